@@ -1,0 +1,119 @@
+"""What every dialect offers: one provider API's wire format, pure.
+
+A dialect reads request facts and usage, rewrites the request and shapes errors. It never does I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spendgate.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What a request asks for, as far as money is concerned.
+
+    `texts` are the strings that the provider will tokenise (message contents, system prompt, tool schemas as
+    JSON, …). `extra_input_tokens` bounds what is not text (images, audio, files) and hidden preambles.
+    `output_cap` is the client's own limit in tokens, None where it set none. `choices` multiplies the output
+    (`n`). `needs` names capabilities ("tools", "images", "audio", "json_schema").
+    """
+
+    model: str
+    stream: bool
+    texts: tuple[str, ...]
+    text_bytes: int
+    extra_input_tokens: int = 0
+    output_cap: int | None = None
+    choices: int = 1
+    needs: frozenset[str] = frozenset()
+    user: str = ""
+    fee_kinds: Usage = field(default_factory=dict)
+    """Per-call fees that the request may cause at most, e.g. {"searches": 5}."""
+    usage_hidden: bool = False
+    """True where a stream's usage must be asked for on the client's behalf, and taken out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Usage read from an answer. `problem` is None when it can be charged, else the `unmetered` reason:
+    `no_usage`, `bad_usage`, `not_json`, `truncated`, `encoding`."""
+
+    usage: Usage
+    model: str = ""
+    problem: str | None = None
+    mismatch: bool = False
+    """The provider's own total disagreed with its parts; the larger reading is charged."""
+
+
+class StreamMeter(Protocol):
+    """Meters one streamed answer, fed with byte pieces of any size."""
+
+    def feed(self, piece: bytes, end: bool) -> bytes | None:
+        """Take a piece. Returns None where it may pass unchanged, else the bytes to send instead
+        (b"" to send nothing now)."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The answer's own end, or its last usage, was seen."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """An error event was seen in the stream."""
+        ...
+
+    def result(self) -> Reading:
+        """The final usage reported; problem `no_usage` if none came."""
+        ...
+
+    def partial(self) -> tuple[Usage, str]:
+        """What is known of a stream that ended early: reported usage so far ({} if none), and the streamed
+        output text not covered by it (may be counted to bill an abort)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refusal, before a dialect gave it its shape."""
+
+    status: int
+    code: str
+    message: str
+    details: dict[str, object]
+    type: str = "budget_exceeded"
+
+
+class Dialect(Protocol):
+    """One provider API. Stateless: one instance serves all exchanges."""
+
+    name: str
+
+    def matches(self, method: str, path: str, content_type: str) -> bool:
+        """Is this request (path without query) one of this API that costs money?"""
+        ...
+
+    def read_request(self, body: bytes, path: str) -> RequestFacts:
+        """Read the body. Raises RequestError where it can not be read; then traffic passes unmetered."""
+        ...
+
+    def rewrite(
+        self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+    ) -> bytes:
+        """Change the model, write an output cap, ask for usage; every other byte stays."""
+        ...
+
+    def read_usage(self, body: bytes) -> Reading:
+        """Read the usage of a whole JSON answer (already decoded)."""
+        ...
+
+    def stream_meter(self, *, hide_usage: bool) -> StreamMeter:
+        """Start metering a streamed answer."""
+        ...
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        """Shape a refusal as this API's own error, so that its SDK raises its own exception."""
+        ...

@@ -1,0 +1,59 @@
+"""The exceptions of spendgate, sorted by who must act.
+
+SpendgateError
+├── ConfigurationError   the operator: a file, flag or policy is wrong (exit 1, or 2 for usage)
+├── RequestError         the client: its request can not be read as the dialect demands
+└── LedgerError          the store
+    └── LedgerUnavailable  Redis did not answer in time; safe to retry, every verb is idempotent
+
+A fault names where it is, what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SpendgateError(Exception):
+    """Root of every error that spendgate raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a document: `path:line: field: problem; remedy`."""
+
+    path: str
+    line: int
+    field: str
+    problem: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else self.path
+        field = f" {self.field}:" if self.field else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{where}:{field} {self.problem}{remedy}"
+
+
+class ConfigurationError(SpendgateError):
+    """All faults of a configuration at once."""
+
+    def __init__(self, faults: list[Fault] | str) -> None:
+        self.faults: list[Fault] = [] if isinstance(faults, str) else faults
+        self.text = faults if isinstance(faults, str) else ""
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return self.text or "\n".join(str(f) for f in self.faults)
+
+
+class RequestError(SpendgateError):
+    """The request body can not be read in its dialect; traffic passes as it would without us."""
+
+
+class LedgerError(SpendgateError):
+    """The ledger refused a call or its reply can not be read."""
+
+
+class LedgerUnavailable(LedgerError):
+    """Redis did not answer in time. The call may or may not have been applied; retry with the same id."""

@@ -1,0 +1,174 @@
+"""The ledger's port: reserve / settle / release / renew / expire, and what is read from it.
+
+Amounts are nano-USD. Every verb is idempotent by exchange id. The scripts take the time from Redis' own
+clock; windows (month, day, hour) are those of the reservation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spendgate.usage import Usage
+
+UNLIMITED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One limit that a reservation must fit: admitted iff committed < floor and committed + estimate ≤ ceiling.
+
+    `scope` names the counter within the team: `month`, `day`, `hour`, `model:<pattern>`, `app:<app>`,
+    `run:<run>`. `window` is `month`, `day`, `hour` or `run` (a run's counter lives 7 days).
+    `floor_nanousd` is the bound itself, `ceiling_nanousd` the bound with its overshoot allowance;
+    both UNLIMITED: only counted.
+    `reason` is the rejection's code where this bound refuses.
+    """
+
+    scope: str
+    window: str
+    floor_nanousd: int
+    ceiling_nanousd: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clamp:
+    """How far an estimate may shrink: fixed part, price of an output token (all choices), least useful cap."""
+
+    fixed_nanousd: int
+    output_picousd_per_token: int
+    output_tokens_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model that may serve the request. Tried in order; a candidate is skipped unless
+    committed_from ≤ the month's committed < committed_below (UNLIMITED: no upper end)."""
+
+    model: str
+    estimate_nanousd: int
+    bounds: tuple[Bound, ...]
+    committed_from_nanousd: int = 0
+    committed_below_nanousd: int = UNLIMITED
+    clamp: Clamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveRequest:
+    """One reservation. `bounds` of every candidate start with the team's month."""
+
+    exchange_id: str
+    team: str
+    app: str
+    ttl_ms: int
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The bound that refused a candidate, with the ledger's numbers."""
+
+    candidate: int
+    bound: Bound
+    committed_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveResult:
+    """`candidate` is the index admitted, or -1; `refusals` one a candidate refused, in order.
+
+    `held_nanousd` is what was reserved (less than the estimate when clamped, then `output_cap` is the
+    clamped limit in tokens). `committed_nanousd` is the team's month, this reservation included.
+    `at_ms` is the ledger's time. `replayed`: the same id had been reserved before; its first answer stands.
+    """
+
+    candidate: int
+    held_nanousd: int
+    output_cap: int | None
+    committed_nanousd: int
+    at_ms: int
+    refusals: tuple[Refusal, ...] = ()
+    replayed: bool = False
+    expired: tuple[Expired, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of an exchange: the true cost, with its usage. cost 0 and `release` True voids the hold
+    and counts nothing. `at_ms` is the reservation's time, for the window if the hold is gone."""
+
+    exchange_id: str
+    team: str
+    app: str
+    model: str
+    cost_nanousd: int
+    usage: Usage = field(default_factory=dict)
+    at_ms: int = 0
+    release: bool = False
+    scopes: tuple[tuple[str, str], ...] = ()
+    """(scope, window) of every bound reserved, so that a hold that Redis lost is still charged rightly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A hold whose deadline passed: it was settled at its estimate."""
+
+    exchange_id: str
+    team: str
+    app: str
+    model: str
+    charged_nanousd: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeamMonth:
+    """A team's month as the ledger has it. `models`, `apps` in nano-USD settled; `cells` by (app, model)."""
+
+    team: str
+    month: str
+    settled_nanousd: int
+    reserved_nanousd: int
+    requests: int
+    models: dict[str, int]
+    apps: dict[str, int]
+    tokens: Usage
+    cells: dict[tuple[str, str], int]
+
+
+class Ledger(Protocol):
+    """What the gateway, the controller and the reports need of a ledger."""
+
+    async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
+        """Reserve the first candidate that fits, atomically. Raises LedgerUnavailable."""
+        ...
+
+    async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
+        """Settle or release many; one word each: `settled`, `released`, `corrected` (it had expired),
+        `replayed`. Raises LedgerUnavailable; then the whole batch may be sent again."""
+        ...
+
+    async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
+        """Move the deadlines of (team, exchange id) to now + ttl. Returns how many were still held."""
+        ...
+
+    async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
+        """Settle at the estimate what nobody settled in time."""
+        ...
+
+    async def teams(self) -> list[str]:
+        """Every team that the ledger has ever seen, sorted."""
+        ...
+
+    async def month(self, team: str, month: str) -> TeamMonth:
+        """Read a team's month (`YYYYMM`)."""
+        ...
+
+    async def ping(self) -> bool:
+        """Does the store answer? Never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Give connections back."""
+        ...

@@ -1,0 +1,48 @@
+"""UTC calendar windows as the ledger's keys: month 202611, day 20261124, hour 2026112407."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+_MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+
+
+def utc(epoch_ms: int) -> datetime:
+    """Read milliseconds since the epoch as an aware UTC datetime."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
+def month_key(epoch_ms: int) -> str:
+    """The month's key, `YYYYMM`."""
+    return utc(epoch_ms).strftime("%Y%m")
+
+
+def day_key(epoch_ms: int) -> str:
+    """The day's key, `YYYYMMDD`."""
+    return utc(epoch_ms).strftime("%Y%m%d")
+
+
+def hour_key(epoch_ms: int) -> str:
+    """The hour's key, `YYYYMMDDHH`."""
+    return utc(epoch_ms).strftime("%Y%m%d%H")
+
+
+def parse_month(text: str) -> str:
+    """Read `YYYY-MM` as the month's key. Raises ValueError naming the form."""
+    m = _MONTH.match(text)
+    if not m:
+        raise ValueError(f"not a month: {text!r}; write it as YYYY-MM, for example 2026-11")
+    return m[1] + m[2]
+
+
+def month_text(key: str) -> str:
+    """`202611` → `2026-11`."""
+    return f"{key[:4]}-{key[4:6]}"
+
+
+def next_month_start(epoch_ms: int) -> datetime:
+    """The instant at which the current UTC month's budgets start anew."""
+    now = utc(epoch_ms)
+    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
+    return datetime(year, month, 1, tzinfo=UTC)

@@ -1,0 +1,39 @@
+"""Usage: what a provider counted for one exchange, by disjoint kinds.
+
+The kinds of a side add up to the provider's own total of that side. Token kinds start with `input`,
+`cache`, `output`, `reasoning` or `tool_input`; the others count calls, seconds and the like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+INPUT_KINDS: tuple[str, ...] = (
+    "input", "cached_input", "cache_write_5m", "cache_write_1h",
+    "input_audio", "input_image", "input_video", "tool_input",
+)  # fmt: skip
+OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_audio", "output_image")
+OTHER_KINDS: tuple[str, ...] = ("requests", "images", "seconds", "characters", "searches")
+KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS + OTHER_KINDS
+
+Usage = dict[str, int]
+"""Kind → count; kinds with zero are left out."""
+
+COUNT_MAX = 10**12
+"""A count above this is not believed: no model's context or answer comes near (huge values in a hostile
+answer would otherwise poison the ledger's integers)."""
+
+
+def total(usage: Usage, kinds: Iterable[str]) -> int:
+    """Sum the counts of `kinds`."""
+    return sum(usage.get(k, 0) for k in kinds)
+
+
+def input_total(usage: Usage) -> int:
+    """The provider's own total of the input side."""
+    return total(usage, INPUT_KINDS)
+
+
+def output_total(usage: Usage) -> int:
+    """The provider's own total of the output side."""
+    return total(usage, OUTPUT_KINDS)
