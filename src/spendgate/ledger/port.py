@@ -9,50 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
 from spendgate.usage import Usage
 
-UNLIMITED = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """One limit that a reservation must fit: admitted iff committed < floor and committed + estimate ≤ ceiling.
-
-    `scope` names the counter within the team: `month`, `day`, `hour`, `model:<pattern>`, `app:<app>`,
-    `run:<run>`. `window` is `month`, `day`, `hour` or `run` (a run's counter lives 7 days).
-    `floor_nanousd` is the bound itself, `ceiling_nanousd` the bound with its overshoot allowance;
-    both UNLIMITED: only counted.
-    `reason` is the rejection's code where this bound refuses.
-    """
-
-    scope: str
-    window: str
-    floor_nanousd: int
-    ceiling_nanousd: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clamp:
-    """How far an estimate may shrink: fixed part, price of an output token (all choices), least useful cap."""
-
-    fixed_nanousd: int
-    output_picousd_per_token: int
-    output_tokens_min: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One model that may serve the request. Tried in order; a candidate is skipped unless
-    committed_from ≤ the month's committed < committed_below (UNLIMITED: no upper end)."""
-
-    model: str
-    estimate_nanousd: int
-    bounds: tuple[Bound, ...]
-    committed_from_nanousd: int = 0
-    committed_below_nanousd: int = UNLIMITED
-    clamp: Clamp | None = None
-
+__all__ = ["UNLIMITED", "Bound", "Candidate", "Clamp", "Expired", "Ledger", "Refusal", "ReserveRequest", "ReserveResult", "Settlement", "TeamMonth"]
 
 @dataclass(frozen=True, slots=True)
 class ReserveRequest:

@@ -1,0 +1,90 @@
+"""What the decision takes in and gives out: plain data, gathered before judging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from spendgate.budget.bounds import Candidate, Clamp
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request as the decision sees it. `input_tokens` is the best count, for the routing threshold."""
+
+    team: str
+    app: str
+    model: str
+    dialect: str
+    input_tokens: int
+    run: str = ""
+    require_model: str = ""
+    client_output_cap: int | None = None
+    needs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What one model would cost for this request.
+
+    `estimate_nanousd` is the most it is expected to cost with `output_cap` (the cap that the estimate
+    assumes). `rank_picousd` compares models: input price + output price of one token each; None when the
+    model has no price of its own (then the estimate rests on `priced_as`, see rule 11).
+    """
+
+    estimate_nanousd: int
+    rank_picousd: int | None
+    output_cap: int
+    clamp: Clamp | None = None
+    priced_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One candidate with why it stands in the plan. `candidate.model` is what would be sent."""
+
+    candidate: Candidate
+    reason: str
+    """`` (as asked), `simple_query`, `complex_query`, `budget_pressure`, `required_model`."""
+    downgraded: bool
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRefusal:
+    """A refusal known before the ledger is asked (403 app, unpriced, unbudgeted, request cost)."""
+
+    status: int
+    reason: str
+    model: str
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decision's outcome: choices in order for one atomic ledger call, or a refusal.
+
+    `audit`: everything is decided and reported, nothing enforced (rule 13). `limit_nanousd` is the month's
+    effective budget (None without one) for utilization. `output_cap` is written into the request where the
+    client gave none (policy's outputTokenCap). `kept_because` says why a wanted downgrade did not happen
+    (rule 5): `dearer`, `dialect`, `upstream`, `capability`. `unpriced`: the requested model has no price.
+    """
+
+    choices: tuple[Choice, ...]
+    refusal: PlannedRefusal | None = None
+    audit: bool = False
+    limit_nanousd: int | None = None
+    bound_nanousd: int | None = None
+    output_cap: int | None = None
+    kept_because: str = ""
+    unpriced: bool = False
+    note: str = ""
+    """`no_budget_defined` where the team has none (rule 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """The operator's settings that the decision reads."""
+
+    unbudgeted: str = "allow"
+    default_overshoot_percent: Decimal = Decimal(5)
