@@ -1,0 +1,28 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from spendgate import months
+
+
+def _ms(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+
+
+def test_windows_are_those_of_utc() -> None:
+    at = _ms(2026, 12, 31, 23, 59)
+    assert (months.month_key(at), months.day_key(at), months.hour_key(at)) == ("202612", "20261231", "2026123123")
+
+
+def test_december_is_followed_by_january() -> None:
+    assert months.next_month_start(_ms(2026, 12, 5)) == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("bad", ["2026-13", "2026-1", "202611", "", "2026-11-01"])
+def test_a_month_is_written_as_yyyy_mm_and_the_error_says_so(bad: str) -> None:
+    with pytest.raises(ValueError, match="write it as YYYY-MM"):
+        months.parse_month(bad)
+
+
+def test_a_month_survives_being_read_and_written() -> None:
+    assert months.month_text(months.parse_month("2026-11")) == "2026-11"
