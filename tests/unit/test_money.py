@@ -32,7 +32,9 @@ def test_what_is_no_amount_is_refused(bad: str) -> None:
 
 @given(st.integers(0, 10**20))
 def test_half_even_rounding_agrees_with_decimal(pico: int) -> None:
-    assert money.pico_to_nano_half_even(pico) == int((Decimal(pico) / 1000).to_integral_value("ROUND_HALF_EVEN"))
+    assert money.pico_to_nano_half_even(pico) == int(
+        (Decimal(pico) / 1000).to_integral_value("ROUND_HALF_EVEN")
+    )
 
 
 @given(st.integers(0, 10**20))

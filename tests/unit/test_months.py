@@ -11,7 +11,11 @@ def _ms(*parts: int) -> int:
 
 def test_windows_are_those_of_utc() -> None:
     at = _ms(2026, 12, 31, 23, 59)
-    assert (months.month_key(at), months.day_key(at), months.hour_key(at)) == ("202612", "20261231", "2026123123")
+    assert (months.month_key(at), months.day_key(at), months.hour_key(at)) == (
+        "202612",
+        "20261231",
+        "2026123123",
+    )
 
 
 def test_december_is_followed_by_january() -> None:

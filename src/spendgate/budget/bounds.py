@@ -9,7 +9,8 @@ UNLIMITED = -1
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One limit that a reservation must fit: admitted iff committed < floor and committed + estimate ≤ ceiling.
+    """One limit that a reservation must fit: admitted iff committed < floor and
+    committed + estimate ≤ ceiling.
 
     `scope` names the counter within the team: `month`, `day`, `hour`, `model:<pattern>`, `app:<app>`,
     `run:<run>`. `window` is `month`, `day`, `hour` or `run` (a run's counter lives 7 days).
@@ -27,7 +28,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """How far an estimate may shrink: fixed part, price of an output token (all choices), least useful cap."""
+    """How far an estimate may shrink: its fixed part, an output token's price (all choices), the least cap."""
 
     fixed_nanousd: int
     output_picousd_per_token: int

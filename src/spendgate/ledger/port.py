@@ -12,7 +12,20 @@ from typing import Protocol
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
 from spendgate.usage import Usage
 
-__all__ = ["UNLIMITED", "Bound", "Candidate", "Clamp", "Expired", "Ledger", "Refusal", "ReserveRequest", "ReserveResult", "Settlement", "TeamMonth"]
+__all__ = [
+    "UNLIMITED",
+    "Bound",
+    "Candidate",
+    "Clamp",
+    "Expired",
+    "Ledger",
+    "Refusal",
+    "ReserveRequest",
+    "ReserveResult",
+    "Settlement",
+    "TeamMonth",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class ReserveRequest:
