@@ -28,7 +28,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """How far an estimate may shrink: its fixed part, an output token's price (all choices), the least cap."""
+    """How far an estimate may shrink: its fixed part, the price of an output token, the least cap."""
 
     fixed_nanousd: int
     output_picousd_per_token: int
