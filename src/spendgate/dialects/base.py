@@ -5,6 +5,7 @@ A dialect reads request facts and usage, rewrites the request and shapes errors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -70,9 +71,9 @@ class StreamMeter(Protocol):
         """The final usage reported; problem `no_usage` if none came."""
         ...
 
-    def partial(self) -> tuple[Usage, str]:
-        """What is known of a stream that ended early: reported usage so far ({} if none), and the streamed
-        output text not covered by it (may be counted to bill an abort)."""
+    def partial(self) -> tuple[Usage, int]:
+        """What is known of a stream that ended early: usage reported so far ({} if none), and the tokens of
+        output streamed so far, counted exactly (to bill an abort; 0 where nothing flowed)."""
         ...
 
 
@@ -110,8 +111,9 @@ class Dialect(Protocol):
         """Read the usage of a whole JSON answer (already decoded)."""
         ...
 
-    def stream_meter(self, *, hide_usage: bool) -> StreamMeter:
-        """Start metering a streamed answer."""
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> StreamMeter:
+        """Start metering a streamed answer. `count` counts the tokens of one streamed piece of text (every
+        piece that a provider streams is one or more whole tokens, so the sum over pieces is what it made)."""
         ...
 
     def error_body(self, rejection: Rejection) -> bytes:
