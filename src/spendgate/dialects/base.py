@@ -33,6 +33,12 @@ class RequestFacts:
     user: str = ""
     fee_kinds: Usage = field(default_factory=dict)
     """Per-call fees that the request may cause at most, e.g. {"searches": 5}."""
+    extra_output_tokens: int = 0
+    """Output billed beyond the cap (tokens of a rejected prediction)."""
+    output_cap_min: int = 0
+    """An output cap below this would make the provider refuse (Anthropic: the thinking budget)."""
+    cache_write: bool = False
+    """The request may write to the provider's prompt cache, dearer than plain input."""
     usage_hidden: bool = False
     """True where a stream's usage must be asked for on the client's behalf, and taken out again."""
 

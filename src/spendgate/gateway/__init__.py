@@ -1,0 +1,1 @@
+"""The gateway: wire ⇄ events (ext_proc), the state machine of one exchange, identity, settling, metrics."""

@@ -1,0 +1,209 @@
+"""What happens to an exchange (events in) and what it wants done (actions out). Plain data, no wire.
+
+Times are milliseconds since the epoch, given by the adapter: the exchange has no clock of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from spendgate.gateway.identity import Caller
+from spendgate.ledger.port import ReserveRequest, ReserveResult
+from spendgate.tokens.count import Counted
+
+# -- events -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    """The request began. `end`: it has no body. `path` is raw, with its query."""
+
+    method: str
+    path: str
+    caller: Caller
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """The whole request body."""
+
+    body: bytes
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountDone:
+    """The answer to NeedCount."""
+
+    counted: Counted
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveDone:
+    """The answer to NeedReserve."""
+
+    result: ReserveResult
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDown:
+    """The ledger did not answer NeedReserve in time; the local guard decided (rule 10).
+
+    `committed_nanousd` is the last known committed of the team's month."""
+
+    admitted: bool
+    committed_nanousd: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHeaders:
+    """The answer began. `local`: Envoy made it itself (upstream refused, timed out, body too large)."""
+
+    status: int
+    headers: Mapping[str, str]
+    local: bool = False
+    end: bool = False
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePiece:
+    """A piece of the answer's body: a byte piece of any size, never an event."""
+
+    data: bytes
+    end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Envoy ended the call: after a normal end, an abort or a reset. They look the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """An exception of ours, with its text: settle what is open at the estimate, let traffic pass."""
+
+    problem: str
+
+
+Event = (
+    RequestHeaders
+    | RequestBody
+    | CountDone
+    | ReserveDone
+    | LedgerDown
+    | ResponseHeaders
+    | ResponsePiece
+    | Over
+    | Broke
+)
+
+# -- actions ----------------------------------------------------------------------------------------------
+
+
+class BodyMode(Enum):
+    """How the body of the answer is to be shown to us."""
+
+    NONE = "none"
+    BUFFERED = "buffered"
+    STREAMED = "streamed"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Leave this exchange alone: nothing of it is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitBody:
+    """Show the request body; take these headers off."""
+
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NeedCount:
+    """Count these texts exactly (off the event loop), then give CountDone."""
+
+    texts: tuple[str, ...]
+    text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedReserve:
+    """Reserve, then give ReserveDone; or LedgerDown after asking the local guard with these numbers."""
+
+    request: ReserveRequest
+    allowance_nanousd: int
+    bound_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request on. `body` None: unchanged. `route`: choose the upstream anew."""
+
+    body: bytes | None = None
+    set_headers: tuple[tuple[str, str], ...] = ()
+    route: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Answer instead of the provider."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Let the answer's headers pass with these added, and show its body as `mode` says."""
+
+    mode: BodyMode
+    set_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Let a piece pass. `replacement` None: unchanged; b"": drop it."""
+
+    replacement: bytes | None = None
+    set_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Nothing is to be done (the exchange is over)."""
+
+
+Action = Pass | AwaitBody | NeedCount | NeedReserve | Forward | Reject | Answer | Piece | Nothing
+
+
+# -- the end ----------------------------------------------------------------------------------------------
+
+
+class Outcome(Enum):
+    """How an exchange ended, as the usage log says it."""
+
+    COMPLETE = "complete"
+    ABORTED = "aborted"
+    FAILED = "failed"
+    REFUSED = "refused"
+    UNMETERED = "unmetered"
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Counted once an exchange, for metrics."""
+
+    unmetered: str = ""
+    unpriced: bool = False
+    fail_open: bool = False
+    kept_because: str = ""
+    flags: tuple[str, ...] = field(default=())

@@ -1,0 +1,53 @@
+"""The price of a request before it is sent: facts × count × price table → a Quote for the decision."""
+
+from __future__ import annotations
+
+from spendgate.budget.ask import Quote
+from spendgate.budget.bounds import Clamp
+from spendgate.dialects.base import RequestFacts
+from spendgate.pricing.cost import estimate_nanousd, rank_picousd
+from spendgate.pricing.table import PriceTable
+from spendgate.tokens.bound import input_bound
+from spendgate.tokens.count import Counted
+
+CLAMP_MIN_TOKENS = 16
+"""An output cap lower than this is no useful part of an answer."""
+
+
+def make_quote(
+    prices: PriceTable,
+    model: str,
+    facts: RequestFacts,
+    counted: Counted,
+    cap: int | None,
+    default_output_tokens: int,
+) -> Quote:
+    """Estimate the most that `model` is expected to cost for this request.
+
+    `cap`: the output cap that will stand in the request, None where it has none (then the smaller of the
+    model's maximum and the default counts). A model without a price is estimated by the dearest of its
+    family (rule 11) and has no rank.
+    """
+    price = prices.find(model)
+    own = price is not None
+    if price is None:
+        price = prices.dearest_of_family(model)
+    most = price.max_output_tokens if own else None
+    if cap is None:
+        cap = min(most, default_output_tokens) if most else default_output_tokens
+    elif most:
+        cap = min(cap, most)
+    input_tokens = input_bound(counted, model, "tools" in facts.needs) + facts.extra_input_tokens
+    output_tokens = cap * facts.choices + facts.extra_output_tokens
+    estimate = estimate_nanousd(price, input_tokens, output_tokens, facts.fee_kinds, facts.cache_write)
+    fixed = estimate_nanousd(
+        price, input_tokens, facts.extra_output_tokens, facts.fee_kinds, facts.cache_write
+    )
+    per_token = -(-(estimate - fixed) * 1000 // max(cap, 1))
+    return Quote(
+        estimate_nanousd=estimate,
+        rank_picousd=rank_picousd(price) if own else None,
+        output_cap=cap,
+        clamp=Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)),
+        priced_as="" if own else price.model,
+    )

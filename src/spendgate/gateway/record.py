@@ -1,0 +1,75 @@
+"""One settled exchange as data: the usage log's line. Never a word of a prompt or an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import orjson
+
+from spendgate.gateway.events import Notes, Outcome
+from spendgate.ledger.port import Settlement
+from spendgate.money import nano_to_usd
+from spendgate.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """The fields of the contract; amounts in nano-USD, `at_ms` the time of the reservation."""
+
+    exchange_id: str
+    request_id: str
+    at_ms: int
+    team: str
+    app: str
+    user: str
+    run: str
+    dialect: str
+    model_requested: str
+    model: str
+    upstream: str
+    tokens: Usage
+    cost_nanousd: int
+    estimate_nanousd: int
+    price_version: str
+    decision: str
+    reason: str
+    outcome: Outcome
+    unmetered: str = ""
+
+    def line(self) -> bytes:
+        """Write the line of the usage log, without its newline."""
+        at = datetime.fromtimestamp(self.at_ms / 1000, UTC)
+        row: dict[str, object] = {
+            "exchange_id": self.exchange_id,
+            "request_id": self.request_id,
+            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "team": self.team,
+            "app": self.app,
+            "user": self.user,
+            "run": self.run,
+            "dialect": self.dialect,
+            "model_requested": self.model_requested,
+            "model": self.model,
+            "upstream": self.upstream,
+            "tokens": self.tokens,
+            "cost_usd": nano_to_usd(self.cost_nanousd),
+            "estimate_usd": nano_to_usd(self.estimate_nanousd),
+            "price_version": self.price_version,
+            "decision": self.decision,
+            "reason": self.reason,
+            "outcome": self.outcome.value,
+        }
+        if self.unmetered:
+            row["unmetered"] = self.unmetered
+        return orjson.dumps(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is left to do when an exchange is over: settle (None: nothing was held), log, count."""
+
+    record: UsageRecord
+    settlement: Settlement | None = None
+    held_nanousd: int = 0
+    notes: Notes = field(default_factory=Notes)
