@@ -1,0 +1,219 @@
+"""LLMBudget documents as pydantic models: the single source of what a budget may say.
+
+The CRD's schema is made from these models, so every constraint of a single field is declared on the field.
+What needs two fields to judge stands in `checks.py`. Amounts are USD as exact decimals, times RFC 3339.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+GROUP = "ai.systemhardening.com"
+API_VERSION = f"{GROUP}/v1"
+KIND = "LLMBudget"
+
+USD_MAX = 9_000_000
+"""The ledger's integers are exact up to $9,007,199.25 a counter (see `money.LEDGER_MAX_NANOUSD`)."""
+
+Action = Literal["alert", "alert_and_downgrade", "reject"]
+
+
+def _alias(name: str) -> str:
+    return to_camel(name).replace("Usd", "USD")
+
+
+def _number(value: Any) -> Any:
+    """Numbers only: the CRD says `type: number`, so a quoted "8000" must fail in a file as in a cluster."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise PydanticCustomError("number", "is not a number")
+    return value
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise PydanticCustomError("integer", "is not a whole number")
+    if isinstance(value, int):
+        return value
+    if not Decimal(value).is_finite() or value != int(value):
+        raise PydanticCustomError("integer", "is not a whole number")
+    return int(value)
+
+
+def _has_no_wildcard(value: str) -> str:
+    if any(c in value for c in "*?["):
+        raise PydanticCustomError("no_wildcard", "is a pattern, but names the model to send")
+    return value
+
+
+def _between(low: int, high: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "number", "minimum": low, "maximum": high})
+
+
+Usd = Annotated[Decimal, Field(ge=0, le=USD_MAX), BeforeValidator(_number), _between(0, USD_MAX)]
+Percent = Annotated[Decimal, Field(ge=0, le=100), BeforeValidator(_number), _between(0, 100)]
+Name = Annotated[str, Field(min_length=1, max_length=253)]
+Model = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_has_no_wildcard)]
+Pattern = Annotated[str, Field(min_length=1, max_length=512)]
+Flag = Annotated[bool, Field(strict=True)]
+ThresholdPercent = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_integer)]
+Tokens = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(_integer)]
+TokenCap = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_integer)]
+
+
+class Part(BaseModel):
+    """A part of a document: no unknown fields; a field that is null counts as left out, as in Kubernetes."""
+
+    model_config = ConfigDict(alias_generator=_alias, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, data: Any) -> Any:
+        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
+
+
+class AlertThreshold(Part):
+    """What happens when the month's spend reaches a percentage of the budget."""
+
+    percent: ThresholdPercent = Field(description="Percent of monthlyBudgetUSD, 1 to 1000.")
+    action: Action = Field(
+        description="alert: notify; alert_and_downgrade: also use cheaper models; reject: refuse with 429."
+    )
+    notify_channel: str = Field("", description="Slack channel to notify and to ask for an increase.")
+
+
+class ModelLimit(Part):
+    """Bounds all models that a pattern matches, together."""
+
+    model_pattern: Pattern = Field(
+        description="Exact model name or glob (*, ?, [abc]); exact wins, then the longest literal prefix."
+    )
+    max_monthly_usd: Usd | None = Field(
+        None, alias="maxMonthlyUSD", description="USD a month for all models that match. 0 admits nothing."
+    )
+    allowed_apps: tuple[Name, ...] = Field((), description="Apps that may use these models; empty: all.")
+
+
+class CostRouting(Part):
+    """Chooses the model by the size of the request and the state of the budget."""
+
+    enabled: Flag = Field(False, description="Route requests; needs cheapModel.")
+    cheap_model: Model | None = Field(None, description="Model for simple requests and under pressure.")
+    expensive_model: Model | None = Field(None, description="Model for complex requests; none: as asked.")
+    complexity_threshold: Tokens = Field(500, description="Input tokens below this make a request simple.")
+
+
+class App(Part):
+    """One application of the team."""
+
+    name: Name = Field(description="The app's name as requests carry it.")
+    essential: Flag = Field(False, description="May use the emergency buffer above the budget.")
+    max_monthly_usd: Usd | None = Field(None, alias="maxMonthlyUSD", description="USD a month for this app.")
+
+
+class Downgrade(Part):
+    """Where requests for one family of models go under budget pressure."""
+
+    from_: Pattern = Field(alias="from", description="Requested model, exact or glob.")
+    to: Model = Field(description="Model to use instead; used only where it is not dearer.")
+
+
+class Increase(Part):
+    """A temporary raise of the month's budget that ends by itself."""
+
+    usd: Usd = Field(description="USD added to monthlyBudgetUSD while it lasts.")
+    until: AwareDatetime = Field(description="End of the raise, RFC 3339 with time zone.")
+    reason: str = Field("", description="Why, for audits.")
+    approved_by: str = Field("", description="Who approved it, for audits.")
+
+
+class BudgetSpec(Part):
+    """What one team may spend."""
+
+    team: Name = Field(description="The team, as the gateway identifies it.")
+    monthly_budget_usd: Usd = Field(
+        alias="monthlyBudgetUSD", description="USD a UTC calendar month. 0 admits nothing."
+    )
+    alert_thresholds: tuple[AlertThreshold, ...] = Field(
+        (), description="Left out: 50 alert, 80 alert_and_downgrade, 100 reject. Without a reject: soft."
+    )
+    model_limits: tuple[ModelLimit, ...] = Field((), description="Limits of models, by pattern.")
+    default_model: Model | None = Field(None, description="Model used from alert_and_downgrade on.")
+    cost_routing: CostRouting | None = Field(None, description="Routing by complexity and pressure.")
+    apps: tuple[App, ...] = Field((), description="Apps with a rule of their own.")
+    overshoot_percent: Percent | None = Field(
+        None, description="Percent that one last admitted request may reach above a limit; default 5."
+    )
+    emergency_buffer_percent: Percent = Field(
+        Decimal(10), description="Percent by which an essential app's bound is higher."
+    )
+    daily_budget_usd: Usd | None = Field(None, alias="dailyBudgetUSD", description="USD a UTC day.")
+    max_usd_per_hour: Usd | None = Field(
+        None, alias="maxUSDPerHour", description="USD a clock hour (UTC); stops a runaway loop."
+    )
+    max_usd_per_request: Usd | None = Field(
+        None, alias="maxUSDPerRequest", description="USD that one request may be estimated at."
+    )
+    max_usd_per_run: Usd | None = Field(
+        None, alias="maxUSDPerRun", description="USD for one run (agent, batch job), named by the client."
+    )
+    output_token_cap: TokenCap | None = Field(
+        None, description="Output limit in tokens, written into requests that give none."
+    )
+    clamp_output: Flag = Field(
+        False, description="Lower the output limit to the money left instead of refusing; no overshoot."
+    )
+    cut_streams: Flag = Field(
+        False, description="End a stream when its true cost passes its estimate and the money left."
+    )
+    downgrades: tuple[Downgrade, ...] = Field((), description="Targets under pressure, by requested model.")
+    mode: Literal["enforce", "audit"] = Field("enforce", description="audit: decide and report only.")
+    failure_policy: Literal["open", "closed"] | None = Field(
+        None, description="Without a ledger: open lets all pass, closed none; left out: failOpenLimitUSD."
+    )
+    fail_open_limit_usd: Usd | None = Field(
+        None,
+        alias="failOpenLimitUSD",
+        description="USD a gateway replica admits while the ledger does not answer; default 1 % of the month.",
+    )
+    unpriced_models: Literal["estimate", "reject", "allow"] = Field(
+        "estimate", description="Models without a price: estimate by the dearest relative, reject, or allow."
+    )
+    increase: tuple[Increase, ...] = Field((), description="Temporary raises.")
+
+
+class Metadata(BaseModel):
+    """Of Kubernetes' object metadata, the fields that are read here; the rest is left alone."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+
+
+class LLMBudget(BaseModel):
+    """One document. `status` is the controller's and not read."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+    api_version: Literal["ai.systemhardening.com/v1"]
+    kind: Literal["LLMBudget"]
+    metadata: Metadata = Metadata()
+    spec: BudgetSpec
+    status: Any = Field(None, exclude=True, repr=False)
