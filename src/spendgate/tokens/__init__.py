@@ -1,0 +1,1 @@
+"""Counting tokens, and bounding what a provider will bill. Pure."""

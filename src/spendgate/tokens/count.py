@@ -1,0 +1,109 @@
+"""Counting tokens of a request's texts in bounded time. Pure.
+
+Up to 16 KB everything is counted, inline. Above, a sample stands for the whole unless the caller asks for
+exactness (off the event loop: rs-bpe releases the GIL), and then 4 MB are counted at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spendgate.tokens.encoder import Encoder, encoder
+
+INLINE_BYTES = 16_384
+FULL_CHARS = 4 * 1024 * 1024
+"""The most that is ever counted of one request; the rest is extrapolated."""
+HEAD_CHARS, MIDDLE_CHARS, TAIL_CHARS = 8192, 4096, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A count of o200k tokens. `exact`: every byte was counted; otherwise `tokens` is an extrapolation.
+
+    `text_bytes` are the UTF-8 bytes of the texts, which bound the tokens of any byte-level BPE.
+    """
+
+    tokens: int
+    exact: bool
+    text_bytes: int
+
+
+def count(text: str) -> int:
+    """Count the o200k tokens of one text, exactly, lone surrogates as one `?` each."""
+    return encoder().count(text)
+
+
+def measure(
+    texts: Sequence[str], text_bytes: int, *, exact: bool = False, inline_limit: int = INLINE_BYTES
+) -> Counted:
+    """Count the tokens of `texts`, whose UTF-8 bytes are `text_bytes` together.
+
+    Up to `inline_limit` bytes: all of it. Above: a sample of 16 K characters (head, middle, tail)
+    extrapolated; with `exact` all of it up to 4 M characters, and the rest extrapolated from those.
+    """
+    enc = encoder()
+    if text_bytes <= inline_limit:
+        return Counted(_sum(enc, texts), enc.exact, text_bytes)
+    chars = sum(map(len, texts))
+    if not exact:
+        return Counted(_extrapolate(enc, sample(texts, chars), text_bytes), False, text_bytes)
+    if chars <= FULL_CHARS:
+        return Counted(_sum(enc, texts), enc.exact, text_bytes)
+    return Counted(_extrapolate(enc, cut(texts, 0, FULL_CHARS), text_bytes), False, text_bytes)
+
+
+def reaches(texts: Sequence[str], threshold: int) -> bool:
+    """Have `texts` at least `threshold` tokens? Stops as soon as it knows.
+
+    Beyond 4 M characters counted without an answer, the rest is extrapolated.
+    """
+    chars = sum(map(len, texts))
+    if threshold <= 0:
+        return True
+    if chars * 4 < threshold:
+        return False  # a character is at most four bytes, a token at least one
+    enc = encoder()
+    missing = threshold
+    for text in cut(texts, 0, FULL_CHARS):
+        n = enc.count_till(text, missing - 1)
+        if n is None:
+            return True
+        missing -= n
+    counted = threshold - missing
+    return chars > FULL_CHARS and counted * chars >= threshold * FULL_CHARS
+
+
+def sample(texts: Sequence[str], chars: int) -> list[str]:
+    """Head, middle and tail of `texts`, whose length together is `chars`: 16 K characters at most."""
+    if chars <= HEAD_CHARS + MIDDLE_CHARS + TAIL_CHARS:
+        return [t for t in texts if t]
+    middle = (HEAD_CHARS + chars - TAIL_CHARS - MIDDLE_CHARS) // 2
+    parts = ((0, HEAD_CHARS), (middle, MIDDLE_CHARS), (chars - TAIL_CHARS, TAIL_CHARS))
+    return [piece for start, length in parts for piece in cut(texts, start, length)]
+
+
+def cut(texts: Sequence[str], start: int, length: int) -> list[str]:
+    """The characters `start` to `start + length` of all `texts` laid end to end, text by text."""
+    pieces: list[str] = []
+    end = start + length
+    at = 0
+    for text in texts:
+        if at >= end:
+            break
+        if text and at + len(text) > start:
+            pieces.append(text[max(0, start - at) : end - at])
+        at += len(text)
+    return pieces
+
+
+def _sum(enc: Encoder, texts: Sequence[str]) -> int:
+    return sum(map(enc.count, filter(None, texts)))
+
+
+def _extrapolate(enc: Encoder, pieces: list[str], text_bytes: int) -> int:
+    """The tokens of `pieces` scaled up to `text_bytes`, rounded up."""
+    sampled = sum(len(p.encode("utf-8", "replace")) for p in pieces)
+    if not sampled:
+        return 0
+    return min(text_bytes, -(-_sum(enc, pieces) * text_bytes // sampled))
