@@ -41,6 +41,17 @@ class RequestFacts:
     """The request may write to the provider's prompt cache, dearer than plain input."""
     usage_hidden: bool = False
     """True where a stream's usage must be asked for on the client's behalf, and taken out again."""
+    extra_output_tokens: int = 0
+    """Bounds output billed besides the output cap (a rejected `prediction`)."""
+    output_cap_min: int = 1
+    """The least output cap that the provider takes (more than the thinking budget); `rewrite` never writes
+    a lower one."""
+    model_fixed: bool = False
+    """The path names the model (Azure deployments): `rewrite` can not change it."""
+    audio_output: bool = False
+    """The answer may be spoken: output tokens may be `output_audio`."""
+    service_tier: str = ""
+    """The tier that the client asked for (`flex`, `priority`, …); `` where it asked for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,11 @@ class Reading:
     problem: str | None = None
     mismatch: bool = False
     """The provider's own total disagreed with its parts; the larger reading is charged."""
+    parts: tuple[tuple[str, Usage], ...] = ()
+    """(model, usage) of each model that the provider billed, where it billed several; they add up to
+    `usage`."""
+    service_tier: str = ""
+    """The tier that the provider says it served."""
 
 
 class StreamMeter(Protocol):
