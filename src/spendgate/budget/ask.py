@@ -48,6 +48,11 @@ class Choice:
     """`` (as asked), `simple_query`, `complex_query`, `budget_pressure`, `required_model`."""
     downgraded: bool
     quote: Quote
+    kept_because: str = ""
+    """Why a wanted route or downgrade did not happen and this model stays: `dearer`, `dialect`, `upstream`,
+    `capability`, or the reason why the wanted model is refused."""
+    output_cap: int | None = None
+    """The output limit to write into the request for this choice; None: leave the request as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,8 @@ class Plan:
 
     `audit`: everything is decided and reported, nothing enforced (rule 13). `limit_nanousd` is the month's
     effective budget (None without one) for utilization. `output_cap` is written into the request where the
-    client gave none (policy's outputTokenCap). `kept_because` says why a wanted downgrade did not happen
-    (rule 5): `dearer`, `dialect`, `upstream`, `capability`. `unpriced`: the requested model has no price.
+    client gave none (policy's outputTokenCap). `kept_because` is why `X-Require-Model` could not be followed
+    (each choice has its own for routes and downgrades). `unpriced`: the requested model has no price.
     """
 
     choices: tuple[Choice, ...]
@@ -80,6 +85,8 @@ class Plan:
     unpriced: bool = False
     note: str = ""
     """`no_budget_defined` where the team has none (rule 1)."""
+    requested: Choice | None = None
+    """The requested model, counted and never refused: what passes in audit, whatever `choices` say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ class BudgetSpec(Part):
     fail_open_limit_usd: Usd | None = Field(
         None,
         alias="failOpenLimitUSD",
-        description="USD a gateway replica admits while the ledger does not answer; default 1 % of the month.",
+        description="USD a replica admits while the ledger does not answer; default 1 % of the month.",
     )
     unpriced_models: Literal["estimate", "reject", "allow"] = Field(
         "estimate", description="Models without a price: estimate by the dearest relative, reject, or allow."

@@ -1,0 +1,301 @@
+"""The decision: facts and policy → an ordered plan of candidates for one atomic ledger call. Pure.
+
+The ledger knows the spend, the plan does not: what depends on it is written as windows of the month's
+committed amount (a downgrade applies from its threshold on) and as bounds. The rules' numbers are those of
+the design, "Rules of the decision".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from spendgate.budget.ask import Ask, Choice, DecisionSettings, Plan, PlannedRefusal, Quote
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
+from spendgate.budget.limits import bounds_of, counted_only
+from spendgate.budget.patterns import first_match
+from spendgate.budget.policy import TeamBudget
+from spendgate.money import nano_to_usd
+
+QuoteFn = Callable[[str, int | None], Quote]
+ServableFn = Callable[[str], str]
+
+PRESSURE_ABOVE = (4, 5)
+"""With cost routing, pressure starts above 0.8 of the month's limit (rule 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A model that may serve, and why."""
+
+    model: str
+    reason: str = ""
+    downgraded: bool = False
+    kept_because: str = ""
+
+
+@dataclass(slots=True)
+class _Case:
+    """All that one decision looks at; quotes are made once a model."""
+
+    ask: Ask
+    budget: TeamBudget
+    now_ms: int
+    quote_fn: QuoteFn
+    servable: ServableFn
+    settings: DecisionSettings
+    _quotes: dict[str, tuple[Quote, bool]] = field(default_factory=dict)
+
+    @property
+    def cap(self) -> int | None:
+        """The policy's output cap, where the client gave none."""
+        return self.budget.output_token_cap if self.ask.client_output_cap is None else None
+
+    def quote(self, model: str) -> Quote:
+        """The estimate for a model; with clamping, lowered to what one request may cost (rule 12)."""
+        return self._quoted(model)[0]
+
+    def is_lowered(self, model: str) -> bool:
+        """Was the output cap lowered, so that the request stays below maxUSDPerRequest?"""
+        return self._quoted(model)[1]
+
+    def _quoted(self, model: str) -> tuple[Quote, bool]:
+        if model not in self._quotes:
+            quote = self.quote_fn(model, self.cap)
+            tokens = self._affordable(quote)
+            self._quotes[model] = (quote, False) if tokens is None else (self.quote_fn(model, tokens), True)
+        return self._quotes[model]
+
+    def _affordable(self, quote: Quote) -> int | None:
+        """The output tokens that maxUSDPerRequest pays for; None where nothing need or can be lowered."""
+        most, clamp = self.budget.request_nanousd, quote.clamp
+        if not self.budget.clamp_output or most is None or clamp is None or quote.estimate_nanousd <= most:
+            return None
+        tokens = (most - clamp.fixed_nanousd) * 1000 // max(clamp.output_picousd_per_token, 1)
+        return tokens if tokens >= clamp.output_tokens_min else None
+
+
+def plan(
+    ask: Ask,
+    budget: TeamBudget | None,
+    now_ms: int,
+    quote: QuoteFn,
+    servable: ServableFn,
+    settings: DecisionSettings,
+) -> Plan:
+    """Decide one request.
+
+    `quote(model, cap)` estimates a model with the output cap `cap` (None: the client's own, or the default).
+    `servable(model)` is "" where the exchange's dialect and upstream can serve the model, else why not
+    (`dialect`, `upstream`, `capability`).
+    """
+    asked = _asked(ask, servable)
+    if budget is None:
+        return _unbudgeted(ask, asked, quote(asked.model, None), settings)
+    case = _Case(ask, budget, now_ms, quote, servable, settings)
+    own = case.quote(asked.model)
+    month = budget.month_bound_nanousd(now_ms, ask.app)
+    outline = Plan(
+        choices=(),
+        audit=budget.audit,
+        limit_nanousd=budget.limit_nanousd(now_ms),
+        bound_nanousd=None if month == UNLIMITED else month,
+        output_cap=case.cap,
+        kept_because=asked.kept_because if ask.require_model else "",
+        unpriced=own.rank_picousd is None,
+        requested=_counted_only(case, asked),
+    )
+    fault = _fault(case, asked.model)
+    if fault is not None and fault.reason == "app_not_allowed_for_model":
+        return replace(outline, refusal=fault)
+    relaxed = [o for o in _relaxed(case, asked) if fault is None or o.model != asked.model]
+    pressed = [o for o in _pressed(case, asked) if fault is None or o.model != asked.model]
+    if fault is not None and not relaxed:
+        return replace(outline, refusal=fault)
+    return replace(outline, choices=_windows(case, relaxed, pressed or relaxed))
+
+
+def audit_fallback(planned: Plan) -> Choice:
+    """The requested model with nothing but counters: what a plan in audit lets pass (rule 13)."""
+    if planned.requested is None:
+        raise ValueError("the plan was refused before a model was considered")
+    return planned.requested
+
+
+def fail_open_allowance(budget: TeamBudget | None, now_ms: int) -> int:
+    """What one replica may admit while the ledger does not answer, nano-USD; UNLIMITED: all (rule 10)."""
+    return UNLIMITED if budget is None else budget.fail_open_allowance(now_ms)
+
+
+def _asked(ask: Ask, servable: ServableFn) -> _Option:
+    """The requested model: the body's, or the one that X-Require-Model demands (rule 2)."""
+    if not ask.require_model:
+        return _Option(ask.model)
+    if ask.require_model != ask.model and (why := servable(ask.require_model)):
+        return _Option(ask.model, kept_because=why)
+    return _Option(ask.require_model, "required_model")
+
+
+def _unbudgeted(ask: Ask, asked: _Option, quote: Quote, settings: DecisionSettings) -> Plan:
+    """Rule 1: metered all the same."""
+    choice = _choice(asked, quote, bounds_of(None, ask, asked.model, 0, settings))
+    outline = Plan(
+        (choice,),
+        kept_because=asked.kept_because,
+        unpriced=quote.rank_picousd is None,
+        note="no_budget_defined",
+        requested=choice,
+    )
+    if settings.unbudgeted == "reject":
+        return replace(outline, choices=(), refusal=PlannedRefusal(429, "unbudgeted", asked.model))
+    return outline
+
+
+def _relaxed(case: _Case, asked: _Option) -> list[_Option]:
+    """What to try while the budget is not under pressure: the route of rule 3, the requested model last."""
+    routing = case.budget.routing
+    if routing is None or case.ask.require_model:
+        return [asked]
+    if case.ask.input_tokens < routing.complexity_threshold:
+        want = _Option(routing.cheap_model, "simple_query")
+    else:
+        want = _Option(routing.expensive_model or asked.model, "complex_query")
+    if want.model == asked.model:
+        return [want]
+    why = _obstacle(case, want.model, asked.model, may_be_dearer=want.reason == "complex_query")
+    return [replace(asked, kept_because=why)] if why else [want, asked]
+
+
+def _pressed(case: _Case, asked: _Option) -> list[_Option]:
+    """What to try under pressure (rules 3 to 5): the cheaper models by preference, the requested one last."""
+    if case.ask.require_model:
+        return [asked]
+    options: list[_Option] = []
+    first_obstacle = ""
+    for model in _targets(case.budget, asked.model):
+        if model == asked.model:
+            reason = "budget_pressure" if case.budget.routing and not options else ""
+            return [*options, replace(asked, reason=reason)]
+        why = _obstacle(case, model, asked.model, may_be_dearer=False)
+        if not why:
+            options.append(_Option(model, "budget_pressure", downgraded=True))
+        first_obstacle = first_obstacle or why
+    return [*options, asked] if options else [replace(asked, kept_because=first_obstacle)]
+
+
+def _targets(budget: TeamBudget, asked: str) -> list[str]:
+    """The models wanted under pressure: the mapping for this model, then cheapModel, then defaultModel."""
+    mapping = first_match(budget.downgrades, asked)
+    wanted = [
+        mapping.to if mapping else "",
+        budget.routing.cheap_model if budget.routing else "",
+        budget.default_model,
+    ]
+    return [m for m in dict.fromkeys(wanted) if m]
+
+
+def _obstacle(case: _Case, model: str, asked: str, *, may_be_dearer: bool) -> str:
+    """Why a wanted model can not take the requested one's place ("": it can)."""
+    if why := case.servable(model):
+        return why
+    if not may_be_dearer and _is_dearer(case, model, asked):
+        return "dearer"
+    fault = _fault(case, model)
+    return fault.reason if fault else ""
+
+
+def _is_dearer(case: _Case, model: str, asked: str) -> bool:
+    """Compare by list price. An unpriced target counts as dearer unless routing names it; an unpriced request
+    is compared by what the ledger would hold for it, so that an unknown name is no way around a downgrade."""
+    target, own = case.quote(model), case.quote(asked)
+    if target.rank_picousd is None:
+        return not (case.budget.routing and case.budget.routing.cheap_model == model)
+    if own.rank_picousd is None:
+        return target.estimate_nanousd > own.estimate_nanousd
+    return target.rank_picousd > own.rank_picousd
+
+
+def _fault(case: _Case, model: str) -> PlannedRefusal | None:
+    """Why a model is refused whatever was spent: the app, a missing price, the cost of one request."""
+    budget, quote = case.budget, case.quote(model)
+    rule = budget.model_rule(model)
+    if rule and rule.allowed_apps and case.ask.app not in rule.allowed_apps:
+        allowed = sorted(rule.allowed_apps)
+        details: dict[str, object] = {"allowed_apps": allowed, "model_pattern": rule.pattern.text}
+        return PlannedRefusal(403, "app_not_allowed_for_model", model, details)
+    if quote.rank_picousd is None and budget.unpriced_models == "reject":
+        return PlannedRefusal(429, "unpriced_model", model)
+    most = budget.request_nanousd
+    if most is not None and quote.estimate_nanousd > most:
+        details = {
+            "estimated_usd": nano_to_usd(quote.estimate_nanousd),
+            "max_usd_per_request": nano_to_usd(most),
+        }
+        return PlannedRefusal(429, "request_cost_exceeded", model, details)
+    return None
+
+
+def _pressure_from(case: _Case) -> int | None:
+    """The committed amount at which pressure starts: above 0.8 where routed, or at the threshold."""
+    limit = case.budget.limit_nanousd(case.now_ms)
+    starts: list[int] = []
+    if case.budget.routing:
+        part, whole = PRESSURE_ABOVE
+        starts.append(limit * part // whole + 1)
+    threshold = case.budget.downgrade_threshold
+    if threshold:
+        starts.append(-(-limit * threshold.percent // 100))
+    return min(starts, default=None)
+
+
+def _windows(case: _Case, relaxed: list[_Option], pressed: list[_Option]) -> tuple[Choice, ...]:
+    """Join both lists into one order: each has its window, what ends both alike stands once at the end."""
+    start = _pressure_from(case)
+    if start is None or pressed == relaxed:
+        return tuple(_priced(case, o) for o in relaxed)
+    if start <= 0:
+        return tuple(_priced(case, o) for o in pressed)
+    tail = 0
+    while tail < min(len(relaxed), len(pressed)) and relaxed[-1 - tail] == pressed[-1 - tail]:
+        tail += 1
+    return (
+        *(_priced(case, o, from_nanousd=start) for o in pressed[: len(pressed) - tail]),
+        *(_priced(case, o, below_nanousd=start) for o in relaxed[: len(relaxed) - tail]),
+        *(_priced(case, o) for o in relaxed[len(relaxed) - tail :]),
+    )
+
+
+def _priced(case: _Case, option: _Option, from_nanousd: int = 0, below_nanousd: int = UNLIMITED) -> Choice:
+    """An option with its estimate, bounds, clamp and window."""
+    budget, quote = case.budget, case.quote(option.model)
+    bounds = bounds_of(budget, case.ask, option.model, case.now_ms, case.settings)
+    if quote.rank_picousd is None and budget.unpriced_models == "allow":
+        bounds = counted_only(bounds)
+    choice = _choice(option, quote, bounds)
+    candidate = replace(
+        choice.candidate,
+        committed_from_nanousd=from_nanousd,
+        committed_below_nanousd=below_nanousd,
+        clamp=quote.clamp if budget.clamp_output else None,
+    )
+    return replace(choice, candidate=candidate, output_cap=_cap_to_write(case, option.model))
+
+
+def _cap_to_write(case: _Case, model: str) -> int | None:
+    """The output limit that makes the estimate true: the policy's where the client gave none, a lowered one,
+    or another model's maximum where the client's limit is above it."""
+    cap, own = case.quote(model).output_cap, case.ask.client_output_cap
+    if case.cap is not None or case.is_lowered(model):
+        return cap
+    return cap if own is not None and cap < own and model != case.ask.model else None
+
+
+def _counted_only(case: _Case, asked: _Option) -> Choice:
+    quote = case.quote_fn(asked.model, None)
+    bounds = bounds_of(case.budget, case.ask, asked.model, case.now_ms, case.settings)
+    return _choice(asked, quote, counted_only(bounds))
+
+
+def _choice(option: _Option, quote: Quote, bounds: tuple[Bound, ...]) -> Choice:
+    candidate = Candidate(option.model, quote.estimate_nanousd, bounds)
+    return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because)

@@ -1,0 +1,54 @@
+"""The bounds that one model's reservation must fit, in the order in which a refusal is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from spendgate.budget.ask import Ask, DecisionSettings
+from spendgate.budget.bounds import UNLIMITED, Bound
+from spendgate.budget.policy import TeamBudget
+from spendgate.money import percent_of
+
+
+def bounds_of(
+    budget: TeamBudget | None, ask: Ask, model: str, now_ms: int, settings: DecisionSettings
+) -> tuple[Bound, ...]:
+    """The bounds of a model: month (always), day, hour, model pattern, app, run, as far as they are set.
+
+    Floors are the limits; ceilings add the overshoot allowance, none where the output is clamped: what is
+    left is then given out to the last token, and nothing beyond (rules 7 and 12).
+    """
+    if budget is None:
+        return (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
+    overshoot = budget.overshoot_percent
+    if overshoot is None:
+        overshoot = settings.default_overshoot_percent
+    if budget.clamp_output:
+        overshoot = Decimal(0)
+
+    def bound(scope: str, window: str, floor: int, reason: str) -> Bound:
+        ceiling = UNLIMITED if floor == UNLIMITED else percent_of(floor, 100 + overshoot)
+        return Bound(scope, window, floor, ceiling, reason)
+
+    month = budget.month_bound_nanousd(now_ms, ask.app)
+    out = [bound("month", "month", month, "monthly_budget_exceeded")]
+    if budget.daily_nanousd is not None:
+        out.append(bound("day", "day", budget.daily_nanousd, "daily_budget_exceeded"))
+    if budget.hourly_nanousd is not None:
+        out.append(bound("hour", "hour", budget.hourly_nanousd, "spend_rate_exceeded"))
+    rule = budget.model_rule(model)
+    if rule and rule.limit_nanousd is not None:
+        scope = f"model:{rule.pattern.text}"
+        out.append(bound(scope, "month", rule.limit_nanousd, "model_budget_exceeded"))
+    app = budget.apps.get(ask.app)
+    if app and app.limit_nanousd is not None:
+        out.append(bound(f"app:{app.name}", "month", app.limit_nanousd, "app_budget_exceeded"))
+    if ask.run and budget.run_nanousd is not None:
+        out.append(bound(f"run:{ask.run}", "run", budget.run_nanousd, "run_budget_exceeded"))
+    return tuple(out)
+
+
+def counted_only(bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    """The same counters without their limits."""
+    return tuple(replace(b, floor_nanousd=UNLIMITED, ceiling_nanousd=UNLIMITED) for b in bounds)

@@ -1,0 +1,267 @@
+"""The compiled policy: what budgets say, as immutable data ready for the decision. Amounts in nano-USD."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.model import Action, BudgetSpec, LLMBudget
+from spendgate.budget.patterns import ModelPattern, first_match, most_specific_first
+from spendgate.money import percent_of, usd_to_nano
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """At `percent` of the month's effective limit, `action`; `channel` is told."""
+
+    percent: int
+    action: Action
+    channel: str = ""
+
+
+DEFAULT_THRESHOLDS = (Threshold(50, "alert"), Threshold(80, "alert_and_downgrade"), Threshold(100, "reject"))
+"""What a budget without thresholds means (rule 7)."""
+FAIL_OPEN_DEFAULT_PERCENT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRule:
+    """A limit for all models of a pattern; `limit_nanousd` None: only the apps are restricted."""
+
+    pattern: ModelPattern
+    limit_nanousd: int | None
+    allowed_apps: frozenset[str]
+    """Empty: every app."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppRule:
+    """What an app may."""
+
+    name: str
+    essential: bool
+    limit_nanousd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Enabled cost routing. `expensive_model` "": as asked."""
+
+    cheap_model: str
+    expensive_model: str
+    complexity_threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class DowngradeRule:
+    """Requests for the pattern's models go to `to` under pressure."""
+
+    pattern: ModelPattern
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """A temporary increase, in force while now < `until_ms`."""
+
+    amount_nanousd: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeamBudget:
+    """One team's budget. None where a limit is not set."""
+
+    team: str
+    monthly_nanousd: int
+    name: str = ""
+    """`namespace/name` of the document, for messages."""
+    digest: str = ""
+    """SHA-256 of what the budget says, whatever its form."""
+    thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
+    """In order of percent."""
+    model_rules: tuple[ModelRule, ...] = ()
+    """Most specific first."""
+    apps: Mapping[str, AppRule] = field(default_factory=lambda: MappingProxyType({}))
+    default_model: str = ""
+    routing: Routing | None = None
+    downgrades: tuple[DowngradeRule, ...] = ()
+    """Most specific first."""
+    overshoot_percent: Decimal | None = None
+    emergency_buffer_percent: Decimal = Decimal(10)
+    daily_nanousd: int | None = None
+    hourly_nanousd: int | None = None
+    request_nanousd: int | None = None
+    run_nanousd: int | None = None
+    output_token_cap: int | None = None
+    clamp_output: bool = False
+    cut_streams: bool = False
+    audit: bool = False
+    failure_policy: str = ""
+    """`open`, `closed`, or "": up to the fail-open limit."""
+    fail_open_nanousd: int | None = None
+    unpriced_models: str = "estimate"
+    raises: tuple[Raise, ...] = ()
+
+    def limit_nanousd(self, now_ms: int) -> int:
+        """The month's effective budget: the budget and every increase in force."""
+        return self.monthly_nanousd + sum(r.amount_nanousd for r in self.raises if now_ms < r.until_ms)
+
+    @property
+    def reject_threshold(self) -> Threshold | None:
+        """The lowest threshold that rejects; None: the month's budget is soft."""
+        return next((t for t in self.thresholds if t.action == "reject"), None)
+
+    @property
+    def downgrade_threshold(self) -> Threshold | None:
+        """The lowest threshold that downgrades."""
+        return next((t for t in self.thresholds if t.action == "alert_and_downgrade"), None)
+
+    @property
+    def contact(self) -> str:
+        """Whom to ask for more: the channel of the reject threshold, else of the highest that has one."""
+        reject = self.reject_threshold
+        if reject and reject.channel:
+            return reject.channel
+        return next((t.channel for t in reversed(self.thresholds) if t.channel), "")
+
+    def model_rule(self, model: str) -> ModelRule | None:
+        """The most specific limit that covers a model (rule 6)."""
+        return first_match(self.model_rules, model)
+
+    def is_essential(self, app: str) -> bool:
+        """May the app use the emergency buffer?"""
+        rule = self.apps.get(app)
+        return rule is not None and rule.essential
+
+    def month_bound_nanousd(self, now_ms: int, app: str = "") -> int:
+        """The bound of rule 7, without overshoot: the lowest reject threshold of the effective limit, higher
+        for an essential app. UNLIMITED for a soft budget."""
+        reject = self.reject_threshold
+        if reject is None:
+            return UNLIMITED
+        bound = percent_of(self.limit_nanousd(now_ms), reject.percent)
+        if self.is_essential(app):
+            bound = percent_of(bound, 100 + self.emergency_buffer_percent)
+        return bound
+
+    def fail_open_allowance(self, now_ms: int) -> int:
+        """What one replica may admit while the ledger does not answer (rule 10); UNLIMITED: everything.
+
+        A budget that never rejects (soft, or in audit) does not start to when the ledger is away.
+        """
+        if self.failure_policy == "open" or self.audit or self.reject_threshold is None:
+            return UNLIMITED
+        if self.failure_policy == "closed":
+            return 0
+        if self.fail_open_nanousd is not None:
+            return self.fail_open_nanousd
+        return percent_of(self.limit_nanousd(now_ms), FAIL_OPEN_DEFAULT_PERCENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The budgets in force together. `version` changes iff what they say changes."""
+
+    budgets: Mapping[str, TeamBudget] = field(default_factory=lambda: MappingProxyType({}))
+    version: str = hashlib.sha256(b"").hexdigest()
+
+    @classmethod
+    def of(cls, budgets: Iterable[TeamBudget]) -> Policy:
+        """Put budgets together. Raises ValueError where two are for one team: settle conflicts before."""
+        by_team: dict[str, TeamBudget] = {}
+        for budget in budgets:
+            if budget.team in by_team:
+                raise ValueError(f"two budgets for team {budget.team}")
+            by_team[budget.team] = budget
+        content = "".join(f"{json.dumps(t)} {by_team[t].digest}\n" for t in sorted(by_team))
+        version = hashlib.sha256(content.encode()).hexdigest()
+        return cls(MappingProxyType({t: by_team[t] for t in sorted(by_team)}), version)
+
+    def budget(self, team: str) -> TeamBudget | None:
+        """The team's budget, None where it has none."""
+        return self.budgets.get(team)
+
+    @property
+    def teams(self) -> tuple[str, ...]:
+        """The teams with a budget, sorted."""
+        return tuple(self.budgets)
+
+
+def compile_budget(document: LLMBudget) -> TeamBudget:
+    """Compile a valid document."""
+    spec = document.spec
+    meta = document.metadata
+    thresholds = tuple(
+        sorted(
+            (Threshold(t.percent, t.action, t.notify_channel) for t in spec.alert_thresholds),
+            key=lambda t: t.percent,
+        )
+    )
+    return TeamBudget(
+        team=spec.team,
+        monthly_nanousd=usd_to_nano(spec.monthly_budget_usd),
+        name=f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name,
+        digest=_digest(spec),
+        thresholds=thresholds or DEFAULT_THRESHOLDS,
+        model_rules=most_specific_first(
+            ModelRule(ModelPattern.of(m.model_pattern), _nano(m.max_monthly_usd), frozenset(m.allowed_apps))
+            for m in spec.model_limits
+        ),
+        apps=MappingProxyType(
+            {a.name: AppRule(a.name, a.essential, _nano(a.max_monthly_usd)) for a in spec.apps}
+        ),
+        default_model=spec.default_model or "",
+        routing=_routing(spec),
+        downgrades=most_specific_first(
+            DowngradeRule(ModelPattern.of(d.from_), d.to) for d in spec.downgrades
+        ),
+        overshoot_percent=spec.overshoot_percent,
+        emergency_buffer_percent=spec.emergency_buffer_percent,
+        daily_nanousd=_nano(spec.daily_budget_usd),
+        hourly_nanousd=_nano(spec.max_usd_per_hour),
+        request_nanousd=_nano(spec.max_usd_per_request),
+        run_nanousd=_nano(spec.max_usd_per_run),
+        output_token_cap=spec.output_token_cap,
+        clamp_output=spec.clamp_output,
+        cut_streams=spec.cut_streams,
+        audit=spec.mode == "audit",
+        failure_policy=spec.failure_policy or "",
+        fail_open_nanousd=_nano(spec.fail_open_limit_usd),
+        unpriced_models=spec.unpriced_models,
+        raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
+    )
+
+
+def _nano(usd: Decimal | None) -> int | None:
+    return None if usd is None else usd_to_nano(usd)
+
+
+def _routing(spec: BudgetSpec) -> Routing | None:
+    r = spec.cost_routing
+    if r is None or not r.enabled or not r.cheap_model:
+        return None
+    return Routing(r.cheap_model, r.expensive_model or "", r.complexity_threshold)
+
+
+def _digest(spec: BudgetSpec) -> str:
+    """Hash the content: 8000, 8000.0 and 8e3 are one amount; a default written out is no change."""
+    content = spec.model_dump(by_alias=True, exclude_defaults=True)
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, default=_canonical, ensure_ascii=False).encode()
+    ).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"no canonical form: {value!r}")
