@@ -1,0 +1,1 @@
+"""What `up` and `serve` start and keep alive: workers, Envoy, an embedded Redis, the admin pages."""

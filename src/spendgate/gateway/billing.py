@@ -1,0 +1,80 @@
+"""What an answer costs: its reading → usage, nano-USD and how sure we are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spendgate.dialects.base import Reading, StreamMeter
+from spendgate.gateway.events import Outcome
+from spendgate.money import LEDGER_MAX_NANOUSD
+from spendgate.pricing.cost import cost_nanousd
+from spendgate.pricing.table import Price, PriceTable
+from spendgate.usage import Usage, input_total
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """`unmetered` names why the estimate is charged instead ("" where the usage is true)."""
+
+    usage: Usage
+    cost_nanousd: int
+    outcome: Outcome
+    unmetered: str = ""
+
+
+def price_of(prices: PriceTable, sent: str, answered: str) -> Price:
+    """The price of the model that was sent, else of the one that answered, else rule 11's stand-in."""
+    return prices.find(sent) or (prices.find(answered) if answered else None) or prices.dearest_of_family(sent)
+
+
+def _charge(price: Price, usage: Usage, outcome: Outcome, held: int) -> Bill:
+    cost = cost_nanousd(price, usage)
+    if cost > LEDGER_MAX_NANOUSD // 1000:  # $9,007 for one exchange: no model costs that
+        return Bill({}, held, Outcome.UNMETERED, "bad_usage")
+    return Bill(usage, cost, outcome)
+
+
+def whole_answer(prices: PriceTable, sent: str, reading: Reading, held: int) -> Bill:
+    """Bill a JSON answer; what can not be metered costs what was held."""
+    if reading.problem is not None:
+        return Bill({}, held, Outcome.UNMETERED, reading.problem)
+    return _charge(price_of(prices, sent, reading.model), reading.usage, Outcome.COMPLETE, held)
+
+
+def stream_end(prices: PriceTable, sent: str, meter: StreamMeter, input_tokens: int, held: int) -> Bill:
+    """Bill a stream that came to its end: by its usage; cut or failed, by what flowed."""
+    reading = meter.result()
+    if reading.problem is None and not meter.failed:
+        return _charge(price_of(prices, sent, reading.model), reading.usage, Outcome.COMPLETE, held)
+    if reading.problem is not None and meter.complete and not meter.failed:
+        return Bill({}, held, Outcome.UNMETERED, reading.problem)
+    if reading.problem == "bad_usage" or reading.problem == "encoding":
+        return Bill({}, held, Outcome.UNMETERED, reading.problem)
+    return flowed(prices, sent, meter, input_tokens, held, Outcome.FAILED)
+
+
+def flowed(
+    prices: PriceTable, sent: str, meter: StreamMeter, input_tokens: int, held: int, outcome: Outcome
+) -> Bill:
+    """Bill what flowed of a stream that ended early: its input and the output tokens streamed.
+
+    A provider that failed before the first token made nothing to charge for.
+    """
+    usage, streamed = meter.partial()
+    usage = dict(usage)
+    if outcome is Outcome.FAILED and not streamed and not usage:
+        return Bill({}, 0, outcome)
+    if not input_total(usage):
+        usage["input"] = input_tokens
+    counted_output = usage.get("output", 0) + usage.get("reasoning", 0)
+    if streamed > counted_output:
+        usage["output"] = usage.get("output", 0) + streamed - counted_output
+    usage["requests"] = 1
+    answered = meter.result().model
+    return _charge(price_of(prices, sent, answered), {k: v for k, v in usage.items() if v}, outcome, held)
+
+
+def input_only(prices: PriceTable, sent: str, input_tokens: int, held: int) -> Bill:
+    """Bill a client that left before the answer began: the provider has read the input."""
+    usage = {"input": input_tokens, "requests": 1}
+    return _charge(price_of(prices, sent, ""), usage, Outcome.ABORTED, held)

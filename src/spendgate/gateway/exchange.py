@@ -1,0 +1,491 @@
+"""One exchange as a sans-io state machine: events in, one action out, and one ending to take.
+
+It imports no grpc, no redis and no clock. The adapter feeds it with what Envoy says, does what it asks
+for (count, reserve), and takes the ending exactly once when there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spendgate.budget.ask import Choice
+from spendgate.dialects import registry
+from spendgate.dialects.base import Dialect, Reading, RequestFacts, StreamMeter
+from spendgate.dialects.decode import Decoder, DecodeError
+from spendgate.errors import RequestError
+from spendgate.gateway import billing
+from spendgate.gateway import events as e
+from spendgate.gateway import headers as h
+from spendgate.gateway.billing import Bill
+from spendgate.gateway.identity import UNATTRIBUTED, Identity, identify
+from spendgate.gateway.planning import Planned, eligible, gather
+from spendgate.gateway.record import Ending, UsageRecord
+from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
+from spendgate.ledger.port import ReserveResult, Settlement
+from spendgate.money import nano_to_usd
+from spendgate.tokens.count import Counted, count, measure
+
+WITHIN_BUDGET = "within_budget"
+NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
+PIECES_MAX = 64 * 1024 * 1024
+"""The largest answer that is collected to be read; a longer one is settled at the estimate."""
+
+
+class Exchange:
+    """The life of one request and its answer. Not thread-safe; one event at a time."""
+
+    __slots__ = (
+        "_answered_ms", "_body", "_caller_headers", "_choice", "_counted", "_decision", "_decoder",
+        "_dialect", "_ending", "_facts", "_fail_open", "_held", "_identity", "_looked", "_meter", "_path", "_pieces",
+        "_pieces_size", "_planned", "_reason", "_require_model", "_result", "_sent",
+        "_snapshot", "_swallowed", "exchange_id", "request_id", "state",
+    )  # fmt: skip
+
+    def __init__(self, exchange_id: str, snapshot: Snapshot, request_id: str = "") -> None:
+        self.exchange_id = exchange_id
+        self.request_id = request_id
+        self.state = State.START
+        self._snapshot = snapshot
+        self._identity = NOBODY
+        self._dialect: Dialect | None = None
+        self._path = ""
+        self._require_model = ""
+        self._body = b""
+        self._facts: RequestFacts | None = None
+        self._counted = Counted(0, True, 0)
+        self._planned: Planned | None = None
+        self._result: ReserveResult | None = None
+        self._choice: Choice | None = None
+        self._sent = ""
+        self._held: int | None = None
+        self._answered_ms = 0
+        self._decision = "allow"
+        self._reason = WITHIN_BUDGET
+        self._fail_open = False
+        self._meter: StreamMeter | None = None
+        self._decoder: Decoder | None = None
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+        self._ending: Ending | None = None
+        self._swallowed = False
+        self._looked = False
+
+    # -- the one verb and the one getter --------------------------------------------------------------------
+
+    def receive(self, event: e.Event) -> e.Action:
+        """Take an event, give the one action it asks for. Raises IllegalEvent."""
+        targets = TRANSITIONS[self.state].get(type(event))
+        if targets is None:
+            raise IllegalEvent(self.state, event)
+        action = self._handle(event)
+        if self.state not in targets:
+            raise AssertionError(f"{type(event).__name__} led to {self.state.value}: not in the table")
+        return action
+
+    def take_ending(self) -> Ending | None:
+        """Hand out the ending, once."""
+        ending, self._ending = self._ending, None
+        return ending
+
+    @property
+    def holds(self) -> tuple[str, str] | None:
+        """(team, exchange id) while a reservation is held, for renewing."""
+        if self._held is None or self.state in (State.ENDED, State.BROKEN):
+            return None
+        return (self._identity.team, self.exchange_id)
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks."""
+        return self._identity
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The request's dialect, None where no dialect claims it."""
+        return self._dialect
+
+    def _handle(self, event: e.Event) -> e.Action:
+        if self.state in (State.PASSING, State.ENDED, State.BROKEN):
+            return self._idle(event)
+        match event:
+            case e.ResponsePiece():
+                return self._piece(event)
+            case e.RequestHeaders():
+                return self._request(event)
+            case e.RequestBody():
+                return self._request_body(event)
+            case e.CountDone():
+                self._counted = event.counted
+                return self._plan(self._answered_ms)
+            case e.ReserveDone():
+                return self._reserved(event.result)
+            case e.LedgerDown():
+                return self._ledger_down(event)
+            case e.ResponseHeaders():
+                return self._answer(event)
+            case e.Over():
+                return self._over()
+            case e.Broke():
+                return self._broke()
+
+    def _idle(self, event: e.Event) -> e.Action:
+        match event:
+            case e.RequestBody():
+                return e.Forward()
+            case e.ResponseHeaders():
+                return e.Answer(e.BodyMode.NONE)
+            case e.ResponsePiece():
+                return e.Piece()
+            case e.Over() if self.state is State.PASSING:
+                self.state = State.ENDED
+        return e.Nothing()
+
+    # -- the request ----------------------------------------------------------------------------------------
+
+    def _request(self, event: e.RequestHeaders) -> e.Action:
+        headers = event.caller.headers
+        path = event.path.partition("?")[0]
+        dialect = registry.find(event.method, path, headers.get("content-type", ""))
+        if dialect is None or event.end:
+            self.state = State.PASSING
+            return e.Pass()
+        self._dialect, self._path = dialect, path
+        self._identity = identify(event.caller, self._snapshot.extractors)
+        require = headers.get(h.REQUIRE_MODEL, "").strip()
+        self._require_model = require if h.printable(require) else ""
+        size = headers.get("content-length", "")
+        limit = self._snapshot.settings.max_body_bytes
+        if size.isdigit() and int(size) > limit:
+            self.state = State.ENDED
+            return too_large(dialect, limit)
+        self.state = State.AWAIT_BODY
+        return e.AwaitBody(self._snapshot.strip)
+
+    def _request_body(self, event: e.RequestBody) -> e.Action:
+        dialect = self._dialect
+        assert dialect is not None
+        self._answered_ms = event.now_ms
+        try:
+            self._facts = facts = dialect.read_request(event.body, self._path)
+        except RequestError:
+            # The provider will most likely refuse it too; if it answers, the answer is metered all the same.
+            self.state = State.FORWARDED
+            return e.Forward()
+        self._body = event.body
+        self._counted = measure(facts.texts, facts.text_bytes)
+        return self._plan(event.now_ms)
+
+    def _plan(self, now_ms: int) -> e.Action:
+        facts, dialect = self._facts, self._dialect
+        assert facts is not None and dialect is not None
+        planned = gather(
+            self._snapshot, self._identity, dialect.name, facts, self._counted,
+            self._require_model, self.exchange_id, now_ms,
+        )  # fmt: skip
+        if planned.wants_exact and not self._looked:
+            return self._look(facts)
+        self._planned = planned
+        if planned.request is None:
+            refusal = planned.plan.refusal
+            assert refusal is not None
+            budget = self._snapshot.policy.budget(self._identity.team)
+            action = planned_refusal(dialect, self._identity, budget, refusal, now_ms)
+            return self._refuse(action, refusal.model)
+        self.state = State.RESERVING
+        return e.NeedReserve(
+            planned.request,
+            planned.allowance_nanousd,
+            -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd,
+        )
+
+    def _look(self, facts: RequestFacts) -> e.Action:
+        """A rough count would decide: count exactly, once."""
+        self._looked = True
+        self.state = State.COUNTING
+        return e.NeedCount(facts.texts, facts.text_bytes)
+
+    def _reserved(self, result: ReserveResult) -> e.Action:
+        planned, facts, dialect = self._planned, self._facts, self._dialect
+        assert planned is not None and facts is not None and dialect is not None
+        self._result = result
+        self._answered_ms = result.at_ms
+        if result.candidate < 0:
+            if not self._counted.exact and not self._looked:
+                return self._look(facts)
+            budget = self._snapshot.policy.budget(self._identity.team)
+            choice = planned.choices[result.refusals[-1].candidate] if result.refusals else None
+            model = choice.candidate.model if choice else facts.model
+            action = over_limit(dialect, self._identity, budget, model, result, planned.choices)
+            return self._refuse(action, model)
+        self._held = result.held_nanousd
+        return self._forward(result.candidate, result.output_cap)
+
+    def _ledger_down(self, event: e.LedgerDown) -> e.Action:
+        planned, facts, dialect = self._planned, self._facts, self._dialect
+        assert planned is not None and facts is not None and dialect is not None
+        if not event.admitted:
+            budget = self._snapshot.policy.budget(self._identity.team)
+            action = ledger_away(
+                dialect, self._identity, budget, facts.model, event.committed_nanousd,
+                planned.plan.bound_nanousd, event.now_ms,
+            )  # fmt: skip
+            return self._refuse(action, facts.model)
+        index = eligible(planned, event.committed_nanousd)
+        self._fail_open = True
+        self._held = planned.choices[index].candidate.estimate_nanousd
+        return self._forward(index, None)
+
+    def _forward(self, index: int, clamped: int | None) -> e.Action:
+        planned, facts, dialect = self._planned, self._facts, self._dialect
+        assert planned is not None and facts is not None and dialect is not None
+        choice = planned.choices[index]
+        plan = planned.plan
+        self._choice = choice
+        self._sent = choice.candidate.model
+        cap = clamped if clamped is not None else plan.output_cap
+        if plan.audit:
+            would_be = choice.reason or ("" if index < len(planned.choices) - 1 else "would_refuse")
+            self._sent = planned.choices[-1].candidate.model
+            self._reason = f"audit:{would_be or WITHIN_BUDGET}"
+            cap = None
+        else:
+            self._reason = choice.reason or plan.note or WITHIN_BUDGET
+            if choice.downgraded:
+                self._decision = "downgrade"
+            elif self._sent != facts.model:
+                self._decision = "route"
+        model = self._sent if self._sent != facts.model else None
+        self.state = State.FORWARDED
+        body: bytes | None = None
+        if model is not None or cap is not None or facts.usage_hidden:
+            body = dialect.rewrite(
+                self._body, facts, model=model, output_cap=cap, ask_usage=facts.usage_hidden
+            )
+        self._body = b""
+        upstream = self._snapshot.upstream_for(self._sent, dialect.name)
+        if upstream:
+            return e.Forward(body, ((h.CLUSTER, upstream),), route=True)
+        return e.Forward(body)
+
+    def _refuse(self, action: e.Reject, model: str) -> e.Action:
+        self._decision, self._reason = "reject", action.reason
+        self._body = b""
+        self._finish(Bill({}, 0, e.Outcome.REFUSED), model, settle=False)
+        return action
+
+    # -- the answer -----------------------------------------------------------------------------------------
+
+    def _answer(self, event: e.ResponseHeaders) -> e.Action:
+        dialect = self._dialect
+        assert dialect is not None
+        if self.state is State.AWAIT_BODY:
+            self.state = State.PASSING
+            if event.local and event.status == 413:
+                self.state = State.ENDED
+                return too_large(dialect, self._snapshot.settings.max_body_bytes)
+            return e.Answer(e.BodyMode.NONE)
+        if event.local or event.status >= 300 or event.status < 200:
+            self._finish(Bill({}, 0, e.Outcome.FAILED), self._sent, release=True)
+            self.state = State.PASSING
+            return e.Answer(e.BodyMode.NONE)
+        kind = event.headers.get("content-type", "").partition(";")[0].strip().lower()
+        added = self._answer_headers()
+        is_stream = kind == "text/event-stream"
+        unmetered = ""
+        if event.end:
+            unmetered = "empty"
+        elif not is_stream and not (kind.endswith("json") or not kind):
+            unmetered = "content_type"
+        elif not is_stream and self._too_long(event.headers):
+            unmetered = "too_large"
+        try:
+            self._decoder = Decoder.of(event.headers.get("content-encoding", ""))
+        except DecodeError:
+            unmetered = unmetered or "encoding"
+        if unmetered:
+            self._finish(Bill({}, self._held or 0, e.Outcome.UNMETERED, unmetered), self._sent)
+            self.state = State.PASSING
+            return e.Answer(e.BodyMode.NONE, added)
+        if is_stream:
+            hide = self._facts is not None and self._facts.usage_hidden and self._decoder is None
+            self._meter = dialect.stream_meter(hide_usage=hide, count=count)
+            self.state = State.STREAM
+            return e.Answer(e.BodyMode.STREAMED, added)
+        self.state = State.JSON
+        return e.Answer(e.BodyMode.BUFFERED, added)
+
+    def _too_long(self, headers: Mapping[str, str]) -> bool:
+        size = headers.get("content-length", "")
+        return size.isdigit() and int(size) > self._snapshot.settings.max_body_bytes
+
+    def _answer_headers(self) -> tuple[tuple[str, str], ...]:
+        planned, choice = self._planned, self._choice
+        if planned is None or choice is None:
+            return ()
+        out = [
+            (h.MODEL, self._sent),
+            (h.REASON, self._reason),
+            (h.ESTIMATE, nano_to_usd(self._held or 0)),
+        ]
+        limit = planned.plan.limit_nanousd
+        if limit and self._result is not None:
+            out.append((h.UTILIZATION, ratio(self._result.committed_nanousd, limit)))
+        if self._decision == "downgrade":
+            out.append((h.DOWNGRADED, "true"))
+        if planned.plan.kept_because:
+            out.append((h.KEPT, planned.plan.kept_because))
+        if self._result is not None and self._result.output_cap is not None and not planned.plan.audit:
+            out.append((h.CLAMPED, str(self._result.output_cap)))
+        return tuple(out)
+
+    def _piece(self, event: e.ResponsePiece) -> e.Action:
+        return self._stream_piece(event) if self.state is State.STREAM else self._json_piece(event)
+
+    def _json_piece(self, event: e.ResponsePiece) -> e.Action:
+        dialect = self._dialect
+        assert dialect is not None
+        self._pieces.append(event.data)
+        self._pieces_size += len(event.data)
+        if not event.end and self._pieces_size <= PIECES_MAX:
+            return e.Piece()
+        body = b"".join(self._pieces)
+        self._pieces = []
+        if not event.end:
+            reading = Reading({}, problem="too_large")
+        else:
+            try:
+                plain = self._decoder.feed(body, True) if self._decoder is not None else body
+                reading = dialect.read_usage(plain)
+            except DecodeError:
+                reading = Reading({}, problem="encoding")
+        bill = billing.whole_answer(self._snapshot.prices, self._sent or reading.model, reading, self._held or 0)
+        self._finish(bill, self._sent or reading.model)
+        return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
+
+    def _stream_piece(self, event: e.ResponsePiece) -> e.Action:
+        meter = self._meter
+        assert meter is not None
+        replacement: bytes | None = None
+        if self._decoder is None:
+            replacement = meter.feed(event.data, event.end)
+        elif not self._swallowed:
+            try:
+                meter.feed(self._decoder.feed(event.data, event.end), event.end)
+            except DecodeError:
+                self._swallowed = True
+        if event.end:
+            sent = self._sent or meter.result().model
+            bill = billing.stream_end(
+                self._snapshot.prices, sent, meter, self._input_tokens(), self._held or 0
+            )
+            if self._swallowed:
+                bill = Bill({}, self._held or 0, e.Outcome.UNMETERED, "encoding")
+            self._finish(bill, sent)
+        return e.Piece(replacement)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _input_tokens(self) -> int:
+        extra = self._facts.extra_input_tokens if self._facts is not None else 0
+        return self._counted.tokens + extra
+
+    def _over(self) -> e.Action:
+        """The call ended before the answer did: the client left, or the provider broke off."""
+        prices, held = self._snapshot.prices, self._held
+        if self.state is State.FORWARDED and self._facts is not None:
+            self._finish(billing.input_only(prices, self._sent, self._input_tokens(), held or 0), self._sent)
+        elif self.state is State.STREAM:
+            meter = self._meter
+            assert meter is not None
+            reading = meter.result()
+            if meter.complete and reading.problem is None:
+                bill = billing.stream_end(prices, self._sent, meter, self._input_tokens(), held or 0)
+            else:
+                bill = billing.flowed(
+                    prices, self._sent, meter, self._input_tokens(), held or 0, e.Outcome.ABORTED
+                )
+            self._finish(bill, self._sent or reading.model)
+        elif self.state is State.JSON:
+            self._finish(Bill({}, held or 0, e.Outcome.UNMETERED, "truncated"), self._sent)
+        elif self.state is State.RESERVING and self._planned is not None:
+            # The reservation may or may not have been made; nothing was sent. Void it.
+            self._held = 0
+            self._finish(Bill({}, 0, e.Outcome.ABORTED), self._sent, release=True)
+        self.state = State.ENDED
+        return e.Nothing()
+
+    def _broke(self) -> e.Action:
+        state = self.state
+        if state in (State.FORWARDED, State.JSON, State.STREAM) and self._ending is None:
+            bill = Bill({}, self._held or 0, e.Outcome.UNMETERED, "internal_error")
+            self._finish(bill, self._sent)
+        elif state is State.RESERVING and self._planned is not None and self._planned.request is not None:
+            # It will be sent on unread by us: charge what would have been held.
+            estimate = self._planned.request.candidates[-1].estimate_nanousd
+            model = self._planned.request.candidates[-1].model
+            self._held = estimate
+            self._finish(Bill({}, estimate, e.Outcome.UNMETERED, "internal_error"), model)
+        self.state = State.BROKEN
+        return e.Nothing()
+
+    def _finish(self, bill: Bill, model: str, *, settle: bool = True, release: bool = False) -> None:
+        """Make the ending. Called once an exchange, from every way out."""
+        planned, identity = self._planned, self._identity
+        facts, dialect = self._facts, self._dialect
+        assert dialect is not None
+        model = model or (facts.model if facts is not None else "") or "unknown"
+        settlement: Settlement | None = None
+        if settle and (self._held is not None or bill.cost_nanousd or bill.usage):
+            scopes: tuple[tuple[str, str], ...] = (("month", "month"),)
+            if self._choice is not None:
+                scopes = tuple((b.scope, b.window) for b in self._choice.candidate.bounds)
+            settlement = Settlement(
+                exchange_id=self.exchange_id,
+                team=identity.team,
+                app=identity.app,
+                model=model,
+                cost_nanousd=bill.cost_nanousd,
+                usage={k: v for k, v in bill.usage.items() if k != "requests"},
+                at_ms=self._answered_ms,
+                release=release,
+                scopes=scopes,
+            )
+        requested = facts.model if facts is not None else ""
+        record = UsageRecord(
+            exchange_id=self.exchange_id,
+            request_id=self.request_id,
+            at_ms=self._answered_ms,
+            team=identity.team,
+            app=identity.app,
+            user=identity.user or (facts.user if facts is not None else ""),
+            run=identity.run,
+            dialect=dialect.name,
+            model_requested=self._require_model or requested,
+            model=model,
+            upstream=self._snapshot.upstream_for(model, dialect.name),
+            tokens={k: v for k, v in bill.usage.items() if k != "requests"},
+            cost_nanousd=bill.cost_nanousd,
+            estimate_nanousd=self._held or 0,
+            price_version=self._snapshot.prices.version,
+            decision=self._decision,
+            reason=self._reason if not self._fail_open else "ledger_unavailable",
+            outcome=bill.outcome,
+            unmetered=bill.unmetered,
+        )
+        notes = e.Notes(
+            unmetered=bill.unmetered,
+            unpriced=bool(planned and planned.plan.unpriced),
+            fail_open=self._fail_open,
+            kept_because=planned.plan.kept_because if planned else "",
+        )
+        self._ending = Ending(record, settlement, self._held or 0, notes)
+        self.state = State.ENDED
+
+
+def ratio(part: int, whole: int) -> str:
+    """A ratio with two to four decimals, rounded half up: 0.85, 1.0432."""
+    scaled = (part * 20_000 + whole) // (2 * whole)
+    text = f"{scaled // 10_000}.{scaled % 10_000:04d}"
+    return text[:-2] if text.endswith("00") else text.rstrip("0")

@@ -1,0 +1,253 @@
+"""Envoy's External Processing service: wire ⇄ events of one exchange a call.
+
+A fault of ours never breaks traffic: the exchange is told, what it held is settled at the estimate, it is
+counted and logged, and Envoy is answered as if we had nothing to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from typing import Any
+
+import grpc
+import structlog
+from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
+
+from spendgate.gateway import events as e
+from spendgate.gateway import headers as h
+from spendgate.gateway import wire
+from spendgate.gateway.exchange import Exchange
+from spendgate.gateway.identity import Caller
+from spendgate.gateway.refusing import broken_closed
+from spendgate.gateway.runtime import Runtime
+from spendgate.gateway.transitions import State
+from spendgate.tokens.count import measure
+
+log = structlog.get_logger()
+
+
+def exchange_id(fields: Any) -> str:
+    """The id of an exchange, from what only Envoy knows of it, so that a call that Envoy replays on another
+    worker finds the reservation of the first. A client's own headers play no part in it."""
+    parts = [wire.attribute_text(fields, key) for key in ("request.time", "source.address", "destination.address")]
+    if "connection.id" in fields:
+        parts.append(str(fields["connection.id"].number_value))
+    if not parts[0] or not parts[1]:
+        return secrets.token_hex(16)
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ignore[misc]
+    """One call of Process is one exchange."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._run = runtime
+
+    async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802  Envoy's name
+        """Answer each message in turn; hand the ending over whatever happens."""
+        call = _Call(self._run)
+        self._run.calls += 1
+        try:
+            while True:
+                message = await context.read()
+                if message is grpc.aio.EOF:
+                    break
+                reply = await call.reply(message)
+                if reply is not None:
+                    await context.write(reply)
+        finally:
+            self._run.calls -= 1
+            call.over()
+
+
+class _Call:
+    """One exchange on the wire."""
+
+    __slots__ = ("_buffered", "_exchange", "_reserving", "_run")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._run = runtime
+        self._exchange: Exchange | None = None
+        self._buffered = False
+        self._reserving: asyncio.Future[Any] | None = None
+
+    async def reply(self, message: Any) -> Any:
+        kind = message.WhichOneof("request")
+        try:
+            match kind:
+                case "response_body":
+                    return self._response_body(message.response_body)
+                case "request_headers":
+                    return self._request_headers(message)
+                case "request_body":
+                    return await self._request_body(message.request_body)
+                case "response_headers":
+                    return self._response_headers(message)
+                case "request_trailers":
+                    return wire.PASS_REQUEST_TRAILERS
+                case "response_trailers":
+                    return wire.PASS_RESPONSE_TRAILERS
+            return None
+        except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
+            return self._broke(kind, problem)
+
+    # -- phases ---------------------------------------------------------------------------------------------
+
+    def _request_headers(self, message: Any) -> Any:
+        run = self._run
+        headers = wire.header_map(message.request_headers.headers)
+        fields = wire.attributes(message)
+        snapshot = run.snapshot
+        claims = wire.jwt_claims(message) if run.wants_claims else {}
+        caller = Caller(
+            headers, wire.attribute_text(fields, "connection.uri_san_peer_certificate"), claims
+        )
+        exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""))
+        self._exchange = exchange
+        action = exchange.receive(
+            e.RequestHeaders(
+                headers.get(":method", ""),
+                headers.get(":path", ""),
+                caller,
+                message.request_headers.end_of_stream,
+            )
+        )
+        match action:
+            case e.AwaitBody():
+                return wire.await_body(action.remove, message.protocol_config.request_body_mode)
+            case e.Reject():
+                return self._rejected(action)
+        run.metrics.passed.inc()
+        return wire.PASS_ALL
+
+    async def _request_body(self, body: Any) -> Any:
+        exchange, run = self._exchange, self._run
+        if exchange is None:
+            return wire.PASS_REQUEST_BODY
+        if not body.end_of_stream:
+            raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
+        began = time.perf_counter()
+        action = exchange.receive(e.RequestBody(body.body, run.now_ms()))
+        while True:
+            match action:
+                case e.NeedReserve():
+                    self._reserving = asyncio.ensure_future(run.reserve(action))
+                    action = exchange.receive(await asyncio.shield(self._reserving))
+                    self._reserving = None
+                case e.NeedCount():
+                    need = action
+                    counted = await asyncio.to_thread(measure, need.texts, need.text_bytes, exact=True)
+                    action = exchange.receive(e.CountDone(counted))
+                case _:
+                    break
+        run.metrics.decided.observe(time.perf_counter() - began)
+        if isinstance(action, e.Reject):
+            return self._rejected(action)
+        if exchange.holds:
+            run.live.add(exchange)
+        assert isinstance(action, e.Forward)
+        return wire.forward(action)
+
+    def _response_headers(self, message: Any) -> Any:
+        exchange = self._exchange
+        if exchange is None:
+            return wire.ANSWER_NONE
+        headers = wire.header_map(message.response_headers.headers)
+        details = wire.attribute_text(wire.attributes(message), "response.code_details")
+        status = headers.get(":status", "")
+        action = exchange.receive(
+            e.ResponseHeaders(
+                int(status) if status.isdigit() else 0,
+                headers,
+                bool(details) and not details.startswith("via_upstream"),
+                message.response_headers.end_of_stream,
+                details,
+            )
+        )
+        self._hand_over()
+        if isinstance(action, e.Reject):
+            return wire.reject(action)
+        assert isinstance(action, e.Answer)
+        self._buffered = action.mode is e.BodyMode.BUFFERED
+        return wire.answer(action)
+
+    def _response_body(self, body: Any) -> Any:
+        exchange = self._exchange
+        if exchange is None:
+            return wire.PASS_RESPONSE_BODY
+        action = exchange.receive(e.ResponsePiece(body.body, body.end_of_stream))
+        if body.end_of_stream:
+            self._hand_over()
+        assert isinstance(action, e.Piece)
+        return wire.piece(action, self._buffered)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _rejected(self, action: e.Reject) -> Any:
+        self._hand_over()
+        return wire.reject(action)
+
+    def _hand_over(self) -> None:
+        """Give a finished exchange's ending to the settler: before the last reply is written, and without
+        an await, because Envoy may reset the call at any moment after it."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        ending = exchange.take_ending()
+        if ending is not None:
+            self._run.live.discard(exchange)
+            self._run.settler.put(ending)
+
+    def over(self) -> None:
+        """The call is over, however it came to be: end the exchange if it has not ended."""
+        reserving = self._reserving
+        if reserving is not None and not reserving.done():
+            # The reservation is on its way: when it is there, void it.
+            reserving.add_done_callback(lambda _: self._finish())
+            self._run.keep(reserving)
+            return
+        self._finish()
+
+    def _finish(self) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        try:
+            exchange.receive(e.Over())
+        except Exception as problem:  # noqa: BLE001
+            self._broke("over", problem)
+        self._run.live.discard(exchange)
+        self._hand_over()
+
+    def _broke(self, kind: str | None, problem: Exception) -> Any:
+        exchange, run = self._exchange, self._run
+        run.metrics.errors.inc()
+        log.error(
+            "exchange_failed",
+            exchange_id=exchange.exchange_id if exchange else "",
+            phase=kind,
+            error=f"{type(problem).__name__}: {problem}",
+            exc_info=problem,
+        )
+        closed = None
+        if exchange is not None:
+            if kind == "request_body" and exchange.state is not State.FORWARDED:
+                closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect)
+            exchange.receive(e.Broke(str(problem)) if closed is None else e.Over())
+            run.live.discard(exchange)
+            self._hand_over()
+        if closed is not None:
+            return wire.reject(closed)
+        match kind:
+            case "request_headers":
+                return wire.PASS_ALL
+            case "request_body":
+                return wire.PASS_REQUEST_BODY
+            case "response_headers":
+                return wire.ANSWER_NONE
+            case "response_body":
+                return wire.PASS_RESPONSE_BODY
+        return None

@@ -1,0 +1,139 @@
+"""The gateway's counters and histograms. Gauges of budgets are read from the ledger at the scrape, elsewhere.
+
+Several worker processes share one scrape through prometheus_client's multiprocess files, which also keep
+what a killed worker had counted. Labels are bounded: past `max_label_values` combinations an app counts as
+`other`, then everything but the team does.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from spendgate.gateway.events import Outcome
+from spendgate.gateway.record import Ending
+from spendgate.money import NANO_PER_USD
+from spendgate.usage import KINDS
+
+_FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+OTHER = "other"
+
+
+class Metrics:
+    """All counters of one process. `max_series`: combinations of labels that are kept apart."""
+
+    def __init__(self, registry: CollectorRegistry, max_series: int = 2000) -> None:
+        self._max = max_series
+        self._seen: set[tuple[str, ...]] = set()
+        spend = ["team", "app", "model"]
+        self.cost = Counter("llm_cost_usd_total", "Settled cost in USD.", spend, registry=registry)
+        self.estimate = Counter(
+            "llm_cost_estimate_usd_total", "Estimates before the request, in USD.", spend, registry=registry
+        )
+        self.rejected = Counter(
+            "llm_requests_rejected_budget_total",
+            "Requests refused by a budget.",
+            ["team", "reason"],
+            registry=registry,
+        )
+        self.routed = Counter(
+            "llm_model_routing_total", "Requests sent to another model.", ["reason"], registry=registry
+        )
+        self.tokens = Counter(
+            "spendgate_tokens_total", "Metered tokens by kind.", ["team", "model", "kind"], registry=registry
+        )
+        self.exchanges = Counter(
+            "spendgate_exchanges_total", "Exchanges by outcome.", ["outcome"], registry=registry
+        )
+        self.unmetered = Counter(
+            "spendgate_unmetered_total", "Answers settled at the estimate, by why.", ["reason"], registry=registry
+        )
+        self.unpriced = Counter(
+            "spendgate_unpriced_total", "Exchanges of models without a price.", ["model"], registry=registry
+        )
+        self.fail_open = Counter(
+            "spendgate_fail_open_total",
+            "Requests let pass while the ledger did not answer.",
+            ["team"],
+            registry=registry,
+        )
+        self.kept = Counter(
+            "spendgate_downgrade_kept_total",
+            "Wanted downgrades that did not happen, by why.",
+            ["reason"],
+            registry=registry,
+        )
+        self.passed = Counter(
+            "spendgate_passed_total", "Requests that no dialect claims.", registry=registry
+        )
+        self.errors = Counter(
+            "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
+        )
+        self.reload_errors = Counter(
+            "spendgate_policy_reload_errors_total",
+            "Reloads of policy or prices that were refused; the last valid ones stay in force.",
+            registry=registry,
+        )
+        self.lost = Counter(
+            "spendgate_usage_log_errors_total", "Usage lines that could not be written.", registry=registry
+        )
+        self.decided = Histogram(
+            "spendgate_decision_seconds",
+            "From the request's body to the decision, the reservation included.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.reserved = Histogram(
+            "spendgate_ledger_reserve_seconds", "One reservation.", buckets=_FAST, registry=registry
+        )
+        self.settled = Histogram(
+            "spendgate_ledger_settle_seconds", "One batch of settlements.", buckets=_FAST, registry=registry
+        )
+        self.ledger_failures = Counter(
+            "spendgate_ledger_failures_total", "Calls that the ledger did not answer.", ["verb"], registry=registry
+        )
+        self.open_calls = Gauge(
+            "spendgate_open_exchanges",
+            "Exchanges in flight.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.spool_depth = Gauge(
+            "spendgate_spool_depth",
+            "Settlements that wait on local disk for the ledger.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def labels(self, team: str, app: str, model: str) -> tuple[str, str, str]:
+        """Bound the label values: a new combination past the limit counts as `other`."""
+        key = (team, app, model)
+        if key in self._seen:
+            return key
+        if len(self._seen) < self._max:
+            self._seen.add(key)
+            return key
+        return (team if any(k[0] == team for k in self._seen) else OTHER, OTHER, OTHER)
+
+    def count(self, ending: Ending) -> None:
+        """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk)."""
+        r, notes = ending.record, ending.notes
+        team, app, model = self.labels(r.team, r.app, r.model)
+        self.exchanges.labels(r.outcome.value).inc()
+        if r.outcome is Outcome.REFUSED:
+            self.rejected.labels(team, r.reason).inc()
+            return
+        self.cost.labels(team, app, model).inc(r.cost_nanousd / NANO_PER_USD)
+        self.estimate.labels(team, app, model).inc(ending.held_nanousd / NANO_PER_USD)
+        for kind, n in r.tokens.items():
+            if kind in KINDS:
+                self.tokens.labels(team, model, kind).inc(n)
+        if r.decision in ("route", "downgrade"):
+            self.routed.labels(r.reason).inc()
+        if notes.unmetered:
+            self.unmetered.labels(notes.unmetered).inc()
+        if notes.unpriced:
+            self.unpriced.labels(model).inc()
+        if notes.fail_open:
+            self.fail_open.labels(team).inc()
+        if notes.kept_because:
+            self.kept.labels(notes.kept_because).inc()

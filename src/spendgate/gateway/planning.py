@@ -1,0 +1,88 @@
+"""From a request's facts to one atomic ledger call: gather, ask the decision, put the reservation together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spendgate.budget.ask import Ask, Choice, Plan, Quote
+from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
+from spendgate.dialects.base import RequestFacts
+from spendgate.gateway.identity import Identity
+from spendgate.gateway.quote import make_quote
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.ledger.port import ReserveRequest
+from spendgate.tokens.count import Counted
+
+EXACT_BELOW = 1000
+"""An estimate that is more than 1/1000 of the month's budget is counted exactly, not bounded by bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with its reservation (None: refused before the ledger was asked)."""
+
+    plan: Plan
+    choices: tuple[Choice, ...]
+    request: ReserveRequest | None
+    allowance_nanousd: int = UNLIMITED
+    wants_exact: bool = False
+
+
+def gather(
+    snapshot: Snapshot,
+    identity: Identity,
+    dialect: str,
+    facts: RequestFacts,
+    counted: Counted,
+    require_model: str,
+    exchange_id: str,
+    now_ms: int,
+) -> Planned:
+    """Decide what to ask of the ledger."""
+    budget = snapshot.policy.budget(identity.team)
+    prices, settings = snapshot.prices, snapshot.settings
+
+    def quote(model: str, cap: int | None) -> Quote:
+        own = facts.output_cap if facts.output_cap is not None else cap
+        return make_quote(prices, model, facts, counted, own, settings.default_output_tokens)
+
+    ask = Ask(
+        team=identity.team,
+        app=identity.app,
+        model=facts.model,
+        dialect=dialect,
+        input_tokens=counted.tokens,
+        run=identity.run,
+        require_model=require_model,
+        client_output_cap=facts.output_cap,
+        needs=facts.needs,
+    )
+    decided = plan(ask, budget, now_ms, quote, lambda m: snapshot.servable(m, dialect), snapshot.decision)
+    if decided.refusal is not None and not decided.audit:
+        return Planned(decided, (), None)
+    choices = decided.choices
+    if decided.audit:
+        choices = (*choices, audit_fallback(decided))
+    request = ReserveRequest(
+        exchange_id=exchange_id,
+        team=identity.team,
+        app=identity.app,
+        ttl_ms=settings.reservation_ttl,
+        candidates=tuple(c.candidate for c in choices),
+    )
+    allowance = UNLIMITED if budget is None else fail_open_allowance(budget, now_ms)
+    dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
+    limit = decided.limit_nanousd
+    exact = not counted.exact and limit is not None and dearest * EXACT_BELOW > limit
+    return Planned(decided, choices, request, allowance, exact)
+
+
+def eligible(planned: Planned, committed_nanousd: int) -> int:
+    """The candidate that stands first for a given committed, bounds apart: for when the ledger is away."""
+    for i, choice in enumerate(planned.choices):
+        c = choice.candidate
+        below = c.committed_below_nanousd
+        if c.committed_from_nanousd <= committed_nanousd and (below < 0 or committed_nanousd < below):
+            return i
+    return len(planned.choices) - 1

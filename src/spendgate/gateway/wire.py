@@ -1,0 +1,157 @@
+"""Envoy's ext_proc messages ⇄ our events and actions. No logic, no I/O.
+
+Messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from envoy.type.v3 import http_status_pb2
+from google.protobuf.json_format import MessageToDict
+
+from spendgate.gateway import events as e
+
+FILTER = "envoy.filters.http.ext_proc"
+JWT = "envoy.filters.http.jwt_authn"
+_Mode = processing_mode_pb2.ProcessingMode
+_OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+BUFFERED = _Mode.BUFFERED
+
+_BODY_MODES = {
+    e.BodyMode.NONE: _Mode.NONE,
+    e.BodyMode.BUFFERED: _Mode.BUFFERED,
+    e.BodyMode.STREAMED: _Mode.STREAMED,
+}
+
+
+def header_map(headers: Any) -> dict[str, str]:
+    """Envoy's header list as a dict; keys are lower case already, the last of duplicates wins."""
+    return {
+        h.key: (h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value) for h in headers.headers
+    }
+
+
+def attributes(message: Any) -> Mapping[str, Any]:
+    """The CEL attributes of a message (flat dotted keys), {} where none came."""
+    return message.attributes[FILTER].fields if FILTER in message.attributes else {}
+
+
+def attribute_text(fields: Mapping[str, Any], key: str) -> str:
+    """A text attribute, "" where it is missing."""
+    return fields[key].string_value if key in fields else ""
+
+
+def jwt_claims(message: Any) -> dict[str, object]:
+    """The verified claims that jwt_authn forwards, all payloads merged."""
+    metadata = message.metadata_context.filter_metadata
+    if JWT not in metadata:
+        return {}
+    claims: dict[str, object] = {}
+    for value in MessageToDict(metadata[JWT]).values():
+        if isinstance(value, dict):
+            claims.update(value)
+    return claims
+
+
+def _set(mutation: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+    for key, value in pairs:
+        option = mutation.set_headers.add()
+        option.header.key = key
+        option.header.raw_value = value.encode()
+        option.append_action = _OVERWRITE
+
+
+def pass_all(response_too: bool) -> Any:
+    """Reply to request headers: nothing of this exchange is ours, do not ask again."""
+    reply = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+    mode = reply.mode_override
+    mode.request_header_mode = _Mode.SEND
+    mode.response_header_mode = _Mode.SKIP if response_too else _Mode.SEND
+    mode.request_body_mode = _Mode.NONE
+    mode.response_body_mode = _Mode.NONE
+    return reply
+
+
+PASS_ALL = pass_all(True)
+PASS_REQUEST_HEADERS = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+PASS_REQUEST_BODY = pb.ProcessingResponse(request_body=pb.BodyResponse())
+PASS_RESPONSE_BODY = pb.ProcessingResponse(response_body=pb.BodyResponse())
+PASS_REQUEST_TRAILERS = pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
+PASS_RESPONSE_TRAILERS = pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
+
+
+def await_body(remove: tuple[str, ...], configured_mode: int) -> Any:
+    """Reply to request headers: show me the whole body."""
+    reply = pb.ProcessingResponse()
+    reply.request_headers.response.header_mutation.remove_headers.extend(remove)
+    if configured_mode != BUFFERED:
+        mode = reply.mode_override
+        mode.request_header_mode = _Mode.SEND
+        mode.response_header_mode = _Mode.SEND
+        mode.request_body_mode = _Mode.BUFFERED
+    return reply
+
+
+def forward(action: e.Forward) -> Any:
+    """Reply to the request body. A new body needs its content-length in the same reply."""
+    if action.body is None and not action.set_headers:
+        return PASS_REQUEST_BODY
+    reply = pb.ProcessingResponse()
+    common = reply.request_body.response
+    pairs = action.set_headers
+    if action.body is not None:
+        common.body_mutation.body = action.body
+        pairs = (*pairs, ("content-length", str(len(action.body))))
+    _set(common.header_mutation, pairs)
+    if action.route:
+        common.clear_route_cache = True
+    return reply
+
+
+def reject(action: e.Reject) -> Any:
+    """Answer instead of the provider."""
+    reply = pb.ProcessingResponse()
+    immediate = reply.immediate_response
+    immediate.status.code = http_status_pb2.StatusCode.Name(action.status) and action.status
+    _set(immediate.headers, action.headers)
+    immediate.body = action.body
+    immediate.details = f"spendgate_{action.reason}"
+    return reply
+
+
+def answer(action: e.Answer) -> Any:
+    """Reply to the response headers; the mode is always spelled out, since an override replaces all of it."""
+    reply = pb.ProcessingResponse()
+    reply.response_headers.SetInParent()
+    if action.set_headers:
+        _set(reply.response_headers.response.header_mutation, action.set_headers)
+    mode = reply.mode_override
+    mode.request_header_mode = _Mode.SEND
+    mode.response_header_mode = _Mode.SEND
+    mode.request_body_mode = _Mode.BUFFERED
+    mode.response_body_mode = _BODY_MODES[action.mode]
+    return reply
+
+
+ANSWER_NONE = answer(e.Answer(e.BodyMode.NONE))
+
+
+def piece(action: e.Piece, buffered: bool) -> Any:
+    """Reply to a piece of the answer. Headers can still be set where the body is buffered."""
+    if action.replacement is None and not (buffered and action.set_headers):
+        return PASS_RESPONSE_BODY
+    reply = pb.ProcessingResponse()
+    common = reply.response_body.response
+    if buffered and action.set_headers:
+        _set(common.header_mutation, action.set_headers)
+    if action.replacement is not None:
+        if action.replacement:
+            common.body_mutation.body = action.replacement
+        else:
+            common.body_mutation.clear_body = True
+    return reply
