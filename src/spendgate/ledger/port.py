@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
-from spendgate.usage import Usage
+from spendgate.money import LEDGER_MAX_NANOUSD
+from spendgate.usage import COUNT_MAX, Usage
 
 __all__ = [
     "UNLIMITED",
@@ -69,7 +70,10 @@ class ReserveResult:
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """The end of an exchange: the true cost, with its usage. cost 0 and `release` True voids the hold
-    and counts nothing. `at_ms` is the reservation's time, for the window if the hold is gone."""
+    and counts nothing. `at_ms` is the reservation's time, for the window if the hold is gone (0: now).
+
+    May be sent again for 7 days: an id that ended changes nothing. Raises ValueError for an amount or a
+    count that the ledger can not hold exactly."""
 
     exchange_id: str
     team: str
@@ -81,6 +85,18 @@ class Settlement:
     release: bool = False
     scopes: tuple[tuple[str, str], ...] = ()
     """(scope, window) of every bound reserved, so that a hold that Redis lost is still charged rightly."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cost_nanousd <= LEDGER_MAX_NANOUSD:
+            raise ValueError(
+                f"settlement {self.exchange_id}: cost_nanousd {self.cost_nanousd} is not within 0 and "
+                f"{LEDGER_MAX_NANOUSD}"
+            )
+        for kind, n in self.usage.items():
+            if not 0 <= n <= COUNT_MAX:
+                raise ValueError(
+                    f"settlement {self.exchange_id}: usage {kind} {n} is not within 0 and {COUNT_MAX}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +113,9 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class TeamMonth:
-    """A team's month as the ledger has it. `models`, `apps` in nano-USD settled; `cells` by (app, model)."""
+    """A team's month as the ledger has it. `models`, `apps` in nano-USD settled; `cells` by (app, model).
+
+    `requests` counts settled exchanges; `open_holds` those in flight now, of whichever month."""
 
     team: str
     month: str
@@ -108,6 +126,12 @@ class TeamMonth:
     apps: dict[str, int]
     tokens: Usage
     cells: dict[tuple[str, str], int]
+    open_holds: int = 0
+
+    @property
+    def committed_nanousd(self) -> int:
+        """What counts against the month's budget: settled + reserved."""
+        return self.settled_nanousd + self.reserved_nanousd
 
 
 class Ledger(Protocol):
@@ -136,6 +160,18 @@ class Ledger(Protocol):
 
     async def month(self, team: str, month: str) -> TeamMonth:
         """Read a team's month (`YYYYMM`)."""
+        ...
+
+    async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        """Read many teams' month in one go, in the order given."""
+        ...
+
+    async def open_holds(self, team: str) -> int:
+        """How many exchanges of the team are in flight."""
+        ...
+
+    async def run_id(self) -> str:
+        """Names the running store; another one means that it restarted and may have lost its last second."""
         ...
 
     async def ping(self) -> bool:

@@ -1,38 +1,43 @@
 """The ledger on Redis: one script a verb, one slot a team.
 
 Reservations that arrive within one turn of the event loop share one pipeline, so that the price of a round
-trip is paid once for all of them. Team names are percent-encoded: a brace in a name can not move its keys
-to another slot.
+trip is paid once for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from itertools import groupby
 from typing import Any, TypeVar, cast
-from urllib.parse import quote
 
-import orjson
 import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import LedgerError, LedgerUnavailable
-from spendgate.ledger.port import (
-    Expired,
-    Refusal,
-    ReserveRequest,
-    ReserveResult,
-    Settlement,
-    TeamMonth,
+from spendgate.ledger.port import Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
+from spendgate.ledger.wire import (
+    TEAMS_KEY,
+    clean,
+    expired_rows,
+    reserve_argument,
+    reserve_result,
+    settle_argument,
+    team_month,
+    team_prefix,
+    text,
 )
 
-PREFIX = "sg1:"
-TEAMS_KEY = "sg1:teams"
-SEP = "\x1f"
+BULK_TIMEOUT_S = 2.0
+"""The least time given to calls off the request's path."""
+MONTHS_A_TRIP = 100
+"""Teams read in one round trip."""
 _T = TypeVar("_T")
+_Waiter = tuple[str, bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
 
 
 class Script:
@@ -47,73 +52,27 @@ class Script:
 RESERVE, SETTLE, RENEW, EXPIRE = (Script(v) for v in ("reserve", "settle", "renew", "expire"))
 
 
-def team_prefix(team: str) -> str:
-    """The prefix of every key of a team, its hash tag included."""
-    return f"{PREFIX}{{{quote(team, safe='')}}}:"
-
-
-def _expired(team: str, rows: list[Any]) -> tuple[Expired, ...]:
-    return tuple(Expired(_s(i), team, _s(a), _s(m), int(e), int(t)) for i, a, m, e, t in rows)
-
-
-def _s(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
-    """Write a reservation as `reserve.lua` reads it."""
-    candidates = []
-    for c in request.candidates:
-        row: dict[str, object] = {
-            "m": c.model,
-            "e": c.estimate_nanousd,
-            "f": c.committed_from_nanousd,
-            "b": c.committed_below_nanousd,
-            "l": [[b.scope, b.window, b.floor_nanousd, b.ceiling_nanousd] for b in c.bounds],
-        }
-        if c.clamp is not None:
-            k = c.clamp
-            row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
-        candidates.append(row)
-    return orjson.dumps(
-        {"id": request.exchange_id, "app": request.app, "ttl": request.ttl_ms, "now": now_ms, "c": candidates}
-    )
-
-
-def settle_argument(s: Settlement) -> bytes:
-    """Write a settlement as `settle.lua` reads it."""
-    return orjson.dumps(
-        {
-            "id": s.exchange_id,
-            "app": s.app,
-            "m": s.model,
-            "e": s.cost_nanousd,
-            "u": s.usage or {"requests": 0},
-            "t": s.at_ms,
-            "x": s.release,
-            "s": s.scopes,
-        }
-    )
-
-
 class RedisLedger:
     """The ledger's port on one Redis. `timeout_s` bounds every call; past it LedgerUnavailable is raised."""
 
     def __init__(self, client: aioredis.Redis, timeout_s: float = 0.25) -> None:
         self._redis = client
         self._timeout_s = timeout_s
-        self._waiting: list[tuple[ReserveRequest, int, asyncio.Future[ReserveResult]]] = []
+        self._bulk_timeout_s = max(timeout_s, BULK_TIMEOUT_S)
+        self._waiting: list[_Waiter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._known: set[str] = set()
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 0.25) -> RedisLedger:
-        """Connect by `redis://`, `rediss://` or `unix://`; the first call makes the connection."""
-        return cls(aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s), timeout_s)
+        """Connect by `redis://`, `rediss://` or `unix://`; the first call makes the connection.
 
-    async def _guard(
-        self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float | None = None
-    ) -> _T:
+        A connection that broke is tried again once, at once: every call is idempotent.
+        """
+        retry = Retry(ConstantBackoff(0.005), 1)
+        return cls(aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, retry=retry), timeout_s)
+
+    async def _guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
                 return await call()
@@ -122,33 +81,47 @@ class RedisLedger:
             raise LedgerUnavailable(f"{what}: Redis did not answer: {type(e).__name__}: {e}") from e
 
     async def _run(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """Run one script for several teams in one pipeline; load it where Redis does not know it."""
+        """Run one script for several teams in one pipeline; load it where Redis does not know it.
+
+        One reply a call; a call that failed has its exception for a reply.
+        """
         pipe = self._redis.pipeline(transaction=False)
         fresh = {team for team, _ in calls} - self._known
         for team, args in calls:
             pipe.evalsha(script.sha, 1, team_prefix(team) + "holds", *args)
         if fresh:
-            pipe.sadd(TEAMS_KEY, *fresh)
-        replies = await pipe.execute(raise_on_error=False)
+            pipe.sadd(TEAMS_KEY, *(clean(team) for team in fresh))
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
         missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
-        if missing:
+        if missing:  # a new server: it may have lost its teams too, they are added again by the next calls
             self._known.clear()
-            await self._redis.script_load(script.text)
             again = self._redis.pipeline(transaction=False)
+            again.script_load(script.text)
             for i in missing:
                 again.evalsha(script.sha, 1, team_prefix(calls[i][0]) + "holds", *calls[i][1])
-            for i, reply in zip(missing, await again.execute(raise_on_error=False), strict=True):
+            loaded, *late = await again.execute(raise_on_error=False)
+            if isinstance(loaded, Exception):
+                raise loaded
+            for i, reply in zip(missing, late, strict=True):
                 replies[i] = reply
+        if fresh and not isinstance(replies[-1], Exception):
+            self._known |= fresh
+        return replies[: len(calls)]
+
+    async def _run_all(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
+        """As `_run`, and any call's failure is raised."""
+        replies = await self._run(script, calls)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-        self._known |= fresh
-        return replies[: len(calls)]
+        return replies
 
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
+        """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger can not hold."""
+        argument = reserve_argument(request, now_ms)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ReserveResult] = loop.create_future()
-        self._waiting.append((request, now_ms, future))
+        self._waiting.append((request.team, argument, request, future))
         if len(self._waiting) == 1:
             loop.call_soon(self._send_waiting)
         return await future
@@ -159,108 +132,109 @@ class RedisLedger:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reserve_batch(
-        self, batch: list[tuple[ReserveRequest, int, asyncio.Future[ReserveResult]]]
-    ) -> None:
-        calls = [(r.team, [reserve_argument(r, now_ms)]) for r, now_ms, _ in batch]
+    async def _reserve_batch(self, batch: list[_Waiter]) -> None:
+        calls = [(team, [argument]) for team, argument, _, _ in batch]
         try:
             replies = await self._guard("reserve", lambda: self._run(RESERVE, calls))
-            results = [_reserve_result(r, reply) for (r, _, _), reply in zip(batch, replies, strict=True)]
-        except Exception as e:  # noqa: BLE001  every waiter must hear of it, whatever it is
-            for _, _, future in batch:
+        except BaseException as e:
+            for _, _, _, future in batch:  # every waiter must hear of it, whatever it is
                 if not future.done():
-                    future.set_exception(e)
-            return
-        for (_, _, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+                    future.set_exception(e if isinstance(e, Exception) else LedgerUnavailable("closed"))
+            if isinstance(e, Exception):
+                return
+            raise
+        for (_, _, request, future), reply in zip(batch, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(LedgerUnavailable(f"reserve: {type(reply).__name__}: {reply}"))
+            else:
+                future.set_result(reserve_result(request, reply))
 
     async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
+        """See `port.Ledger.settle`: one script call a team, one round trip for all."""
         order = sorted(range(len(batch)), key=lambda i: batch[i].team)
         calls: list[tuple[str, list[Any]]] = []
         for team, indices in groupby(order, key=lambda i: batch[i].team):
             calls.append((team, [now_ms, *(settle_argument(batch[i]) for i in indices)]))
-        replies = await self._guard("settle", lambda: self._run(SETTLE, calls), max(self._timeout_s, 2.0))
-        words = [_s(word) for reply in replies for word in reply]
+        if not calls:
+            return []
+        replies = await self._guard("settle", lambda: self._run_all(SETTLE, calls), self._bulk_timeout_s)
+        words = [text(word) for reply in replies for word in reply]
         out = [""] * len(batch)
         for i, word in zip(order, words, strict=True):
             out[i] = word
         return out
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
+        """See `port.Ledger.renew`."""
         calls: list[tuple[str, list[Any]]] = []
         for team, group in groupby(sorted(holds), key=lambda h: h[0]):
             calls.append((team, [now_ms, ttl_ms, *(exchange for _, exchange in group)]))
         if not calls:
             return 0
-        replies = await self._guard("renew", lambda: self._run(RENEW, calls), max(self._timeout_s, 2.0))
+        replies = await self._guard("renew", lambda: self._run_all(RENEW, calls), self._bulk_timeout_s)
         return sum(int(n) for n in replies)
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
-        replies = await self._guard("expire", lambda: self._run(EXPIRE, [(team, [now_ms, limit])]))
-        return list(_expired(team, replies[0]))
+        """See `port.Ledger.expire`."""
+        replies = await self._guard(
+            "expire", lambda: self._run_all(EXPIRE, [(team, [now_ms, limit])]), self._bulk_timeout_s
+        )
+        return list(expired_rows(team, replies[0]))
 
     async def teams(self) -> list[str]:
+        """See `port.Ledger.teams`."""
         members = await self._guard(
-            "teams", lambda: cast(Awaitable[set[Any]], self._redis.smembers(TEAMS_KEY))
+            "teams", lambda: cast(Awaitable[Iterable[Any]], self._redis.smembers(TEAMS_KEY))
         )
-        return sorted(_s(m) for m in members)
+        return sorted(text(m) for m in members)
 
     async def month(self, team: str, month: str) -> TeamMonth:
-        prefix = team_prefix(team)
+        """See `port.Ledger.month`."""
+        return (await self.months([team], month))[0]
+
+    async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        """See `port.Ledger.months`: one round trip for every 100 teams."""
+        out: list[TeamMonth] = []
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            out += await self._months(teams[start : start + MONTHS_A_TRIP], month)
+        return out
+
+    async def _months(self, teams: list[str], month: str) -> list[TeamMonth]:
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hmget(f"{prefix}b:month:{month}", "s", "r")
-        for day in range(1, 32):
-            pipe.hgetall(f"{prefix}d:{month}{day:02d}")
-        replies = await self._guard("month", pipe.execute, max(self._timeout_s, 2.0))
-        settled, reserved = (int(v or 0) for v in replies[0])
-        return _team_month(team, month, settled, reserved, replies[1:])
+        for team in teams:
+            prefix = team_prefix(team)
+            pipe.hmget(f"{prefix}b:month:{month}", "s", "r")
+            pipe.hlen(f"{prefix}holds")
+            for day in range(1, 32):
+                pipe.hgetall(f"{prefix}d:{month}{day:02d}")
+        replies = await self._guard("month", pipe.execute, self._bulk_timeout_s)
+        size = len(replies) // len(teams)
+        return [
+            team_month(team, month, reply[0], int(reply[1]), reply[2:])
+            for team, reply in ((t, replies[i * size : (i + 1) * size]) for i, t in enumerate(teams))
+        ]
+
+    async def open_holds(self, team: str) -> int:
+        """See `port.Ledger.open_holds`."""
+        key = team_prefix(team) + "holds"
+        return await self._guard("open holds", lambda: cast(Awaitable[int], self._redis.hlen(key)))
+
+    async def run_id(self) -> str:
+        """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server."""
+        info = await self._guard("run id", lambda: cast(Awaitable[Any], self._redis.info("server")))
+        return str(info["run_id"])
 
     async def ping(self) -> bool:
+        """See `port.Ledger.ping`."""
         try:
             return bool(await self._guard("ping", lambda: cast(Awaitable[Any], self._redis.ping())))
         except LedgerError:
             return False
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            await asyncio.wait([task])
+        """Wait for what is under way, then give connections back."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
         await self._redis.aclose()
-
-
-def _reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
-    candidate, held, cap, committed, now, replayed, refusals, expired = reply
-    named = tuple(
-        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(amount)) for c, b, amount in refusals
-    )
-    return ReserveResult(
-        candidate=int(candidate),
-        held_nanousd=int(held),
-        output_cap=int(cap) if int(cap) >= 0 else None,
-        committed_nanousd=int(committed),
-        at_ms=int(now),
-        refusals=named,
-        replayed=bool(int(replayed)),
-        expired=_expired(request.team, expired),
-    )
-
-
-def _team_month(team: str, month: str, settled: int, reserved: int, days: list[dict[Any, Any]]) -> TeamMonth:
-    models: dict[str, int] = {}
-    apps: dict[str, int] = {}
-    tokens: dict[str, int] = {}
-    cells: dict[tuple[str, str], int] = {}
-    requests = 0
-    for day in days:
-        for field, value in day.items():
-            app, model, kind = _s(field).split(SEP)
-            n = int(value)
-            if kind == "#":
-                requests += n
-            elif kind == "$":
-                models[model] = models.get(model, 0) + n
-                apps[app] = apps.get(app, 0) + n
-                cells[app, model] = cells.get((app, model), 0) + n
-            elif n:
-                tokens[kind] = tokens.get(kind, 0) + n
-    return TeamMonth(team, month, settled, reserved, requests, models, apps, tokens, cells)

@@ -3,16 +3,26 @@
 -- All keys of a team stand in one slot: KEYS[1] is `sg1:{team}:holds` and routes the call, the others are
 -- derived from its prefix here, because the windows (month, day, hour) follow Redis' own clock, which the
 -- caller does not know. Amounts are nano-USD, times milliseconds since the epoch.
+--
+--   holds            hash    exchange id -> record of the hold (JSON)
+--   due              zset    exchange id by deadline
+--   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window
+--   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges
+--   m:<day no.>      string  in how many sets that day's marks are kept
+--   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
+--   e:<exchange id>  string  record of a hold that expired, until its true cost comes
 
 local prefix = string.sub(KEYS[1], 1, -6)          -- "sg1:{team}:"
-local holds_key = KEYS[1]                          -- hash: exchange id -> record of the hold (JSON)
-local due_key = prefix .. 'due'                    -- zset: exchange id by deadline
+local holds_key = KEYS[1]
+local due_key = prefix .. 'due'
 
+local DAY_MS = 86400000
 local DAY_S = 86400
 local TTL_S = {month = 400 * DAY_S, day = 40 * DAY_S, hour = 3 * DAY_S, run = 7 * DAY_S}
 local DAILY_TTL_S = 400 * DAY_S
-local MARKER_TTL_S = 3600
-local CELLS_MAX = 2000                             -- fields a day and team keeps apart; more become `other`
+local MARKER_DAYS = 7                              -- a settlement may come again for so long
+local PARTS_MIN, PARTS_MAX = 4, 4096
+local CELLS_MAX = 4000                             -- fields a day and team keeps apart; more become `other`
 local SEP = '\31'
 
 local function int(n) return string.format('%.0f', n) end
@@ -25,8 +35,8 @@ local function clock(given)
 end
 
 -- Civil date of days since 1970-01-01 (proleptic Gregorian, era arithmetic of 400 years).
-local function civil(ms)
-  local z = math.floor(ms / 86400000) + 719468
+local function day_id(ms)
+  local z = math.floor(ms / DAY_MS) + 719468
   local era = math.floor(z / 146097)
   local doe = z - era * 146097
   local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
@@ -37,55 +47,101 @@ local function civil(ms)
   if month > 12 then month = month - 12 end
   local year = yoe + era * 400
   if month <= 2 then year = year + 1 end
-  return year, month, day
+  return string.format('%04d%02d%02d', year, month, day)
 end
 
-local function day_id(ms)
-  local y, m, d = civil(ms)
-  return string.format('%04d%02d%02d', y, m, d)
-end
-
-local function window_id(window, ms)
-  if window == 'run' then return '-' end
-  local day = day_id(ms)
-  if window == 'month' then return string.sub(day, 1, 6) end
-  if window == 'day' then return day end
-  return day .. string.format('%02d', math.floor(ms / 3600000) % 24)
-end
-
-local function counter_key(scope, window, ms)
-  return prefix .. 'b:' .. scope .. ':' .. window_id(window, ms)
-end
-
-local function read_counter(key)
-  local v = redis.call('HMGET', key, 's', 'r')
-  return tonumber(v[1] or '0'), tonumber(v[2] or '0')
-end
-
--- Add to settled and reserved; reserved never falls below zero, also when its key was lost.
-local function move(key, window, settled, reserved)
-  if settled ~= 0 then redis.call('HINCRBY', key, 's', int(settled)) end
-  if reserved ~= 0 then
-    local r = redis.call('HINCRBY', key, 'r', int(reserved))
-    if r < 0 then redis.call('HSET', key, 'r', '0') end
+-- The counter of a bound at a time, without the team's prefix: `b:month:202611`, `b:run:<run>:-`.
+local function counter_of(scope, window, ms, day)
+  local id = '-'
+  if window ~= 'run' then
+    id = day or day_id(ms)
+    if window == 'month' then id = string.sub(id, 1, 6) end
+    if window == 'hour' then id = id .. string.format('%02d', math.floor(ms / 3600000) % 24) end
   end
-  redis.call('EXPIRE', key, TTL_S[window])
+  return 'b:' .. scope .. ':' .. id
 end
 
--- Count into the day's cell of app and model: `$` nano-USD, `#` exchanges, otherwise a usage kind.
+local function committed_at(counter)
+  local v = redis.call('HMGET', prefix .. counter, 's', 'r')
+  return tonumber(v[1] or '0') + tonumber(v[2] or '0')
+end
+
+-- Add to one field; a sum that equals what was added may be a new key, which then gets its end of life.
+local function add(key, field, n, ttl)
+  local sum = redis.call('HINCRBY', key, field, int(n))
+  if sum == n then redis.call('EXPIRE', key, ttl) end
+  return sum
+end
+
+-- Move settled and reserved of a counter; neither falls below zero, also when its key was lost.
+local function move(counter, window, settled, reserved)
+  local key = prefix .. counter
+  local ttl = TTL_S[window]
+  if settled ~= 0 and add(key, 's', settled, ttl) < 0 then redis.call('HSET', key, 's', '0') end
+  if reserved ~= 0 and add(key, 'r', reserved, ttl) < 0 then redis.call('HSET', key, 'r', '0') end
+  if window == 'run' then redis.call('EXPIRE', key, ttl) end
+end
+
+-- Count into the day's cell of app and model. The first `#` of a day makes the key, so it carries the TTL.
 local function count_daily(day, app, model, cost, exchanges, usage)
   local key = prefix .. 'd:' .. day
   local cell = app .. SEP .. model .. SEP
   if redis.call('HEXISTS', key, cell .. '#') == 0 and redis.call('HLEN', key) >= CELLS_MAX then
     cell = 'other' .. SEP .. 'other' .. SEP
   end
-  redis.call('HINCRBY', key, cell .. '#', int(exchanges))
-  redis.call('HINCRBY', key, cell .. '$', int(cost))
-  for kind, n in pairs(usage) do redis.call('HINCRBY', key, cell .. kind, int(n)) end
-  redis.call('EXPIRE', key, DAILY_TTL_S)
+  add(key, cell .. '#', exchanges, DAILY_TTL_S)
+  if cost ~= 0 then redis.call('HINCRBY', key, cell .. '$', int(cost)) end
+  for kind, n in pairs(usage) do
+    if n ~= 0 then redis.call('HINCRBY', key, cell .. kind, int(n)) end
+  end
 end
 
-local function marker_key(id) return prefix .. 'x:' .. id end
+-- Which exchanges ended: integers in sets that Redis keeps as sorted arrays of 8 bytes a member while they
+-- have at most 512. A day's marks are spread over `parts` sets, about twice what the day before needed.
+local parts_known = {}
+local function parts_of(day, make)
+  if parts_known[day] then return parts_known[day] end
+  local key = prefix .. 'm:' .. int(day)
+  local parts = tonumber(redis.call('GET', key) or '0')
+  if parts == 0 then
+    if not make then return 0 end
+    local before = prefix .. 'm:' .. int(day - 1)
+    local marked = tonumber(redis.call('GET', before) or '0') * redis.call('SCARD', before .. ':0')
+    parts = PARTS_MIN
+    while parts < PARTS_MAX and parts * 256 < marked do parts = parts * 2 end
+    redis.call('SET', key, int(parts), 'EX', (MARKER_DAYS + 1) * DAY_S)
+  end
+  parts_known[day] = parts
+  return parts
+end
+
+local function marker_of(id, day, parts)
+  local hex = redis.sha1hex(id)
+  local part = tonumber(string.sub(hex, 1, 3), 16) % parts
+  return prefix .. 'm:' .. int(day) .. ':' .. int(part), int(tonumber(string.sub(hex, 4, 15), 16))
+end
+
+local function mark(id, now)
+  local day = math.floor(now / DAY_MS)
+  local key, member = marker_of(id, day, parts_of(day, true))
+  if redis.call('SADD', key, member) == 1 and redis.call('SCARD', key) == 1 then
+    redis.call('EXPIRE', key, (MARKER_DAYS + 1) * DAY_S)
+  end
+end
+
+-- Did the exchange end since `since` (ms)? Whole days are looked at, today first.
+local function ended(id, now, since)
+  for day = math.floor(now / DAY_MS), math.floor(since / DAY_MS), -1 do
+    local parts = parts_of(day, false)
+    if parts > 0 then
+      local key, member = marker_of(id, day, parts)
+      if redis.call('SISMEMBER', key, member) == 1 then return true end
+    end
+  end
+  return false
+end
+
+local function expired_key(id) return prefix .. 'e:' .. id end
 
 -- Settle at the estimate what nobody settled in time; at most `limit`, so the work is constant.
 local function sweep(now, limit)
@@ -96,11 +152,12 @@ local function sweep(now, limit)
     redis.call('ZREM', due_key, id)
     if raw then
       local hold = cjson.decode(raw)
-      for _, c in ipairs(hold.c) do move(c[1], c[2], hold.e, -hold.e) end
-      count_daily(hold.d, hold.a, hold.m, hold.e, 1, {})
+      local held = tonumber(hold.e)
+      for _, c in ipairs(hold.c) do move(c[1], c[2], held, -held) end
+      count_daily(hold.d, hold.a, hold.m, held, 1, {})
       redis.call('HDEL', holds_key, id)
-      redis.call('SET', marker_key(id), 'expired' .. raw, 'EX', MARKER_TTL_S)
-      out[#out + 1] = {id, hold.a, hold.m, int(hold.e), int(hold.t)}
+      redis.call('SET', expired_key(id), raw, 'EX', MARKER_DAYS * DAY_S)
+      out[#out + 1] = {id, hold.a, hold.m, int(held), int(hold.t)}
     end
   end
   return out

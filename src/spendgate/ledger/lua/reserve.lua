@@ -7,38 +7,31 @@
 --          The first bound of a candidate is the team's month; floor -1: counted, never refused.
 -- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), committed of the month with
 --           this hold, now, replayed 0|1, refusals [[candidate, bound, committed] ...], expired [...]}
--- Replay   an id that is held, or was settled within the hour, gets its first answer again; nothing moves.
+-- Replay   an id that is held or has expired gets its first answer again. One that has ended already (its
+--          settlement overtook it) gets {0, 0, -1, …}: nothing is held. Nothing moves.
 
 local ask = cjson.decode(ARGV[1])
 local now = clock(ask.now)
 local expired = sweep(now, 8)
+local today = day_id(now)
+local committed_month = committed_at(counter_of('month', 'month', now, today))
 
 local function answer(candidate, held, cap, committed, replayed, refusals)
   return {candidate, int(held), int(cap), int(committed), int(now), replayed, refusals, expired}
 end
 
-local month_key = counter_key('month', 'month', now)
-local settled, reserved = read_counter(month_key)
-local committed_month = settled + reserved
-
-local first = redis.call('HGET', holds_key, ask.id)
-if not first then
-  local marker = redis.call('GET', marker_key(ask.id))
-  if marker then first = string.match(marker, '{.*}') end
-end
+local first = redis.call('HGET', holds_key, ask.id) or redis.call('GET', expired_key(ask.id))
 if first then
   local hold = cjson.decode(first)
   return answer(hold.i, hold.e, hold.o, committed_month, 1, {})
 end
+if ended(ask.id, now, now - 600000) then return answer(0, 0, -1, committed_month, 1, {}) end
 
 local seen = {}
 local function committed_of(bound)
-  local key = counter_key(bound[1], bound[2], now)
-  if not seen[key] then
-    local s, r = read_counter(key)
-    seen[key] = s + r
-  end
-  return seen[key]
+  local counter = counter_of(bound[1], bound[2], now, today)
+  if not seen[counter] then seen[counter] = committed_at(counter) end
+  return seen[counter]
 end
 
 local refusals = {}
@@ -49,10 +42,12 @@ for i, c in ipairs(ask.c) do
     eligible[#eligible + 1] = i
     local refused = nil
     for j, bound in ipairs(c.l) do
-      local committed = committed_of(bound)
-      if bound[3] >= 0 and (committed >= bound[3] or committed + c.e > bound[4]) then
-        refused = {i - 1, j - 1, int(committed)}
-        break
+      if bound[3] >= 0 then
+        local committed = committed_of(bound)
+        if committed >= bound[3] or committed + c.e > bound[4] then
+          refused = {i - 1, j - 1, int(committed)}
+          break
+        end
       end
     end
     if not refused then
@@ -72,9 +67,9 @@ if not chosen then                                 -- nothing fits whole: does a
         if bound[3] >= 0 then room = math.min(room, bound[3] - committed_of(bound)) end
       end
       local tokens = math.floor((room - c.k[1]) * 1000 / math.max(c.k[2], 1))
-      if tokens >= c.k[3] then
+      if tokens >= c.k[3] and tokens > 0 then
         chosen, cap = i, tokens
-        held = c.k[1] + math.ceil(tokens * c.k[2] / 1000)
+        held = math.min(room, c.k[1] + math.ceil(tokens * c.k[2] / 1000))
         break
       end
     end
@@ -86,13 +81,12 @@ if not chosen then return answer(-1, 0, -1, committed_month, 0, refusals) end
 local c = ask.c[chosen]
 local counters = {}
 for i, bound in ipairs(c.l) do
-  local key = counter_key(bound[1], bound[2], now)
-  counters[i] = {key, bound[2]}
-  move(key, bound[2], 0, held)
+  counters[i] = {counter_of(bound[1], bound[2], now, today), bound[2]}
+  move(counters[i][1], bound[2], 0, held)
 end
 -- held as text: cjson writes numbers with 14 digits only
 local record = cjson.encode({i = chosen - 1, e = int(held), o = cap, a = ask.app, m = c.m, c = counters,
-                             d = day_id(now), t = now})
+                             d = today, t = now})
 redis.call('HSET', holds_key, ask.id, record)
 redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
 return answer(chosen - 1, held, cap, committed_month + held, 0, refusals)

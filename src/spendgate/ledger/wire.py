@@ -1,0 +1,152 @@
+"""What goes to the ledger's scripts and what comes back: pure, no connection.
+
+Names (teams, apps, models, scopes) come from clients: control characters (they separate fields in the
+store) and lone surrogates (not UTF-8) are replaced, and long ones are cut, with a hash that keeps them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from spendgate.errors import LedgerError
+from spendgate.ledger.port import (
+    Expired,
+    Refusal,
+    ReserveRequest,
+    ReserveResult,
+    Settlement,
+    TeamMonth,
+)
+from spendgate.money import LEDGER_MAX_NANOUSD
+
+PREFIX = "sg1:"
+TEAMS_KEY = "sg1:teams"
+SEP = "\x1f"
+NAME_MAX = 200
+"""Characters of a name that are kept."""
+_UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def clean(name: str) -> str:
+    """A name as the ledger stores it; most are returned as they are. Cleaning twice changes nothing more."""
+    if len(name) > NAME_MAX:
+        digest = hashlib.sha1(name.encode(errors="replace"), usedforsecurity=False).hexdigest()
+        name = f"{name[: NAME_MAX - 13]}~{digest[:12]}"
+    return _UNSAFE.sub("?", name)
+
+
+def text(value: Any) -> str:
+    """A reply of Redis as text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def team_prefix(team: str) -> str:
+    """The prefix of every key of a team, its hash tag included.
+
+    Percent-encoded, so that a brace in a name can not move its keys to another slot; an empty name becomes
+    `%`, which nothing encodes to (Redis Cluster ignores an empty tag).
+    """
+    return f"{PREFIX}{{{quote(clean(team), safe='') or '%'}}}:"
+
+
+def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
+    """Write a reservation as `reserve.lua` reads it. Raises LedgerError for an amount out of range."""
+    candidates = []
+    for c in request.candidates:
+        if not 0 <= c.estimate_nanousd <= LEDGER_MAX_NANOUSD:
+            raise LedgerError(
+                f"reservation {request.exchange_id}: the estimate {c.estimate_nanousd} for {c.model} is not "
+                f"within 0 and {LEDGER_MAX_NANOUSD} nano-USD"
+            )
+        row: dict[str, object] = {
+            "m": clean(c.model),
+            "e": c.estimate_nanousd,
+            "f": c.committed_from_nanousd,
+            "b": c.committed_below_nanousd,
+            "l": [[clean(b.scope), b.window, b.floor_nanousd, b.ceiling_nanousd] for b in c.bounds],
+        }
+        if c.clamp is not None:
+            k = c.clamp
+            row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
+        candidates.append(row)
+    return orjson.dumps(
+        {
+            "id": request.exchange_id,
+            "app": clean(request.app),
+            "ttl": request.ttl_ms,
+            "now": now_ms,
+            "c": candidates,
+        }
+    )
+
+
+def settle_argument(s: Settlement) -> bytes:
+    """Write a settlement as `settle.lua` reads it."""
+    return orjson.dumps(
+        {
+            "id": s.exchange_id,
+            "app": clean(s.app),
+            "m": clean(s.model),
+            "e": s.cost_nanousd,
+            "u": s.usage,
+            "t": s.at_ms,
+            "x": s.release,
+            "s": [(clean(scope), window) for scope, window in s.scopes],
+        }
+    )
+
+
+def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
+    """Read the holds that a script expired."""
+    return tuple(Expired(text(i), team, text(a), text(m), int(e), int(t)) for i, a, m, e, t in rows)
+
+
+def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
+    """Read the reply of `reserve.lua`."""
+    candidate, held, cap, committed, now, replayed, refusals, expired = reply
+    named = tuple(
+        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(amount)) for c, b, amount in refusals
+    )
+    return ReserveResult(
+        candidate=int(candidate),
+        held_nanousd=int(held),
+        output_cap=int(cap) if int(cap) >= 0 else None,
+        committed_nanousd=int(committed),
+        at_ms=int(now),
+        refusals=named,
+        replayed=bool(int(replayed)),
+        expired=expired_rows(request.team, expired),
+    )
+
+
+def team_month(
+    team: str, month: str, counter: list[Any], open_holds: int, days: list[dict[Any, Any]]
+) -> TeamMonth:
+    """Add up the days of a month. A cell whose every count was taken back is left out."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for day in days:
+        for field, value in day.items():
+            app, model, kind = text(field).split(SEP)
+            cell = counts.setdefault((app, model), {})
+            cell[kind] = cell.get(kind, 0) + int(value)
+    models: dict[str, int] = {}
+    apps: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    cells: dict[tuple[str, str], int] = {}
+    requests = 0
+    for (app, model), cell in counts.items():
+        exchanges, cost = cell.pop("#", 0), cell.pop("$", 0)
+        requests += exchanges
+        if exchanges or cost:
+            cells[app, model] = cost
+            models[model] = models.get(model, 0) + cost
+            apps[app] = apps.get(app, 0) + cost
+        for kind, n in cell.items():
+            tokens[kind] = tokens.get(kind, 0) + n
+    settled, reserved = (int(v or 0) for v in counter)
+    return TeamMonth(team, month, settled, reserved, requests, models, apps, tokens, cells, open_holds)
