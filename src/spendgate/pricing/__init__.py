@@ -1,0 +1,1 @@
+"""Prices in integer pico-USD a unit, and what a usage costs in integer nano-USD."""
