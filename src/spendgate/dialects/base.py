@@ -41,11 +41,6 @@ class RequestFacts:
     """The request may write to the provider's prompt cache, dearer than plain input."""
     usage_hidden: bool = False
     """True where a stream's usage must be asked for on the client's behalf, and taken out again."""
-    extra_output_tokens: int = 0
-    """Bounds output billed besides the output cap (a rejected `prediction`)."""
-    output_cap_min: int = 1
-    """The least output cap that the provider takes (more than the thinking budget); `rewrite` never writes
-    a lower one."""
     model_fixed: bool = False
     """The path names the model (Azure deployments): `rewrite` can not change it."""
     audio_output: bool = False

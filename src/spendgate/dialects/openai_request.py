@@ -1,0 +1,222 @@
+"""Reading and rewriting of OpenAI chat completion requests."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.texts import (
+    TIER_CHARACTERS_MAX,
+    USER_CHARACTERS_MAX,
+    Texts,
+    model_of,
+    parse_request,
+    positive,
+    short,
+)
+
+CHOICES_MAX = 128
+"""OpenAI refuses a larger `n`."""
+
+MESSAGE_TOKENS = 4
+PRIMING_TOKENS = 3
+"""Tokens that frame each message, and start the answer (OpenAI cookbook, "How to count tokens")."""
+
+TOOLS_TOKENS = 16
+"""Framing of a tools section (recorded requests were billed at most 5 above their JSON's bytes)."""
+
+PREAMBLE_TOKENS = (("gpt-oss", 70), ("deepseek", 320))
+"""Hidden system prompts of open models, by a part of the model's name (recorded: Harmony about 60,
+DeepSeek up to 290 with tools)."""
+
+IMAGE_TOKENS = (
+    (re.compile(r"gpt-4o-mini"), 2_833, 2_833 + 8 * 5_667),
+    (re.compile(r"(4\.1|gpt-5\S*|o4)-(mini|nano)"), 3_779, 3_779),
+    (re.compile(r"gpt-5\.[2-9]|gpt-[6-9]"), 3_000, 3_000),
+    (re.compile(r""), 85, 85 + 8 * 170),
+)
+"""(model, low detail, high detail): the most tokens of an image (OpenAI vision guide, "Calculating costs").
+Tiles: scaled into 2048×2048, then the shortest side to 768, 512 px tiles: at most 4 × 2 of them (the often
+quoted 1,105 is a 1:2 image, not the worst). Patches: 1,536 of them × at most 2.46 (2,500 × 1.2 since 5.2)."""
+
+AUDIO_BYTES_PER_TOKEN = 100
+"""Audio is a token per 100 ms, and no accepted format carries speech in less than 8 kbit/s."""
+
+AUDIO_REFERENCE_TOKENS = 2_000
+"""An earlier spoken answer that a message refers to by id: some 100 seconds at 20 tokens a second."""
+
+DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/chat/completions$")
+SEARCH_MODEL = re.compile(r"-search-(preview|api)")
+"""Models that search the web on every call, at one fee a call."""
+
+_INCLUDE_USAGE: dict[str, jsonedit.Value] = {"include_usage": b"true"}
+
+
+def read(body: bytes, path: str) -> RequestFacts:
+    """Read the facts. `path` is plain. Raises RequestError."""
+    document = parse_request(body)
+    deployment = DEPLOYMENT.search(path)
+    model = deployment[1] if deployment else model_of(document)
+    texts = Texts()
+    _read_messages(texts, document.get("messages"), _image_tokens(model))
+    _read_tools(texts, document)
+    texts.extra_tokens += PRIMING_TOKENS
+    texts.extra_tokens += sum(tokens for part, tokens in PREAMBLE_TOKENS if part in model.lower())
+    stream = document.get("stream") is True
+    options = object_of(document.get("stream_options"))
+    modalities = document.get("modalities")
+    spoken = isinstance(modalities, list) and "audio" in modalities
+    if spoken:
+        texts.needs.add("audio")
+    searches = document.get("web_search_options") is not None or SEARCH_MODEL.search(model) is not None
+    n = positive(document.get("n")) or 1
+    return RequestFacts(
+        model=model,
+        stream=stream,
+        texts=tuple(texts.texts),
+        text_bytes=texts.length_bytes,
+        extra_input_tokens=texts.extra_tokens,
+        output_cap=_output_cap(document),
+        choices=min(n, CHOICES_MAX),
+        needs=frozenset(texts.needs),
+        user=_user(document),
+        fee_kinds={"searches": 1} if searches else {},
+        usage_hidden=stream and options.get("include_usage") is not True,
+        extra_output_tokens=_prediction_tokens(document.get("prediction")),
+        model_fixed=deployment is not None,
+        audio_output=spoken,
+        service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
+    )
+
+
+def rewrite(
+    body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+) -> bytes:
+    """Edit the body. The cap goes where the client's own limit stands (`max_tokens`,
+    `max_completion_tokens` or both, each only ever lowered), else into `max_completion_tokens`.
+    Raises RequestError."""
+    changes: dict[str, jsonedit.Value] = {}
+    if model is not None and not facts.model_fixed:
+        changes["model"] = jsonbody.dumps(model).encode()
+    if output_cap is not None:
+        cap = max(output_cap, facts.output_cap_min)
+        document = parse_request(body)
+        used = [key for key in ("max_completion_tokens", "max_tokens") if document.get(key) is not None]
+        for key in used or ["max_completion_tokens"]:
+            given = positive(document.get(key))
+            changes[key] = str(cap if given is None else min(cap, given)).encode()
+    if ask_usage:
+        changes["stream_options"] = _with_usage
+    return jsonedit.edit(body, changes) if changes else body
+
+
+def _with_usage(old: bytes) -> bytes:
+    return jsonedit.edit(old, _INCLUDE_USAGE) if old.startswith(b"{") else b'{"include_usage":true}'
+
+
+def _output_cap(document: JsonObject) -> int | None:
+    given = positive(document.get("max_completion_tokens"))
+    return given if given is not None else positive(document.get("max_tokens"))
+
+
+def _user(document: JsonObject) -> str:
+    metadata = object_of(document.get("metadata"))
+    for value in (document.get("user"), document.get("safety_identifier"), metadata.get("user_id")):
+        if user := short(value, USER_CHARACTERS_MAX):
+            return user
+    return ""
+
+
+def _image_tokens(model: str) -> tuple[int, int]:
+    return next((low, high) for pattern, low, high in IMAGE_TOKENS if pattern.search(model))
+
+
+def _prediction_tokens(prediction: object) -> int:
+    """A predicted output's rejected tokens are billed as output: at most a token a byte."""
+    content = object_of(prediction).get("content")
+    texts = Texts()
+    for part in content if isinstance(content, list) else [content]:
+        texts.add(part.get("text") if isinstance(part, dict) else part)
+    return texts.length_bytes
+
+
+def _read_messages(texts: Texts, messages: Any, image_tokens: tuple[int, int]) -> None:
+    if not isinstance(messages, list):
+        texts.add(messages)
+        return
+    texts.extra_tokens += MESSAGE_TOKENS * len(messages)
+    for message in messages:
+        if not isinstance(message, dict):
+            texts.add(message)
+            continue
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                _read_part(texts, part, image_tokens)
+        else:
+            texts.add(content)
+        for key in ("name", "refusal", "reasoning_content", "reasoning"):
+            if (value := message.get(key)) is not None:
+                texts.add(value)
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            _read_call(texts, call)
+        if (call := message.get("function_call")) is not None:
+            _read_function(texts, call)
+        if message.get("audio") is not None:
+            texts.extra_tokens += AUDIO_REFERENCE_TOKENS
+
+
+def _read_part(texts: Texts, part: Any, image_tokens: tuple[int, int]) -> None:
+    """One part of a message. An unknown kind is bounded by its JSON."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", "refusal"):
+        texts.add(part.get(kind))
+    elif kind == "image_url":
+        image = part.get("image_url")
+        low = isinstance(image, dict) and image.get("detail") == "low"
+        texts.extra_tokens += image_tokens[0 if low else 1]
+        texts.needs.add("images")
+    elif kind == "input_audio":
+        data = object_of(part.get("input_audio")).get("data")
+        length = len(data) if isinstance(data, str) else 0
+        texts.extra_tokens += length * 3 // 4 // AUDIO_BYTES_PER_TOKEN + 1
+        texts.needs.add("audio")
+    elif kind == "file":
+        data = object_of(part.get("file")).get("file_data")
+        texts.add_document(len(data) if isinstance(data, str) else None)
+    else:
+        texts.add(part)
+
+
+def _read_call(texts: Texts, call: Any) -> None:
+    if not isinstance(call, dict):
+        texts.add(call)
+        return
+    texts.extra_tokens += MESSAGE_TOKENS
+    _read_function(texts, call.get("function"))
+    _read_function(texts, call.get("custom"))
+
+
+def _read_function(texts: Texts, function: Any) -> None:
+    if not isinstance(function, dict):
+        texts.add(function)
+        return
+    for key in ("name", "arguments", "input"):
+        texts.add(function.get(key))
+
+
+def _read_tools(texts: Texts, document: JsonObject) -> None:
+    for key in ("tools", "functions"):
+        if tools := document.get(key):
+            texts.add(tools)
+            texts.extra_tokens += TOOLS_TOKENS
+            texts.needs.add("tools")
+    form = document.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        texts.add(form.get("json_schema"))
+        texts.extra_tokens += TOOLS_TOKENS
+        texts.needs.add("json_schema")

@@ -1,0 +1,130 @@
+"""Metering of streamed OpenAI chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from spendgate.dialects import jsonbody, openai_usage
+from spendgate.dialects.base import Reading
+from spendgate.dialects.streamed import Passage, StreamedTokens
+from spendgate.usage import Usage
+
+_TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
+
+
+class OpenAIStreamMeter:
+    """Meters one stream of chunks.
+
+    Usage comes in a last chunk without choices, or (some providers) in many chunks, cumulative: the last one
+    wins. With `hide_usage` that last chunk is taken out, since clients that did not ask for it index
+    `choices[0]`. A chunk whose `choices` are empty but that has no usage (Azure's first) passes.
+    """
+
+    def __init__(self, *, hide_usage: bool, count: Callable[[str], int]) -> None:
+        self._passage = Passage(self, hide=hide_usage)
+        self._tokens = StreamedTokens(count)
+        self._reading: Reading | None = None
+        self._model = ""
+        self._finished = False
+        self._complete = False
+        self._failed = False
+        self._unread = ""
+
+    def feed(self, piece: bytes, end: bool) -> bytes | None:
+        return self._passage.feed(piece, end)
+
+    @property
+    def complete(self) -> bool:
+        return self._complete
+
+    @property
+    def failed(self) -> bool:
+        return self._failed
+
+    def result(self) -> Reading:
+        reading = self._reading
+        if reading is None:
+            problem = self._unread or ("no_usage" if self._complete else "truncated")
+            return Reading({}, self._model, problem)
+        if reading.problem is None and not self._complete:
+            return Reading(reading.usage, reading.model, "truncated", reading.mismatch)
+        return reading
+
+    def partial(self) -> tuple[Usage, int]:
+        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
+
+    def oversize(self) -> None:
+        self._unread = "truncated"
+
+    def read(self, data: bytes, name: bytes) -> bool:
+        """Read one event. True for the extra usage chunk."""
+        if data == b"[DONE]":
+            self._complete = True
+            return False
+        try:
+            chunk = jsonbody.parse(data)
+        except jsonbody.NotJson:
+            self._unread = self._unread or "not_json"
+            return False
+        if not isinstance(chunk, dict):
+            return False
+        if name == b"error" or chunk.get("error"):
+            self._failed = True
+        choices = chunk.get("choices")
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._read_choice(choice)
+        usage = chunk.get("usage")
+        if usage is None:
+            if "x_groq" in chunk and self._reading is None:
+                usage = jsonbody.object_of(chunk["x_groq"]).get("usage")
+            if usage is None:
+                if not self._model and isinstance(model := chunk.get("model"), str):
+                    self._model = jsonbody.clean(model[:256])
+                return False
+        self._read_usage(chunk, usage)
+        if not choices:
+            self._complete = True
+        return choices == [] and chunk.get("usage") is not None
+
+    def _read_usage(self, chunk: jsonbody.JsonObject, usage: object) -> None:
+        reading = openai_usage.read(chunk, usage)
+        if reading.problem == "no_usage":
+            return
+        if not reading.model and self._model:
+            reading = Reading(
+                reading.usage,
+                self._model,
+                reading.problem,
+                reading.mismatch,
+                service_tier=reading.service_tier,
+            )
+        self._reading = reading
+        self._complete = self._complete or self._finished
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        if choice.get("finish_reason"):
+            self._finished = True
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return
+        for key in _TEXT_KEYS:
+            text = delta.get(key)
+            if text and isinstance(text, str):
+                self._tokens.add(text)
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list):
+            for call in calls:
+                if isinstance(call, dict):
+                    self._read_call(call.get("function"))
+        if "function_call" in delta:
+            self._read_call(delta["function_call"])
+
+    def _read_call(self, function: object) -> None:
+        if isinstance(function, dict):
+            for key in ("name", "arguments"):
+                text = function.get(key)
+                if text and isinstance(text, str):
+                    self._tokens.add(text)

@@ -1,0 +1,84 @@
+"""Collecting what a provider will tokenise out of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.dialects import jsonbody
+from spendgate.errors import RequestError
+
+MODEL_CHARACTERS_MAX = 256
+USER_CHARACTERS_MAX = 200
+TIER_CHARACTERS_MAX = 40
+DOCUMENT_TOKENS_MAX = 200_000
+"""A document of unknown size is held at this: the context of most models, and some 100 pages at the 1,500 to
+3,000 tokens a page that Anthropic states for PDFs (PDF support, "Estimate your costs")."""
+
+
+class Texts:
+    """Gathers texts, their bytes, and bounds for what is not text."""
+
+    __slots__ = ("extra_tokens", "length_bytes", "needs", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.length_bytes = 0
+        self.extra_tokens = 0
+        self.needs: set[str] = set()
+
+    def add(self, value: Any) -> None:
+        """Add a string as it is, any other value as compact JSON; nothing for None."""
+        if value is None or value == "":
+            return
+        if not isinstance(value, str):
+            try:
+                value = jsonbody.dumps(value)
+            except jsonbody.NotJson as e:
+                raise RequestError(f"the body is {e}; flatten it") from e
+        if value.isascii():
+            self.length_bytes += len(value)
+        else:
+            try:
+                self.length_bytes += len(value.encode())
+            except UnicodeEncodeError:
+                self.length_bytes += jsonbody.utf8_length(value)
+                value = jsonbody.clean(value)
+        self.texts.append(value)
+
+    def add_document(self, base64_characters: int | None) -> None:
+        """Bound a document by its bytes: a token a byte, at most `DOCUMENT_TOKENS_MAX`; None: unknown."""
+        size = DOCUMENT_TOKENS_MAX if base64_characters is None else base64_characters * 3 // 4
+        self.extra_tokens += min(size, DOCUMENT_TOKENS_MAX)
+
+
+def parse_request(body: bytes) -> jsonbody.JsonObject:
+    """Parse a request body. Raises RequestError with what is wrong."""
+    if not body.strip():
+        raise RequestError("the body is empty; send a JSON object with a model")
+    try:
+        document = jsonbody.parse(body)
+    except jsonbody.NotJson as e:
+        raise RequestError(f"the body is not JSON: {e}") from e
+    if not isinstance(document, dict):
+        raise RequestError("the body is JSON but not an object; send an object with a model")
+    return document
+
+
+def model_of(document: jsonbody.JsonObject) -> str:
+    """The body's model. Raises RequestError where it has none."""
+    model = document.get("model")
+    if not isinstance(model, str) or not model:
+        raise RequestError("model: missing, empty or not a string; name the model to use")
+    if len(model) > MODEL_CHARACTERS_MAX:
+        raise RequestError(f"model: longer than {MODEL_CHARACTERS_MAX} characters")
+    return jsonbody.clean(model)
+
+
+def positive(value: object) -> int | None:
+    """A limit in tokens; None for what is no positive count (the provider will refuse or ignore it)."""
+    return jsonbody.count_of(value) or None
+
+
+def short(value: object, characters_max: int) -> str:
+    """A label that a client chose, bounded; `` where it is no string."""
+    return jsonbody.clean(value[:characters_max]) if isinstance(value, str) else ""
