@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from spendgate.budget.ask import Choice
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, Reading, RequestFacts, StreamMeter
-from spendgate.dialects.decode import Decoder, DecodeError
+from spendgate.dialects.decode import Decoder, EncodingError, codings
 from spendgate.errors import RequestError
 from spendgate.gateway import billing
 from spendgate.gateway import events as e
@@ -225,14 +225,15 @@ class Exchange:
     def _ledger_down(self, event: e.LedgerDown) -> e.Action:
         planned, facts, dialect = self._planned, self._facts, self._dialect
         assert planned is not None and facts is not None and dialect is not None
+        index = eligible(planned, event.committed_nanousd)
         if not event.admitted:
             budget = self._snapshot.policy.budget(self._identity.team)
+            choice = planned.choices[index]
             action = ledger_away(
-                dialect, self._identity, budget, facts.model, event.committed_nanousd,
-                planned.plan.bound_nanousd, event.now_ms,
+                dialect, self._identity, budget, choice, event.committed_nanousd,
+                planned.allowance_nanousd, event.now_ms,
             )  # fmt: skip
-            return self._refuse(action, facts.model)
-        index = eligible(planned, event.committed_nanousd)
+            return self._refuse(action, choice.candidate.model)
         self._fail_open = True
         self._held = planned.choices[index].candidate.estimate_nanousd
         return self._forward(index, None)
@@ -244,7 +245,7 @@ class Exchange:
         plan = planned.plan
         self._choice = choice
         self._sent = choice.candidate.model
-        cap = clamped if clamped is not None else plan.output_cap
+        cap = clamped if clamped is not None else choice.output_cap
         if plan.audit:
             would_be = choice.reason or ("" if index < len(planned.choices) - 1 else "would_refuse")
             self._sent = planned.choices[-1].candidate.model
@@ -300,9 +301,10 @@ class Exchange:
             unmetered = "content_type"
         elif not is_stream and self._too_long(event.headers):
             unmetered = "too_large"
+        encoding = event.headers.get("content-encoding", "")
         try:
-            self._decoder = Decoder.of(event.headers.get("content-encoding", ""))
-        except DecodeError:
+            self._decoder = Decoder(encoding) if codings(encoding) else None
+        except EncodingError:
             unmetered = unmetered or "encoding"
         if unmetered:
             self._finish(Bill({}, self._held or 0, e.Outcome.UNMETERED, unmetered), self._sent)
@@ -334,11 +336,15 @@ class Exchange:
             out.append((h.UTILIZATION, ratio(self._result.committed_nanousd, limit)))
         if self._decision == "downgrade":
             out.append((h.DOWNGRADED, "true"))
-        if planned.plan.kept_because:
-            out.append((h.KEPT, planned.plan.kept_because))
+        if self._kept_because():
+            out.append((h.KEPT, self._kept_because()))
         if self._result is not None and self._result.output_cap is not None and not planned.plan.audit:
             out.append((h.CLAMPED, str(self._result.output_cap)))
         return tuple(out)
+
+    def _kept_because(self) -> str:
+        kept = self._planned.plan.kept_because if self._planned is not None else ""
+        return kept or (self._choice.kept_because if self._choice is not None else "")
 
     def _piece(self, event: e.ResponsePiece) -> e.Action:
         return self._stream_piece(event) if self.state is State.STREAM else self._json_piece(event)
@@ -356,9 +362,10 @@ class Exchange:
             reading = Reading({}, problem="too_large")
         else:
             try:
-                plain = self._decoder.feed(body, True) if self._decoder is not None else body
+                decoder = self._decoder
+                plain = body if decoder is None else decoder.feed(body) + decoder.close()
                 reading = dialect.read_usage(plain)
-            except DecodeError:
+            except EncodingError:
                 reading = Reading({}, problem="encoding")
         bill = billing.whole_answer(self._snapshot.prices, self._sent or reading.model, reading, self._held or 0)
         self._finish(bill, self._sent or reading.model)
@@ -372,8 +379,11 @@ class Exchange:
             replacement = meter.feed(event.data, event.end)
         elif not self._swallowed:
             try:
-                meter.feed(self._decoder.feed(event.data, event.end), event.end)
-            except DecodeError:
+                plain = self._decoder.feed(event.data)
+                if event.end:
+                    plain += self._decoder.close()
+                meter.feed(plain, event.end)
+            except EncodingError:
                 self._swallowed = True
         if event.end:
             sent = self._sent or meter.result().model
@@ -478,7 +488,7 @@ class Exchange:
             unmetered=bill.unmetered,
             unpriced=bool(planned and planned.plan.unpriced),
             fail_open=self._fail_open,
-            kept_because=planned.plan.kept_because if planned else "",
+            kept_because=self._kept_because(),
         )
         self._ending = Ending(record, settlement, self._held or 0, notes)
         self.state = State.ENDED

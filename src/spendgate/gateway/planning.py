@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
+from spendgate.budget.evaluate import is_open
 from spendgate.dialects.base import RequestFacts
 from spendgate.gateway.identity import Identity
 from spendgate.gateway.quote import make_quote
@@ -71,7 +72,7 @@ def gather(
         ttl_ms=settings.reservation_ttl,
         candidates=tuple(c.candidate for c in choices),
     )
-    allowance = UNLIMITED if budget is None else fail_open_allowance(budget, now_ms)
+    allowance = UNLIMITED if decided.audit else fail_open_allowance(budget, now_ms)
     dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
     limit = decided.limit_nanousd
     exact = not counted.exact and limit is not None and dearest * EXACT_BELOW > limit
@@ -81,8 +82,6 @@ def gather(
 def eligible(planned: Planned, committed_nanousd: int) -> int:
     """The candidate that stands first for a given committed, bounds apart: for when the ledger is away."""
     for i, choice in enumerate(planned.choices):
-        c = choice.candidate
-        below = c.committed_below_nanousd
-        if c.committed_from_nanousd <= committed_nanousd and (below < 0 or committed_nanousd < below):
+        if is_open(choice.candidate, committed_nanousd):
             return i
     return len(planned.choices) - 1

@@ -1,0 +1,102 @@
+"""A refusal as the client gets it: the dialect's own error shape, 429 or 403, and no invitation to retry."""
+
+from __future__ import annotations
+
+from spendgate.budget.ask import Choice, PlannedRefusal
+from spendgate.budget.message import (
+    Asked,
+    RefusalText,
+    refused_by_bound,
+    refused_by_plan,
+    refused_without_ledger,
+)
+from spendgate.budget.policy import TeamBudget
+from spendgate.dialects.base import Dialect, Rejection
+from spendgate.gateway import headers as h
+from spendgate.gateway.events import Reject
+from spendgate.gateway.identity import Identity
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.ledger.port import ReserveResult
+
+
+def _reject(dialect: Dialect, refusal: RefusalText, kind: str = "budget_exceeded") -> Reject:
+    body = dialect.error_body(
+        Rejection(refusal.status, refusal.code, refusal.text, refusal.details, type=kind)
+    )
+    headers = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, refusal.code)]
+    utilization = refusal.details.get("utilization")
+    if utilization is not None:
+        headers.append((h.UTILIZATION, f"{utilization}"))
+    resets = refusal.details.get("resets_at")
+    if resets:
+        headers.append((h.RESET, str(resets)))
+    return Reject(refusal.status, tuple(headers), body, refusal.code)
+
+
+def _asked(identity: Identity, model: str, now_ms: int) -> Asked:
+    return Asked(identity.team, identity.app, model, now_ms)
+
+
+def planned_refusal(
+    dialect: Dialect, identity: Identity, budget: TeamBudget | None, refusal: PlannedRefusal, now_ms: int
+) -> Reject:
+    """A refusal known before the ledger was asked."""
+    return _reject(dialect, refused_by_plan(_asked(identity, refusal.model, now_ms), budget, refusal))
+
+
+def over_limit(
+    dialect: Dialect,
+    identity: Identity,
+    budget: TeamBudget | None,
+    model: str,
+    result: ReserveResult,
+    choices: tuple[Choice, ...],
+) -> Reject:
+    """The ledger refused every candidate: name the bound that refused the last one, the requested model."""
+    if budget is None or not result.refusals:
+        raise RuntimeError("the ledger refused a request that has no bound")
+    last = result.refusals[-1]
+    estimate = choices[last.candidate].candidate.estimate_nanousd
+    asked = _asked(identity, model, result.at_ms)
+    return _reject(dialect, refused_by_bound(asked, budget, last.bound, last.committed_nanousd, estimate))
+
+
+def ledger_away(
+    dialect: Dialect,
+    identity: Identity,
+    budget: TeamBudget | None,
+    choice: Choice,
+    committed_nanousd: int,
+    allowance_nanousd: int,
+    now_ms: int,
+) -> Reject:
+    """The ledger does not answer. An exhausted team hears of its budget, all others of the outage."""
+    asked = _asked(identity, choice.candidate.model, now_ms)
+    month = choice.candidate.bounds[0]
+    if budget is not None and 0 <= month.floor_nanousd <= committed_nanousd:
+        text = refused_by_bound(
+            asked, budget, month, committed_nanousd, choice.candidate.estimate_nanousd
+        )
+    else:
+        text = refused_without_ledger(asked, budget, allowance_nanousd)
+    return _reject(dialect, text)
+
+
+def too_large(dialect: Dialect, limit_bytes: int) -> Reject:
+    """The body is above `max_body_bytes`; nothing was reserved."""
+    text = f"The request body is above this gateway's limit of {limit_bytes} bytes."
+    refusal = RefusalText(413, "request_too_large", text, {"limit_bytes": limit_bytes})
+    return _reject(dialect, refusal, "invalid_request_error")
+
+
+def broken_closed(snapshot: Snapshot, identity: Identity, dialect: Dialect | None) -> Reject | None:
+    """Where a fault of ours meets a budget with `failurePolicy: closed`: a refusal. Else None: let pass."""
+    budget = snapshot.policy.budget(identity.team)
+    if dialect is None or budget is None or budget.failure_policy != "closed" or budget.audit:
+        return None
+    text = (
+        f"The budget of team {identity.team} can not be checked because of an internal fault, "
+        "and it asks to refuse then."
+    )
+    refusal = RefusalText(429, "ledger_unavailable", text, {"team": identity.team})
+    return _reject(dialect, refusal)

@@ -1,0 +1,117 @@
+"""What all exchanges of one worker share: the snapshot in force, the ledger, the settler, the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+
+from spendgate.errors import LedgerUnavailable
+from spendgate.gateway import events as e
+from spendgate.gateway.exchange import Exchange
+from spendgate.gateway.identity import ClaimExtractor
+from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.settler import Settler
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.ledger.local_guard import LocalGuard
+from spendgate.ledger.port import Ledger
+from spendgate.months import month_key
+
+log = structlog.get_logger()
+
+BREAKER_S = 0.5
+"""After a failure the ledger is not asked again for so long: no request waits for a dead Redis twice."""
+
+
+class Runtime:
+    """One a worker process. `snapshot` is replaced whole by a reload; an exchange keeps the one it began
+    with."""
+
+    def __init__(self, snapshot: Snapshot, ledger: Ledger, settler: Settler, metrics: Metrics) -> None:
+        self._snapshot = snapshot
+        self.ledger = ledger
+        self.settler = settler
+        self.metrics = metrics
+        self.live: set[Exchange] = set()
+        self.calls = 0
+        self.guard = LocalGuard()
+        self.wants_claims = False
+        self._kept: set[asyncio.Future[Any]] = set()
+        self._closed_until = 0.0
+        self._away = False
+        self._committed: dict[str, tuple[str, int]] = {}
+        self.snapshot = snapshot
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot in force."""
+        return self._snapshot
+
+    @snapshot.setter
+    def snapshot(self, value: Snapshot) -> None:
+        self._snapshot = value
+        self.wants_claims = any(isinstance(x, ClaimExtractor) for x in value.extractors)
+
+    @staticmethod
+    def now_ms() -> int:
+        """The wall clock; the ledger's own time rules windows."""
+        return time.time_ns() // 1_000_000
+
+    def keep(self, future: asyncio.Future[Any]) -> None:
+        """Hold on to a task whose call is over."""
+        self._kept.add(future)
+        future.add_done_callback(self._kept.discard)
+
+    async def reserve(self, need: e.NeedReserve) -> e.ReserveDone | e.LedgerDown:
+        """Ask the ledger; where it does not answer in time, the local guard (rule 10)."""
+        if time.monotonic() < self._closed_until:
+            return self._local(need)
+        began = time.perf_counter()
+        try:
+            result = await self.ledger.reserve(need.request)
+        except LedgerUnavailable as problem:
+            self._closed_until = time.monotonic() + BREAKER_S
+            self.metrics.ledger_failures.labels("reserve").inc()
+            if not self._away:
+                log.error("ledger_unavailable", error=str(problem))
+            self._away = True
+            return self._local(need)
+        if self._away:
+            self._away = False
+            self.guard.reset()
+            log.warning("ledger_back")
+        self.metrics.reserved.observe(time.perf_counter() - began)
+        self._committed[need.request.team] = (month_key(result.at_ms), result.committed_nanousd)
+        return e.ReserveDone(result)
+
+    def _local(self, need: e.NeedReserve) -> e.LedgerDown:
+        now = self.now_ms()
+        request = need.request
+        month, committed = self._committed.get(request.team, ("", 0))
+        if month != month_key(now):
+            committed = 0
+        admitted = self.guard.admit(
+            request.team,
+            max(c.estimate_nanousd for c in request.candidates),
+            need.allowance_nanousd,
+            committed,
+            need.bound_nanousd,
+        )
+        return e.LedgerDown(admitted, committed, now)
+
+    async def renew_forever(self) -> None:
+        """Move the deadlines of what is in flight, three times within each."""
+        while True:
+            ttl = self.snapshot.settings.reservation_ttl
+            await asyncio.sleep(ttl / 3000)
+            holds = [h for h in (exchange.holds for exchange in self.live) if h is not None]
+            self.metrics.open_calls.set(self.calls)
+            if not holds:
+                continue
+            try:
+                await self.ledger.renew(holds, ttl)
+            except LedgerUnavailable as problem:
+                self.metrics.ledger_failures.labels("renew").inc()
+                log.error("renew_failed", holds=len(holds), error=str(problem))
