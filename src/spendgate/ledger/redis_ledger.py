@@ -219,7 +219,7 @@ class RedisLedger:
     async def open_holds(self, team: str) -> int:
         """See `port.Ledger.open_holds`."""
         key = team_prefix(team) + "holds"
-        return await self._guard("open holds", lambda: cast(Awaitable[int], self._redis.hlen(key)))
+        return await self._guard("open holds", lambda: self._redis.hlen(key))
 
     async def run_id(self) -> str:
         """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server."""

@@ -1,0 +1,61 @@
+"""What a replica may spend by itself while Redis is away (rule 10): pure, one event loop. Nano-USD."""
+
+from __future__ import annotations
+
+from spendgate.budget.bounds import UNLIMITED
+
+
+class LocalGuard:
+    """Counts, by team, what this replica held and spent since the ledger went away.
+
+    Reset it when the ledger is back and the spool is replayed: from then on the ledger knows all of it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._spent: dict[str, int] = {}
+
+    def committed(self, team: str) -> int:
+        """Held and spent here during this outage."""
+        return self._held.get(team, 0) + self._spent.get(team, 0)
+
+    def admit(
+        self,
+        team: str,
+        estimate_nanousd: int,
+        allowance_nanousd: int,
+        last_known_committed_nanousd: int,
+        bound_nanousd: int,
+    ) -> bool:
+        """Hold the estimate where it fits both the replica's allowance and, on top of what the ledger last
+        said, the team's bound; else change nothing. UNLIMITED lifts either. An allowance of 0 admits nothing.
+        """
+        here = self.committed(team)
+        if bound_nanousd != UNLIMITED:
+            known = last_known_committed_nanousd + here
+            if known >= bound_nanousd or known + estimate_nanousd > bound_nanousd:
+                return False
+        if allowance_nanousd != UNLIMITED and (
+            here >= allowance_nanousd or here + estimate_nanousd > allowance_nanousd
+        ):
+            return False
+        self._held[team] = self._held.get(team, 0) + estimate_nanousd
+        return True
+
+    def settle(self, team: str, held_nanousd: int, cost_nanousd: int) -> None:
+        """Replace a hold by its true cost (0: it was released).
+
+        A hold from before a reset is no longer known: its cost still counts, the ledger has not seen it.
+        """
+        held = max(0, self._held.get(team, 0) - held_nanousd)
+        spent = self._spent.get(team, 0) + cost_nanousd
+        for amounts, amount in ((self._held, held), (self._spent, spent)):
+            if amount:
+                amounts[team] = amount
+            else:
+                amounts.pop(team, None)
+
+    def reset(self) -> None:
+        """Forget all: the ledger counts again."""
+        self._held.clear()
+        self._spent.clear()

@@ -1,0 +1,113 @@
+"""The spool: settlements that Redis could not take, kept on disk until it acknowledges them.
+
+One file a worker, `DIR/<worker>.jsonl`, locked while the worker lives; the file of a worker that died is
+adopted by any other at its next replay. Durability: every append is fsynced before it returns, so call it in
+a thread and in batches. A replay may send again what Redis took already (its reply was lost, or we crashed
+before noting it): the ledger knows every ended exchange for 7 days, so this changes nothing. Only an outage
+longer than that could charge twice the one batch whose reply was lost when it began.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.ledger.journal import Journal
+from spendgate.ledger.port import Ledger, Settlement
+
+BATCH = 200
+"""Settlements sent in one call."""
+BYTES_MAX = 256 * 2**20
+"""A worker's file is full at this size: about half a million settlements."""
+
+
+class Spool:
+    """A worker's journal and those it adopted. `worker` names the file: letters, digits, `-`, `_`, `.`.
+
+    Raises ConfigurationError where a living process has the same name, or the folder can not be written.
+    """
+
+    def __init__(self, folder: str | Path, worker: str, bytes_max: int = BYTES_MAX) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", worker):
+            raise ConfigurationError(f"spool: {worker!r} can not name a file; use letters, digits, - and _")
+        self._folder = Path(folder)
+        self._bytes_max = bytes_max
+        self._retired_torn = 0
+        self._retired_corrupt = 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            own = Journal.open(self._folder / f"{worker}.jsonl", create=True)
+        except OSError as e:
+            raise ConfigurationError(f"spool: {e}; give a --data-dir that can be written") from e
+        if own is None:
+            raise ConfigurationError(
+                f"spool: another process writes {self._folder / worker}.jsonl; give each worker its own name"
+            )
+        self._own = own
+        self._adopted: list[Journal] = []
+
+    def append(self, batch: list[Settlement]) -> None:
+        """Keep a batch; returns when it is on disk. Raises LedgerError where it could not be kept."""
+        if self._own.size >= self._bytes_max:
+            raise LedgerError(
+                f"spool {self._own.path} is full ({self._own.size} bytes): Redis was away too long"
+            )
+        if batch:
+            self._own.append(batch)
+
+    def adopt(self) -> int:
+        """Take over the files of dead workers; returns how many settlements they hold."""
+        taken = 0
+        known = {j.path for j in (self._own, *self._adopted)}
+        for path in sorted(self._folder.glob("*.jsonl")):
+            journal = None if path in known else Journal.open(path, create=False)
+            if journal is not None:
+                self._adopted.append(journal)
+                taken += len(journal)
+        return taken
+
+    async def replay(self, ledger: Ledger) -> int:
+        """Send all that is kept, oldest first, and return how many were acknowledged.
+
+        Raises LedgerUnavailable when Redis goes away in between; what was acknowledged until then is gone
+        from the spool, the rest stays. One replay at a time.
+        """
+        self.adopt()
+        sent = 0
+        for journal in (*self._adopted, self._own):
+            while len(journal):
+                batch, end = journal.oldest(BATCH)
+                await ledger.settle(batch)
+                journal.acknowledge(end)
+                sent += len(batch)
+            if journal is not self._own:
+                self._retire(journal)
+        return sent
+
+    def _retire(self, journal: Journal) -> None:
+        if journal.size:  # only what could not be read is left, and it stands in the .bad file
+            journal.acknowledge(journal.size)
+        self._retired_torn += journal.torn
+        self._retired_corrupt += journal.corrupt
+        journal.close()
+        self._adopted.remove(journal)
+
+    def depth(self) -> int:
+        """Settlements that wait, adopted ones included."""
+        return sum(len(j) for j in (self._own, *self._adopted))
+
+    @property
+    def torn(self) -> int:
+        """Torn last lines found and cut off since the start; each was a write that nobody was promised."""
+        return self._retired_torn + sum(j.torn for j in (self._own, *self._adopted))
+
+    @property
+    def corrupt(self) -> int:
+        """Unreadable lines moved to a .bad file since the start; each is a settlement to look into."""
+        return self._retired_corrupt + sum(j.corrupt for j in (self._own, *self._adopted))
+
+    def close(self) -> None:
+        """Unlock the files; what waits is replayed by the next start or by another worker."""
+        for journal in (self._own, *self._adopted):
+            journal.close()

@@ -1,0 +1,31 @@
+"""A ledger that only remembers which settlements it took, and may be away."""
+
+from __future__ import annotations
+
+from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.port import Settlement
+
+
+class FakeLedger:
+    """`takes` settlements are accepted in whole batches; then LedgerUnavailable until it is raised."""
+
+    def __init__(self, takes: int = 10**9) -> None:
+        self.takes = takes
+        self.taken: list[Settlement] = []
+        self.server = "one"
+
+    async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
+        if len(batch) > self.takes:
+            raise LedgerUnavailable("away")
+        self.takes -= len(batch)
+        self.taken += batch
+        return ["settled"] * len(batch)
+
+    async def run_id(self) -> str:
+        if self.takes <= 0:
+            raise LedgerUnavailable("away")
+        return self.server
+
+    @property
+    def ids(self) -> list[str]:
+        return [s.exchange_id for s in self.taken]
