@@ -41,10 +41,14 @@ class RequestFacts:
     """The request may write to the provider's prompt cache, dearer than plain input."""
     usage_hidden: bool = False
     """True where a stream's usage must be asked for on the client's behalf, and taken out again."""
+    tool_input_tokens: int = 0
+    """Input that the provider's own tools (web search) may add to the bill at most; part of an estimate,
+    never of what an aborted request is billed."""
     model_fixed: bool = False
     """The path names the model (Azure deployments): `rewrite` can not change it."""
-    audio_output: bool = False
-    """The answer may be spoken: output tokens may be `output_audio`."""
+    dear_kinds: frozenset[str] = frozenset()
+    """Token kinds besides plain text that the request can cause (`input_audio`, `input_image`,
+    `output_audio`), for an estimate at the dearest rate."""
     service_tier: str = ""
     """The tier that the client asked for (`flex`, `priority`, …); `` where it asked for none."""
 

@@ -25,13 +25,6 @@ MESSAGE_TOKENS = 4
 PRIMING_TOKENS = 3
 """Tokens that frame each message, and start the answer (OpenAI cookbook, "How to count tokens")."""
 
-TOOLS_TOKENS = 16
-"""Framing of a tools section (recorded requests were billed at most 5 above their JSON's bytes)."""
-
-PREAMBLE_TOKENS = (("gpt-oss", 70), ("deepseek", 320))
-"""Hidden system prompts of open models, by a part of the model's name (recorded: Harmony about 60,
-DeepSeek up to 290 with tools)."""
-
 IMAGE_TOKENS = (
     (re.compile(r"gpt-4o-mini"), 2_833, 2_833 + 8 * 5_667),
     (re.compile(r"(4\.1|gpt-5\S*|o4)-(mini|nano)"), 3_779, 3_779),
@@ -64,13 +57,13 @@ def read(body: bytes, path: str) -> RequestFacts:
     _read_messages(texts, document.get("messages"), _image_tokens(model))
     _read_tools(texts, document)
     texts.extra_tokens += PRIMING_TOKENS
-    texts.extra_tokens += sum(tokens for part, tokens in PREAMBLE_TOKENS if part in model.lower())
     stream = document.get("stream") is True
     options = object_of(document.get("stream_options"))
     modalities = document.get("modalities")
     spoken = isinstance(modalities, list) and "audio" in modalities
     if spoken:
         texts.needs.add("audio")
+        texts.dear_kinds.add("output_audio")
     searches = document.get("web_search_options") is not None or SEARCH_MODEL.search(model) is not None
     n = positive(document.get("n")) or 1
     return RequestFacts(
@@ -87,7 +80,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         usage_hidden=stream and options.get("include_usage") is not True,
         extra_output_tokens=_prediction_tokens(document.get("prediction")),
         model_fixed=deployment is not None,
-        audio_output=spoken,
+        dear_kinds=frozenset(texts.dear_kinds),
         service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
     )
 
@@ -168,6 +161,7 @@ def _read_messages(texts: Texts, messages: Any, image_tokens: tuple[int, int]) -
             _read_function(texts, call)
         if message.get("audio") is not None:
             texts.extra_tokens += AUDIO_REFERENCE_TOKENS
+            texts.dear_kinds.add("input_audio")
 
 
 def _read_part(texts: Texts, part: Any, image_tokens: tuple[int, int]) -> None:
@@ -180,11 +174,13 @@ def _read_part(texts: Texts, part: Any, image_tokens: tuple[int, int]) -> None:
         low = isinstance(image, dict) and image.get("detail") == "low"
         texts.extra_tokens += image_tokens[0 if low else 1]
         texts.needs.add("images")
+        texts.dear_kinds.add("input_image")
     elif kind == "input_audio":
         data = object_of(part.get("input_audio")).get("data")
         length = len(data) if isinstance(data, str) else 0
         texts.extra_tokens += length * 3 // 4 // AUDIO_BYTES_PER_TOKEN + 1
         texts.needs.add("audio")
+        texts.dear_kinds.add("input_audio")
     elif kind == "file":
         data = object_of(part.get("file")).get("file_data")
         texts.add_document(len(data) if isinstance(data, str) else None)
@@ -213,10 +209,8 @@ def _read_tools(texts: Texts, document: JsonObject) -> None:
     for key in ("tools", "functions"):
         if tools := document.get(key):
             texts.add(tools)
-            texts.extra_tokens += TOOLS_TOKENS
             texts.needs.add("tools")
     form = document.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
         texts.add(form.get("json_schema"))
-        texts.extra_tokens += TOOLS_TOKENS
         texts.needs.add("json_schema")

@@ -18,13 +18,14 @@ DOCUMENT_TOKENS_MAX = 200_000
 class Texts:
     """Gathers texts, their bytes, and bounds for what is not text."""
 
-    __slots__ = ("extra_tokens", "length_bytes", "needs", "texts")
+    __slots__ = ("dear_kinds", "extra_tokens", "length_bytes", "needs", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.length_bytes = 0
         self.extra_tokens = 0
         self.needs: set[str] = set()
+        self.dear_kinds: set[str] = set()
 
     def add(self, value: Any) -> None:
         """Add a string as it is, any other value as compact JSON; nothing for None."""

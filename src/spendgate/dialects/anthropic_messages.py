@@ -1,0 +1,48 @@
+"""Anthropic messages: `POST …/v1/messages`. Counting tokens is free, and batches are priced elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spendgate.dialects import anthropic_request, anthropic_usage, jsonbody, paths
+from spendgate.dialects.anthropic_stream import AnthropicStreamMeter
+from spendgate.dialects.base import Reading, Rejection, RequestFacts
+
+
+class AnthropicMessages:
+    """The dialect `anthropic-messages`."""
+
+    name = "anthropic-messages"
+
+    def matches(self, method: str, path: str, content_type: str) -> bool:
+        return paths.is_json_post(method, content_type) and paths.plain(path).endswith("/v1/messages")
+
+    def read_request(self, body: bytes, path: str) -> RequestFacts:
+        return anthropic_request.read(body)
+
+    def rewrite(
+        self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+    ) -> bytes:
+        """See `anthropic_request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
+        return anthropic_request.rewrite(body, facts, model=model, output_cap=output_cap)
+
+    def read_usage(self, body: bytes) -> Reading:
+        try:
+            document = jsonbody.parse(body)
+        except jsonbody.NotJson:
+            return Reading({}, problem="not_json")
+        if not isinstance(document, dict):
+            return Reading({}, problem="no_usage")
+        return anthropic_usage.read(document.get("model"), document.get("usage"))
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> AnthropicStreamMeter:
+        return AnthropicStreamMeter(count=count)
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        error = {
+            "type": rejection.type,
+            "message": rejection.message,
+            "code": rejection.code,
+            "details": rejection.details,
+        }
+        return jsonbody.dumps({"type": "error", "error": error}).encode()

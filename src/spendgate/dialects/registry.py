@@ -1,0 +1,22 @@
+"""The dialects that are spoken, and which one a request is in."""
+
+from __future__ import annotations
+
+from spendgate.dialects.anthropic_messages import AnthropicMessages
+from spendgate.dialects.base import Dialect
+from spendgate.dialects.openai_chat import OpenAIChat
+
+DIALECTS: tuple[Dialect, ...] = (OpenAIChat(), AnthropicMessages())
+
+
+def find(method: str, path: str, content_type: str) -> Dialect | None:
+    """The dialect of a request (path without query), None where no API is known that costs money."""
+    return next((d for d in DIALECTS if d.matches(method, path, content_type)), None)
+
+
+def by_name(name: str) -> Dialect:
+    """The dialect of this name. Raises KeyError, which names those there are."""
+    for dialect in DIALECTS:
+        if dialect.name == name:
+            return dialect
+    raise KeyError(f"no dialect {name!r}; there are {', '.join(d.name for d in DIALECTS)}")
