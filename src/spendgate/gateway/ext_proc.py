@@ -196,10 +196,7 @@ class _Call:
         exchange = self._exchange
         if exchange is None:
             return
-        ending = exchange.take_ending()
-        if ending is not None:
-            self._run.live.discard(exchange)
-            self._run.settler.put(ending)
+        self._run.take(exchange)
 
     def over(self) -> None:
         """The call is over, however it came to be: end the exchange if it has not ended."""

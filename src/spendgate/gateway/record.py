@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import orjson
 
 from spendgate.gateway.events import Notes, Outcome
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import Expired, Settlement
 from spendgate.money import nano_to_usd
 from spendgate.usage import Usage
 
@@ -73,3 +73,29 @@ class Ending:
     settlement: Settlement | None = None
     held_nanousd: int = 0
     notes: Notes = field(default_factory=Notes)
+
+
+def expired_ending(expired: Expired, price_version: str) -> Ending:
+    """The ending of a hold that nobody settled in time (its worker died): charged at the estimate."""
+    record = UsageRecord(
+        exchange_id=expired.exchange_id,
+        request_id="",
+        at_ms=expired.at_ms,
+        team=expired.team,
+        app=expired.app,
+        user="",
+        run="",
+        dialect="",
+        model_requested="",
+        model=expired.model,
+        upstream="",
+        tokens={},
+        cost_nanousd=expired.charged_nanousd,
+        estimate_nanousd=expired.charged_nanousd,
+        price_version=price_version,
+        decision="allow",
+        reason="expired",
+        outcome=Outcome.UNMETERED,
+        unmetered="expired",
+    )
+    return Ending(record, None, expired.charged_nanousd, Notes(unmetered="expired"))

@@ -8,11 +8,13 @@ from typing import Any
 
 import structlog
 
+from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import ClaimExtractor
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.record import expired_ending
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.local_guard import LocalGuard
@@ -83,6 +85,8 @@ class Runtime:
             self.guard.reset()
             log.warning("ledger_back")
         self.metrics.reserved.observe(time.perf_counter() - began)
+        for expired in result.expired:
+            self.settler.put(expired_ending(expired, self._snapshot.prices.version))
         self._committed[need.request.team] = (month_key(result.at_ms), result.committed_nanousd)
         return e.ReserveDone(result)
 
@@ -92,14 +96,25 @@ class Runtime:
         month, committed = self._committed.get(request.team, ("", 0))
         if month != month_key(now):
             committed = 0
+        first = next((c for c in request.candidates if is_open(c, committed)), request.candidates[-1])
         admitted = self.guard.admit(
             request.team,
-            max(c.estimate_nanousd for c in request.candidates),
+            first.estimate_nanousd,
             need.allowance_nanousd,
             committed,
             need.bound_nanousd,
         )
         return e.LedgerDown(admitted, committed, now)
+
+    def take(self, exchange: Exchange) -> None:
+        """Hand an exchange's ending, if it has one, to the settler. Never waits."""
+        ending = exchange.take_ending()
+        if ending is None:
+            return
+        self.live.discard(exchange)
+        if ending.notes.fail_open:
+            self.guard.settle(ending.record.team, ending.held_nanousd, ending.record.cost_nanousd)
+        self.settler.put(ending)
 
     async def renew_forever(self) -> None:
         """Move the deadlines of what is in flight, three times within each."""

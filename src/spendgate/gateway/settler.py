@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from spendgate.errors import LedgerUnavailable
+from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import Ending
 from spendgate.gateway.usage_log import UsageLog
@@ -110,7 +110,10 @@ class Settler:
                     unavailable=isinstance(problem, LedgerUnavailable),
                     error=str(problem),
                 )
-                await asyncio.to_thread(self._spool.append, settlements)
+                if not await self._to_disk(settlements):
+                    self._queue.extendleft(reversed(batch))
+                    await asyncio.sleep(0 if self._closing else SPOOL_RETRY_S)
+                    return
                 self._metrics.spool_depth.set(self._spool.depth())
             self._metrics.settled.observe(time.perf_counter() - began)
         try:
@@ -128,6 +131,14 @@ class Settler:
                     team=ending.record.team,
                     model=ending.record.model,
                 )
+
+    async def _to_disk(self, settlements: list[Settlement]) -> bool:
+        try:
+            await asyncio.to_thread(self._spool.append, settlements)
+        except (OSError, LedgerError) as problem:
+            log.critical("spool_failed", settlements=len(settlements), error=str(problem))
+            return False
+        return True
 
     async def _mend(self) -> None:
         """Bring the spool home, and what a restarted Redis may have lost."""

@@ -1,0 +1,180 @@
+"""One worker process: a gRPC server with ext_proc and health on an endpoint of its own.
+
+Started by the supervisor as `python -m spendgate.gateway.worker` with its WorkerConfig as JSON in the
+environment. SIGTERM drains: health says NOT_SERVING, calls in flight get `drain_timeout`, then everything is
+settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from prometheus_client import CollectorRegistry
+
+from spendgate.errors import ConfigurationError
+from spendgate.gateway import logs
+from spendgate.gateway.config import load_config
+from spendgate.gateway.ext_proc import ExternalProcessor
+from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.reload import Sources, watch
+from spendgate.gateway.runtime import Runtime
+from spendgate.gateway.settler import Settler
+from spendgate.gateway.usage_log import UsageLog
+from spendgate.ledger.recent import RecentSettlements
+from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.spool import Spool
+from spendgate.tokens.count import count
+
+ENVIRONMENT = "SPENDGATE_WORKER_CONFIG"
+MESSAGE_SLACK = 32 * 1024 * 1024
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the supervisor tells a worker."""
+
+    index: int
+    grpc: str
+    redis: str
+    data_dir: str
+    policy: tuple[str, ...] = ()
+    prices: tuple[str, ...] = ()
+    config: str = ""
+    upstreams: tuple[dict[str, object], ...] = ()
+
+    def to_json(self) -> str:
+        """As the environment carries it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerConfig:
+        """Read it back."""
+        fields = json.loads(text)
+        for key in ("policy", "prices", "upstreams"):
+            fields[key] = tuple(fields[key])
+        return cls(**fields)
+
+    def sources(self) -> Sources:
+        """The files that this worker serves by."""
+        settings = load_config(Path(self.config) if self.config else None, os.environ)
+        if self.upstreams:
+            settings = settings.model_validate(
+                {**settings.model_dump(exclude_unset=True), "upstreams": self.upstreams}
+            )
+        return Sources(tuple(map(Path, self.policy)), tuple(map(Path, self.prices)), settings)
+
+
+def server_options(max_body_bytes: int) -> list[tuple[str, int]]:
+    """gRPC's limits: a buffered body is one message; by default grpc sheds load above 1000 pending calls."""
+    limit = max_body_bytes + MESSAGE_SLACK
+    return [
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 200_000),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_metadata_size", 64 * 1024),
+    ]
+
+
+async def serve(config: WorkerConfig) -> None:
+    """Run until SIGTERM or SIGINT; return when everything is settled."""
+    sources = config.sources()
+    settings = sources.settings
+    logs.configure(settings.log_level, worker=config.index)
+    signature = sources.signature()
+    snapshot = sources.load()
+    count("warm")  # the ranks load here, not in the first request
+    metrics = Metrics(CollectorRegistry(), settings.max_label_values)
+    data_dir = Path(config.data_dir)
+    ledger = RedisLedger.from_url(config.redis, settings.ledger_timeout / 1000)
+    spool = Spool(data_dir / "spool", f"worker-{config.index}")
+    usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"))
+    settler = Settler(ledger, spool, RecentSettlements(), usage_log, metrics)
+    runtime = Runtime(snapshot, ledger, settler, metrics)
+
+    def apply(fresh: Any) -> None:
+        runtime.snapshot = fresh
+
+    server = grpc.aio.server(options=server_options(settings.max_body_bytes))
+    external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(ExternalProcessor(runtime), server)
+    healthy = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    if config.grpc.startswith("unix:"):
+        Path(config.grpc.removeprefix("unix:")).unlink(missing_ok=True)
+    try:
+        bound = server.add_insecure_port(config.grpc)
+    except RuntimeError as e:
+        raise ConfigurationError(f"can not listen on {config.grpc}: {e}") from e
+    if not bound:
+        raise ConfigurationError(f"can not listen on {config.grpc}; is the port taken?")
+    settling = asyncio.create_task(settler.run())
+    helpers = [
+        _forever(runtime.renew_forever()),
+        _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
+    ]
+    await server.start()
+    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", grpc=config.grpc, policy=snapshot.policy.version[:12])
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    await stop.wait()
+
+    await healthy.enter_graceful_shutdown()
+    await server.stop(settings.drain_timeout / 1000)
+    await asyncio.sleep(0.05)  # cancelled calls hand their endings over
+    for task in helpers:
+        task.cancel()
+    settler.close()
+    await settling
+    spool.close()
+    usage_log.close()
+    await ledger.close()
+    log.info("stopped")
+
+
+def _forever(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a helper for good; should it end by a fault, that is logged and the process ends: a worker
+    without renewals or reloads must not look healthy."""
+    task = asyncio.create_task(coroutine)
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            log.critical("helper_failed", error=repr(done.exception()), exc_info=done.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task.add_done_callback(ended)
+    return task
+
+
+def main() -> None:
+    """Entry of the process."""
+    import uvloop
+
+    config = WorkerConfig.from_json(os.environ[ENVIRONMENT])
+    try:
+        uvloop.run(serve(config))
+    except ConfigurationError as e:
+        print(f"spendgate worker {config.index}: {e}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Child processes that live and die with us: started, watched, started again when they die, ended in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+STEADY_S = 30.0
+"""A child that lived so long starts its back-off anew."""
+
+# Runs between fork and exec in a fresh interpreter (Python code after a fork of a threaded process may
+# deadlock). 1 is PR_SET_PDEATHSIG, 15 SIGTERM: a child must not outlive a parent that was killed.
+_DIE_WITH_PARENT = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("parent is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Child:
+    """One child process with a log file of its own."""
+
+    def __init__(self, name: str, argv: Sequence[str], log_path: Path, env: Mapping[str, str] | None = None):
+        self.name = name
+        self.log_path = log_path
+        self.restarts = 0
+        self._argv = list(argv)
+        self._env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._failures = 0
+        self._again_at = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Its process id, 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    def alive(self) -> bool:
+        """Does it run?"""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it; its output goes to the end of its log."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *self._argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=self._env,
+                start_new_session=True,  # Ctrl-C is for us: we end our children in order
+            )
+        self._started = time.monotonic()
+
+    def revive(self) -> int:
+        """Start it again if it died and its back-off is over. Returns the dead one's pid, else 0."""
+        if self._process is None or self.alive():
+            return 0
+        now = time.monotonic()
+        if not self._again_at:
+            if now - self._started > STEADY_S:
+                self._failures = 0
+            wait = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+            self._failures += 1
+            self._again_at = now + wait
+            log.error("child_died", child=self.name, pid=self.pid, status=self._process.returncode)
+        if now < self._again_at:
+            return 0
+        dead = self.pid
+        self._again_at = 0.0
+        self.restarts += 1
+        self.start()
+        log.warning("child_restarted", child=self.name, pid=self.pid)
+        return dead
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal, if it runs."""
+        if self._process is not None and self.alive():
+            self._process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; kill it when it takes longer. True where it went by itself."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
+        return True
+
+    def tail(self, lines: int = 8) -> str:
+        """The last lines of its log, for an error message."""
+        try:
+            text = self.log_path.read_text(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])

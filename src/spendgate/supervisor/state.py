@@ -1,0 +1,34 @@
+"""`up.json` in the data dir: where a running gateway is, for the other commands."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+STATE = "up.json"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a running `up` or `serve` tells: its Redis, admin address, policy files, process id."""
+
+    pid: int
+    redis: str
+    admin: str
+    listen: str
+    policy: tuple[str, ...]
+    prices: tuple[str, ...]
+
+    def write(self, data_dir: Path) -> None:
+        """Write it whole or not at all."""
+        path = data_dir / STATE
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self), indent=1))
+        os.replace(fresh, path)  # noqa: PTH105  atomic over an existing file
+
+
+def remove(data_dir: Path) -> None:
+    """Take it away at the end."""
+    (data_dir / STATE).unlink(missing_ok=True)
