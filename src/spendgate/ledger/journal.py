@@ -52,7 +52,7 @@ def write_settlement(s: Settlement) -> bytes:
 def read_line(line: bytes) -> Settlement | int:
     """A line as a settlement, or as the offset it acknowledges. Raises ValueError for anything else."""
     checksum, _, body = line.partition(b" ")
-    if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
+    if checksum != b"%08x" % zlib.crc32(body):
         raise ValueError("the checksum is wrong")
     document = orjson.loads(body)
     if isinstance(document, dict) and "ack" in document:
@@ -62,6 +62,10 @@ def read_line(line: bytes) -> Settlement | int:
         return Settlement(**document, scopes=scopes)
     except (TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"not a settlement: {e}") from e
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line + b"\n" for line in data.split(b"\n")[:-1]]
 
 
 class Journal:
@@ -179,7 +183,7 @@ class Journal:
         offset, acknowledged = 0, 0
         bad: list[tuple[int, bytes]] = []
         found: list[tuple[int, int]] = []
-        for line in data[:whole].splitlines(keepends=True):
+        for line in _lines(data[:whole]):
             start, offset = offset, offset + len(line)
             try:
                 read = read_line(line[:-1])
@@ -199,7 +203,7 @@ class Journal:
         if not lines:
             return
         bad_path = self.path.with_suffix(".bad")
-        kept = bad_path.read_bytes().splitlines(keepends=True) if bad_path.exists() else []
+        kept = _lines(bad_path.read_bytes()) if bad_path.exists() else []
         with bad_path.open("ab") as f:
             f.writelines(line for line in lines if line not in kept)
             f.flush()

@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
 from spendgate.ledger.port import Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
 from spendgate.ledger.wire import (
     TEAMS_KEY,
@@ -67,10 +67,15 @@ class RedisLedger:
     def from_url(cls, url: str, timeout_s: float = 0.25) -> RedisLedger:
         """Connect by `redis://`, `rediss://` or `unix://`; the first call makes the connection.
 
-        A connection that broke is tried again once, at once: every call is idempotent.
+        A connection that broke is tried again once, at once: every call is idempotent. Raises
+        ConfigurationError for an URL that can not be read.
         """
         retry = Retry(ConstantBackoff(0.005), 1)
-        return cls(aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, retry=retry), timeout_s)
+        try:
+            client = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, retry=retry)
+        except ValueError as e:
+            raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+        return cls(client, timeout_s)
 
     async def _guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
         try:

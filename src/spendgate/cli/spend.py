@@ -1,0 +1,186 @@
+"""`spendgate spend`: the ledger's numbers, month by month."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+
+from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
+from spendgate.errors import ConfigurationError, LedgerUnavailable
+from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.report import budget_rows
+from spendgate.months import month_key, next_month_start, parse_month
+
+TIMEOUT_S = 10.0
+CSV_FIELDS = (
+    "team", "month", "budget_usd", "settled_usd", "reserved_usd", "utilization", "requests", "top_model",
+)  # fmt: skip
+
+
+@click.command("spend")
+@click.option("--team", help="Only this team.")
+@click.option("--month", "month_option", metavar="YYYY-MM", help="Another month than the current one (UTC).")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
+@click.option(
+    "--policy",
+    "policy_paths",
+    multiple=True,
+    metavar="PATH",
+    help="Budgets to compare with; default: those of the running `up`.",
+)
+@ledger_options
+def command(
+    team: str | None,
+    month_option: str | None,
+    output: str,
+    policy_paths: tuple[str, ...],
+    redis_url: str | None,
+    data_dir: Any,
+) -> None:
+    """What teams spent, from the ledger.
+
+    \b
+    Example: spendgate spend --month 2026-11 -o json
+    Amounts are USD; held is what requests in flight reserved.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        month = parse_month(month_option) if month_option else month_key(now_ms)
+    except ValueError as e:
+        raise click.UsageError(f"--month: {e}") from e
+    found = find_ledger(redis_url, data_dir)
+    limits = _limits(found, policy_paths, _instant_in(month, now_ms))
+    months = asyncio.run(_read(found.redis_url, team, month, limits))
+    rows = budget_rows(months, limits)
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif output == "csv":
+        _write_csv(rows)
+    else:
+        _print_table(rows, month)
+
+
+def _instant_in(month: str, now_ms: int) -> int:
+    """When to ask a policy for its limits: now, or the last moment of another month."""
+    if month == month_key(now_ms):
+        return now_ms
+    start = datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC)
+    return int(next_month_start(int(start.timestamp() * 1000)).timestamp() * 1000) - 1
+
+
+def _limits(found: Found, policy_paths: tuple[str, ...], at_ms: int) -> dict[str, int]:
+    from spendgate.budget.load import load_policy
+
+    if not (policy_paths or found.policy_paths):
+        return found.budgets
+    try:
+        policy = load_policy(policy_paths or found.policy_paths)
+    except ConfigurationError as e:
+        if policy_paths:
+            raise
+        first = str(e).splitlines()[0]
+        click.echo(f"spendgate spend: budgets are those that `up` started with: {first}", err=True)
+        return found.budgets
+    limits = {}
+    for team in policy.teams:
+        budget = policy.budget(team)
+        if budget is not None:
+            limits[team] = budget.limit_nanousd(at_ms)
+    return limits
+
+
+async def _read(url: str, team: str | None, month: str, limits: dict[str, int]) -> list[TeamMonth]:
+    from spendgate.ledger.redis_ledger import RedisLedger
+
+    ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
+    try:
+        known = sorted({*await ledger.teams(), *limits})
+        if team is not None and team not in known:
+            names = ", ".join(known) or "none"
+            click.echo(f"spendgate spend: no team {team!r} in the ledger; known: {names}", err=True)
+        return await ledger.months(known if team is None else [team], month)
+    except LedgerUnavailable as e:
+        raise LedgerUnavailable(
+            f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
+        ) from e
+    finally:
+        await ledger.close()
+
+
+def _write_csv(rows: list[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, "top_model": next(iter(row["models"]), "")})
+
+
+def _print_table(rows: list[dict[str, Any]], month: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        click.echo(f"No spend in {month[:4]}-{month[4:]} yet.")
+        return
+    table = Table(
+        title=f"Spend in {month[:4]}-{month[4:]} (USD)", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("team", overflow="fold")
+    for name in ("budget", "spent", "held", "used", "requests"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("top model", overflow="fold")
+    for row in rows:
+        used = row["utilization"]
+        style = "" if used is None or used < 0.8 else "yellow" if used < 1 else "red"
+        table.add_row(
+            _plain(row["team"] or "(unnamed)"),
+            "-" if row["budget_usd"] is None else _money(row["budget_usd"]),
+            _money(row["settled_usd"]),
+            _money(row["reserved_usd"]),
+            "-" if used is None else f"{used:.1%}",
+            f"{row['requests']:,}",
+            _plain(next(iter(row["models"]), "-")),
+            style=style,
+        )
+    if len(rows) > 1:
+        table.add_section()
+        table.add_row(
+            "total",
+            _total(r["budget_usd"] for r in rows if r["budget_usd"] is not None),
+            _total(r["settled_usd"] for r in rows),
+            _total(r["reserved_usd"] for r in rows),
+            "",
+            f"{sum(r['requests'] for r in rows):,}",
+            "",
+            style="bold",
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def _plain(name: str) -> Any:
+    from rich.text import Text
+
+    return Text(name)  # a name in square brackets is a name, not a style
+
+
+def _money(usd: str) -> str:
+    """Two decimals; below a dollar four, so that small spend is not shown as nothing."""
+    amount = Decimal(usd)
+    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:,.4f}"
+
+
+def _total(amounts: Iterable[str]) -> str:
+    return _money(str(sum((Decimal(a) for a in amounts), Decimal(0))))

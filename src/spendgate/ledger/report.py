@@ -1,0 +1,49 @@
+"""Teams' months as rows for people and programs: `spend -o json`, `/v1/budgets`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from spendgate.ledger.port import TeamMonth
+from spendgate.money import nano_to_usd
+from spendgate.months import month_text
+
+
+def utilization(committed_nanousd: int, limit_nanousd: int | None) -> float | None:
+    """Committed as a share of the limit, to six digits; None without a budget, 1 for a budget of 0 (which
+    admits nothing)."""
+    if limit_nanousd is None:
+        return None
+    return round(committed_nanousd / limit_nanousd, 6) if limit_nanousd > 0 else 1.0
+
+
+def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """One row a team, in the order given. `policy_limits` are nano-USD by team.
+
+    USD are exact decimal strings; `budget_usd` and `utilization` are None without a budget; models and apps
+    stand with the dearest first.
+    """
+    rows = []
+    for m in team_months:
+        limit = policy_limits.get(m.team)
+        rows.append(
+            {
+                "team": m.team,
+                "month": month_text(m.month),
+                "budget_usd": None if limit is None else nano_to_usd(limit),
+                "settled_usd": nano_to_usd(m.settled_nanousd),
+                "reserved_usd": nano_to_usd(m.reserved_nanousd),
+                "utilization": utilization(m.committed_nanousd, limit),
+                "requests": m.requests,
+                "models": _usd(m.models),
+                "apps": _usd(m.apps),
+                "tokens": dict(sorted(m.tokens.items())),
+            }
+        )
+    return rows
+
+
+def _usd(amounts: Mapping[str, int]) -> dict[str, str]:
+    dearest_first = sorted(amounts.items(), key=lambda item: (-item[1], item[0]))
+    return {name: nano_to_usd(nano) for name, nano in dearest_first}
