@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 from spendgate.dialects import jsonbody
@@ -82,9 +83,10 @@ def edit(body: bytes, changes: dict[str, Value]) -> bytes:
     spans = _sole_spans(body, changes)
     edited = None if spans is None else _apply(body, changes, spans)
     if edited is None:
-        edited = _apply(body, changes, [member for member in members(body)[1] if member.key in changes])
+        spans = [member for member in members(body)[1] if member.key in changes]
+        edited = _apply(body, changes, spans)
     if edited is None:
-        raise RequestError("the body can not be edited: a value does not read back as written")
+        raise RequestError("the body is not JSON, or a value does not read back as written")
     return edited
 
 
@@ -98,7 +100,9 @@ def _sole_spans(body: bytes, changes: dict[str, Value]) -> list[Member] | None:
         if hits is None or len(hits) > 1:
             return None
         spans += hits
-    return sorted(spans, key=lambda member: member.start)
+    spans.sort(key=lambda member: member.start)
+    overlap = any(later.start < span.end for span, later in pairwise(spans))
+    return None if overlap else spans
 
 
 def _apply(body: bytes, changes: dict[str, Value], spans: list[Member]) -> bytes | None:
@@ -116,19 +120,12 @@ def _apply(body: bytes, changes: dict[str, Value], spans: list[Member]) -> bytes
     head = b",".join(json.dumps(key).encode() + b":" + value for key, value in new.items())
     empty = body[opened : opened + 1] == b"}"
     edited = body[:insert_at] + head + (b"," if new and not empty else b"") + b"".join(pieces)
-    after = _document(edited)
-    wanted = (written | new).items()
-    return edited if all(after.get(key) == jsonbody.parse(value) for key, value in wanted) else None
-
-
-def _document(body: bytes) -> jsonbody.JsonObject:
     try:
-        document = jsonbody.parse(body)
-    except jsonbody.NotJson as e:
-        raise RequestError(f"the body is not JSON: {e}") from e
-    if not isinstance(document, dict):
-        raise RequestError("the body is not a JSON object")
-    return document
+        after = jsonbody.parse(edited)
+    except jsonbody.NotJson:
+        return None
+    wanted = (written | new).items()
+    return edited if all(key in after and after[key] == jsonbody.parse(raw) for key, raw in wanted) else None
 
 
 def _opening(body: bytes) -> int:
