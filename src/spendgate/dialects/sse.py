@@ -61,7 +61,7 @@ class Framer:
             for part in parts:
                 raw = part + b"\n\n"
                 data, name = _quick_fields(part)
-                if data is not None and len(raw) <= self._event_bytes_max:
+                if data is not None and len(part) < self._event_bytes_max:
                     segments.append(Segment(raw, data, name))
                 else:
                     self._scan(raw, segments)
@@ -112,7 +112,7 @@ class Framer:
             comment = line_start == start and held[line_start : line_start + 1] == b":"
             if whole or comment:
                 raw = bytes(memoryview(held)[start : end.end()])
-                segments.append(self._segment(raw))
+                segments.append(self._segment(raw, line_start - start))
                 start = end.end()
             if end.end() == len(held) and held[-1] == 0x0D:
                 self._after_cr = True
@@ -128,8 +128,9 @@ class Framer:
             self._reset()
             self._skipping = True
 
-    def _segment(self, raw: bytes) -> Segment:
-        if len(raw) > self._event_bytes_max:
+    def _segment(self, raw: bytes, size: int) -> Segment:
+        """`size` leaves out the last line, whose CRLF may still be on its way."""
+        if size > self._event_bytes_max:
             return Segment(raw, oversize=True)
         data, name = _fields(raw, self._first_line)
         return Segment(raw, data, name)
