@@ -24,7 +24,9 @@ class Bill:
 
 def price_of(prices: PriceTable, sent: str, answered: str) -> Price:
     """The price of the model that was sent, else of the one that answered, else rule 11's stand-in."""
-    return prices.find(sent) or (prices.find(answered) if answered else None) or prices.dearest_of_family(sent)
+    return (
+        prices.find(sent) or (prices.find(answered) if answered else None) or prices.dearest_of_family(sent)
+    )
 
 
 def _charge(price: Price, usage: Usage, outcome: Outcome, held: int) -> Bill:

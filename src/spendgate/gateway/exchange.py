@@ -266,7 +266,7 @@ class Exchange:
             )
         self._body = b""
         upstream = self._snapshot.upstream_for(self._sent, dialect.name)
-        if upstream:
+        if upstream and len(self._snapshot.routes) > 1:
             return e.Forward(body, ((h.CLUSTER, upstream),), route=True)
         return e.Forward(body)
 
@@ -367,7 +367,9 @@ class Exchange:
                 reading = dialect.read_usage(plain)
             except EncodingError:
                 reading = Reading({}, problem="encoding")
-        bill = billing.whole_answer(self._snapshot.prices, self._sent or reading.model, reading, self._held or 0)
+        bill = billing.whole_answer(
+            self._snapshot.prices, self._sent or reading.model, reading, self._held or 0
+        )
         self._finish(bill, self._sent or reading.model)
         return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
 

@@ -32,7 +32,9 @@ log = structlog.get_logger()
 def exchange_id(fields: Any) -> str:
     """The id of an exchange, from what only Envoy knows of it, so that a call that Envoy replays on another
     worker finds the reservation of the first. A client's own headers play no part in it."""
-    parts = [wire.attribute_text(fields, key) for key in ("request.time", "source.address", "destination.address")]
+    parts = [
+        wire.attribute_text(fields, key) for key in ("request.time", "source.address", "destination.address")
+    ]
     if "connection.id" in fields:
         parts.append(str(fields["connection.id"].number_value))
     if not parts[0] or not parts[1]:
@@ -102,9 +104,7 @@ class _Call:
         fields = wire.attributes(message)
         snapshot = run.snapshot
         claims = wire.jwt_claims(message) if run.wants_claims else {}
-        caller = Caller(
-            headers, wire.attribute_text(fields, "connection.uri_san_peer_certificate"), claims
-        )
+        caller = Caller(headers, wire.attribute_text(fields, "connection.uri_san_peer_certificate"), claims)
         exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""))
         self._exchange = exchange
         action = exchange.receive(

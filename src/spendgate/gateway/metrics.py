@@ -45,7 +45,10 @@ class Metrics:
             "spendgate_exchanges_total", "Exchanges by outcome.", ["outcome"], registry=registry
         )
         self.unmetered = Counter(
-            "spendgate_unmetered_total", "Answers settled at the estimate, by why.", ["reason"], registry=registry
+            "spendgate_unmetered_total",
+            "Answers settled at the estimate, by why.",
+            ["reason"],
+            registry=registry,
         )
         self.unpriced = Counter(
             "spendgate_unpriced_total", "Exchanges of models without a price.", ["model"], registry=registry
@@ -62,9 +65,7 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.passed = Counter(
-            "spendgate_passed_total", "Requests that no dialect claims.", registry=registry
-        )
+        self.passed = Counter("spendgate_passed_total", "Requests that no dialect claims.", registry=registry)
         self.errors = Counter(
             "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
         )
@@ -89,7 +90,10 @@ class Metrics:
             "spendgate_ledger_settle_seconds", "One batch of settlements.", buckets=_FAST, registry=registry
         )
         self.ledger_failures = Counter(
-            "spendgate_ledger_failures_total", "Calls that the ledger did not answer.", ["verb"], registry=registry
+            "spendgate_ledger_failures_total",
+            "Calls that the ledger did not answer.",
+            ["verb"],
+            registry=registry,
         )
         self.open_calls = Gauge(
             "spendgate_open_exchanges",

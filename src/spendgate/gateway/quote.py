@@ -39,7 +39,9 @@ def make_quote(
         cap = min(cap, most)
     input_tokens = input_bound(counted, model, "tools" in facts.needs) + facts.extra_input_tokens
     output_tokens = cap * facts.choices + facts.extra_output_tokens
-    estimate = estimate_nanousd(price, input_tokens, output_tokens, facts.fee_kinds, cache_write=facts.cache_write)
+    estimate = estimate_nanousd(
+        price, input_tokens, output_tokens, facts.fee_kinds, cache_write=facts.cache_write
+    )
     fixed = estimate_nanousd(
         price, input_tokens, facts.extra_output_tokens, facts.fee_kinds, cache_write=facts.cache_write
     )

@@ -74,9 +74,7 @@ def ledger_away(
     asked = _asked(identity, choice.candidate.model, now_ms)
     month = choice.candidate.bounds[0]
     if budget is not None and 0 <= month.floor_nanousd <= committed_nanousd:
-        text = refused_by_bound(
-            asked, budget, month, committed_nanousd, choice.candidate.estimate_nanousd
-        )
+        text = refused_by_bound(asked, budget, month, committed_nanousd, choice.candidate.estimate_nanousd)
     else:
         text = refused_without_ledger(asked, budget, allowance_nanousd)
     return _reject(dialect, text)

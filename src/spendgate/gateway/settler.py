@@ -8,6 +8,7 @@ is idempotent by exchange id. Usage lines and counters follow once the money is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import Protocol
@@ -79,10 +80,8 @@ class Settler:
                 if self._closing:
                     break
                 timeout = SPOOL_RETRY_S if self._spool.depth() else 5.0
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout)
-                except TimeoutError:
-                    pass
             self._wake.clear()
             if self._queue:
                 if not self._closing:

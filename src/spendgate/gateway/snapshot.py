@@ -57,7 +57,7 @@ class Snapshot:
         return ""
 
     def servable(self, model: str, dialect: str) -> str:
-        """"" if the model can be served in this dialect, else why not: `dialect` or `upstream`."""
+        """ "" if the model can be served in this dialect, else why not: `dialect` or `upstream`."""
         price = self.prices.find(model)
         if price is not None and price.dialects and dialect not in price.dialects:
             return "dialect"

@@ -19,7 +19,9 @@ def host_port(text: str, what: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigurationError(f"{what}: not an address: {text!r}; write HOST:PORT, for example 127.0.0.1:10000")
+        raise ConfigurationError(
+            f"{what}: not an address: {text!r}; write HOST:PORT, for example 127.0.0.1:10000"
+        )
     number = int(port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as s:

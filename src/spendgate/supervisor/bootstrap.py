@@ -6,6 +6,7 @@ Every value that is not Envoy's default stands here with its reason; they were m
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,9 @@ from spendgate.gateway.config import Settings, Upstream
 Json = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
 EXT_PROC = "envoy.filters.http.ext_proc"
-UNBOUNDED = {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]}
+UNBOUNDED = {
+    "thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]
+}
 """The default of 1024 concurrent calls would be a budget bypass by load where failures pass."""
 REQUEST_ATTRIBUTES = [
     "request.time", "connection.id", "source.address", "destination.address",
@@ -86,7 +89,12 @@ def _is_ip(host: str) -> bool:
 def ca_file() -> str:
     """The system's certificate authorities. Raises ConfigurationError where there are none."""
     paths = ssl.get_default_verify_paths()
-    for candidate in (paths.cafile, paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"):
+    for candidate in (
+        paths.cafile,
+        paths.openssl_cafile,
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/ssl/cert.pem",
+    ):
         if candidate and Path(candidate).is_file():
             return candidate
     raise ConfigurationError(
@@ -136,7 +144,8 @@ def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
     endpoint. A dead worker is left at once, and costs no message timeout."""
     return {
         "name": "spendgate",
-        "type": "STATIC" if all(g.startswith("unix:") or _is_ip(g.rpartition(":")[0].strip("[]")) for g in grpc)
+        "type": "STATIC"
+        if all(g.startswith("unix:") or _is_ip(g.rpartition(":")[0].strip("[]")) for g in grpc)
         else "STRICT_DNS",
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
@@ -239,12 +248,13 @@ def _identity_headers(settings: Settings) -> set[str]:
 
 
 def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
-    """Paths that a dialect claims go through ext_proc; all others (uploads of any size) do not touch it."""
+    """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
+    path; all others (uploads of any size) do not touch it."""
     out: list[Json] = []
     first = upstreams[0]
-    claimed = "|".join(f"(?:{d.path_pattern})" for d in DIALECTS)
+    claimed = "|".join(re.escape(d.path_suffix).replace("/", "/+") for d in DIALECTS)
     metered: Json = {
-        "safe_regex": {"regex": f"(?:{claimed})"},
+        "safe_regex": {"regex": f".*(?:{claimed})/*|.*%.*"},
         "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
     }
     for upstream in upstreams:
@@ -353,8 +363,6 @@ def check(config: Json) -> None:
         ParseDict(config, bootstrap_pb2.Bootstrap())
     except ParseError as e:
         raise ConfigurationError(f"not an Envoy bootstrap: {e}") from e
-
-
 
 
 def one_upstream(url: str) -> Upstream:

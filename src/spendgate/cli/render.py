@@ -1,0 +1,57 @@
+"""`spendgate render`: the Envoy side of a gateway, printed as YAML."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Print configuration for Envoy.
+
+    \b
+    Example: spendgate render bootstrap --listen 0.0.0.0:10000 --upstream https://api.openai.com \\
+               --grpc 127.0.0.1:9002 --workers 2 > envoy.yaml
+    """
+
+
+@command.command()
+@click.option("--listen", required=True, metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--upstream", metavar="URL", help="The provider; several by --config.")
+@click.option(
+    "--grpc",
+    "grpc",
+    required=True,
+    multiple=True,
+    metavar="HOST:PORT|unix:PATH",
+    help="Endpoint of `spendgate serve`; repeatable.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Workers behind a single --grpc.",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+@click.option("--envoy-admin", default="", metavar="HOST:PORT", help="Envoy's own admin address.")
+def bootstrap(
+    listen: str,
+    upstream: str | None,
+    grpc: tuple[str, ...],
+    workers: int,
+    config: Path | None,
+    envoy_admin: str,
+) -> None:
+    """A complete Envoy bootstrap: listener, routes, ext_proc, provider and gateway clusters."""
+    from spendgate.gateway.config import load_config
+    from spendgate.supervisor import bootstrap as b
+    from spendgate.supervisor.addresses import endpoints
+
+    settings = load_config(config, os.environ)
+    upstreams = (b.one_upstream(upstream),) if upstream else settings.upstreams
+    addresses = endpoints(grpc[0], workers) if len(grpc) == 1 else list(grpc)
+    click.echo(b.as_yaml(b.bootstrap(listen, upstreams, addresses, settings, envoy_admin)), nl=False)

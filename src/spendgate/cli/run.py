@@ -1,0 +1,111 @@
+"""Runs `up` and `serve` in this process until a signal ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from spendgate.errors import ConfigurationError
+from spendgate.gateway import logs
+from spendgate.gateway.config import Settings, load_config
+from spendgate.supervisor.bootstrap import one_upstream
+from spendgate.supervisor.console import follow
+from spendgate.supervisor.house import House, Plan
+
+
+def run_up(
+    upstream: str | None,
+    listen: str,
+    policy: tuple[Path, ...],
+    admin: str,
+    redis_url: str,
+    data_dir: Path,
+    prices: tuple[Path, ...],
+    config: Path | None,
+    workers: int,
+    quiet: bool,
+    output: str,
+) -> None:
+    """Run `spendgate up`."""
+    settings = load_config(config, os.environ)
+    if upstream:
+        settings = settings.model_copy(update={"upstreams": (one_upstream(upstream),)})
+    if not settings.upstreams:
+        raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
+    plan = Plan(
+        settings=settings, data_dir=data_dir, admin=admin, listen=listen, redis=redis_url, workers=workers,
+        policy=policy, prices=prices, config=config,
+    )  # fmt: skip
+    asyncio.run(_run(plan, settings, None if quiet else output))
+
+
+def run_serve(
+    grpc: str,
+    workers: int,
+    policy: tuple[Path, ...],
+    admin: str,
+    redis_url: str,
+    data_dir: Path,
+    prices: tuple[Path, ...],
+    config: Path | None,
+) -> None:
+    """Run `spendgate serve`."""
+    settings = load_config(config, os.environ)
+    plan = Plan(
+        settings=settings, data_dir=data_dir, admin=admin, grpc=grpc, redis=redis_url, workers=workers,
+        policy=policy, prices=prices, config=config,
+    )  # fmt: skip
+    asyncio.run(_run(plan, settings, None))
+
+
+async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
+    logs.configure(settings.log_level, process="supervisor")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    house = House(plan)
+    follower: asyncio.Task[None] | None = None
+    try:
+        starting = asyncio.create_task(house.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            _announce(house, follow_as)
+            if follow_as is not None and house.usage_path not in ("-", "off"):
+                follower = asyncio.create_task(follow(Path(house.usage_path), follow_as))
+            await house.watch(stop)
+        else:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+    finally:
+        await house.stop()
+        if follower is not None:
+            await asyncio.sleep(0.3)  # the last lines
+            follower.cancel()
+        shutil.rmtree(house.metrics_dir, ignore_errors=True)
+
+
+def _announce(house: House, follow_as: str | None) -> None:
+    redis = f"pid {house.redis.pid}" if house.redis is not None else house.redis_url
+    teams = len(house.snapshot.policy.teams)
+    lines = [
+        f"redis    {redis}",
+        *(f"{w.name} pid {w.pid}  {e}" for w, e in zip(house.workers, house.grpc, strict=True)),
+    ]
+    if house.envoy is not None:
+        lines.append(f"envoy    pid {house.envoy.pid}")
+    lines += [
+        f"admin    http://{house.admin_host}:{house.admin_port}/",
+        f"usage    {house.usage_path}",
+        f"policy   {teams} budget{'' if teams == 1 else 's'}, version {house.snapshot.policy.version[:12]}",
+    ]
+    if follow_as == "text":
+        print("\n".join(lines))
+    print(f"ready: http://{house.listen}" if house.listen else f"ready: {' '.join(house.grpc)}")
+    sys.stdout.flush()

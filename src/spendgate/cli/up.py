@@ -1,0 +1,69 @@
+"""`spendgate up`: a whole local gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spendgate.cli.options import gateway_options
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--upstream",
+    envvar="SPENDGATE_UPSTREAM",
+    metavar="URL",
+    help="The provider, e.g. https://api.openai.com.",
+)
+@click.option(
+    "--listen", default="127.0.0.1:10000", show_default=True, metavar="HOST:PORT", envvar="SPENDGATE_LISTEN",
+    help="Where clients connect.",
+)  # fmt: skip
+@gateway_options
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    envvar="SPENDGATE_WORKERS",
+    help="Gateway processes.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Do not print decisions.")
+@click.option(
+    "-o",
+    "output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How decisions are printed.",
+)
+def command(
+    upstream: str | None,
+    listen: str,
+    policy: tuple[Path, ...],
+    admin: str,
+    redis_url: str,
+    data_dir: Path,
+    prices: tuple[Path, ...],
+    config: Path | None,
+    workers: int,
+    quiet: bool,
+    output: str,
+) -> None:
+    """Run a whole local gateway: real Envoy, the gateway, an embedded Redis.
+
+    Point your SDK's base URL at --listen; name team and app by the headers x-llm-team and x-llm-app. Without
+    --policy everything is metered and nothing is bounded.
+
+    \b
+    Example:
+      spendgate up --policy budgets.yaml --upstream https://api.openai.com
+      OPENAI_BASE_URL=http://127.0.0.1:10000/v1 python my_app.py
+    """
+    from spendgate.cli.options import metrics_dir
+
+    metrics_dir()
+    from spendgate.cli.run import run_up
+
+    run_up(upstream, listen, policy, admin, redis_url, data_dir, prices, config, workers, quiet, output)

