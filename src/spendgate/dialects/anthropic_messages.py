@@ -13,6 +13,7 @@ class AnthropicMessages:
     """The dialect `anthropic-messages`."""
 
     name = "anthropic-messages"
+    path_suffix = "/v1/messages"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         return paths.is_json_post(method, content_type) and paths.plain(path).endswith("/v1/messages")

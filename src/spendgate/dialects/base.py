@@ -113,6 +113,8 @@ class Dialect(Protocol):
     """One provider API. Stateless: one instance serves all exchanges."""
 
     name: str
+    path_suffix: str
+    """What the path of every request of this API ends with."""
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         """Is this request (path without query) one of this API that costs money?"""

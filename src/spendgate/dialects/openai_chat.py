@@ -14,6 +14,7 @@ class OpenAIChat:
     """The dialect `openai-chat`."""
 
     name = "openai-chat"
+    path_suffix = "/chat/completions"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         return paths.is_json_post(method, content_type) and paths.plain(path).endswith("/chat/completions")

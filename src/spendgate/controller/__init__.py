@@ -1,0 +1,1 @@
+"""The controller: budgets as Kubernetes resources, their status, and the policy that gateways read."""
