@@ -1,0 +1,45 @@
+"""Which requests belong to which dialect."""
+
+from __future__ import annotations
+
+import pytest
+
+from spendgate.dialects import registry
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content_type", "name"),
+    [
+        ("POST", "/v1/chat/completions", JSON, "openai-chat"),
+        ("POST", "/v1/chat/completions", "application/json; charset=utf-8", "openai-chat"),
+        ("POST", "/v1/chat/completions", "", "openai-chat"),
+        ("post", "/chat/completions/", JSON, "openai-chat"),
+        ("POST", "/openai/v1/chat/completions", JSON, "openai-chat"),
+        ("POST", "/v1/chat/complet%69ons", JSON, "openai-chat"),
+        ("POST", "/openai/deployments/my-gpt/chat/completions", JSON, "openai-chat"),
+        ("POST", "/v1/messages", JSON, "anthropic-messages"),
+        ("POST", "/anthropic/v1/messages", JSON, "anthropic-messages"),
+        ("POST", "/v1/messages/count_tokens", JSON, None),
+        ("POST", "/v1/messages/batches", JSON, None),
+        ("GET", "/v1/chat/completions", "", None),
+        ("POST", "/v1/chat/completions", "multipart/form-data; boundary=x", None),
+        ("POST", "/v1/files", JSON, None),
+        ("POST", "/v1/chat/completions/chatcmpl-1", JSON, None),
+    ],
+)
+def test_a_request_is_found_by_method_path_and_type(
+    method: str, path: str, content_type: str, name: str | None
+) -> None:
+    found = registry.find(method, path, content_type)
+    assert (found.name if found else None) == name
+
+
+def test_every_dialect_is_found_by_its_name() -> None:
+    assert [registry.by_name(d.name) for d in registry.DIALECTS] == list(registry.DIALECTS)
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(KeyError, match=r"no dialect 'gemini'.*openai-chat, anthropic-messages"):
+        registry.by_name("gemini")
