@@ -187,6 +187,7 @@ async def measure(lab: Lab, quick: bool) -> dict[str, Any]:
     await lab.until_ready()
     rounds, seconds = (2, 1.0) if quick else (5, 3.0)
     out: dict[str, Any] = {"machine": platform.platform(), "cores": os.cpu_count(), "json": {}, "sse": {}}
+    out["memory"] = await open_streams(lab, 300 if quick else 1000)  # first, while the heap is fresh
     for label, size in SIZES.items():
         rates: dict[str, list[float]] = {n: [] for n in TARGETS}
         singles: dict[str, list[float]] = {n: [] for n in TARGETS}
@@ -210,7 +211,6 @@ async def measure(lab: Lab, quick: bool) -> dict[str, Any]:
                     (times[-1] - times[0]) * 1000 / max(len(times) - 1, 1) if delay == 0 else times[0] * 1000
                 )
         out["sse"][label] = {name: median(totals[name]) for name in TARGETS}
-    out["memory"] = await open_streams(lab, 200 if quick else 1000)
     return out
 
 

@@ -44,9 +44,22 @@ def gather(
     budget = snapshot.policy.budget(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
 
+    quotes: dict[tuple[str, int | None], Quote] = {}
+
     def quote(model: str, cap: int | None) -> Quote:
-        own = facts.output_cap if facts.output_cap is not None else cap
-        return make_quote(prices, model, facts, counted, own, settings.default_output_tokens)
+        # a cap that the decision asks for only ever lowers the client's own
+        own = facts.output_cap if cap is None or facts.output_cap is None else min(cap, facts.output_cap)
+        own = cap if own is None else own
+        known = quotes.get((model, own))
+        if known is None:
+            known = make_quote(prices, model, facts, counted, own, settings.default_output_tokens)
+            quotes[model, own] = known
+        return known
+
+    def servable(model: str) -> str:
+        if model != facts.model and facts.model_fixed:
+            return "dialect"  # the path names the deployment; the body can not change it
+        return snapshot.servable(model, dialect, facts.needs, counted.tokens)
 
     ask = Ask(
         team=identity.team,
@@ -59,7 +72,7 @@ def gather(
         client_output_cap=facts.output_cap,
         needs=facts.needs,
     )
-    decided = plan(ask, budget, now_ms, quote, lambda m: snapshot.servable(m, dialect), snapshot.decision)
+    decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision)
     if decided.refusal is not None and not decided.audit:
         return Planned(decided, (), None)
     choices = decided.choices

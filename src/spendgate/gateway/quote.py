@@ -5,7 +5,7 @@ from __future__ import annotations
 from spendgate.budget.ask import Quote
 from spendgate.budget.bounds import Clamp
 from spendgate.dialects.base import RequestFacts
-from spendgate.pricing.cost import estimate_nanousd, rank_picousd
+from spendgate.pricing.cost import estimate_nanousd, output_picousd, rank_picousd
 from spendgate.pricing.table import PriceTable
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import Counted
@@ -39,13 +39,12 @@ def make_quote(
         cap = min(cap, most)
     input_tokens = input_bound(counted, model, "tools" in facts.needs) + facts.extra_input_tokens
     output_tokens = cap * facts.choices + facts.extra_output_tokens
+    also = facts.dear_kinds
     estimate = estimate_nanousd(
-        price, input_tokens, output_tokens, facts.fee_kinds, cache_write=facts.cache_write
+        price, input_tokens, output_tokens, facts.fee_kinds, cache_write=facts.cache_write, also=also
     )
-    fixed = estimate_nanousd(
-        price, input_tokens, facts.extra_output_tokens, facts.fee_kinds, cache_write=facts.cache_write
-    )
-    per_token = -(-(estimate - fixed) * 1000 // max(cap, 1))
+    per_token = output_picousd(price, input_tokens, also) * facts.choices
+    fixed = max(0, estimate - cap * per_token // 1000)
     return Quote(
         estimate_nanousd=estimate,
         rank_picousd=rank_picousd(price) if own else None,

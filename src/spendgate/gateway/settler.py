@@ -24,7 +24,7 @@ from spendgate.ledger.port import Ledger, Settlement
 log = structlog.get_logger()
 
 BATCH_MAX = 500
-GATHER_S = 0.002
+GATHER_S = 0.005
 """A little patience, so that endings of one moment share a round trip."""
 SPOOL_RETRY_S = 1.0
 
@@ -111,7 +111,7 @@ class Settler:
                 )
                 if not await self._to_disk(settlements):
                     self._queue.extendleft(reversed(batch))
-                    await asyncio.sleep(0 if self._closing else SPOOL_RETRY_S)
+                    await asyncio.sleep(0.1 if self._closing else SPOOL_RETRY_S)
                     return
                 self._metrics.spool_depth.set(self._spool.depth())
             self._metrics.settled.observe(time.perf_counter() - began)

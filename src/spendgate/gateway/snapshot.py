@@ -56,11 +56,18 @@ class Snapshot:
                 return route.name
         return ""
 
-    def servable(self, model: str, dialect: str) -> str:
-        """ "" if the model can be served in this dialect, else why not: `dialect` or `upstream`."""
+    def servable(self, model: str, dialect: str, needs: frozenset[str], input_tokens: int) -> str:
+        """ "" if the model can serve the request, else why not: `dialect`, `upstream` or `capability`.
+
+        What the catalogue does not know is allowed (rule 14)."""
         price = self.prices.find(model)
-        if price is not None and price.dialects and dialect not in price.dialects:
-            return "dialect"
+        if price is not None:
+            if price.dialects and dialect not in price.dialects:
+                return "dialect"
+            if price.capabilities is not None and not needs <= price.capabilities:
+                return "capability"
+            if price.context_tokens is not None and input_tokens > price.context_tokens:
+                return "capability"
         if self.routes and not self.upstream_for(model, dialect):
             return "upstream"
         return ""

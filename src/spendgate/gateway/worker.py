@@ -8,6 +8,7 @@ settled.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -127,6 +128,9 @@ async def serve(config: WorkerConfig) -> None:
         _forever(runtime.renew_forever()),
         _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
     ]
+    gc.collect()
+    gc.freeze()  # what is loaded stays: the collector need not walk the price table again and again
+    gc.set_threshold(20_000, 20, 50)
     await server.start()
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     log.info("serving", grpc=config.grpc, policy=snapshot.policy.version[:12])

@@ -142,7 +142,11 @@ class House:
                 f"worker-{i}",
                 [sys.executable, "-m", "spendgate.gateway.worker"],
                 self.data_dir / "log" / f"worker-{i}.log",
-                {ENVIRONMENT: config.to_json(), "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir)},
+                {
+                    ENVIRONMENT: config.to_json(),
+                    "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
+                    "MALLOC_ARENA_MAX": "2",
+                },  # large bodies of several threads otherwise stay resident
             )
             child.start()
             self.workers.append(child)
