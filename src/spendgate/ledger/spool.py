@@ -1,7 +1,7 @@
 """The spool: settlements that Redis could not take, kept on disk until it acknowledges them.
 
 One file a worker, `DIR/<worker>.jsonl`, locked while the worker lives; the file of a worker that died is
-adopted by any other at its next replay. Durability: every append is fsynced before it returns, so call it in
+adopted by any other when that starts or replays. Durability: every append is fsynced before it returns, so call it in
 a thread and in batches. A replay may send again what Redis took already (its reply was lost, or we crashed
 before noting it): the ledger knows every ended exchange for 7 days, so this changes nothing. Only an outage
 longer than that could charge twice the one batch whose reply was lost when it began.
@@ -9,6 +9,7 @@ longer than that could charge twice the one batch whose reply was lost when it b
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -25,7 +26,8 @@ BYTES_MAX = 256 * 2**20
 class Spool:
     """A worker's journal and those it adopted. `worker` names the file: letters, digits, `-`, `_`, `.`.
 
-    Raises ConfigurationError where a living process has the same name, or the folder can not be written.
+    Where a living process holds that file (it adopted what the worker's last run left), the next free of
+    `<worker>-2`, `<worker>-3`, … is taken. Raises ConfigurationError where the folder can not be written.
     """
 
     def __init__(self, folder: str | Path, worker: str, bytes_max: int = BYTES_MAX) -> None:
@@ -35,17 +37,21 @@ class Spool:
         self._bytes_max = bytes_max
         self._retired_torn = 0
         self._retired_corrupt = 0
+        self._adopted: list[Journal] = []
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            own = Journal.open(self._folder / f"{worker}.jsonl", create=True)
+            self._own = self._open_own(worker)
+            self.adopt()
         except OSError as e:
             raise ConfigurationError(f"spool: {e}; give a --data-dir that can be written") from e
-        if own is None:
-            raise ConfigurationError(
-                f"spool: another process writes {self._folder / worker}.jsonl; give each worker its own name"
-            )
-        self._own = own
-        self._adopted: list[Journal] = []
+
+    def _open_own(self, worker: str) -> Journal:
+        for number in itertools.count(1):
+            name = worker if number == 1 else f"{worker}-{number}"
+            own = Journal.open(self._folder / f"{name}.jsonl", create=True)
+            if own is not None:
+                return own
+        raise AssertionError("itertools.count ended")
 
     def append(self, batch: list[Settlement]) -> None:
         """Keep a batch; returns when it is on disk. Raises LedgerError where it could not be kept."""

@@ -123,12 +123,28 @@ async def test_a_corrupt_line_is_quarantined_once_over_restarts(tmp_path: Path) 
     assert (tmp_path / "w1.bad").read_bytes() == b"garbage\n"
 
 
-def test_two_living_workers_of_one_name_are_refused(tmp_path: Path) -> None:
-    held = Spool(tmp_path, "w1")
-    with pytest.raises(ConfigurationError, match="its own name"):
-        Spool(tmp_path, "w1")
-    held.close()
-    Spool(tmp_path, "w1").close()
+async def test_a_worker_whose_file_another_adopted_takes_the_next_name(tmp_path: Path) -> None:
+    former = Spool(tmp_path, "w1")
+    former.append(ends(1))
+    former.close()
+    other = Spool(tmp_path, "w0")
+    assert other.depth() == 1  # adopted at its start, before w1 is back
+    back, ledger = Spool(tmp_path, "w1"), FakeLedger()
+    back.append(ends(2))
+    assert names_in(tmp_path) == ["w0.jsonl", "w1-2.jsonl", "w1.jsonl"]
+    assert await other.replay(ledger) + await back.replay(ledger) == 2
+    assert ledger.taken == ends(1, 2)
+    assert names_in(tmp_path) == ["w0.jsonl", "w1-2.jsonl"]
+    back.close()
+    again = Spool(tmp_path, "w1")
+    assert names_in(tmp_path) == ["w0.jsonl", "w1.jsonl"]
+    again.close()
+
+
+def test_a_folder_that_can_not_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="--data-dir"):
+        Spool(tmp_path / "file" / "spool", "w1")
 
 
 @pytest.mark.parametrize("name", ["", "../w", "a/b", ".hidden", "a b"])
