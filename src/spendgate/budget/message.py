@@ -1,0 +1,165 @@
+"""A refusal in words that a person understands: who, how much, until when, whom to ask. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from spendgate.budget.ask import PlannedRefusal
+from spendgate.budget.bounds import Bound
+from spendgate.budget.policy import TeamBudget
+from spendgate.money import NANO_PER_USD, nano_to_usd
+from spendgate.months import next_month_start, utc
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalText:
+    """A refusal ready for a dialect's error shape: `code` is the reason of the contract."""
+
+    status: int
+    code: str
+    text: str
+    details: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for what, when. `model` is the one refused."""
+
+    team: str
+    app: str
+    model: str
+    now_ms: int
+
+
+def refused_by_bound(
+    asked: Asked, budget: TeamBudget, bound: Bound, committed_nanousd: int, estimate_nanousd: int
+) -> RefusalText:
+    """Word a refusal by the ledger: `bound` with its counter's committed amount, this request excluded."""
+    limit = bound.floor_nanousd
+    if bound.reason == "monthly_budget_exceeded":
+        limit = budget.limit_nanousd(asked.now_ms)
+    resets = resets_at(bound.window, asked.now_ms)
+    subject, purse = _subject(asked, bound)
+    spent, of = usd_text(committed_nanousd), usd_text(limit)
+    if committed_nanousd >= bound.floor_nanousd:
+        fact = f"{subject} has used {spent} of its {of} {purse}"
+    else:
+        fact = (
+            f"{subject} has used {spent} of its {of} {purse}, and this request may cost up to "
+            f"{usd_text(estimate_nanousd)}, more than is left"
+        )
+    until = f"; requests are refused until {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
+    if committed_nanousd < bound.floor_nanousd:
+        until = f"; the budget starts anew at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
+    details = _details(asked, budget)
+    details |= {
+        "spent_usd": nano_to_usd(committed_nanousd),
+        "budget_usd": nano_to_usd(limit),
+        "utilization": ratio(committed_nanousd, limit),
+        "estimated_usd": nano_to_usd(estimate_nanousd),
+        "resets_at": _rfc3339(resets),
+        "scope": bound.scope,
+    }
+    return RefusalText(429, bound.reason, fact + until + _whom(budget), details)
+
+
+def refused_by_plan(asked: Asked, budget: TeamBudget | None, refusal: PlannedRefusal) -> RefusalText:
+    """Word a refusal that the plan made before the ledger was asked."""
+    model = refusal.model
+    more = refusal.details
+    if refusal.reason == "app_not_allowed_for_model":
+        allowed = more.get("allowed_apps")
+        names = ", ".join(str(a) for a in allowed) if isinstance(allowed, list) else ""
+        text = (
+            f"App {asked.app or 'without a name'} of team {asked.team} may not use {model}; allowed: {names}."
+        )
+    elif refusal.reason == "unpriced_model":
+        text = f"{model} has no price, and team {asked.team} may only use models with one."
+    elif refusal.reason == "request_cost_exceeded":
+        text = (
+            f"This request may cost up to ${more.get('estimated_usd')} with {model}; "
+            f"team {asked.team} allows ${more.get('max_usd_per_request')} a request. "
+            "Shorten the input or lower the output limit."
+        )
+    elif refusal.reason == "unbudgeted":
+        text = f"Team {asked.team} has no LLM budget, and this gateway refuses teams without one."
+    else:
+        text = f"The request of team {asked.team} for {model} was refused: {refusal.reason}."
+    details = _details(asked, budget) | more
+    return RefusalText(refusal.status, refusal.reason, text + _whom(budget), details)
+
+
+def refused_without_ledger(asked: Asked, budget: TeamBudget | None, allowance_nanousd: int) -> RefusalText:
+    """Word a refusal because the ledger does not answer and the fail-open allowance is used up."""
+    allowed = (
+        "this budget admits nothing meanwhile"
+        if allowance_nanousd <= 0
+        else f"the {usd_text(allowance_nanousd)} that this budget admits meanwhile are used up"
+    )
+    text = f"The spend of team {asked.team} can not be checked at the moment, and {allowed}. Try again soon."
+    details = _details(asked, budget) | {"allowance_usd": nano_to_usd(max(allowance_nanousd, 0))}
+    return RefusalText(429, "ledger_unavailable", text + _whom(budget), details)
+
+
+def resets_at(window: str, now_ms: int) -> datetime | None:
+    """When a window's counter starts anew; None for a run, which does not."""
+    now = utc(now_ms)
+    if window == "month":
+        return next_month_start(now_ms)
+    if window == "day":
+        return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    if window == "hour":
+        return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return None
+
+
+def ratio(committed_nanousd: int, limit_nanousd: int) -> float | None:
+    """Utilization to four decimals; None for a limit of 0."""
+    if limit_nanousd <= 0:
+        return None
+    return float(round(Decimal(committed_nanousd) / Decimal(limit_nanousd), 4))
+
+
+def usd_text(nano: int) -> str:
+    """Write an amount for people: `$8,012.40`; below a dollar with up to six decimals, as far as needed."""
+    usd = Decimal(nano) / NANO_PER_USD
+    if abs(usd) >= 1 or nano % 10_000_000 == 0:
+        return f"${usd.quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
+    text = f"{usd.quantize(Decimal('0.000001'), ROUND_HALF_UP):f}".rstrip("0")
+    whole, _, decimals = text.partition(".")
+    return f"${whole}.{decimals.ljust(2, '0')}"
+
+
+def _subject(asked: Asked, bound: Bound) -> tuple[str, str]:
+    """Whose money it is, and which."""
+    team = f"Team {asked.team}"
+    now = utc(asked.now_ms)
+    what = {
+        "daily_budget_exceeded": f"LLM budget for {now:%Y-%m-%d}",
+        "spend_rate_exceeded": f"LLM budget for the hour from {now:%H}:00 UTC",
+        "model_budget_exceeded": f"budget for {bound.scope.removeprefix('model:')} for {now:%B %Y}",
+        "app_budget_exceeded": f"LLM budget for {now:%B %Y}",
+        "run_budget_exceeded": "LLM budget",
+    }.get(bound.reason, f"LLM budget for {now:%B %Y}")
+    if bound.reason == "app_budget_exceeded":
+        return f"App {asked.app} of team {asked.team}", what
+    if bound.reason == "run_budget_exceeded":
+        return f"Run {bound.scope.removeprefix('run:')} of team {asked.team}", what
+    return team, what
+
+
+def _details(asked: Asked, budget: TeamBudget | None) -> dict[str, object]:
+    details: dict[str, object] = {"team": asked.team, "app": asked.app, "model": asked.model}
+    if budget is not None and budget.contact:
+        details["contact"] = budget.contact
+    return details
+
+
+def _whom(budget: TeamBudget | None) -> str:
+    return f" Ask in {budget.contact} for an increase." if budget is not None and budget.contact else ""
+
+
+def _rfc3339(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
