@@ -19,6 +19,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
+from spendgate.ledger.lane import Lane
 from spendgate.ledger.port import Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
 from spendgate.ledger.wire import (
     TEAMS_KEY,
@@ -55,7 +56,8 @@ RESERVE, SETTLE, RENEW, EXPIRE = (Script(v) for v in ("reserve", "settle", "rene
 class RedisLedger:
     """The ledger's port on one Redis. `timeout_s` bounds every call; past it LedgerUnavailable is raised."""
 
-    def __init__(self, client: aioredis.Redis, timeout_s: float = 0.25) -> None:
+    def __init__(self, client: aioredis.Redis, timeout_s: float = 0.25, lane: Lane | None = None) -> None:
+        self._lane = lane
         self._redis = client
         self._timeout_s = timeout_s
         self._bulk_timeout_s = max(timeout_s, BULK_TIMEOUT_S)
@@ -75,7 +77,7 @@ class RedisLedger:
             client = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, retry=retry)
         except ValueError as e:
             raise ConfigurationError(f"not the URL of a Redis: {e}") from e
-        return cls(client, timeout_s)
+        return cls(client, timeout_s, Lane(url, max(timeout_s, 0.1)))
 
     async def _guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
         try:
@@ -83,6 +85,8 @@ class RedisLedger:
                 return await call()
         except (RedisError, OSError, TimeoutError) as e:
             self._known.clear()
+            if self._lane is not None and isinstance(e, TimeoutError):
+                self._lane.reset()  # it may lead nowhere
             raise LedgerUnavailable(f"{what}: Redis did not answer: {type(e).__name__}: {e}") from e
 
     async def _run(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
@@ -90,21 +94,17 @@ class RedisLedger:
 
         One reply a call; a call that failed has its exception for a reply.
         """
-        pipe = self._redis.pipeline(transaction=False)
         fresh = {team for team, _ in calls} - self._known
-        for team, args in calls:
-            pipe.evalsha(script.sha, 1, team_prefix(team) + "holds", *args)
+        commands: list[tuple[Any, ...]] = [
+            ("EVALSHA", script.sha, 1, team_prefix(team) + "holds", *args) for team, args in calls
+        ]
         if fresh:
-            pipe.sadd(TEAMS_KEY, *(clean(team) for team in fresh))
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
+            commands.append(("SADD", TEAMS_KEY, *(clean(team) for team in fresh)))
+        replies = await self._send(commands)
         missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
         if missing:  # a new server: it may have lost its teams too, they are added again by the next calls
             self._known.clear()
-            again = self._redis.pipeline(transaction=False)
-            again.script_load(script.text)
-            for i in missing:
-                again.evalsha(script.sha, 1, team_prefix(calls[i][0]) + "holds", *calls[i][1])
-            loaded, *late = await again.execute(raise_on_error=False)
+            loaded, *late = await self._send([("SCRIPT", "LOAD", script.text), *(commands[i] for i in missing)])
             if isinstance(loaded, Exception):
                 raise loaded
             for i, reply in zip(missing, late, strict=True):
@@ -112,6 +112,15 @@ class RedisLedger:
         if fresh and not isinstance(replies[-1], Exception):
             self._known |= fresh
         return replies[: len(calls)]
+
+    async def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """All replies in one round trip; an error reply stands as an exception in the list."""
+        if self._lane is not None:
+            return await self._lane.run(commands)
+        pipe = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        return list(await pipe.execute(raise_on_error=False))
 
     async def _run_all(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
         """As `_run`, and any call's failure is raised."""
@@ -242,4 +251,6 @@ class RedisLedger:
         """Wait for what is under way, then give connections back."""
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+        if self._lane is not None:
+            self._lane.close()
         await self._redis.aclose()
