@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import parse_url
@@ -40,8 +40,7 @@ class _Wire(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -107,6 +106,12 @@ class Lane:
                 if last:
                     raise
         raise AssertionError("unreachable")
+
+    def now(self, command: tuple[Any, ...]) -> asyncio.Future[Any] | None:
+        """Write one command at once, without a task (the loop joins what is written in one turn). None where
+        there is no open connection: then use `run`, which makes one."""
+        wire = self._wire
+        return wire.send([command])[0] if wire is not None and wire.is_open else None
 
     async def _connect(self) -> _Wire:
         async with self._connecting:

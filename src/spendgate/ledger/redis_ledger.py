@@ -133,12 +133,33 @@ class RedisLedger:
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
         """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger can not hold."""
         argument = reserve_argument(request, now_ms)
+        result = await self._reserve_at_once(request, argument)
+        if result is not None:
+            return result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ReserveResult] = loop.create_future()
         self._waiting.append((request.team, argument, request, future))
         if len(self._waiting) == 1:
             loop.call_soon(self._send_waiting)
         return await future
+
+    async def _reserve_at_once(self, request: ReserveRequest, argument: bytes) -> ReserveResult | None:
+        """The usual case, with nothing to set up: no batch, no task. None where the long way is needed."""
+        if self._lane is None or request.team not in self._known:
+            return None
+        future = self._lane.now(("EVALSHA", RESERVE.sha, 1, team_prefix(request.team) + "holds", argument))
+        if future is None:
+            return None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply = await future
+        except TimeoutError as e:
+            self._known.clear()
+            self._lane.reset()  # it may lead nowhere
+            raise LedgerUnavailable(f"reserve: Redis did not answer within {self._timeout_s} s") from e
+        except OSError:
+            return None  # the connection broke: the long way makes a new one
+        return None if isinstance(reply, Exception) else reserve_result(request, reply)
 
     def _send_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
