@@ -7,6 +7,7 @@ for (count, reserve), and takes the ending exactly once when there is one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from spendgate.budget.ask import Choice
 from spendgate.dialects import registry
@@ -31,6 +32,17 @@ WITHIN_BUDGET = "within_budget"
 NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
 PIECES_MAX = 64 * 1024 * 1024
 """The largest answer that is collected to be read; a longer one is settled at the estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision in the usage log's words: `allow`, `route`, `downgrade` or `reject`, and why."""
+
+    decision: str
+    reason: str
+    model: str
+    held_nanousd: int
+    kept_because: str
 
 
 class Exchange:
@@ -100,6 +112,11 @@ class Exchange:
     def identity(self) -> Identity:
         """Who asks."""
         return self._identity
+
+    @property
+    def decided(self) -> Decided:
+        """What was decided about a request that was forwarded."""
+        return Decided(self._decision, self._reason, self._sent, self._held or 0, self._kept_because())
 
     @property
     def dialect(self) -> Dialect | None:

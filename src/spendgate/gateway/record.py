@@ -14,6 +14,19 @@ from spendgate.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
+class UsagePart:
+    """One model's share of an exchange that was billed for several; the cost in nano-USD."""
+
+    model: str
+    tokens: Usage
+    cost_nanousd: int
+
+    def row(self) -> dict[str, object]:
+        """The part as the usage log writes it."""
+        return {"model": self.model, "tokens": self.tokens, "cost_usd": nano_to_usd(self.cost_nanousd)}
+
+
+@dataclass(frozen=True, slots=True)
 class UsageRecord:
     """The fields of the contract; amounts in nano-USD, `at_ms` the time of the reservation."""
 
@@ -36,6 +49,8 @@ class UsageRecord:
     reason: str
     outcome: Outcome
     unmetered: str = ""
+    parts: tuple[UsagePart, ...] = ()
+    """Where several models were billed: one entry each; their costs add up to `cost_nanousd`."""
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
@@ -62,6 +77,8 @@ class UsageRecord:
         }
         if self.unmetered:
             row["unmetered"] = self.unmetered
+        if self.parts:
+            row["parts"] = [part.row() for part in self.parts]
         return orjson.dumps(row)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from spendgate.budget.load import load_policy
+from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings
 from spendgate.gateway.snapshot import Snapshot, snapshot
@@ -30,7 +31,8 @@ class Sources:
 
     def load(self) -> Snapshot:
         """Read everything. Raises ConfigurationError with all faults."""
-        return snapshot(load_policy(self.policy), table(self.prices), self.settings)
+        policy = load_policy(self.policy) if self.policy else Policy()
+        return snapshot(policy, table(self.prices), self.settings)
 
     def signature(self) -> Signature:
         """Changes when a file is edited, replaced, added or taken away."""

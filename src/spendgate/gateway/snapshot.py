@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 
 from spendgate.budget.ask import DecisionSettings
@@ -48,6 +48,10 @@ class Snapshot:
     decision: DecisionSettings
     strip: tuple[str, ...] = ()
     """Headers taken off a metered request."""
+
+    def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
+        """The same, with other identity extractors (a dry run says itself who asks)."""
+        return replace(self, extractors=extractors)
 
     def upstream_for(self, model: str, dialect: str) -> str:
         """Name of the first upstream that serves the model ("" where none is configured or none serves)."""

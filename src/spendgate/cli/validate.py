@@ -1,0 +1,83 @@
+"""`spendgate validate`: policies, prices and settings checked before they are used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import yaml
+
+from spendgate.errors import ConfigurationError, Fault
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+def command(paths: tuple[Path, ...]) -> None:
+    """Check files before they are used: budgets, prices, settings.
+
+    What a file is, its content tells: LLMBudget documents, a `models:` table of prices, or settings. Folders
+    hold budgets. Every fault is one line, file:line: field: problem; what to do. Exit 1 where there is any.
+
+    \b
+    Example: spendgate validate budgets/ prices.yaml spendgate.yaml
+    """
+    faults: list[Fault] = []
+    texts: list[str] = []
+    budgets: list[Path] = []
+    for path in paths:
+        kind = _kind(path)
+        if kind == "budgets":
+            budgets.append(path)
+            continue
+        try:
+            texts.append(_prices(path) if kind == "prices" else _settings(path))
+        except ConfigurationError as e:
+            faults += e.faults or [Fault(str(path), 0, "", str(e))]
+    if budgets:
+        try:
+            texts.append(_budgets(budgets))
+        except ConfigurationError as e:
+            faults += e.faults
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    for text in texts:
+        print(text)
+    if faults:
+        sys.exit(1)
+
+
+def _kind(path: Path) -> str:
+    """What a file is. What can not be read is taken for budgets, whose loader says what is wrong."""
+    if path.is_dir():
+        return "budgets"
+    try:
+        first = next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))), None)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "budgets"
+    if not isinstance(first, dict) or "kind" in first or "apiVersion" in first or "spec" in first:
+        return "budgets"
+    return "prices" if "models" in first else "settings"
+
+
+def _budgets(paths: list[Path]) -> str:
+    from spendgate.budget.load import load_policy
+
+    policy = load_policy(paths)
+    names = ", ".join(policy.teams[:8]) + (", …" if len(policy.teams) > 8 else "")
+    plural = "" if len(policy.teams) == 1 else "s"
+    return f"{' '.join(map(str, paths))}: {len(policy.teams)} budget{plural} ({names}), valid"
+
+
+def _prices(path: Path) -> str:
+    from spendgate.pricing.load import load_overrides
+
+    return f"{path}: prices of {len(load_overrides(path).prices)} models, valid"
+
+
+def _settings(path: Path) -> str:
+    from spendgate.gateway.config import load_config
+
+    settings = load_config(path, os.environ)
+    return f"{path}: {len(settings.model_fields_set)} settings, valid"
