@@ -104,7 +104,9 @@ class RedisLedger:
         missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
         if missing:  # a new server: it may have lost its teams too, they are added again by the next calls
             self._known.clear()
-            loaded, *late = await self._send([("SCRIPT", "LOAD", script.text), *(commands[i] for i in missing)])
+            loaded, *late = await self._send(
+                [("SCRIPT", "LOAD", script.text), *(commands[i] for i in missing)]
+            )
             if isinstance(loaded, Exception):
                 raise loaded
             for i, reply in zip(missing, late, strict=True):
