@@ -7,6 +7,7 @@ tokens is 10^6 pico-USD a token.
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from functools import lru_cache
 
 NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
@@ -46,5 +47,11 @@ def pico_to_nano_up(pico: int) -> int:
 
 
 def percent_of(nano: int, percent: Decimal | int | float) -> int:
-    """Take `percent` % of an amount, rounded down, exactly (10 % of 1 is 0, never 0.1)."""
-    return int(Decimal(nano) * Decimal(str(percent)) / 100)
+    """Take `percent` % of an amount of at least 0, rounded down, exactly (10 % of 1 is 0, never 0.1)."""
+    numerator, denominator = _ratio(percent)
+    return nano * numerator // (denominator * 100)
+
+
+@lru_cache(maxsize=1024)
+def _ratio(percent: Decimal | int | float) -> tuple[int, int]:
+    return Decimal(str(percent)).as_integer_ratio()

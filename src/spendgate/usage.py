@@ -6,7 +6,7 @@ The kinds of a side add up to the provider's own total of that side. Token kinds
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 INPUT_KINDS: tuple[str, ...] = (
     "input", "cached_input", "cache_write_5m", "cache_write_1h",
@@ -16,6 +16,8 @@ OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_audio", "output_
 OTHER_KINDS: tuple[str, ...] = ("requests", "images", "seconds", "characters", "searches")
 KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS + OTHER_KINDS
 
+_INPUT, _OUTPUT = frozenset(INPUT_KINDS), frozenset(OUTPUT_KINDS)
+
 Usage = dict[str, int]
 """Kind → count; kinds with zero are left out."""
 
@@ -24,16 +26,16 @@ COUNT_MAX = 10**12
 answer would otherwise poison the ledger's integers)."""
 
 
-def total(usage: Usage, kinds: Iterable[str]) -> int:
+def total(usage: Usage, kinds: Container[str]) -> int:
     """Sum the counts of `kinds`."""
-    return sum(usage.get(k, 0) for k in kinds)
+    return sum(n for kind, n in usage.items() if kind in kinds)
 
 
 def input_total(usage: Usage) -> int:
     """The provider's own total of the input side."""
-    return total(usage, INPUT_KINDS)
+    return total(usage, _INPUT)
 
 
 def output_total(usage: Usage) -> int:
     """The provider's own total of the output side."""
-    return total(usage, OUTPUT_KINDS)
+    return total(usage, _OUTPUT)

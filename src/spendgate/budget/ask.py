@@ -86,7 +86,7 @@ class Plan:
     note: str = ""
     """`no_budget_defined` where the team has none (rule 1)."""
     requested: Choice | None = None
-    """The requested model, counted and never refused: what passes in audit, whatever `choices` say."""
+    """In audit, the requested model, counted and never refused: what passes whatever `choices` say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def plan(
         output_cap=case.cap,
         kept_because=asked.kept_because if ask.require_model else "",
         unpriced=own.rank_picousd is None,
-        requested=_counted_only(case, asked),
+        requested=_counted_only(case, asked) if budget.audit else None,
     )
     fault = _fault(case, asked.model)
     if fault is not None and fault.reason == "app_not_allowed_for_model":
@@ -271,14 +271,16 @@ def _priced(case: _Case, option: _Option, from_nanousd: int = 0, below_nanousd: 
     bounds = bounds_of(budget, case.ask, option.model, case.now_ms, case.settings)
     if quote.rank_picousd is None and budget.unpriced_models == "allow":
         bounds = counted_only(bounds)
-    choice = _choice(option, quote, bounds)
-    candidate = replace(
-        choice.candidate,
+    candidate = Candidate(
+        option.model,
+        quote.estimate_nanousd,
+        bounds,
         committed_from_nanousd=from_nanousd,
         committed_below_nanousd=below_nanousd,
         clamp=quote.clamp if budget.clamp_output else None,
     )
-    return replace(choice, candidate=candidate, output_cap=_cap_to_write(case, option.model))
+    cap = _cap_to_write(case, option.model)
+    return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because, cap)
 
 
 def _cap_to_write(case: _Case, model: str) -> int | None:
