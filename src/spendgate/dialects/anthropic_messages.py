@@ -16,7 +16,7 @@ class AnthropicMessages:
     path_suffix = "/v1/messages"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        return paths.is_json_post(method, content_type) and paths.plain(path).endswith("/v1/messages")
+        return paths.is_call(method, content_type) and paths.plain(path).endswith("/v1/messages")
 
     def read_request(self, body: bytes, path: str) -> RequestFacts:
         return anthropic_request.read(body)

@@ -17,7 +17,7 @@ class OpenAIChat:
     path_suffix = "/chat/completions"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        return paths.is_json_post(method, content_type) and paths.plain(path).endswith("/chat/completions")
+        return paths.is_call(method, content_type) and paths.plain(path).endswith("/chat/completions")
 
     def read_request(self, body: bytes, path: str) -> RequestFacts:
         return openai_request.read(body, paths.plain(path))

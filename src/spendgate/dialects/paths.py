@@ -10,7 +10,8 @@ def plain(path: str) -> str:
     return (unquote(path) if "%" in path else path).rstrip("/")
 
 
-def is_json_post(method: str, content_type: str) -> bool:
-    """A POST whose body is JSON or of no stated type."""
+def is_call(method: str, content_type: str) -> bool:
+    """A POST that may carry JSON, whatever it says it carries: providers read the body, not the label, so a
+    wrong label must be no way around the meter. Only a form is surely none."""
     media_type = content_type.partition(";")[0].strip().lower()
-    return method.upper() == "POST" and (not media_type or "json" in media_type)
+    return method.upper() == "POST" and media_type != "multipart/form-data"

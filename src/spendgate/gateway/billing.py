@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from spendgate.dialects.base import Reading, StreamMeter
 from spendgate.gateway.events import Outcome
+from spendgate.gateway.record import UsagePart
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.table import Price, PriceTable
 from spendgate.usage import Usage, input_total
+
+COST_MAX_NANOUSD = LEDGER_MAX_NANOUSD // 1000
+"""$9,007 for one exchange: no model costs that; such a usage is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class Bill:
     cost_nanousd: int
     outcome: Outcome
     unmetered: str = ""
+    parts: tuple[UsagePart, ...] = ()
+    """Where several models were billed: each with its share; their costs add up to the bill's."""
 
 
 def price_of(prices: PriceTable, sent: str, answered: str) -> Price:
@@ -31,7 +37,7 @@ def price_of(prices: PriceTable, sent: str, answered: str) -> Price:
 
 def _charge(price: Price, usage: Usage, outcome: Outcome, held: int) -> Bill:
     cost = cost_nanousd(price, usage)
-    if cost > LEDGER_MAX_NANOUSD // 1000:  # $9,007 for one exchange: no model costs that
+    if cost > COST_MAX_NANOUSD:
         return Bill({}, held, Outcome.UNMETERED, "bad_usage")
     return Bill(usage, cost, outcome)
 
@@ -40,14 +46,28 @@ def whole_answer(prices: PriceTable, sent: str, reading: Reading, held: int) -> 
     """Bill a JSON answer; what can not be metered costs what was held."""
     if reading.problem is not None:
         return Bill({}, held, Outcome.UNMETERED, reading.problem)
-    return _charge(price_of(prices, sent, reading.model), reading.usage, Outcome.COMPLETE, held)
+    return _complete(prices, sent, reading, held)
+
+
+def _complete(prices: PriceTable, sent: str, reading: Reading, held: int) -> Bill:
+    if not reading.parts:
+        return _charge(price_of(prices, sent, reading.model), reading.usage, Outcome.COMPLETE, held)
+    parts = []
+    for model, usage in reading.parts:
+        share = {k: n for k, n in usage.items() if k != "requests"}
+        price = price_of(prices, model, sent)
+        parts.append(UsagePart(model or sent, share, cost_nanousd(price, share)))
+    cost = sum(p.cost_nanousd for p in parts)
+    if cost > COST_MAX_NANOUSD:
+        return Bill({}, held, Outcome.UNMETERED, "bad_usage")
+    return Bill(reading.usage, cost, Outcome.COMPLETE, parts=tuple(parts))
 
 
 def stream_end(prices: PriceTable, sent: str, meter: StreamMeter, input_tokens: int, held: int) -> Bill:
     """Bill a stream that came to its end: by its usage; cut or failed, by what flowed."""
     reading = meter.result()
     if reading.problem is None and not meter.failed:
-        return _charge(price_of(prices, sent, reading.model), reading.usage, Outcome.COMPLETE, held)
+        return _complete(prices, sent, reading, held)
     if reading.problem is not None and meter.complete and not meter.failed:
         return Bill({}, held, Outcome.UNMETERED, reading.problem)
     if reading.problem == "bad_usage" or reading.problem == "encoding":

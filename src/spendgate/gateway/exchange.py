@@ -502,6 +502,7 @@ class Exchange:
             reason=self._reason if not self._fail_open else "ledger_unavailable",
             outcome=bill.outcome,
             unmetered=bill.unmetered,
+            parts=bill.parts,
         )
         notes = e.Notes(
             unmetered=bill.unmetered,

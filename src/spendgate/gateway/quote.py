@@ -37,7 +37,8 @@ def make_quote(
         cap = min(most, default_output_tokens) if most else default_output_tokens
     elif most:
         cap = min(cap, most)
-    input_tokens = input_bound(counted, model, "tools" in facts.needs) + facts.extra_input_tokens
+    input_tokens = input_bound(counted, model, "tools" in facts.needs)
+    input_tokens += facts.extra_input_tokens + facts.tool_input_tokens
     output_tokens = cap * facts.choices + facts.extra_output_tokens
     also = facts.dear_kinds
     estimate = estimate_nanousd(

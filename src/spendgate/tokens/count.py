@@ -14,7 +14,7 @@ from spendgate.tokens.encoder import Encoder, encoder
 INLINE_BYTES = 16_384
 FULL_CHARS = 4 * 1024 * 1024
 """The most that is ever counted of one request; the rest is extrapolated."""
-HEAD_CHARS, MIDDLE_CHARS, TAIL_CHARS = 8192, 4096, 4096
+HEAD_CHARS, MIDDLE_CHARS, TAIL_CHARS = 2048, 1024, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def measure(
 ) -> Counted:
     """Count the tokens of `texts`, whose UTF-8 bytes are `text_bytes` together.
 
-    Up to `inline_limit` bytes: all of it. Above: a sample of 16 K characters (head, middle, tail)
+    Up to `inline_limit` bytes: all of it. Above: a sample of 4 K characters (head, middle, tail)
     extrapolated; with `exact` all of it up to 4 M characters, and the rest extrapolated from those.
     """
     enc = encoder()
@@ -75,7 +75,7 @@ def reaches(texts: Sequence[str], threshold: int) -> bool:
 
 
 def sample(texts: Sequence[str], chars: int) -> list[str]:
-    """Head, middle and tail of `texts`, whose length together is `chars`: 16 K characters at most."""
+    """Head, middle and tail of `texts`, whose length together is `chars`: 4 K characters at most."""
     if chars <= HEAD_CHARS + MIDDLE_CHARS + TAIL_CHARS:
         return [t for t in texts if t]
     middle = (HEAD_CHARS + chars - TAIL_CHARS - MIDDLE_CHARS) // 2

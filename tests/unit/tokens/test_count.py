@@ -53,7 +53,7 @@ def test_a_cut_is_the_slice_of_all_texts_together(parts: list[str], start: int, 
 def test_a_large_request_is_sampled_from_head_middle_and_tail() -> None:
     parts = ["h" * 50_000, "m" * 50_000, "t" * 50_000]
     taken = "".join(sample(parts, 150_000))
-    assert len(taken) == 16_384
+    assert len(taken) == 4096
     assert set(taken) == {"h", "m", "t"}
     got = measure(parts, 150_000)
     assert not got.exact
