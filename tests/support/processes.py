@@ -1,0 +1,86 @@
+"""Running a command of ours as a subprocess until it says `ready:`, and ending it properly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+SPENDGATE = str(Path(sys.executable).with_name("spendgate"))
+START_S = 60.0
+STOP_S = 60.0
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def until(look: Callable[[], T], good: Callable[[T], bool], what: str, timeout_s: float = 30.0) -> T:
+    """Look again and again until what is seen is good; returns it. Fails with the last sight."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        seen = look()
+        if good(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come within {timeout_s:.0f} s; last seen: {seen!r}")
+        time.sleep(0.02)
+
+
+class Command:
+    """One `spendgate` command in a process of its own, its output in files of `folder`."""
+
+    def __init__(self, folder: Path, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPENDGATE_", "PROMETHEUS_"))}
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [SPENDGATE, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**clean, **(env or {})},
+            )
+
+    def ready(self) -> str:
+        """Wait for the line `ready: URL` and return the URL."""
+
+        def look() -> str:
+            lines = [x for x in self.stdout.splitlines() if x.startswith("ready: ")]
+            assert self.process.poll() is None or lines, f"it ended: {self.stdout}{self.stderr}"
+            return lines[0].removeprefix("ready: ") if lines else ""
+
+        return until(look, bool, f"ready: of {self.process.args!r}", START_S)
+
+    @property
+    def stdout(self) -> str:
+        """What it printed so far."""
+        return self._out.read_text(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """What it said on stderr so far."""
+        return self._err.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """SIGTERM, then its exit status (killed after a minute)."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
