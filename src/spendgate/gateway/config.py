@@ -158,6 +158,8 @@ class Settings(_Model):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     forward_identity_headers: bool = False
     """Do providers see the headers that carry identity? They name teams and apps, so by default not."""
+    max_unbudgeted_teams: int = Field(default=10_000, ge=0)
+    """Team names without a budget that a process keeps apart; later ones count as `unattributed`."""
     max_label_values: int = Field(default=2_000, ge=10)
     """At most so many (team, app, model) series a process; more are counted under `other`."""
 

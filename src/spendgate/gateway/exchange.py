@@ -18,7 +18,7 @@ from spendgate.gateway import billing
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.billing import Bill
-from spendgate.gateway.identity import UNATTRIBUTED, Identity, identify
+from spendgate.gateway.identity import UNATTRIBUTED, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather
 from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large
@@ -51,11 +51,14 @@ class Exchange:
     __slots__ = (
         "_answered_ms", "_body", "_caller_headers", "_choice", "_counted", "_decision", "_decoder",
         "_dialect", "_ending", "_facts", "_fail_open", "_held", "_identity", "_looked", "_meter", "_path", "_pieces",
-        "_pieces_size", "_planned", "_reason", "_require_model", "_result", "_sent",
+        "_pieces_size", "_planned", "_reason", "_require_model", "_result", "_roster", "_sent",
         "_snapshot", "_swallowed", "exchange_id", "request_id", "state",
     )  # fmt: skip
 
-    def __init__(self, exchange_id: str, snapshot: Snapshot, request_id: str = "") -> None:
+    def __init__(
+        self, exchange_id: str, snapshot: Snapshot, request_id: str = "", roster: Roster | None = None
+    ) -> None:
+        self._roster = roster
         self.exchange_id = exchange_id
         self.request_id = request_id
         self.state = State.START
@@ -169,7 +172,11 @@ class Exchange:
             self.state = State.PASSING
             return e.Pass()
         self._dialect, self._path = dialect, path
-        self._identity = identify(event.caller, self._snapshot.extractors)
+        identity = identify(event.caller, self._snapshot.extractors)
+        if self._roster is not None:
+            has_budget = self._snapshot.policy.budget(identity.team) is not None
+            identity = self._roster.admit(identity, has_budget)
+        self._identity = identity
         require = headers.get(h.REQUIRE_MODEL, "").strip()
         self._require_model = require if h.printable(require) else ""
         size = headers.get("content-length", "")

@@ -105,7 +105,7 @@ class _Call:
         snapshot = run.snapshot
         claims = wire.jwt_claims(message) if run.wants_claims else {}
         caller = Caller(headers, wire.attribute_text(fields, "connection.uri_san_peer_certificate"), claims)
-        exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""))
+        exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
         self._exchange = exchange
         action = exchange.receive(
             e.RequestHeaders(

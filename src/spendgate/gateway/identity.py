@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from spendgate.gateway import headers as h
@@ -157,6 +157,24 @@ def run_of(headers: Mapping[str, str]) -> str:
         return named
     m = _TRACEPARENT.match(headers.get(h.TRACEPARENT, ""))
     return m[1] if m and m[1].strip("0") else ""
+
+
+class Roster:
+    """Bounds the team names that callers can bring into being: teams with a budget always stand, of others
+    the first `limit`; what comes after counts as `unattributed`. One a process."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._strangers: set[str] = set()
+
+    def admit(self, identity: Identity, has_budget: bool) -> Identity:
+        """The identity to book on."""
+        if has_budget or identity.team in self._strangers or identity.team == UNATTRIBUTED:
+            return identity
+        if len(self._strangers) < self._limit:
+            self._strangers.add(identity.team)
+            return identity
+        return replace(identity, team=UNATTRIBUTED)
 
 
 def identify(caller: Caller, extractors: tuple[Extractor, ...]) -> Identity:

@@ -12,7 +12,7 @@ from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import ClaimExtractor
+from spendgate.gateway.identity import ClaimExtractor, Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
 from spendgate.gateway.settler import Settler
@@ -39,6 +39,7 @@ class Runtime:
         self.live: set[Exchange] = set()
         self.calls = 0
         self.guard = LocalGuard()
+        self.roster = Roster(snapshot.settings.max_unbudgeted_teams)
         self.wants_claims = False
         self._kept: set[asyncio.Future[Any]] = set()
         self._closed_until = 0.0

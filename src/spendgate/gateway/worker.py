@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry
 
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import logs
-from spendgate.gateway.config import load_config
+from spendgate.gateway.config import Upstream, load_config
 from spendgate.gateway.ext_proc import ExternalProcessor
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.reload import Sources, watch
@@ -73,9 +73,9 @@ class WorkerConfig:
         """The files that this worker serves by."""
         settings = load_config(Path(self.config) if self.config else None, os.environ)
         if self.upstreams:
-            settings = settings.model_validate(
-                {**settings.model_dump(exclude_unset=True), "upstreams": self.upstreams}
-            )
+            # not validated anew: the durations are milliseconds by now, and would be read as seconds
+            upstreams = tuple(Upstream.model_validate(u) for u in self.upstreams)
+            settings = settings.model_copy(update={"upstreams": upstreams})
         return Sources(tuple(map(Path, self.policy)), tuple(map(Path, self.prices)), settings)
 
 

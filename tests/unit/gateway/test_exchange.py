@@ -362,12 +362,13 @@ def test_a_ratio_has_two_to_four_decimals(part: int, whole: int, text: str) -> N
     assert ratio(part, whole) == text
 
 
+PIECES = [SSE_HEAD, SSE_USAGE, SSE_DONE, chat_answer(), b"", b"\xff{"]
 EVENTS = st.one_of(
     st.builds(e.ResponseHeaders, st.sampled_from([200, 400, 503]), st.sampled_from([
         {"content-type": "application/json"}, {"content-type": "text/event-stream"}, {},
         {"content-type": "application/json", "content-encoding": "gzip"},
     ]), st.booleans(), st.booleans()),
-    st.builds(e.ResponsePiece, st.sampled_from([SSE_HEAD, SSE_USAGE, SSE_DONE, chat_answer(), b"", b"\xff{"]), st.booleans()),
+    st.builds(e.ResponsePiece, st.sampled_from(PIECES), st.booleans()),
     st.just(e.Over()),
     st.just(e.Broke("x")),
 )  # fmt: skip

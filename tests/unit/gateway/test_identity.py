@@ -14,6 +14,7 @@ from spendgate.gateway.identity import (
     ClaimExtractor,
     HeaderExtractor,
     Identity,
+    Roster,
     SpiffeExtractor,
     identify,
     run_of,
@@ -66,3 +67,10 @@ def test_a_run_is_named_by_its_header_else_by_the_trace() -> None:
     assert run_of({"traceparent": trace}) == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert run_of({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}) == ""
     assert run_of({}) == ""
+
+
+def test_callers_can_not_bring_teams_into_being_without_limit() -> None:
+    roster = Roster(2)
+    names = [roster.admit(Identity(t, "a"), False).team for t in ("x", "y", "z", "x")]
+    assert names == ["x", "y", UNATTRIBUTED, "x"]
+    assert roster.admit(Identity("budgeted", "a"), True).team == "budgeted"
