@@ -11,7 +11,8 @@ PRICES: dict[str, dict[str, str]] = {
     "gpt-4o-mini": {"input": "0.15", "cached_input": "0.075", "output": "0.60"},
     "claude-opus": {"input": "15.00", "output": "75.00"},
     "claude-opus-4-1": {
-        "input": "15.00", "cached_input": "1.50", "cache_write_5m": "18.75", "cache_write_1h": "30.00", "output": "75.00",
+        "input": "15.00", "output": "75.00",
+        "cached_input": "1.50", "cache_write_5m": "18.75", "cache_write_1h": "30.00",
     },
     "claude-opus-4-0": {"input": "15.00", "output": "75.00"},
     "claude-sonnet": {"input": "3.00", "output": "15.00"},
