@@ -9,7 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from spendgate.errors import ConfigurationError
+import click
+
 from spendgate.gateway import logs
 from spendgate.gateway.config import Settings, load_config
 from spendgate.supervisor.bootstrap import one_upstream
@@ -35,7 +36,7 @@ def run_up(
     if upstream:
         settings = settings.model_copy(update={"upstreams": (one_upstream(upstream),)})
     if not settings.upstreams:
-        raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
+        raise click.UsageError("no upstream; give --upstream URL, or `upstreams:` in the config file")
     plan = Plan(
         settings=settings, data_dir=data_dir, admin=admin, listen=listen, redis=redis_url, workers=workers,
         policy=policy, prices=prices, config=config,
