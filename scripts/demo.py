@@ -1,0 +1,415 @@
+"""`make demo`: a budget from its first cent to its last, with the official SDKs through a real Envoy.
+
+Starts a mock provider and `spendgate up` on free ports, tells what happens at each step, and compares the
+ledger with the provider's own books. Exit 0 if every step went as promised and the books are equal to the
+nano-dollar; else 1, with the difference. Nothing leaves this machine, and nothing stays on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from decimal import Decimal
+from typing import Any
+
+import anthropic
+import openai
+from demo_house import DemoFailure, House
+from rich.console import Console
+from rich.table import Table
+
+from spendgate.money import nano_to_usd, usd_to_nano
+from spendgate.pricing.cost import cost_nanousd
+from spendgate.pricing.load import table as price_table
+
+POLICY = """\
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: payments}
+spec:
+  team: payments
+  monthlyBudgetUSD: 1.00
+  alertThresholds:
+    - {percent: 50, action: alert}
+    - {percent: 80, action: alert_and_downgrade}
+    - {percent: 100, action: reject, notifyChannel: "#payments-llm"}
+  defaultModel: gpt-4o-mini
+  downgrades:
+    - {from: "claude-*", to: claude-haiku-4-5}
+  modelLimits:
+    - {modelPattern: "claude-opus-*", allowedApps: [fraud-review]}
+---
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: search}
+spec:
+  team: search
+  monthlyBudgetUSD: 5.00
+  costRouting: {enabled: true, cheapModel: gpt-4o-mini, expensiveModel: gpt-4o, complexityThreshold: 500}
+---
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: batch}
+spec:
+  team: batch
+  monthlyBudgetUSD: 1.00
+  overshootPercent: 0
+  defaultModel: gpt-4o
+"""
+CLIENTS = 40
+MINI, LARGE = "gpt-4o-mini", "gpt-4o"
+SONNET, OPUS = "claude-sonnet-4-5", "claude-opus-4-5"
+BRIEF = [{"role": "user", "content": "What is a budget?"}]
+
+
+def expect(kept: bool, promise: str) -> None:
+    """A promise of spendgate. Raises DemoFailure."""
+    if not kept:
+        raise DemoFailure(f"not kept: {promise}")
+
+
+class Demo:
+    """The story. Each step sends real requests and shows the lines that the usage log got for them."""
+
+    def __init__(self, house: House, console: Console) -> None:
+        self.house = house
+        self.console = console
+        self.seen = 0
+        self.step_number = 0
+
+    # -- telling ------------------------------------------------------------------------------------------
+
+    def step(self, title: str, text: str) -> None:
+        """Begin a step."""
+        self.step_number += 1
+        self.console.print(f"\n[bold]{self.step_number}. {title}[/bold]")
+        self.console.print(f"[dim]{text}[/dim]")
+
+    def show(self, expected: int = 1) -> list[dict[str, Any]]:
+        """Print and return what the usage log got since the last time."""
+        lines = self.house.usage(self.seen, expected)
+        self.seen += len(lines)
+        ledger = self.house.ledger()
+        shown = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+        for name in ("team/app", "asked for", "got", "why", "cost USD", "of the budget"):
+            shown.add_column(name, justify="right" if name in ("cost USD", "of the budget") else "left")
+        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for line in lines:
+            key = ("team", "app", "model_requested", "model", "reason", "outcome")
+            groups.setdefault(tuple(str(line[k]) for k in key), []).append(line)
+        for (team, app, asked, model, reason, outcome), same in groups.items():
+            times = f" × {len(same)}" if len(same) > 1 else ""
+            got = "[red]refused[/red]" if outcome == "refused" else model
+            if outcome not in ("complete", "refused"):
+                reason = f"{reason}, {outcome}"
+            cost = sum(Decimal(line["cost_usd"]) for line in same)
+            used = ledger[team]["utilization"]
+            color = "green" if used < 0.8 else "yellow" if used < 1 else "red"
+            shown.add_row(
+                f"{team}/{app}", asked + times, got, reason, f"{cost}", f"[{color}]{used:.1%}[/{color}]"
+            )
+        self.console.print(shown)
+        return lines
+
+    def say(self, text: str) -> None:
+        """One remark."""
+        self.console.print(f"  → {text}", highlight=False)
+
+    # -- sending ------------------------------------------------------------------------------------------
+
+    def openai(self, team: str, app: str) -> openai.OpenAI:
+        """The SDK as an app of the team would make it; nothing but the base URL and two headers differ."""
+        return openai.OpenAI(
+            base_url=f"{self.house.gateway}/v1",
+            api_key="sk-demo",
+            default_headers={"x-llm-team": team, "x-llm-app": app},
+        )
+
+    def anthropic(self, team: str, app: str) -> anthropic.Anthropic:
+        """The same for Anthropic's SDK."""
+        return anthropic.Anthropic(
+            base_url=self.house.gateway,
+            api_key="sk-ant-demo",
+            default_headers={"x-llm-team": team, "x-llm-app": app},
+        )
+
+    def ask(
+        self, client: openai.OpenAI, tokens: int, model: str = LARGE, text: str = "", **headers: str
+    ) -> Any:
+        """One chat completion with an answer of `tokens` tokens; the raw response with its headers."""
+        extra = {"x-mock-output-tokens": str(tokens), **{k.replace("_", "-"): v for k, v in headers.items()}}
+        messages: Any = [{"role": "user", "content": text}] if text else BRIEF
+        raw = client.chat.completions.with_raw_response.create(
+            model=model, max_tokens=tokens, messages=messages, extra_headers=extra
+        )
+        raw.parse()
+        return raw
+
+    # -- the steps ----------------------------------------------------------------------------------------
+
+    def half(self) -> None:
+        self.step(
+            "Half of the budget",
+            "Team payments has $1.00 a month. Its app asks gpt-4o five times, $0.10 a time.",
+        )
+        client = self.openai("payments", "checkout")
+        for _ in range(5):
+            raw = self.ask(client, 10_000)
+        lines = self.show(5)
+        expect(all(line["model"] == LARGE for line in lines), "under 80 % nothing is changed")
+        cost = raw.headers["x-spendgate-cost-usd"]
+        self.say(f"the last answer said X-Spendgate-Cost-USD: {cost}")
+        used = self.house.ledger()["payments"]["utilization"]
+        expect(0.5 <= used < 0.51, "spend is in the ledger at once")
+
+    def downgrade(self) -> None:
+        self.step(
+            "80 %: cheaper models", "Three more such requests, then one that asks for gpt-4o all the same."
+        )
+        client = self.openai("payments", "checkout")
+        for _ in range(3):
+            self.ask(client, 10_000)
+        raw = self.ask(client, 10_000)
+        self.show(4)
+        downgraded, used = raw.headers.get("x-model-downgraded"), raw.headers.get("x-budget-utilization")
+        self.say(f"the answer said X-Model-Downgraded: {downgraded}, X-Budget-Utilization: {used}")
+        expect(downgraded == "true" and raw.parse().model == MINI, "from 80 % on the default model answers")
+        raw = self.ask(client, 1_000, x_require_model=LARGE)
+        self.say("an app that can not do with less says X-Require-Model: gpt-4o, and gets it:")
+        self.show()
+        expect(raw.parse().model == LARGE, "X-Require-Model bypasses a downgrade")
+
+    def streams(self) -> None:
+        self.step("Streams", "A stream of each SDK. Neither asks for usage; both are metered to the token.")
+        stream = self.openai("payments", "checkout").chat.completions.create(
+            model=LARGE, max_tokens=200, messages=BRIEF, stream=True,  # type: ignore[arg-type]
+            extra_headers={"x-mock-output-tokens": "200"},
+        )  # fmt: skip
+        chunks = list(stream)
+        client = self.anthropic("payments", "fraud-review")
+        with client.messages.stream(
+            model=SONNET, max_tokens=200, messages=BRIEF,  # type: ignore[arg-type]
+            extra_headers={"x-mock-output-tokens": "200"},
+        ) as events:  # fmt: skip
+            text = "".join(events.text_stream)
+        lines = self.show(2)
+        expect(all(c.choices for c in chunks), "the usage chunk that we asked for is taken out again")
+        self.say(f"{len(chunks)} chunks and {len(text)} characters, as the provider sent them")
+        expect(
+            [line["tokens"]["output"] for line in lines] == [200, 200], "streams are metered to the token"
+        )
+
+    def forbidden(self) -> None:
+        self.step(
+            "An app that is not allowed",
+            "claude-opus-* is for the app fraud-review only; checkout tries it with Anthropic's SDK.",
+        )
+        try:
+            self.anthropic("payments", "checkout").messages.create(
+                model=OPUS, max_tokens=100, messages=BRIEF  # type: ignore[arg-type]
+            )  # fmt: skip
+        except anthropic.PermissionDeniedError as e:
+            self.refused(e, e.body)
+        else:
+            raise DemoFailure("not kept: allowedApps is enforced")
+        self.show()
+
+    def full(self) -> None:
+        self.step(
+            "100 %: refused", "The rest of the dollar goes; then both SDKs raise their own RateLimitError."
+        )
+        client = self.openai("payments", "checkout")
+        while True:
+            try:
+                self.ask(client, 5_000, x_require_model=LARGE)
+            except openai.RateLimitError as e:
+                self.refused(e, e.body)
+                break
+        try:
+            self.anthropic("payments", "checkout").messages.create(
+                model=SONNET, max_tokens=5_000, messages=BRIEF  # type: ignore[arg-type]
+            )  # fmt: skip
+        except anthropic.RateLimitError as e:
+            self.refused(e, e.body)
+        else:
+            raise DemoFailure("not kept: at 100 % everything is refused")
+        lines = self.show(3)
+        refused = [line for line in lines if line["outcome"] == "refused"]
+        expect(len(refused) == 2, "a refusal is not retried by the SDKs")
+        self.say(f"{len(refused)} refusals for 2 calls: neither SDK retried, and the provider saw none")
+
+    def refused(self, error: openai.APIStatusError | anthropic.APIStatusError, body: object) -> None:
+        """Tell a refusal as the app sees it."""
+        kind = type(error)
+        message = error_message(body)
+        self.say(f"[red]{kind.__module__.split('.')[0]}.{kind.__name__}[/red] ({error.status_code}): {message}")
+
+    def routing(self) -> None:
+        self.step(
+            "Routing by size",
+            "Team search routes: under 500 input tokens to gpt-4o-mini, else to gpt-4o, whatever was asked.",
+        )
+        client = self.openai("search", "assistant")
+        long = "Compare these two contracts clause by clause. " * 100
+        self.ask(client, 300)
+        self.ask(client, 300, model=MINI, text=long)
+        self.ask(client, 300, x_require_model=LARGE)
+        lines = self.show(3)
+        got = [(line["model"], line["reason"]) for line in lines]
+        expect(
+            got[:2] == [(MINI, "simple_query"), (LARGE, "complex_query")] and got[2][0] == LARGE,
+            "simple requests go to the cheap model, complex ones to the capable one",
+        )
+
+    def aborted(self) -> None:
+        self.step("A client that leaves", "It closes its stream of 1,000 tokens after twelve.")
+        stream = self.openai("search", "assistant").chat.completions.create(
+            model=LARGE, max_tokens=1000, messages=BRIEF, stream=True,  # type: ignore[arg-type]
+            extra_headers={
+                "x-mock-output-tokens": "1000", "x-mock-chunk-ms": "150", "x-require-model": LARGE,
+            },
+        )  # fmt: skip
+        got = 0
+        for chunk in stream:
+            got += bool(chunk.choices and chunk.choices[0].delta.content)
+            if got == 12:
+                break
+        stream.close()
+        line = self.show()[0]
+        expect(line["outcome"] == "aborted", "an aborted stream is settled as such")
+        expect(12 <= line["tokens"]["output"] < 1000, "an aborted stream is billed for what was streamed")
+        self.say(f"billed: {line['tokens']['output']} tokens of output")
+
+    def last_dollar(self) -> None:
+        self.step(
+            f"{CLIENTS} clients and one last dollar",
+            "Team batch has $1.00 and no overshoot. All ask at once, JSON and streams, until refused.",
+        )
+        before = self.seen
+        peak, watched = asyncio.run(self._race())
+        row = self.house.ledger()["batch"]
+        lines = self.show(CLIENTS)
+        settled = [line for line in lines if line["outcome"] == "complete"]
+        expect(len(lines) - len(settled) == CLIENTS, "each client is refused once, and none retries")
+        used = Decimal(row["settled_usd"])
+        expect(used <= 1 and peak <= 1, f"committed never passes the bound (seen: {max(Decimal(peak), used)})")
+        self.say(
+            f"{len(settled)} answers for ${used}; at its highest of {watched} readings, committed was "
+            f"{peak:.2%} of the bound"
+        )
+        self.say(f"usable: {used:.2%} of the dollar")
+        expect(used >= Decimal("0.98"), "at least 98 % of a budget can be used")
+        expect(self.seen - before == len(lines), "every exchange has one line")
+
+    async def _race(self) -> tuple[float, int]:
+        client = openai.AsyncOpenAI(
+            base_url=f"{self.house.gateway}/v1",
+            api_key="sk-demo",
+            default_headers={"x-llm-team": "batch", "x-mock-output-tokens": "400"},
+        )
+        done = asyncio.Event()
+        watch = asyncio.create_task(self._watch(done))
+        try:
+            await asyncio.gather(*(self._spend(client, i) for i in range(CLIENTS)))
+        finally:
+            done.set()
+        readings = await watch
+        await client.close()
+        return max(readings), len(readings)
+
+    async def _spend(self, client: openai.AsyncOpenAI, number: int) -> None:
+        ask: dict[str, Any] = {"model": LARGE, "max_tokens": 400, "messages": BRIEF}
+        ask["extra_headers"] = {"x-llm-app": "stream" if number % 4 == 0 else "json"}
+        try:
+            while True:
+                if number % 4 == 0:
+                    async for _ in await client.chat.completions.create(**ask, stream=True):
+                        pass
+                else:
+                    await client.chat.completions.create(**ask)
+        except openai.RateLimitError:
+            return
+
+    async def _watch(self, done: asyncio.Event) -> list[float]:
+        readings = []
+        while not (finished := done.is_set()) or finished and not readings:
+            rows = await asyncio.to_thread(self.house.budgets)
+            readings.append(float(rows["batch"]["utilization"]))
+            await asyncio.sleep(0.02)
+        return readings
+
+    # -- the books ----------------------------------------------------------------------------------------
+
+    def audit(self) -> int:
+        """Compare the ledger with the provider's books, model by model; the difference in nano-USD."""
+        self.step(
+            "The books",
+            "The provider counted for itself. Its tokens at the price table's rates, against the ledger:",
+        )
+        ledger: dict[str, int] = {}
+        for row in self.house.ledger().values():
+            for model, usd in row["models"].items():
+                ledger[model] = ledger.get(model, 0) + usd_to_nano(usd)
+        prices = price_table()
+        shown = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+        for name in ("model", "answers", "tokens in", "tokens out", "provider USD", "ledger USD", "difference"):
+            shown.add_column(name, justify="left" if name == "model" else "right")
+        invoice = self.house.invoice()["models"]
+        off = 0
+        for model in sorted({*invoice, *ledger}):
+            line = invoice.get(model, {"requests": 0, "tokens": {}})
+            price = prices.find(model)
+            if price is None:
+                raise DemoFailure(f"{model} has no price")
+            true, ours, tokens = cost_nanousd(price, line["tokens"]), ledger.get(model, 0), line["tokens"]
+            off += abs(true - ours)
+            shown.add_row(
+                model, str(line["requests"]), f"{tokens.get('input', 0):,}", f"{tokens.get('output', 0):,}",
+                nano_to_usd(true), nano_to_usd(ours), nano_to_usd(ours - true),
+            )  # fmt: skip
+        self.console.print(shown)
+        return off
+
+    def run(self) -> int:
+        """All steps; the difference of the books in nano-USD."""
+        for step in (
+            self.half, self.downgrade, self.streams, self.forbidden, self.full, self.routing, self.aborted,
+            self.last_dollar,
+        ):  # fmt: skip
+            step()
+        return self.audit()
+
+
+def error_message(body: object) -> str:
+    """The message of an error body of either API."""
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+
+
+def main() -> int:
+    """Run the demo."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = "127.0.0.1"
+    console = Console(width=max(Console().width, 112))
+    began = time.monotonic()
+    try:
+        with House() as house:
+            console.print("Starting a mock provider and spendgate up: Envoy, two gateway workers, Redis …")
+            house.start(POLICY)
+            console.print(f"ready: {house.gateway}")
+            off = Demo(house, console).run()
+    except DemoFailure as e:
+        print(f"demo: {e}", file=sys.stderr)
+        return 1
+    if off:
+        print(f"demo: the ledger is off by {nano_to_usd(off)} USD", file=sys.stderr)
+        return 1
+    took = time.monotonic() - began
+    console.print(f"\n[green]Equal to the nano-dollar.[/green] All of it took {took:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
