@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 from support.gateway import Gateway
 from support.provider import Provider
+from support.raw_upstream import RawUpstream
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +29,21 @@ def gateway(
         config=getattr(module, "CONFIG", None),
         prices=getattr(module, "PRICES", ""),
     ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def raw_gateway(
+    request: pytest.FixtureRequest, upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway before the raw upstream."""
+    module: ModuleType = request.module
+    folder = tmp_path_factory.mktemp("raw")
+    with Gateway(folder, upstream.url, getattr(module, "RAW_POLICY", "")) as running:
         yield running

@@ -35,7 +35,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
 def budgets(**changed: dict[str, Any]) -> str:
     """The policy of this module, with changes."""
     specs = {**BUDGETS, "raised": {"usd": 0.002}, **changed}
-    return policy(*(budget(team, **{**spec}) for team, spec in specs.items()))
+    return policy(*(budget(team, **spec) for team, spec in specs.items()))
 
 
 POLICY = budgets()
