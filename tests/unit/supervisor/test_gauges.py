@@ -1,0 +1,74 @@
+"""Gauges of budgets come from the ledger at the scrape: also for a team without traffic, also in a new month."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry
+from unit.gateway.driver import policy_of
+
+from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.port import TeamMonth
+from spendgate.supervisor.gauges import BudgetGauges
+
+USD = 1_000_000_000
+
+
+def ms(month: int) -> int:
+    return int(datetime(2026, month, 15, tzinfo=UTC).timestamp() * 1000)
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.away = False
+        self.spent = {"202611": 5 * USD}
+
+    async def teams(self) -> list[str]:
+        if self.away:
+            raise LedgerUnavailable("away")
+        return ["ml"]
+
+    async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        out = []
+        for team in teams:
+            spent = self.spent.get(month, 0) if team == "ml" else 0
+            cells = {("chat", "gpt-4o"): spent} if spent else {}
+            out.append(TeamMonth(team, month, spent, 0, 1, {}, {}, {}, cells))
+        return out
+
+
+def gauges() -> tuple[BudgetGauges, Ledger, CollectorRegistry]:
+    ledger = Ledger()
+    policy = policy_of("{team: ml, monthlyBudgetUSD: 10}\n---\n{team: quiet, monthlyBudgetUSD: 7}")
+    found = BudgetGauges(ledger, policy)  # type: ignore[arg-type]
+    registry = CollectorRegistry()
+    registry.register(found)
+    return found, ledger, registry
+
+
+async def test_a_team_has_its_gauges_before_its_first_request() -> None:
+    found, _, registry = gauges()
+    await found.refresh(ms(11))
+    assert registry.get_sample_value("llm_budget_remaining_usd", {"team": "quiet"}) == 7
+    assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "quiet"}) == 0
+    assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "ml"}) == 0.5
+    labels = {"team": "ml", "app": "chat", "model": "gpt-4o"}
+    assert registry.get_sample_value("spendgate_spend_usd", labels) == 5
+
+
+async def test_a_new_month_starts_at_zero() -> None:
+    found, _, registry = gauges()
+    await found.refresh(ms(11))
+    await found.refresh(ms(12))
+    assert registry.get_sample_value("llm_budget_remaining_usd", {"team": "ml"}) == 10
+
+
+async def test_without_the_ledger_the_last_numbers_of_the_month_stand_and_it_is_said() -> None:
+    found, ledger, registry = gauges()
+    await found.refresh(ms(11))
+    ledger.away = True
+    await found.refresh(ms(11))
+    assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "ml"}) == 0.5
+    assert registry.get_sample_value("spendgate_ledger_up") == 0
+    await found.refresh(ms(12))
+    assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "ml"}) == 0
