@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.gateway.identity import (
     ApiKeyExtractor,
@@ -20,27 +21,6 @@ from spendgate.gateway.identity import (
     HeaderExtractor,
     SpiffeExtractor,
 )
-
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)$")
-
-
-def parse_duration_ms(value: object) -> int:
-    """Read `250ms`, `5s`, `1.5m`, `1h`, or a bare number of seconds, as whole milliseconds (at least 1)."""
-    if isinstance(value, bool):
-        raise ValueError("write a duration, for example 5s")
-    if isinstance(value, int | float):
-        number, unit = float(value), "s"
-    else:
-        m = _DURATION.match(str(value).strip())
-        if m is None:
-            raise ValueError(f"not a duration: {value!r}; write for example 250ms, 5s or 1m")
-        number, unit = float(m[1]), m[2]
-    ms = round(number * _UNITS[unit])
-    if ms < 1:
-        raise ValueError(f"a duration must be positive: {value!r}")
-    return ms
-
 
 DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
 

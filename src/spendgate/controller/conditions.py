@@ -1,0 +1,20 @@
+"""Names of conditions, reasons and phases of an LLMBudget's status. Constants only: people alert on them."""
+
+from __future__ import annotations
+
+READY = "Ready"
+EXHAUSTED = "Exhausted"
+DOWNGRADING = "Downgrading"
+CONFLICT = "Conflict"
+INVALID = "Invalid"
+PRICE_MISSING = "PriceMissing"
+STORE_DEGRADED = "StoreDegraded"
+
+CONDITION_TYPES = (READY, EXHAUSTED, DOWNGRADING, CONFLICT, INVALID, PRICE_MISSING, STORE_DEGRADED)
+
+PHASE_READY = "Ready"
+PHASE_DOWNGRADING = "Downgrading"
+PHASE_EXHAUSTED = "Exhausted"
+PHASE_CONFLICT = "Conflict"
+PHASE_INVALID = "Invalid"
+PHASES = (PHASE_READY, PHASE_DOWNGRADING, PHASE_EXHAUSTED, PHASE_CONFLICT, PHASE_INVALID)

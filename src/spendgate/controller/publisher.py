@@ -1,0 +1,123 @@
+"""Writes the policy in force to Redis, only where it changed and only as the leader that it still is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from spendgate.controller.reconcile import InForce, Reconciled, compiled
+from spendgate.ledger.policy_store import BadSnapshot, PolicyStore, documents_of, version_of
+from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
+
+log = structlog.get_logger()
+
+
+class Fenced(Exception):  # noqa: N818
+    """A later leader has written. `number` is its fencing number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"a leader with fencing number {number} has written")
+
+
+def snapshot_of(in_force: Iterable[InForce], generation: int, now_ms: int) -> PolicySnapshot:
+    """The message for a policy."""
+    entries = list(in_force)
+    snapshot = PolicySnapshot(
+        version=version_of(e.json for e in entries), generation=generation, source="controller"
+    )
+    snapshot.written_at.FromMilliseconds(now_ms)
+    for e in entries:
+        snapshot.budgets.append(
+            BudgetDocument(
+                namespace=e.key[0],
+                name=e.key[1],
+                uid=e.uid,
+                resource_version=e.resource_version,
+                generation=e.generation,
+                team=e.budget.team,
+                json=e.json,
+            )
+        )
+    return snapshot
+
+
+def remembered(snapshot: PolicySnapshot) -> dict[str, InForce]:
+    """What a snapshot had in force, by uid. A document that this release can not read any more is left out."""
+    out: dict[str, InForce] = {}
+    for entry, document in documents_of(snapshot):
+        found = (
+            compiled(document) if isinstance(document, Mapping) and "metadata" in document else "no metadata"
+        )
+        if isinstance(found, str):
+            log.warning("snapshot_entry_unreadable", budget=f"{entry.namespace}/{entry.name}", fault=found)
+        else:
+            out[entry.uid] = found
+    return out
+
+
+class Publisher:
+    """Keeps what Redis holds equal to what is in force."""
+
+    def __init__(self, store: PolicyStore) -> None:
+        self._store = store
+        self.generation = 0
+        """Of the last snapshot seen or written, whoever wrote it."""
+        self.version = ""
+        self.last_valid: dict[str, InForce] = {}
+
+    async def follow(self) -> bool:
+        """Learn what Redis holds; True where it is news. Raises LedgerUnavailable."""
+        head = await self._store.head()
+        if head.generation == 0:
+            self.version = ""  # nothing there: write it, above every generation that gateways may have
+            return False
+        if head.generation == self.generation and head.version == self.version:
+            return False
+        try:
+            snapshot = await self._store.read()
+        except BadSnapshot as problem:
+            log.error("snapshot_unreadable", error=str(problem))
+            snapshot = None
+        self.generation = max(self.generation, head.generation)
+        self.version = head.version if snapshot is not None else ""
+        for uid, entry in (remembered(snapshot) if snapshot is not None else {}).items():
+            known = self.last_valid.get(uid)
+            if known is None or known.generation < entry.generation:
+                self.last_valid[uid] = entry
+        return True
+
+    def learn(self, reconciled: Reconciled, uids: Iterable[str]) -> None:
+        """Remember every valid generation; forget objects that are gone."""
+        for verdict in reconciled.verdicts.values():
+            if verdict.in_force is not None:
+                self.last_valid[verdict.in_force.uid] = verdict.in_force
+        alive = set(uids)
+        for uid in [u for u in self.last_valid if u not in alive]:
+            del self.last_valid[uid]
+
+    async def begin(self, fence: int) -> None:
+        """Begin a leadership. Raises Fenced, LedgerUnavailable."""
+        written = await self._store.claim(fence)
+        if written.outcome == "fenced":
+            raise Fenced(written.number)
+
+    async def publish(self, reconciled: Reconciled, fence: int, now_ms: int) -> bool:
+        """Write where something changed; True if written. Raises Fenced, LedgerUnavailable."""
+        head = await self._store.head()
+        version = version_of(e.json for e in reconciled.in_force)
+        if head.generation and head.version == version and self.version == version:
+            return False
+        generation = max(self.generation, head.generation) + 1
+        snapshot = snapshot_of(reconciled.in_force, generation, now_ms)
+        written = await self._store.write(snapshot, head.generation, fence)
+        if written.outcome == "fenced":
+            raise Fenced(written.number)
+        if written.outcome == "moved":
+            return False  # the next round looks again
+        self.generation, self.version = generation, version
+        log.info(
+            "policy_published", generation=generation, version=version[:12], budgets=len(reconciled.in_force)
+        )
+        return True

@@ -1,0 +1,159 @@
+"""From the cluster's LLMBudgets to the policy in force, and a verdict for each. Pure.
+
+Rules, one a line of the tests:
+1. A valid document is in force at its own generation.
+2. An invalid one keeps its last valid generation in force (found by uid, so also after a rename or a restart,
+   since the snapshot in Redis remembers it); one that never was valid enforces nothing.
+3. Of two for one team the older is in force (creationTimestamp, then namespace and name); the other gets
+   `Conflict`. When the older goes, the other takes over.
+4. What is not in the cluster any more is not in the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from spendgate.budget.load import budget_from_document
+from spendgate.budget.model import API_VERSION, KIND
+from spendgate.budget.policy import TeamBudget
+from spendgate.controller.informer import Key, key_of
+from spendgate.errors import ConfigurationError
+from spendgate.ledger.policy_store import canonical_json
+
+_META = ("creationTimestamp", "generation", "name", "namespace", "uid")
+
+
+class State(StrEnum):
+    """What became of a document."""
+
+    READY = "ready"
+    INVALID = "invalid"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """One budget that gateways enforce, and the document it comes from."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    generation: int
+    created: str
+    json: bytes
+    budget: TeamBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One document's fate. `in_force` is None where it enforces nothing; `team` is the team that its numbers
+    are of, "" where it names none."""
+
+    key: Key
+    generation: int
+    state: State
+    message: str
+    team: str
+    in_force: InForce | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """The whole outcome; `in_force` sorted by (team, namespace, name), at most one a team."""
+
+    in_force: tuple[InForce, ...]
+    verdicts: Mapping[Key, Verdict]
+
+
+class Compiler:
+    """Compiles documents, each generation once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], InForce | str] = {}
+
+    def compile(self, obj: Mapping[str, Any]) -> InForce | str:
+        """The compiled document, or what is wrong with it, for people."""
+        meta = obj["metadata"]
+        cache_key = (str(meta.get("uid", "")), int(meta.get("generation", 0)))
+        found = self._known.get(cache_key)
+        if found is None or (isinstance(found, InForce) and found.key != key_of(dict(obj))):
+            found = self._known[cache_key] = compiled(obj)
+        return found
+
+    def forget_all_but(self, uids: Iterable[str], kept: Iterable[tuple[str, int]]) -> None:
+        """Drop what no document needs any more."""
+        alive, wanted = set(uids), set(kept)
+        self._known = {k: v for k, v in self._known.items() if k[0] in alive and k in wanted}
+
+
+def compiled(obj: Mapping[str, Any]) -> InForce | str:
+    """Compile one object; a text says what is wrong."""
+    meta = obj["metadata"]
+    document = {
+        "apiVersion": obj.get("apiVersion", API_VERSION),
+        "kind": obj.get("kind", KIND),
+        "metadata": {k: meta[k] for k in _META if k in meta},
+        "spec": obj.get("spec") or {},
+    }
+    try:
+        budget = budget_from_document(document, "")
+    except ConfigurationError as e:
+        return "; ".join(f"{f.field}: {f.problem}; {f.remedy}" if f.field else str(f) for f in e.faults)
+    return InForce(
+        key=(str(meta.get("namespace", "")), str(meta.get("name", ""))),
+        uid=str(meta.get("uid", "")),
+        resource_version=str(meta.get("resourceVersion", "")),
+        generation=int(meta.get("generation", 0)),
+        created=str(meta.get("creationTimestamp", "")),
+        json=canonical_json(document),
+        budget=budget,
+    )
+
+
+def reconcile(
+    objects: Iterable[Mapping[str, Any]], last_valid: Mapping[str, InForce], compiler: Compiler
+) -> Reconciled:
+    """Judge all objects. `last_valid`: by uid, what was in force or valid before."""
+    verdicts: dict[Key, Verdict] = {}
+    claims: list[tuple[InForce, Verdict]] = []
+    for obj in objects:
+        meta = obj["metadata"]
+        key = (str(meta.get("namespace", "")), str(meta.get("name", "")))
+        generation = int(meta.get("generation", 0))
+        result = compiler.compile(obj)
+        if isinstance(result, str):
+            kept = last_valid.get(str(meta.get("uid", "")))
+            verdict = Verdict(key, generation, State.INVALID, result, _team(kept, obj), kept)
+            if kept is not None:
+                claims.append((kept, verdict))
+        else:
+            verdict = Verdict(key, generation, State.READY, "", result.budget.team, result)
+            claims.append((result, verdict))
+        verdicts[key] = verdict
+    winners: dict[str, InForce] = {}
+    for entry, verdict in sorted(claims, key=lambda c: (c[0].created, *c[1].key)):
+        team = entry.budget.team
+        winner = winners.setdefault(team, entry)
+        if winner is not entry:
+            where = "/".join(winner.key)
+            verdicts[verdict.key] = Verdict(
+                verdict.key,
+                verdict.generation,
+                State.INVALID if verdict.state is State.INVALID else State.CONFLICT,
+                (f"{verdict.message}; " if verdict.message else "")
+                + f"team {team} already has the older budget {where}; delete one of the two",
+                "",
+                None,
+            )
+    order = sorted(winners.values(), key=lambda e: (e.budget.team, *e.key))
+    return Reconciled(tuple(order), verdicts)
+
+
+def _team(kept: InForce | None, obj: Mapping[str, Any]) -> str:
+    if kept is not None:
+        return kept.budget.team
+    team = (obj.get("spec") or {}).get("team")
+    return team if isinstance(team, str) else ""

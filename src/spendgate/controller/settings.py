@@ -1,0 +1,63 @@
+"""The controller's settings, all from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spendgate.durations import parse_duration_ms
+from spendgate.errors import ConfigurationError
+
+HTTP_DEFAULT = "0.0.0.0:8080"
+METRICS_DEFAULT = "0.0.0.0:9090"
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """What a controller is told. `namespace` "": all namespaces."""
+
+    redis_url: str
+    namespace: str = ""
+    reconcile_interval_ms: int = 30_000
+    slack_webhook_url: str = ""
+    http: tuple[str, int] = ("0.0.0.0", 8080)
+    metrics: tuple[str, int] = ("0.0.0.0", 9090)
+    pod_name: str = ""
+    pod_namespace: str = ""
+    prices: tuple[Path, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
+        """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SLACK_WEBHOOK_URL, SPENDGATE_HTTP,
+        SPENDGATE_METRICS, SPENDGATE_PRICES, POD_NAME, POD_NAMESPACE. Raises ConfigurationError that names
+        the variable."""
+        url = environ.get("REDIS_URL", "").strip()
+        if not url:
+            raise ConfigurationError("REDIS_URL is not set; give the ledger's Redis, e.g. redis://redis:6379")
+        return cls(
+            redis_url=url,
+            namespace=environ.get("WATCH_NAMESPACE", "").strip(),
+            reconcile_interval_ms=_duration(environ, "RECONCILE_INTERVAL", "30s"),
+            slack_webhook_url=environ.get("SLACK_WEBHOOK_URL", "").strip(),
+            http=_address(environ, "SPENDGATE_HTTP", HTTP_DEFAULT),
+            metrics=_address(environ, "SPENDGATE_METRICS", METRICS_DEFAULT),
+            pod_name=environ.get("POD_NAME", "").strip(),
+            pod_namespace=environ.get("POD_NAMESPACE", "").strip(),
+            prices=tuple(Path(p) for p in environ.get("SPENDGATE_PRICES", "").split() if p),
+        )
+
+
+def _duration(environ: Mapping[str, str], name: str, default: str) -> int:
+    try:
+        return parse_duration_ms(environ.get(name) or default)
+    except ValueError as e:
+        raise ConfigurationError(f"{name}: {e}") from e
+
+
+def _address(environ: Mapping[str, str], name: str, default: str) -> tuple[str, int]:
+    text = environ.get(name) or default
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ConfigurationError(f"{name}: {text!r} is no HOST:PORT; write for example {default}")
+    return host.strip("[]") or "0.0.0.0", int(port)

@@ -1,0 +1,246 @@
+"""The status that an LLMBudget should have: verdict and ledger numbers in, status out. Pure.
+
+The forecast: what is settled, going on at its average pace since the month's start until the month's end. The
+first day counts as a whole one, so that the first request of a month does not foretell a fortune.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.policy import TeamBudget
+from spendgate.controller import conditions as c
+from spendgate.controller.reconcile import State, Verdict
+from spendgate.ledger.report import utilization
+from spendgate.money import NANO_PER_USD
+from spendgate.months import next_month_start, utc
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A team's month in nano-USD."""
+
+    settled_nanousd: int
+    reserved_nanousd: int
+
+    @property
+    def committed_nanousd(self) -> int:
+        """What counts against the budget."""
+        return self.settled_nanousd + self.reserved_nanousd
+
+
+def usd(nano: int) -> float:
+    """As the status shows it: exact to a micro-dollar (13 digits at most, so exact as JSON too)."""
+    return round(nano / NANO_PER_USD, 6)
+
+
+def forecast_nanousd(settled_nanousd: int, now_ms: int) -> int:
+    """Spend expected at the end of the month."""
+    end = int(next_month_start(now_ms).timestamp() * 1000)
+    start = int(utc(now_ms).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+    elapsed = max(now_ms - start, DAY_MS)
+    return settled_nanousd + settled_nanousd * max(0, end - max(now_ms, start + DAY_MS)) // elapsed
+
+
+def desired(
+    verdict: Verdict,
+    numbers: Numbers | None,
+    old: Mapping[str, Any],
+    now_ms: int,
+    unpriced: tuple[str, ...] = (),
+    fault: str = "",
+) -> dict[str, Any]:
+    """The whole status. `numbers` None: the ledger did not answer (`fault` says why); the last ones of the
+    same team's month stay. `old` is the status that stands, for times of transition."""
+    stamp = _stamp(now_ms)
+    out: dict[str, Any] = {
+        "observedGeneration": verdict.generation,
+        "enforcedGeneration": verdict.in_force.generation if verdict.in_force else 0,
+        "lastUpdated": stamp,
+    }
+    budget = verdict.in_force.budget if verdict.in_force else None
+    exhausted = downgrading = None
+    if budget is not None and numbers is not None:
+        limit = budget.limit_nanousd(now_ms)
+        out |= {
+            "currentSpendUSD": usd(numbers.settled_nanousd),
+            "reservedUSD": usd(numbers.reserved_nanousd),
+            "budgetUtilization": utilization(numbers.committed_nanousd, limit),
+            "forecastUSD": usd(forecast_nanousd(numbers.settled_nanousd, now_ms)),
+        }
+        exhausted = _exhausted(budget, numbers, now_ms)
+        downgrading = _downgrading(budget, numbers, limit)
+    elif budget is not None:
+        for name in ("currentSpendUSD", "reservedUSD", "budgetUtilization", "forecastUSD"):
+            if name in old:
+                out[name] = old[name]
+    out["phase"] = _phase(verdict, exhausted, downgrading, old)
+    found = [
+        _ready(verdict),
+        _unless_known(c.EXHAUSTED, exhausted, "BoundReached", "WithinBudget", budget is not None),
+        _unless_known(c.DOWNGRADING, downgrading, "ThresholdReached", "BelowThreshold", budget is not None),
+        (c.CONFLICT, "True", "TeamHasOlderBudget", verdict.message)
+        if verdict.state is State.CONFLICT
+        else (c.CONFLICT, "False", "OnlyBudgetOfTeam", ""),
+        (c.INVALID, "True", "ContradictsItself", _invalid(verdict))
+        if verdict.state is State.INVALID
+        else (c.INVALID, "False", "Valid", ""),
+        (c.PRICE_MISSING, "True", "NoPrice", f"no price for {', '.join(unpriced)}; add it to the price file")
+        if unpriced
+        else (c.PRICE_MISSING, "False", "AllPriced", ""),
+        (c.STORE_DEGRADED, "True", "LedgerUnavailable", f"the numbers are the last known: {fault}")
+        if fault
+        else (c.STORE_DEGRADED, "False", "LedgerAnswers", ""),
+    ]
+    before = {x.get("type"): x for x in old.get("conditions") or () if isinstance(x, dict)}
+    out["conditions"] = [_condition(*x, verdict.generation, before.get(x[0]), stamp) for x in found]
+    return out
+
+
+def restamped(new: dict[str, Any], old: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """The same status with the true time of writing, which may be later than the time it was judged for."""
+    stamp = _stamp(now_ms)
+    before = {(x.get("type"), x.get("status")) for x in old.get("conditions") or () if isinstance(x, dict)}
+    return {
+        **new,
+        "lastUpdated": stamp,
+        "conditions": [
+            x if (x["type"], x["status"]) in before else {**x, "lastTransitionTime": stamp}
+            for x in new["conditions"]
+        ],
+    }
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Is the new status worth a write? The time of writing alone is not."""
+    return bool(_content(old) != _content(new))
+
+
+def conditions_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Did more than numbers change? Then it must not wait."""
+    numbers = ("currentSpendUSD", "reservedUSD", "budgetUtilization", "forecastUSD")
+    return {k: v for k, v in _content(old).items() if k not in numbers} != {
+        k: v for k, v in _content(new).items() if k not in numbers
+    }
+
+
+def patch_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that makes `new` of `old`: what is gone is set to null."""
+    return {**{k: None for k in old if k not in new}, **{k: v for k, v in new.items() if old.get(k) != v}}
+
+
+def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Conditions that turned, as (type, status, reason, message): what events tell. A False that was never
+    True before, and what is first seen as fine, is no news."""
+    before = {x["type"]: x["status"] for x in old.get("conditions") or () if isinstance(x, dict)}
+    out = []
+    for x in new["conditions"]:
+        kind, status = x["type"], x["status"]
+        was = before.get(kind)
+        good = "True" if kind == c.READY else "False"
+        if was == status or status == "Unknown" or (status == good and was in (None, "Unknown")):
+            continue
+        out.append((kind, status, x["reason"], x["message"]))
+    return out
+
+
+def models_named(budget: TeamBudget) -> tuple[str, ...]:
+    """Models that the budget itself sends requests to, sorted: each should have a price."""
+    names = {budget.default_model, *(d.to for d in budget.downgrades)}
+    if budget.routing:
+        names |= {budget.routing.cheap_model, budget.routing.expensive_model}
+    return tuple(sorted(names - {""}))
+
+
+def _exhausted(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool, str]:
+    bound = budget.month_bound_nanousd(now_ms)
+    if bound == UNLIMITED:
+        return False, "no threshold rejects"
+    if numbers.committed_nanousd < bound:
+        return False, ""
+    end = _stamp(int(next_month_start(now_ms).timestamp() * 1000))
+    return True, f"${usd(bound)} are spent or held; requests are refused until {end} or a raise"
+
+
+def _downgrading(budget: TeamBudget, numbers: Numbers, limit: int) -> tuple[bool, str]:
+    threshold = budget.downgrade_threshold
+    if threshold is None:
+        return False, "no threshold downgrades"
+    reached = numbers.committed_nanousd * 100 >= limit * threshold.percent
+    return reached, f"{threshold.percent} % are reached; cheaper models are used" if reached else ""
+
+
+def _phase(
+    verdict: Verdict,
+    exhausted: tuple[bool, str] | None,
+    downgrading: tuple[bool, str] | None,
+    old: Mapping[str, Any],
+) -> str:
+    if verdict.state is State.INVALID:
+        return c.PHASE_INVALID
+    if verdict.state is State.CONFLICT:
+        return c.PHASE_CONFLICT
+    if exhausted is None or downgrading is None:
+        kept = old.get("phase")
+        return kept if kept in (c.PHASE_EXHAUSTED, c.PHASE_DOWNGRADING) else c.PHASE_READY
+    if exhausted[0]:
+        return c.PHASE_EXHAUSTED
+    return c.PHASE_DOWNGRADING if downgrading[0] else c.PHASE_READY
+
+
+def _ready(verdict: Verdict) -> tuple[str, str, str, str]:
+    if verdict.state is State.READY:
+        return c.READY, "True", "Enforced", f"generation {verdict.generation} is in force"
+    if verdict.state is State.CONFLICT:
+        return c.READY, "False", "Conflict", verdict.message
+    return c.READY, "False", "Invalid", _invalid(verdict)
+
+
+def _invalid(verdict: Verdict) -> str:
+    kept = verdict.in_force
+    tail = f"generation {kept.generation} stays in force" if kept else "nothing of it is in force"
+    return f"{verdict.message}; {tail}"
+
+
+def _unless_known(
+    kind: str, found: tuple[bool, str] | None, yes: str, no: str, in_force: bool
+) -> tuple[str, str, str, str]:
+    if not in_force:
+        return kind, "False", "NotInForce", ""
+    if found is None:
+        return kind, "Unknown", "LedgerUnavailable", "the ledger does not answer"
+    return kind, "True" if found[0] else "False", yes if found[0] else no, found[1]
+
+
+def _condition(
+    kind: str,
+    status: str,
+    reason: str,
+    message: str,
+    generation: int,
+    old: Mapping[str, Any] | None,
+    stamp: str,
+) -> dict[str, Any]:
+    same = old is not None and old.get("status") == status
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": old["lastTransitionTime"] if same and old is not None else stamp,
+        "observedGeneration": generation,
+    }
+
+
+def _content(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in status.items() if k != "lastUpdated"}
+
+
+def _stamp(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

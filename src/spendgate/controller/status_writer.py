@@ -1,0 +1,200 @@
+"""Writes statuses and events: only what changed, conditions before numbers, never faster than the bound."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from spendgate.budget.model import API_VERSION, GROUP, KIND
+from spendgate.controller import conditions as c
+from spendgate.controller import status as rules
+from spendgate.controller.crd import PLURAL, VERSION
+from spendgate.controller.informer import Informer, Key, object_path
+from spendgate.controller.kube import Kube, KubeError, KubeUnavailable, Object
+from spendgate.controller.reconcile import Verdict
+from spendgate.controller.status import Numbers
+
+log = structlog.get_logger()
+
+RATE_S = 20.0
+"""Patches a second at most, and so many at once."""
+BURST = 40.0
+COMPONENT = "spendgate-controller"
+HOUR_MS = 3_600_000
+_WARNINGS = {c.EXHAUSTED, c.CONFLICT, c.INVALID, c.PRICE_MISSING, c.STORE_DEGRADED}
+
+
+class Bucket:
+    """A token bucket: `take` says whether one more may go now."""
+
+    def __init__(self, rate_s: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate_s, burst
+        self._tokens, self._at = burst, now
+
+    def take(self, now: float) -> bool:
+        """One token, if there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One status to write. `urgent`: more than numbers changed."""
+
+    key: Key
+    old: Mapping[str, Any]
+    new: dict[str, Any]
+    urgent: bool
+
+
+class StatusWriter:
+    """Compares what stands with what should stand, and writes the difference."""
+
+    def __init__(self, kube: Kube, informer: Informer, identity: str) -> None:
+        self._kube = kube
+        self._informer = informer
+        self._identity = identity
+        self._bucket: Bucket | None = None
+        self._settled: dict[Key, tuple[Any, ...]] = {}
+        self.patches = 0
+        self.events = 0
+        self.backlog = 0
+
+    def pending(
+        self,
+        verdicts: Mapping[Key, Verdict],
+        numbers: Mapping[str, Numbers] | None,
+        now_ms: int,
+        unpriced: Callable[[Verdict], tuple[str, ...]],
+        fault: str = "",
+    ) -> list[Pending]:
+        """What to write, the most urgent and the longest untouched first."""
+        hour_ms = now_ms - now_ms % HOUR_MS
+        out: list[Pending] = []
+        self._settled = {k: v for k, v in self._settled.items() if k in verdicts}
+        for key, verdict in verdicts.items():
+            obj = self._informer.objects.get(key)
+            if obj is None:
+                continue
+            budget = verdict.in_force.budget if verdict.in_force else None
+            found = numbers.get(budget.team, Numbers(0, 0)) if numbers is not None and budget else None
+            limit = budget.limit_nanousd(now_ms) if budget else 0
+            inputs = (obj["metadata"].get("resourceVersion"), verdict, found, limit, hour_ms, fault)
+            if self._settled.get(key) == inputs:
+                continue
+            old = obj.get("status") or {}
+            # the forecast is of the whole hour: an idle budget's status must not change with every second
+            new = rules.desired(verdict, found, old, hour_ms, unpriced(verdict), fault if budget else "")
+            if not rules.changed(old, new):
+                self._settled[key] = inputs
+                continue
+            new = rules.restamped(new, old, now_ms)
+            out.append(Pending(key, old, new, rules.conditions_changed(old, new)))
+        out.sort(key=lambda p: (not p.urgent, str(p.old.get("lastUpdated", ""))))
+        return out
+
+    async def write(self, todo: list[Pending], may: Callable[[], bool]) -> None:
+        """Write in order until the bound, the end, or until `may` says that we do not lead any more."""
+        now = asyncio.get_running_loop().time()
+        self._bucket = self._bucket or Bucket(RATE_S, BURST, now)
+        for done, item in enumerate(todo):
+            self.backlog = len(todo) - done
+            if not may() or not self._bucket.take(asyncio.get_running_loop().time()):
+                return
+            if not await self._patch(item):
+                return
+        self.backlog = 0
+
+    async def _patch(self, item: Pending) -> bool:
+        """False where the API server is away: the rest waits as well."""
+        obj = self._informer.objects.get(item.key)
+        if obj is None:
+            return True
+        meta = obj["metadata"]
+        # uid and resourceVersion: who was deposed, or has an old view, changes nothing
+        body: Object = {
+            "metadata": {"uid": meta.get("uid"), "resourceVersion": meta.get("resourceVersion")},
+            "status": rules.patch_of(item.old, item.new),
+        }
+        path = object_path(GROUP, VERSION, PLURAL, item.key) + "/status"
+        try:
+            answer = await self._kube.merge_patch(path, body)
+        except KubeError as problem:
+            if problem.conflict or problem.not_found:
+                return True  # it changed meanwhile; the watch tells, the next round looks again
+            log.error("status_refused", budget="/".join(item.key), error=str(problem))
+            return True
+        except KubeUnavailable as problem:
+            log.warning("status_failed", error=str(problem))
+            return False
+        self.patches += 1
+        self._informer.patched(answer)
+        for kind, turned, reason, message in rules.transitions(item.old, item.new):
+            await self.event(obj, kind, turned, reason, message)
+        return True
+
+    async def event(self, obj: Object, kind: str, turned: str, reason: str, message: str) -> None:
+        """Tell one transition as a core/v1 Event on the budget; best effort, as events are."""
+        meta = obj["metadata"]
+        namespace, name = str(meta.get("namespace", "")), str(meta.get("name", ""))
+        good = kind == c.READY or (kind == c.DOWNGRADING and turned == "True")
+        warning = (kind in _WARNINGS and turned == "True") or (good and turned == "False")
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{name[:220]}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": name,
+                "namespace": namespace,
+                "uid": meta.get("uid"),
+                "resourceVersion": meta.get("resourceVersion"),
+            },
+            "type": "Warning" if warning else "Normal",
+            "reason": event_reason(kind, turned),
+            "message": (message or reason)[:1024],
+            "source": {"component": COMPONENT, "host": self._identity[:253]},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._identity[:128],
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+        }
+        try:
+            await self._kube.create(f"/api/v1/namespaces/{namespace}/events", body)
+            self.events += 1
+        except (KubeError, KubeUnavailable) as problem:
+            log.warning("event_failed", budget=f"{namespace}/{name}", error=str(problem))
+
+
+def event_reason(kind: str, turned: str) -> str:
+    """The event's word for a condition that turned."""
+    words = {
+        (c.READY, "True"): "Enforced",
+        (c.READY, "False"): "NotEnforced",
+        (c.EXHAUSTED, "True"): "BudgetExhausted",
+        (c.EXHAUSTED, "False"): "BudgetRecovered",
+        (c.DOWNGRADING, "True"): "DowngradeStarted",
+        (c.DOWNGRADING, "False"): "DowngradeEnded",
+        (c.CONFLICT, "True"): "Conflict",
+        (c.CONFLICT, "False"): "ConflictResolved",
+        (c.INVALID, "True"): "Invalid",
+        (c.INVALID, "False"): "ValidAgain",
+        (c.PRICE_MISSING, "True"): "PriceMissing",
+        (c.PRICE_MISSING, "False"): "PriceFound",
+        (c.STORE_DEGRADED, "True"): "StoreDegraded",
+        (c.STORE_DEGRADED, "False"): "StoreRecovered",
+    }
+    return words[kind, turned]
