@@ -10,9 +10,10 @@ import orjson
 from spendgate.mock.answer import Answer, BadRequest, Order, falsify, json_tokens, piece, text, text_tokens
 from spendgate.mock.sse import DONE, Event, data
 
-MESSAGE_TOKENS = 3
+MESSAGE_TOKENS = 4
 PRIMING_TOKENS = 3
-"""What frames each message and starts the answer (OpenAI cookbook, "How to count tokens")."""
+"""What frames each message, its role included, and what starts the answer (OpenAI cookbook, "How to count
+tokens": 3 a message plus the tokens of its role, which is one; "Hello!" is billed as 9)."""
 
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_exceeded"}
 

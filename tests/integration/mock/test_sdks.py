@@ -8,7 +8,7 @@ import pytest
 from spendgate.tokens.count import count
 
 PROMPT = "Tell me about budgets."
-PROMPT_TOKENS = count(PROMPT) + 3 + 3
+PROMPT_TOKENS = count(PROMPT) + 4 + 3
 MESSAGES = [{"role": "user", "content": PROMPT}]
 
 
