@@ -6,17 +6,16 @@ for (count, reserve), and takes the ending exactly once when there is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spendgate.budget.ask import Choice
 from spendgate.dialects import registry
-from spendgate.dialects.base import Dialect, Reading, RequestFacts, StreamMeter
-from spendgate.dialects.decode import Decoder, EncodingError, codings
+from spendgate.dialects.base import Dialect, RequestFacts
 from spendgate.errors import RequestError
 from spendgate.gateway import billing
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
+from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.identity import UNATTRIBUTED, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather
@@ -26,12 +25,10 @@ from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
 from spendgate.ledger.port import ReserveResult, Settlement
 from spendgate.money import nano_to_usd
-from spendgate.tokens.count import Counted, count, measure
+from spendgate.tokens.count import Counted, measure
 
 WITHIN_BUDGET = "within_budget"
 NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
-PIECES_MAX = 64 * 1024 * 1024
-"""The largest answer that is collected to be read; a longer one is settled at the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +46,9 @@ class Exchange:
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
     __slots__ = (
-        "_answered_ms", "_body", "_caller_headers", "_choice", "_counted", "_decision", "_decoder",
-        "_dialect", "_ending", "_facts", "_fail_open", "_held", "_identity", "_looked", "_meter", "_path", "_pieces",
-        "_pieces_size", "_planned", "_reason", "_require_model", "_result", "_roster", "_sent",
-        "_snapshot", "_swallowed", "exchange_id", "request_id", "state",
+        "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect", "_ending",
+        "_facts", "_fail_open", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
+        "_require_model", "_result", "_roster", "_sent", "_snapshot", "exchange_id", "request_id", "state",
     )  # fmt: skip
 
     def __init__(
@@ -75,16 +71,12 @@ class Exchange:
         self._choice: Choice | None = None
         self._sent = ""
         self._held: int | None = None
-        self._answered_ms = 0
+        self._at_ms = 0
         self._decision = "allow"
         self._reason = WITHIN_BUDGET
         self._fail_open = False
-        self._meter: StreamMeter | None = None
-        self._decoder: Decoder | None = None
-        self._pieces: list[bytes] = []
-        self._pieces_size = 0
+        self._answer_body: WholeAnswer | StreamedAnswer | None = None
         self._ending: Ending | None = None
-        self._swallowed = False
         self._looked = False
 
     # -- the one verb and the one getter --------------------------------------------------------------------
@@ -138,7 +130,7 @@ class Exchange:
                 return self._request_body(event)
             case e.CountDone():
                 self._counted = event.counted
-                return self._plan(self._answered_ms)
+                return self._plan(self._at_ms)
             case e.ReserveDone():
                 return self._reserved(event.result)
             case e.LedgerDown():
@@ -190,7 +182,7 @@ class Exchange:
     def _request_body(self, event: e.RequestBody) -> e.Action:
         dialect = self._dialect
         assert dialect is not None
-        self._answered_ms = event.now_ms
+        self._at_ms = event.now_ms
         try:
             self._facts = facts = dialect.read_request(event.body, self._path)
         except RequestError:
@@ -234,7 +226,7 @@ class Exchange:
         planned, facts, dialect = self._planned, self._facts, self._dialect
         assert planned is not None and facts is not None and dialect is not None
         self._result = result
-        self._answered_ms = result.at_ms
+        self._at_ms = result.at_ms
         if result.candidate < 0:
             if not self._counted.exact and not self._looked:
                 return self._look(facts)
@@ -315,36 +307,21 @@ class Exchange:
             self._finish(Bill({}, 0, e.Outcome.FAILED), self._sent, release=True)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE)
-        kind = event.headers.get("content-type", "").partition(";")[0].strip().lower()
         added = self._answer_headers()
-        is_stream = kind == "text/event-stream"
-        unmetered = ""
-        if event.end:
-            unmetered = "empty"
-        elif not is_stream and not (kind.endswith("json") or not kind):
-            unmetered = "content_type"
-        elif not is_stream and self._too_long(event.headers):
-            unmetered = "too_large"
-        encoding = event.headers.get("content-encoding", "")
-        try:
-            self._decoder = Decoder(encoding) if codings(encoding) else None
-        except EncodingError:
-            unmetered = unmetered or "encoding"
-        if unmetered:
-            self._finish(Bill({}, self._held or 0, e.Outcome.UNMETERED, unmetered), self._sent)
+        answer = open_answer(
+            dialect,
+            event.headers,
+            event.end,
+            self._facts is not None and self._facts.usage_hidden,
+            self._snapshot.settings.max_body_bytes,
+        )
+        if isinstance(answer, str):
+            self._finish(Bill({}, self._held or 0, e.Outcome.UNMETERED, answer), self._sent)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE, added)
-        if is_stream:
-            hide = self._facts is not None and self._facts.usage_hidden and self._decoder is None
-            self._meter = dialect.stream_meter(hide_usage=hide, count=count)
-            self.state = State.STREAM
-            return e.Answer(e.BodyMode.STREAMED, added)
-        self.state = State.JSON
-        return e.Answer(e.BodyMode.BUFFERED, added)
-
-    def _too_long(self, headers: Mapping[str, str]) -> bool:
-        size = headers.get("content-length", "")
-        return size.isdigit() and int(size) > self._snapshot.settings.max_body_bytes
+        self._answer_body = answer
+        self.state = State.STREAM if isinstance(answer, StreamedAnswer) else State.JSON
+        return e.Answer(answer.mode, added)
 
     def _answer_headers(self) -> tuple[tuple[str, str], ...]:
         planned, choice = self._planned, self._choice
@@ -371,55 +348,21 @@ class Exchange:
         return kept or (self._choice.kept_because if self._choice is not None else "")
 
     def _piece(self, event: e.ResponsePiece) -> e.Action:
-        return self._stream_piece(event) if self.state is State.STREAM else self._json_piece(event)
-
-    def _json_piece(self, event: e.ResponsePiece) -> e.Action:
-        dialect = self._dialect
-        assert dialect is not None
-        self._pieces.append(event.data)
-        self._pieces_size += len(event.data)
-        if not event.end and self._pieces_size <= PIECES_MAX:
+        answer, prices, held = self._answer_body, self._snapshot.prices, self._held or 0
+        if isinstance(answer, StreamedAnswer):
+            replacement = answer.feed(event.data, event.end)
+            if event.end:
+                sent = self._sent or answer.model
+                self._finish(answer.bill(prices, sent, self._input_tokens(), held), sent)
+            return e.Piece(replacement)
+        assert answer is not None
+        reading = answer.feed(event.data, event.end)
+        if reading is None:
             return e.Piece()
-        body = b"".join(self._pieces)
-        self._pieces = []
-        if not event.end:
-            reading = Reading({}, problem="too_large")
-        else:
-            try:
-                decoder = self._decoder
-                plain = body if decoder is None else decoder.feed(body) + decoder.close()
-                reading = dialect.read_usage(plain)
-            except EncodingError:
-                reading = Reading({}, problem="encoding")
-        bill = billing.whole_answer(
-            self._snapshot.prices, self._sent or reading.model, reading, self._held or 0
-        )
-        self._finish(bill, self._sent or reading.model)
+        sent = self._sent or reading.model
+        bill = billing.whole_answer(prices, sent, reading, held)
+        self._finish(bill, sent)
         return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
-
-    def _stream_piece(self, event: e.ResponsePiece) -> e.Action:
-        meter = self._meter
-        assert meter is not None
-        replacement: bytes | None = None
-        if self._decoder is None:
-            replacement = meter.feed(event.data, event.end)
-        elif not self._swallowed:
-            try:
-                plain = self._decoder.feed(event.data)
-                if event.end:
-                    plain += self._decoder.close()
-                meter.feed(plain, event.end)
-            except EncodingError:
-                self._swallowed = True
-        if event.end:
-            sent = self._sent or meter.result().model
-            bill = billing.stream_end(
-                self._snapshot.prices, sent, meter, self._input_tokens(), self._held or 0
-            )
-            if self._swallowed:
-                bill = Bill({}, self._held or 0, e.Outcome.UNMETERED, "encoding")
-            self._finish(bill, sent)
-        return e.Piece(replacement)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -429,20 +372,12 @@ class Exchange:
 
     def _over(self) -> e.Action:
         """The call ended before the answer did: the client left, or the provider broke off."""
-        prices, held = self._snapshot.prices, self._held
+        prices, held, answer = self._snapshot.prices, self._held, self._answer_body
         if self.state is State.FORWARDED and self._facts is not None:
             self._finish(billing.input_only(prices, self._sent, self._input_tokens(), held or 0), self._sent)
-        elif self.state is State.STREAM:
-            meter = self._meter
-            assert meter is not None
-            reading = meter.result()
-            if meter.complete and reading.problem is None:
-                bill = billing.stream_end(prices, self._sent, meter, self._input_tokens(), held or 0)
-            else:
-                bill = billing.flowed(
-                    prices, self._sent, meter, self._input_tokens(), held or 0, e.Outcome.ABORTED
-                )
-            self._finish(bill, self._sent or reading.model)
+        elif isinstance(answer, StreamedAnswer) and self.state is State.STREAM:
+            sent = self._sent or answer.model
+            self._finish(answer.bill_cut(prices, sent, self._input_tokens(), held or 0), sent)
         elif self.state is State.JSON:
             self._finish(Bill({}, held or 0, e.Outcome.UNMETERED, "truncated"), self._sent)
         elif self.state is State.RESERVING and self._planned is not None:
@@ -484,7 +419,7 @@ class Exchange:
                 model=model,
                 cost_nanousd=bill.cost_nanousd,
                 usage={k: v for k, v in bill.usage.items() if k != "requests"},
-                at_ms=self._answered_ms,
+                at_ms=self._at_ms,
                 release=release,
                 scopes=scopes,
             )
@@ -492,7 +427,7 @@ class Exchange:
         record = UsageRecord(
             exchange_id=self.exchange_id,
             request_id=self.request_id,
-            at_ms=self._answered_ms,
+            at_ms=self._at_ms,
             team=identity.team,
             app=identity.app,
             user=identity.user or (facts.user if facts is not None else ""),

@@ -1,0 +1,105 @@
+"""A provider's answer as its body comes: collected whole, or metered as it streams. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spendgate.dialects.base import Dialect, Reading
+from spendgate.dialects.decode import Decoder, EncodingError, codings
+from spendgate.gateway import billing
+from spendgate.gateway.billing import Bill
+from spendgate.gateway.events import BodyMode, Outcome
+from spendgate.pricing.table import PriceTable
+from spendgate.tokens.count import count
+
+PIECES_MAX = 64 * 1024 * 1024
+"""The largest answer that is collected to be read; a longer one is settled at the estimate."""
+
+
+class WholeAnswer:
+    """A JSON answer. Envoy shows it in one piece, or in several where its filter is set otherwise."""
+
+    mode = BodyMode.BUFFERED
+
+    def __init__(self, dialect: Dialect, decoder: Decoder | None) -> None:
+        self._dialect = dialect
+        self._decoder = decoder
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes, end: bool) -> Reading | None:
+        """Take a piece; the reading once all is there (or too much), else None."""
+        self._pieces.append(data)
+        self._size += len(data)
+        if not end:
+            return None if self._size <= PIECES_MAX else Reading({}, problem="too_large")
+        body = b"".join(self._pieces)
+        self._pieces = []
+        decoder = self._decoder
+        try:
+            return self._dialect.read_usage(body if decoder is None else decoder.feed(body) + decoder.close())
+        except EncodingError:
+            return Reading({}, problem="encoding")
+
+
+class StreamedAnswer:
+    """An event stream. Bytes are replaced only where usage is hidden, and never in a compressed one."""
+
+    mode = BodyMode.STREAMED
+
+    def __init__(self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool) -> None:
+        self._meter = dialect.stream_meter(hide_usage=hide_usage and decoder is None, count=count)
+        self._decoder = decoder
+        self._unreadable = False
+
+    @property
+    def model(self) -> str:
+        """The model that says it answers ("" until it does)."""
+        return self._meter.result().model
+
+    def feed(self, data: bytes, end: bool) -> bytes | None:
+        """Take a piece. None: it may pass as it is; else the bytes to send instead."""
+        decoder = self._decoder
+        if decoder is None:
+            return self._meter.feed(data, end)
+        if not self._unreadable:
+            try:
+                self._meter.feed(decoder.feed(data) + (decoder.close() if end else b""), end)
+            except EncodingError:
+                self._unreadable = True
+        return None
+
+    def bill(self, prices: PriceTable, sent: str, input_tokens: int, held: int) -> Bill:
+        """What it costs now that its end came."""
+        if self._unreadable:
+            return Bill({}, held, Outcome.UNMETERED, "encoding")
+        return billing.stream_end(prices, sent, self._meter, input_tokens, held)
+
+    def bill_cut(self, prices: PriceTable, sent: str, input_tokens: int, held: int) -> Bill:
+        """What it costs, since the call ended before it did."""
+        if self._unreadable:
+            return Bill({}, held, Outcome.UNMETERED, "encoding")
+        if self._meter.complete and self._meter.result().problem is None:
+            return billing.stream_end(prices, sent, self._meter, input_tokens, held)
+        return billing.flowed(prices, sent, self._meter, input_tokens, held, Outcome.ABORTED)
+
+
+def open_answer(
+    dialect: Dialect, headers: Mapping[str, str], end: bool, hide_usage: bool, max_body_bytes: int
+) -> WholeAnswer | StreamedAnswer | str:
+    """How to meter a successful answer, by its headers; a text says why it can not be (`unmetered`)."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_stream = kind == "text/event-stream"
+    if end:
+        return "empty"
+    if not is_stream and kind and not kind.endswith("json"):
+        return "content_type"
+    size = headers.get("content-length", "")
+    if not is_stream and size.isdigit() and int(size) > max_body_bytes:
+        return "too_large"
+    encoding = headers.get("content-encoding", "")
+    try:
+        decoder = Decoder(encoding) if codings(encoding) else None
+    except EncodingError:
+        return "encoding"
+    return StreamedAnswer(dialect, decoder, hide_usage) if is_stream else WholeAnswer(dialect, decoder)
