@@ -54,7 +54,8 @@ UNREADABLE = {
     "deeply-nested": b'{"model":"gpt-4o","messages":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
     "nested-in-content": b'{"model":"gpt-4o","messages":[{"role":"user","content":'
     + b'[{"a":' * 400 + b"1" + b"}]" * 400 + b"}]}",
-    "duplicate-keys": b'{"model":"gpt-4o-mini","model":"gpt-4o","messages":[],"messages":[{"role":"user","content":"x"}]}',
+    "duplicate-keys": b'{"model":"gpt-4o-mini","model":"gpt-4o","messages":[],"messages":'
+    b'[{"role":"user","content":"x"}]}',
     "no-model": b'{"messages":[{"role":"user","content":"hi"}]}',
     "huge-number": b'{"model":"gpt-4o","messages":[],"max_tokens":' + b"9" * 400 + b"}",
 }  # fmt: skip
@@ -292,8 +293,12 @@ def test_the_sdk_gets_its_answer_whatever_usage_the_provider_reports(
     team = f"{usage}-{stream}"
     if stream:
         chunks = gateway.openai.chat.completions.create(
-            model="gpt-4o", messages=MESSAGE, max_tokens=8, stream=True, extra_headers=who(team, usage=usage, output_tokens=8)
-        )  # fmt: skip
+            model="gpt-4o",
+            messages=MESSAGE,
+            max_tokens=8,
+            stream=True,
+            extra_headers=who(team, usage=usage, output_tokens=8),
+        )
         assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) == 8
     else:
         assert chat(gateway, team, max_tokens=8, usage=usage).answer.choices
