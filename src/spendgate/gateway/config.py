@@ -26,7 +26,7 @@ DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class HeaderIdentity(_Model):
@@ -121,21 +121,33 @@ class Settings(_Model):
     """Every setting of a gateway, with its default. Durations are kept in milliseconds."""
 
     identity: tuple[IdentitySource, ...] = (HeaderIdentity(kind="headers"),)
+    """Where team, app and user come from, in order: the first source that names a team wins."""
     upstreams: tuple[Upstream, ...] = ()
+    """The providers; a request goes to the first that serves its model and dialect."""
     unbudgeted: Literal["allow", "reject"] = "allow"
+    """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000
+    """How long a hold lives without being renewed; then it is charged at the estimate."""
     ledger_timeout: DurationMs = 250
+    """How long a reservation may take before the ledger counts as away (rule 10: fail open, bounded)."""
     message_timeout: DurationMs = 2_000
+    """How long Envoy waits for one answer of a worker."""
     stream_idle_timeout: DurationMs = 600_000
+    """How long a stream may be silent before Envoy ends it."""
     drain_timeout: DurationMs = 30_000
+    """How long open exchanges may go on after SIGTERM."""
     reload_interval: DurationMs = 500
+    """How often policy and price files are looked at for changes."""
     default_output_tokens: int = Field(default=4096, ge=1, le=10_000_000)
+    """The output cap assumed for a request without one, where the model's own maximum is not lower."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    """The longest LLM body, both ways, in bytes; above it 413, before anything is reserved."""
     usage_log: str = ""
     """A path, `-` for standard output, `off`; empty: `DATA_DIR/usage.jsonl`."""
     failure_mode: Literal["open", "closed"] = "open"
     """What Envoy does with traffic while no worker answers at all."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log line that is written to standard error."""
     forward_identity_headers: bool = False
     """Do providers see the headers that carry identity? They name teams and apps, so by default not."""
     max_unbudgeted_teams: int = Field(default=10_000, ge=0)
