@@ -16,6 +16,7 @@ from spendgate.errors import SpendgateError
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("spendgate.cli.up", "A whole local gateway: Envoy, spendgate, an embedded Redis."),
     "serve": ("spendgate.cli.serve", "The production gateway: gRPC ext_proc workers."),
+    "controller": ("spendgate.cli.controller", "Budgets as Kubernetes resources: policy, status, alerts."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),

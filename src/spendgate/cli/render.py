@@ -55,3 +55,15 @@ def bootstrap(
     upstreams = (b.one_upstream(upstream),) if upstream else settings.upstreams
     addresses = endpoints(grpc[0], workers) if len(grpc) == 1 else list(grpc)
     click.echo(b.as_yaml(b.bootstrap(listen, upstreams, addresses, settings, envoy_admin)), nl=False)
+
+
+@command.command()
+def crd() -> None:
+    """The CustomResourceDefinition of LLMBudget, made from the policy's own model.
+
+    \b
+    Example: spendgate render crd | kubectl apply --server-side -f -
+    """
+    from spendgate.controller.crd import crd_yaml
+
+    click.echo(crd_yaml(), nl=False)

@@ -13,7 +13,7 @@ from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
 log = structlog.get_logger()
 
 
-class Fenced(Exception):  # noqa: N818
+class Fenced(Exception):
     """A later leader has written. `number` is its fencing number."""
 
     def __init__(self, number: int) -> None:

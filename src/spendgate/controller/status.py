@@ -55,9 +55,11 @@ def desired(
     now_ms: int,
     unpriced: tuple[str, ...] = (),
     fault: str = "",
+    forecast_at_ms: int = 0,
 ) -> dict[str, Any]:
     """The whole status. `numbers` None: the ledger did not answer (`fault` says why); the last ones of the
-    same team's month stay. `old` is the status that stands, for times of transition."""
+    same team's month stay. `old` is the status that stands, for times of transition. `forecast_at_ms`: the
+    moment that the forecast is made for (0: now)."""
     stamp = _stamp(now_ms)
     out: dict[str, Any] = {
         "observedGeneration": verdict.generation,
@@ -72,7 +74,7 @@ def desired(
             "currentSpendUSD": usd(numbers.settled_nanousd),
             "reservedUSD": usd(numbers.reserved_nanousd),
             "budgetUtilization": utilization(numbers.committed_nanousd, limit),
-            "forecastUSD": usd(forecast_nanousd(numbers.settled_nanousd, now_ms)),
+            "forecastUSD": usd(forecast_nanousd(numbers.settled_nanousd, forecast_at_ms or now_ms)),
         }
         exhausted = _exhausted(budget, numbers, now_ms)
         downgrading = _downgrading(budget, numbers, limit)
@@ -101,20 +103,6 @@ def desired(
     before = {x.get("type"): x for x in old.get("conditions") or () if isinstance(x, dict)}
     out["conditions"] = [_condition(*x, verdict.generation, before.get(x[0]), stamp) for x in found]
     return out
-
-
-def restamped(new: dict[str, Any], old: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
-    """The same status with the true time of writing, which may be later than the time it was judged for."""
-    stamp = _stamp(now_ms)
-    before = {(x.get("type"), x.get("status")) for x in old.get("conditions") or () if isinstance(x, dict)}
-    return {
-        **new,
-        "lastUpdated": stamp,
-        "conditions": [
-            x if (x["type"], x["status"]) in before else {**x, "lastTransitionTime": stamp}
-            for x in new["conditions"]
-        ],
-    }
 
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -94,11 +94,12 @@ class StatusWriter:
                 continue
             old = obj.get("status") or {}
             # the forecast is of the whole hour: an idle budget's status must not change with every second
-            new = rules.desired(verdict, found, old, hour_ms, unpriced(verdict), fault if budget else "")
+            new = rules.desired(
+                verdict, found, old, now_ms, unpriced(verdict), fault if budget else "", hour_ms
+            )
             if not rules.changed(old, new):
                 self._settled[key] = inputs
                 continue
-            new = rules.restamped(new, old, now_ms)
             out.append(Pending(key, old, new, rules.conditions_changed(old, new)))
         out.sort(key=lambda p: (not p.urgent, str(p.old.get("lastUpdated", ""))))
         return out

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.report import budget_rows
-from spendgate.supervisor.gauges import BudgetGauges
 
 Ready = Callable[[], list[str]]
 

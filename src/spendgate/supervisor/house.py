@@ -26,12 +26,12 @@ from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.gateway.worker import ENVIRONMENT, WorkerConfig
 from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.supervisor import state
 from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
 from spendgate.supervisor.bootstrap import as_yaml, bootstrap
-from spendgate.supervisor.gauges import BudgetGauges
 from spendgate.supervisor.processes import Child
 from spendgate.supervisor.sweeper import sweep_forever
 

@@ -9,7 +9,7 @@ from unit.gateway.driver import policy_of
 
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.port import TeamMonth
-from spendgate.supervisor.gauges import BudgetGauges
+from spendgate.ledger.gauges import BudgetGauges
 
 USD = 1_000_000_000
 

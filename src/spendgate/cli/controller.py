@@ -1,0 +1,48 @@
+"""`spendgate controller`: budgets as Kubernetes resources."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Follow the cluster's LLMBudgets: policy to the gateways, spend into their status.
+
+    Runs in a pod by its service account, elsewhere by KUBECONFIG. Any number may run, one leads.
+
+    \b
+    Environment:
+      REDIS_URL            the ledger's Redis (needed)
+      WATCH_NAMESPACE      one namespace; empty: all
+      RECONCILE_INTERVAL   longest time between two looks at the spend (30s)
+      SLACK_WEBHOOK_URL    where crossings are told
+      SPENDGATE_HTTP       /healthz and /readyz (0.0.0.0:8080)
+      SPENDGATE_METRICS    /metrics (0.0.0.0:9090)
+      SPENDGATE_PRICES     price files on top of the built-in ones
+      POD_NAME, POD_NAMESPACE   who and where this replica is, for the Lease
+
+    \b
+    Example:
+      KUBECONFIG=~/.kube/config REDIS_URL=redis://127.0.0.1:6379 spendgate controller
+    """
+    import asyncio
+    import os
+    import signal
+
+    from spendgate.controller.access import find_access
+    from spendgate.controller.controller import Controller
+    from spendgate.controller.settings import ControllerSettings
+    from spendgate.gateway import logs
+
+    settings = ControllerSettings.from_environment(os.environ)
+    logs.configure(os.environ.get("SPENDGATE_LOG_LEVEL", "info"), process="controller")
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, stop.set)
+        await Controller(settings, find_access(os.environ)).run(stop)
+
+    asyncio.run(run())

@@ -1,0 +1,304 @@
+"""One replica: follows the cluster's LLMBudgets, and as the leader keeps the policy in Redis and every status.
+
+Four loops, each of which waits out its own faults: the informer, the Lease, the policy (on every change, and
+as a net every few seconds), the statuses. A replica that does not lead does all but write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+
+import redis.asyncio as aioredis
+import structlog
+from prometheus_client import CollectorRegistry
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+
+from spendgate.budget.model import GROUP
+from spendgate.budget.policy import Policy
+from spendgate.controller.access import Access
+from spendgate.controller.crd import PLURAL, VERSION
+from spendgate.controller.informer import Delta, Informer, resource_path
+from spendgate.controller.kube import Kube
+from spendgate.controller.leader import Leadership
+from spendgate.controller.metrics import ControllerMetrics, Vitals
+from spendgate.controller.publisher import Fenced, Publisher
+from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, reconcile
+from spendgate.controller.settings import ControllerSettings
+from spendgate.controller.spend import read_numbers
+from spendgate.controller.status import Numbers, models_named
+from spendgate.controller.status_writer import StatusWriter
+from spendgate.controller.web import health_pages, metrics_pages, server
+from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.policy_store import PolicyStore
+from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.months import month_key
+from spendgate.pricing.load import table
+
+log = structlog.get_logger()
+
+COALESCE_S = 0.02
+"""Changes that come together are one policy."""
+NET_S = 2.0
+"""How often the policy in Redis is looked at without a change: it may have been lost."""
+STATUS_S = 5.0
+"""How often statuses are judged, or RECONCILE_INTERVAL where that is shorter."""
+SILENT_MAX_S = 180.0
+"""An API server without a sign of life for so long makes a replica not ready."""
+REDIS_S = 3.0
+GAUGE_S_A_TEAM = 0.005
+"""Reading ten thousand teams' months at every scrape would be the main work of all."""
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+class Controller:
+    """`run` until `stop` is set. Raises ConfigurationError where it can not begin."""
+
+    def __init__(self, settings: ControllerSettings, access: Access) -> None:
+        self.settings = settings
+        self.identity = f"{settings.pod_name or socket.gethostname()}_{uuid.uuid4().hex[:12]}"
+        self.kube = Kube(access)
+        self._access = access
+        try:
+            self.redis = aioredis.Redis.from_url(
+                settings.redis_url,
+                socket_timeout=REDIS_S,
+                socket_connect_timeout=REDIS_S,
+                retry=Retry(ConstantBackoff(0.01), 1),
+            )
+        except ValueError as e:
+            raise ConfigurationError(f"REDIS_URL: not the URL of a Redis: {e}") from e
+        self.ledger = RedisLedger.from_url(settings.redis_url, REDIS_S)
+        self.prices = table(settings.prices)
+        self.informer = Informer(
+            self.kube, resource_path(GROUP, VERSION, PLURAL, settings.namespace), self._on_deltas
+        )
+        self.publisher = Publisher(PolicyStore(self.redis))
+        self.writer = StatusWriter(self.kube, self.informer, self.identity)
+        self.gauges = BudgetGauges(self.ledger, Policy())
+        self.compiler = Compiler()
+        self.reconciled = Reconciled((), {})
+        self.leadership = Leadership(
+            self.kube,
+            settings.pod_namespace or access.namespace or "default",
+            self.identity,
+            store_silent_s=self._store_silent_s,
+            wall_ms=now_ms,
+        )
+        self._dirty = asyncio.Event()
+        self._begun_fence: int | None = None
+        self._store_answered_at = time.monotonic()
+        self._gauges_at = float("-inf")
+        self._unpriced: dict[str, tuple[str, ...]] = {}
+
+    # -- run ------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop, then give the Lease up."""
+        registry = CollectorRegistry()
+        registry.register(self.gauges)
+        registry.register(ControllerMetrics(self.vitals))
+        servers = [
+            server(health_pages(self._not_alive, self._not_ready), self.settings.http),
+            server(metrics_pages(registry, self._refresh_gauges), self.settings.metrics),
+        ]
+        log.info("controller_started", identity=self.identity, namespace=self.settings.namespace or "(all)")
+        loops = [
+            asyncio.create_task(self.informer.run(), name="informer"),
+            asyncio.create_task(self.leadership.run(), name="lease"),
+            asyncio.create_task(self._policy_loop(), name="policy"),
+            asyncio.create_task(self._status_loop(), name="status"),
+            asyncio.create_task(self._ping_loop(), name="ping"),
+        ]
+        pages = [asyncio.create_task(s.serve(), name="pages") for s in servers]
+        stopping = asyncio.create_task(stop.wait())
+        self._loops = loops
+        try:
+            await asyncio.wait([stopping, *loops, *pages], return_when=asyncio.FIRST_COMPLETED)
+            for task in (*loops, *pages):
+                if task.done():
+                    task.result()
+                    raise ConfigurationError(f"the {task.get_name()} ended; is a port taken?")
+        finally:
+            stopping.cancel()
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, stopping, return_exceptions=True)
+            await self.leadership.release()
+            for s in servers:
+                s.should_exit = True
+            await asyncio.gather(*pages, return_exceptions=True)
+            await self.kube.close()
+            await self.ledger.close()
+            await self.redis.aclose()
+            log.info("controller_stopped")
+
+    def _on_deltas(self, deltas: list[Delta]) -> None:
+        for delta in deltas:
+            old = delta.old["metadata"].get("generation") if delta.old else None
+            new = delta.new["metadata"].get("generation") if delta.new else None
+            if old != new or delta.old is None:
+                self._dirty.set()  # a status alone is no change of the policy
+                return
+
+    # -- policy ---------------------------------------------------------------------------------------------
+
+    async def _policy_loop(self) -> None:
+        await self.informer.synced.wait()
+        self._dirty.set()
+        while True:
+            fresh = self._dirty.is_set()
+            if fresh:
+                await asyncio.sleep(COALESCE_S)
+                self._dirty.clear()
+            try:
+                await self._policy_round(fresh)
+            except Fenced as problem:
+                log.error("write_refused", why=str(problem), fence=self.leadership.elector.fence)
+                self.leadership.elector.fenced_by(problem.number)
+                self._begun_fence = None
+            except LedgerError as problem:
+                log.warning("policy_waits", error=str(problem))
+                if fresh:
+                    self._judge()
+            await self._next_round()
+
+    async def _next_round(self) -> None:
+        """A change, a new leadership, or the net."""
+        waits = [
+            asyncio.ensure_future(self._dirty.wait()),
+            asyncio.ensure_future(self.leadership.changed.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, timeout=NET_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self.leadership.changed.clear()
+
+    async def _policy_round(self, fresh: bool) -> None:
+        news = await self.publisher.follow()
+        if fresh or news:
+            self._judge()
+        if not self.leadership.leads():
+            self._begun_fence = None
+            return
+        fence = self.leadership.elector.fence
+        if self._begun_fence != fence:
+            await self.publisher.begin(fence)
+            self._begun_fence = fence
+        await self.publisher.publish(self.reconciled, fence, now_ms())
+
+    def _judge(self) -> None:
+        objects = list(self.informer.objects.values())
+        result = reconcile(objects, self.publisher.last_valid, self.compiler)
+        self.reconciled = result
+        uids = [str(o["metadata"].get("uid", "")) for o in objects]
+        self.publisher.learn(result, uids)
+        self.compiler.forget_all_but(
+            uids,
+            [(str(o["metadata"].get("uid", "")), int(o["metadata"].get("generation", 0))) for o in objects],
+        )
+        self.gauges.apply(Policy.of(e.budget for e in result.in_force))
+
+    # -- statuses -------------------------------------------------------------------------------------------
+
+    async def _status_loop(self) -> None:
+        await self.informer.synced.wait()
+        every_s = min(STATUS_S, self.settings.reconcile_interval_ms / 1000)
+        seen: Reconciled | None = None
+        while True:
+            started = time.monotonic()
+            if self.leadership.leads() and self._begun_fence is not None:
+                seen = self.reconciled
+                await self._status_round()
+            while time.monotonic() - started < every_s:
+                await asyncio.sleep(min(0.2, every_s))
+                if self.leadership.leads() and self._begun_fence is not None and seen is not self.reconciled:
+                    break  # a changed document is answered at once
+
+    async def _status_round(self) -> None:
+        at = now_ms()
+        numbers: dict[str, Numbers] | None = None
+        fault = ""
+        reconciled = self.reconciled
+        try:
+            numbers = await read_numbers(
+                self.redis, [e.budget.team for e in reconciled.in_force], month_key(at)
+            )
+            self._store_answered_at = time.monotonic()
+        except LedgerError as problem:
+            fault = "Redis does not answer"
+            log.warning("numbers_missing", error=str(problem))
+        todo = self.writer.pending(reconciled.verdicts, numbers, at, self._unpriced_of, fault)
+        await self.writer.write(todo, self.leadership.leads)
+
+    def _unpriced_of(self, verdict: Verdict) -> tuple[str, ...]:
+        if verdict.in_force is None:
+            return ()
+        budget = verdict.in_force.budget
+        found = self._unpriced.get(budget.digest)
+        if found is None:
+            if len(self._unpriced) > 50_000:
+                self._unpriced.clear()
+            found = tuple(m for m in models_named(budget) if self.prices.find(m) is None)
+            self._unpriced[budget.digest] = found
+        return found
+
+    # -- health ---------------------------------------------------------------------------------------------
+
+    async def _ping_loop(self) -> None:
+        while True:
+            if await self.ledger.ping():
+                self._store_answered_at = time.monotonic()
+            await asyncio.sleep(1.0)
+
+    def _store_silent_s(self) -> float:
+        return time.monotonic() - self._store_answered_at
+
+    def _silent_s(self) -> float:
+        return max(0.0, asyncio.get_running_loop().time() - self.informer.contact_at)
+
+    def _not_alive(self) -> list[str]:
+        return [t.get_name() for t in self._loops if t.done()]
+
+    def _not_ready(self) -> list[str]:
+        missing = self._not_alive()
+        if not self.informer.synced.is_set():
+            missing.append("the budgets are not listed yet")
+        elif self._silent_s() > SILENT_MAX_S:
+            missing.append(f"no word of the API server for {self._silent_s():.0f} s")
+        return missing
+
+    async def _refresh_gauges(self) -> None:
+        now = time.monotonic()
+        if now - self._gauges_at >= GAUGE_S_A_TEAM * len(self.reconciled.in_force):
+            self._gauges_at = now
+            await self.gauges.refresh(now_ms())
+
+    def vitals(self) -> Vitals:
+        """For the metrics."""
+        states = [v.state for v in self.reconciled.verdicts.values()]
+        return Vitals(
+            leading=self.leadership.leads(),
+            budgets=len(states),
+            in_force=len(self.reconciled.in_force),
+            invalid=states.count(State.INVALID),
+            conflicts=states.count(State.CONFLICT),
+            generation=self.publisher.generation,
+            lists=self.informer.lists,
+            watch_faults=self.informer.faults,
+            patches=self.writer.patches,
+            events=self.writer.events,
+            backlog=self.writer.backlog,
+            silent_s=self._silent_s() if self.informer.synced.is_set() else 0.0,
+            calls=dict(self.kube.calls),
+        )

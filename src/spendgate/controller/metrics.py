@@ -1,0 +1,68 @@
+"""The controller's own metrics: what it follows, writes, and how old it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """One moment of a controller."""
+
+    leading: bool
+    budgets: int
+    in_force: int
+    invalid: int
+    conflicts: int
+    generation: int
+    lists: int
+    watch_faults: int
+    patches: int
+    events: int
+    backlog: int
+    silent_s: float
+    calls: dict[str, int]
+
+
+class ControllerMetrics(Collector):
+    """Asks for the vitals at the scrape."""
+
+    def __init__(self, vitals: Callable[[], Vitals]) -> None:
+        self._vitals = vitals
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the first scrape."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        v = self._vitals()
+        yield GaugeMetricFamily(
+            "spendgate_controller_leading", "1 where this replica leads.", float(v.leading)
+        )
+        states = GaugeMetricFamily(
+            "spendgate_budgets", "LLMBudgets by what became of them.", labels=["state"]
+        )
+        for state, n in (("in_force", v.in_force), ("invalid", v.invalid), ("conflict", v.conflicts)):
+            states.add_metric([state], n)
+        states.add_metric(["all"], v.budgets)
+        yield states
+        yield GaugeMetricFamily(
+            "spendgate_policy_generation", "Generation of the policy in Redis, as last seen.", v.generation
+        )
+        yield GaugeMetricFamily(
+            "spendgate_apiserver_silent_seconds", "Since the API server's last sign of life.", v.silent_s
+        )
+        yield GaugeMetricFamily("spendgate_status_backlog", "Statuses that wait for the bound.", v.backlog)
+        yield CounterMetricFamily("spendgate_informer_lists", "Lists, the first included.", v.lists)
+        yield CounterMetricFamily("spendgate_informer_faults", "Watches that broke.", v.watch_faults)
+        yield CounterMetricFamily("spendgate_status_patches", "Statuses written.", v.patches)
+        yield CounterMetricFamily("spendgate_events", "Events written.", v.events)
+        calls = CounterMetricFamily("spendgate_apiserver_calls", "Requests by verb.", labels=["verb"])
+        for verb, n in sorted(v.calls.items()):
+            calls.add_metric([verb], n)
+        yield calls
