@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.checks import advice
 from spendgate.budget.model import Action, BudgetSpec, LLMBudget
 from spendgate.budget.patterns import ModelPattern, first_match, most_specific_first
 from spendgate.money import percent_of, usd_to_nano
@@ -109,6 +110,8 @@ class TeamBudget:
     fail_open_nanousd: int | None = None
     unpriced_models: str = "estimate"
     raises: tuple[Raise, ...] = ()
+    advice: tuple[str, ...] = ()
+    """What is allowed but probably not meant, for whoever checks the budget."""
 
     def limit_nanousd(self, now_ms: int) -> int:
         """The month's effective budget: the budget and every increase in force."""
@@ -237,6 +240,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         fail_open_nanousd=_nano(spec.fail_open_limit_usd),
         unpriced_models=spec.unpriced_models,
         raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
+        advice=tuple(advice(spec)),
     )
 
 
