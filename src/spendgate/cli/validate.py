@@ -67,7 +67,9 @@ def _budgets(paths: list[Path]) -> str:
     policy = load_policy(paths)
     names = ", ".join(policy.teams[:8]) + (", …" if len(policy.teams) > 8 else "")
     plural = "" if len(policy.teams) == 1 else "s"
-    return f"{' '.join(map(str, paths))}: {len(policy.teams)} budget{plural} ({names}), valid"
+    lines = [f"{' '.join(map(str, paths))}: {len(policy.teams)} budget{plural} ({names}), valid"]
+    lines += [f"  note: team {t}: {note}" for t, b in policy.budgets.items() for note in b.advice]
+    return "\n".join(lines)
 
 
 def _prices(path: Path) -> str:
