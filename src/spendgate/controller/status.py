@@ -89,16 +89,16 @@ def desired(
         _unless_known(c.DOWNGRADING, downgrading, "ThresholdReached", "BelowThreshold", budget is not None),
         (c.CONFLICT, "True", "TeamHasOlderBudget", verdict.message)
         if verdict.state is State.CONFLICT
-        else (c.CONFLICT, "False", "OnlyBudgetOfTeam", ""),
+        else (c.CONFLICT, "False", "OnlyBudgetOfTeam", "no other budget claims the team"),
         (c.INVALID, "True", "ContradictsItself", _invalid(verdict))
         if verdict.state is State.INVALID
-        else (c.INVALID, "False", "Valid", ""),
+        else (c.INVALID, "False", "Valid", "the document is consistent"),
         (c.PRICE_MISSING, "True", "NoPrice", f"no price for {', '.join(unpriced)}; add it to the price file")
         if unpriced
-        else (c.PRICE_MISSING, "False", "AllPriced", ""),
+        else (c.PRICE_MISSING, "False", "AllPriced", "every model that it sends to has a price"),
         (c.STORE_DEGRADED, "True", "LedgerUnavailable", f"the numbers are the last known: {fault}")
         if fault
-        else (c.STORE_DEGRADED, "False", "LedgerAnswers", ""),
+        else (c.STORE_DEGRADED, "False", "LedgerAnswers", "the numbers are the ledger's"),
     ]
     before = {x.get("type"): x for x in old.get("conditions") or () if isinstance(x, dict)}
     out["conditions"] = [_condition(*x, verdict.generation, before.get(x[0]), stamp) for x in found]
@@ -124,8 +124,8 @@ def patch_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Conditions that turned, as (type, status, reason, message): what events tell. A False that was never
-    True before, and what is first seen as fine, is no news."""
+    """Conditions that turned, as (type, status, reason, message): what events tell. What is first seen as fine
+    is no news, nor is Ready turning False: another condition says why."""
     before = {x["type"]: x["status"] for x in old.get("conditions") or () if isinstance(x, dict)}
     out = []
     for x in new["conditions"]:
@@ -133,6 +133,8 @@ def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
         was = before.get(kind)
         good = "True" if kind == c.READY else "False"
         if was == status or status == "Unknown" or (status == good and was in (None, "Unknown")):
+            continue
+        if kind == c.READY and status == "False":
             continue
         out.append((kind, status, x["reason"], x["message"]))
     return out
@@ -151,7 +153,7 @@ def _exhausted(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool,
     if bound == UNLIMITED:
         return False, "no threshold rejects"
     if numbers.committed_nanousd < bound:
-        return False, ""
+        return False, "money is left"
     end = _stamp(int(next_month_start(now_ms).timestamp() * 1000))
     return True, f"${usd(bound)} are spent or held; requests are refused until {end} or a raise"
 
@@ -160,8 +162,9 @@ def _downgrading(budget: TeamBudget, numbers: Numbers, limit: int) -> tuple[bool
     threshold = budget.downgrade_threshold
     if threshold is None:
         return False, "no threshold downgrades"
-    reached = numbers.committed_nanousd * 100 >= limit * threshold.percent
-    return reached, f"{threshold.percent} % are reached; cheaper models are used" if reached else ""
+    if numbers.committed_nanousd * 100 >= limit * threshold.percent:
+        return True, f"{threshold.percent} % are reached; cheaper models are used"
+    return False, f"below {threshold.percent} %"
 
 
 def _phase(
@@ -200,12 +203,13 @@ def _unless_known(
     kind: str, found: tuple[bool, str] | None, yes: str, no: str, in_force: bool
 ) -> tuple[str, str, str, str]:
     if not in_force:
-        return kind, "False", "NotInForce", ""
+        return kind, "False", "NotInForce", "the document is not in force"
     if found is None:
         return kind, "Unknown", "LedgerUnavailable", "the ledger does not answer"
     return kind, "True" if found[0] else "False", yes if found[0] else no, found[1]
 
 
+# Every message says something: API servers of 1.20 refuse an empty one in a list's patch.
 def _condition(
     kind: str,
     status: str,
