@@ -18,7 +18,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.identity import UNATTRIBUTED, Identity, Roster, identify
-from spendgate.gateway.planning import Planned, eligible, gather
+from spendgate.gateway.planning import Planned, eligible, gather, would_be
 from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large
 from spendgate.gateway.snapshot import Snapshot
@@ -263,9 +263,9 @@ class Exchange:
         self._sent = choice.candidate.model
         cap = clamped if clamped is not None else choice.output_cap
         if plan.audit:
-            would_be = choice.reason or ("" if index < len(planned.choices) - 1 else "would_refuse")
+            before = self._result.committed_nanousd - (self._held or 0) if self._result is not None else 0
             self._sent = planned.choices[-1].candidate.model
-            self._reason = f"audit:{would_be or WITHIN_BUDGET}"
+            self._reason = f"audit:{would_be(planned, index, before) or WITHIN_BUDGET}"
             cap = None
         else:
             self._reason = choice.reason or plan.note or WITHIN_BUDGET

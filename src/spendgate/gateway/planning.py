@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.bounds import UNLIMITED
@@ -77,7 +77,7 @@ def gather(
         return Planned(decided, (), None)
     choices = decided.choices
     if decided.audit:
-        choices = (*choices, audit_fallback(decided))
+        choices = _audited(decided)
     request = ReserveRequest(
         exchange_id=exchange_id,
         team=identity.team,
@@ -90,6 +90,27 @@ def gather(
     limit = decided.limit_nanousd
     exact = not counted.exact and limit is not None and dearest * EXACT_BELOW > limit
     return Planned(decided, choices, request, allowance, exact)
+
+
+def _audited(decided: Plan) -> tuple[Choice, ...]:
+    """In audit the requested model is what is sent, so only its counters may move: first it is tried with its
+    bounds (a refusal is then what would have been), then without."""
+    requested = audit_fallback(decided)
+    own = [c for c in decided.choices if c.candidate.model == requested.candidate.model][-1:]
+    bounded = [
+        replace(c, candidate=replace(c.candidate, committed_from_nanousd=0, committed_below_nanousd=-1))
+        for c in own
+    ]
+    return (*bounded, requested)
+
+
+def would_be(planned: Planned, index: int, committed_before_nanousd: int) -> str:
+    """What an audited request would have met: `would_refuse`, or the reason of the model that would serve."""
+    choices = planned.plan.choices
+    if index == len(planned.choices) - 1 and (planned.plan.refusal is not None or len(planned.choices) > 1):
+        return "would_refuse"
+    first = next((c for c in choices if is_open(c.candidate, committed_before_nanousd)), None)
+    return first.reason if first is not None else ""
 
 
 def eligible(planned: Planned, committed_nanousd: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
@@ -27,11 +28,19 @@ BREAKER_S = 0.5
 """After a failure the ledger is not asked again for so long: no request waits for a dead Redis twice."""
 
 
+def share(amount_nanousd: int, workers: int) -> int:
+    """One worker's part of what a replica may spend by itself; UNLIMITED stays so."""
+    return amount_nanousd if amount_nanousd == UNLIMITED else amount_nanousd // workers
+
+
 class Runtime:
     """One a worker process. `snapshot` is replaced whole by a reload; an exchange keeps the one it began
     with."""
 
-    def __init__(self, snapshot: Snapshot, ledger: Ledger, settler: Settler, metrics: Metrics) -> None:
+    def __init__(
+        self, snapshot: Snapshot, ledger: Ledger, settler: Settler, metrics: Metrics, workers: int = 1
+    ) -> None:
+        self.workers = workers
         self._snapshot = snapshot
         self.ledger = ledger
         self.settler = settler
@@ -101,9 +110,11 @@ class Runtime:
         admitted = self.guard.admit(
             request.team,
             first.estimate_nanousd,
-            need.allowance_nanousd,
+            share(need.allowance_nanousd, self.workers),
             committed,
-            need.bound_nanousd,
+            need.bound_nanousd
+            if need.bound_nanousd == UNLIMITED
+            else committed + share(max(need.bound_nanousd - committed, 0), self.workers),
         )
         return e.LedgerDown(admitted, committed, now)
 

@@ -56,6 +56,8 @@ class WorkerConfig:
     prices: tuple[str, ...] = ()
     config: str = ""
     upstreams: tuple[dict[str, object], ...] = ()
+    workers: int = 1
+    """How many workers make up this replica: they share its fail-open allowance."""
 
     def to_json(self) -> str:
         """As the environment carries it."""
@@ -106,7 +108,7 @@ async def serve(config: WorkerConfig) -> None:
     spool = Spool(data_dir / "spool", f"worker-{config.index}")
     usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"))
     settler = Settler(ledger, spool, RecentSettlements(), usage_log, metrics)
-    runtime = Runtime(snapshot, ledger, settler, metrics)
+    runtime = Runtime(snapshot, ledger, settler, metrics, config.workers)
 
     def apply(fresh: Any) -> None:
         runtime.snapshot = fresh

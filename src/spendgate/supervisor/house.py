@@ -130,6 +130,7 @@ class House:
         for i, endpoint in enumerate(self.grpc):
             config = WorkerConfig(
                 index=i,
+                workers=len(self.grpc),
                 grpc=endpoint,
                 redis=self.redis_url,
                 data_dir=str(self.data_dir),

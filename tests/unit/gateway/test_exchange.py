@@ -248,6 +248,25 @@ def test_audit_passes_all_and_reports_what_would_have_been() -> None:
     assert d.ending.record.cost_nanousd == COST_10_5
 
 
+def test_audit_says_which_model_would_have_served_and_counts_on_the_one_that_does() -> None:
+    spec = """
+team: ml
+monthlyBudgetUSD: 10
+mode: audit
+defaultModel: gpt-4o-mini
+modelLimits: [{modelPattern: gpt-4o, maxMonthlyUSD: 9}, {modelPattern: gpt-4o-mini, maxMonthlyUSD: 9}]
+"""
+    d = Drive(snapshot_of(spec), FakeLedger(ml=9 * USD))
+    d.send(chat())
+    answer = d.answer()
+    assert header(answer, "x-spendgate-model") == "gpt-4o"
+    assert header(answer, "x-spendgate-reason") == "audit:budget_pressure"
+    assert header(answer, "x-model-downgraded") is None
+    d.piece(chat_answer(), end=True)
+    assert d.ledger.committed["ml"]["model:gpt-4o"] == COST_10_5
+    assert d.ledger.committed["ml"]["model:gpt-4o-mini"] == 0
+
+
 def test_without_a_budget_it_is_metered_all_the_same() -> None:
     d = Drive(snapshot_of())
     d.send(chat())

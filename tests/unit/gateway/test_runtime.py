@@ -1,0 +1,92 @@
+"""What a worker does while the ledger does not answer (rule 10)."""
+
+from __future__ import annotations
+
+import orjson
+from prometheus_client import CollectorRegistry
+from unit.gateway.driver import NOW_MS, chat, snapshot_of
+
+from spendgate.errors import LedgerUnavailable
+from spendgate.gateway import events as e
+from spendgate.gateway.exchange import Exchange
+from spendgate.gateway.identity import Caller
+from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.runtime import Runtime
+from spendgate.ledger.port import ReserveRequest, ReserveResult
+
+# the estimate of `chat()` is 0.0011375 USD: 100 tokens of output at 10 USD and 55 of input at 2.50 a million
+SPEC = "{team: ml, monthlyBudgetUSD: 10, failOpenLimitUSD: 0.005}"
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = True
+
+    async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
+        self.asked += 1
+        if self.away:
+            raise LedgerUnavailable("away")
+        return ReserveResult(0, 1, None, 1, NOW_MS)
+
+
+class Settler:
+    def put(self, ending: object) -> None: ...
+
+
+def need(spec: str = SPEC) -> e.NeedReserve:
+    exchange = Exchange("x", snapshot_of(spec))
+    caller = Caller({"content-type": "application/json", "x-llm-team": "ml", "x-llm-app": "a"})
+    exchange.receive(e.RequestHeaders("POST", "/v1/chat/completions", caller))
+    action = exchange.receive(e.RequestBody(orjson.dumps(chat()), NOW_MS))
+    assert isinstance(action, e.NeedReserve)
+    return action
+
+
+def runtime(spec: str = SPEC, workers: int = 1) -> tuple[Runtime, Ledger]:
+    ledger = Ledger()
+    metrics = Metrics(CollectorRegistry())
+    return Runtime(snapshot_of(spec), ledger, Settler(), metrics, workers), ledger  # type: ignore[arg-type]
+
+
+async def admitted(run: Runtime, spec: str = SPEC) -> int:
+    n = 0
+    while n < 50:
+        done = await run.reserve(need(spec))
+        assert isinstance(done, e.LedgerDown)
+        if not done.admitted:
+            break
+        n += 1
+    return n
+
+
+async def test_a_replica_fails_open_up_to_its_limit_and_then_closes() -> None:
+    run, _ = runtime()
+    assert await admitted(run) == 4
+
+
+async def test_the_workers_of_a_replica_share_its_limit() -> None:
+    run, _ = runtime(workers=2)
+    assert await admitted(run) == 2
+
+
+async def test_failure_policy_open_lifts_the_limit_and_closed_takes_it_away() -> None:
+    open_ = "{team: ml, monthlyBudgetUSD: 10, failurePolicy: open}"
+    assert await admitted(runtime(open_)[0], open_) == 50
+    closed = "{team: ml, monthlyBudgetUSD: 10, failurePolicy: closed}"
+    assert await admitted(runtime(closed)[0], closed) == 0
+
+
+async def test_a_dead_ledger_is_not_waited_for_by_every_request() -> None:
+    run, ledger = runtime()
+    await admitted(run)
+    assert ledger.asked == 1
+
+
+async def test_when_the_ledger_is_back_it_decides_again() -> None:
+    run, ledger = runtime()
+    await admitted(run)
+    ledger.away = False
+    run._closed_until = 0.0
+    assert isinstance(await run.reserve(need()), e.ReserveDone)
+    assert run.guard.committed("ml") == 0
