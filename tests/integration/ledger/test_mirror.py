@@ -1,0 +1,67 @@
+"""`budget.evaluate` is a mirror of `reserve.lua`: whatever the candidates and the spend, both choose alike."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
+from spendgate.budget.evaluate import evaluate
+from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.port import ReserveRequest
+from spendgate.ledger.redis_ledger import RedisLedger
+
+NOW_MS = 1_795_000_000_000
+SCOPES = [("month", "month"), ("day", "day"), ("model:a", "month"), ("app:b", "month"), ("run:r", "run")]
+TEAMS, REQUESTS = 120, 12
+
+
+def bound(rng: random.Random, scope: str, window: str, scale: int) -> Bound:
+    if rng.random() < 0.3:
+        return Bound(scope, window, UNLIMITED, UNLIMITED, scope)
+    floor = rng.randrange(1, 20) * scale + rng.randrange(1000)
+    return Bound(scope, window, floor, floor * 105 // 100 if rng.random() < 0.6 else floor, scope)
+
+
+def candidate(rng: random.Random, scale: int) -> Candidate:
+    estimate = rng.randrange(scale * 6)
+    clamp = None
+    if rng.random() < 0.5:
+        clamp = Clamp(rng.randrange(estimate + 1), rng.randrange(5_000_000), rng.randrange(1, 50))
+    scopes = SCOPES[:1] + rng.sample(SCOPES[1:], rng.randrange(4))
+    return Candidate(
+        "m",
+        estimate,
+        tuple(bound(rng, scope, window, scale) for scope, window in scopes),
+        rng.choice([0, 0, rng.randrange(10 * scale)]),
+        rng.choice([UNLIMITED, UNLIMITED, rng.randrange(20 * scale)]),
+        clamp,
+    )
+
+
+async def test_the_mirror_and_the_script_choose_alike(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    kinds = {"whole": 0, "clamped": 0, "refused": 0}
+    with EmbeddedRedis(tmp_path) as server:
+        ledger = RedisLedger.from_url(server.url, timeout_s=5)
+        for team in range(TEAMS):
+            scale = 10 ** rng.randrange(3, 13)
+            committed: dict[str, int] = {}
+            for i in range(REQUESTS):
+                candidates = tuple(candidate(rng, scale) for _ in range(rng.randrange(1, 4)))
+                request = ReserveRequest(f"{team}-{i}", f"t{team}", "a", 60_000, candidates)
+                got = await ledger.reserve(request, NOW_MS)
+                want = evaluate(candidates, committed)
+                assert (got.candidate, got.held_nanousd, got.output_cap, got.committed_nanousd) == (
+                    want.candidate, want.held_nanousd, want.output_cap, want.committed_nanousd,
+                ), (candidates, committed)  # fmt: skip
+                assert [(r.candidate, r.bound, r.committed_nanousd) for r in got.refusals] == [
+                    (r.candidate, r.bound, r.committed_nanousd) for r in want.refusals
+                ]
+                kind = "refused" if want.candidate < 0 else "whole" if want.output_cap is None else "clamped"
+                kinds[kind] += 1
+                if got.candidate >= 0:
+                    for b in candidates[got.candidate].bounds:
+                        committed[b.scope] = committed.get(b.scope, 0) + got.held_nanousd
+        await ledger.close()
+    assert all(kinds.values()), kinds
