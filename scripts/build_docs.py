@@ -1,0 +1,330 @@
+"""Write the reference pages that are read off the code: docs/reference/{cli,settings,metrics,llmbudget}.md.
+
+    .venv/bin/python scripts/build_docs.py
+
+A test builds them anew and compares, so that a page never says what the code does not do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from spendgate.budget import model as budget
+from spendgate.budget.policy import Policy
+from spendgate.cli.main import COMMANDS, spendgate
+from spendgate.gateway import config
+from spendgate.gateway.metrics import Metrics
+from spendgate.ledger.gauges import BudgetGauges
+
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+NOTE = "<!-- Written by scripts/build_docs.py; do not edit. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its file name."""
+    return {name: NOTE + text for name, text in _pages()}
+
+
+def _pages() -> Iterator[tuple[str, str]]:
+    yield "cli.md", cli()
+    yield "settings.md", settings()
+    yield "metrics.md", metrics()
+    yield "llmbudget.md", llmbudget()
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines) + "\n"
+
+
+# -- commands ---------------------------------------------------------------------------------------------
+
+
+def cli() -> str:
+    """Commands, their options and examples."""
+    root = click.Context(spendgate, info_name="spendgate")
+    out = [
+        "# Commands\n\nErrors are one line on stderr that says what to do. Exit codes: 0 done, 1 failure, "
+        "2 wrong usage.\n"
+    ]
+    for name in COMMANDS:
+        found = spendgate.get_command(root, name)
+        assert found is not None
+        out += _command(found, f"spendgate {name}")
+    return "\n".join(out)
+
+
+def _command(command: click.Command, path: str) -> Iterator[str]:
+    yield f"## {path}\n\n{_help(command.help or '')}\n"
+    rows = [_option(p) for p in command.params if not getattr(p, "hidden", False)]
+    if rows:
+        yield table(("option", "default", "environment", "meaning"), rows)
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _command(found, f"{path} {name}")
+
+
+def _help(text: str) -> str:
+    """A docstring as Markdown; blocks that click must not wrap (\\b) become code."""
+    out = []
+    for block in inspect.cleandoc(text).split("\n\n"):
+        if block.startswith("\b"):
+            lines = block.removeprefix("\b").strip("\n")
+            out.append(f"```text\n{inspect.cleandoc(lines)}\n```")
+        else:
+            out.append(block)
+    return "\n\n".join(out)
+
+
+def _option(param: click.Parameter) -> tuple[str, ...]:
+    if isinstance(param, click.Argument):
+        return (f"`{param.human_readable_name.rstrip(chr(8230))}…`" if param.nargs < 0 else f"`{param.name}`", "", "", "")
+    assert isinstance(param, click.Option)
+    kind = param.type
+    if param.is_flag:
+        value = ""
+    elif isinstance(kind, click.Choice):
+        value = " " + "\\|".join(map(str, kind.choices))
+    elif isinstance(kind, click.IntRange):
+        value = f" {kind.min}..{kind.max}"
+    else:
+        value = f" {param.metavar or kind.name.upper()}"
+    names = ", ".join(f"`{o}{value}`".replace("\\|", "|") for o in param.opts)
+    default = param.default if isinstance(param.default, str | int) and not param.is_flag else ""
+    shown = f"`{default}`" if default != "" else "required" if param.required else ""
+    env = param.envvar or []
+    variables = " ".join(f"`{v}`" for v in ([env] if isinstance(env, str) else env))
+    text = re.sub(r"\s*\[env: .*?\]", "", param.help or "")
+    return (names + (" (repeatable)" if param.multiple else ""), shown, variables, text)
+
+
+# -- settings ---------------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """The settings file."""
+    rows = [
+        (f"`{name}`", _setting_type(f), _setting_default(f), f.description or "")
+        for name, f in config.Settings.model_fields.items()
+    ]
+    out = [
+        "# Settings\n\nA YAML file given to `--config`, one `setting: value` a line. Each can also be given as "
+        "the environment\nvariable `SPENDGATE_<SETTING>` (`SPENDGATE_RESERVATION_TTL=5s`), which wins; lists are "
+        "then written as YAML.\nA duration is written `250ms`, `5s`, `1.5m` or `1h`. An unknown setting is an "
+        "error that names the nearest one.\n",
+        table(("setting", "type", "default", "meaning"), rows),
+        "## Entries of `identity`\n",
+    ]
+    for entry in (
+        config.HeaderIdentity,
+        config.SpiffeIdentity,
+        config.JwtIdentity,
+        config.ApiKeyIdentity,
+        config.ApiKeyEntry,
+    ):
+        title = "`keys` of `api-key`" if entry is config.ApiKeyEntry else f"`kind: {_kind(entry)}`"
+        out += _entry(title, entry)
+    out += ["## Entries of `upstreams`\n", *_entry("`upstreams`", config.Upstream)]
+    return "\n".join(out)
+
+
+def _kind(entry: type[BaseModel]) -> str:
+    return str(typing.get_args(entry.model_fields["kind"].annotation)[0])
+
+
+def _entry(title: str, entry: type[BaseModel]) -> Iterator[str]:
+    yield f"### {title}\n\n{inspect.cleandoc(entry.__doc__ or '')}\n"
+    rows = [
+        (f"`{name}`", _setting_type(f), _setting_default(f))
+        for name, f in entry.model_fields.items()
+        if name != "kind"
+    ]
+    yield table(("field", "type", "default"), rows)
+
+
+def _setting_type(f: FieldInfo) -> str:
+    if any(getattr(m, "func", None) is config.parse_duration_ms for m in f.metadata):
+        return "duration"
+    return _type(f.annotation) + _bounds(f)
+
+
+def _setting_default(f: FieldInfo) -> str:
+    if f.is_required():
+        return "required"
+    value: Any = f.default
+    if _setting_type(f) == "duration":
+        return f"`{value / 1000:g}s`" if value >= 1000 else f"`{value}ms`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(f'{{kind: {v.kind}}}' for v in value)}]`"
+    return f"`{value}`" if value != "" else "empty"
+
+
+# -- metrics ----------------------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """All metric families."""
+    counters = Metrics(CollectorRegistry())
+    rows = []
+    for metric in vars(counters).values():
+        if isinstance(metric, MetricWrapperBase):
+            family = next(iter(metric.describe()))
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            rows.append((f"`{name}`", family.type, _labels(metric._labelnames), family.documentation))
+    gauges = BudgetGauges(typing.cast(Any, None), Policy())
+    for family in gauges.collect():
+        rows.append((f"`{family.name}`", family.type, _labels(family._labelnames), family.documentation))
+    return (
+        "# Metrics\n\nOn `http://ADMIN/metrics`, of all workers together. Amounts are in USD, times in seconds; "
+        "months are UTC.\nGauges of budgets are read from the ledger at the scrape: a team's exist before its "
+        "first request and are true\nafter a month's turn. Label values are bounded by the setting "
+        "`max_label_values`; what is beyond counts as `other`.\n\n"
+        + table(("metric", "type", "labels", "meaning"), sorted(rows))
+    )
+
+
+def _labels(names: Any) -> str:
+    return ", ".join(f"`{n}`" for n in names)
+
+
+# -- budgets ----------------------------------------------------------------------------------------------
+
+
+def llmbudget() -> str:
+    """The LLMBudget document."""
+    out = [
+        f"# LLMBudget\n\nGroup and version `{budget.API_VERSION}`, kind `{budget.KIND}`. Files given to `--policy` "
+        "hold such documents, several separated by\n`---`. Amounts are USD, months are UTC calendar months. An "
+        "unknown field is an error that names the nearest one;\n`spendgate validate FILE` shows all faults of a "
+        "file at once.\n\nThe example:\n\n```yaml\n" + EXAMPLE + "```\n"
+    ]
+    out.append("## `spec`\n\n" + inspect.cleandoc(budget.BudgetSpec.__doc__ or "") + "\n")
+    out.append(_fields(budget.BudgetSpec))
+    for part in (
+        budget.AlertThreshold,
+        budget.ModelLimit,
+        budget.CostRouting,
+        budget.App,
+        budget.Downgrade,
+        budget.Increase,
+    ):
+        name = next(
+            f.alias for f in budget.BudgetSpec.model_fields.values() if part in list(_inner(f.annotation))
+        )
+        out.append(f"## `spec.{name}`\n\n{inspect.cleandoc(part.__doc__ or '')}\n")
+        out.append(_fields(part))
+    return "\n".join(out)
+
+
+def _fields(part: type[BaseModel]) -> str:
+    rows = []
+    for f in part.model_fields.values():
+        if f.is_required():
+            default = "required"
+        elif f.default in (None, (), ""):
+            default = "left out"
+        else:
+            default = f"`{str(f.default).lower() if isinstance(f.default, bool) else f.default}`"
+        rows.append((f"`{f.alias}`", _type(f.annotation) + _bounds(f), default, f.description or ""))
+    return table(("field", "type", "default", "meaning"), rows)
+
+
+EXAMPLE = """\
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata:
+  name: payments
+spec:
+  team: payments
+  monthlyBudgetUSD: 8000
+  alertThresholds:
+    - {percent: 50, action: alert}
+    - {percent: 80, action: alert_and_downgrade}
+    - {percent: 100, action: reject, notifyChannel: "#payments-llm"}
+  defaultModel: gpt-4o-mini
+  modelLimits:
+    - {modelPattern: "claude-opus*", maxMonthlyUSD: 1000, allowedApps: [fraud-review]}
+  apps:
+    - {name: checkout, essential: true}
+"""
+
+
+# -- types ------------------------------------------------------------------------------------------------
+
+
+def _inner(annotation: Any) -> Iterator[Any]:
+    """All types named in an annotation."""
+    arguments = typing.get_args(annotation)
+    if not arguments:
+        yield annotation
+    for argument in arguments:
+        yield from _inner(argument)
+
+
+_NAMES = {"str": "text", "int": "number", "Decimal": "number", "bool": "true or false"}
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{a}`" for a in arguments)
+    if origin is typing.Annotated:
+        return _type(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        known = [a for a in arguments if a is not type(None)]
+        return _type(known[0]) if len(known) == 1 else "object"
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "object"
+    name = getattr(annotation, "__name__", str(annotation))
+    return "time (RFC 3339)" if "datetime" in name.lower() else _NAMES.get(name, name)
+
+
+def _bounds(f: FieldInfo) -> str:
+    """Limits of a number, from the field or from an optional's inner type."""
+    found: dict[str, Any] = {}
+    pending = [*f.metadata]
+    for argument in typing.get_args(f.annotation):
+        pending += getattr(argument, "__metadata__", ())
+    for m in pending:
+        if isinstance(m, FieldInfo):
+            pending += m.metadata
+        for key in ("ge", "le"):
+            if getattr(m, key, None) is not None:
+                found[key] = getattr(m, key)
+    if "ge" in found and "le" in found:
+        return f", {found['ge']} to {found['le']}"
+    return f", at least {found['ge']}" if "ge" in found else ""
+
+
+def main() -> int:
+    """Write the pages."""
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+        print(REFERENCE / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
