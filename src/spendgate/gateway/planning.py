@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
-from spendgate.budget.bounds import UNLIMITED, Candidate
+from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.evaluate import is_open
 from spendgate.dialects.base import RequestFacts

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 from unit.gateway.driver import policy_of
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import TeamMonth
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.port import TeamMonth
 
 USD = 1_000_000_000
 
