@@ -1,0 +1,138 @@
+"""Any one process dies, or stands still, under load: no settled cent is lost, no hold outlives its deadline."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import psutil
+import pytest
+from support.calls import chat
+from support.gateway import Gateway
+from support.load import ESTIMATE, Load
+from support.policy import budget, policy
+from support.processes import until
+from support.provider import Provider
+
+POLICY = policy(budget("loaded", 1000), budget("steady", 1000))
+CONFIG = {"reservation_ttl": "3s"}
+AT_ONCE = 16
+
+
+@pytest.fixture
+def gateway(provider: Provider, tmp_path: Path) -> Iterator[Gateway]:
+    with Gateway(tmp_path, provider.url, POLICY, config=CONFIG) as running:
+        yield running
+
+
+def process(gateway: Gateway, mark: str) -> psutil.Process:
+    """The child of `up` whose command line has this mark."""
+    children = psutil.Process(gateway.command.process.pid).children()
+    [found, *_] = [c for c in children if any(mark in part for part in c.cmdline())]
+    return found
+
+
+WORKER, ENVOY, REDIS = "spendgate.gateway.worker", "/envoy", "redis-server"
+
+
+def kill(mark: str) -> Callable[[Gateway], None]:
+    """kill -9."""
+    return lambda gateway: process(gateway, mark).send_signal(signal.SIGKILL)
+
+
+def stand_still(gateway: Gateway) -> None:
+    """SIGSTOP of Redis for 3 s."""
+    redis = process(gateway, REDIS)
+    redis.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    redis.send_signal(signal.SIGCONT)
+
+
+def logged(gateway: Gateway) -> Decimal:
+    """USD of all exchanges in the usage log, of each its last line."""
+    return sum(
+        (Decimal(x["cost_usd"]) for x in {x["exchange_id"]: x for x in gateway.usage("loaded")}.values()),
+        Decimal(),
+    )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [kill(WORKER), kill(ENVOY), kill(REDIS), stand_still],
+    ids=["kill-worker", "kill-envoy", "kill-redis", "stop-redis"],
+)
+def test_under_load_no_settled_cent_is_lost_and_no_hold_outlives_its_deadline(
+    gateway: Gateway, fault: Callable[[Gateway], None]
+) -> None:
+    with Load(gateway, "loaded", AT_ONCE) as load:
+        until(lambda: len(load.complete), lambda n: n > 40, "the load")
+        safe = logged(gateway)
+        fault(gateway)
+        after = len(load.complete)
+        until(lambda: len(load.complete), lambda n: n > after + 60, "service after the fault")
+        until(lambda: gateway.admin.get("/readyz").status_code, lambda s: s == 200, "readiness")
+    deadline = time.monotonic() + 3 + 4  # the ttl; the sweeper's second, a noisy machine
+    row = gateway.quiet("loaded")
+    assert time.monotonic() < deadline + 10, "a hold outlived its deadline"
+    until(lambda: gateway.metric("spendgate_spool_depth"), lambda n: n == 0, "the spool's way home")
+    settled = until(
+        lambda: Decimal(gateway.row("loaded")["settled_usd"]),
+        lambda usd: usd >= logged(gateway),
+        "the ledger",
+    )
+    assert safe > 0 and settled >= safe
+    assert settled >= Decimal(row["settled_usd"])
+    metered = sum(r.cost_usd for r in load.complete if r.metered)
+    everything = sum(r.cost_usd for r in load.complete)
+    assert settled >= metered, "a completed answer is missing in the ledger"
+    assert settled <= everything + (AT_ONCE + load.broken) * ESTIMATE
+    assert sum(not r.metered for r in load.complete) <= AT_ONCE, "requests passed the gateway unseen"
+    if fault is not stand_still:
+        assert load.broken <= 60 * AT_ONCE
+
+
+@pytest.mark.parametrize("mark", [WORKER, ENVOY, REDIS], ids=["worker", "envoy", "redis"])
+def test_at_rest_the_ledger_is_the_same_to_the_nano_dollar_after_a_kill(gateway: Gateway, mark: str) -> None:
+    for _ in range(5):
+        chat(gateway, "steady", max_tokens=17)
+    before = gateway.settled("steady", 5)
+    gone = process(gateway, mark)
+    gone.kill()
+    until(lambda: _back(gateway, mark, gone.pid), bool, "the restart")
+    assert until(lambda: gateway.row("steady"), lambda row: row["requests"] == 5, "the ledger") == before
+
+    def works() -> bool:
+        try:
+            return bool(chat(gateway, "steady", max_tokens=17).answer.choices)
+        except Exception:  # not there yet
+            return False
+
+    until(works, bool, "service")
+    after = gateway.settled("steady", 6)
+    assert Decimal(after["settled_usd"]) == Decimal(before["settled_usd"]) / 5 * 6
+    assert after["requests"] == 6
+
+
+def _back(gateway: Gateway, mark: str, old: int) -> bool:
+    try:
+        ready = gateway.admin.get("/readyz").status_code == 200
+        return ready and process(gateway, mark).pid != old
+    except (ValueError, psutil.Error):
+        return False
+
+
+def test_sigterm_under_load_settles_what_is_open_and_exits_zero(provider: Provider, tmp_path: Path) -> None:
+    with Gateway(tmp_path, provider.url, POLICY, config=CONFIG, clean=False) as gateway:
+        with Load(gateway, "loaded", AT_ONCE) as load:
+            until(lambda: len(load.complete), lambda n: n > 40, "the load")
+            assert gateway.command.stop() == 0, gateway.command.stderr
+        cost = logged(gateway)
+    assert cost >= sum(r.cost_usd for r in load.complete if r.metered)
+    with Gateway(tmp_path, provider.url, POLICY, config=CONFIG) as again:
+        row = again.row("loaded")
+        assert row["reserved_usd"] == "0.00"
+        assert Decimal(row["settled_usd"]) == cost
+        assert not psutil.Process(again.command.process.pid).children() == []
