@@ -1,0 +1,70 @@
+"""What the alerts read of the ledger, in few round trips: a month's counters for every team with what was told
+of it, and daily totals. Read only; the layout is that of ledger/lua/common.lua.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis.exceptions import RedisError
+
+from spendgate.alerts.claims import Fields, alert_key
+from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.wire import SEP, team_prefix, text
+
+TEAMS_A_TRIP = 500
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A team's month: its counters (nano-USD) and its alerts."""
+
+    team: str
+    month: str
+    settled_nanousd: int
+    reserved_nanousd: int
+    fields: Fields
+
+
+async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) -> list[Standing]:
+    """Read many teams at once, in the order given. Raises LedgerUnavailable."""
+    names = list(teams)
+    out: list[Standing] = []
+    for start in range(0, len(names), TEAMS_A_TRIP):
+        part = names[start : start + TEAMS_A_TRIP]
+        pipe = client.pipeline(transaction=False)
+        for team in part:
+            pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
+            pipe.hgetall(alert_key(team, month))
+        replies = await _execute(pipe)
+        for i, team in enumerate(part):
+            settled, reserved = (int(v or 0) for v in replies[2 * i])
+            fields = {text(k): text(v) for k, v in replies[2 * i + 1].items()}
+            out.append(Standing(team, month, settled, reserved, fields))
+    return out
+
+
+async def daily(client: aioredis.Redis, team: str, days: list[str]) -> dict[str, int]:
+    """A team's settled nano-USD by day (`YYYYMMDD`); a day without spend is left out."""
+    pipe = client.pipeline(transaction=False)
+    for day in days:
+        pipe.hgetall(f"{team_prefix(team)}d:{day}")
+    out: dict[str, int] = {}
+    for day, cells in zip(days, await _execute(pipe), strict=True):
+        total = sum(int(v) for k, v in cells.items() if text(k).endswith(f"{SEP}$"))
+        if total:
+            out[day] = total
+    return out
+
+
+async def _execute(pipe: Any) -> list[Any]:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return list(await pipe.execute())
+    except (RedisError, OSError, TimeoutError) as e:
+        raise LedgerUnavailable(f"alerts: Redis did not answer: {type(e).__name__}: {e}") from e

@@ -1,0 +1,201 @@
+"""The loop: reads every budget's month, opens what was crossed, and lets the courier deliver it.
+
+None at start-up, and why: the very first loop on a store writes down quietly what is crossed already, for it
+happened before anybody watched (a gateway put before a ledger with history). Every later start finds its
+records: what was told stays told, and what was crossed while all were down has no record and is told, one post
+each, in order of percent. A budget that is put on a team already above a threshold is told: that is news.
+
+The month before is looked at for one hour more: for what was crossed in its last seconds, or settled late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis.asyncio as aioredis
+import structlog
+
+from spendgate.alerts.alert import Alert, Kind
+from spendgate.alerts.claims import CLAIM_MS, Claims, open_deliveries, records_of
+from spendgate.alerts.compose import compose
+from spendgate.alerts.courier import Count, Courier
+from spendgate.alerts.crossings import Crossing, Verdict, judge
+from spendgate.alerts.forecast import forecast, month_last_ms, previous_month, window_days
+from spendgate.alerts.memory import Memory
+from spendgate.alerts.sender import Sender, Timing
+from spendgate.alerts.spend import Standing, daily, standings
+from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.errors import LedgerError
+from spendgate.ledger.port import Ledger
+from spendgate.months import month_key
+
+log = structlog.get_logger()
+
+PREVIOUS_MONTH_MS = 3_600_000
+HOUSE_TEAM = ""
+"""Alerts of no team: a rebuilt ledger, drift."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def owner_name() -> str:
+    """A name for this process that no other has, before or after."""
+    return f"{socket.gethostname()}-{secrets.token_hex(6)}"
+
+
+@dataclass(slots=True)
+class AlertLoop:
+    """Any number of these may run on one store; each crossing is told once.
+
+    `policy` gives the budgets in force. With `data_dir` what is known survives this process and Redis.
+    `count` hears `posted`, `failed` (an attempt), `refused` (given up) with 1, and `pending` with how many
+    deliveries are open.
+    """
+
+    ledger: Ledger
+    redis: aioredis.Redis
+    policy: Callable[[], Policy]
+    senders: Sequence[Sender]
+    clock_ms: Callable[[], int] = _now_ms
+    data_dir: Path | None = None
+    count: Count = lambda name, n: None
+    timing: Timing = field(default_factory=Timing)
+    claim_ms: int = CLAIM_MS
+    owner: str = field(default_factory=owner_name)
+    claims: Claims = field(init=False)
+    memory: Memory = field(init=False)
+    courier: Courier = field(init=False)
+    _unread: list[Alert] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.claims = Claims(self.redis, self.owner, self.claim_ms)
+        self.memory = Memory(self.data_dir)
+        self.courier = Courier(self.claims, self.memory, self.senders, self.timing, self.count)
+
+    async def run_once(self, now_ms: int = 0) -> None:
+        """One look and every delivery that can be made now; a target that fails is left for the next time.
+
+        Raises LedgerUnavailable; then nothing is lost, the next call does it."""
+        await self.look(now_ms)
+        await self.courier.deliver_all()
+
+    async def run_forever(self, interval_s: float = 1.0) -> None:
+        """Look every interval, deliver beside it, until cancelled. A store that is away is tried again."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.courier.run_forever())
+            while True:
+                try:
+                    await self.look()
+                except (LedgerError, OSError) as problem:
+                    log.error("alerts_look_failed", error=str(problem))
+                await asyncio.sleep(interval_s)
+
+    async def begin(self) -> None:
+        """Write the baseline before traffic flows, where this is the first loop on the store. Raises
+        LedgerUnavailable."""
+        while not await self.look():
+            await self.timing.sleep(0.2)
+
+    async def notify(self, alert: Alert) -> None:
+        """Tell something that is no crossing (`rebuilt`, `drift`) once by its key and month. Kept in memory
+        until Redis has it."""
+        self._unread.append(alert)
+        await self._open_unread()
+
+    async def look(self, now_ms: int = 0) -> bool:
+        """Compare every budget with what is told of it; False while another process writes the baseline.
+
+        Raises LedgerUnavailable."""
+        now_ms = now_ms or self.clock_ms()
+        begun = await self.claims.begin(self.memory.known)
+        if begun == "wait":
+            return False
+        moments = [now_ms]
+        before = previous_month(now_ms)
+        if month_key(now_ms - PREVIOUS_MONTH_MS) == before:
+            moments.insert(0, month_last_ms(before))
+        budgets = self.policy().budgets
+        pending = 0
+        for at_ms in moments:
+            month = month_key(at_ms)
+            found = await standings(self.redis, [*budgets, HOUSE_TEAM], month)
+            changed = [
+                s.team for s in found if await self._one(s, budgets.get(s.team), at_ms, begun == "baseline")
+            ]
+            if changed:
+                fresh = {s.team: s for s in await standings(self.redis, changed, month)}
+                found = [fresh.get(s.team, s) for s in found]
+            for s in found:
+                if s.fields:
+                    self.memory.note(month, s.team, s.fields)
+                pending += self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
+        self.memory.keep([before, month_key(now_ms)])
+        await asyncio.to_thread(self.memory.save)
+        if begun == "baseline":
+            await self.claims.begun()
+        self.count("pending", pending)
+        await self._open_unread()
+        return True
+
+    async def _one(self, s: Standing, budget: TeamBudget | None, at_ms: int, quiet: bool) -> bool:
+        """Mend and open one team's alerts; True where Redis was written to."""
+        changed = await self._mend(s)
+        if budget is None or (changed and not s.fields):
+            return changed  # what was put back is judged at the next look
+        limit = budget.limit_nanousd(at_ms)
+        verdict = judge(budget, s.settled_nanousd, limit, records_of(s.fields))
+        if not verdict.fresh and not verdict.arm:
+            return changed
+        arm = [(key, s.fields[key], limit) for key in verdict.arm]
+        if quiet:
+            keys = [(c.key, limit) for c in verdict.fresh if c.kind != "recovered"]
+            await self.claims.open(s.team, s.month, quiet=keys, arm=arm)
+            return True
+        alerts = await self._alerts(verdict, budget, s, at_ms)
+        opened = await self.claims.open(s.team, s.month, [(a, self._targets(a)) for a in alerts], arm=arm)
+        for key in sorted(opened):
+            log.info("alert_opened", team=s.team, month=s.month, crossing=key)
+        return True
+
+    async def _mend(self, s: Standing) -> bool:
+        lost = self.memory.lost(s.month, s.team, s.fields)
+        if lost:
+            log.warning("alerts_restored", team=s.team, month=s.month, fields=len(lost))
+            await self.claims.restore(s.team, s.month, lost)
+        undone = self.memory.undone(s.month, s.team, s.fields)
+        for key, target in undone:
+            await self.claims.redo(s.team, s.month, key, target)
+        return bool(lost or undone)
+
+    async def _alerts(self, verdict: Verdict, budget: TeamBudget, s: Standing, at_ms: int) -> Iterable[Alert]:
+        month = await self.ledger.month(s.team, s.month)
+        days = await daily(self.redis, s.team, window_days(at_ms))
+        outlook = forecast(month.settled_nanousd, at_ms, days)
+        return [compose(crossing, budget, month, outlook, at_ms) for crossing in verdict.fresh]
+
+    def _targets(self, alert: Alert) -> tuple[str, ...]:
+        return tuple(target for sender in self.senders for target in sender.targets(alert))
+
+    async def _open_unread(self) -> None:
+        while self._unread:
+            alert = self._unread[0]
+            targets = self._targets(alert)
+            if await self.claims.open(HOUSE_TEAM, alert.month, [(alert, targets)]):
+                self.courier.expect(HOUSE_TEAM, alert.month, targets)
+            self._unread.pop(0)
+
+
+def house_alert(kind: Kind, key: str, detail: str, now_ms: int, team: str = "") -> Alert:
+    """An alert that is no crossing, for `AlertLoop.notify`; it is told once a month by `key`."""
+    return Alert(f"{kind}:{key.replace('@', '~')}", kind, team, month_key(now_ms), now_ms, detail=detail)
+
+
+__all__ = ["AlertLoop", "Crossing", "house_alert", "owner_name"]
