@@ -40,6 +40,7 @@ def command(
 ) -> None:
     """Serve Envoy's ext_proc (and gRPC health) for a mesh; Envoy itself is yours.
 
+    Without --policy the policy is the controller's, from Redis; the last one known is kept in --data-dir.
     `spendgate render bootstrap` and `render envoyfilter` print the Envoy side.
 
     \b

@@ -13,6 +13,7 @@ from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings
+from spendgate.gateway.policy_source import RedisPolicySource
 from spendgate.gateway.snapshot import Snapshot, snapshot
 from spendgate.pricing.load import table
 
@@ -23,15 +24,19 @@ Signature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files that a snapshot is made of."""
+    """What a snapshot is made of: files, and where no policy file is given the controller's policy."""
 
     policy: tuple[Path, ...] = ()
     prices: tuple[Path, ...] = ()
     settings: Settings = field(default_factory=Settings)
+    cluster: RedisPolicySource | None = None
 
     def load(self) -> Snapshot:
         """Read everything. Raises ConfigurationError with all faults."""
-        policy = load_policy(self.policy) if self.policy else Policy()
+        if self.cluster is not None:
+            policy = self.cluster.policy
+        else:
+            policy = load_policy(self.policy) if self.policy else Policy()
         return snapshot(policy, table(self.prices), self.settings)
 
     def signature(self) -> Signature:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from prometheus_client import CollectorRegistry
 
+from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import logs
 from spendgate.gateway.config import Upstream, load_config
 from spendgate.gateway.ext_proc import ExternalProcessor
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.policy_source import POLICY_FILE, PolicyMetrics, RedisPolicySource
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.settler import Settler
@@ -58,6 +60,8 @@ class WorkerConfig:
     upstreams: tuple[dict[str, object], ...] = ()
     workers: int = 1
     """How many workers make up this replica: they share its fail-open allowance."""
+    cluster: bool = False
+    """The policy is the controller's, from Redis."""
 
     def to_json(self) -> str:
         """As the environment carries it."""
@@ -99,11 +103,17 @@ async def serve(config: WorkerConfig) -> None:
     sources = config.sources()
     settings = sources.settings
     logs.configure(settings.log_level, worker=config.index)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, settings.max_label_values)
+    data_dir = Path(config.data_dir)
+    cluster: RedisPolicySource | None = None
+    if config.cluster:
+        cluster = RedisPolicySource(config.redis, data_dir / POLICY_FILE, PolicyMetrics(registry))
+        await cluster.first()
+        sources = replace(sources, cluster=cluster)
     signature = sources.signature()
     snapshot = sources.load()
     count("warm")  # the ranks load here, not in the first request
-    metrics = Metrics(CollectorRegistry(), settings.max_label_values)
-    data_dir = Path(config.data_dir)
     ledger = RedisLedger.from_url(config.redis, settings.ledger_timeout / 1000)
     spool = Spool(data_dir / "spool", f"worker-{config.index}")
     usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"))
@@ -112,6 +122,9 @@ async def serve(config: WorkerConfig) -> None:
 
     def apply(fresh: Any) -> None:
         runtime.snapshot = fresh
+
+    def apply_policy(policy: Policy) -> None:
+        runtime.snapshot = replace(runtime.snapshot, policy=policy)
 
     server = grpc.aio.server(options=server_options(settings.max_body_bytes))
     external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(ExternalProcessor(runtime), server)
@@ -130,6 +143,8 @@ async def serve(config: WorkerConfig) -> None:
         _forever(runtime.renew_forever()),
         _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
     ]
+    if cluster is not None:
+        helpers.append(_forever(cluster.run(apply_policy)))
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not walk the price table again and again
     gc.set_threshold(20_000, 20, 50)

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,9 +18,11 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
+from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, SpendgateError
 from spendgate.gateway.config import Settings
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.policy_source import POLICY_FILE, RedisPolicySource
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.usage_log import UsageLog
@@ -65,6 +67,8 @@ class House:
         self.data_dir = plan.data_dir.resolve()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.sources = Sources(plan.policy, plan.prices, plan.settings)
+        self.cluster = plan.listen is None and bool(plan.redis) and not plan.policy
+        """The policy is the controller's, from Redis: `serve` without policy files."""
         self._signature = self.sources.signature()
         self.snapshot: Snapshot = self.sources.load()
         self.admin_host, self.admin_port = host_port(plan.admin, "--admin")
@@ -94,9 +98,16 @@ class House:
             self.redis_url = self.redis.url
         self.ledger = RedisLedger.from_url(self.redis_url, 2.0)
         if not await self.ledger.ping():
-            raise ConfigurationError(
-                f"Redis does not answer at {self.redis_url}; is it running, is the URL right?"
-            )
+            if not self.cluster:
+                raise ConfigurationError(
+                    f"Redis does not answer at {self.redis_url}; is it running, is the URL right?"
+                )
+            log.error("redis_away", why="starting with the last known policy; what is spent is spooled")
+        if self.cluster:
+            source = RedisPolicySource(self.redis_url, self.data_dir / POLICY_FILE)
+            await source.first()
+            self.sources = replace(self.sources, cluster=source)
+            self.snapshot = self.sources.load()
         shutil.rmtree(self.metrics_dir, ignore_errors=True)
         self.metrics_dir.mkdir(parents=True)
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
@@ -112,6 +123,12 @@ class House:
             self.snapshot = fresh
             gauges.apply(fresh.policy)
 
+        if self.sources.cluster is not None:
+
+            def apply_policy(policy: Policy) -> None:
+                apply(replace(self.snapshot, policy=policy))
+
+            self._tasks.append(asyncio.create_task(self.sources.cluster.run(apply_policy)))
         self._tasks += [
             asyncio.create_task(sweep_forever(self.ledger, usage_log, metrics, self.snapshot.prices.version)),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
@@ -138,6 +155,7 @@ class House:
                 prices=tuple(str(p.resolve()) for p in self.plan.prices),
                 config=str(self.plan.config.resolve()) if self.plan.config else "",
                 upstreams=tuple(u.model_dump() for u in self.plan.settings.upstreams),
+                cluster=self.cluster,
             )
             child = Child(
                 f"worker-{i}",

@@ -1,0 +1,240 @@
+"""The policy as the controller writes it: from Redis, else the last known from local disk.
+
+Announced by pub/sub, so that a change is in force in well under a second, and looked for every two seconds,
+should an announcement be lost. A snapshot that can not be read, or is older than the one in force, is not
+used. Redis and controller may both be away: what is in force stays, over restarts too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import redis.asyncio as aioredis
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import RedisError
+
+from spendgate.budget.load import budget_from_document
+from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.ledger.policy_store import (
+    POLICY_CHANNEL,
+    BadSnapshot,
+    Head,
+    PolicyStore,
+    decode,
+    documents_of,
+    encode,
+)
+from spendgate.protos.policy_pb2 import PolicySnapshot
+
+log = structlog.get_logger()
+
+POLICY_FILE = "policy.snapshot"
+"""Name of the last known policy in the data dir."""
+POLL_S = 2.0
+CALL_S = 2.0
+RESUBSCRIBE_S = 1.0
+
+
+class PolicyMetrics:
+    """Which policy this process enforces, and when it was last known to be the newest."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.generation = Gauge(
+            "spendgate_gateway_policy_generation",
+            "Generation of the policy in force, of the worker that is furthest behind.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.confirmed = Gauge(
+            "spendgate_gateway_policy_confirmed_timestamp_seconds",
+            "When the policy in force was last confirmed by Redis; time() less this is its age.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.refused = Counter(
+            "spendgate_gateway_policy_refused_total",
+            "Snapshots, or budgets in one, that could not be read; the last valid ones stay in force.",
+            registry=registry,
+        )
+
+
+class RedisPolicySource:
+    """`first`, then `run`. `policy` is what is in force; without Redis and file it bounds nothing."""
+
+    def __init__(self, redis_url: str, cache_file: Path, metrics: PolicyMetrics | None = None) -> None:
+        try:
+            self._redis = aioredis.Redis.from_url(
+                redis_url,
+                socket_timeout=CALL_S,
+                socket_connect_timeout=CALL_S,
+                retry=Retry(ConstantBackoff(0.01), 1),
+            )
+        except ValueError as e:
+            raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+        self._store = PolicyStore(self._redis)
+        self._file = cache_file
+        self._metrics = metrics
+        self._announced = asyncio.Event()
+        self._compiled: dict[bytes, TeamBudget] = {}
+        self._by_uid: dict[str, TeamBudget] = {}
+        self._ignored: Head | None = None
+        self._written_ms = 0
+        self._confirmed_at = 0.0
+        self.policy = Policy()
+        self.generation = 0
+        self.version = ""
+
+    async def first(self) -> Policy:
+        """The policy to begin with."""
+        self._load_file()
+        try:
+            await self._look()
+        except LedgerError as problem:
+            log.error("policy_from_redis_failed", error=str(problem), in_force=self.generation)
+        if not self.generation:
+            log.warning(
+                "no_policy", why="neither Redis nor this disk has one; all is metered, nothing bounded"
+            )
+        return self.policy
+
+    async def run(self, apply: Callable[[Policy], None]) -> None:
+        """Follow for ever; `apply` gets each policy that takes the place of the former."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(POLL_S):
+                        await self._announced.wait()
+                except TimeoutError:
+                    pass
+                self._announced.clear()
+                try:
+                    if await self._look():
+                        apply(self.policy)
+                except LedgerError as problem:
+                    log.warning("policy_poll_failed", error=str(problem), in_force=self.generation)
+                if listening.done():
+                    listening.result()
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            await self._redis.aclose()
+
+    def age_s(self) -> float:
+        """Seconds since Redis last confirmed the policy in force; infinite where it never did."""
+        return time.time() - self._confirmed_at if self._confirmed_at else float("inf")
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(POLICY_CHANNEL)
+                    self._announced.set()  # what was announced before we listened
+                    while True:
+                        if await channel.get_message(timeout=60.0) is not None:
+                            self._announced.set()
+            except (RedisError, OSError, TimeoutError) as problem:
+                log.warning("policy_subscription_lost", error=f"{type(problem).__name__}: {problem}")
+                await asyncio.sleep(RESUBSCRIBE_S)
+
+    async def _look(self) -> bool:
+        """Look at Redis; True where another policy is in force now. Raises LedgerUnavailable."""
+        head = await self._store.head()
+        if head.generation == self.generation and head.version == self.version:
+            self._confirm()
+            return False
+        if head.generation == 0 or head == self._ignored:
+            return False  # lost, or refused before: the controller writes it anew
+        try:
+            snapshot = await self._store.read()
+        except BadSnapshot as problem:
+            self._refuse(head, str(problem))
+            return False
+        if snapshot is None or not self._is_newer(snapshot):
+            return False
+        if not self._take(snapshot):
+            self._ignored = head
+            return False
+        self._confirm()
+        self._save(snapshot)
+        log.info("policy_in_force", generation=self.generation, version=self.version[:12])
+        return True
+
+    def _is_newer(self, snapshot: PolicySnapshot) -> bool:
+        """A higher generation, or (Redis was lost, so its count began anew) written later."""
+        return (
+            snapshot.generation > self.generation or snapshot.written_at.ToMilliseconds() > self._written_ms
+        )
+
+    def _take(self, snapshot: PolicySnapshot) -> bool:
+        """Compile and put in force; a budget that can not be read keeps its last valid form."""
+        try:
+            documents = documents_of(snapshot)
+        except BadSnapshot as problem:
+            self._refuse(None, str(problem))
+            return False
+        compiled: dict[bytes, TeamBudget] = {}
+        by_uid: dict[str, TeamBudget] = {}
+        for entry, document in documents:
+            budget = self._compiled.get(entry.json)
+            if budget is None:
+                name = f"{entry.namespace}/{entry.name}"
+                try:
+                    budget = budget_from_document(document, name)
+                except ConfigurationError as problem:
+                    budget = self._by_uid.get(entry.uid)
+                    self._refuse(None, f"{name}: {problem}; kept: {budget is not None}")
+                    if budget is None:
+                        continue
+            compiled[entry.json] = by_uid[entry.uid] = budget
+        try:
+            self.policy = Policy.of(compiled.values())
+        except ValueError as problem:
+            self._refuse(None, str(problem))
+            return False
+        self._compiled, self._by_uid = compiled, by_uid
+        self.generation, self.version = snapshot.generation, snapshot.version
+        self._written_ms = snapshot.written_at.ToMilliseconds()
+        if self._metrics is not None:
+            self._metrics.generation.set(self.generation)
+        return True
+
+    def _confirm(self) -> None:
+        self._confirmed_at = time.time()
+        if self._metrics is not None:
+            self._metrics.confirmed.set(self._confirmed_at)
+
+    def _refuse(self, head: Head | None, why: str) -> None:
+        self._ignored = head or self._ignored
+        log.error("policy_refused", why=why, in_force=self.generation)
+        if self._metrics is not None:
+            self._metrics.refused.inc()
+
+    def _load_file(self) -> None:
+        try:
+            self._take(decode(self._file.read_bytes()))
+        except FileNotFoundError:
+            return
+        except (OSError, BadSnapshot) as problem:
+            log.error("policy_file_unreadable", path=str(self._file), error=str(problem))
+
+    def _save(self, snapshot: PolicySnapshot) -> None:
+        """Whole or not at all; the last one to write wins, and all write the same."""
+        fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("wb") as f:
+                f.write(encode(snapshot))
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(fresh, self._file)  # noqa: PTH105  atomic over an existing file
+        except OSError as problem:
+            log.error("policy_not_saved", path=str(self._file), error=str(problem))
