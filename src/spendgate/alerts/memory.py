@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
+import structlog
 
 from spendgate.alerts.claims import Claim, Fields, is_told
 from spendgate.errors import ConfigurationError
+
+log = structlog.get_logger()
 
 FILE = "alerts.json"
 
@@ -55,11 +58,16 @@ class Memory:
             self._changed = True
 
     def ended(self, claim: Claim, state: str) -> None:
-        """A delivery was ended here."""
+        """A delivery was ended here; the file knows it at once."""
         fields = self._teams.setdefault((claim.month, claim.team), {})
         record = {"s": state, "n": claim.order}
         fields[f"{claim.key}@{claim.target}"] = orjson.dumps(record).decode()
         self._changed = True
+        if self._path is not None:
+            try:
+                self.save()
+            except OSError as problem:
+                log.error("alerts_file_failed", path=str(self._path), error=str(problem))
 
     def was_told(self, claim: Claim) -> bool:
         """Did this process end the delivery already, without Redis having heard of it?"""

@@ -138,7 +138,7 @@ class AlertLoop:
                     self.memory.note(month, s.team, s.fields)
                 pending += self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
         self.memory.keep([before, month_key(now_ms)])
-        await asyncio.to_thread(self.memory.save)
+        self.memory.save()
         if begun == "baseline":
             await self.claims.begun()
         self.count("pending", pending)

@@ -18,6 +18,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
+from spendgate.alerts.environment import senders_from
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, SpendgateError
 from spendgate.gateway.config import Settings
@@ -33,6 +34,7 @@ from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.supervisor import state
 from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
+from spendgate.supervisor.alerting import Alerting
 from spendgate.supervisor.bootstrap import as_yaml, bootstrap
 from spendgate.supervisor.processes import Child
 from spendgate.supervisor.sweeper import sweep_forever
@@ -88,6 +90,8 @@ class House:
         self._http: uvicorn.Server | None = None
         self._serving = False
         self.usage_path = plan.settings.usage_log or str(self.data_dir / "usage.jsonl")
+        # behind Envoy of our own only: `serve` leaves the telling to the controller
+        self._senders = senders_from(os.environ) if self.listen else []
 
     # -- start ----------------------------------------------------------------------------------------------
 
@@ -112,6 +116,12 @@ class House:
         self.metrics_dir.mkdir(parents=True)
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
         gauges = BudgetGauges(self.ledger, self.snapshot.policy)
+        alerting: Alerting | None = None
+        if self._senders:
+            alerting = Alerting(
+                self.ledger, self.redis_url, lambda: self.snapshot.policy, self._senders, self.data_dir
+            )
+            await alerting.begin()  # before anybody can spend
         self._start_workers()
         if self.listen:
             self._start_envoy()
@@ -133,6 +143,8 @@ class House:
             asyncio.create_task(sweep_forever(self.ledger, usage_log, metrics, self.snapshot.prices.version)),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
         ]
+        if alerting is not None:
+            self._tasks.append(asyncio.create_task(alerting.run()))
         state.State(
             pid=os.getpid(),
             redis=self.redis_url,

@@ -88,9 +88,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(
-    server: EmbeddedRedis, client: aioredis.Redis, slack: FakeSlack
-) -> AsyncIterator[Desk]:
+async def desk(server: EmbeddedRedis, client: aioredis.Redis, slack: FakeSlack) -> AsyncIterator[Desk]:
     ledger = RedisLedger.from_url(server.url, timeout_s=10.0)
     yield Desk(client, ledger, slack)
     await ledger.close()

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.asks import T0
 
-from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import alert_key
 from spendgate.alerts.message import AGAIN
-from spendgate.alerts.sender import Delivered, Outcome
 from spendgate.alerts.slack import SlackSender
 from spendgate.alerts.watcher import house_alert
 from spendgate.budget.policy import Threshold
@@ -297,9 +295,7 @@ async def test_a_bot_tells_every_channel_of_the_budget_and_falls_back_where_one_
         thresholds=(Threshold(50, "alert", "#a"), Threshold(50, "alert", "#b"), Threshold(80, "alert", "#no"))
     )
     desk.slack.missing_channels = {"#no"}
-    loop = desk.loop(
-        sender=SlackSender(token="xoxb-test", default_channel="#general", api=desk.slack.api)
-    )
+    loop = desk.loop(sender=SlackSender(token="xoxb-test", default_channel="#general", api=desk.slack.api))
     await loop.begin()
     await desk.spend(9)
     await loop.run_once()

@@ -1,0 +1,50 @@
+"""The alerting loop of `up`: the same that the controller runs, on the local ledger."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import redis.asyncio as aioredis
+
+from spendgate.alerts.sender import Sender
+from spendgate.alerts.watcher import AlertLoop
+from spendgate.budget.policy import Policy
+from spendgate.ledger.port import Ledger
+
+INTERVAL_S = 0.5
+
+
+class Alerting:
+    """`begin` before traffic flows, then `run` until cancelled."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        redis_url: str,
+        policy: Callable[[], Policy],
+        senders: list[Sender],
+        data_dir: Path,
+    ) -> None:
+        self._client = aioredis.Redis.from_url(redis_url)
+        self._senders = senders
+        self._loop = AlertLoop(ledger, self._client, policy, senders, data_dir=data_dir)
+
+    async def begin(self) -> None:
+        """Note what is crossed already where alerting never ran on this ledger. Raises LedgerUnavailable."""
+        await self._loop.begin()
+
+    async def run(self) -> None:
+        """Look and deliver until cancelled; then connections are given back."""
+        async with self._closing():
+            await self._loop.run_forever(INTERVAL_S)
+
+    @contextlib.asynccontextmanager
+    async def _closing(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            for sender in self._senders:
+                await sender.close()
+            await self._client.aclose()
