@@ -25,6 +25,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     header_mutation_pb2,  # noqa: F401
 )
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from google.protobuf.json_format import ParseDict, ParseError
@@ -38,9 +39,17 @@ Json = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
 EXT_PROC = "envoy.filters.http.ext_proc"
 UNBOUNDED = {
-    "thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}]
+    "thresholds": [
+        {
+            "max_connections": 100000,
+            "max_pending_requests": 100000,
+            "max_requests": 100000,
+            "max_retries": 100000,
+        }
+    ]
 }
-"""The default of 1024 concurrent calls would be a budget bypass by load where failures pass."""
+"""The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load, or while a worker
+restarts, where failures pass."""
 REQUEST_ATTRIBUTES = [
     "request.time", "connection.id", "source.address", "destination.address",
     "connection.uri_san_peer_certificate",
@@ -201,7 +210,17 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate") -> Json:
                 "envoy_grpc": {"cluster_name": cluster},
                 "retry_policy": {
                     "retry_on": "connect-failure,refused-stream,unavailable,reset",
-                    "num_retries": 2,
+                    "num_retries": 3,
+                    # the least loaded worker is the dead one: a retry must go to another
+                    "retry_host_predicate": [
+                        {
+                            "name": "envoy.retry_host_predicates.previous_hosts",
+                            "typed_config": _any(
+                                "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                            ),
+                        }
+                    ],
+                    "host_selection_retry_max_attempts": 5,
                     "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
                 },
             },
