@@ -49,6 +49,15 @@ class FakeSlack:
     def api(self) -> str:
         return f"http://127.0.0.1:{self.port}/api"
 
+    async def until(self, posts: int, timeout_s: float = 120.0) -> None:
+        """Wait for so many posts."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while len(self.posts) < posts:  # noqa: ASYNC110  a test's fake may look again and again
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"{posts} posts did not come; seen: {len(self.posts)}") from None
+
     async def __aenter__(self) -> FakeSlack:
         app = web.Application(client_max_size=1 << 20)
         app.router.add_post("/services/{path:.*}", self._webhook)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("spendgate.cli.serve", "The production gateway: gRPC ext_proc workers."),
     "controller": ("spendgate.cli.controller", "Budgets as Kubernetes resources: policy, status, alerts."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
+    "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
     "render": ("spendgate.cli.render", "Print Envoy configuration for this gateway."),

@@ -1,0 +1,55 @@
+"""The state of a budget in one word, and its status as a row. Pure; amounts are nano-USD."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from spendgate.alerts.forecast import Forecast
+from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.decide import PRESSURE_ABOVE
+from spendgate.budget.policy import TeamBudget
+from spendgate.ledger.report import utilization
+from spendgate.money import nano_to_usd
+from spendgate.months import month_text, utc
+
+Phase = Literal["Ready", "Downgrading", "Exhausted", "Audit"]
+
+
+def phase(budget: TeamBudget, committed_nanousd: int, now_ms: int) -> Phase:
+    """`Audit` decides nothing; `Exhausted` refuses; `Downgrading` is under pressure (rules 3 and 4), also where
+    no cheaper model is named; `Ready` is none of these. By committed spend, as the gateway decides."""
+    if budget.audit:
+        return "Audit"
+    bound = budget.month_bound_nanousd(now_ms)
+    if bound != UNLIMITED and committed_nanousd >= bound:
+        return "Exhausted"
+    limit = budget.limit_nanousd(now_ms)
+    threshold = budget.downgrade_threshold
+    if threshold is not None and committed_nanousd * 100 >= limit * threshold.percent:
+        return "Downgrading"
+    part, whole = PRESSURE_ABOVE
+    if budget.routing is not None and committed_nanousd * whole > limit * part:
+        return "Downgrading"
+    return "Ready"
+
+
+def status_row(
+    budget: TeamBudget, month: str, settled_nanousd: int, reserved_nanousd: int, outlook: Forecast
+) -> dict[str, Any]:
+    """A budget's status: USD as exact decimal strings, utilization a ratio, `exhausted_at` a date or None."""
+    now_ms = outlook.now_ms
+    limit = budget.limit_nanousd(now_ms)
+    committed = settled_nanousd + reserved_nanousd
+    bound = budget.month_bound_nanousd(now_ms)
+    end_ms = outlook.exhausted_at_ms(settled_nanousd, limit if bound == UNLIMITED else bound)
+    return {
+        "team": budget.team,
+        "month": month_text(month),
+        "budget_usd": nano_to_usd(limit),
+        "settled_usd": nano_to_usd(settled_nanousd),
+        "reserved_usd": nano_to_usd(reserved_nanousd),
+        "utilization": utilization(committed, limit),
+        "forecast_usd": nano_to_usd(outlook.month_end_nanousd),
+        "exhausted_at": None if end_ms is None else f"{utc(end_ms):%Y-%m-%d}",
+        "phase": phase(budget, committed, now_ms),
+    }

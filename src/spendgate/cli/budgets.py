@@ -1,0 +1,124 @@
+"""`spendgate budgets`: how every budget stands, the status table of a local gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spendgate.cli.find_ledger import find_ledger, ledger_options
+from spendgate.errors import ConfigurationError, LedgerUnavailable
+
+TIMEOUT_S = 10.0
+_STYLES = {"Downgrading": "yellow", "Exhausted": "red", "Audit": "cyan"}
+
+
+@click.command("budgets")
+@click.option("--team", help="Only this team.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--policy",
+    "policy_paths",
+    multiple=True,
+    metavar="PATH",
+    help="Budgets to show; default: those of the running `up`.",
+)
+@ledger_options
+def command(
+    team: str | None, output: str, policy_paths: tuple[str, ...], redis_url: str | None, data_dir: Path
+) -> None:
+    """How every budget stands this month: spent, held, utilization, forecast, phase.
+
+    \b
+    Example: spendgate budgets --data-dir .spendgate
+    Phases: Ready; Downgrading (cheaper models are used); Exhausted (requests are refused); Audit (all pass).
+    Utilization counts what requests in flight hold; the forecast goes on at the last seven days' pace.
+    """
+    from spendgate.budget.load import load_policy
+
+    found = find_ledger(redis_url, data_dir)
+    paths = policy_paths or found.policy_paths
+    if not paths:
+        raise ConfigurationError(
+            "no budgets: the gateway runs without --policy; name the files by --policy PATH"
+        )
+    policy = load_policy(paths)
+    budgets = [b for t, b in policy.budgets.items() if team in (None, t)]
+    if not budgets:
+        known = ", ".join(policy.teams) or "none"
+        raise ConfigurationError(f"no budget for team {team!r}; known: {known}" if team else "no budgets yet")
+    rows = asyncio.run(_read(found.redis_url, budgets, time.time_ns() // 1_000_000))
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        _print_table(rows)
+
+
+async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any]]:
+    import redis.asyncio as aioredis
+
+    from spendgate.alerts.forecast import forecast, window_days
+    from spendgate.alerts.phase import status_row
+    from spendgate.alerts.spend import daily, standings
+    from spendgate.months import month_key
+
+    try:
+        client = aioredis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_S)
+    except ValueError as e:
+        raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+    month = month_key(now_ms)
+    rows = []
+    try:
+        for budget, s in zip(budgets, await standings(client, [b.team for b in budgets], month), strict=True):
+            days = await daily(client, budget.team, window_days(now_ms))
+            outlook = forecast(s.settled_nanousd, now_ms, days)
+            rows.append(status_row(budget, month, s.settled_nanousd, s.reserved_nanousd, outlook))
+    except LedgerUnavailable as e:
+        raise LedgerUnavailable(
+            f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
+        ) from e
+    finally:
+        await client.aclose()
+    return rows
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=f"Budgets in {rows[0]['month']} (USD)", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("team", overflow="fold")
+    for name in ("budget", "spent", "held", "used", "forecast"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("exhausted on", no_wrap=True)
+    table.add_column("phase", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(row["team"]),
+            _money(row["budget_usd"]),
+            _money(row["settled_usd"]),
+            _money(row["reserved_usd"]),
+            f"{row['utilization']:.1%}",
+            _money(row["forecast_usd"]),
+            row["exhausted_at"] or "-",
+            row["phase"],
+            style=_STYLES.get(row["phase"], ""),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def _money(usd: str) -> str:
+    """Two decimals; below a dollar four, so that small spend is not shown as nothing."""
+    amount = Decimal(usd)
+    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:,.4f}"
