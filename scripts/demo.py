@@ -88,8 +88,9 @@ class Demo:
         self.console.print(f"[dim]{text}[/dim]")
 
     def show(self, expected: int = 1) -> list[dict[str, Any]]:
-        """Print and return what the usage log got since the last time."""
-        lines = self.house.usage(self.seen, expected)
+        """Print and return what the usage log got since the last time, in the order of the reservations:
+        each of the gateway's workers writes its own lines."""
+        lines = sorted(self.house.usage(self.seen, expected), key=lambda line: str(line["time"]))
         self.seen += len(lines)
         ledger = self.house.ledger()
         shown = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
