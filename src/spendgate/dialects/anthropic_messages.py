@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spendgate.dialects import anthropic_request, anthropic_usage, jsonbody, paths
+from spendgate.dialects import anthropic_request, anthropic_usage, jsonbody
 from spendgate.dialects.anthropic_stream import AnthropicStreamMeter
 from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.json_api import JsonApi
 
 
-class AnthropicMessages:
+class AnthropicMessages(JsonApi):
     """The dialect `anthropic-messages`."""
 
     name = "anthropic-messages"
-    path_suffix = "/v1/messages"
-
-    def matches(self, method: str, path: str, content_type: str) -> bool:
-        return paths.is_call(method, content_type) and paths.plain(path).endswith("/v1/messages")
+    path_regex = "/+v1/+messages"
 
     def read_request(self, body: bytes, path: str) -> RequestFacts:
         return anthropic_request.read(body)
@@ -27,11 +25,7 @@ class AnthropicMessages:
         """See `anthropic_request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
         return anthropic_request.rewrite(body, facts, model=model, output_cap=output_cap)
 
-    def read_usage(self, body: bytes) -> Reading:
-        try:
-            document = jsonbody.parse(body)
-        except jsonbody.NotJson:
-            return Reading({}, problem="not_json")
+    def read_document(self, document: object) -> Reading:
         if not isinstance(document, dict):
             return Reading({}, problem="no_usage")
         return anthropic_usage.read(document.get("model"), document.get("usage"))

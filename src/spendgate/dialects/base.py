@@ -49,6 +49,11 @@ class RequestFacts:
     dear_kinds: frozenset[str] = frozenset()
     """Token kinds besides plain text that the request can cause (`input_audio`, `input_image`,
     `output_audio`), for an estimate at the dearest rate."""
+    unseen_input: bool = False
+    """The request refers to input that only the provider has (a stored conversation, prompt, cache or file
+    of unknown size): only the model's context window bounds it."""
+    body_fixed: bool = False
+    """The client signed the body (AWS SigV4): nothing of it can be rewritten."""
     service_tier: str = ""
     """The tier that the client asked for (`flex`, `priority`, …); `` where it asked for none."""
 
@@ -113,11 +118,17 @@ class Dialect(Protocol):
     """One provider API. Stateless: one instance serves all exchanges."""
 
     name: str
-    path_suffix: str
-    """What the path of every request of this API ends with."""
+    path_regex: str
+    """What the path (without query, percent-decoded) of every request of this API ends with: a regular
+    expression of RE2, so that Envoy can route by it, and short, since Envoy bounds a program's size."""
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         """Is this request (path without query) one of this API that costs money?"""
+        ...
+
+    def streams(self, media_type: str, asked: bool) -> bool:
+        """Is an answer of this media type (lower case, without parameters) to be metered as a stream?
+        `asked`: the request asked for one."""
         ...
 
     def read_request(self, body: bytes, path: str) -> RequestFacts:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spendgate.dialects.base import Dialect, Reading
+from spendgate.dialects.base import Dialect, Reading, RequestFacts
+from spendgate.dialects.cut import Ender, boundary, can_end
 from spendgate.dialects.decode import Decoder, EncodingError, codings
 from spendgate.gateway import billing
 from spendgate.gateway.billing import Bill
@@ -12,6 +13,8 @@ from spendgate.gateway.events import BodyMode, Outcome
 from spendgate.pricing.table import PriceTable
 from spendgate.tokens.count import count
 
+LOOK_PIECES = 8
+"""A stream with a limit is priced anew every so many pieces."""
 PIECES_MAX = 64 * 1024 * 1024
 """The largest answer that is collected to be read; a longer one is settled at the estimate."""
 
@@ -51,6 +54,36 @@ class StreamedAnswer:
         self._meter = dialect.stream_meter(hide_usage=hide_usage and decoder is None, count=count)
         self._decoder = decoder
         self._unreadable = False
+        self._ender: Ender | None = None
+        self._limit_nanousd = 0
+        self._since_look = 0
+        self._is_over = False
+
+    def may_cost(self, dialect: str, limit_nanousd: int) -> bool:
+        """End the stream when it has cost more than this (`cutStreams`). False where that is not possible: a
+        compressed stream, or a dialect whose streams we do not know how to end."""
+        if self._decoder is not None or not can_end(dialect):
+            return False
+        self._ender, self._limit_nanousd = Ender(dialect), limit_nanousd
+        self.mode = BodyMode.DUPLEX
+        return True
+
+    def end_if_over(self, prices: PriceTable, sent: str, input_tokens: int, piece: bytes) -> bytes | None:
+        """Where the money is used up: what the client gets of this last piece, the polite end included.
+
+        Looked at every few pieces; the cut itself waits for an event's end. None: go on.
+        """
+        if self._ender is None:
+            return None
+        self._ender.see(piece)
+        self._since_look += 1
+        if not self._is_over and self._since_look >= LOOK_PIECES:
+            self._since_look = 0
+            self._is_over = self.bill_cut(prices, sent, input_tokens, 0).cost_nanousd > self._limit_nanousd
+        at = boundary(piece) if self._is_over else -1
+        if at < 0:
+            return None
+        return piece[:at] + self._ender.end(self.model or sent, self._meter.partial()[1])
 
     @property
     def model(self) -> str:
@@ -85,11 +118,12 @@ class StreamedAnswer:
 
 
 def open_answer(
-    dialect: Dialect, headers: Mapping[str, str], end: bool, hide_usage: bool, max_body_bytes: int
+    dialect: Dialect, headers: Mapping[str, str], end: bool, facts: RequestFacts | None, max_body_bytes: int
 ) -> WholeAnswer | StreamedAnswer | str:
-    """How to meter a successful answer, by its headers; a text says why it can not be (`unmetered`)."""
+    """How to meter a successful answer, by its headers and what was asked (None: the request could not be
+    read); a text says why it can not be (`unmetered`)."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_stream = kind == "text/event-stream"
+    is_stream = dialect.streams(kind, facts is not None and facts.stream)
     if end:
         return "empty"
     if not is_stream and kind and not kind.endswith("json"):
@@ -102,4 +136,6 @@ def open_answer(
         decoder = Decoder(encoding) if codings(encoding) else None
     except EncodingError:
         return "encoding"
-    return StreamedAnswer(dialect, decoder, hide_usage) if is_stream else WholeAnswer(dialect, decoder)
+    if not is_stream:
+        return WholeAnswer(dialect, decoder)
+    return StreamedAnswer(dialect, decoder, facts is not None and facts.usage_hidden)

@@ -312,7 +312,7 @@ class Exchange:
             dialect,
             event.headers,
             event.end,
-            self._facts is not None and self._facts.usage_hidden,
+            self._facts,
             self._snapshot.settings.max_body_bytes,
         )
         if isinstance(answer, str):
@@ -320,8 +320,25 @@ class Exchange:
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE, added)
         self._answer_body = answer
+        if isinstance(answer, StreamedAnswer):
+            limit = self._stream_limit_nanousd()
+            if limit is not None:
+                answer.may_cost(dialect.name, limit)
         self.state = State.STREAM if isinstance(answer, StreamedAnswer) else State.JSON
         return e.Answer(answer.mode, added)
+
+    def _stream_limit_nanousd(self) -> int | None:
+        """What a stream may cost before it is ended (`cutStreams`): what is held for it and what the month
+        had left when it began. None: it runs to its own end."""
+        budget = self._snapshot.policy.budget(self._identity.team)
+        if budget is None or not budget.cut_streams or budget.audit:
+            return None
+        if self._result is None or self._choice is None:
+            return None
+        ceiling = self._choice.candidate.bounds[0].ceiling_nanousd
+        if ceiling < 0:
+            return None
+        return (self._held or 0) + max(0, ceiling - self._result.committed_nanousd)
 
     def _answer_headers(self) -> tuple[tuple[str, str], ...]:
         planned, choice = self._planned, self._choice
@@ -351,10 +368,17 @@ class Exchange:
         answer, prices, held = self._answer_body, self._snapshot.prices, self._held or 0
         if isinstance(answer, StreamedAnswer):
             replacement = answer.feed(event.data, event.end)
+            sent = self._sent or answer.model
             if event.end:
-                sent = self._sent or answer.model
                 self._finish(answer.bill(prices, sent, self._input_tokens(), held), sent)
-            return e.Piece(replacement)
+                return e.Piece(replacement)
+            shown = event.data if replacement is None else replacement
+            last = answer.end_if_over(prices, sent, self._input_tokens(), shown)
+            if last is None:
+                return e.Piece(replacement)
+            self._reason = "stream_cut"
+            self._finish(answer.bill_cut(prices, sent, self._input_tokens(), held), sent)
+            return e.Piece(last, cut=True)
         assert answer is not None
         reading = answer.feed(event.data, event.end)
         if reading is None:

@@ -6,7 +6,6 @@ Every value that is not Envoy's default stands here with its reason; they were m
 from __future__ import annotations
 
 import ipaddress
-import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -268,21 +267,21 @@ def _identity_headers(settings: Settings) -> set[str]:
 
 def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
     """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
-    path; all others (uploads of any size) do not touch it."""
+    path; each has its own route, since Envoy bounds the size of a pattern; all others (uploads of any size) do not touch it."""
     out: list[Json] = []
     first = upstreams[0]
-    claimed = "|".join(re.escape(d.path_suffix).replace("/", "/+") for d in DIALECTS)
-    metered: Json = {
-        "safe_regex": {"regex": f".*(?:{claimed})/*|.*%.*"},
-        "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
-    }
+    claimed = [*(f".*{d.path_regex}/*" for d in DIALECTS), ".*%.*"]
+    post = {"name": ":method", "string_match": {"exact": "POST"}}
     for upstream in upstreams:
         chosen = {"name": h.CLUSTER, "string_match": {"exact": upstream.name}}
-        match = {**metered, "headers": [*metered["headers"], chosen]}
         action = {"cluster": upstream.name, "host_rewrite_literal": authority(upstream)}
-        out.append(_route(f"llm-{upstream.name}", match, action, metered=True, settings=settings))
+        for regex in claimed:
+            match: Json = {"safe_regex": {"regex": regex}, "headers": [post, chosen]}
+            out.append(_route(f"llm-{upstream.name}", match, action, metered=True, settings=settings))
     action = {"cluster": first.name, "host_rewrite_literal": authority(first)}
-    out.append(_route("llm", metered, action, metered=True, settings=settings))
+    for regex in claimed:
+        match = {"safe_regex": {"regex": regex}, "headers": [post]}
+        out.append(_route("llm", match, action, metered=True, settings=settings))
     out.append(_route("other", {"prefix": "/"}, action, metered=False, settings=settings))
     return out
 

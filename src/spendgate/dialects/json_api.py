@@ -1,0 +1,52 @@
+"""What the dialects have in common: they are POSTs of JSON that are known by their path."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+
+from spendgate.dialects import jsonbody, paths
+from spendgate.dialects.base import Reading, Rejection
+
+EVENT_STREAM = "text/event-stream"
+
+
+class JsonApi(ABC):
+    """A dialect without its own reading, writing and metering. Subclasses add those."""
+
+    name: str
+    path_regex: str
+    _pattern: re.Pattern[str]
+
+    def __init_subclass__(cls) -> None:
+        cls._pattern = re.compile(f".*{cls.path_regex}", re.DOTALL)
+
+    def matches(self, method: str, path: str, content_type: str) -> bool:
+        return paths.is_call(method, content_type) and self._pattern.fullmatch(paths.plain(path)) is not None
+
+    def streams(self, media_type: str, asked: bool) -> bool:
+        return media_type == EVENT_STREAM
+
+    def read_usage(self, body: bytes) -> Reading:
+        try:
+            document = jsonbody.parse(body)
+        except jsonbody.NotJson:
+            return Reading({}, problem="not_json")
+        return self.read_document(document)
+
+    @abstractmethod
+    def read_document(self, document: object) -> Reading:
+        """Read the usage of an answer that is JSON. Never raises."""
+        ...
+
+
+def openai_error(rejection: Rejection) -> bytes:
+    """A refusal in the shape that OpenAI's SDKs, and those that copy it, raise as their own exception."""
+    error = {
+        "message": rejection.message,
+        "type": rejection.type,
+        "param": None,
+        "code": rejection.code,
+        "details": rejection.details,
+    }
+    return jsonbody.dumps({"error": error}).encode()
