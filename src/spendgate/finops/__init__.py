@@ -1,0 +1,1 @@
+"""Books: chargeback, exports, and what a changed policy would have done."""
