@@ -95,7 +95,13 @@ def _help(text: str) -> str:
 
 def _option(param: click.Parameter) -> tuple[str, ...]:
     if isinstance(param, click.Argument):
-        return (f"`{param.human_readable_name.rstrip(chr(8230))}…`" if param.nargs < 0 else f"`{param.name}`", "", "", "")
+        name = param.human_readable_name.rstrip("…")
+        return (
+            f"`{name}…`" if param.nargs < 0 else f"`{name}`",
+            "required" if param.required else "",
+            "",
+            "",
+        )
     assert isinstance(param, click.Option)
     kind = param.type
     if param.is_flag:

@@ -16,12 +16,12 @@ from typing import Any
 
 import anthropic
 import openai
+from demo_books import compare
 from demo_house import DemoFailure, House
 from rich.console import Console
 from rich.table import Table
 
-from spendgate.money import nano_to_usd, usd_to_nano
-from spendgate.pricing.cost import cost_nanousd
+from spendgate.money import nano_to_usd
 from spendgate.pricing.load import table as price_table
 
 POLICY = """\
@@ -353,11 +353,7 @@ class Demo:
             "The books",
             "The provider counted for itself. Its tokens at the price table's rates, against the ledger:",
         )
-        ledger: dict[str, int] = {}
-        for row in self.house.ledger().values():
-            for model, usd in row["models"].items():
-                ledger[model] = ledger.get(model, 0) + usd_to_nano(usd)
-        prices = price_table()
+        lines = compare(self.house.invoice(), self.house.ledger().values(), price_table())
         shown = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
         for name in (
             "model",
@@ -369,21 +365,12 @@ class Demo:
             "difference",
         ):
             shown.add_column(name, justify="left" if name == "model" else "right")
-        invoice = self.house.invoice()["models"]
-        off = 0
-        for model in sorted({*invoice, *ledger}):
-            line = invoice.get(model, {"requests": 0, "tokens": {}})
-            price = prices.find(model)
-            if price is None:
-                raise DemoFailure(f"{model} has no price")
-            true, ours, tokens = cost_nanousd(price, line["tokens"]), ledger.get(model, 0), line["tokens"]
-            off += abs(true - ours)
-            shown.add_row(
-                model, str(line["requests"]), f"{tokens.get('input', 0):,}", f"{tokens.get('output', 0):,}",
-                nano_to_usd(true), nano_to_usd(ours), nano_to_usd(ours - true),
-            )  # fmt: skip
+        for line in lines:
+            counts = (line.answers, line.tokens_in, line.tokens_out)
+            amounts = (line.provider_nanousd, line.ledger_nanousd, line.difference_nanousd)
+            shown.add_row(line.model, *(f"{n:,}" for n in counts), *map(nano_to_usd, amounts))
         self.console.print(shown)
-        return off
+        return sum(abs(line.difference_nanousd) for line in lines)
 
     def run(self) -> int:
         """All steps; the difference of the books in nano-USD."""
