@@ -209,7 +209,7 @@ def _unless_known(
     return kind, "True" if found[0] else "False", yes if found[0] else no, found[1]
 
 
-# Every message says something: API servers of 1.20 refuse an empty one in a list's patch.
+# Every message says something: some builds of the API server take an empty text for null.
 def _condition(
     kind: str,
     status: str,
