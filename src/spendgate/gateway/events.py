@@ -111,6 +111,9 @@ class BodyMode(Enum):
     NONE = "none"
     BUFFERED = "buffered"
     STREAMED = "streamed"
+    DUPLEX = "duplex"
+    """Streamed, and we may end it: only where the policy asks for it, since Envoy then knows no fail-open and
+    no message timeout for the rest of this answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +174,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Let a piece pass. `replacement` None: unchanged; b"": drop it."""
+    """Let a piece pass. `replacement` None: unchanged; b"": drop it. `cut`: it is the last the client gets,
+    and the provider is stopped."""
 
     replacement: bytes | None = None
     set_headers: tuple[tuple[str, str], ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,12 +68,14 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
 class _Call:
     """One exchange on the wire."""
 
-    __slots__ = ("_buffered", "_exchange", "_reserving", "_run")
+    __slots__ = ("_buffered", "_cut", "_duplex", "_exchange", "_reserving", "_run")
 
     def __init__(self, runtime: Runtime) -> None:
         self._run = runtime
         self._exchange: Exchange | None = None
         self._buffered = False
+        self._duplex = False
+        self._cut = False
         self._reserving: asyncio.Future[Any] | None = None
 
     async def reply(self, message: Any) -> Any:
@@ -94,7 +96,10 @@ class _Call:
                     return wire.PASS_RESPONSE_TRAILERS
             return None
         except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
-            return self._broke(kind, problem)
+            reply = self._broke(kind, problem)
+            if kind == "response_body" and self._duplex:
+                return wire.duplex_piece(message.response_body.body, message.response_body.end_of_stream)
+            return reply
 
     # -- phases ---------------------------------------------------------------------------------------------
 
@@ -172,17 +177,25 @@ class _Call:
             return wire.reject(action)
         assert isinstance(action, e.Answer)
         self._buffered = action.mode is e.BodyMode.BUFFERED
+        self._duplex = action.mode is e.BodyMode.DUPLEX
         return wire.answer(action)
 
     def _response_body(self, body: Any) -> Any:
         exchange = self._exchange
         if exchange is None:
             return wire.PASS_RESPONSE_BODY
+        if self._cut:
+            return None  # what still comes of a stream that we ended
         action = exchange.receive(e.ResponsePiece(body.body, body.end_of_stream))
-        if body.end_of_stream:
-            self._hand_over()
         assert isinstance(action, e.Piece)
-        return wire.piece(action, self._buffered)
+        if body.end_of_stream or action.cut:
+            self._hand_over()
+        if not self._duplex:
+            return wire.piece(action, self._buffered)
+        self._cut = action.cut
+        data = body.body if action.replacement is None else action.replacement
+        end = body.end_of_stream or action.cut
+        return wire.duplex_piece(data, end) if data or end else None
 
     # -- the end --------------------------------------------------------------------------------------------
 

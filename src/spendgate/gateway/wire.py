@@ -26,6 +26,7 @@ _BODY_MODES = {
     e.BodyMode.NONE: _Mode.NONE,
     e.BodyMode.BUFFERED: _Mode.BUFFERED,
     e.BodyMode.STREAMED: _Mode.STREAMED,
+    e.BodyMode.DUPLEX: _Mode.FULL_DUPLEX_STREAMED,
 }
 
 
@@ -135,6 +136,8 @@ def answer(action: e.Answer) -> Any:
     mode.response_header_mode = _Mode.SEND
     mode.request_body_mode = _Mode.BUFFERED
     mode.response_body_mode = _BODY_MODES[action.mode]
+    if action.mode is e.BodyMode.DUPLEX:
+        mode.response_trailer_mode = _Mode.SEND
     return reply
 
 
@@ -154,4 +157,14 @@ def piece(action: e.Piece, buffered: bool) -> Any:
             common.body_mutation.body = action.replacement
         else:
             common.body_mutation.clear_body = True
+    return reply
+
+
+def duplex_piece(body: bytes, end: bool) -> Any:
+    """Reply to a piece of an answer in FULL_DUPLEX_STREAMED: what the client gets of it, and whether that is
+    the end. Nothing is sent for a piece that is dropped."""
+    reply = pb.ProcessingResponse()
+    streamed = reply.response_body.response.body_mutation.streamed_response
+    streamed.body = body
+    streamed.end_of_stream = end
     return reply

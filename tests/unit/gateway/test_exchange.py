@@ -132,6 +132,40 @@ def test_a_stream_is_asked_for_usage_and_the_extra_chunk_is_taken_out_again() ->
     assert d.ending.record.outcome is e.Outcome.COMPLETE
 
 
+def test_a_stream_that_outruns_its_money_is_ended_politely_where_the_policy_asks() -> None:
+    spec = "{team: ml, monthlyBudgetUSD: 0.002, cutStreams: true, overshootPercent: 0}"
+    d = Drive(snapshot_of(spec))
+    d.send(chat(stream=True))
+    answer = d.answer(content_type="text/event-stream")
+    assert isinstance(answer, e.Answer)
+    assert answer.mode is e.BodyMode.DUPLEX
+    out, pieces = b"", 0
+    for _ in range(1000):  # a provider that ignores the cap of 100 tokens
+        action = d.piece(SSE_MORE)
+        assert isinstance(action, e.Piece)
+        out += SSE_MORE if action.replacement is None else action.replacement
+        pieces += 1
+        if action.cut:
+            break
+    assert 180 < pieces < 230  # 0.002 USD are 200 tokens of output less the input
+    assert out.endswith(b"data: [DONE]\n\n")
+    assert b'"finish_reason":"length"' in out
+    assert d.ending.record.reason == "stream_cut"
+    assert d.ending.record.tokens["output"] == pieces
+    assert d.piece(SSE_MORE) == e.Piece()
+    d.over()
+    assert len(d.endings) == 1
+
+
+def test_without_the_policy_asking_a_stream_runs_to_its_own_end() -> None:
+    d = Drive(snapshot_of("{team: ml, monthlyBudgetUSD: 0.002, overshootPercent: 0}"))
+    d.send(chat(stream=True))
+    answer = d.answer(content_type="text/event-stream")
+    assert isinstance(answer, e.Answer)
+    assert answer.mode is e.BodyMode.STREAMED
+    assert not any(getattr(d.piece(SSE_MORE), "cut", False) for _ in range(400))
+
+
 def test_a_stream_that_asked_for_usage_itself_is_not_altered() -> None:
     d = Drive(snapshot_of(SMALL))
     assert d.send(chat(stream=True, stream_options={"include_usage": True})) == e.Forward()
