@@ -54,7 +54,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     deployment = DEPLOYMENT.search(path)
     model = deployment[1] if deployment else model_of(document)
     texts = Texts()
-    _read_messages(texts, document.get("messages"), _image_tokens(model))
+    _read_messages(texts, document.get("messages"), image_tokens(model))
     _read_tools(texts, document)
     texts.extra_tokens += PRIMING_TOKENS
     stream = document.get("stream") is True
@@ -75,7 +75,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         output_cap=_output_cap(document),
         choices=min(n, CHOICES_MAX),
         needs=frozenset(texts.needs),
-        user=_user(document),
+        user=user_of(document),
         fee_kinds={"searches": 1} if searches else {},
         usage_hidden=stream and options.get("include_usage") is not True,
         extra_output_tokens=_prediction_tokens(document.get("prediction")),
@@ -115,7 +115,7 @@ def _output_cap(document: JsonObject) -> int | None:
     return given if given is not None else positive(document.get("max_tokens"))
 
 
-def _user(document: JsonObject) -> str:
+def user_of(document: JsonObject) -> str:
     metadata = object_of(document.get("metadata"))
     for value in (document.get("user"), document.get("safety_identifier"), metadata.get("user_id")):
         if user := short(value, USER_CHARACTERS_MAX):
@@ -123,7 +123,7 @@ def _user(document: JsonObject) -> str:
     return ""
 
 
-def _image_tokens(model: str) -> tuple[int, int]:
+def image_tokens(model: str) -> tuple[int, int]:
     return next((low, high) for pattern, low, high in IMAGE_TOKENS if pattern.search(model))
 
 

@@ -19,6 +19,11 @@ JSON = "application/json"
         ("POST", "/openai/v1/chat/completions", JSON, "openai-chat"),
         ("POST", "/v1/chat/complet%69ons", JSON, "openai-chat"),
         ("POST", "/openai/deployments/my-gpt/chat/completions", JSON, "openai-chat"),
+        ("POST", "/v1/responses", JSON, "openai-responses"),
+        ("POST", "/openai/v1/responses/", JSON, "openai-responses"),
+        ("POST", "//v1//responses", JSON, "openai-responses"),
+        ("POST", "/v1/responses/resp_1/cancel", JSON, None),
+        ("GET", "/v1/responses", "", None),
         ("POST", "/v1/messages", JSON, "anthropic-messages"),
         ("POST", "/anthropic/v1/messages", JSON, "anthropic-messages"),
         ("POST", "/v1/messages/count_tokens", JSON, None),
@@ -41,5 +46,5 @@ def test_every_dialect_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(KeyError, match=r"no dialect 'gemini'.*openai-chat, anthropic-messages"):
+    with pytest.raises(KeyError, match=r"no dialect 'gemini'.*openai-chat, .*anthropic-messages"):
         registry.by_name("gemini")

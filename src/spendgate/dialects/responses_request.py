@@ -1,0 +1,201 @@
+"""Reading and rewriting of OpenAI Responses requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.openai_request import (
+    AUDIO_BYTES_PER_TOKEN,
+    MESSAGE_TOKENS,
+    PRIMING_TOKENS,
+    image_tokens,
+    user_of,
+)
+from spendgate.dialects.texts import (
+    TIER_CHARACTERS_MAX,
+    Texts,
+    model_of,
+    parse_request,
+    positive,
+    short,
+)
+
+STORED_MODEL = "unknown"
+"""Stands for the model that a stored prompt names; the answer tells it."""
+
+OUTPUT_TOKENS_MIN = 16
+"""OpenAI refuses a smaller `max_output_tokens`."""
+
+TOOL_CALLS_DEFAULT = 10
+"""Calls of the provider's own tools held for where the request sets no `max_tool_calls`."""
+TOOL_CALLS_MAX = 100
+
+WEB_SEARCH_INPUT_TOKENS = 17_000
+"""Input that one web search adds: a short question with one search was billed 16,981 (recorded, gpt-4o)."""
+FILE_SEARCH_INPUT_TOKENS = 16_000
+"""Input that one file search adds: 20 chunks of 800 tokens (file search guide, "Default settings")."""
+
+_SEARCHES = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
+
+
+def read(body: bytes) -> RequestFacts:
+    """Read the facts. Raises RequestError."""
+    document = parse_request(body)
+    stored = document.get("prompt") is not None
+    model = STORED_MODEL if stored and not document.get("model") else model_of(document)
+    texts = Texts()
+    reader = _Reader(texts, image_tokens(model))
+    reader.read_input(document.get("instructions"))
+    reader.read_input(document.get("input"))
+    searches, tool_tokens = _read_tools(texts, document)
+    _read_prompt(reader, document.get("prompt"))
+    form = object_of(object_of(document.get("text")).get("format"))
+    if form.get("type") == "json_schema":
+        texts.add(form.get("schema"))
+        texts.needs.add("json_schema")
+    texts.extra_tokens += PRIMING_TOKENS
+    unseen = reader.unseen or stored
+    unseen = unseen or any(document.get(key) for key in ("previous_response_id", "conversation"))
+    return RequestFacts(
+        model=model,
+        stream=document.get("stream") is True,
+        texts=tuple(texts.texts),
+        text_bytes=texts.length_bytes,
+        extra_input_tokens=texts.extra_tokens,
+        output_cap=positive(document.get("max_output_tokens")),
+        needs=frozenset(texts.needs),
+        user=user_of(document),
+        fee_kinds={"searches": searches} if searches else {},
+        output_cap_min=OUTPUT_TOKENS_MIN,
+        tool_input_tokens=tool_tokens,
+        dear_kinds=frozenset(texts.dear_kinds),
+        unseen_input=unseen,
+        service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
+    )
+
+
+def rewrite(body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None) -> bytes:
+    """Edit the body. A cap is written into `max_output_tokens`, and only ever lowers the client's own.
+    Raises RequestError."""
+    changes: dict[str, jsonedit.Value] = {}
+    if model is not None:
+        changes["model"] = jsonbody.dumps(model).encode()
+    if output_cap is not None:
+        cap = max(output_cap, facts.output_cap_min)
+        given = facts.output_cap
+        changes["max_output_tokens"] = str(cap if given is None else min(cap, given)).encode()
+    return jsonedit.edit(body, changes) if changes else body
+
+
+def _read_prompt(reader: _Reader, prompt: object) -> None:
+    """The variables of a stored prompt: texts, or parts of a message. Its own text is not in the request."""
+    for value in object_of(object_of(prompt).get("variables")).values():
+        reader.read_part(value) if isinstance(value, dict) else reader.texts.add(value)
+
+
+def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int]:
+    """Take the tools' schemas. Returns the web searches that may be billed at most, and the input tokens
+    that the provider's own tools may add."""
+    tools = document.get("tools")
+    if not tools:
+        return 0, 0
+    texts.add(tools)
+    texts.needs.add("tools")
+    calls = min(positive(document.get("max_tool_calls")) or TOOL_CALLS_DEFAULT, TOOL_CALLS_MAX)
+    searches = tokens = 0
+    for tool in tools if isinstance(tools, list) else ():
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind in _SEARCHES:
+            searches = calls
+            tokens = max(tokens, WEB_SEARCH_INPUT_TOKENS * calls)
+        elif kind == "file_search":
+            tokens = max(tokens, FILE_SEARCH_INPUT_TOKENS * calls)
+    return searches, tokens
+
+
+class _Reader:
+    """Walks the input: a text, or a list of items whose contents are texts or lists of parts."""
+
+    def __init__(self, texts: Texts, image_tokens: tuple[int, int]) -> None:
+        self.texts = texts
+        self.unseen = False
+        self._image_tokens = image_tokens
+
+    def read_input(self, value: Any) -> None:
+        if not isinstance(value, list):
+            self.texts.add(value)
+            return
+        for item in value:
+            if isinstance(item, dict):
+                self.texts.extra_tokens += MESSAGE_TOKENS
+                self._read_item(item)
+            else:
+                self.texts.add(item)
+
+    def _read_item(self, item: JsonObject) -> None:
+        texts = self.texts
+        match item.get("type", "message"):
+            case "message":
+                self._read_content(item.get("content"))
+            case "function_call" | "custom_tool_call" | "mcp_call":
+                for key in ("name", "arguments", "input", "output"):
+                    texts.add(item.get(key))
+            case "function_call_output" | "custom_tool_call_output":
+                self._read_content(item.get("output"))
+            case "reasoning":
+                self._read_content(item.get("summary"))
+                self._read_content(item.get("content"))
+                self._read_encrypted(item)
+            case "compaction":
+                self._read_encrypted(item)
+            case "computer_call_output":
+                self.read_part(item.get("output"))
+            case "item_reference":
+                self.unseen = True
+            case "image_generation_call":
+                self._add_image("")
+            case _:
+                texts.add(item)  # an unknown item is bounded by its JSON
+
+    def _read_encrypted(self, item: JsonObject) -> None:
+        sealed = item.get("encrypted_content")
+        if isinstance(sealed, str):
+            self.texts.add_document(len(sealed))
+
+    def _read_content(self, content: Any) -> None:
+        if not isinstance(content, list):
+            self.texts.add(content)
+            return
+        for part in content:
+            self.read_part(part)
+
+    def read_part(self, part: Any) -> None:
+        """One part of an item's content. An unknown kind is bounded by its JSON."""
+        texts = self.texts
+        match part.get("type") if isinstance(part, dict) else None:
+            case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
+                texts.add(part.get("text"))
+            case "refusal":
+                texts.add(part.get("refusal"))
+            case "input_image" | "computer_screenshot":
+                self._add_image(part.get("detail"))
+            case "input_audio":
+                data = object_of(part.get("input_audio")).get("data")
+                length = len(data) if isinstance(data, str) else 0
+                texts.extra_tokens += length * 3 // 4 // AUDIO_BYTES_PER_TOKEN + 1
+                texts.needs.add("audio")
+                texts.dear_kinds.add("input_audio")
+            case "input_file":
+                data = part.get("file_data")
+                texts.add_document(len(data) if isinstance(data, str) else None)
+            case _:
+                texts.add(part)
+
+    def _add_image(self, detail: object) -> None:
+        low, high = self._image_tokens
+        self.texts.extra_tokens += low if detail == "low" else high
+        self.texts.needs.add("images")
+        self.texts.dear_kinds.add("input_image")
