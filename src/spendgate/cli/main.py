@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("spendgate.cli.controller", "Budgets as Kubernetes resources: policy, status, alerts."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
     "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
+    "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
     "render": ("spendgate.cli.render", "Print Envoy configuration for this gateway."),

@@ -18,6 +18,7 @@ __all__ = [
     "Bound",
     "Candidate",
     "Clamp",
+    "DayCell",
     "Expired",
     "Ledger",
     "Refusal",
@@ -132,6 +133,21 @@ class TeamMonth:
     def committed_nanousd(self) -> int:
         """What counts against the month's budget: settled + reserved."""
         return self.settled_nanousd + self.reserved_nanousd
+
+
+@dataclass(frozen=True, slots=True)
+class DayCell:
+    """What an app settled with a model on a day (`YYYYMMDD`, UTC, of the reservation): the finest that the
+    ledger keeps. `tokens` by kind, zeros left out. A count may be negative where a hold expired in an old
+    month was corrected since."""
+
+    team: str
+    day: str
+    app: str
+    model: str
+    requests: int
+    cost_nanousd: int
+    tokens: Usage
 
 
 class Ledger(Protocol):

@@ -20,10 +20,11 @@ from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
 from spendgate.ledger.lane import Lane
-from spendgate.ledger.port import Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
+from spendgate.ledger.port import DayCell, Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
 from spendgate.ledger.wire import (
     TEAMS_KEY,
     clean,
+    day_cells,
     expired_rows,
     reserve_argument,
     reserve_result,
@@ -252,6 +253,22 @@ class RedisLedger:
             team_month(team, month, reply[0], int(reply[1]), reply[2:])
             for team, reply in ((t, replies[i * size : (i + 1) * size]) for i, t in enumerate(teams))
         ]
+
+    async def cells(self, teams: list[str], month: str) -> list[DayCell]:
+        """What every app settled with every model on every day of a month (`YYYYMM`), for chargeback: in the
+        order of teams, days, apps and models; one round trip for every 100 teams. Raises LedgerUnavailable.
+        """
+        days = [f"{month}{day:02d}" for day in range(1, 32)]
+        out: list[DayCell] = []
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            pipe = self._redis.pipeline(transaction=False)
+            asked = [(t, d) for t in teams[start : start + MONTHS_A_TRIP] for d in days]
+            for team, day in asked:
+                pipe.hgetall(f"{team_prefix(team)}d:{day}")
+            replies = await self._guard("cells", pipe.execute, self._bulk_timeout_s)
+            for (team, day), fields in zip(asked, replies, strict=True):
+                out += day_cells(team, day, fields)
+        return out
 
     async def open_holds(self, team: str) -> int:
         """See `port.Ledger.open_holds`."""

@@ -15,6 +15,7 @@ import orjson
 
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import (
+    DayCell,
     Expired,
     Refusal,
     ReserveRequest,
@@ -150,3 +151,16 @@ def team_month(
             tokens[kind] = tokens.get(kind, 0) + n
     settled, reserved = (int(v or 0) for v in counter)
     return TeamMonth(team, month, settled, reserved, requests, models, apps, tokens, cells, open_holds)
+
+
+def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
+    """Read a day's hash, sorted by app and model. A cell whose every count was taken back is left out."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for field, value in fields.items():
+        app, model, kind = text(field).split(SEP)
+        if int(value):
+            counts.setdefault((app, model), {})[kind] = int(value)
+    return [
+        DayCell(team, day, app, model, cell.pop("#", 0), cell.pop("$", 0), cell)
+        for (app, model), cell in sorted(counts.items())
+    ]

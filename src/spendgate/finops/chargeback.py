@@ -1,0 +1,136 @@
+"""Chargeback: a month's spend by team, app, model and kind, whose parts add up to its totals. Pure.
+
+The ledger knows the cost of an app's day with a model, and its tokens by kind, not the cost of a kind. That is
+shared out by the stated rule `RULE`: in proportion to tokens x list price, rounded to whole nano-USD by the
+largest remainder, so that the kinds add up to the cost exactly. What no tokens explain (an exchange that was
+settled at its estimate) stands as kind `requests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from spendgate.ledger.port import DayCell
+from spendgate.pricing.cost import cost_pico
+from spendgate.pricing.table import Price, PriceTable
+from spendgate.usage import KINDS, Usage
+
+RULE = "cost by kind: the exact cost of app and model, shared in proportion to tokens x list price"
+UNEXPLAINED = "requests"
+"""The kind of cost that no tokens explain."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindShare:
+    """One kind's part of a line."""
+
+    kind: str
+    tokens: int
+    cost_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one app spent with one model; the kinds' costs add up to `cost_nanousd`."""
+
+    team: str
+    app: str
+    model: str
+    requests: int
+    cost_nanousd: int
+    kinds: tuple[KindShare, ...]
+
+    @property
+    def tokens(self) -> int:
+        """All tokens (and fees counted by calls) of the line."""
+        return sum(k.tokens for k in self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Chargeback:
+    """A month's lines, by team, the dearest first. `month` is `YYYYMM`."""
+
+    month: str
+    source: str
+    lines: tuple[Line, ...]
+
+    @property
+    def cost_nanousd(self) -> int:
+        """The sum of all lines."""
+        return sum(x.cost_nanousd for x in self.lines)
+
+    @property
+    def requests(self) -> int:
+        """The settled exchanges of all lines."""
+        return sum(x.requests for x in self.lines)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all lines."""
+        return sum(x.tokens for x in self.lines)
+
+    @property
+    def teams(self) -> dict[str, list[Line]]:
+        """The lines by team, the dearest team first."""
+        by_team: dict[str, list[Line]] = {}
+        for line in self.lines:
+            by_team.setdefault(line.team, []).append(line)
+        spent = {team: sum(x.cost_nanousd for x in lines) for team, lines in by_team.items()}
+        return {team: by_team[team] for team in sorted(by_team, key=lambda t: (-spent[t], t))}
+
+
+def chargeback(month: str, source: str, cells: Iterable[DayCell], prices: PriceTable) -> Chargeback:
+    """Add the days up and share the costs out by kind."""
+    sums: dict[tuple[str, str, str], tuple[int, int, dict[str, int]]] = {}
+    for cell in cells:
+        key = (cell.team, cell.app, cell.model)
+        requests, cost, tokens = sums.get(key, (0, 0, {}))
+        for kind, n in cell.tokens.items():
+            if kind != UNEXPLAINED:  # exchanges have a column of their own
+                tokens[kind] = tokens.get(kind, 0) + n
+        sums[key] = (requests + cell.requests, cost + cell.cost_nanousd, tokens)
+    lines = [
+        Line(team, app, model, requests, cost, share_by_kind(cost, tokens, price_for(prices, model)))
+        for (team, app, model), (requests, cost, tokens) in sums.items()
+        if requests or cost or any(tokens.values())
+    ]
+    lines.sort(key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
+    return Chargeback(month, source, tuple(lines))
+
+
+def price_for(prices: PriceTable, model: str) -> Price:
+    """The price of a model, or the stand-in that an unpriced model is charged by (rule 11)."""
+    return prices.find(model) or prices.dearest_of_family(model)
+
+
+def share_by_kind(cost_nanousd: int, tokens: Usage, price: Price) -> tuple[KindShare, ...]:
+    """Share a cost out to the kinds by `RULE`; kinds in the order of the vocabulary, zeros left out."""
+    kinds = sorted((k for k, n in tokens.items() if n), key=_place)
+    weights = [max(0, cost_pico(price, {k: tokens[k]})[0]) for k in kinds]
+    if cost_nanousd and not any(weights):
+        counted = tuple(KindShare(k, tokens[k], 0) for k in kinds)
+        return (*counted, KindShare(UNEXPLAINED, 0, cost_nanousd))
+    costs = share(cost_nanousd, weights)
+    return tuple(KindShare(k, tokens[k], cost) for k, cost in zip(kinds, costs, strict=True))
+
+
+def share(amount: int, weights: Sequence[int]) -> list[int]:
+    """Share whole units out in proportion to weights (not all zero, unless the amount is), by the largest
+    remainder, the first of equals first. The shares add up to `amount`; a negative one is shared likewise."""
+    whole = sum(weights)
+    if not whole:
+        return [0] * len(weights)
+    sign, amount = (-1, -amount) if amount < 0 else (1, amount)
+    shares = [amount * w // whole for w in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: -(amount * weights[i] % whole))
+    for i in by_remainder[: amount - sum(shares)]:
+        shares[i] += 1
+    return [sign * s for s in shares]
+
+
+_PLACES: Mapping[str, int] = {kind: i for i, kind in enumerate(KINDS)}
+
+
+def _place(kind: str) -> tuple[int, str]:
+    return _PLACES.get(kind, len(_PLACES)), kind

@@ -1,0 +1,125 @@
+"""A chargeback as text: JSON, CSV, Markdown. Pure; USD are exact decimal strings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from spendgate.finops.chargeback import RULE, Chargeback, Line
+from spendgate.money import nano_to_usd
+from spendgate.months import month_text
+
+CSV_FIELDS = ("month", "team", "app", "model", "kind", "requests", "tokens", "cost_usd")
+
+
+def document(report: Chargeback) -> dict[str, Any]:
+    """The report as plain data."""
+    return {
+        "month": month_text(report.month),
+        "source": report.source,
+        "rule": RULE,
+        "requests": report.requests,
+        "tokens": report.tokens,
+        "cost_usd": nano_to_usd(report.cost_nanousd),
+        "teams": [
+            {
+                "team": team,
+                "requests": sum(x.requests for x in lines),
+                "tokens": sum(x.tokens for x in lines),
+                "cost_usd": nano_to_usd(sum(x.cost_nanousd for x in lines)),
+                "lines": [_line(x) for x in lines],
+            }
+            for team, lines in report.teams.items()
+        ],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {
+        "app": line.app,
+        "model": line.model,
+        "requests": line.requests,
+        "tokens": line.tokens,
+        "cost_usd": nano_to_usd(line.cost_nanousd),
+        "kinds": [
+            {"kind": k.kind, "tokens": k.tokens, "cost_usd": nano_to_usd(k.cost_nanousd)} for k in line.kinds
+        ],
+    }
+
+
+def to_json(report: Chargeback) -> str:
+    """Indented JSON."""
+    return json.dumps(document(report), indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(report: Chargeback) -> str:
+    """One row a team, app, model and kind; every column adds up to its total.
+
+    The number of exchanges stands once for each app and model, in a row of kind `requests`. A name that a
+    spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    month = month_text(report.month)
+    for lines in report.teams.values():
+        for line in lines:
+            names = [month, *(_inert(n) for n in (line.team, line.app, line.model))]
+            unexplained = line.cost_nanousd - sum(k.cost_nanousd for k in line.kinds if k.kind != "requests")
+            writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained)])
+            for k in line.kinds:
+                if k.kind != "requests":
+                    writer.writerow([*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd)])
+    return out.getvalue()
+
+
+def _inert(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+
+
+def to_markdown(report: Chargeback) -> str:
+    """A table of teams, and one of apps and models for each team, for a pull request or a wiki."""
+    out = [f"# Chargeback {month_text(report.month)}", "", f"Source: {report.source}. USD, exact.", ""]
+    teams = [
+        (team, sum(x.requests for x in xs), sum(x.tokens for x in xs), sum(x.cost_nanousd for x in xs))
+        for team, xs in report.teams.items()
+    ]
+    out += table_rows(
+        ("team", "requests", "tokens", "cost USD"),
+        [(t, f"{r:,}", f"{n:,}", nano_to_usd(c)) for t, r, n, c in teams]
+        + [("**total**", f"{report.requests:,}", f"{report.tokens:,}", nano_to_usd(report.cost_nanousd))],
+        names=1,
+    )
+    for team, lines in report.teams.items():
+        out += ["", f"## {escape(team)}", ""]
+        out += table_rows(
+            ("app", "model", "requests", "tokens", "cost USD", "by kind"),
+            [
+                (
+                    x.app, x.model, f"{x.requests:,}", f"{x.tokens:,}", nano_to_usd(x.cost_nanousd),
+                    ", ".join(f"{k.kind} {k.tokens:,}: {nano_to_usd(k.cost_nanousd)}" for k in x.kinds),
+                )
+                for x in lines
+            ],
+            names=2,
+        )  # fmt: skip
+    return "\n".join([*out, "", f"{RULE}.", ""])
+
+
+def table_rows(head: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> list[str]:
+    """A Markdown table; the first `names` columns are names, the rest stands to the right."""
+    rule = ["---"] * names + ["---:"] * (len(head) - names)
+    return [_cells(head), _cells(rule), *(_cells(row) for row in rows)]
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escape(c) if not c.startswith('**') else c for c in cells)} |"
+
+
+def escape(name: str) -> str:
+    """A name that can not break out of its cell: bars, backslashes, tags and line ends are made harmless."""
+    text = name.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    return " ".join(text.splitlines()) or "(unnamed)"
