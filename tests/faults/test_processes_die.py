@@ -17,7 +17,7 @@ from support.policy import budget, policy
 from support.processes import until
 from support.provider import Provider
 
-POLICY = policy(budget("loaded", 1000), budget("steady", 1000))
+POLICY = policy(*(budget(team, 1000) for team in ("loaded", "steady-worker", "steady-envoy", "steady-redis")))
 TTL_S = 3
 PATIENCE_S = 12
 """The sweeper's second, a restart, a noisy machine: far less than the default deadline of 30 s."""
@@ -28,6 +28,13 @@ AT_ONCE = 16
 @pytest.fixture
 def gateway(provider: Provider, tmp_path: Path) -> Iterator[Gateway]:
     with Gateway(tmp_path, provider.url, POLICY, config=CONFIG) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lasting(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway that all kills at rest hit in turn."""
+    with Gateway(tmp_path_factory.mktemp("lasting"), provider.url, POLICY, config=CONFIG) as running:
         yield running
 
 
@@ -100,24 +107,27 @@ def test_under_load_no_settled_cent_is_lost_and_no_hold_outlives_its_deadline(
     assert sum(not r.metered for r in load.complete) <= expired + 2, "requests passed the gateway unseen"
 
 
-@pytest.mark.parametrize("mark", [WORKER, ENVOY, REDIS], ids=["worker", "envoy", "redis"])
-def test_at_rest_the_ledger_is_the_same_to_the_nano_dollar_after_a_kill(gateway: Gateway, mark: str) -> None:
+@pytest.mark.parametrize(("name", "mark"), [("worker", WORKER), ("envoy", ENVOY), ("redis", REDIS)])
+def test_at_rest_the_ledger_is_the_same_to_the_nano_dollar_after_a_kill(
+    lasting: Gateway, name: str, mark: str
+) -> None:
+    gateway, team = lasting, f"steady-{name}"
     for _ in range(5):
-        chat(gateway, "steady", max_tokens=17)
-    before = gateway.settled("steady", 5)
+        chat(gateway, team, max_tokens=17)
+    before = gateway.settled(team, 5)
     gone = process(gateway, mark)
     gone.kill()
     until(lambda: _back(gateway, mark, gone.pid), bool, "the restart")
-    assert until(lambda: gateway.row("steady"), lambda row: row["requests"] == 5, "the ledger") == before
+    assert until(lambda: gateway.row(team), lambda row: row["requests"] == 5, "the ledger") == before
 
     def works() -> bool:
         try:
-            return bool(chat(gateway, "steady", max_tokens=17).answer.choices)
+            return bool(chat(gateway, team, max_tokens=17).answer.choices)
         except Exception:  # not there yet
             return False
 
     until(works, bool, "service")
-    after = gateway.settled("steady", 6)
+    after = gateway.settled(team, 6)
     assert Decimal(after["settled_usd"]) == Decimal(before["settled_usd"]) / 5 * 6
     assert after["requests"] == 6
 
