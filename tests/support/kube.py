@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from support.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -267,7 +267,8 @@ def _identity_headers(settings: Settings) -> set[str]:
 
 def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
     """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
-    path; each has its own route, since Envoy bounds the size of a pattern; all others (uploads of any size) do not touch it."""
+    path; each has its own route, since Envoy bounds the size of a pattern; all others (uploads of any size) do
+    not touch it."""
     out: list[Json] = []
     first = upstreams[0]
     claimed = [*(f".*{d.path_regex}/*" for d in DIALECTS), ".*%.*"]
