@@ -110,7 +110,7 @@ class RawUpstream:
 
     async def _serve(self, started: Future[int]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 20)
+        server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 20, backlog=4096)
         started.set_result(server.sockets[0].getsockname()[1])
         await self._stop.wait()
         server.close()
