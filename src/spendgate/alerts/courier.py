@@ -15,6 +15,8 @@ from spendgate.errors import LedgerError
 log = structlog.get_logger()
 
 Count = Callable[[str, int], None]
+FRESH = 0.6
+"""The share of a claim's life after which no sending is begun: an attempt of 8 s fits into the rest of 30 s."""
 IDLE_S = 0.1
 STOP_S = 2.0
 """What an attempt under way gets when we are told to stop."""
@@ -78,11 +80,16 @@ class Courier:
             busy = 0
             for team, month in list(waiting):
                 await pace.wait()
+                asked_s = self._timing.now_s()
                 claim = await self._claims.claim(team, month, target)
                 if claim is None:
                     waiting.pop((team, month), None)
                 elif isinstance(claim, Busy):
                     busy += 1
+                elif self._timing.now_s() - asked_s > self._claims.claim_ms / 1000 * FRESH:
+                    # this process stood still: the claim is over, or would be in the middle of the sending
+                    log.warning("alert_claim_too_old", team=team, month=month, crossing=claim.key)
+                    await self._claims.finish(claim, "open")
                 elif not await self._deliver(sender, claim, pace) and not patient:
                     return
             if waiting and busy == len(waiting):

@@ -57,6 +57,13 @@ def command(
     --policy everything is metered and nothing is bounded.
 
     \b
+    Alerts, by the environment:
+      SLACK_WEBHOOK_URL    each threshold crossed is posted once; or
+      SLACK_BOT_TOKEN      with the budget's notifyChannel, else SLACK_CHANNEL
+      SPENDGATE_ALERT_WEBHOOK_URL, SPENDGATE_ALERT_WEBHOOK_SHAPE   alertmanager (default) or cloudevents
+      SPENDGATE_DASHBOARD_URL, SPENDGATE_RUNBOOK_URL   links in the message; {team} is filled in
+
+    \b
     Example:
       spendgate up --policy budgets.yaml --upstream https://api.openai.com
       OPENAI_BASE_URL=http://127.0.0.1:10000/v1 python my_app.py

@@ -228,6 +228,27 @@ async def test_a_leader_that_died_with_the_answer_on_its_way_is_told_again_marke
     assert [AGAIN in text for text in desk.slack.texts] == [False, True]
 
 
+async def test_a_leader_that_was_frozen_with_its_claim_sends_nothing_when_it_wakes(desk: Desk) -> None:
+    desk.budget()
+    await desk.loop().begin()
+    await desk.spend(5)
+    frozen, successor = desk.loop(claim_ms=200), desk.loop()
+    claim = frozen.claims.claim
+    frozen_for = [60.0]
+
+    async def freeze(*arguments: str) -> object:
+        got = await claim(*arguments)
+        if frozen_for:
+            await frozen.timing.sleep(frozen_for.pop())  # as its clock sees it
+            await asyncio.sleep(0.3)
+            await successor.run_once()
+        return got
+
+    frozen.claims.claim = freeze  # type: ignore[method-assign,assignment]
+    await frozen.run_once()
+    assert desk.heads() == ["red: 50 %"]
+
+
 class TestRedisLoss:
     async def test_an_emptied_redis_and_a_ledger_made_anew_tell_nothing_again(
         self, desk: Desk, tmp_path: Path

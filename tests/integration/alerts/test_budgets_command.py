@@ -1,0 +1,85 @@
+"""The command `budgets` against a real ledger."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.policy import budget, policy
+
+from spendgate.cli.main import main
+from spendgate.ledger.embedded import EmbeddedRedis
+
+if TYPE_CHECKING:
+    from conftest import Desk
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main(["budgets", *arguments])
+    except SystemExit as e:
+        code = int(e.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+async def folder(desk: Desk, server: EmbeddedRedis, tmp_path: Path) -> Path:
+    """The data dir of an `up` with a spent budget, one in audit and one untouched."""
+    desk.now_ms = time.time_ns() // 1_000_000
+    await desk.spend(8.5, "red")
+    await desk.spend(20, "watched")
+    path = tmp_path / "policy.yaml"
+    path.write_text(policy(budget("red", 10), budget("watched", 10, mode="audit"), budget("[new]", 10)))
+    (tmp_path / "up.json").write_text(json.dumps({"redis": server.url, "policy": [str(path)]}))
+    return tmp_path
+
+
+def test_json_is_exact_with_one_row_a_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "--data-dir", str(folder), "-o", "json")
+    rows = {row["team"]: row for row in json.loads(out)}
+    assert (code, err) == (0, "")
+    assert {team: (r["settled_usd"], r["utilization"], r["phase"]) for team, r in rows.items()} == {
+        "[new]": ("0.00", 0.0, "Ready"),
+        "red": ("8.50", 0.85, "Downgrading"),
+        "watched": ("20.00", 2.0, "Audit"),
+    }
+    assert rows["[new]"]["exhausted_at"] is None
+
+
+def test_the_table_has_a_line_a_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--data-dir", str(folder))
+    line = next(x for x in out.splitlines() if x.startswith("red"))
+    assert line.split()[:5] == ["red", "10.00", "8.50", "0.00", "85.0%"]
+    assert line.rstrip().endswith("Downgrading")
+    assert "[new]" in out
+
+
+def test_an_unknown_team_is_told_with_the_known_ones(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "--data-dir", str(folder), "--team", "rad")
+    assert code == 1
+    assert "'rad'; known: [new], red, watched" in err
+
+
+def test_a_gateway_without_a_policy_is_one_line_that_says_what_to_do(
+    server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, "--redis", server.url, "--data-dir", str(tmp_path))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "--policy PATH" in err
+
+
+def test_a_ledger_that_does_not_answer_is_one_line_that_says_what_to_do(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(
+        capsys, "--redis", f"unix://{folder}/none.sock", "--policy", str(folder / "policy.yaml")
+    )
+    assert (code, err.count("\n")) == (1, 1)
+    assert "spendgate up" in err
