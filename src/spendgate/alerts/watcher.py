@@ -159,10 +159,12 @@ class AlertLoop:
             keys = [(c.key, limit) for c in verdict.fresh if c.kind != "recovered"]
             await self.claims.open(s.team, s.month, quiet=keys, arm=arm)
             return True
-        alerts = await self._alerts(verdict, budget, s, at_ms)
-        opened = await self.claims.open(s.team, s.month, [(a, self._targets(a)) for a in alerts], arm=arm)
-        for key in sorted(opened):
-            log.info("alert_opened", team=s.team, month=s.month, crossing=key)
+        alerts = [(a, self._targets(a)) for a in await self._alerts(verdict, budget, s, at_ms)]
+        opened = await self.claims.open(s.team, s.month, alerts, arm=arm)
+        for alert, targets in alerts:
+            if alert.key in opened:
+                log.info("alert_opened", team=s.team, month=s.month, crossing=alert.key)
+                self.courier.expect(s.team, s.month, targets)
         return True
 
     async def _mend(self, s: Standing) -> bool:
