@@ -41,7 +41,7 @@ AUDIO_BYTES_PER_TOKEN = 100
 AUDIO_REFERENCE_TOKENS = 2_000
 """An earlier spoken answer that a message refers to by id: some 100 seconds at 20 tokens a second."""
 
-DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/chat/completions$")
+DEPLOYMENT = re.compile(r"/openai/+deployments/+([^/]+)/")
 SEARCH_MODEL = re.compile(r"-search-(preview|api)")
 """Models that search the web on every call, at one fee a call."""
 
@@ -51,8 +51,8 @@ _INCLUDE_USAGE: dict[str, jsonedit.Value] = {"include_usage": b"true"}
 def read(body: bytes, path: str) -> RequestFacts:
     """Read the facts. `path` is plain. Raises RequestError."""
     document = parse_request(body)
-    deployment = DEPLOYMENT.search(path)
-    model = deployment[1] if deployment else model_of(document)
+    deployed = deployment(path)
+    model = deployed or model_of(document)
     texts = Texts()
     _read_messages(texts, document.get("messages"), image_tokens(model))
     _read_tools(texts, document)
@@ -79,10 +79,16 @@ def read(body: bytes, path: str) -> RequestFacts:
         fee_kinds={"searches": 1} if searches else {},
         usage_hidden=stream and options.get("include_usage") is not True,
         extra_output_tokens=_prediction_tokens(document.get("prediction")),
-        model_fixed=deployment is not None,
+        model_fixed=bool(deployed),
         dear_kinds=frozenset(texts.dear_kinds),
         service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
     )
+
+
+def deployment(path: str) -> str:
+    """The deployment that an Azure path names in the model's stead; "" where it names none."""
+    found = DEPLOYMENT.search(path)
+    return found[1] if found else ""
 
 
 def rewrite(
@@ -102,11 +108,12 @@ def rewrite(
             given = positive(document.get(key))
             changes[key] = str(cap if given is None else min(cap, given)).encode()
     if ask_usage:
-        changes["stream_options"] = _with_usage
+        changes["stream_options"] = with_usage
     return jsonedit.edit(body, changes) if changes else body
 
 
-def _with_usage(old: bytes) -> bytes:
+def with_usage(old: bytes) -> bytes:
+    """Ask for usage in the `stream_options` that there are."""
     return jsonedit.edit(old, _INCLUDE_USAGE) if old.startswith(b"{") else b'{"include_usage":true}'
 
 

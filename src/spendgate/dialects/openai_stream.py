@@ -107,6 +107,8 @@ class OpenAIStreamMeter:
     def _read_choice(self, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason"):
             self._finished = True
+        if (text := choice.get("text")) and isinstance(text, str):  # legacy completions
+            self._tokens.add(text)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return

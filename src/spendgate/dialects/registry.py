@@ -5,9 +5,17 @@ from __future__ import annotations
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.base import Dialect
 from spendgate.dialects.openai_chat import OpenAIChat
+from spendgate.dialects.openai_completions import OpenAICompletions
+from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
 from spendgate.dialects.openai_responses import OpenAIResponses
 
-DIALECTS: tuple[Dialect, ...] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
+DIALECTS: tuple[Dialect, ...] = (
+    OpenAIChat(),
+    OpenAIResponses(),
+    OpenAICompletions(),
+    OpenAIEmbeddings(),
+    AnthropicMessages(),
+)
 
 
 def find(method: str, path: str, content_type: str) -> Dialect | None:

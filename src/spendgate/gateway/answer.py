@@ -90,6 +90,11 @@ class StreamedAnswer:
         """The model that says it answers ("" until it does)."""
         return self._meter.result().model
 
+    @property
+    def metered(self) -> bool:
+        """Has its usage come?"""
+        return self._meter.complete and self._meter.result().problem is None
+
     def feed(self, data: bytes, end: bool) -> bytes | None:
         """Take a piece. None: it may pass as it is; else the bytes to send instead."""
         decoder = self._decoder
@@ -112,7 +117,7 @@ class StreamedAnswer:
         """What it costs, since the call ended before it did."""
         if self._unreadable:
             return Bill({}, held, Outcome.UNMETERED, "encoding")
-        if self._meter.complete and self._meter.result().problem is None:
+        if self.metered:
             return billing.stream_end(prices, sent, self._meter, input_tokens, held)
         return billing.flowed(prices, sent, self._meter, input_tokens, held, Outcome.ABORTED)
 

@@ -394,10 +394,20 @@ class Exchange:
         extra = self._facts.extra_input_tokens if self._facts is not None else 0
         return self._counted.tokens + extra
 
+    def _unseen(self, answer: WholeAnswer | StreamedAnswer | None) -> bool:
+        """Was input used that only the provider knows, and has not told? Then the hold is the best bound."""
+        if self._facts is None or not self._facts.unseen_input:
+            return False
+        if isinstance(answer, StreamedAnswer):
+            return self.state is State.STREAM and not answer.metered
+        return self.state is State.FORWARDED
+
     def _over(self) -> e.Action:
         """The call ended before the answer did: the client left, or the provider broke off."""
         prices, held, answer = self._snapshot.prices, self._held, self._answer_body
-        if self.state is State.FORWARDED and self._facts is not None:
+        if self._unseen(answer):
+            self._finish(Bill({}, held or 0, e.Outcome.UNMETERED, "truncated"), self._sent)
+        elif self.state is State.FORWARDED and self._facts is not None:
             self._finish(billing.input_only(prices, self._sent, self._input_tokens(), held or 0), self._sent)
         elif isinstance(answer, StreamedAnswer) and self.state is State.STREAM:
             sent = self._sent or answer.model

@@ -13,6 +13,9 @@ from spendgate.tokens.count import Counted
 CLAMP_MIN_TOKENS = 16
 """An output cap lower than this is no useful part of an answer."""
 
+CONTEXT_TOKENS = 200_000
+"""The context window of a model that the price table gives none for."""
+
 
 def make_quote(
     prices: PriceTable,
@@ -38,7 +41,10 @@ def make_quote(
     elif most:
         cap = min(cap, most)
     input_tokens = input_bound(counted, model, "tools" in facts.needs)
-    input_tokens += facts.extra_input_tokens + facts.tool_input_tokens
+    input_tokens += facts.extra_input_tokens
+    if facts.unseen_input:
+        input_tokens = max(input_tokens, (own and price.context_tokens) or CONTEXT_TOKENS)
+    input_tokens += facts.tool_input_tokens
     output_tokens = cap * facts.choices + facts.extra_output_tokens
     also = facts.dear_kinds
     estimate = estimate_nanousd(
