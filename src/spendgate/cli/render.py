@@ -1,4 +1,4 @@
-"""`spendgate render`: the Envoy side of a gateway, printed as YAML."""
+"""`spendgate render`: what stands around a gateway, printed: Envoy, mesh, CRD, rules, dashboards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Print configuration for Envoy.
+    """Print configuration for Envoy, meshes, Kubernetes, Prometheus and Grafana.
 
     \b
     Example: spendgate render bootstrap --listen 0.0.0.0:10000 --upstream https://api.openai.com \\
@@ -67,3 +67,33 @@ def crd() -> None:
     from spendgate.controller.crd import crd_yaml
 
     click.echo(crd_yaml(), nl=False)
+
+
+@command.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["file", "prometheusrule"]),
+    default="file",
+    show_default=True,
+    help="A rule file for `rule_files`, or the Prometheus operator's kind.",
+)
+@click.option(
+    "--runbooks",
+    metavar="URL",
+    default="docs/runbooks",
+    show_default=True,
+    help="Where the runbooks are published; each alert's link is URL/ALERT.md.",
+)
+def rules(output: str, runbooks: str) -> None:
+    """Prometheus rules: alerts on budgets and on spendgate itself, and what is worth recording.
+
+    \b
+    Example: spendgate render rules > spendgate-rules.yaml
+             spendgate render rules -o prometheusrule | kubectl apply -n monitoring -f -
+    """
+    from spendgate.monitoring.catalogue import GROUPS
+    from spendgate.monitoring.rules import as_yaml, prometheus_rule, rule_file
+
+    make = rule_file if output == "file" else prometheus_rule
+    click.echo(as_yaml(make(GROUPS, runbooks)), nl=False)

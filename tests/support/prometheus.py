@@ -1,0 +1,107 @@
+"""A real Prometheus and its promtool (scripts/setup.sh puts them into .venv)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+import yaml
+
+from support.processes import free_port, until
+
+
+def program(name: str) -> str:
+    """The path of `prometheus` or `promtool`; a test without it fails."""
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
+    assert path, f"no {name} on PATH; run make setup, or: apt-get install prometheus"
+    return path
+
+
+def promtool(*argv: str | Path) -> None:
+    """Run promtool; its complaint fails the test."""
+    done = subprocess.run(
+        [program("promtool"), *map(str, argv)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Prometheus:
+    """A running Prometheus with its data in `folder`; a context manager. `scrapes`: HOST:PORT of targets.
+    `blocks`: samples in OpenMetrics text that it has from before."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        scrapes: Iterable[str] = (),
+        rules: str = "",
+        blocks: str = "",
+        interval: str = "1s",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        data = folder / "data"
+        if blocks:
+            samples = folder / "samples.txt"
+            samples.write_text(blocks)
+            promtool("tsdb", "create-blocks-from", "openmetrics", "--quiet", samples, data)
+        config: dict[str, Any] = {
+            "global": {"scrape_interval": interval, "evaluation_interval": interval},
+            "scrape_configs": [{"job_name": "gateways", "static_configs": [{"targets": list(scrapes)}]}],
+        }
+        if rules:
+            (folder / "rules.yaml").write_text(rules)
+            config["rule_files"] = ["rules.yaml"]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._log = folder / "log.txt"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    program("prometheus"),
+                    f"--config.file={folder / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={data}",
+                    "--storage.tsdb.retention.time=10y",
+                    f"--web.listen-address={self.url.removeprefix('http://')}",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
+
+    def __enter__(self) -> Prometheus:
+        until(self._ready, bool, "a ready Prometheus", 60)
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: object, ___: TracebackType | None) -> None:
+        self._http.close()
+        self.process.terminate()
+        self.process.wait(60)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self._log.read_text()
+        try:
+            return self._http.get("/-/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def query(self, expr: str, at: float | None = None) -> dict[tuple[tuple[str, str], ...], float]:
+        """An instant query: sorted labels → value. Fails on an error of Prometheus."""
+        params = {"query": expr} | ({"time": str(at)} if at is not None else {})
+        answer = self._http.get("/api/v1/query", params=params).json()
+        assert answer["status"] == "success", (expr, answer)
+        if answer["data"]["resultType"] == "scalar":
+            return {(): float(answer["data"]["result"][1])}
+        return {tuple(sorted(r["metric"].items())): float(r["value"][1]) for r in answer["data"]["result"]}
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Pending and firing alerts."""
+        found: list[dict[str, Any]] = self._http.get("/api/v1/alerts").json()["data"]["alerts"]
+        return found
