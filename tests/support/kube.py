@@ -84,7 +84,9 @@ class Cluster:
         deadline = time.monotonic() + START_S
         while not self.ready():
             if self.apiserver.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the API server did not start:\n{(f / 'apiserver.log').read_text()[-3000:]}")
+                raise RuntimeError(
+                    f"the API server did not start:\n{(f / 'apiserver.log').read_text()[-3000:]}"
+                )
             time.sleep(0.1)
 
     def ready(self) -> bool:
@@ -108,7 +110,9 @@ class Cluster:
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": server}],
             "users": [{"name": name, "user": {"token": f"{name}-token"}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name, "namespace": "default"}}],
+            "contexts": [
+                {"name": "test", "context": {"cluster": "test", "user": name, "namespace": "default"}}
+            ],
             "current-context": "test",
         }
         path.write_text(yaml.safe_dump(config))
@@ -133,7 +137,9 @@ class Cluster:
 
     def apply(self, *documents: dict[str, Any]) -> None:
         """kubectl apply, server-side."""
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(documents))
+        self.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(documents)
+        )
 
     def signal_apiserver(self, number: signal.Signals) -> None:
         """Freeze (SIGSTOP), thaw (SIGCONT) or end the API server."""

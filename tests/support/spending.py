@@ -17,7 +17,11 @@ def spend(redis_url: str, team: str, usd: float, app: str = "app", model: str = 
         ledger = RedisLedger.from_url(redis_url, timeout_s=5.0)
         try:
             await ledger.settle(
-                [Settlement(uuid.uuid4().hex, team, app, model, usd_to_nano(usd), scopes=(("month", "month"),))]
+                [
+                    Settlement(
+                        uuid.uuid4().hex, team, app, model, usd_to_nano(usd), scopes=(("month", "month"),)
+                    )
+                ]
             )
         finally:
             await ledger.close()

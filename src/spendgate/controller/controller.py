@@ -234,7 +234,6 @@ class Controller:
             numbers = await read_numbers(
                 self.redis, [e.budget.team for e in reconciled.in_force], month_key(at)
             )
-            self._store_answered_at = time.monotonic()
         except LedgerError as problem:
             fault = "Redis does not answer"
             log.warning("numbers_missing", error=str(problem))

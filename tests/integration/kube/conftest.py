@@ -37,6 +37,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def pristine(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of its own, with nothing of ours in it."""
+    cluster = Cluster(tmp_path / "kube", *binaries())
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
 def cluster(running: Cluster) -> Cluster:
     """The cluster without any budget, Lease or event of a test before."""
     running.kubectl("delete", "llmbudgets", "-A", "--all")
@@ -178,7 +189,11 @@ def holder(cluster: Cluster) -> str:
 
 
 def await_status(
-    cluster: Cluster, name: str, good: Callable[[dict[str, Any]], bool], what: str, namespace: str = "ml-platform"
+    cluster: Cluster,
+    name: str,
+    good: Callable[[dict[str, Any]], bool],
+    what: str,
+    namespace: str = "ml-platform",
 ) -> dict[str, Any]:
     """Wait for a status."""
     return until(lambda: status_of(cluster, name, namespace), good, f"{what} of {name}", WAIT_S)

@@ -56,25 +56,28 @@ def test_what_is_out_of_bounds_is_refused_by_name(cluster: Cluster, field: str, 
     assert field in answer
 
 
-def test_the_first_release_is_taken_over_with_its_documents(cluster: Cluster, start: Start) -> None:
-    cluster.kubectl("delete", "-k", str(ROOT / "k8s" / "base"), "--ignore-not-found", "--wait")
-    try:
-        cluster.kubectl("create", "namespace", "llm-gateway")
-        for name in ("crd", "controller"):
-            cluster.kubectl("apply", "-f", str(DATA / f"first_release_{name}.yaml"))
-        until(
-            lambda: cluster.kubectl("apply", "-f", str(EXAMPLE), check=False),
-            lambda said: "created" in said, "the example under the first release's CRD",
-        )  # fmt: skip
-    finally:
-        until(
-            lambda: cluster.kubectl("apply", "-k", str(ROOT / "k8s" / "base"), check=False),
-            lambda said: "rror" not in said, "this release over it",
-        )  # fmt: skip
-    rules = cluster.get("clusterrole", "llm-budget-controller")["rules"]
+def test_the_first_release_is_taken_over_with_its_documents(pristine: Cluster) -> None:
+    pristine.kubectl("create", "namespace", "llm-gateway")
+    pristine.kubectl("create", "namespace", "ml-platform")
+    for name in ("crd", "controller"):
+        pristine.kubectl("apply", "-f", str(DATA / f"first_release_{name}.yaml"))
+    until(
+        lambda: pristine.kubectl("apply", "-f", str(EXAMPLE), check=False),
+        lambda said: "created" in said, "the example under the first release's CRD",
+    )  # fmt: skip
+    pristine.kubectl("apply", "-k", str(ROOT / "k8s" / "base"))
+    rules = pristine.get("clusterrole", "llm-budget-controller")["rules"]
     assert {v for r in rules for v in r["verbs"]} == {"list", "watch", "patch", "create"}
-    start()
-    await_status(cluster, "ml-team-budget", lambda s: s.get("phase") == "Ready", "Ready")
+    until(
+        lambda: pristine.kubectl(
+            "patch", "lb", "ml-team-budget", "-n", "ml-platform", "--subresource=status",
+            "--type=merge", "-p", '{"status":{"phase":"Ready"}}', check=False,
+        ),
+        lambda said: "patched" in said, "the status subresource",
+    )  # fmt: skip
+    document = pristine.get("lb", "ml-team-budget", "-n", "ml-platform")
+    assert document["spec"]["monthlyBudgetUSD"] == 8000
+    assert document["status"]["phase"] == "Ready"
 
 
 def test_defaults_are_written_by_the_api_server(cluster: Cluster) -> None:
@@ -85,9 +88,7 @@ def test_defaults_are_written_by_the_api_server(cluster: Cluster) -> None:
     assert spec["emergencyBufferPercent"] == 10
 
 
-def test_the_controller_uses_every_right_that_it_has_and_lacks_none(
-    cluster: Cluster, start: Start
-) -> None:
+def test_the_controller_uses_every_right_that_it_has_and_lacks_none(cluster: Cluster, start: Start) -> None:
     first = start()
     cluster.apply(budget("x", 10, defaultModel="mystery-9000"))
     await_status(cluster, "x", lambda s: s.get("phase") == "Ready", "Ready")
@@ -130,7 +131,12 @@ def test_roles_for_people_let_viewers_read_and_editors_write(cluster: Cluster) -
     assert not can("viewer", "update", lb)
     assert can("editor", "update", lb)
     assert can("editor", "delete", lb)
-    assert cluster.kubectl("auth", "can-i", "patch", lb, "--subresource=status", user="editor", check=False).strip() == "no"
+    assert (
+        cluster.kubectl(
+            "auth", "can-i", "patch", lb, "--subresource=status", user="editor", check=False
+        ).strip()
+        == "no"
+    )
 
 
 def _binding(name: str) -> dict[str, Any]:

@@ -107,8 +107,10 @@ def test_the_older_of_two_budgets_of_a_team_wins_until_it_goes(
     cluster.apply(budget("search", 100, name="zz-first"))
     created = cluster.get("lb", "zz-first", "-n", "ml-platform")["metadata"]["creationTimestamp"]
     until(
-        lambda: cluster.apply(budget("search", 900, name="second", namespace="other"))
-        or cluster.get("lb", "second", "-n", "other")["metadata"]["creationTimestamp"],
+        lambda: (
+            cluster.apply(budget("search", 900, name="second", namespace="other"))
+            or cluster.get("lb", "second", "-n", "other")["metadata"]["creationTimestamp"]
+        ),
         lambda at: at > created or bool(cluster.kubectl("delete", "lb", "second", "-n", "other") and False),
         "a later second",
     )
@@ -137,7 +139,9 @@ def test_an_invalid_document_leaves_its_last_valid_generation_in_force_also_over
     assert first.stop() == 0
     start("ctl-b")
     cluster.apply(budget("chat", 7))
-    until(lambda: limits(gateway.policy()), lambda p: p == {"search": 100, "chat": 7}, "the successor's policy")
+    until(
+        lambda: limits(gateway.policy()), lambda p: p == {"search": 100, "chat": 7}, "the successor's policy"
+    )
     cluster.apply(budget("search", 500))
     until(lambda: limits(gateway.policy()), lambda p: p["search"] == 500, "the mended budget")
     await_status(cluster, "search", lambda s: s["phase"] == "Ready", "Ready")

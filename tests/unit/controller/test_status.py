@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from spendgate.controller import conditions as c
+from spendgate.controller.reconcile import Compiler, Verdict, reconcile
+from spendgate.controller.status import (
+    Numbers,
+    changed,
+    conditions_changed,
+    desired,
+    forecast_nanousd,
+    models_named,
+    patch_of,
+    transitions,
+    usd,
+)
+from spendgate.money import usd_to_nano
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+NOW = at("2026-11-11T00:00:00")
+
+
+def verdict(usd: float = 100, generation: int = 1, **spec: Any) -> Verdict:
+    obj = {
+        "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": generation},
+        "spec": {"team": "t", "monthlyBudgetUSD": usd, **spec},
+    }
+    return reconcile([obj], {}, Compiler()).verdicts["ns", "n"]
+
+
+def spent(settled: str, reserved: str = "0") -> Numbers:
+    return Numbers(usd_to_nano(settled), usd_to_nano(reserved))
+
+
+def of(status: dict[str, Any], kind: str) -> str:
+    return next(str(x["status"]) for x in status["conditions"] if x["type"] == kind)
+
+
+def test_the_numbers_are_exact_to_a_micro_dollar() -> None:
+    status = desired(verdict(), spent("12.3456784", "0.25"), {}, NOW)
+    assert status["currentSpendUSD"] == 12.345678
+    assert status["reservedUSD"] == 0.25
+    assert status["budgetUtilization"] == 0.125957
+    assert usd(8_999_999_123_456_789) == 8999999.123457
+
+
+@pytest.mark.parametrize(
+    ("settled", "phase"),
+    [
+        ("79.99", c.PHASE_READY),
+        ("80", c.PHASE_DOWNGRADING),
+        ("99.9", c.PHASE_DOWNGRADING),
+        ("100", c.PHASE_EXHAUSTED),
+    ],
+)
+def test_the_phase_follows_the_thresholds(settled: str, phase: str) -> None:
+    status = desired(verdict(), spent(settled), {}, NOW)
+    assert status["phase"] == phase
+    assert of(status, c.EXHAUSTED) == str(phase == c.PHASE_EXHAUSTED)
+    assert of(status, c.READY) == "True"
+
+
+def test_holds_count_towards_exhaustion() -> None:
+    assert desired(verdict(), spent("60", "40"), {}, NOW)["phase"] == c.PHASE_EXHAUSTED
+
+
+def test_a_soft_budget_is_never_exhausted() -> None:
+    soft = verdict(alertThresholds=[{"percent": 50, "action": "alert"}])
+    status = desired(soft, spent("500"), {}, NOW)
+    assert status["phase"] == c.PHASE_READY and of(status, c.EXHAUSTED) == "False"
+
+
+def test_a_budget_of_nothing_is_exhausted_from_the_start() -> None:
+    status = desired(verdict(0), spent("0"), {}, NOW)
+    assert status["phase"] == c.PHASE_EXHAUSTED and status["budgetUtilization"] == 1.0
+
+
+def test_without_the_ledger_the_last_numbers_stay_and_the_condition_says_so() -> None:
+    before = desired(verdict(), spent("80"), {}, NOW)
+    status = desired(verdict(), None, before, NOW + 1000, fault="Redis does not answer")
+    assert status["currentSpendUSD"] == 80 and status["phase"] == c.PHASE_DOWNGRADING
+    assert of(status, c.STORE_DEGRADED) == "True"
+    assert of(status, c.EXHAUSTED) == "Unknown"
+
+
+def test_an_invalid_document_shows_what_stays_in_force() -> None:
+    status = desired(verdict(costRouting={"enabled": True}), None, {}, NOW)
+    assert status["phase"] == c.PHASE_INVALID and status["enforcedGeneration"] == 0
+    assert of(status, c.READY) == "False" and of(status, c.INVALID) == "True"
+    assert "currentSpendUSD" not in status
+
+
+def test_a_transition_time_moves_only_with_the_status() -> None:
+    first = desired(verdict(), spent("10"), {}, NOW)
+    later = desired(verdict(), spent("85"), first, NOW + 60_000)
+    times = {x["type"]: x["lastTransitionTime"] for x in later["conditions"]}
+    assert times[c.READY] == "2026-11-11T00:00:00Z"
+    assert times[c.DOWNGRADING] == "2026-11-11T00:01:00Z"
+
+
+def test_the_time_of_writing_alone_is_no_change() -> None:
+    first = desired(verdict(), spent("10"), {}, NOW, forecast_at_ms=NOW)
+    assert not changed(first, desired(verdict(), spent("10"), first, NOW + 60_000, forecast_at_ms=NOW))
+    more = desired(verdict(), spent("11"), first, NOW + 60_000, forecast_at_ms=NOW)
+    assert changed(first, more) and not conditions_changed(first, more)
+    assert conditions_changed(first, desired(verdict(), spent("90"), first, NOW))
+
+
+def test_a_patch_takes_away_what_is_gone() -> None:
+    assert patch_of({"a": 1, "b": 2}, {"b": 3, "c": 4}) == {"a": None, "b": 3, "c": 4}
+    assert patch_of({"a": 1}, {"a": 1}) == {}
+
+
+def test_events_are_told_for_what_turned_not_for_what_was_always_fine() -> None:
+    first = desired(verdict(), spent("10"), {}, NOW)
+    assert [t[0] for t in transitions({}, first)] == []
+    exhausted = desired(verdict(), spent("100"), first, NOW)
+    assert [(k, s) for k, s, _, _ in transitions(first, exhausted)] == [
+        (c.EXHAUSTED, "True"),
+        (c.DOWNGRADING, "True"),
+    ]
+    assert [(k, s) for k, s, _, _ in transitions(exhausted, first)] == [
+        (c.EXHAUSTED, "False"),
+        (c.DOWNGRADING, "False"),
+    ]
+
+
+def test_the_forecast_goes_on_at_the_month_s_average_pace() -> None:
+    assert forecast_nanousd(100, at("2026-11-11T00:00:00")) == 300
+    assert forecast_nanousd(100, at("2026-11-30T23:59:59")) == 100
+    assert forecast_nanousd(0, NOW) == 0
+
+
+def test_the_first_hours_of_a_month_foretell_no_fortune() -> None:
+    assert forecast_nanousd(100, at("2026-11-01T00:01:00")) <= 100 * 30
+
+
+def test_the_models_that_a_budget_sends_to_are_named() -> None:
+    found = verdict(
+        defaultModel="a",
+        costRouting={"enabled": True, "cheapModel": "b", "expensiveModel": "c"},
+        downgrades=[{"from": "x*", "to": "d"}],
+        modelLimits=[{"modelPattern": "e", "maxMonthlyUSD": 1}],
+    ).in_force
+    assert found is not None
+    assert models_named(found.budget) == ("a", "b", "c", "d")
