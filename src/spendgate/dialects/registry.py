@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.base import Dialect
+from spendgate.dialects.gemini import Gemini
 from spendgate.dialects.openai_chat import OpenAIChat
 from spendgate.dialects.openai_completions import OpenAICompletions
 from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
@@ -15,6 +16,7 @@ DIALECTS: tuple[Dialect, ...] = (
     OpenAICompletions(),
     OpenAIEmbeddings(),
     AnthropicMessages(),
+    Gemini(),
 )
 
 

@@ -53,5 +53,5 @@ def test_every_dialect_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(KeyError, match=r"no dialect 'gemini'.*openai-chat, .*anthropic-messages"):
-        registry.by_name("gemini")
+    with pytest.raises(KeyError, match=r"no dialect 'telepathy'.*openai-chat, .*anthropic-messages"):
+        registry.by_name("telepathy")

@@ -1,0 +1,73 @@
+"""Gemini: `POST …/models/MODEL:generateContent` and `:streamGenerateContent`, also as Vertex AI speaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spendgate.dialects import gemini_request, gemini_usage, jsonbody, paths
+from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.gemini_stream import GeminiStreamMeter
+from spendgate.dialects.json_api import EVENT_STREAM, JsonApi
+
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+}
+"""google.rpc.Code by HTTP status."""
+
+
+class Gemini(JsonApi):
+    """The dialect `gemini`. The path names the model: it can not be rewritten."""
+
+    name = "gemini"
+    path_regex = ":(g|streamG)enerateContent"
+
+    def streams(self, media_type: str, asked: bool) -> bool:
+        return media_type == EVENT_STREAM or (asked and media_type == "application/json")
+
+    def read_request(self, body: bytes, path: str) -> RequestFacts:
+        return gemini_request.read(body, paths.plain(path))
+
+    def rewrite(
+        self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+    ) -> bytes:
+        """See `gemini_request.rewrite`. Answers always carry usage: `ask_usage` changes nothing."""
+        return gemini_request.rewrite(body, facts, output_cap=output_cap)
+
+    def read_document(self, document: object) -> Reading:
+        """A list is a streamed answer that was collected: its chunks' usage is cumulative."""
+        usage: object = None
+        model, searches = "", 0
+        for chunk in document if isinstance(document, list) else [document]:
+            if not isinstance(chunk, dict):
+                continue
+            model = gemini_usage.model_of(chunk) or model
+            searches = max(searches, gemini_usage.searches_of(chunk, model))
+            latest = chunk.get("usageMetadata")
+            usage = (
+                {**usage, **latest}
+                if isinstance(usage, dict) and isinstance(latest, dict)
+                else latest or usage
+            )
+        return gemini_usage.read(model, usage, searches)
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> GeminiStreamMeter:
+        return GeminiStreamMeter(count=count)
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        info = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": rejection.code.upper(),
+            "domain": "spendgate",
+            "metadata": {key: f"{value}" for key, value in rejection.details.items()},
+        }
+        error = {
+            "code": rejection.status,
+            "message": rejection.message,
+            "status": _STATUSES.get(rejection.status, "UNKNOWN"),
+            "details": [info],
+        }
+        return jsonbody.dumps({"error": error}).encode()

@@ -1,0 +1,176 @@
+"""Reading and rewriting of Gemini requests. JSON keys may be spelled `likeThis` or `like_this`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from spendgate.dialects import jsonedit
+from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.texts import (
+    MODEL_CHARACTERS_MAX,
+    TIER_CHARACTERS_MAX,
+    Texts,
+    parse_request,
+    positive,
+    short,
+)
+from spendgate.errors import RequestError
+
+CHOICES_MAX = 8
+"""The API refuses a larger `candidateCount`."""
+
+CONTENT_TOKENS = 4
+"""Framing of a turn."""
+
+IMAGE_TOKENS = 2_580
+"""Ten tiles of 258 tokens (Gemini token guide: an image is cut into tiles of 768 pixels); Gemini 3 takes at
+most 2,240 an image (media resolution guide)."""
+
+MEDIA_BYTES_PER_TOKEN = 25
+"""Video is some 300 tokens a second with its sound, sound alone 32 (Gemini token guide); no accepted format
+carries video in less than 64 kbit/s, nor speech in less than 8."""
+
+SEARCHES_DEFAULT = 10
+"""Queries held for where a search tool is given."""
+SEARCH_INPUT_TOKENS = 1_000
+"""Input that the results of one query add: 720 were recorded (`toolUsePromptTokenCount`)."""
+
+_CALL = re.compile(r"/([^/]+):(streamGenerateContent|generateContent)$")
+_SEARCHES = ("googleSearch", "googleSearchRetrieval", "enterpriseWebSearch", "googleMaps")
+
+
+def read(body: bytes, path: str) -> RequestFacts:
+    """Read the facts. `path` is plain. Raises RequestError."""
+    call = _CALL.search(path)
+    if call is None or len(call[1]) > MODEL_CHARACTERS_MAX:
+        raise RequestError("the path names no model; write …/models/MODEL:generateContent")
+    document = parse_request(body)
+    texts = Texts()
+    reader = _Reader(texts)
+    reader.read_content(_get(document, "systemInstruction"))
+    contents = document.get("contents")
+    for content in contents if isinstance(contents, list) else [contents]:
+        reader.read_content(content)
+    searches = _read_tools(texts, document)
+    config = object_of(_get(document, "generationConfig"))
+    for key in ("responseSchema", "responseJsonSchema"):
+        if schema := _get(config, key):
+            texts.add(schema)
+            texts.needs.add("json_schema")
+    _read_modalities(texts, _get(config, "responseModalities"))
+    return RequestFacts(
+        model=call[1],
+        stream=call[2] == "streamGenerateContent",
+        texts=tuple(texts.texts),
+        text_bytes=texts.length_bytes,
+        extra_input_tokens=texts.extra_tokens,
+        output_cap=positive(_get(config, "maxOutputTokens")),
+        choices=min(positive(_get(config, "candidateCount")) or 1, CHOICES_MAX),
+        needs=frozenset(texts.needs),
+        fee_kinds={"searches": searches} if searches else {},
+        tool_input_tokens=searches * SEARCH_INPUT_TOKENS,
+        model_fixed=True,
+        dear_kinds=frozenset(texts.dear_kinds),
+        unseen_input=reader.unseen or bool(_get(document, "cachedContent")),
+        service_tier=short(_get(document, "serviceTier"), TIER_CHARACTERS_MAX),
+    )
+
+
+def rewrite(body: bytes, facts: RequestFacts, *, output_cap: int | None) -> bytes:
+    """Edit the body. A cap is written into `generationConfig.maxOutputTokens`, as the client spells it, and
+    only ever lowers the client's own. The path names the model, which stays. Raises RequestError."""
+    if output_cap is None:
+        return body
+    given = facts.output_cap
+    cap = str(output_cap if given is None else min(output_cap, given)).encode()
+    document = parse_request(body)
+    outer = "generation_config" if "generation_config" in document else "generationConfig"
+    config = object_of(document.get(outer))
+    inner = "max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"
+
+    def with_cap(old: bytes) -> bytes:
+        change: dict[str, jsonedit.Value] = {inner: cap}
+        return jsonedit.edit(old if old.startswith(b"{") else b"{}", change)
+
+    return jsonedit.edit(body, {outer: with_cap})
+
+
+def _snake(key: str) -> str:
+    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), key)
+
+
+def _get(document: JsonObject, key: str) -> Any:
+    """A member by its name in either spelling."""
+    value = document.get(key)
+    return document.get(_snake(key)) if value is None else value
+
+
+def _read_modalities(texts: Texts, modalities: Any) -> None:
+    for kind in modalities if isinstance(modalities, list) else ():
+        if isinstance(kind, str) and kind.upper() in ("IMAGE", "AUDIO"):
+            texts.dear_kinds.add("output_" + kind.lower())
+            texts.needs.add("images" if kind.upper() == "IMAGE" else "audio")
+
+
+def _read_tools(texts: Texts, document: JsonObject) -> int:
+    """Take the tools' schemas. Returns the searches that may be billed at most."""
+    tools = document.get("tools")
+    if not tools:
+        return 0
+    texts.add(tools)
+    texts.needs.add("tools")
+    listed = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    searching = any(_get(tool, key) is not None for tool in listed for key in _SEARCHES)
+    return SEARCHES_DEFAULT if searching else 0
+
+
+class _Reader:
+    """Walks contents: turns of parts."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+        self.unseen = False
+
+    def read_content(self, content: Any) -> None:
+        if content is None:
+            return
+        self._texts.extra_tokens += CONTENT_TOKENS
+        parts = content.get("parts") if isinstance(content, dict) else content
+        for part in parts if isinstance(parts, list) else [parts]:
+            self._read_part(part)
+
+    def _read_part(self, part: Any) -> None:
+        """One part of a turn. An unknown kind is bounded by its JSON."""
+        texts = self._texts
+        if not isinstance(part, dict):
+            texts.add(part)
+        elif (data := _get(part, "inlineData")) is not None:
+            self._read_data(object_of(data))
+        elif _get(part, "fileData") is not None:
+            self.unseen = True
+            texts.needs.add("images")
+            texts.dear_kinds |= {"input_audio", "input_image", "input_video"}
+        elif isinstance(text := part.get("text"), str):
+            texts.add(text)
+        else:
+            texts.add({key: value for key, value in part.items() if _snake(key) != "thought_signature"})
+
+    def _read_data(self, data: JsonObject) -> None:
+        texts = self._texts
+        kind = short(_get(data, "mimeType"), 20).lower()
+        raw = data.get("data")
+        length = len(raw) if isinstance(raw, str) else 0
+        if kind.startswith("image/"):
+            texts.extra_tokens += IMAGE_TOKENS
+            texts.needs.add("images")
+            texts.dear_kinds.add("input_image")
+        elif kind.startswith(("audio/", "video/")):
+            texts.extra_tokens += length * 3 // 4 // MEDIA_BYTES_PER_TOKEN + 1
+            texts.needs.add("audio" if kind.startswith("audio/") else "images")
+            texts.dear_kinds |= (
+                {"input_audio"} if kind.startswith("audio/") else {"input_audio", "input_video"}
+            )
+        else:
+            texts.add_document(length)

@@ -1,0 +1,109 @@
+"""Usage as Gemini and Vertex AI report it (`usageMetadata`).
+
+`promptTokenCount` includes cached tokens, and leaves out what tools read (`toolUsePromptTokenCount`);
+`candidatesTokenCount` leaves out thoughts. `totalTokenCount` is the sum of all four (it held in all 427
+recorded answers). The lists by modality may leave out text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
+from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+
+class BadUsage(ValueError):
+    """A count is negative, broken, of a wrong type, or not to be believed."""
+
+
+def read(model: str, raw: object, searches: int = 0) -> Reading:
+    """Read `usageMetadata`. Never raises."""
+    if raw is not None and not isinstance(raw, dict):
+        return Reading({}, model, "bad_usage")
+    if raw is None or not ("promptTokenCount" in raw or "candidatesTokenCount" in raw):
+        return Reading({}, model, "no_usage")
+    tier = short(raw.get("serviceTier"), TIER_CHARACTERS_MAX)
+    try:
+        usage, mismatch = _kinds(raw)
+    except BadUsage:
+        return Reading({}, model, "bad_usage", service_tier=tier)
+    usage |= {"searches": searches, "requests": 1}
+    usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
+    return Reading(usage, model, mismatch=mismatch, service_tier=tier)
+
+
+def model_of(document: JsonObject) -> str:
+    """The model that answered."""
+    return short(document.get("modelVersion"), MODEL_CHARACTERS_MAX)
+
+
+def searches_of(document: JsonObject, model: str) -> int:
+    """The searches billed: from Gemini 3 on each query of Google Search, before that the grounded prompt
+    (Gemini price list, "Grounding with Google Search")."""
+    queries = 0
+    candidates = document.get("candidates")
+    for candidate in candidates if isinstance(candidates, list) else ():
+        asked = object_of(object_of(candidate).get("groundingMetadata")).get("webSearchQueries")
+        queries = max(queries, len(asked) if isinstance(asked, list) else 0)
+    return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
+
+
+def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
+    """Split into disjoint kinds; True where the provider's numbers contradict each other."""
+    prompt, candidates = _count(raw, "promptTokenCount"), _count(raw, "candidatesTokenCount")
+    thoughts, tools = _count(raw, "thoughtsTokenCount"), _count(raw, "toolUsePromptTokenCount")
+    cached = _count(raw, "cachedContentTokenCount")
+    total = _count(raw, "totalTokenCount") or prompt + candidates + thoughts + tools
+    inside, cached_inside = _modalities(raw, "promptTokensDetails"), _modalities(raw, "cacheTokensDetails")
+    made = _modalities(raw, "candidatesTokensDetails")
+    audio = inside.get("AUDIO", 0)
+    # Cached sound is dearer than cached text and has no kind of its own: it stays with the sound.
+    parts = {
+        "input_audio": audio,
+        "input_image": max(inside.get("IMAGE", 0) - cached_inside.get("IMAGE", 0), 0),
+        "input_video": max(inside.get("VIDEO", 0) - cached_inside.get("VIDEO", 0), 0),
+        "cached_input": max(cached - min(cached_inside.get("AUDIO", 0), audio), 0),
+    }
+    usage, input_mismatch = _split(prompt, "input", parts)
+    difference = total - prompt - candidates - thoughts - tools
+    output, output_mismatch = _split(
+        candidates + max(difference, 0),
+        "output",
+        {"output_audio": made.get("AUDIO", 0), "output_image": made.get("IMAGE", 0)},
+    )
+    usage |= output | {"reasoning": thoughts, "tool_input": tools}
+    if sum(usage.values()) > 2 * COUNT_MAX:
+        raise BadUsage("the counts add up to more than any model can use")
+    return usage, input_mismatch or output_mismatch or difference != 0
+
+
+def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
+    """Take the parts out of a total. Parts that add up to more contradict it: then they are charged on top."""
+    left = total - sum(parts.values())
+    if left < 0:
+        return parts | {plain: total}, True
+    return parts | {plain: left}, False
+
+
+def _modalities(raw: JsonObject, key: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    details: Any = raw.get(key)
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict):
+            kind = short(detail.get("modality"), 20)
+            found[kind] = found.get(kind, 0) + _count(detail, "tokenCount")
+    return found
+
+
+def _count(raw: JsonObject, key: str) -> int:
+    """A count that may be absent or null."""
+    value = raw.get(key)
+    if value is None:
+        return 0
+    count = count_of(value)
+    if count is None:
+        raise BadUsage(key)
+    return count
