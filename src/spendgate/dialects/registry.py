@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.base import Dialect
+from spendgate.dialects.cohere import CohereChat
 from spendgate.dialects.gemini import Gemini
+from spendgate.dialects.ollama import Ollama
 from spendgate.dialects.openai_chat import OpenAIChat
 from spendgate.dialects.openai_completions import OpenAICompletions
 from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
@@ -17,6 +19,8 @@ DIALECTS: tuple[Dialect, ...] = (
     OpenAIEmbeddings(),
     AnthropicMessages(),
     Gemini(),
+    CohereChat(),
+    Ollama(),
 )
 
 

@@ -1,0 +1,36 @@
+"""Cohere chat, version 2: `POST …/v2/chat`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spendgate.dialects import cohere_request, cohere_usage, jsonbody
+from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.cohere_stream import CohereStreamMeter
+from spendgate.dialects.json_api import JsonApi
+
+
+class CohereChat(JsonApi):
+    """The dialect `cohere-chat`. Answers do not name their model."""
+
+    name = "cohere-chat"
+    path_regex = "/+v2/+chat"
+
+    def read_request(self, body: bytes, path: str) -> RequestFacts:
+        return cohere_request.read(body)
+
+    def rewrite(
+        self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+    ) -> bytes:
+        """See `cohere_request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
+        return cohere_request.rewrite(body, facts, model=model, output_cap=output_cap)
+
+    def read_document(self, document: object) -> Reading:
+        return cohere_usage.read(document.get("usage") if isinstance(document, dict) else None)
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> CohereStreamMeter:
+        return CohereStreamMeter(count=count)
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        error = {"message": rejection.message, "code": rejection.code, "details": rejection.details}
+        return jsonbody.dumps(error).encode()

@@ -1,0 +1,87 @@
+"""Reading and rewriting of Cohere chat requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.jsonbody import object_of
+from spendgate.dialects.texts import Texts, model_of, parse_request, positive
+
+MESSAGE_TOKENS = 4
+"""Framing of a message."""
+
+IMAGE_TOKENS = 3_400
+"""The most tokens of an image: 256 for each of up to 12 tiles and an overview (Cohere image inputs guide,
+"How image inputs are processed": at most 12 tiles of 512 pixels, and one thumbnail)."""
+
+
+def read(body: bytes) -> RequestFacts:
+    """Read the facts. Raises RequestError."""
+    document = parse_request(body)
+    model = model_of(document)
+    texts = Texts()
+    messages = document.get("messages")
+    for message in messages if isinstance(messages, list) else [messages]:
+        _read_message(texts, message)
+    documents = document.get("documents")
+    for item in documents if isinstance(documents, list) else [documents]:
+        texts.add(item)
+    if tools := document.get("tools"):
+        texts.add(tools)
+        texts.needs.add("tools")
+    form = object_of(document.get("response_format"))
+    if schema := form.get("json_schema") or form.get("schema"):
+        texts.add(schema)
+        texts.needs.add("json_schema")
+    thinking = positive(object_of(document.get("thinking")).get("token_budget")) or 0
+    return RequestFacts(
+        model=model,
+        stream=document.get("stream") is True,
+        texts=tuple(texts.texts),
+        text_bytes=texts.length_bytes,
+        extra_input_tokens=texts.extra_tokens,
+        output_cap=positive(document.get("max_tokens")),
+        output_cap_min=thinking + 1 if thinking else 0,
+        needs=frozenset(texts.needs),
+        dear_kinds=frozenset(texts.dear_kinds),
+    )
+
+
+def rewrite(body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None) -> bytes:
+    """Edit the body. A cap is written into `max_tokens`, and only ever lowers the client's own.
+    Raises RequestError."""
+    changes: dict[str, jsonedit.Value] = {}
+    if model is not None:
+        changes["model"] = jsonbody.dumps(model).encode()
+    if output_cap is not None:
+        cap = max(output_cap, facts.output_cap_min)
+        given = facts.output_cap
+        changes["max_tokens"] = str(cap if given is None else min(cap, given)).encode()
+    return jsonedit.edit(body, changes) if changes else body
+
+
+def _read_message(texts: Texts, message: Any) -> None:
+    if not isinstance(message, dict):
+        texts.add(message)
+        return
+    texts.extra_tokens += MESSAGE_TOKENS
+    content = message.get("content")
+    for part in content if isinstance(content, list) else [content]:
+        _read_part(texts, part)
+    texts.add(message.get("tool_plan"))
+    texts.add(message.get("tool_calls"))
+
+
+def _read_part(texts: Texts, part: Any) -> None:
+    """One part of a message. An unknown kind is bounded by its JSON."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", "thinking"):
+        texts.add(part.get(kind))
+    elif kind == "image_url":
+        texts.extra_tokens += IMAGE_TOKENS
+        texts.needs.add("images")
+        texts.dear_kinds.add("input_image")
+    else:
+        texts.add(part)
