@@ -97,3 +97,25 @@ def rules(output: str, runbooks: str) -> None:
 
     make = rule_file if output == "file" else prometheus_rule
     click.echo(as_yaml(make(GROUPS, runbooks)), nl=False)
+
+
+@command.command()
+@click.option(
+    "--name",
+    type=click.Choice(["chargeback", "operations"]),
+    required=True,
+    help="Which: for finance and teams, or for those on call.",
+)
+@click.option(
+    "--runbooks", metavar="URL", default="", help="Where the runbooks are published; panels link there."
+)
+def dashboard(name: str, runbooks: str) -> None:
+    """A Grafana dashboard as plain JSON, to import or to provision.
+
+    \b
+    Example: spendgate render dashboard --name chargeback > chargeback.json
+    """
+    from spendgate.monitoring.dashboards import DASHBOARDS
+    from spendgate.monitoring.panels import as_json
+
+    click.echo(as_json(DASHBOARDS[name](runbooks)), nl=False)

@@ -1,0 +1,144 @@
+"""Panels as data, and their making into Grafana's own typed model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from grafana_foundation_sdk.builders import (
+    barchart,
+    common,
+    gauge,
+    piechart,
+    prometheus,
+    stat,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.piechart import PieChartLabels
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+Kind = Literal["barchart", "gauge", "piechart", "table", "timeseries", "stat"]
+Json = dict[str, Any]
+SOURCE = model.DataSourceRef("prometheus", "${datasource}")
+TEAM = 'team=~"$team"'
+"""The filter by the dashboard's variable."""
+
+_BUILDERS: dict[Kind, Any] = {
+    "barchart": barchart.Panel,
+    "gauge": gauge.Panel,
+    "piechart": piechart.Panel,
+    "table": table.Panel,
+    "timeseries": timeseries.Panel,
+    "stat": stat.Panel,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel. `queries`: PromQL with the legend of each; `place`: width, height, x, y in Grafana's grid of
+    24 columns; `steps`: colours from a value on (None: from the start); `every`: least step of a time series;
+    `columns`: a table's names for labels; `alert`: whose runbook is linked."""
+
+    title: str
+    kind: Kind
+    description: str
+    queries: tuple[tuple[str, str], ...]
+    place: tuple[int, int, int, int]
+    unit: str = "short"
+    steps: tuple[tuple[float | None, str], ...] = ()
+    every: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
+    alert: str = ""
+    top: float | None = None
+
+
+def _query(panel: Panel, number: int, expr: str, legend: str) -> prometheus.Dataquery:
+    query = prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(chr(ord("A") + number))
+    query = query.datasource(SOURCE)
+    if panel.kind == "timeseries":
+        return query.range()
+    if panel.kind in ("barchart", "table"):
+        return query.instant().format(PromQueryFormat.TABLE)
+    return query.instant()
+
+
+def _panel(panel: Panel, runbooks: str) -> Any:
+    width, height, x, y = panel.place
+    out = _BUILDERS[panel.kind]().title(panel.title).description(panel.description).unit(panel.unit)
+    out = out.datasource(SOURCE).grid_pos(model.GridPos(h=height, w=width, x=x, y=y)).min(0)
+    for number, (expr, legend) in enumerate(panel.queries):
+        out = out.with_target(_query(panel, number, expr, legend))
+    if panel.steps:
+        steps = [model.Threshold(value, color) for value, color in panel.steps]
+        out = out.thresholds(build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps))
+        out = out.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    if panel.top is not None:
+        out = out.max(panel.top)
+    if panel.every:
+        out = out.interval(panel.every)
+    if panel.alert and runbooks:
+        link = build.DashboardLink(f"Runbook: {panel.alert}").url(f"{runbooks.rstrip('/')}/{panel.alert}.md")
+        out = out.links([link.type(model.DashboardLinkType.LINK).target_blank(True)])
+    if panel.kind in ("gauge", "piechart", "stat"):
+        out = out.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+    if panel.kind == "piechart":
+        out = out.display_labels([PieChartLabels.NAME, PieChartLabels.PERCENT])
+    if panel.kind == "barchart":
+        out = out.x_field(panel.columns[0][0])
+    if panel.columns:
+        rename = dict(panel.columns)
+        order = {name: i for i, name in enumerate(rename)}
+        options = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": rename}
+        out = out.with_transformation(model.DataTransformerConfig(id_val="organize", options=options))
+    if panel.kind == "table":
+        out = out.sort_by([common.TableSortByFieldState().display_name(panel.columns[-1][1]).desc(True)])
+    return out
+
+
+def dashboard(
+    uid: str, title: str, description: str, tags: Sequence[str], panels: Sequence[Panel], runbooks: str = ""
+) -> Json:
+    """A dashboard as Grafana imports it: UTC, this month, one datasource, the teams to choose from.
+
+    `runbooks`: URL under which docs/runbooks is published; empty: no links.
+    """
+    source = build.DatasourceVariable("datasource").label("Data source").type("prometheus")
+    teams = (
+        build.QueryVariable("team")
+        .label("Team")
+        .datasource(SOURCE)
+        .query('label_values({__name__=~"spendgate_spend_usd|llm_budget_utilization_ratio"}, team)')
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(model.VariableOption(selected=True, text="All", value="$__all"))
+    )
+    out = (
+        build.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(list(tags))
+        .timezone("utc")
+        .time("now/M", "now")
+        .refresh("1m")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .with_variable(source)
+        .with_variable(teams)
+    )
+    for number, panel in enumerate(panels, start=1):
+        out = out.with_panel(_panel(panel, runbooks).id(number))
+    document: Json = json.loads(json.dumps(out.build(), cls=JSONEncoder))
+    return document
+
+
+def as_json(document: Json) -> str:
+    """Print it as it is checked in."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
