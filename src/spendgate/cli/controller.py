@@ -16,10 +16,11 @@ def command() -> None:
       REDIS_URL            the ledger's Redis (needed)
       WATCH_NAMESPACE      one namespace; empty: all
       RECONCILE_INTERVAL   longest time between two looks at the spend (30s)
-      SLACK_WEBHOOK_URL    where crossings are told
+      SLACK_WEBHOOK_URL    where crossings are told (or SLACK_BOT_TOKEN; SPENDGATE_ALERT_WEBHOOK_URL)
       SPENDGATE_HTTP       /healthz and /readyz (0.0.0.0:8080)
       SPENDGATE_METRICS    /metrics (0.0.0.0:9090)
       SPENDGATE_PRICES     price files on top of the built-in ones
+      SPENDGATE_DATA_DIR   where alerts not yet delivered survive a restart
       POD_NAME, POD_NAMESPACE   who and where this replica is, for the Lease
 
     \b
@@ -30,6 +31,7 @@ def command() -> None:
     import os
     import signal
 
+    from spendgate.alerts.environment import senders_from
     from spendgate.controller.access import find_access
     from spendgate.controller.controller import Controller
     from spendgate.controller.settings import ControllerSettings
@@ -43,6 +45,6 @@ def command() -> None:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, stop.set)
-        await Controller(settings, find_access(os.environ)).run(stop)
+        await Controller(settings, find_access(os.environ), senders_from(os.environ)).run(stop)
 
     asyncio.run(run())

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 
 import redis.asyncio as aioredis
 import structlog
@@ -17,6 +18,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
+from spendgate.alerts.sender import Sender
+from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.model import GROUP
 from spendgate.budget.policy import Policy
 from spendgate.controller.access import Access
@@ -50,6 +53,9 @@ STATUS_S = 5.0
 SILENT_MAX_S = 180.0
 """An API server without a sign of life for so long makes a replica not ready."""
 REDIS_S = 3.0
+ALERT_S = 1.0
+ALERT_S_A_TEAM = 0.001
+"""Between two looks for crossings: a second, more where there are thousands of budgets."""
 GAUGE_S_A_TEAM = 0.005
 """Reading ten thousand teams' months at every scrape would be the main work of all."""
 
@@ -62,7 +68,7 @@ def now_ms() -> int:
 class Controller:
     """`run` until `stop` is set. Raises ConfigurationError where it can not begin."""
 
-    def __init__(self, settings: ControllerSettings, access: Access) -> None:
+    def __init__(self, settings: ControllerSettings, access: Access, senders: Sequence[Sender] = ()) -> None:
         self.settings = settings
         self.identity = f"{settings.pod_name or socket.gethostname()}_{uuid.uuid4().hex[:12]}"
         self.kube = Kube(access)
@@ -84,6 +90,16 @@ class Controller:
         self.publisher = Publisher(PolicyStore(self.redis))
         self.writer = StatusWriter(self.kube, self.informer, self.identity)
         self.gauges = BudgetGauges(self.ledger, Policy())
+        self.alerts: AlertLoop | None = None
+        if senders:
+            self.alerts = AlertLoop(
+                self.ledger,
+                self.redis,
+                lambda: self.gauges.policy,
+                senders,
+                data_dir=settings.data_dir,
+                owner=self.identity,
+            )
         self.compiler = Compiler()
         self.reconciled = Reconciled((), {})
         self.leadership = Leadership(
@@ -118,6 +134,8 @@ class Controller:
             asyncio.create_task(self._status_loop(), name="status"),
             asyncio.create_task(self._ping_loop(), name="ping"),
         ]
+        if self.alerts is not None:
+            loops.append(asyncio.create_task(self._alert_loop(self.alerts), name="alerts"))
         pages = [asyncio.create_task(s.serve(), name="pages") for s in servers]
         stopping = asyncio.create_task(stop.wait())
         self._loops = loops
@@ -217,12 +235,12 @@ class Controller:
         seen: Reconciled | None = None
         while True:
             started = time.monotonic()
-            if self.leadership.leads() and self._begun_fence is not None:
+            if self._acts():
                 seen = self.reconciled
                 await self._status_round()
             while time.monotonic() - started < every_s:
                 await asyncio.sleep(min(0.2, every_s))
-                if self.leadership.leads() and self._begun_fence is not None and seen is not self.reconciled:
+                if self._acts() and seen is not self.reconciled:
                     break  # a changed document is answered at once
 
     async def _status_round(self) -> None:
@@ -251,6 +269,38 @@ class Controller:
             found = tuple(m for m in models_named(budget) if self.prices.find(m) is None)
             self._unpriced[budget.digest] = found
         return found
+
+    # -- alerts ---------------------------------------------------------------------------------------------
+
+    def _acts(self) -> bool:
+        """Leading, and the policy is this leadership's own."""
+        return self.leadership.leads() and self._begun_fence is not None
+
+    async def _alert_loop(self, alerts: AlertLoop) -> None:
+        """Tell crossings while leading. Claims in Redis keep a leader that does not know yet that it was
+        deposed from telling one twice."""
+        while True:
+            if self._acts():
+                telling = asyncio.create_task(self._tell(alerts))
+                try:
+                    while self._acts() and not telling.done():
+                        await asyncio.wait([telling], timeout=0.2)
+                    if telling.done():
+                        telling.result()
+                finally:
+                    telling.cancel()
+                    await asyncio.gather(telling, return_exceptions=True)
+            await asyncio.sleep(0.2)
+
+    async def _tell(self, alerts: AlertLoop) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(alerts.courier.run_forever())
+            while True:
+                try:
+                    await alerts.look()
+                except (LedgerError, OSError) as problem:
+                    log.error("alerts_look_failed", error=str(problem))
+                await asyncio.sleep(max(ALERT_S, ALERT_S_A_TEAM * len(self.reconciled.in_force)))
 
     # -- health ---------------------------------------------------------------------------------------------
 

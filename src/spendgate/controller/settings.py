@@ -20,7 +20,8 @@ class ControllerSettings:
     redis_url: str
     namespace: str = ""
     reconcile_interval_ms: int = 30_000
-    slack_webhook_url: str = ""
+    data_dir: Path | None = None
+    """Where alerts not yet delivered survive a restart; None: in memory and Redis only."""
     http: tuple[str, int] = ("0.0.0.0", 8080)
     metrics: tuple[str, int] = ("0.0.0.0", 9090)
     pod_name: str = ""
@@ -29,9 +30,9 @@ class ControllerSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
-        """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SLACK_WEBHOOK_URL, SPENDGATE_HTTP,
-        SPENDGATE_METRICS, SPENDGATE_PRICES, POD_NAME, POD_NAMESPACE. Raises ConfigurationError that names
-        the variable."""
+        """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SPENDGATE_HTTP, SPENDGATE_METRICS,
+        SPENDGATE_DATA_DIR, SPENDGATE_PRICES, POD_NAME, POD_NAMESPACE. Raises ConfigurationError that names the
+        variable."""
         url = environ.get("REDIS_URL", "").strip()
         if not url:
             raise ConfigurationError("REDIS_URL is not set; give the ledger's Redis, e.g. redis://redis:6379")
@@ -39,7 +40,7 @@ class ControllerSettings:
             redis_url=url,
             namespace=environ.get("WATCH_NAMESPACE", "").strip(),
             reconcile_interval_ms=_duration(environ, "RECONCILE_INTERVAL", "30s"),
-            slack_webhook_url=environ.get("SLACK_WEBHOOK_URL", "").strip(),
+            data_dir=Path(environ["SPENDGATE_DATA_DIR"]) if environ.get("SPENDGATE_DATA_DIR") else None,
             http=_address(environ, "SPENDGATE_HTTP", HTTP_DEFAULT),
             metrics=_address(environ, "SPENDGATE_METRICS", METRICS_DEFAULT),
             pod_name=environ.get("POD_NAME", "").strip(),

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from spendgate.alerts.forecast import forecast
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller.reconcile import State, Verdict
 from spendgate.ledger.report import utilization
 from spendgate.money import NANO_PER_USD
-from spendgate.months import next_month_start, utc
-
-DAY_MS = 86_400_000
+from spendgate.months import next_month_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,7 @@ def usd(nano: int) -> float:
 
 def forecast_nanousd(settled_nanousd: int, now_ms: int) -> int:
     """Spend expected at the end of the month."""
-    end = int(next_month_start(now_ms).timestamp() * 1000)
-    start = int(utc(now_ms).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
-    elapsed = max(now_ms - start, DAY_MS)
-    return settled_nanousd + settled_nanousd * max(0, end - max(now_ms, start + DAY_MS)) // elapsed
+    return forecast(settled_nanousd, now_ms).month_end_nanousd
 
 
 def desired(

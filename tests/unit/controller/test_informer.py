@@ -41,6 +41,12 @@ class Script(httpx.AsyncBaseTransport):
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
 
+    async def until(self, n: int) -> None:
+        """Wait for the n-th request."""
+        async with asyncio.timeout(30):
+            while len(self.requests) < n:  # noqa: ASYNC110  a test's fake may look again and again
+                await asyncio.sleep(0.01)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if not self.answers:
@@ -57,11 +63,7 @@ async def follow(*answers: httpx.Response | Exception) -> tuple[Informer, list[D
     kube = Kube(Access("http://api", None), transport=script)
     informer = Informer(kube, "/things", deltas.extend, rng=lambda: 0.0)
     task = asyncio.create_task(informer.run())
-    async with asyncio.timeout(30):
-        while len(script.requests) <= len(answers):
-            await asyncio.sleep(0.01)
-            if task.done():
-                task.result()
+    await script.until(len(answers) + 1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await kube.close()
@@ -150,9 +152,7 @@ async def test_a_server_that_goes_silent_is_left_after_our_own_deadline() -> Non
     kube = Kube(Access("http://api", None), transport=script)
     informer = Informer(kube, "/things", lambda _: None, rng=lambda: 0.0, watch_s=(-5, -5))
     task = asyncio.create_task(informer.run())
-    async with asyncio.timeout(30):
-        while len(script.requests) < 3:
-            await asyncio.sleep(0.01)
+    await script.until(3)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert informer.faults >= 1

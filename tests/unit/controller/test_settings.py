@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from spendgate.controller.settings import ControllerSettings
@@ -22,7 +24,7 @@ def test_every_variable_is_read() -> None:
         | {
             "WATCH_NAMESPACE": "ml",
             "RECONCILE_INTERVAL": "5s",
-            "SLACK_WEBHOOK_URL": "http://hook",
+            "SPENDGATE_DATA_DIR": "/var/lib/x",
             "SPENDGATE_HTTP": "127.0.0.1:1",
             "SPENDGATE_METRICS": "[::1]:2",
             "POD_NAME": "p",
@@ -30,7 +32,7 @@ def test_every_variable_is_read() -> None:
         }
     )
     assert settings == ControllerSettings(
-        "redis://r:6379", "ml", 5_000, "http://hook", ("127.0.0.1", 1), ("::1", 2), "p", "n"
+        "redis://r:6379", "ml", 5_000, Path("/var/lib/x"), ("127.0.0.1", 1), ("::1", 2), "p", "n"
     )
 
 

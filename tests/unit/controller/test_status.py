@@ -140,7 +140,7 @@ def test_the_forecast_goes_on_at_the_month_s_average_pace() -> None:
 
 
 def test_the_first_hours_of_a_month_foretell_no_fortune() -> None:
-    assert forecast_nanousd(100, at("2026-11-01T00:01:00")) <= 100 * 30
+    assert forecast_nanousd(100, at("2026-11-01T00:01:00")) <= 100 * 31
 
 
 def test_the_models_that_a_budget_sends_to_are_named() -> None:
