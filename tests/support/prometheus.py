@@ -101,6 +101,11 @@ class Prometheus:
             return {(): float(answer["data"]["result"][1])}
         return {tuple(sorted(r["metric"].items())): float(r["value"][1]) for r in answer["data"]["result"]}
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule that it has loaded, with its health."""
+        groups = self._http.get("/api/v1/rules").json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
     def alerts(self) -> list[dict[str, Any]]:
         """Pending and firing alerts."""
         found: list[dict[str, Any]] = self._http.get("/api/v1/alerts").json()["data"]["alerts"]

@@ -1,0 +1,57 @@
+"""No rule and no panel asks for a metric that spendgate does not show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from support.fake_ledger import FakeLedger
+
+from spendgate.budget.policy import Policy
+from spendgate.controller.metrics import ControllerMetrics, Vitals
+from spendgate.gateway.metrics import Metrics
+from spendgate.ledger.gauges import BudgetGauges
+from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
+from spendgate.monitoring.catalogue import GROUPS
+from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
+
+NAME = re.compile(r"\b(?:llm|spendgate)_[a-z_]+\b")
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+CONTRACT = {
+    "llm_cost_usd_total", "llm_cost_estimate_usd_total", "llm_budget_remaining_usd",
+    "llm_budget_utilization_ratio", "llm_requests_rejected_budget_total", "llm_model_routing_total",
+    "spendgate_spend_usd",
+}  # fmt: skip
+
+
+def samples(families: Iterable[Metric]) -> set[str]:
+    return {family.name + suffix for family in families for suffix in SUFFIXES[family.type]}
+
+
+def shown() -> set[str]:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {"calls": {}})  # type: ignore[arg-type]
+    gauges = BudgetGauges(FakeLedger(), Policy())
+    return samples([*registry.collect(), *gauges.collect(), *ControllerMetrics(lambda: vitals).collect()])
+
+
+@pytest.mark.parametrize("rule", [r for g in GROUPS for r in g.rules], ids=lambda r: r.name)
+def test_a_rule_asks_only_for_metrics_that_exist(rule: object) -> None:
+    asked = set(NAME.findall(str(rule.expr)))  # type: ignore[attr-defined]
+    assert asked - shown() == set()
+
+
+@pytest.mark.parametrize("panel", [*CHARGEBACK, *OPERATIONS], ids=lambda p: p.title)
+def test_a_panel_asks_only_for_metrics_that_exist(panel: object) -> None:
+    asked = {n for expr, _ in panel.queries for n in NAME.findall(expr)}  # type: ignore[attr-defined]
+    assert asked
+    assert asked - shown() == set()
+
+
+@pytest.mark.parametrize("alert", BUDGET_ALERTS, ids=lambda a: a.name)
+def test_the_alerts_on_money_need_only_the_contracts_metrics(alert: object) -> None:
+    assert set(NAME.findall(str(alert.expr))) <= CONTRACT  # type: ignore[attr-defined]
