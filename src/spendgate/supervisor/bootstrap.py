@@ -243,12 +243,11 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate") -> Json:
 
 
 def _route(name: str, match: Json, action: Json, *, metered: bool, settings: Settings) -> Json:
-    removed = sorted({h.CLUSTER, h.REQUIRE_MODEL, h.RUN} | _identity_headers(settings))
     route: Json = {
         "name": name,
         "match": match,
         "route": {**action, "timeout": "0s"},
-        "request_headers_to_remove": removed,
+        "request_headers_to_remove": removed_headers(settings),
     }
     if metered:
         route["request_body_buffer_limit"] = settings.max_body_bytes
@@ -259,10 +258,23 @@ def _route(name: str, match: Json, action: Json, *, metered: bool, settings: Set
     return route
 
 
-def _identity_headers(settings: Settings) -> set[str]:
-    if settings.forward_identity_headers:
-        return set()
-    return {name for extractor in settings.extractors() for name in extractor.header_names}
+def removed_headers(settings: Settings) -> list[str]:
+    """What no provider sees: internal request headers, and those of identity unless they are forwarded."""
+    removed = {h.CLUSTER, h.REQUIRE_MODEL, h.RUN}
+    if not settings.forward_identity_headers:
+        removed |= {name for extractor in settings.extractors() for name in extractor.header_names}
+    return sorted(removed)
+
+
+def early_strip() -> Json:
+    """Takes a client's copies of our headers off before the route is chosen."""
+    return {
+        "name": "strip",
+        "typed_config": _any(
+            "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[{"remove": name} for name in STRIPPED_EARLY],
+        ),
+    }
 
 
 def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
@@ -309,15 +321,7 @@ def bootstrap(
         http_protocol_options={"accept_http_10": True},
         http2_protocol_options={"max_concurrent_streams": 100000},
         upgrade_configs=[{"upgrade_type": "websocket", "enabled": True}],
-        early_header_mutation_extensions=[
-            {
-                "name": "strip",
-                "typed_config": _any(
-                    "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                    mutations=[{"remove": name} for name in STRIPPED_EARLY],
-                ),
-            }
-        ],
+        early_header_mutation_extensions=[early_strip()],
         local_reply_config={
             "mappers": [
                 {
