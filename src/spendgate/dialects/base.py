@@ -153,3 +153,7 @@ class Dialect(Protocol):
     def error_body(self, rejection: Rejection) -> bytes:
         """Shape a refusal as this API's own error, so that its SDK raises its own exception."""
         ...
+
+    def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
+        """The headers that this API's SDK needs beside the body to know a refusal."""
+        ...

@@ -12,9 +12,9 @@ from spendgate.dialects.texts import Texts, model_of, parse_request, positive
 MESSAGE_TOKENS = 4
 """Framing of a message."""
 
-IMAGE_TOKENS = 3_400
-"""The most tokens of an image: 256 for each of up to 12 tiles and an overview (Cohere image inputs guide,
-"How image inputs are processed": at most 12 tiles of 512 pixels, and one thumbnail)."""
+IMAGE_TOKENS = 20_000
+"""A bound: Oracle, who serves Command A Vision too, states some 1,610 tokens for 512 x 512 pixels, and its
+image processor cuts an image into at most 12 tiles of that size."""
 
 
 def read(body: bytes) -> RequestFacts:

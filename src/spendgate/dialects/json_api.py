@@ -34,6 +34,9 @@ class JsonApi(ABC):
             return Reading({}, problem="not_json")
         return self.read_document(document)
 
+    def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
+        return ()
+
     @abstractmethod
     def read_document(self, document: object) -> Reading:
         """Read the usage of an answer that is JSON. Never raises."""

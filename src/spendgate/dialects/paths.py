@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote
+
+_SLASHES = re.compile("//+")
 
 
 def plain(path: str) -> str:
-    """The path as a server will route it: percent-decoded, without a slash at its end."""
-    return (unquote(path) if "%" in path else path).rstrip("/")
+    """The path as servers route it: percent-decoded, slashes merged, none at its end."""
+    path = unquote(path) if "%" in path else path
+    return (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/")
 
 
 def is_call(method: str, content_type: str) -> bool:

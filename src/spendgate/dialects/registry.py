@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.base import Dialect
+from spendgate.dialects.bedrock import BedrockConverse
 from spendgate.dialects.cohere import CohereChat
 from spendgate.dialects.gemini import Gemini
 from spendgate.dialects.ollama import Ollama
@@ -21,6 +22,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Gemini(),
     CohereChat(),
     Ollama(),
+    BedrockConverse(),
 )
 
 

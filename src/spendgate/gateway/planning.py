@@ -47,6 +47,8 @@ def gather(
     quotes: dict[tuple[str, int | None], Quote] = {}
 
     def quote(model: str, cap: int | None) -> Quote:
+        if facts.body_fixed:
+            cap = None  # it can not be written
         # a cap that the decision asks for only ever lowers the client's own
         own = facts.output_cap if cap is None or facts.output_cap is None else min(cap, facts.output_cap)
         own = cap if own is None else own

@@ -56,6 +56,8 @@ def make_quote(
         estimate_nanousd=estimate,
         rank_picousd=rank_picousd(price) if own else None,
         output_cap=cap,
-        clamp=Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)),
+        clamp=None
+        if facts.body_fixed or not cap
+        else Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)),
         priced_as="" if own else price.model,
     )

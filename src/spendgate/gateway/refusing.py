@@ -20,10 +20,10 @@ from spendgate.ledger.port import ReserveResult
 
 
 def _reject(dialect: Dialect, refusal: RefusalText, kind: str = "budget_exceeded") -> Reject:
-    body = dialect.error_body(
-        Rejection(refusal.status, refusal.code, refusal.text, refusal.details, type=kind)
-    )
+    rejection = Rejection(refusal.status, refusal.code, refusal.text, refusal.details, type=kind)
+    body = dialect.error_body(rejection)
     headers = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, refusal.code)]
+    headers += dialect.error_headers(rejection)
     utilization = refusal.details.get("utilization")
     if utilization is not None:
         headers.append((h.UTILIZATION, f"{utilization}"))

@@ -55,3 +55,11 @@ def test_every_dialect_is_found_by_its_name() -> None:
 def test_an_unknown_name_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(KeyError, match=r"no dialect 'telepathy'.*openai-chat, .*anthropic-messages"):
         registry.by_name("telepathy")
+
+
+@pytest.mark.parametrize(
+    "piece", ["/", "/model/", "/chat", "/api/", "/models/x:", "//model/x", "/converse", "%2F"]
+)
+def test_a_hostile_path_costs_no_more_than_its_length(piece: str) -> None:
+    """A pattern that backtracked over 60 KB would not come back."""
+    assert registry.find("POST", piece * (60_000 // len(piece)), JSON) is None

@@ -65,3 +65,30 @@ def test_without_it_a_client_that_leaves_pays_what_flowed() -> None:
     d.over()
     assert d.ending.record.outcome is e.Outcome.ABORTED
     assert d.ending.record.tokens["output"] == 1
+
+
+CONVERSE = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"
+
+
+def test_a_signed_request_is_held_and_metered_but_never_rewritten() -> None:
+    policy = (
+        "{team: ml, monthlyBudgetUSD: 100, outputTokenCap: 5, clampOutput: true, defaultModel: gpt-4o-mini}"
+    )
+    d = Drive(snapshot_of(policy))
+    d.ledger.committed["ml"]["month"] = 90_000_000_000
+    action = d.send({"messages": [{"content": [{"text": "hi"}]}]}, path=CONVERSE)
+    assert action == e.Forward()
+    held = d.ledger.committed["ml"]["month"] - 90_000_000_000
+    d.answer()
+    usage = {"inputTokens": 10, "outputTokens": 3000, "totalTokens": 3010}
+    d.piece(orjson.dumps({"usage": usage}), end=True)
+    assert d.ending.record.tokens == {"input": 10, "output": 3000}
+    assert 0 < d.ending.record.cost_nanousd <= held
+
+
+def test_a_refusal_of_bedrock_names_its_exception() -> None:
+    d = Drive(snapshot_of(SMALL))
+    d.ledger.committed["ml"]["month"] = 11_000_000_000
+    action = d.send({"messages": [{"content": [{"text": "hi"}]}]}, path=CONVERSE)
+    assert isinstance(action, e.Reject)
+    assert ("x-amzn-errortype", "ThrottlingException") in action.headers

@@ -1,0 +1,120 @@
+"""Reading of Bedrock Converse requests. Nothing is ever rewritten: the client signed path and body."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.texts import (
+    MODEL_CHARACTERS_MAX,
+    TIER_CHARACTERS_MAX,
+    USER_CHARACTERS_MAX,
+    Texts,
+    parse_request,
+    positive,
+    short,
+)
+from spendgate.errors import RequestError
+
+MESSAGE_TOKENS = 4
+"""Framing of a message."""
+
+IMAGE_TOKENS = 4_800
+"""The most tokens of an image of the models served (Claude's: see `anthropic_request`)."""
+
+NOVA_VIDEO_TOKENS = 288 * 960
+"""Nova samples at most 960 frames of 288 tokens (Amazon Nova guide, "Video understanding")."""
+
+_CALL = re.compile(r"/model/([^/].*)/converse(-stream)?$", re.DOTALL)
+_STORED_PROMPT = re.compile(r":prompt/")
+
+
+def read(body: bytes, path: str) -> RequestFacts:
+    """Read the facts. `path` is plain. Raises RequestError."""
+    call = _CALL.search(path)
+    if call is None or len(call[1]) > MODEL_CHARACTERS_MAX:
+        raise RequestError("the path names no model; write /model/MODEL/converse")
+    document = parse_request(body)
+    texts = Texts()
+    reader = _Reader(texts)
+    reader.read_blocks(document.get("system"))
+    messages = document.get("messages")
+    for message in messages if isinstance(messages, list) else [messages]:
+        texts.extra_tokens += MESSAGE_TOKENS
+        reader.read_blocks(message.get("content") if isinstance(message, dict) else message)
+    texts.add(document.get("promptVariables"))
+    if tools := document.get("toolConfig"):
+        texts.add(tools)
+        texts.needs.add("tools")
+    return RequestFacts(
+        model=call[1],
+        stream=call[2] is not None,
+        texts=tuple(texts.texts),
+        text_bytes=texts.length_bytes,
+        extra_input_tokens=texts.extra_tokens,
+        output_cap=positive(object_of(document.get("inferenceConfig")).get("maxTokens")),
+        needs=frozenset(texts.needs),
+        user=short(object_of(document.get("requestMetadata")).get("user_id"), USER_CHARACTERS_MAX),
+        cache_write=b'"cachePoint"' in body,
+        model_fixed=True,
+        body_fixed=True,
+        dear_kinds=frozenset(texts.dear_kinds),
+        unseen_input=reader.unseen or _STORED_PROMPT.search(call[1]) is not None,
+        service_tier=short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX),
+    )
+
+
+class _Reader:
+    """Walks content blocks. Tool results hold blocks; the walk keeps its own stack."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+        self.unseen = False
+
+    def read_blocks(self, blocks: Any) -> None:
+        stack = [blocks]
+        while stack:
+            block = stack.pop()
+            if isinstance(block, list):
+                stack.extend(reversed(block))
+            elif isinstance(block, dict):
+                self._read_block(block, stack)
+            else:
+                self._texts.add(block)
+
+    def _read_block(self, block: JsonObject, stack: list[Any]) -> None:
+        texts = self._texts
+        for kind, value in block.items():
+            match kind:
+                case "text":
+                    texts.add(value)
+                case "image":
+                    texts.extra_tokens += IMAGE_TOKENS
+                    texts.needs.add("images")
+                    texts.dear_kinds.add("input_image")
+                case "video":
+                    texts.extra_tokens += NOVA_VIDEO_TOKENS
+                    texts.needs.add("images")
+                    texts.dear_kinds.add("input_video")
+                case "document":
+                    self._read_document(object_of(value))
+                case "toolUse":
+                    texts.add(object_of(value).get("name"))
+                    texts.add(object_of(value).get("input"))
+                case "toolResult":
+                    stack.append(object_of(value).get("content"))
+                case "cachePoint":
+                    pass
+                case _:  # an unknown block is bounded by its JSON
+                    texts.add(value)
+
+    def _read_document(self, document: JsonObject) -> None:
+        self._texts.add(document.get("name"))
+        source = object_of(document.get("source"))
+        data = source.get("bytes")
+        if isinstance(text := source.get("text"), str):
+            self._texts.add(text)
+        else:
+            self._texts.add_document(len(data) if isinstance(data, str) else None)
