@@ -280,6 +280,8 @@ class Exchange:
             body = dialect.rewrite(
                 self._body, facts, model=model, output_cap=cap, ask_usage=facts.usage_hidden
             )
+            if body is self._body:
+                body = None
         self._body = b""
         upstream = self._snapshot.upstream_for(self._sent, dialect.name)
         if upstream and len(self._snapshot.routes) > 1:
