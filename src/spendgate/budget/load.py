@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from spendgate.budget.checks import contradictions
+from spendgate.budget.checks import Finding, contradictions
 from spendgate.budget.faults import problem_and_remedy
 from spendgate.budget.model import API_VERSION, KIND, LLMBudget
 from spendgate.budget.policy import Policy, TeamBudget, compile_budget
@@ -153,6 +154,8 @@ def _budget(document: Document, base: Loc, data: Any, faults: list[Fault]) -> Pa
         for error in e.errors(include_url=False):
             problem, remedy = problem_and_remedy(error["type"], error["loc"], error)
             _add(faults, document, (*base, *error["loc"]), problem, remedy)
+        for finding in _despite(data, [error["loc"] for error in e.errors(include_url=False)]):
+            _add(faults, document, (*base, "spec", *finding.loc), finding.problem, finding.remedy)
         return None
     found = contradictions(budget.spec)
     for finding in found:
@@ -161,6 +164,28 @@ def _budget(document: Document, base: Loc, data: Any, faults: list[Fault]) -> Pa
         return None
     team_line = document.line_of((*base, "spec", "team"))
     return Parsed(budget, document.path, document.line_of(base), team_line)
+
+
+def _despite(data: Any, faulty: list[Loc]) -> list[Finding]:
+    """What else contradicts itself in a document with faulty fields: those are left out and it is read anew."""
+    rest = deepcopy(data)
+    for loc in faulty:
+        at = rest
+        for step in loc[:-1]:
+            at = at.get(step) if isinstance(at, dict) else None
+        if isinstance(at, dict):
+            at.pop(loc[-1], None)
+        elif len(loc) > 2 and isinstance(rest.get("spec"), dict):
+            rest["spec"].pop(loc[1], None)  # within a list: leave the list out
+    spec = rest.get("spec")
+    if not isinstance(spec, dict):
+        return []
+    spec.setdefault("team", "-")
+    spec.setdefault("monthlyBudgetUSD", 0)
+    try:
+        return contradictions(LLMBudget.model_validate(rest).spec)
+    except ValidationError:
+        return []
 
 
 def _add(faults: list[Fault], document: Document, loc: Loc, problem: str, remedy: str) -> None:

@@ -233,3 +233,21 @@ def test_whatever_a_text_is_it_is_read_or_refused_in_words(text: str) -> None:
         parse_documents(text)
     except ConfigurationError as e:
         assert e.faults
+
+
+def test_a_contradiction_is_named_also_beside_faulty_fields() -> None:
+    text = """
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: b}
+spec:
+  team: ml
+  monthlyBudgetUSD: -1
+  alertThresholds: [{percent: 0, action: alert}]
+  costRouting: {enabled: true}
+"""
+    with pytest.raises(ConfigurationError) as e:
+        parse_documents(text, "f.yaml")
+    named = " ".join(str(f) for f in e.value.faults)
+    for field in ("monthlyBudgetUSD", "percent", "cheapModel"):
+        assert field in named
