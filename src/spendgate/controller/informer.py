@@ -162,14 +162,12 @@ class Informer:
                 self._on_deltas(deltas)
         self.contact_at = self._now()
 
-    def patched(self, obj: Object) -> None:
-        """Our own write was answered with `obj`: known at once, not only when the watch tells it. An object
-        that went, or was made anew, meanwhile stays as the watch has it."""
-        fresh = slim(obj)
-        key = key_of(fresh)
-        known = self.objects.get(key)
-        if known is not None and known["metadata"].get("uid") == fresh["metadata"].get("uid"):
-            self.objects[key] = fresh
+    def patched(self, before: Object, obj: Object) -> None:
+        """Our own write on `before` was answered with `obj`: known at once, not only when the watch tells it.
+        Where the watch has told something else meanwhile, that is newer and stays."""
+        key = key_of(before)
+        if self.objects.get(key) is before:
+            self.objects[key] = slim(obj)
 
     @staticmethod
     def _now() -> float:

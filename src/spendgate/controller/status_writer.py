@@ -139,7 +139,7 @@ class StatusWriter:
             log.warning("status_failed", error=str(problem))
             return False
         self.patches += 1
-        self._informer.patched(answer)
+        self._informer.patched(obj, answer)
         for kind, turned, reason, message in rules.transitions(item.old, item.new):
             await self.event(obj, kind, turned, reason, message)
         return True

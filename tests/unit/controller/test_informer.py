@@ -159,6 +159,15 @@ async def test_a_server_that_goes_silent_is_left_after_our_own_deadline() -> Non
     await kube.close()
 
 
+async def test_an_answer_to_our_own_write_never_hides_what_the_watch_told_since() -> None:
+    informer, _, _ = await follow(listing(obj("a", 1), version=1), events(("MODIFIED", obj("a", 3))))
+    newest = informer.objects["ns", "a"]
+    informer.patched(slim(obj("a", 1)), obj("a", 2))
+    assert informer.objects["ns", "a"] is newest
+    informer.patched(newest, obj("a", 4))
+    assert informer.objects["ns", "a"]["metadata"]["resourceVersion"] == "4"
+
+
 def test_the_same_list_again_changes_nothing() -> None:
     old = {("ns", "a"): slim(obj("a", 1))}
     assert differences(old, {("ns", "a"): slim(obj("a", 1))}) == []

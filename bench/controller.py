@@ -1,0 +1,190 @@
+"""The controller on a real API server: what it costs, and how soon a change is enforced.
+
+    .venv/bin/python bench/controller.py [--budgets 10000] [--seconds 60] [--changes 100]
+
+Prints JSON: memory and CPU of the leader with so many budgets (idle, then with spend on a tenth of them), and
+the time from the API server's answer to a change until a gateway's policy source has it in force.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import structlog
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from support.kube import ROOT, Cluster, binaries, environment
+from support.processes import SPENDGATE, free_port
+
+from spendgate.controller.access import from_kubeconfig
+from spendgate.controller.informer import object_path, resource_path
+from spendgate.controller.kube import Kube
+from spendgate.gateway.policy_source import RedisPolicySource
+from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.port import Settlement
+from spendgate.ledger.redis_ledger import RedisLedger
+
+GROUP, VERSION, PLURAL = "ai.systemhardening.com", "v1", "llmbudgets"
+
+
+def document(n: int) -> dict[str, Any]:
+    """A budget of the usual size."""
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "LLMBudget",
+        "metadata": {"name": f"team-{n}", "namespace": "default"},
+        "spec": {
+            "team": f"team-{n}",
+            "monthlyBudgetUSD": 1000,
+            "alertThresholds": [
+                {"percent": 50, "action": "alert", "notifyChannel": "#costs"},
+                {"percent": 80, "action": "alert_and_downgrade", "notifyChannel": "#costs"},
+                {"percent": 100, "action": "reject", "notifyChannel": "#costs"},
+            ],
+            "modelLimits": [
+                {"modelPattern": "claude-opus*", "maxMonthlyUSD": 300, "allowedApps": ["research"]},
+                {"modelPattern": "gpt-4o", "maxMonthlyUSD": 200},
+            ],
+            "defaultModel": "gpt-4o-mini",
+            "costRouting": {"enabled": True, "cheapModel": "gpt-4o-mini", "expensiveModel": "gpt-4o"},
+        },
+    }
+
+
+async def fill(kube: Kube, n: int) -> None:
+    """Create the budgets, sixteen at a time."""
+    path = resource_path(GROUP, VERSION, PLURAL, "default")
+    gate = asyncio.Semaphore(16)
+
+    async def one(i: int) -> None:
+        async with gate:
+            await kube.create(path, document(i))
+
+    await asyncio.gather(*(one(i) for i in range(n)))
+
+
+async def usage(process: psutil.Process, seconds: float) -> dict[str, float]:
+    """CPU (cores) and the highest resident memory over a time."""
+    begin, started, peak = process.cpu_times(), time.monotonic(), 0
+    while time.monotonic() - started < seconds:
+        peak = max(peak, process.memory_info().rss)
+        await asyncio.sleep(0.5)
+    end = process.cpu_times()
+    cpu = (end.user + end.system - begin.user - begin.system) / (time.monotonic() - started)
+    return {"cpu_millicores": round(cpu * 1000), "rss_mib": round(peak / 2**20)}
+
+
+async def reach(kube: Kube, source: RedisPolicySource, changes: int) -> dict[str, float]:
+    """Seconds from a change to its enforcement."""
+    took = []
+    for i in range(changes):
+        usd = 2000 + i
+        path = object_path(GROUP, VERSION, PLURAL, ("default", "team-0"))
+        await kube.merge_patch(path, {"spec": {"monthlyBudgetUSD": usd}})
+        begin = time.monotonic()
+        while source.policy.budgets["team-0"].monthly_nanousd != usd * 10**9:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        took.append(time.monotonic() - begin)
+        await asyncio.sleep(0.05)
+    took.sort()
+    return {
+        "p50_s": round(statistics.median(took), 3),
+        "p99_s": round(took[min(len(took) - 1, int(len(took) * 0.99))], 3),
+        "max_s": round(took[-1], 3),
+    }
+
+
+async def spend(url: str, n: int) -> None:
+    """One settlement for every tenth team."""
+    ledger = RedisLedger.from_url(url, timeout_s=10.0)
+    now = time.time_ns()
+    batch = [
+        Settlement(f"bench-{now}-{i}", f"team-{i}", "app", "gpt-4o", 10**9, scopes=(("month", "month"),))
+        for i in range(0, n, 10)
+    ]
+    await ledger.settle(batch)
+    await ledger.close()
+
+
+async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: Path) -> dict[str, Any]:
+    """The whole run."""
+    kube = Kube(from_kubeconfig(cluster.kubeconfig("admin")), call_s=30.0)
+    began = time.monotonic()
+    await fill(kube, args.budgets)
+    out: dict[str, Any] = {"budgets": args.budgets, "created_s": round(time.monotonic() - began)}
+    health, metrics = free_port(), free_port()
+    env = environment(
+        KUBECONFIG=str(cluster.kubeconfig("controller")), REDIS_URL=url, POD_NAMESPACE="llm-gateway",
+        SPENDGATE_HTTP=f"127.0.0.1:{health}", SPENDGATE_METRICS=f"127.0.0.1:{metrics}",
+        SLACK_WEBHOOK_URL="http://127.0.0.1:9/none",
+    )  # fmt: skip
+    with (folder / "controller.log").open("wb") as log:
+        controller = subprocess.Popen(  # noqa: ASYNC220
+            [SPENDGATE, "controller"], env=env, stdout=log, stderr=log
+        )
+    try:
+        process = psutil.Process(controller.pid)
+        source = RedisPolicySource(url, folder / "policy.snapshot")
+        began = time.monotonic()
+        await source.first()
+        following = asyncio.create_task(source.run(lambda _: None))
+        while len(source.policy.budgets) < args.budgets:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        out["start_to_enforced_s"] = round(time.monotonic() - began, 1)
+        out["while_statuses_are_first_written"] = await usage(process, args.seconds)
+        path = resource_path(GROUP, VERSION, PLURAL, "default")
+        while True:
+            without = 0
+            async for items, _ in kube.pages(path):
+                without += sum("status" not in item for item in items)
+            if not without:
+                break
+            await asyncio.sleep(5)
+        out["idle"] = await usage(process, args.seconds)
+        await spend(url, args.budgets)
+        out["with_spend_on_a_tenth"] = await usage(process, args.seconds)
+        out["apply_to_gateway"] = await reach(kube, source, args.changes)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    finally:
+        controller.terminate()
+        controller.wait(60)
+        await kube.close()
+    return out
+
+
+def main() -> None:
+    """Run as a command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budgets", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--changes", type=int, default=100)
+    args = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    folder = Path(tempfile.mkdtemp(prefix="spendgate-bench-"))
+    cluster = Cluster(folder / "kube", *binaries())
+    try:
+        cluster.start()
+        cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "base"))
+        cluster.kubectl("wait", "--for=condition=Established", "crd/llmbudgets.ai.systemhardening.com")
+        with EmbeddedRedis(folder / "redis") as redis:
+            print(json.dumps(asyncio.run(measure(args, cluster, redis.url, folder)), indent=1))
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
