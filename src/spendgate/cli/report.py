@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spendgate.ledger.port import DayCell
 
 TIMEOUT_S = 10.0
-OUTPUTS = ("table", "csv", "json", "md", "html")
+OUTPUTS = ("table", "csv", "json", "md", "html", "focus")
 
 
 @click.group("report", context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +37,9 @@ def command() -> None:
 @click.option(
     "--prices", multiple=True, type=click.Path(path_type=Path), help="Prices on top of the built-in."
 )
+@click.option(
+    "--billing-account", default="spendgate", show_default=True, help="BillingAccountId of a FOCUS export."
+)
 @ledger_options
 def chargeback_command(
     month_option: str,
@@ -44,18 +47,22 @@ def chargeback_command(
     source: str,
     output: str,
     prices: tuple[Path, ...],
+    billing_account: str,
     redis_url: str | None,
     data_dir: Path,
 ) -> None:
     """What each team spent, by app, model and token kind; exact, and adding up.
 
     The cost of app and model is the ledger's own. The cost of a kind is its share by tokens x list price.
+    `-o focus` writes a FOCUS 1.2 dataset as CSV, one row a day, team, app, model and kind.
 
     \b
     Example:
       spendgate report chargeback --month 2026-11 -o html > 2026-11.html
+      spendgate report chargeback --month 2026-11 -o focus > focus-2026-11.csv
     """
     from spendgate.finops.chargeback import chargeback
+    from spendgate.finops.focus import focus_csv
     from spendgate.pricing.load import table
 
     try:
@@ -65,12 +72,15 @@ def chargeback_command(
     table_of_prices = table(prices)
     cells, settled = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))
     report = chargeback(month, source, cells, table_of_prices)
-    click.echo(render(report, output), nl=False)
+    if output == "focus":
+        click.echo(focus_csv(month, cells, table_of_prices, billing_account), nl=False)
+    else:
+        click.echo(render(report, output), nl=False)
     _tell_difference(report, settled)
 
 
 def render(report: Chargeback, output: str) -> str:
-    """The report in one of `OUTPUTS`."""
+    """The report in one of `OUTPUTS` but `focus`, which is made of days."""
     from spendgate.finops import page
     from spendgate.finops import report as text
 

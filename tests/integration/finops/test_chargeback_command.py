@@ -91,6 +91,16 @@ class TestCommand:
             assert code == 0
             assert all(text in out for text in ("blue [bold]", "red", "batch", "1.003500008")), output
 
+    def test_the_focus_export_adds_up_by_day(
+        self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        code, out, _ = run(capsys, "--redis", server.url, "-o", "focus", "--billing-account", "acme")
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert code == 0
+        assert sum(Decimal(r["BilledCost"]) for r in rows) == Decimal("1.003500008")
+        assert {r["ChargePeriodStart"][:10] for r in rows} == {"2026-11-17", "2026-11-18"}
+        assert {r["BillingAccountId"] for r in rows} == {"acme"}
+
     def test_books_that_disagree_are_told(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], ledger: RedisLedger
     ) -> None:

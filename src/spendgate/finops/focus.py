@@ -1,0 +1,166 @@
+"""A month as a FOCUS 1.2 dataset (FinOps Open Cost and Usage Specification, focus.finops.org): CSV. Pure.
+
+One row a day, team, app, model and kind. The team is the sub account, app and model are tags. `BilledCost` and
+`EffectiveCost` are what the ledger settled (shared out by kind, see `chargeback.RULE`) and add up to it to the
+nano-dollar; `ListCost` and `ContractedCost` are tokens x list price, as the specification demands of them, so
+they differ from it by tiers, other prices at the time, and rounding. What was settled at its estimate is one
+row for the day, in `Requests`. An amount below zero takes an earlier one back: `ChargeClass` is `Correction`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from spendgate.finops.chargeback import UNEXPLAINED, KindShare, price_for, share_by_kind
+from spendgate.ledger.port import DayCell
+from spendgate.money import nano_to_usd
+from spendgate.pricing.cost import cost_pico
+from spendgate.pricing.table import Price, PriceTable
+from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS
+
+COLUMNS = (
+    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency",
+    "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription",
+    "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "CommitmentDiscountStatus",
+    "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost",
+    "ListUnitPrice", "PricingCategory", "PricingCurrency", "PricingCurrencyContractedUnitPrice",
+    "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice", "PricingQuantity", "PricingUnit",
+    "ProviderName", "PublisherName",
+    "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails",
+    "SkuPriceId", "SubAccountId", "SubAccountName", "SubAccountType", "Tags",
+)  # fmt: skip
+PROVIDERS = (
+    ("claude", "Anthropic"), ("gemini", "Google"), ("command", "Cohere"), ("mistral", "Mistral AI"),
+    ("deepseek", "DeepSeek"), ("llama", "Meta"), ("grok", "xAI"), ("gpt", "OpenAI"), ("chatgpt", "OpenAI"),
+    ("text-embedding", "OpenAI"), ("o1", "OpenAI"), ("o3", "OpenAI"), ("o4", "OpenAI"),
+)  # fmt: skip
+UNKNOWN_PROVIDER = "Unknown"
+_TOKENS = frozenset(INPUT_KINDS + OUTPUT_KINDS)
+
+
+def provider_of(model: str) -> str:
+    """Who makes a model, by its name (the ledger keeps no upstream)."""
+    name = model.lower()
+    return next((provider for part, provider in PROVIDERS if part in name), UNKNOWN_PROVIDER)
+
+
+def focus_csv(month: str, cells: Iterable[DayCell], prices: PriceTable, account: str) -> str:
+    """The dataset of a month (`YYYYMM`); `account` names the billing account."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(focus_rows(month, cells, prices, account))
+    return out.getvalue()
+
+
+def focus_rows(
+    month: str, cells: Iterable[DayCell], prices: PriceTable, account: str
+) -> Iterator[dict[str, str]]:
+    """One row a charge, null as an empty text."""
+    start = datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC)
+    end = (start + timedelta(days=32)).replace(day=1)
+    for cell in cells:
+        day = datetime.strptime(cell.day, "%Y%m%d").replace(tzinfo=UTC)
+        price = price_for(prices, cell.model)
+        maker = provider_of(cell.model)
+        team = cell.team or "(unnamed)"
+        for share in share_by_kind(cell.cost_nanousd, cell.tokens, price):
+            yield {
+                **_amounts(cell.model, share, price),
+                "BillingAccountId": account,
+                "BillingAccountName": account,
+                "BillingAccountType": "Organization",
+                "BillingCurrency": "USD",
+                "PricingCurrency": "USD",
+                "BillingPeriodStart": _instant(start),
+                "BillingPeriodEnd": _instant(end),
+                "ChargePeriodStart": _instant(day),
+                "ChargePeriodEnd": _instant(day + timedelta(days=1)),
+                "ChargeCategory": "Usage",
+                "ChargeFrequency": "Usage-Based",
+                "ChargeDescription": f"{cell.model}: {_meter(share.kind)}",
+                "InvoiceIssuerName": maker,
+                "ProviderName": maker,
+                "PublisherName": maker,
+                "PricingCategory": "Standard",
+                "ServiceCategory": "AI and Machine Learning",
+                "ServiceSubcategory": "Generative AI",
+                "ServiceName": "LLM API",
+                "SubAccountId": team,
+                "SubAccountName": team,
+                "SubAccountType": "Team",
+                "Tags": _tags(cell),
+            }
+
+
+def _amounts(model: str, share: KindShare, price: Price) -> dict[str, str]:
+    """Costs, quantities and SKU of one charge."""
+    billed = nano_to_usd(share.cost_nanousd)
+    correction = share.cost_nanousd < 0 or share.tokens < 0
+    if share.kind == UNEXPLAINED:
+        quantity, unit, unit_price = 1, "Requests", Decimal(billed)
+    else:
+        quantity, unit = share.tokens, _unit(share.kind)
+        unit_price = _list_price(price, share.kind)
+    listed = billed if correction else _plain(unit_price * quantity)
+    sku = f"{model}/{share.kind}"
+    shown = "" if correction and unit_price < 0 else _plain(unit_price)
+    return {
+        "BilledCost": billed,
+        "EffectiveCost": billed,
+        "ListCost": listed,
+        "ContractedCost": listed,
+        "ChargeClass": "Correction" if correction else "",
+        "ConsumedQuantity": f"{quantity}.0",  # a decimal, as the specification types it
+        "ConsumedUnit": unit,
+        "PricingQuantity": f"{quantity}.0",
+        "PricingUnit": unit,
+        "ListUnitPrice": shown,
+        "ContractedUnitPrice": shown,
+        "PricingCurrencyEffectiveCost": billed,
+        "PricingCurrencyListUnitPrice": shown,
+        "PricingCurrencyContractedUnitPrice": shown,
+        "SkuId": sku,
+        "SkuPriceId": sku,
+        "SkuMeter": _meter(share.kind),
+        "SkuPriceDetails": "",
+        "InvoiceId": "",
+        "CommitmentDiscountStatus": "",
+    }
+
+
+def _list_price(price: Price, kind: str) -> Decimal:
+    """USD for one unit at the base tier, exact: derived rates are quarters of a pico-USD."""
+    return Decimal(cost_pico(price, {kind: 4})[0]) / 4 / 10**12
+
+
+def _unit(kind: str) -> str:
+    return "Tokens" if kind in _TOKENS else kind.capitalize()
+
+
+def _meter(kind: str) -> str:
+    """`cached_input` → `Cached Input Tokens`."""
+    if kind == UNEXPLAINED:
+        return "Requests Settled At Their Estimate"
+    words = kind.replace("_", " ").title()
+    return f"{words} Tokens" if kind in _TOKENS else words
+
+
+def _tags(cell: DayCell) -> str:
+    tags = {"app": cell.app, "model": cell.model}
+    return json.dumps(tags, ensure_ascii=False, sort_keys=True)
+
+
+def _plain(amount: Decimal) -> str:
+    """A decimal without an exponent, and without zeros that say nothing."""
+    text = format(amount, "f")
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
+def _instant(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
