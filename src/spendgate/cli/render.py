@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -119,3 +120,89 @@ def dashboard(name: str, runbooks: str) -> None:
     from spendgate.monitoring.panels import as_json
 
     click.echo(as_json(DASHBOARDS[name](runbooks)), nl=False)
+
+
+def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    out = {}
+    for value in values:
+        key, sign, label = value.partition("=")
+        if not sign or not key:
+            raise click.BadParameter(f"not KEY=VALUE: {value!r}")
+        out[key] = label
+    return out
+
+
+@command.command()
+@click.option(
+    "--service",
+    default="spendgate.spendgate.svc.cluster.local",
+    show_default=True,
+    metavar="HOST",
+    help="Full name of the service of `spendgate serve`; its port is named grpc.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=9002, show_default=True, help="The service's port."
+)
+@click.option(
+    "--attach",
+    type=click.Choice(["gateway", "sidecar"]),
+    default="gateway",
+    show_default=True,
+    help="To gateways, or to the sidecars of applications (what they send out).",
+)
+@click.option(
+    "--namespace", default="istio-system", show_default=True, help="Of the EnvoyFilter and of its workloads."
+)
+@click.option(
+    "--selector",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_labels,
+    help="Label of the workloads; repeatable. Default for gateways: istio=egressgateway.",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+def envoyfilter(
+    service: str, port: int, attach: str, namespace: str, selector: dict[str, str], config: Path | None
+) -> None:
+    """The EnvoyFilter that attaches spendgate to Istio.
+
+    \b
+    Example: spendgate render envoyfilter --selector istio=egressgateway | kubectl apply -f -
+             spendgate render envoyfilter --attach sidecar --namespace ml-platform | kubectl apply -f -
+    """
+    from spendgate.gateway.config import load_config
+    from spendgate.supervisor.bootstrap import as_yaml
+    from spendgate.supervisor.istio import envoy_filter
+
+    if attach == "gateway" and not selector:
+        selector = {"istio": "egressgateway"}
+    settings = load_config(config, os.environ)
+    where: Literal["gateway", "sidecar"] = "gateway" if attach == "gateway" else "sidecar"
+    click.echo(as_yaml(envoy_filter(service, port, namespace, where, selector, settings)), nl=False)
+
+
+@command.command("extension-policy")
+@click.option("--gateway", required=True, metavar="NAME", help="The Gateway to attach to.")
+@click.option("--namespace", default="default", show_default=True, help="Of the Gateway and the policies.")
+@click.option("--service", default="spendgate", show_default=True, help="The service of `spendgate serve`.")
+@click.option("--service-namespace", default="spendgate", show_default=True, help="Its namespace.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=9002, show_default=True, help="The service's port."
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
+def extension_policy(
+    gateway: str, namespace: str, service: str, service_namespace: str, port: int, config: Path | None
+) -> None:
+    """The policies that attach spendgate to an Envoy Gateway: EnvoyExtensionPolicy, BackendTrafficPolicy and
+    what they need.
+
+    \b
+    Example: spendgate render extension-policy --gateway llm --namespace gateways | kubectl apply -f -
+    """
+    from spendgate.gateway.config import load_config
+    from spendgate.supervisor.bootstrap import as_yaml
+    from spendgate.supervisor.envoy_gateway import extension_policies
+
+    settings = load_config(config, os.environ)
+    documents = extension_policies(gateway, namespace, service, service_namespace, port, settings)
+    click.echo("---\n".join(as_yaml(d) for d in documents), nl=False)

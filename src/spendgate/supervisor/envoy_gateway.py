@@ -1,0 +1,110 @@
+"""The policies that attach spendgate to an Envoy Gateway.
+
+https://gateway.envoyproxy.io/docs/api/extension_types/
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.gateway.config import Settings
+from spendgate.supervisor import bootstrap as b
+
+Json = dict[str, Any]
+_API = "gateway.envoyproxy.io/v1alpha1"
+_BREAKER = {
+    "maxConnections": 100000,
+    "maxPendingRequests": 100000,
+    "maxParallelRequests": 100000,
+    "maxParallelRetries": 100000,
+}
+"""The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load."""
+
+
+def _document(kind: str, namespace: str, gateway: str, spec: Json) -> Json:
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway}
+    return {
+        "apiVersion": _API,
+        "kind": kind,
+        "metadata": {"name": "spendgate", "namespace": namespace},
+        "spec": {"targetRefs": [target], **spec},
+    }
+
+
+def extension_policies(
+    gateway: str, namespace: str, service: str, service_namespace: str, port: int, settings: Settings
+) -> list[Json]:
+    """The documents: the EnvoyExtensionPolicy itself; a BackendTrafficPolicy, since answers may take minutes
+    and Envoy Gateway's limits would cut or pass them; a ClientTrafficPolicy for bodies over 1 MiB; and a
+    ReferenceGrant where the service is in another namespace than the gateway.
+    """
+    filter_config = b.ext_proc_filter(settings)["typed_config"]
+    forwarded = filter_config["metadata_options"]["forwarding_namespaces"]["untyped"]
+    ext_proc = {
+        "backendRefs": [{"name": service, "namespace": service_namespace, "port": port}],
+        "backendSettings": {
+            "circuitBreaker": _BREAKER,
+            "loadBalancer": {"type": "LeastRequest"},
+            "healthCheck": {
+                "active": {
+                    "type": "GRPC",
+                    "grpc": {},
+                    "interval": "1s",
+                    "timeout": "2s",
+                    "unhealthyThreshold": 2,
+                    "healthyThreshold": 1,
+                },
+                "panicThreshold": 0,
+            },
+        },
+        "messageTimeout": filter_config["message_timeout"],
+        "failOpen": filter_config["failure_mode_allow"],
+        "metadata": {"accessibleNamespaces": forwarded},
+        "processingMode": {
+            "allowModeOverride": True,
+            "request": {"body": "Buffered", "attributes": filter_config["request_attributes"]},
+            "response": {"attributes": filter_config["response_attributes"]},
+        },
+    }
+    limit = str(settings.max_body_bytes)
+    documents = [
+        _document("EnvoyExtensionPolicy", namespace, gateway, {"extProc": [ext_proc]}),
+        _document(
+            "BackendTrafficPolicy",
+            namespace,
+            gateway,
+            {
+                "circuitBreaker": _BREAKER,
+                "connection": {"bufferLimit": limit},
+                "timeout": {"http": {"requestTimeout": "0s"}},
+            },
+        ),
+        _document(
+            "ClientTrafficPolicy",
+            namespace,
+            gateway,
+            {
+                "connection": {"bufferLimit": limit},
+                "headers": {"earlyRequestHeaders": {"remove": b.STRIPPED_EARLY}},
+            },
+        ),
+    ]
+    if service_namespace != namespace:
+        documents.append(
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1beta1",
+                "kind": "ReferenceGrant",
+                "metadata": {"name": "spendgate", "namespace": service_namespace},
+                "spec": {
+                    "from": [
+                        {
+                            "group": "gateway.envoyproxy.io",
+                            "kind": "EnvoyExtensionPolicy",
+                            "namespace": namespace,
+                        }
+                    ],
+                    "to": [{"group": "", "kind": "Service", "name": service}],
+                },
+            }
+        )
+    return documents

@@ -1,0 +1,111 @@
+"""The EnvoyFilter that attaches spendgate to Istio's gateways or sidecars.
+
+https://istio.io/latest/docs/reference/config/networking/envoy-filter/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from spendgate.errors import ConfigurationError
+from spendgate.gateway.config import Settings
+from spendgate.supervisor import bootstrap as b
+
+Json = dict[str, Any]
+Attach = Literal["gateway", "sidecar"]
+_CONTEXT: dict[Attach, str] = {"gateway": "GATEWAY", "sidecar": "SIDECAR_OUTBOUND"}
+_MANAGER = "envoy.filters.network.http_connection_manager"
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def cluster_name(service: str, port: int) -> str:
+    """Istio's own name for a service's cluster; its mTLS and endpoints come with it."""
+    return f"outbound|{port}||{service}"
+
+
+def service_host(service: str) -> str:
+    """A service's full host name. Raises ConfigurationError for a short one, whose cluster Istio never has."""
+    if not _HOST.fullmatch(service) or service.count(".") < 2:
+        raise ConfigurationError(
+            f"not a service's full name: {service!r}; write NAME.NAMESPACE.svc.cluster.local"
+        )
+    return service
+
+
+def _patch(kind: str, match: Json, operation: str, value: Json) -> Json:
+    return {"applyTo": kind, "match": match, "patch": {"operation": operation, "value": value}}
+
+
+def envoy_filter(
+    service: str,
+    port: int,
+    namespace: str,
+    attach: Attach,
+    selector: Mapping[str, str],
+    settings: Settings,
+) -> Json:
+    """The EnvoyFilter. `selector`: labels of the workloads; empty: all of `namespace` (of the mesh, in Istio's
+    root namespace). Raises ConfigurationError.
+
+    Istio speaks HTTP/2 to the service where its port is named `grpc`; its clusters have no circuit breaker of
+    their own.
+    """
+    host = service_host(service)
+    if attach == "sidecar" and not selector and namespace == "istio-system":
+        raise ConfigurationError(
+            "this would attach spendgate to every sidecar of the mesh, its own too; give --selector or the "
+            "--namespace of the applications"
+        )
+    context = _CONTEXT[attach]
+    manager: Json = {"filterChain": {"filter": {"name": _MANAGER}}}
+    router: Json = {
+        "filterChain": {"filter": {"name": _MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
+    }
+    ours = b.spendgate_cluster(["unix:/none"], settings.failure_mode)
+    patches = [
+        _patch(
+            "CLUSTER",
+            {"context": context, "cluster": {"service": host, "portNumber": port}},
+            "MERGE",
+            {key: ours[key] for key in ("connect_timeout", "common_lb_config", "outlier_detection")},
+        ),
+        _patch(
+            "NETWORK_FILTER",
+            {"context": context, "listener": manager},
+            "MERGE",
+            {
+                "name": _MANAGER,
+                "typed_config": {
+                    "@type": b.TYPE
+                    + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "early_header_mutation_extensions": [b.early_strip()],
+                },
+            },
+        ),
+        _patch(
+            "HTTP_FILTER",
+            {"context": context, "listener": router},
+            "INSERT_BEFORE",
+            b.ext_proc_filter(settings, cluster_name(host, port)),
+        ),
+        _patch(
+            "VIRTUAL_HOST",
+            {"context": context},
+            "MERGE",
+            {
+                "request_body_buffer_limit": settings.max_body_bytes,
+                "request_headers_to_remove": b.removed_headers(settings),
+            },
+        ),
+    ]
+    spec: Json = {"configPatches": patches}
+    if selector:
+        spec = {"workloadSelector": {"labels": dict(selector)}, **spec}
+    return {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": "spendgate", "namespace": namespace},
+        "spec": spec,
+    }

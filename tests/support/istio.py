@@ -1,0 +1,106 @@
+"""An Envoy as Istio would configure it, and an EnvoyFilter's patches merged into it as Istio does.
+
+https://istio.io/latest/docs/reference/config/networking/envoy-filter/
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf.json_format import MessageToJson, ParseDict
+
+from spendgate.supervisor import bootstrap as b
+
+Json = dict[str, Any]
+MANAGER = "envoy.filters.network.http_connection_manager"
+
+
+def proxy(listen: str, upstream: str, spendgate: str, cluster: str) -> Json:
+    """A gateway before any patch: one listener, a route for all, the clusters of provider and of spendgate."""
+    router = {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": b.TYPE + "extensions.filters.http.router.v3.Router"},
+    }
+    manager = {
+        "@type": b.TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "outbound",
+        "http_filters": [router],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "0s"}}],
+                }
+            ]
+        },
+    }
+
+    def static(name: str, address: str, **more: object) -> Json:
+        endpoint = {"endpoint": {"address": b.address(address)}}
+        return {
+            "name": name,
+            "type": "STATIC",
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+            **more,
+        }
+
+    http2 = {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": b.TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+    return {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "outbound",
+                    "address": b.address(listen),
+                    "filter_chains": [{"filters": [{"name": MANAGER, "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [
+                static("provider", upstream),
+                static(cluster, spendgate, typed_extension_protocol_options=http2),
+            ],
+        }
+    }
+
+
+def patched(config: Json, envoy_filter: Json) -> Json:
+    """The configuration after the filter's patches; one that matches nothing is an error of the test."""
+    out = ParseDict(config, bootstrap_pb2.Bootstrap())
+    network = out.static_resources.listeners[0].filter_chains[0].filters[0]
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    network.typed_config.Unpack(manager)
+    for entry in envoy_filter["spec"]["configPatches"]:
+        match, value = entry["match"], entry["patch"]["value"]
+        kind = (entry["applyTo"], entry["patch"]["operation"])
+        if kind == ("CLUSTER", "MERGE"):
+            name = f"outbound|{match['cluster']['portNumber']}||{match['cluster']['service']}"
+            [found] = [c for c in out.static_resources.clusters if c.name == name]
+            found.MergeFrom(ParseDict(value, cluster_pb2.Cluster()))
+        elif kind == ("NETWORK_FILTER", "MERGE"):
+            assert match["listener"]["filterChain"]["filter"]["name"] == value["name"] == network.name
+            more = http_connection_manager_pb2.HttpConnectionManager()
+            ParseDict(value, listener_components_pb2.Filter()).typed_config.Unpack(more)
+            manager.MergeFrom(more)
+        elif kind == ("HTTP_FILTER", "INSERT_BEFORE"):
+            wanted = match["listener"]["filterChain"]["filter"]["subFilter"]["name"]
+            at = [f.name for f in manager.http_filters].index(wanted)
+            manager.http_filters.insert(at, ParseDict(value, http_connection_manager_pb2.HttpFilter()))
+        elif kind == ("VIRTUAL_HOST", "MERGE"):
+            for host in manager.route_config.virtual_hosts:
+                host.MergeFrom(ParseDict(value, route_components_pb2.VirtualHost()))
+        else:
+            raise AssertionError(f"an unknown patch: {kind}")
+    network.typed_config.Pack(manager)
+    document: Json = json.loads(MessageToJson(out, preserving_proto_field_name=True))
+    return document
