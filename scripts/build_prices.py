@@ -47,6 +47,8 @@ UNWANTED = re.compile(
     r"(image|realtime|live|transcribe|tts|whisper|oss|moderation|instruct|audio-preview|\.ft|:extended)"
 )
 RESPONSES_ONLY = re.compile(r"(-pro|-codex|codex-|deep-research)")
+CHAT_ONLY = re.compile(r"-search-|audio|vision|^o1-(mini|preview)|-0301|-32k")
+"""Models that OpenAI serves by chat completions alone."""
 DATED = re.compile(r"(-20\d\d-\d\d-\d\d|[-@]20\d{6}|-latest)$")
 
 NO_NAME = re.compile(r"-20\d\d$|^ft:gpt-4-0$|\.ft$")
@@ -172,7 +174,9 @@ def dialects(name: str) -> list[str]:
         return ["anthropic-messages", "openai-chat"]
     if name.startswith("text-embedding"):
         return ["openai-embeddings"]
-    return ["openai-responses"] if RESPONSES_ONLY.search(name) else ["openai-chat"]
+    if RESPONSES_ONLY.search(name):
+        return ["openai-responses"]
+    return ["openai-chat"] if CHAT_ONLY.search(name) else ["openai-chat", "openai-responses"]
 
 
 def drop_needless_aliases(entries: dict[str, dict]) -> None:

@@ -50,7 +50,8 @@ def explain(
     dialect = registry.find("POST", path.partition("?")[0], "application/json")
     if dialect is None:
         raise RequestError(
-            f"no dialect claims the path {path}; those of {', '.join(PATHS.values())} are metered"
+            f"no dialect claims the path {path}; "
+            f"those of {', '.join(d.name for d in registry.DIALECTS)} are metered"
         )
     facts = dialect.read_request(body, path)
     counted = measure(facts.texts, facts.text_bytes, exact=True)
@@ -69,6 +70,14 @@ def explain(
         "policy_version": snapshot.policy.version,
     }
     return out | _outcome(snapshot, identity, body, path, require_model, spent_nanousd, now_ms)
+
+
+def _error(body: dict[str, Any]) -> dict[str, Any]:
+    """What a refusal says, in whichever dialect's shape: an object `error`, its text, or the top level."""
+    error = body.get("error")
+    if isinstance(error, str):
+        return {**body, "message": error}
+    return error if isinstance(error, dict) else body
 
 
 def _candidate(choice: Any) -> dict[str, Any]:
@@ -135,13 +144,13 @@ def _outcome(
             )
         )
     if isinstance(action, e.Reject):
-        error = orjson.loads(action.body)["error"]
+        error = _error(orjson.loads(action.body))
         return {
             "decision": "reject",
             "reason": action.reason,
             "model": "",
             "status": action.status,
-            "message": error["message"],
+            "message": error.get("message", ""),
             "details": error.get("details", {}),
             "kept_because": "",
         }

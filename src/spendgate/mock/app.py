@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from spendgate.mock import anthropic_messages, openai_chat
+from spendgate.mock import anthropic_messages, openai_chat, openai_embeddings, openai_responses
 from spendgate.mock.answer import Answer, BadRequest, Order, plan
 from spendgate.mock.books import Books
 from spendgate.mock.control import BadControl, Control, read
@@ -36,6 +36,16 @@ class Api:
 
 
 OPENAI = Api("chatcmpl-", openai_chat.whole, openai_chat.events, openai_chat.error, ("cache_write_1h",))
+RESPONSES = Api(
+    "resp_", openai_responses.whole, openai_responses.events, openai_chat.error, ("cache_write_1h", "audio")
+)
+EMBEDDINGS = Api(
+    "embd_",
+    openai_embeddings.whole,
+    openai_embeddings.events,
+    openai_chat.error,
+    ("cache_write_1h", "cache_write", "cached", "audio"),
+)
 ANTHROPIC = Api(
     "msg_", anthropic_messages.whole, anthropic_messages.events, anthropic_messages.error, ("audio",)
 )
@@ -77,6 +87,10 @@ class App:
                 order = openai_chat.read(_document(body), deployment[1] if deployment else "")
             elif exchange.method == "POST" and path == "/v1/messages":
                 order = anthropic_messages.read(_document(body))
+            elif exchange.method == "POST" and path == "/v1/responses":
+                order = openai_responses.read(_document(body))
+            elif exchange.method == "POST" and path == "/v1/embeddings":
+                order = openai_embeddings.read(_document(body))
             else:
                 await self._other(exchange, api, body, number)
                 return
@@ -188,7 +202,9 @@ class App:
 
 
 def _api(path: str) -> Api:
-    return ANTHROPIC if path.startswith("/v1/messages") else OPENAI
+    if path.startswith("/v1/messages"):
+        return ANTHROPIC
+    return {"/v1/responses": RESPONSES, "/v1/embeddings": EMBEDDINGS}.get(path, OPENAI)
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -148,3 +148,32 @@ def test_models_are_listed(gpt: openai.OpenAI) -> None:
 def test_a_file_of_any_size_is_taken(gpt: openai.OpenAI) -> None:
     blob = b"x" * 40_000_000
     assert gpt.files.create(file=("big.bin", blob), purpose="user_data").bytes > len(blob)
+
+
+def test_openai_responses_answer_and_bill_the_same(gpt: openai.OpenAI, http: httpx.Client) -> None:
+    wish = {"x-mock-output-tokens": "7", "x-mock-cached": "2", "x-mock-reasoning": "3"}
+    got = gpt.responses.create(model="gpt-4o", input=PROMPT, extra_headers=wish)
+    assert count(got.output_text) == 7
+    assert (got.usage.input_tokens, got.usage.output_tokens) == (PROMPT_TOKENS, 10)
+    with gpt.responses.stream(model="gpt-4o", input=PROMPT, extra_headers=wish) as stream:
+        last = list(stream)[-1]
+    assert last.type == "response.completed"
+    assert last.response.usage == got.usage
+    tokens = {"input": 2 * (PROMPT_TOKENS - 2), "cached_input": 4, "output": 14, "reasoning": 6}
+    assert invoice(http) == {"gpt-4o": {"requests": 2, "aborted": 0, "tokens": tokens}}
+
+
+def test_openai_responses_keep_to_their_cap_and_add_what_is_stored(gpt: openai.OpenAI) -> None:
+    got = gpt.responses.create(
+        model="gpt-4o", input=PROMPT, max_output_tokens=16, previous_response_id="resp_1"
+    )
+    assert (got.usage.output_tokens, got.usage.input_tokens) == (16, PROMPT_TOKENS + 1000)
+    assert (got.status, got.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+
+
+def test_openai_embeddings_bill_their_input(gpt: openai.OpenAI, http: httpx.Client) -> None:
+    got = gpt.embeddings.create(model="text-embedding-3-small", input=[PROMPT, "hi"], encoding_format="float")
+    assert len(got.data) == 2
+    tokens = {"input": count(PROMPT) + 1}
+    assert got.usage.prompt_tokens == tokens["input"]
+    assert invoice(http) == {"text-embedding-3-small": {"requests": 1, "aborted": 0, "tokens": tokens}}

@@ -91,3 +91,19 @@ def test_an_amount_that_is_none_is_wrong_usage(policy: Path, spent: str) -> None
 
 def test_help_has_an_example() -> None:
     assert "spendgate explain --policy" in CliRunner().invoke(command, ["--help"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/v1/responses", "openai-responses"),
+        ("/v2/chat", "cohere-chat"),
+        ("/api/chat", "ollama"),
+        ("/v1beta/models/gpt-4o:generateContent", "gemini"),
+        ("/model/gpt-4o/converse", "bedrock-converse"),
+    ],
+)
+def test_a_refusal_is_told_whatever_the_dialects_shape(policy: Path, path: str, dialect: str) -> None:
+    found = explain(policy, {"model": "gpt-4o"}, "--path", path, "--spent", "8000")
+    assert (found["decision"], found["dialect"]) == ("reject", dialect)
+    assert "Team ml has used $8,000.00" in found["message"]

@@ -50,9 +50,12 @@ def test_every_built_in_alias_leads_to_an_entry_and_hides_none() -> None:
         assert alias not in built_in.prices
 
 
-def test_claude_is_served_by_both_dialects_and_gpt_by_one() -> None:
+def test_claude_is_served_by_two_vendors_dialects_and_gpt_by_its_own() -> None:
     assert table().prices["claude-opus"].dialects == {"anthropic-messages", "openai-chat"}
-    assert table().prices["gpt-4o"].dialects == {"openai-chat"}
+    assert table().prices["gpt-4o"].dialects == {"openai-chat", "openai-responses"}
+    assert table().prices["gpt-5-pro"].dialects == {"openai-responses"}
+    assert table().prices["gpt-audio"].dialects == {"openai-chat"}
+    assert table().prices["text-embedding-3-small"].dialects == {"openai-embeddings"}
     assert table().prices["llama-3-8b"].dialects == {"openai-chat"}
 
 
@@ -68,7 +71,7 @@ def test_an_override_replaces_the_rates_and_keeps_what_is_known_besides(tmp_path
     merged = table([file])
     assert merged.prices["gpt-4o"].rates == {"input": 2_000_000, "output": 8_000_000}
     assert merged.prices["gpt-4o"].max_output_tokens == 16384
-    assert merged.prices["gpt-4o"].dialects == {"openai-chat"}
+    assert merged.prices["gpt-4o"].dialects == {"openai-chat", "openai-responses"}
     assert merged.find("gpt-4o-2024-08-06") is merged.prices["gpt-4o"]
     assert merged.find("my-llama") is merged.globs["my-*"]
     assert merged.version != table().version
