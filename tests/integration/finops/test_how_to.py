@@ -1,0 +1,64 @@
+"""The commands of the how-to pages run as written, and print what the pages show."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.asks import T0, end
+
+from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis_ledger import RedisLedger
+
+ROOT = Path(__file__).parents[3]
+BLOCK = re.compile(r"```bash\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(commands, what is shown to come out of them) of a page."""
+    return BLOCK.findall((ROOT / "docs" / "how-to" / page).read_text())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (".venv", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def run(commands: str, folder: Path) -> str:
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def shape(text: str) -> list[str]:
+    """The lines without their amounts, which move with the built-in prices."""
+    lines = [" ".join(re.sub(r"[-\d.,%]+", " # ", line).split()) for line in text.splitlines()]
+    return [line for line in lines if "another price list" not in line]
+
+
+def test_simulate_does_what_its_page_says(folder: Path) -> None:
+    pages = blocks("simulate.md")
+    assert len(pages) == 3
+    for commands, shown in pages:
+        out = run(commands, folder)
+        if shown:
+            assert shape(out) == shape(shown)
+
+
+async def test_chargeback_does_what_its_page_says(
+    folder: Path, ledger: RedisLedger, server: EmbeddedRedis
+) -> None:
+    await ledger.settle([end("x1", 3_500_001, usage={"input": 1000, "output": 100})], T0)
+    (folder / ".spendgate").mkdir()
+    (folder / ".spendgate" / "up.json").write_text(json.dumps({"redis": server.url}))
+    table, *_ = [run(commands, folder) for commands, _ in blocks("chargeback.md")]
+    assert "0.003500001" in table
+    for name in ("chargeback.csv", "chargeback.json", "chargeback.md", "chargeback.html", "focus.csv"):
+        assert "gpt-4o" in (folder / name).read_text()
