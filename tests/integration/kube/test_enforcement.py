@@ -1,0 +1,122 @@
+"""kubectl apply → controller → Redis → `spendgate serve` → a real Envoy: what a client meets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from support.kube import Cluster
+from support.processes import SPENDGATE, Command, free_port, until
+from support.provider import Provider
+
+from spendgate.supervisor.house import envoy_binary
+
+from .conftest import Start, await_status, budget
+
+
+@dataclass
+class Mesh:
+    """A production gateway behind an Envoy of its own."""
+
+    folder: Path
+    provider: Provider
+    envoy_port: int
+    grpc_port: int
+    redis_url: str
+    gateway: Command | None = None
+
+    def start_gateway(self, redis_url: str = "") -> None:
+        """Start `spendgate serve` (again), on the same data dir."""
+        self.gateway = Command(
+            self.folder / "serve",
+            ["serve", "--grpc", f"127.0.0.1:{self.grpc_port}", "--admin", f"127.0.0.1:{free_port()}",
+             "--redis", redis_url or self.redis_url, "--data-dir", str(self.folder / "data")],
+        )  # fmt: skip
+        self.gateway.ready()
+
+    def ask(self, team: str) -> int:
+        """One chat completion; its status (0: no connection)."""
+        try:
+            return httpx.post(
+                f"http://127.0.0.1:{self.envoy_port}/v1/chat/completions",
+                headers={"x-llm-team": team, "x-llm-app": "app"},
+                json={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
+                timeout=30, trust_env=False,
+            ).status_code  # fmt: skip
+        except httpx.HTTPError:
+            return 0
+
+    def until_answers(self, team: str, status: int, what: str) -> None:
+        until(lambda: self.ask(team), lambda s: s == status, what, 60.0)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, redis_url: str) -> Iterator[Mesh]:
+    with Provider(tmp_path / "provider") as provider:
+        made = Mesh(tmp_path, provider, free_port(), free_port(), redis_url)
+        bootstrap = subprocess.run(
+            [SPENDGATE, "render", "bootstrap", "--listen", f"127.0.0.1:{made.envoy_port}",
+             "--upstream", provider.url, "--grpc", f"127.0.0.1:{made.grpc_port}"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        (tmp_path / "envoy.yaml").write_text(bootstrap.stdout)
+        made.start_gateway()
+        with (tmp_path / "envoy.log").open("wb") as log:
+            envoy = subprocess.Popen(
+                [envoy_binary(), "-c", str(tmp_path / "envoy.yaml"), "--use-dynamic-base-id", "-l", "warning"],
+                stdout=log, stderr=log, env=dict(os.environ),
+            )  # fmt: skip
+        try:
+            made.until_answers("nobody-in-particular", 200, "a first answer through Envoy")
+            yield made
+        finally:
+            envoy.terminate()
+            envoy.wait(30)
+            if made.gateway is not None:
+                made.gateway.stop()
+
+
+def test_a_budget_bites_when_it_is_applied_and_a_raise_lets_the_next_request_pass(
+    cluster: Cluster, start: Start, mesh: Mesh
+) -> None:
+    start()
+    cluster.apply(budget("search", 0))
+    mesh.until_answers("search", 429, "the refusal")
+    assert mesh.ask("another") == 200
+    cluster.apply(budget("search", 50))
+    mesh.until_answers("search", 200, "the raise")
+    status = await_status(cluster, "search", lambda s: s.get("currentSpendUSD", 0) > 0, "live spend")
+    assert status["phase"] == "Ready"
+    cluster.kubectl("delete", "lb", "search", "-n", "ml-platform")
+    assert mesh.ask("search") == 200
+
+
+def test_with_no_controller_a_restarted_gateway_still_enforces_the_last_policy(
+    cluster: Cluster, start: Start, mesh: Mesh
+) -> None:
+    controller = start()
+    cluster.apply(budget("search", 0))
+    mesh.until_answers("search", 429, "the refusal")
+    controller.stop()
+    assert mesh.gateway is not None
+    assert mesh.gateway.stop() == 0
+    mesh.start_gateway()
+    mesh.until_answers("search", 429, "the refusal after the restart")
+
+
+def test_a_gateway_that_starts_without_redis_and_controller_enforces_what_its_disk_remembers(
+    cluster: Cluster, start: Start, mesh: Mesh
+) -> None:
+    controller = start()
+    cluster.apply(budget("search", 0, failurePolicy="closed"))
+    mesh.until_answers("search", 429, "the refusal")
+    controller.stop()
+    assert mesh.gateway is not None
+    mesh.gateway.stop()
+    mesh.start_gateway("redis://127.0.0.1:1/0")
+    mesh.until_answers("search", 429, "the refusal without Redis")
