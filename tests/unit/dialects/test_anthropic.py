@@ -84,6 +84,13 @@ def test_a_cache_mark_is_noticed_but_not_inside_a_text() -> None:
     assert not read({"type": "text", "text": '"cache_control"'}).cache_write
 
 
+def test_the_model_is_rewritten_and_nothing_else() -> None:
+    body = b'{"model":"a", "max_tokens":5,"messages":[{"role":"user","content":"model"}]}'
+    facts = DIALECT.read_request(body, "/v1/messages")
+    out = DIALECT.rewrite(body, facts, model="b", output_cap=None, ask_usage=True)
+    assert out == body.replace(b'"a"', b'"b"')
+
+
 def test_a_cap_only_lowers_and_stays_above_the_thinking_budget() -> None:
     body = b'{"model":"m","max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":2000}}'
     facts = DIALECT.read_request(body, "")

@@ -43,6 +43,20 @@ def test_openai_raises_its_own_error(status: int, error: type[openai.APIStatusEr
     assert details["message"] == REJECTION.message
 
 
+@pytest.mark.parametrize("name", ["openai-responses", "openai-completions", "openai-embeddings"])
+def test_openai_raises_its_own_error_in_every_api(name: str) -> None:
+    http = answering(openai, 429, by_name(name).error_body(REJECTION))
+    client = openai.OpenAI(api_key="k", base_url="http://gateway", http_client=http)
+    calls = {
+        "openai-responses": lambda: client.responses.create(model="m", input="x"),
+        "openai-completions": lambda: client.completions.create(model="m", prompt="x"),
+        "openai-embeddings": lambda: client.embeddings.create(model="m", input="x"),
+    }
+    with pytest.raises(openai.RateLimitError) as raised:
+        calls[name]()
+    assert (raised.value.code, raised.value.type) == ("monthly_budget_exceeded", "budget_exceeded")
+
+
 def test_anthropic_raises_its_own_error() -> None:
     body = by_name("anthropic-messages").error_body(REJECTION)
     client = anthropic.Anthropic(

@@ -1,0 +1,235 @@
+"""Write docs/reference/dialects.md: which API is read how far, and the test behind each tick.
+
+    .venv/bin/python scripts/build_dialects_table.py
+
+A test builds the page anew and compares, and looks up every test that it names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from spendgate.dialects.registry import DIALECTS, by_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reference" / "dialects.md"
+COLUMNS = {
+    "JSON": "usage of a JSON answer",
+    "stream": "usage of a streamed answer, cut at any byte; output that flowed where it was aborted",
+    "cached": "tokens read from, or written to, the provider's prompt cache, apart",
+    "reasoning": "reasoning (thinking) tokens, apart",
+    "fees": "fees of the provider's own tools (web searches)",
+    "model": "the model can be rewritten (routing, downgrade, `X-Require-Model`)",
+    "cap": "an output cap can be written (`outputTokenCap`, clamping)",
+    "error": "a refusal has the API's own error shape",
+}
+
+
+class Row(NamedTuple):
+    """One API: the folder-less file of its tests, and a test or a reason (`-…`) a column."""
+
+    api: str
+    paths: str
+    file: str
+    cells: tuple[str, ...]
+
+
+NO_STREAM = "-there are none"
+NO_OUTPUT = "-there is no output"
+NOT_TOLD = "-the API does not tell them"
+ROWS = {
+    "openai-chat": Row(
+        "OpenAI chat; also Azure deployments, Groq, DeepSeek, xAI, Mistral, Together, OpenRouter, vLLM",
+        "`…/chat/completions`",
+        "test_openai_usage.py",
+        (
+            "test_recorded_usage_is_split_into_kinds",
+            "test_openai_stream.py:test_usage_is_read_however_the_stream_is_cut",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_searches_are_read_or_known_by_the_model",
+            "test_openai_request.py:test_the_model_is_rewritten_wherever_it_stands",
+            "test_openai_request.py:test_a_cap_goes_where_the_clients_own_limit_stands_and_only_lowers_it",
+            "test_errors.py:test_openai_raises_its_own_error",
+        ),
+    ),
+    "openai-responses": Row(
+        "OpenAI Responses; also Azure, DeepSeek",
+        "`…/responses`",
+        "test_responses.py",
+        (
+            "test_recorded_usage_is_split_into_kinds",
+            "test_usage_is_read_at_every_split",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_searches_are_counted_and_pages_opened_are_not",
+            "test_model_and_cap_are_rewritten_and_nothing_else",
+            "test_model_and_cap_are_rewritten_and_nothing_else",
+            "test_errors.py:test_openai_raises_its_own_error_in_every_api",
+        ),
+    ),
+    "openai-completions": Row(
+        "OpenAI legacy completions; also Azure, vLLM, Mistral FIM",
+        "`…/completions`",
+        "test_completions_embeddings.py",
+        (
+            "test_recorded_usage",
+            "test_a_stream_is_metered_at_every_split",
+            "test_openai_usage.py:test_recorded_usage_is_split_into_kinds",
+            "test_openai_usage.py:test_recorded_usage_is_split_into_kinds",
+            "-there are none",
+            "test_what_is_wanted_is_rewritten_and_nothing_else",
+            "test_what_is_wanted_is_rewritten_and_nothing_else",
+            "test_errors.py:test_openai_raises_its_own_error_in_every_api",
+        ),
+    ),
+    "openai-embeddings": Row(
+        "OpenAI embeddings; also Azure, Mistral, vLLM",
+        "`…/embeddings`",
+        "test_completions_embeddings.py",
+        (
+            "test_recorded_usage",
+            NO_STREAM,
+            "-there are none",
+            NO_OUTPUT,
+            "-there are none",
+            "test_what_is_wanted_is_rewritten_and_nothing_else",
+            NO_OUTPUT,
+            "test_errors.py:test_openai_raises_its_own_error_in_every_api",
+        ),
+    ),
+    "anthropic-messages": Row(
+        "Anthropic messages",
+        "`…/v1/messages`",
+        "test_anthropic.py",
+        (
+            "test_recorded_usage_is_split_into_kinds",
+            "test_the_delta_is_laid_over_the_start_however_the_stream_is_cut",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_recorded_usage_is_split_into_kinds",
+            "test_the_model_is_rewritten_and_nothing_else",
+            "test_a_cap_only_lowers_and_stays_above_the_thinking_budget",
+            "test_errors.py:test_anthropic_raises_its_own_error",
+        ),
+    ),
+    "gemini": Row(
+        "Gemini, Vertex AI",
+        "`…:generateContent`, `…:streamGenerateContent`",
+        "test_gemini.py",
+        (
+            "test_usage_is_split_into_kinds_that_add_up_to_the_total",
+            "test_usage_is_read_at_every_split",
+            "test_usage_is_split_into_kinds_that_add_up_to_the_total",
+            "test_usage_is_split_into_kinds_that_add_up_to_the_total",
+            "test_searches_are_billed_by_prompt_and_since_gemini_3_by_query",
+            "-the path names the model, and paths are not rewritten",
+            "test_a_cap_is_written_where_the_client_spells_it",
+            "test_a_refusal_is_googles_error",
+        ),
+    ),
+    "cohere-chat": Row(
+        "Cohere chat, version 2",
+        "`…/v2/chat`",
+        "test_cohere.py",
+        (
+            "test_the_billed_units_are_the_bill",
+            "test_a_stream_is_metered_at_every_split",
+            "-they are no part of the billed units",
+            NOT_TOLD,
+            "test_the_billed_units_are_the_bill",
+            "test_model_and_cap_are_rewritten_and_nothing_else",
+            "test_model_and_cap_are_rewritten_and_nothing_else",
+            "test_a_refusal_has_coheres_message",
+        ),
+    ),
+    "ollama": Row(
+        "Ollama's own API",
+        "`…/api/chat`, `…/api/generate`",
+        "test_ollama.py",
+        (
+            "test_usage_is_read_and_a_cached_prompt_has_none",
+            "test_a_stream_is_metered_at_every_split",
+            NOT_TOLD,
+            NOT_TOLD,
+            "-there are none",
+            "test_a_cap_is_written_into_the_options",
+            "test_a_cap_is_written_into_the_options",
+            "test_a_refusal_is_ollamas_error",
+        ),
+    ),
+    "bedrock-converse": Row(
+        "Bedrock Converse",
+        "`/model/MODEL/converse`, `/model/MODEL/converse-stream`",
+        "test_bedrock.py",
+        (
+            "test_usage_is_split_into_kinds_that_add_up_to_the_total",
+            "test_usage_is_read_at_every_split",
+            "test_usage_is_split_into_kinds_that_add_up_to_the_total",
+            NOT_TOLD,
+            "-there are none",
+            "-the client signed path and body",
+            "-the client signed path and body",
+            "test_a_refusal_is_one_of_bedrocks_exceptions",
+        ),
+    ),
+}
+
+
+def page() -> str:
+    """The page's text."""
+    head = [*COLUMNS]
+    out = [
+        "<!-- Written by scripts/build_dialects_table.py; do not edit. -->",
+        "",
+        "# Dialects",
+        "",
+        "A dialect is one provider API's wire format. A request is in the first dialect that claims its path; a",
+        "request in none passes unmetered. `dialects:` in the settings and in price files takes these names.",
+        "",
+        _line(("Dialect", "API", "Paths", *head)),
+        _line(("---",) * (3 + len(head))),
+    ]
+    rows = [(d.name, ROWS[d.name]) for d in DIALECTS]
+    for name, row in rows:
+        ticks = ("-" if cell.startswith("-") else "✓" for cell in row.cells)
+        out.append(_line((f"`{name}`", row.api, row.paths, *ticks)))
+    out += ["", "What the columns say:", ""]
+    out += [f"- **{column}**: {meaning}." for column, meaning in COLUMNS.items()]
+    out += [
+        "",
+        "Input that only the provider has (a stored conversation, prompt or cache, a file behind a URI) is held",
+        "for by the model's context window, and billed by the usage that the provider reports. Fees without a",
+        "count in the answer (file search, code interpreter, images made by a tool) are not metered.",
+        "",
+        "## The test behind each tick",
+        "",
+        "Where there is no tick, the reason. Files are in [tests/unit/dialects](../../tests/unit/dialects).",
+        "",
+        _line(("Dialect", "What", "Test, or reason")),
+        _line(("---",) * 3),
+    ]
+    for name, row in rows:
+        for column, cell in zip(head, row.cells, strict=True):
+            file, test = located(row, cell)
+            out.append(_line((f"`{name}`", column, f"`{file}`: `{test}`" if file else test)))
+    return "\n".join(out) + "\n"
+
+
+def located(row: Row, cell: str) -> tuple[str, str]:
+    """(file, test) of a tick; ("", reason) where there is none."""
+    if cell.startswith("-"):
+        return "", cell[1:]
+    file, _, test = cell.rpartition(":")
+    return file or row.file, test
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    for known in ROWS:
+        by_name(known)
+    PAGE.write_text(page())
