@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
-from spendgate.errors import LedgerUnavailable
+from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.months import parse_month
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def command() -> None:
 @command.command("chargeback")
 @click.option("--month", "month_option", required=True, metavar="YYYY-MM", help="The month (UTC).")
 @click.option("--team", help="Only this team.")
-@click.option("--source", type=click.Choice(["ledger"]), default="ledger", show_default=True)
+@click.option("--source", type=click.Choice(["ledger", "prometheus"]), default="ledger", show_default=True)
+@click.option("--prometheus", "prometheus_url", metavar="URL", help="With --source prometheus.")
 @click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True)
 @click.option(
     "--prices", multiple=True, type=click.Path(path_type=Path), help="Prices on top of the built-in."
@@ -45,6 +47,7 @@ def chargeback_command(
     month_option: str,
     team: str | None,
     source: str,
+    prometheus_url: str | None,
     output: str,
     prices: tuple[Path, ...],
     billing_account: str,
@@ -69,14 +72,36 @@ def chargeback_command(
         month = parse_month(month_option)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
+    if (source == "prometheus") != bool(prometheus_url):
+        raise click.UsageError("--source prometheus and --prometheus URL belong together; give both")
     table_of_prices = table(prices)
-    cells, settled = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))
+    if prometheus_url:
+        cells = _scraped(prometheus_url, team, month)
+        settled = _ledger_beside(redis_url, data_dir, team, month)
+    else:
+        cells, settled = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))
     report = chargeback(month, source, cells, table_of_prices)
     if output == "focus":
         click.echo(focus_csv(month, cells, table_of_prices, billing_account), nl=False)
     else:
         click.echo(render(report, output), nl=False)
     _tell_difference(report, settled)
+
+
+def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
+    from spendgate.finops.prometheus import PrometheusSource
+
+    with PrometheusSource(url) as source:
+        return source.cells(month, time.time_ns() // 1_000_000, team)
+
+
+def _ledger_beside(redis_url: str | None, data_dir: Path, team: str | None, month: str) -> dict[str, int]:
+    """What the ledger says, to compare with; a month from Prometheus alone needs none."""
+    try:
+        return asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))[1]
+    except (ConfigurationError, LedgerUnavailable) as e:
+        click.echo(f"spendgate report: not compared with the ledger: {e}", err=True)
+        return {}
 
 
 def render(report: Chargeback, output: str) -> str:
@@ -118,7 +143,7 @@ async def _read(url: str, team: str | None, month: str) -> tuple[list[DayCell], 
 
 
 def _tell_difference(report: Chargeback, settled: dict[str, int]) -> None:
-    """The budgets' counters and the daily cells are two books of one ledger: say where they disagree."""
+    """The budgets' counters are the ledger's other book: say where the report disagrees with it."""
     from spendgate.money import nano_to_usd
 
     for team, counter in settled.items():
@@ -126,7 +151,7 @@ def _tell_difference(report: Chargeback, settled: dict[str, int]) -> None:
         if cells != counter:
             click.echo(
                 f"spendgate report: team {team}: the lines add up to {nano_to_usd(cells)} USD, its budget "
-                f"counts {nano_to_usd(counter)}; requests settled meanwhile, or `spendgate reconcile redis`",
+                f"counts {nano_to_usd(counter)}, {nano_to_usd(cells - counter)} apart",
                 err=True,
             )
 
