@@ -15,6 +15,7 @@ from spendgate.monitoring.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[3]
 FILES: dict[str, str] = load_script("build_monitoring").files()
+COMPONENT = "k8s/components/monitoring"
 SEVEN = {
     "Monthly Spend by Team": "barchart",
     "Budget Utilization by Team": "gauge",
@@ -32,7 +33,7 @@ def exprs(document: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_the_committed_file_is_what_is_rendered(name: str) -> None:
-    committed = (ROOT / "k8s" / "components" / "monitoring" / name).read_text(encoding="utf-8")
+    committed = (ROOT / name).read_text(encoding="utf-8")
     assert committed == FILES[name], "run .venv/bin/python scripts/build_monitoring.py and commit"
 
 
@@ -100,7 +101,7 @@ def test_panels_link_to_runbooks_that_are_there(name: str) -> None:
 def test_the_command_prints_it(argv: list[str], file: str) -> None:
     result = CliRunner().invoke(command, argv)
     assert result.exit_code == 0, result.output
-    assert result.output == FILES[file]
+    assert result.output == FILES[f"{COMPONENT}/{file}"]
 
 
 @pytest.mark.parametrize(
@@ -109,4 +110,4 @@ def test_the_command_prints_it(argv: list[str], file: str) -> None:
 def test_the_command_prints_the_rules(argv: list[str], file: str) -> None:
     result = CliRunner().invoke(command, ["rules", *argv])
     assert result.exit_code == 0, result.output
-    assert result.output == FILES[file].partition("\n")[2]
+    assert result.output == FILES[f"{COMPONENT}/{file}"].partition("\n")[2]
