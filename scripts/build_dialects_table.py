@@ -124,7 +124,7 @@ ROWS = {
             "test_usage_is_split_into_kinds_that_add_up_to_the_total",
             "test_usage_is_split_into_kinds_that_add_up_to_the_total",
             "test_searches_are_billed_by_prompt_and_since_gemini_3_by_query",
-            "-the path names the model, and paths are not rewritten",
+            "test_the_model_is_rewritten_in_the_path_and_nothing_else",
             "test_a_cap_is_written_where_the_client_spells_it",
             "test_a_refusal_is_googles_error",
         ),

@@ -24,7 +24,20 @@ POLICY = policy(
     budget("broke", 0),
 )
 RAW = ("gemini", "gemini-array", "cohere", "ollama", "bedrock", "legacy")
-RAW_POLICY = policy(*(budget(team, 100) for team in RAW), budget("broke", 0))
+RAW_POLICY = policy(
+    *(budget(team, 100) for team in RAW),
+    budget(
+        "gemini-cheap",
+        100,
+        costRouting={
+            "enabled": True,
+            "cheapModel": "gemini-2.5-flash-lite",
+            "expensiveModel": "gemini-2.5-pro",
+            "complexityThreshold": 500,
+        },
+    ),
+    budget("broke", 0),
+)
 
 
 def respond(gateway: Gateway, team: str, *, stream: bool = False, **more: Any) -> Any:
@@ -181,3 +194,13 @@ def test_each_api_is_refused_without_a_call_upstream(
     assert "Team broke has used" in got.text
     if team == "bedrock":
         assert got.headers["x-amzn-errortype"] == "ThrottlingException"
+
+
+def test_a_route_changes_the_model_in_geminis_path(raw_gateway: Gateway, upstream: RawUpstream) -> None:
+    upstream.reply = fixed(json.dumps(GEMINI).encode(), "content-type: application/json")
+    path = "/v1beta/models/gemini-2.5-pro:generateContent?key=k"
+    headers = who("gemini-cheap")
+    got = httpx.post(raw_gateway.url + path, json=ASK_GEMINI, headers=headers, trust_env=False, timeout=60)
+    assert got.headers["x-spendgate-model"] == "gemini-2.5-flash-lite"
+    assert upstream.last.target == "/v1beta/models/gemini-2.5-flash-lite:generateContent?key=k"
+    assert json.loads(upstream.last.body) == ASK_GEMINI

@@ -45,7 +45,8 @@ class RequestFacts:
     """Input that the provider's own tools (web search) may add to the bill at most; part of an estimate,
     never of what an aborted request is billed."""
     model_fixed: bool = False
-    """The path names the model (Azure deployments): `rewrite` can not change it."""
+    """The model can not be changed: the path names it in a way that stands for more (Azure deployments), or is
+    signed."""
     dear_kinds: frozenset[str] = frozenset()
     """Token kinds besides plain text that the request can cause (`input_audio`, `input_image`,
     `output_audio`), for an estimate at the dearest rate."""
@@ -139,6 +140,11 @@ class Dialect(Protocol):
         self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
     ) -> bytes:
         """Change the model, write an output cap, ask for usage; every other byte stays."""
+        ...
+
+    def rewrite_path(self, target: str, model: str) -> str | None:
+        """The request's target (raw path and query) with another model in it; None where the path names
+        none, and the body does."""
         ...
 
     def read_usage(self, body: bytes) -> Reading:

@@ -20,7 +20,7 @@ _STATUSES = {
 
 
 class Gemini(JsonApi):
-    """The dialect `gemini`. The path names the model: it can not be rewritten."""
+    """The dialect `gemini`. The path names the model; a tuned model's endpoint can not be changed."""
 
     name = "gemini"
     path_regex = ":(g|streamG)enerateContent"
@@ -29,13 +29,16 @@ class Gemini(JsonApi):
         return media_type == EVENT_STREAM or (asked and media_type == "application/json")
 
     def read_request(self, body: bytes, path: str) -> RequestFacts:
-        return gemini_request.read(body, paths.plain(path))
+        return gemini_request.read(body, paths.plain(path), fixed=gemini_request.is_fixed(path))
 
     def rewrite(
         self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
     ) -> bytes:
         """See `gemini_request.rewrite`. Answers always carry usage: `ask_usage` changes nothing."""
         return gemini_request.rewrite(body, facts, output_cap=output_cap)
+
+    def rewrite_path(self, target: str, model: str) -> str | None:
+        return gemini_request.rewrite_path(target, model)
 
     def read_document(self, document: object) -> Reading:
         """A list is a streamed answer that was collected: its chunks' usage is cumulative."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 from spendgate.dialects import jsonedit
 from spendgate.dialects.base import RequestFacts
@@ -38,11 +39,12 @@ SEARCH_INPUT_TOKENS = 1_000
 """Input that the results of one query add: 720 were recorded (`toolUsePromptTokenCount`)."""
 
 _CALL = re.compile(r"/([^/]+):(streamGenerateContent|generateContent)$")
+_TARGET = re.compile(r"([^?]*/models/+)[^/?]+((?::|%3[Aa])(?:streamG|g)enerateContent/*)(\?.*)?$")
 _SEARCHES = ("googleSearch", "googleSearchRetrieval", "enterpriseWebSearch", "googleMaps")
 
 
-def read(body: bytes, path: str) -> RequestFacts:
-    """Read the facts. `path` is plain. Raises RequestError."""
+def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
+    """Read the facts. `path` is plain; `fixed`: its model can not be changed. Raises RequestError."""
     call = _CALL.search(path)
     if call is None or len(call[1]) > MODEL_CHARACTERS_MAX:
         raise RequestError("the path names no model; write …/models/MODEL:generateContent")
@@ -71,7 +73,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         needs=frozenset(texts.needs),
         fee_kinds={"searches": searches} if searches else {},
         tool_input_tokens=searches * SEARCH_INPUT_TOKENS,
-        model_fixed=True,
+        model_fixed=fixed,
         dear_kinds=frozenset(texts.dear_kinds),
         unseen_input=reader.unseen or bool(_get(document, "cachedContent")),
         service_tier=short(_get(document, "serviceTier"), TIER_CHARACTERS_MAX),
@@ -80,7 +82,7 @@ def read(body: bytes, path: str) -> RequestFacts:
 
 def rewrite(body: bytes, facts: RequestFacts, *, output_cap: int | None) -> bytes:
     """Edit the body. A cap is written into `generationConfig.maxOutputTokens`, as the client spells it, and
-    only ever lowers the client's own. The path names the model, which stays. Raises RequestError."""
+    only ever lowers the client's own. The model stands in the path. Raises RequestError."""
     if output_cap is None:
         return body
     given = facts.output_cap
@@ -95,6 +97,17 @@ def rewrite(body: bytes, facts: RequestFacts, *, output_cap: int | None) -> byte
         return jsonedit.edit(old if old.startswith(b"{") else b"{}", change)
 
     return jsonedit.edit(body, {outer: with_cap})
+
+
+def is_fixed(path: str) -> bool:
+    """Is the path (raw, without query) one whose model can not be changed: an endpoint's, or spelled oddly?"""
+    return _TARGET.match(path) is None
+
+
+def rewrite_path(target: str, model: str) -> str | None:
+    """The target with another model; None where `is_fixed`."""
+    found = _TARGET.match(target)
+    return None if found is None else f"{found[1]}{quote(model, safe='@')}{found[2]}{found[3] or ''}"
 
 
 def _snake(key: str) -> str:

@@ -37,6 +37,9 @@ class JsonApi(ABC):
     def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
         return ()
 
+    def rewrite_path(self, target: str, model: str) -> str | None:
+        return None
+
     @abstractmethod
     def read_document(self, document: object) -> Reading:
         """Read the usage of an answer that is JSON. Never raises."""

@@ -48,7 +48,8 @@ class Exchange:
     __slots__ = (
         "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect", "_ending",
         "_facts", "_fail_open", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
-        "_require_model", "_result", "_roster", "_sent", "_snapshot", "exchange_id", "request_id", "state",
+        "_require_model", "_result", "_roster", "_sent", "_snapshot", "_target", "exchange_id", "request_id",
+        "state",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Exchange:
         self._identity = NOBODY
         self._dialect: Dialect | None = None
         self._path = ""
+        self._target = ""
         self._require_model = ""
         self._body = b""
         self._facts: RequestFacts | None = None
@@ -163,7 +165,7 @@ class Exchange:
         if dialect is None or event.end:
             self.state = State.PASSING
             return e.Pass()
-        self._dialect, self._path = dialect, path
+        self._dialect, self._path, self._target = dialect, path, event.path
         identity = identify(event.caller, self._snapshot.extractors)
         if self._roster is not None:
             has_budget = self._snapshot.policy.budget(identity.team) is not None
@@ -283,10 +285,12 @@ class Exchange:
             if body is self._body:
                 body = None
         self._body = b""
+        target = dialect.rewrite_path(self._target, model) if model is not None else None
+        moved = ((":path", target),) if target is not None else ()
         upstream = self._snapshot.upstream_for(self._sent, dialect.name)
         if upstream and len(self._snapshot.routes) > 1:
-            return e.Forward(body, ((h.CLUSTER, upstream),), route=True)
-        return e.Forward(body)
+            return e.Forward(body, (*moved, (h.CLUSTER, upstream)), route=True)
+        return e.Forward(body, moved)
 
     def _refuse(self, action: e.Reject, model: str) -> e.Action:
         self._decision, self._reason = "reject", action.reason

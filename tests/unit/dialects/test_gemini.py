@@ -37,7 +37,7 @@ def usage(body: Any) -> Reading:
 def test_a_plain_request() -> None:
     assert read(generationConfig={"maxOutputTokens": 50, "candidateCount": 2}) == RequestFacts(
         model="gemini-2.5-flash", stream=False, texts=("hi",), text_bytes=2, extra_input_tokens=4, output_cap=50,
-        choices=2, model_fixed=True,
+        choices=2,
     )  # fmt: skip
 
 
@@ -54,7 +54,26 @@ def test_a_plain_request() -> None:
 def test_the_path_says_model_and_stream(path: str, model: str, stream: bool) -> None:
     assert DIALECT.matches("POST", path, "application/json")
     facts = read(path)
-    assert (facts.model, facts.stream, facts.model_fixed) == (model, stream, True)
+    assert (facts.model, facts.stream, facts.model_fixed) == (model, stream, "/endpoints/" in path)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (PATH, "/v1beta/models/g-3:generateContent"),
+        ("/v1/models/a:streamGenerateContent?k=models/x:y", "/v1/models/g-3:streamGenerateContent?k=models/x:y"),
+        ("/v1/publishers/google/models/a%3AgenerateContent", "/v1/publishers/google/models/g-3%3AgenerateContent"),
+        ("/v1/projects/p/endpoints/123:generateContent", None),
+        ("/v1beta/models/a:generateC%6Fntent", None),
+    ],
+)  # fmt: skip
+def test_the_model_is_rewritten_in_the_path_and_nothing_else(target: str, expected: str | None) -> None:
+    assert DIALECT.rewrite_path(target, "g-3") == expected
+    assert read(target.partition("?")[0]).model_fixed is (expected is None)
+
+
+def test_a_model_can_not_break_out_of_the_path() -> None:
+    assert DIALECT.rewrite_path(PATH, "a/b?c d") == "/v1beta/models/a%2Fb%3Fc%20d:generateContent"
 
 
 @pytest.mark.parametrize(

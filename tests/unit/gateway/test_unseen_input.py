@@ -92,3 +92,16 @@ def test_a_refusal_of_bedrock_names_its_exception() -> None:
     action = d.send({"messages": [{"content": [{"text": "hi"}]}]}, path=CONVERSE)
     assert isinstance(action, e.Reject)
     assert ("x-amzn-errortype", "ThrottlingException") in action.headers
+
+
+def test_a_model_in_the_path_is_changed_there() -> None:
+    policy = """
+team: ml
+monthlyBudgetUSD: 10
+costRouting: {enabled: true, cheapModel: gemini-cheap, expensiveModel: gemini-dear, complexityThreshold: 9}
+"""
+    d = Drive(snapshot_of(policy))
+    body = orjson.dumps({"contents": [{"parts": [{"text": "hi"}]}]})
+    action = d.send(body, path="/v1beta/models/gemini-dear:generateContent?alt=sse")
+    target = "/v1beta/models/gemini-cheap:generateContent?alt=sse"
+    assert action == e.Forward(body=None, set_headers=((":path", target),))
