@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,6 +19,7 @@ from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
 
+RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 NAME = re.compile(r"\b(?:llm|spendgate)_[a-z_]+\b")
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 CONTRACT = {
@@ -55,3 +57,10 @@ def test_a_panel_asks_only_for_metrics_that_exist(panel: object) -> None:
 @pytest.mark.parametrize("alert", BUDGET_ALERTS, ids=lambda a: a.name)
 def test_the_alerts_on_money_need_only_the_contracts_metrics(alert: object) -> None:
     assert set(NAME.findall(str(alert.expr))) <= CONTRACT  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda p: p.stem)
+def test_a_runbook_names_only_metrics_that_exist(page: Path) -> None:
+    asked = {n.removesuffix("_bucket") for n in NAME.findall(page.read_text(encoding="utf-8"))}
+    known = shown() | {n.removesuffix("_bucket") for n in shown()}
+    assert asked - known - {"llm_gateway"} == set()
