@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """What `up` and `serve` share, as given."""
+
+    workers: int
+    policy: tuple[Path, ...]
+    admin: str
+    redis_url: str
+    data_dir: Path
+    prices: tuple[Path, ...]
+    config: Path | None
 
 
 def gateway_options(command: F) -> F:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from spendgate.cli.options import GatewayOptions
 from spendgate.gateway import logs
 from spendgate.gateway.config import Settings, load_config
 from spendgate.supervisor.bootstrap import one_upstream
@@ -18,49 +19,35 @@ from spendgate.supervisor.console import follow
 from spendgate.supervisor.house import House, Plan
 
 
-def run_up(
-    upstream: str | None,
-    listen: str,
-    policy: tuple[Path, ...],
-    admin: str,
-    redis_url: str,
-    data_dir: Path,
-    prices: tuple[Path, ...],
-    config: Path | None,
-    workers: int,
-    quiet: bool,
-    output: str,
-) -> None:
-    """Run `spendgate up`."""
-    settings = load_config(config, os.environ)
+def run_up(upstream: str | None, listen: str, follow_as: str | None, given: GatewayOptions) -> None:
+    """Run `spendgate up`. `follow_as`: how decisions are printed (`text`, `json`), None: not at all."""
+    settings = load_config(given.config, os.environ)
     if upstream:
         settings = settings.model_copy(update={"upstreams": (one_upstream(upstream),)})
     if not settings.upstreams:
         raise click.UsageError("no upstream; give --upstream URL, or `upstreams:` in the config file")
-    plan = Plan(
-        settings=settings, data_dir=data_dir, admin=admin, listen=listen, redis=redis_url, workers=workers,
-        policy=policy, prices=prices, config=config,
-    )  # fmt: skip
-    asyncio.run(_run(plan, settings, None if quiet else output))
+    asyncio.run(_run(_plan(settings, given, listen=listen), settings, follow_as))
 
 
-def run_serve(
-    grpc: str,
-    workers: int,
-    policy: tuple[Path, ...],
-    admin: str,
-    redis_url: str,
-    data_dir: Path,
-    prices: tuple[Path, ...],
-    config: Path | None,
-) -> None:
+def run_serve(grpc: str, given: GatewayOptions) -> None:
     """Run `spendgate serve`."""
-    settings = load_config(config, os.environ)
-    plan = Plan(
-        settings=settings, data_dir=data_dir, admin=admin, grpc=grpc, redis=redis_url, workers=workers,
-        policy=policy, prices=prices, config=config,
-    )  # fmt: skip
-    asyncio.run(_run(plan, settings, None))
+    settings = load_config(given.config, os.environ)
+    asyncio.run(_run(_plan(settings, given, grpc=grpc), settings, None))
+
+
+def _plan(settings: Settings, given: GatewayOptions, *, listen: str | None = None, grpc: str = "") -> Plan:
+    return Plan(
+        settings=settings,
+        data_dir=given.data_dir,
+        admin=given.admin,
+        listen=listen,
+        grpc=grpc,
+        redis=given.redis_url,
+        workers=given.workers,
+        policy=given.policy,
+        prices=given.prices,
+        config=given.config,
+    )
 
 
 async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from spendgate.cli.options import gateway_options
+from spendgate.cli.options import GatewayOptions, gateway_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,16 +28,7 @@ from spendgate.cli.options import gateway_options
     help="Processes, each an endpoint of its own.",
 )
 @gateway_options
-def command(
-    grpc: str,
-    workers: int,
-    policy: tuple[Path, ...],
-    admin: str,
-    redis_url: str,
-    data_dir: Path,
-    prices: tuple[Path, ...],
-    config: Path | None,
-) -> None:
+def command(grpc: str, **shared: Any) -> None:
     """Serve Envoy's ext_proc (and gRPC health) for a mesh; Envoy itself is yours.
 
     Without --policy the policy is the controller's, from Redis; the last one known is kept in --data-dir.
@@ -52,4 +43,4 @@ def command(
     metrics_dir()
     from spendgate.cli.run import run_serve
 
-    run_serve(grpc, workers, policy, admin, redis_url, data_dir, prices, config)
+    run_serve(grpc, GatewayOptions(**shared))

