@@ -26,7 +26,7 @@ from spendgate.controller.access import Access
 from spendgate.controller.crd import PLURAL, VERSION
 from spendgate.controller.informer import Delta, Informer, resource_path
 from spendgate.controller.kube import Kube
-from spendgate.controller.leader import Leadership
+from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, reconcile
@@ -185,6 +185,8 @@ class Controller:
                 self._begun_fence = None
             except LedgerError as problem:
                 log.warning("policy_waits", error=str(problem))
+                if not self.leadership.leads():
+                    self._begun_fence = None
                 if fresh:
                     self._judge()
             await self._next_round()
@@ -235,12 +237,12 @@ class Controller:
         seen: Reconciled | None = None
         while True:
             started = time.monotonic()
-            if self._acts():
+            if self._reports():
                 seen = self.reconciled
                 await self._status_round()
             while time.monotonic() - started < every_s:
                 await asyncio.sleep(min(0.2, every_s))
-                if self._acts() and seen is not self.reconciled:
+                if self._reports() and seen is not self.reconciled:
                     break  # a changed document is answered at once
 
     async def _status_round(self) -> None:
@@ -271,6 +273,11 @@ class Controller:
         return found
 
     # -- alerts ---------------------------------------------------------------------------------------------
+
+    def _reports(self) -> bool:
+        """May statuses be written? Also without Redis, to say that it is away: an older leader's write is
+        refused by the object's resourceVersion."""
+        return self._acts() or (self.leadership.leads() and self._store_silent_s() > WITHOUT_STORE_S)
 
     def _acts(self) -> bool:
         """Leading, and the policy is this leadership's own."""

@@ -15,6 +15,7 @@ import redis as sync_redis
 import yaml
 from support.kube import ROOT, Cluster, binaries, environment
 from support.processes import SPENDGATE, free_port, until
+from support.tcp_proxy import TcpProxy
 
 from spendgate.ledger.embedded import EmbeddedRedis
 
@@ -81,6 +82,20 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     client.flushall()
     client.close()
     return redis_server.url
+
+
+@pytest.fixture
+def api_proxy(cluster: Cluster, tmp_path: Path) -> tuple[TcpProxy, str]:
+    """A way to the API server that can be cut, and a kubeconfig that goes it."""
+    proxy = TcpProxy(("127.0.0.1", cluster.port))
+    config = yaml.safe_load(cluster.kubeconfig("controller").read_text())
+    config["clusters"][0]["cluster"] = {
+        "server": f"https://127.0.0.1:{proxy.port}",
+        "certificate-authority": str(cluster.folder / "tls.crt"),
+    }
+    path = tmp_path / "proxied.kubeconfig"
+    path.write_text(json.dumps(config))
+    return proxy, str(path)
 
 
 class Replica:

@@ -6,6 +6,7 @@ import signal
 
 from support.kube import Cluster
 from support.processes import until
+from support.tcp_proxy import TcpProxy
 
 from .conftest import Start, await_status, budget
 
@@ -25,25 +26,27 @@ def test_a_restarted_api_server_is_followed_on(cluster: Cluster, start: Start) -
     until(lambda: replica.metric('spendgate_budgets{state="all"}'), lambda n: n == 2, "the deletion")
 
 
-def test_a_history_that_was_compacted_away_is_listed_anew(cluster: Cluster, start: Start) -> None:
-    replica = start()
+def test_a_history_that_was_compacted_away_is_listed_anew(
+    cluster: Cluster, start: Start, api_proxy: tuple[TcpProxy, str]
+) -> None:
+    proxy, kubeconfig = api_proxy
+    replica = start(KUBECONFIG=kubeconfig)
     cluster.apply(budget("search", 100), budget("gone", 5))
     await_status(cluster, "search", lambda s: s.get("phase") == "Ready", "Ready")
     lists = replica.metric("spendgate_informer_lists_total")
     assert cluster.apiserver is not None
-    replica.signal(signal.SIGSTOP)  # it sees nothing of what follows
-    try:
-        cluster.kubectl("delete", "lb", "gone", "-n", "ml-platform")
-        cluster.apply(budget("search", 300))
-        cluster.signal_apiserver(signal.SIGKILL)  # its watch cache would still know the history
-        cluster.apiserver.wait()
-        cluster.compact()
-        cluster.start_apiserver()
-    finally:
-        replica.signal(signal.SIGCONT)
+    proxy.cut()  # it sees nothing of what follows
+    cluster.kubectl("delete", "lb", "gone", "-n", "ml-platform")
+    cluster.apply(budget("search", 300))
+    cluster.signal_apiserver(signal.SIGKILL)  # its watch cache would still know the history
+    cluster.apiserver.wait()
+    cluster.compact()
+    cluster.start_apiserver()
+    proxy.heal()
     await_status(cluster, "search", lambda s: s.get("observedGeneration") == 2, "the change")
     until(lambda: replica.metric('spendgate_budgets{state="all"}'), lambda n: n == 1, "the deletion")
     assert replica.metric("spendgate_informer_lists_total") > lists
+    proxy.close()
 
 
 def test_a_silent_api_server_costs_the_lease_and_is_found_again(cluster: Cluster, start: Start) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from pathlib import Path
 
-import pytest
 import redis as sync_redis
-import yaml
 from support.kube import Cluster
 from support.processes import until
 from support.spending import spend
@@ -87,20 +83,6 @@ def test_a_frozen_leader_that_wakes_changes_nothing(cluster: Cluster, start: Sta
         assert client.hget("sg1:policy", "version") == version
     assert status_of(cluster, "search")["currentSpendUSD"] == 30
     assert holder(cluster) == other.name
-
-
-@pytest.fixture
-def api_proxy(cluster: Cluster, tmp_path: Path) -> tuple[TcpProxy, str]:
-    """A way to the API server that can be cut, and a kubeconfig that goes it."""
-    proxy = TcpProxy(("127.0.0.1", cluster.port))
-    config = yaml.safe_load(cluster.kubeconfig("controller").read_text())
-    config["clusters"][0]["cluster"] = {
-        "server": f"https://127.0.0.1:{proxy.port}",
-        "certificate-authority": str(cluster.folder / "tls.crt"),
-    }
-    path = tmp_path / "proxied.kubeconfig"
-    path.write_text(json.dumps(config))
-    return proxy, str(path)
 
 
 def test_a_leader_cut_off_from_the_api_server_is_followed(
