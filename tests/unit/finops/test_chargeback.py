@@ -7,7 +7,7 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spendgate.finops.chargeback import Chargeback, chargeback, price_for, share, share_by_kind
@@ -52,6 +52,7 @@ def report(*given_cells: DayCell) -> Chargeback:
     return chargeback("202611", "ledger", given_cells, PRICES)
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**15), 10**15), st.lists(st.integers(0, 10**12), min_size=1).filter(any))
 def test_shares_add_up_to_the_last_nano_dollar_and_none_is_off_by_one(
     amount: int, weights: list[int]
@@ -62,6 +63,7 @@ def test_shares_add_up_to_the_last_nano_dollar_and_none_is_off_by_one(
         assert abs(got * sum(weights) - amount * weight) < sum(weights)
 
 
+@settings(deadline=None)
 @given(cells)
 def test_every_total_is_the_sum_of_its_parts_in_every_output(given_cells: list[DayCell]) -> None:
     made = report(*given_cells)

@@ -13,7 +13,7 @@ import json
 import re
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spendgate.finops.focus import COLUMNS, focus_csv, provider_of
@@ -58,6 +58,7 @@ def export(given_cells: list[DayCell]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@settings(deadline=None)
 @given(cells)
 def test_billed_and_effective_cost_add_up_to_the_ledger(given_cells: list[DayCell]) -> None:
     rows = export(given_cells)
@@ -68,6 +69,7 @@ def test_billed_and_effective_cost_add_up_to_the_ledger(given_cells: list[DayCel
     assert tokens == sum(n for c in given_cells for k, n in c.tokens.items() if k != "searches")
 
 
+@settings(deadline=None)
 @given(cells)
 def test_every_row_keeps_the_specifications_rules(given_cells: list[DayCell]) -> None:
     parents: dict[str, str] = {}

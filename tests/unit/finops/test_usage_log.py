@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.usage_lines import expired, record, write_log
 
@@ -15,6 +15,7 @@ from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.usage import KINDS
 
 
+@settings(deadline=None)
 @given(
     cost=st.integers(0, LEDGER_MAX_NANOUSD),
     tokens=st.dictionaries(st.sampled_from(KINDS), st.integers(0, 10**12)),
