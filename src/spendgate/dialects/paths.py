@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 _SLASHES = re.compile("//+")
 
 
+@lru_cache(maxsize=64)  # every dialect asks for the same path in turn
 def plain(path: str) -> str:
     """The path as servers route it: percent-decoded, slashes merged, none at its end."""
     path = unquote(path) if "%" in path else path
