@@ -158,7 +158,8 @@ def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": UNBOUNDED,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # by default Envoy gathers changes of health for a second: a dead worker would be chosen that long
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         "health_checks": [
             {
                 "timeout": "2s",
