@@ -448,6 +448,9 @@ class Exchange:
         assert dialect is not None
         model = model or (facts.model if facts is not None else "") or "unknown"
         settlement: Settlement | None = None
+        saved = 0
+        if facts is not None and self._decision in ("route", "downgrade"):
+            saved = billing.saved_nanousd(self._snapshot.prices, facts.model, bill)
         if settle and (self._held is not None or bill.cost_nanousd or bill.usage):
             scopes: tuple[tuple[str, str], ...] = (("month", "month"),)
             if self._choice is not None:
@@ -462,6 +465,7 @@ class Exchange:
                 at_ms=self._at_ms,
                 release=release,
                 scopes=scopes,
+                saved_nanousd=saved,
             )
         requested = facts.model if facts is not None else ""
         record = UsageRecord(
@@ -485,6 +489,7 @@ class Exchange:
             outcome=bill.outcome,
             unmetered=bill.unmetered,
             parts=bill.parts,
+            saved_nanousd=saved,
         )
         notes = e.Notes(
             unmetered=bill.unmetered,

@@ -38,8 +38,24 @@ class Metrics:
         self.routed = Counter(
             "llm_model_routing_total", "Requests sent to another model.", ["reason"], registry=registry
         )
+        self.requests = Counter(
+            "spendgate_requests_total", "Settled exchanges, as the ledger counts them.", spend, registry=registry
+        )
+        self.refused = Counter("spendgate_refused_total", "Refused requests.", spend, registry=registry)
+        self.saved = Counter(
+            "spendgate_routing_saved_usd_total",
+            "What cheaper models than those asked for saved, in USD, at the same tokens.",
+            spend,
+            registry=registry,
+        )
+        self.added = Counter(
+            "spendgate_routing_added_usd_total",
+            "What dearer models than those asked for cost more, in USD, at the same tokens.",
+            spend,
+            registry=registry,
+        )
         self.tokens = Counter(
-            "spendgate_tokens_total", "Metered tokens by kind.", ["team", "model", "kind"], registry=registry
+            "spendgate_tokens_total", "Metered tokens by kind.", [*spend, "kind"], registry=registry
         )
         self.exchanges = Counter(
             "spendgate_exchanges_total", "Exchanges by outcome.", ["outcome"], registry=registry
@@ -125,12 +141,20 @@ class Metrics:
         self.exchanges.labels(r.outcome.value).inc()
         if r.outcome is Outcome.REFUSED:
             self.rejected.labels(team, r.reason).inc()
+            self.refused.labels(team, app, model).inc()
             return
+        charged = ending.settlement is not None and not ending.settlement.release
+        if charged or notes.unmetered == "expired":
+            self.requests.labels(team, app, model).inc()
+        if r.saved_nanousd > 0:
+            self.saved.labels(team, app, model).inc(r.saved_nanousd / NANO_PER_USD)
+        elif r.saved_nanousd < 0:
+            self.added.labels(team, app, model).inc(-r.saved_nanousd / NANO_PER_USD)
         self.cost.labels(team, app, model).inc(r.cost_nanousd / NANO_PER_USD)
         self.estimate.labels(team, app, model).inc(ending.held_nanousd / NANO_PER_USD)
         for kind, n in r.tokens.items():
             if kind in KINDS:
-                self.tokens.labels(team, model, kind).inc(n)
+                self.tokens.labels(team, app, model, kind).inc(n)
         if r.decision in ("route", "downgrade"):
             self.routed.labels(r.reason).inc()
         if notes.unmetered:

@@ -16,8 +16,10 @@ from typing import Protocol
 import structlog
 
 from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import Ending
+from spendgate.gateway.refusals import Refusals
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import Ledger, Settlement
 
@@ -27,6 +29,8 @@ BATCH_MAX = 500
 GATHER_S = 0.005
 """A little patience, so that endings of one moment share a round trip."""
 SPOOL_RETRY_S = 1.0
+REFUSALS_S = 1.0
+"""Refusals are counted into the ledger this often: a loop that runs into a 429 costs it one entry a second."""
 
 
 class Spooling(Protocol):
@@ -59,6 +63,7 @@ class Settler:
         self._usage_log = usage_log
         self._metrics = metrics
         self._queue: deque[Ending] = deque()
+        self._refusals = Refusals()
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -74,12 +79,12 @@ class Settler:
 
     async def run(self) -> None:
         """Consume the queue until closed."""
-        next_retry = 0.0
+        next_retry = next_refusals = 0.0
         while True:
             if not self._queue:
                 if self._closing:
                     break
-                timeout = SPOOL_RETRY_S if self._spool.depth() else 5.0
+                timeout = SPOOL_RETRY_S if self._spool.depth() or self._refusals else 5.0
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout)
             self._wake.clear()
@@ -89,31 +94,23 @@ class Settler:
                 batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
                 await self._settle(batch)
             now = time.monotonic()
+            if now >= next_refusals:
+                next_refusals = now + REFUSALS_S
+                await self._count_refusals()
             if now >= next_retry:
                 next_retry = now + SPOOL_RETRY_S
                 await self._mend()
+        await self._count_refusals()
         await self._mend()
 
     async def _settle(self, batch: list[Ending]) -> None:
         settlements = [x.settlement for x in batch if x.settlement is not None]
         if settlements:
             began = time.perf_counter()
-            try:
-                await self._ledger.settle(settlements)
-                self._recent.add(settlements)
-            except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
-                self._metrics.ledger_failures.labels("settle").inc()
-                log.error(
-                    "settle_failed",
-                    settlements=len(settlements),
-                    unavailable=isinstance(problem, LedgerUnavailable),
-                    error=str(problem),
-                )
-                if not await self._to_disk(settlements):
-                    self._queue.extendleft(reversed(batch))
-                    await asyncio.sleep(0.1 if self._closing else SPOOL_RETRY_S)
-                    return
-                self._metrics.spool_depth.set(self._spool.depth())
+            if not await self._make_safe(settlements):
+                self._queue.extendleft(reversed(batch))
+                await asyncio.sleep(0.1 if self._closing else SPOOL_RETRY_S)
+                return
             self._metrics.settled.observe(time.perf_counter() - began)
         try:
             self._usage_log.write([x.record.line() for x in batch])
@@ -122,6 +119,8 @@ class Settler:
             log.error("usage_log_failed", lines=len(batch), error=str(problem))
         for ending in batch:
             self._metrics.count(ending)
+            if ending.record.outcome is Outcome.REFUSED:
+                self._refusals.add(ending.record)
             if ending.record.unmetered:
                 log.warning(
                     "unmetered",
@@ -130,6 +129,30 @@ class Settler:
                     team=ending.record.team,
                     model=ending.record.model,
                 )
+
+    async def _count_refusals(self) -> None:
+        """Refusals since the last call as one entry a team, app, model and day."""
+        waiting = self._refusals.settlements()
+        if waiting and await self._make_safe(waiting):
+            self._refusals.done()
+
+    async def _make_safe(self, settlements: list[Settlement]) -> bool:
+        """Into the ledger, else to disk; False where neither takes them."""
+        try:
+            await self._ledger.settle(settlements)
+            self._recent.add(settlements)
+        except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
+            self._metrics.ledger_failures.labels("settle").inc()
+            log.error(
+                "settle_failed",
+                settlements=len(settlements),
+                unavailable=isinstance(problem, LedgerUnavailable),
+                error=str(problem),
+            )
+            if not await self._to_disk(settlements):
+                return False
+            self._metrics.spool_depth.set(self._spool.depth())
+        return True
 
     async def _to_disk(self, settlements: list[Settlement]) -> bool:
         try:

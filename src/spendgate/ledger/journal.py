@@ -34,19 +34,19 @@ def write_line(document: object) -> bytes:
 
 def write_settlement(s: Settlement) -> bytes:
     """A settlement as a line, its names as the ledger stores them."""
-    return write_line(
-        {
-            "exchange_id": s.exchange_id,
-            "team": clean(s.team),
-            "app": clean(s.app),
-            "model": clean(s.model),
-            "cost_nanousd": s.cost_nanousd,
-            "usage": s.usage,
-            "at_ms": s.at_ms,
-            "release": s.release,
-            "scopes": [(clean(scope), window) for scope, window in s.scopes],
-        }
-    )
+    document: dict[str, object] = {
+        "exchange_id": s.exchange_id,
+        "team": clean(s.team),
+        "app": clean(s.app),
+        "model": clean(s.model),
+        "cost_nanousd": s.cost_nanousd,
+        "usage": s.usage,
+        "at_ms": s.at_ms,
+        "release": s.release,
+        "scopes": [(clean(scope), window) for scope, window in s.scopes],
+    }
+    later = {"saved_nanousd": s.saved_nanousd, "refused": s.refused}  # an older release reads lines without
+    return write_line(document | {name: n for name, n in later.items() if n})
 
 
 def read_line(line: bytes) -> Settlement | int:

@@ -86,8 +86,18 @@ class Settlement:
     release: bool = False
     scopes: tuple[tuple[str, str], ...] = ()
     """(scope, window) of every bound reserved, so that a hold that Redis lost is still charged rightly."""
+    saved_nanousd: int = 0
+    """What the usage would have cost with the model that was asked for, less the cost: below zero where the
+    model chosen was the dearer."""
+    refused: int = 0
+    """Other than 0: no exchange, but so many refused requests, counted under an id of their own."""
 
     def __post_init__(self) -> None:
+        if not (abs(self.saved_nanousd) <= LEDGER_MAX_NANOUSD and 0 <= self.refused <= COUNT_MAX):
+            raise ValueError(
+                f"settlement {self.exchange_id}: saved_nanousd {self.saved_nanousd} or refused {self.refused} "
+                "is out of range"
+            )
         if not 0 <= self.cost_nanousd <= LEDGER_MAX_NANOUSD:
             raise ValueError(
                 f"settlement {self.exchange_id}: cost_nanousd {self.cost_nanousd} is not within 0 and "
@@ -116,7 +126,8 @@ class Expired:
 class TeamMonth:
     """A team's month as the ledger has it. `models`, `apps` in nano-USD settled; `cells` by (app, model).
 
-    `requests` counts settled exchanges; `open_holds` those in flight now, of whichever month."""
+    `requests` counts settled exchanges; `open_holds` those in flight now, of whichever month; `saved_nanousd`
+    what other models than those asked for saved; `refused` the requests refused."""
 
     team: str
     month: str
@@ -128,6 +139,8 @@ class TeamMonth:
     tokens: Usage
     cells: dict[tuple[str, str], int]
     open_holds: int = 0
+    saved_nanousd: int = 0
+    refused: int = 0
 
     @property
     def committed_nanousd(self) -> int:
@@ -148,6 +161,10 @@ class DayCell:
     requests: int
     cost_nanousd: int
     tokens: Usage
+    saved_nanousd: int = 0
+    """See `Settlement.saved_nanousd`; counted at the model that served."""
+    refused: int = 0
+    """Refused requests, counted at the model that was refused."""
 
 
 class Ledger(Protocol):

@@ -28,6 +28,8 @@ from spendgate.money import LEDGER_MAX_NANOUSD
 PREFIX = "sg1:"
 TEAMS_KEY = "sg1:teams"
 SEP = "\x1f"
+EXCHANGES, COST, SAVED, REFUSED = "#", "$", "+", "!"
+"""Fields of a day's cell beside the kinds of tokens."""
 NAME_MAX = 200
 """Characters of a name that are kept."""
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -88,18 +90,22 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
 
 def settle_argument(s: Settlement) -> bytes:
     """Write a settlement as `settle.lua` reads it."""
-    return orjson.dumps(
-        {
-            "id": s.exchange_id,
-            "app": clean(s.app),
-            "m": clean(s.model),
-            "e": s.cost_nanousd,
-            "u": s.usage,
-            "t": s.at_ms,
-            "x": s.release,
-            "s": [(clean(scope), window) for scope, window in s.scopes],
-        }
-    )
+    counts = s.usage
+    if s.saved_nanousd or s.refused:
+        counts = {**s.usage, SAVED: s.saved_nanousd, REFUSED: s.refused}
+    row: dict[str, object] = {
+        "id": s.exchange_id,
+        "app": clean(s.app),
+        "m": clean(s.model),
+        "e": s.cost_nanousd,
+        "u": counts,
+        "t": s.at_ms,
+        "x": s.release,
+        "s": [(clean(scope), window) for scope, window in s.scopes],
+    }
+    if s.refused:
+        row["q"] = 0
+    return orjson.dumps(row)
 
 
 def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
@@ -139,10 +145,12 @@ def team_month(
     apps: dict[str, int] = {}
     tokens: dict[str, int] = {}
     cells: dict[tuple[str, str], int] = {}
-    requests = 0
+    requests = saved = refused = 0
     for (app, model), cell in counts.items():
-        exchanges, cost = cell.pop("#", 0), cell.pop("$", 0)
+        exchanges, cost = cell.pop(EXCHANGES, 0), cell.pop(COST, 0)
         requests += exchanges
+        saved += cell.pop(SAVED, 0)
+        refused += cell.pop(REFUSED, 0)
         if exchanges or cost:
             cells[app, model] = cost
             models[model] = models.get(model, 0) + cost
@@ -150,7 +158,9 @@ def team_month(
         for kind, n in cell.items():
             tokens[kind] = tokens.get(kind, 0) + n
     settled, reserved = (int(v or 0) for v in counter)
-    return TeamMonth(team, month, settled, reserved, requests, models, apps, tokens, cells, open_holds)
+    return TeamMonth(
+        team, month, settled, reserved, requests, models, apps, tokens, cells, open_holds, saved, refused
+    )
 
 
 def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
@@ -161,6 +171,16 @@ def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
         if int(value):
             counts.setdefault((app, model), {})[kind] = int(value)
     return [
-        DayCell(team, day, app, model, cell.pop("#", 0), cell.pop("$", 0), cell)
+        DayCell(
+            team,
+            day,
+            app,
+            model,
+            requests=cell.pop(EXCHANGES, 0),
+            cost_nanousd=cell.pop(COST, 0),
+            saved_nanousd=cell.pop(SAVED, 0),
+            refused=cell.pop(REFUSED, 0),
+            tokens=cell,
+        )
         for (app, model), cell in sorted(counts.items())
     ]

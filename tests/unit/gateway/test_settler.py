@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from unit.gateway.driver import Drive, chat, chat_answer, snapshot_of
 
 from spendgate.errors import LedgerUnavailable
+from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import Ending
+from spendgate.gateway.refusals import NAMES_MAX, Refusals
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import Settlement
@@ -33,8 +36,10 @@ class Spool:
     def __init__(self, fails: int = 0) -> None:
         self.kept: list[Settlement] = []
         self.fails = fails
+        self.tried: list[Settlement] = []
 
     def append(self, batch: list[Settlement]) -> None:
+        self.tried.extend(batch)
         if self.fails:
             self.fails -= 1
             raise OSError("disk full")
@@ -111,6 +116,50 @@ async def test_a_full_disk_keeps_the_ending_in_memory_until_there_is_room(tmp_pa
     await asyncio.wait_for(settler.run(), 10)
     assert spool.depth() == 1 or sum(map(len, ledger.batches)) == 1
     assert len(path.read_bytes().splitlines()) == 1
+
+
+def refused(n: int) -> list[Ending]:
+    record = replace(FIRST.record, outcome=Outcome.REFUSED, cost_nanousd=0, reason="monthly_budget_exceeded")
+    return [Ending(replace(record, exchange_id=f"r{i}", app=f"app{i % 2}")) for i in range(n)]
+
+
+async def test_refusals_reach_the_ledger_together_and_not_one_by_one(tmp_path: Path) -> None:
+    settler, ledger, _, _, registry = house(tmp_path)
+    for each in refused(1001):
+        settler.put(each)
+    settler.close()
+    await settler.run()
+    sent = [s for batch in ledger.batches for s in batch]
+    by_app = {a: sum(s.refused for s in sent if s.app == a) for a in ("app0", "app1")}
+    assert by_app == {"app0": 501, "app1": 500}
+    assert len(sent) <= 6
+    assert all(s.cost_nanousd == 0 and not s.usage and s.exchange_id.startswith("refused-") for s in sent)
+    labels = {"team": FIRST.record.team, "app": "app0", "model": FIRST.record.model}
+    assert registry.get_sample_value("spendgate_refused_total", labels) == 501
+    assert registry.get_sample_value("spendgate_requests_total", labels) is None
+
+
+async def test_refusals_that_nobody_took_are_handed_over_again_under_the_same_ids(tmp_path: Path) -> None:
+    settler, ledger, spool, _, _ = house(tmp_path, Spool(fails=1))
+    ledger.away = True
+    for each in refused(3):
+        settler.put(each)
+    settler.close()
+    await settler.run()
+    assert sum(s.refused for s in spool.kept) == 3
+    assert [s.exchange_id for s in spool.tried] == [s.exchange_id for s in spool.kept] * 2
+
+
+def test_names_that_clients_invent_do_not_fill_the_ledger() -> None:
+    refusals = Refusals()
+    for i in range(5000):
+        refusals.add(replace(FIRST.record, model=f"invented-{i}"))
+    handed = refusals.settlements()
+    assert len(handed) <= NAMES_MAX + 1
+    assert sum(s.refused for s in handed) == 5000
+    assert refusals.settlements() == handed
+    refusals.done()
+    assert not refusals
 
 
 FIRST = ending(1)

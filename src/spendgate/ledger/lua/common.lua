@@ -7,7 +7,8 @@
 --   holds            hash    exchange id -> record of the hold (JSON)
 --   due              zset    exchange id by deadline
 --   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window
---   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges
+--   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges, `+` nano-USD that
+--                            another model than asked for saved (negative: it was dearer), `!` refused requests
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes

@@ -3,7 +3,8 @@
 -- KEYS[1]  sg1:{team}:holds
 -- ARGV[1]  now (ms, 0: Redis' clock)
 -- ARGV[2…] JSON each: {id, app, m: model, e: cost (nano-USD), u: {kind: n}, t: reserved at (ms),
---           x: release?, s: [[scope, window] ...]}
+--           x: release?, q: exchanges (1 where left out; 0 counts refusals, which held nothing),
+--           s: [[scope, window] ...]}
 -- Reply    one word each: `settled`, `released`, `corrected` (its hold had expired), `replayed`
 -- Replay   the marker of an ended exchange (seven days) makes a second settle or release change nothing.
 --          A hold that Redis lost is charged all the same, in the windows of its reservation.
@@ -41,7 +42,7 @@ local function settle(s)
     local at = s.t > 0 and s.t or now
     local day = day_id(at)
     for _, b in ipairs(s.s) do move(counter_of(b[1], b[2], at, day), b[2], cost, 0) end
-    count_daily(day, s.app, s.m, cost, 1, s.u)
+    count_daily(day, s.app, s.m, cost, s.q or 1, s.u)
   end
   mark(s.id, now)
   return word
