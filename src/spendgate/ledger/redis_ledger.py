@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from typing import Any, TypeVar, cast
@@ -20,9 +21,22 @@ from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
 from spendgate.ledger.lane import Lane
-from spendgate.ledger.port import DayCell, Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
+from spendgate.ledger.port import (
+    Adjusted,
+    Adjustment,
+    AdjustResult,
+    DayCell,
+    Expired,
+    ReserveRequest,
+    ReserveResult,
+    Settlement,
+    TeamMonth,
+)
 from spendgate.ledger.wire import (
     TEAMS_KEY,
+    adjust_argument,
+    adjust_result,
+    adjusted,
     clean,
     day_cells,
     expired_rows,
@@ -51,7 +65,9 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-RESERVE, SETTLE, RENEW, EXPIRE = (Script(v) for v in ("reserve", "settle", "renew", "expire"))
+RESERVE, SETTLE, RENEW, EXPIRE, ADJUST = (
+    Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust")
+)
 
 
 class RedisLedger:
@@ -220,6 +236,21 @@ class RedisLedger:
             "expire", lambda: self._run_all(EXPIRE, [(team, [now_ms, limit])]), self._bulk_timeout_s
         )
         return list(expired_rows(team, replies[0]))
+
+    async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
+        """See `port.Ledger.adjust`: one round trip for every 100."""
+        out: list[AdjustResult] = []
+        for start in range(0, len(batch), MONTHS_A_TRIP):
+            calls = [(a.team, [adjust_argument(a, now_ms)]) for a in batch[start : start + MONTHS_A_TRIP]]
+            replies = await self._guard("adjust", partial(self._run_all, ADJUST, calls), self._bulk_timeout_s)
+            out += map(adjust_result, replies)
+        return out
+
+    async def adjustments(self, team: str) -> list[Adjusted]:
+        """See `port.Ledger.adjustments`."""
+        key = team_prefix(team) + "adj"
+        fields = await self._guard("adjustments", lambda: self._redis.hgetall(key), self._bulk_timeout_s)
+        return adjusted(team, fields)
 
     async def teams(self) -> list[str]:
         """See `port.Ledger.teams`."""

@@ -8,7 +8,9 @@
 --   due              zset    exchange id by deadline
 --   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window
 --   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges, `+` nano-USD that
---                            another model than asked for saved (negative: it was dearer), `!` refused requests
+--                            another model than asked for saved (negative: it was dearer), `!` refused requests, `~` nano-USD that
+--                            was adjusted
+--   adj              hash    adjustment id -> its record (JSON); adj:t, zset of the ids by time
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes
@@ -84,14 +86,15 @@ local function move(counter, window, settled, reserved)
 end
 
 -- Count into the day's cell of app and model. The first `#` of a day makes the key, so it carries the TTL.
-local function count_daily(day, app, model, cost, exchanges, usage)
+-- `sign` is `$`, or `~` for money that was adjusted.
+local function count_daily(day, app, model, cost, exchanges, usage, sign)
   local key = prefix .. 'd:' .. day
   local cell = app .. SEP .. model .. SEP
   if redis.call('HEXISTS', key, cell .. '#') == 0 and redis.call('HLEN', key) >= CELLS_MAX then
     cell = 'other' .. SEP .. 'other' .. SEP
   end
   add(key, cell .. '#', exchanges, DAILY_TTL_S)
-  if cost ~= 0 then redis.call('HINCRBY', key, cell .. '$', int(cost)) end
+  if cost ~= 0 then redis.call('HINCRBY', key, cell .. (sign or '$'), int(cost)) end
   for kind, n in pairs(usage) do
     if n ~= 0 then redis.call('HINCRBY', key, cell .. kind, int(n)) end
   end
