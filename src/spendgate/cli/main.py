@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("spendgate.cli.up", "A whole local gateway: Envoy, spendgate, an embedded Redis."),
     "serve": ("spendgate.cli.serve", "The production gateway: gRPC ext_proc workers."),
     "controller": ("spendgate.cli.controller", "Budgets as Kubernetes resources: policy, status, alerts."),
+    "webhook": ("spendgate.cli.webhook", "Budgets checked by the API server before they are stored."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
     "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
     "ledger": ("spendgate.cli.ledger", "Correct the ledger, and read what was corrected."),
