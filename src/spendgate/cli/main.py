@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "simulate": ("spendgate.cli.simulate", "What a policy would have done to logged traffic."),
+    "propose": ("spendgate.cli.propose", "A budget change as a branch and pull request."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
     "render": (
         "spendgate.cli.render",
