@@ -39,7 +39,10 @@ class Metrics:
             "llm_model_routing_total", "Requests sent to another model.", ["reason"], registry=registry
         )
         self.requests = Counter(
-            "spendgate_requests_total", "Settled exchanges, as the ledger counts them.", spend, registry=registry
+            "spendgate_requests_total",
+            "Settled exchanges, as the ledger counts them.",
+            spend,
+            registry=registry,
         )
         self.refused = Counter("spendgate_refused_total", "Refused requests.", spend, registry=registry)
         self.saved = Counter(

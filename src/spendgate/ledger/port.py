@@ -6,6 +6,7 @@ clock; windows (month, day, hour) are those of the reservation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -301,6 +302,11 @@ class Ledger(Protocol):
 
     async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
         """Read many teams' month in one go, in the order given."""
+        ...
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """What teams settled on days (`YYYYMMDD`), nano-USD, in the order of the days. Raises
+        LedgerUnavailable."""
         ...
 
     async def open_holds(self, team: str) -> int:

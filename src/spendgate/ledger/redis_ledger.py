@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from importlib.resources import files
 from itertools import groupby
@@ -39,6 +39,7 @@ from spendgate.ledger.wire import (
     adjusted,
     clean,
     day_cells,
+    day_cost,
     expired_rows,
     reserve_argument,
     reserve_result,
@@ -299,6 +300,20 @@ class RedisLedger:
             replies = await self._guard("cells", pipe.execute, self._bulk_timeout_s)
             for (team, day), fields in zip(asked, replies, strict=True):
                 out += day_cells(team, day, fields)
+        return out
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """See `port.Ledger.daily`: one round trip for every 100 teams."""
+        out: dict[str, list[int]] = {}
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            some = teams[start : start + MONTHS_A_TRIP]
+            pipe = self._redis.pipeline(transaction=False)
+            for team in some:
+                for day in days:
+                    pipe.hgetall(f"{team_prefix(team)}d:{day}")
+            replies = await self._guard("daily", pipe.execute, self._bulk_timeout_s)
+            for i, team in enumerate(some):
+                out[team] = [day_cost(x) for x in replies[i * len(days) : (i + 1) * len(days)]]
         return out
 
     async def open_holds(self, team: str) -> int:
