@@ -7,14 +7,16 @@ here and not yet handed over dies with the worker: at most a second's refusals, 
 from __future__ import annotations
 
 import uuid
-from collections import Counter
+from collections import Counter, deque
 
 from spendgate.gateway.record import UsageRecord
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import RefusedRequest, Settlement
 from spendgate.months import day_key
 
 NAMES_MAX = 500
 """Combinations of team, app and model kept apart between two hand-overs; the team's rest counts as `other`."""
+LATEST_MAX = 200
+"""Refusals shown in full between two hand-overs; the newest."""
 OTHER = "other"
 _Key = tuple[str, str, str, str]
 
@@ -26,6 +28,7 @@ class Refusals:
         self._counts: Counter[_Key] = Counter()
         self._at_ms: dict[_Key, int] = {}
         self._handed: list[Settlement] = []
+        self._latest: deque[RefusedRequest] = deque(maxlen=LATEST_MAX)
 
     def __bool__(self) -> bool:
         return bool(self._counts or self._handed)
@@ -36,8 +39,20 @@ class Refusals:
         key = (record.team, record.app, record.model, day)
         if key not in self._counts and len(self._counts) >= NAMES_MAX:
             key = (record.team, OTHER, OTHER, day)
+        self._latest.append(
+            RefusedRequest(
+                record.team, record.at_ms, record.app, record.model, record.reason, record.exchange_id,
+                record.user, record.run,
+            )
+        )  # fmt: skip
         self._counts[key] += 1
         self._at_ms.setdefault(key, record.at_ms)
+
+    def latest(self) -> list[RefusedRequest]:
+        """The newest since the last call, each once, for the team's list of recent refusals."""
+        out = list(self._latest)
+        self._latest.clear()
+        return out
 
     def settlements(self) -> list[Settlement]:
         """What is to be handed over: the same entries again until `done`, so that a repeat counts once."""

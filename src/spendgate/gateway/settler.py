@@ -135,6 +135,12 @@ class Settler:
         waiting = self._refusals.settlements()
         if waiting and await self._make_safe(waiting):
             self._refusals.done()
+        latest = self._refusals.latest()
+        try:
+            if latest:
+                await self._ledger.note_refusals(latest)
+        except LedgerError as problem:  # a memory for people, no books
+            log.warning("refusals_not_noted", refusals=len(latest), error=str(problem))
 
     async def _make_safe(self, settlements: list[Settlement]) -> bool:
         """Into the ledger, else to disk; False where neither takes them."""

@@ -27,6 +27,7 @@ __all__ = [
     "Expired",
     "Ledger",
     "Refusal",
+    "RefusedRequest",
     "ReserveRequest",
     "ReserveResult",
     "Settlement",
@@ -259,6 +260,20 @@ class DayCell:
     """The part of the cost that adjustments made."""
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """One refusal, for whoever asks why; `at_ms` is its time (UTC). `reason` is one of the contract's."""
+
+    team: str
+    at_ms: int
+    app: str
+    model: str
+    reason: str
+    exchange_id: str
+    user: str = ""
+    run: str = ""
+
+
 ADJUSTMENT_ID_MAX = 200
 REASON_MAX = 1000
 
@@ -290,6 +305,14 @@ class Ledger(Protocol):
 
     async def adjustments(self, team: str) -> list[Adjusted]:
         """The audit of a team's last 400 days, oldest first."""
+        ...
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        """Add to the teams' lists of recent refusals: the last 50 of each. Raises LedgerUnavailable."""
+        ...
+
+    async def refusals(self, team: str) -> list[RefusedRequest]:
+        """The team's recent refusals, the newest first."""
         ...
 
     async def teams(self) -> list[str]:

@@ -20,6 +20,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
+from spendgate.ledger import recent_refusals
 from spendgate.ledger.lane import Lane
 from spendgate.ledger.port import (
     Adjusted,
@@ -27,6 +28,7 @@ from spendgate.ledger.port import (
     AdjustResult,
     DayCell,
     Expired,
+    RefusedRequest,
     ReserveRequest,
     ReserveResult,
     Settlement,
@@ -315,6 +317,26 @@ class RedisLedger:
             for i, team in enumerate(some):
                 out[team] = [day_cost(x) for x in replies[i * len(days) : (i + 1) * len(days)]]
         return out
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        """See `port.Ledger.note_refusals`."""
+
+        async def write() -> None:
+            pipe = self._redis.pipeline(transaction=False)
+            for command in recent_refusals.commands(refused):
+                pipe.execute_command(*command)
+            await pipe.execute()
+
+        if refused:
+            await self._guard("note refusals", write, self._bulk_timeout_s)
+
+    async def refusals(self, team: str) -> list[RefusedRequest]:
+        """See `port.Ledger.refusals`."""
+        key = recent_refusals.refusals_key(team)
+        rows = await self._guard(
+            "refusals", lambda: cast(Awaitable[list[bytes]], self._redis.lrange(key, 0, -1))
+        )
+        return recent_refusals.read(rows)
 
     async def open_holds(self, team: str) -> int:
         """See `port.Ledger.open_holds`."""

@@ -14,22 +14,28 @@ from spendgate.errors import LedgerUnavailable
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import Ending
-from spendgate.gateway.refusals import NAMES_MAX, Refusals
+from spendgate.gateway.refusals import LATEST_MAX, NAMES_MAX, Refusals
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.usage_log import UsageLog
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import RefusedRequest, Settlement
 
 
 class Ledger:
     def __init__(self) -> None:
         self.away = False
         self.batches: list[list[Settlement]] = []
+        self.noted: list[RefusedRequest] = []
 
     async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
         if self.away:
             raise LedgerUnavailable("away")
         self.batches.append(batch)
         return ["settled"] * len(batch)
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        if self.away:
+            raise LedgerUnavailable("away")
+        self.noted += refused
 
 
 class Spool:
@@ -163,3 +169,24 @@ def test_names_that_clients_invent_do_not_fill_the_ledger() -> None:
 
 
 FIRST = ending(1)
+
+
+async def test_the_newest_refusals_are_noted_for_people_each_once(tmp_path: Path) -> None:
+    settler, ledger, _, _, _ = house(tmp_path)
+    for each in refused(LATEST_MAX + 50):
+        settler.put(each)
+    settler.close()
+    await settler.run()
+    assert [r.exchange_id for r in ledger.noted] == [f"r{i}" for i in range(50, LATEST_MAX + 50)]
+    assert {r.reason for r in ledger.noted} == {"monthly_budget_exceeded"}
+
+
+async def test_a_ledger_away_costs_only_the_memory_of_refusals(tmp_path: Path) -> None:
+    settler, ledger, spool, _, _ = house(tmp_path)
+    ledger.away = True
+    for each in refused(3):
+        settler.put(each)
+    settler.close()
+    await settler.run()
+    assert sum(s.refused for s in spool.kept) == 3
+    assert ledger.noted == []
