@@ -148,6 +148,8 @@ class Settings(_Model):
     """What Envoy does with traffic while no worker answers at all."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log line that is written to standard error."""
+    log_to: Literal["files", "output"] = "files"
+    """Where workers and Envoy log: `DATA_DIR/log`, or the output of this process, as containers do."""
     forward_identity_headers: bool = False
     """Do providers see the headers that carry identity? They name teams and apps, so by default not."""
     max_unbudgeted_teams: int = Field(default=10_000, ge=0)

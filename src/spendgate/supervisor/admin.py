@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +17,7 @@ from starlette.routing import Route
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.report import budget_rows
 
-Ready = Callable[[], list[str]]
+Ready = Callable[[], Awaitable[list[str]]]
 
 
 def application(gauges: BudgetGauges, metrics_dir: str, not_ready: Ready) -> Starlette:
@@ -43,7 +43,7 @@ def application(gauges: BudgetGauges, metrics_dir: str, not_ready: Ready) -> Sta
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        missing = not_ready()
+        missing = await not_ready()
         if missing:
             return PlainTextResponse("not ready: " + ", ".join(missing) + "\n", status_code=503)
         return PlainTextResponse("ready\n")

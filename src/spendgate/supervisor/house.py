@@ -36,6 +36,8 @@ from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
 from spendgate.supervisor.alerting import Alerting
 from spendgate.supervisor.bootstrap import as_yaml, bootstrap
+from spendgate.supervisor.draining import drain
+from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
 from spendgate.supervisor.sweeper import sweep_forever
 
@@ -83,6 +85,7 @@ class House:
         self.metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         self.redis: EmbeddedRedis | None = None
         self.redis_url = plan.redis
+        self._health = GrpcHealth(self.grpc)
         self.workers: list[Child] = []
         self.envoy: Child | None = None
         self.ledger: RedisLedger | None = None
@@ -172,7 +175,7 @@ class House:
             child = Child(
                 f"worker-{i}",
                 [sys.executable, "-m", "spendgate.gateway.worker"],
-                self.data_dir / "log" / f"worker-{i}.log",
+                self._log_path(f"worker-{i}"),
                 {
                     ENVIRONMENT: config.to_json(),
                     "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
@@ -181,6 +184,9 @@ class House:
             )
             child.start()
             self.workers.append(child)
+
+    def _log_path(self, name: str) -> Path | None:
+        return self.data_dir / "log" / f"{name}.log" if self.plan.settings.log_to == "files" else None
 
     def _start_envoy(self) -> None:
         upstreams = self.plan.settings.upstreams
@@ -192,7 +198,7 @@ class House:
             envoy_binary(), "-c", str(path), "--log-level", "warning", "--use-dynamic-base-id",
             "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
         ]  # fmt: skip
-        self.envoy = Child("envoy", argv, self.data_dir / "log" / "envoy.log")
+        self.envoy = Child("envoy", argv, self._log_path("envoy"))
         self.envoy.start()
 
     async def _start_admin(self, gauges: BudgetGauges) -> None:
@@ -235,9 +241,10 @@ class House:
             )
         return all([await _accepts(endpoint) for endpoint in self.grpc])
 
-    def not_ready(self) -> list[str]:
-        """What does not run at the moment."""
+    async def not_ready(self) -> list[str]:
+        """What does not run or serve at the moment; workers are asked as Envoy asks them."""
         missing = [c.name for c in self._children() if not c.alive()]
+        missing += [f"gRPC {endpoint}" for endpoint in await self._health.unhealthy()]
         if self.redis is not None and not self.redis.alive():
             missing.append("redis")
         if not self._serving:
@@ -288,6 +295,7 @@ class House:
         if self._http is not None:
             self._http.should_exit = True
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._health.close()
         if self.ledger is not None:
             await self.ledger.close()
         if self.redis is not None:
@@ -298,16 +306,9 @@ class House:
     async def _drain_envoy(self, drain_s: float) -> None:
         """Close the listener and wait for requests in flight."""
         transport = httpx.AsyncHTTPTransport(uds=str(self.run_dir / "envoy.sock"))
-        deadline = time.monotonic() + drain_s
         try:
-            async with httpx.AsyncClient(transport=transport, timeout=2) as client:
-                await client.post("http://envoy/drain_listeners")
-                while time.monotonic() < deadline:
-                    query = "http://envoy/stats?filter=^http.llm.downstream_rq_active$"
-                    text = (await client.get(query)).text
-                    if text.strip().endswith(": 0"):
-                        return
-                    await asyncio.sleep(0.05)
+            async with httpx.AsyncClient(transport=transport, timeout=2, base_url="http://envoy") as client:
+                await drain(client, drain_s)
         except httpx.HTTPError as problem:
             log.warning("envoy_drain_failed", error=str(problem))
 
