@@ -138,16 +138,19 @@ def settings() -> str:
         table(("setting", "type", "default", "meaning"), rows),
         "## Entries of `identity`\n",
     ]
-    for entry in (
-        config.HeaderIdentity,
-        config.SpiffeIdentity,
-        config.JwtIdentity,
-        config.ApiKeyIdentity,
-        config.ApiKeyEntry,
-    ):
-        title = "`keys` of `api-key`" if entry is config.ApiKeyEntry else f"`kind: {_kind(entry)}`"
-        out += _entry(title, entry)
+    parts: tuple[tuple[str, type[BaseModel]], ...] = (
+        ("", config.HeaderIdentity),
+        ("", config.SpiffeIdentity),
+        ("`rules` of `spiffe`", config.SpiffeRule),
+        ("", config.JwtIdentity),
+        ("", config.ApiKeyIdentity),
+        ("`keys` of `api-key`", config.ApiKeyEntry),
+    )
+    for title, entry in parts:
+        out += _entry(title or f"`kind: {_kind(entry)}`", entry)
     out += ["## Entries of `upstreams`\n", *_entry("`upstreams`", config.Upstream)]
+    out += _entry("`credential` of an upstream", config.Credential)
+    out += ["## `tls`\n", *_entry("`tls`", config.ListenerTls)]
     return "\n".join(out)
 
 
@@ -158,11 +161,11 @@ def _kind(entry: type[BaseModel]) -> str:
 def _entry(title: str, entry: type[BaseModel]) -> Iterator[str]:
     yield f"### {title}\n\n{inspect.cleandoc(entry.__doc__ or '')}\n"
     rows = [
-        (f"`{name}`", _setting_type(f), _setting_default(f))
+        (f"`{name}`", _setting_type(f), _setting_default(f), " ".join((f.description or "").split()))
         for name, f in entry.model_fields.items()
         if name != "kind"
     ]
-    yield table(("field", "type", "default"), rows)
+    yield table(("field", "type", "default", "meaning"), rows)
 
 
 def _setting_type(f: FieldInfo) -> str:
@@ -179,6 +182,10 @@ def _setting_default(f: FieldInfo) -> str:
         return f"`{value / 1000:g}s`" if value >= 1000 else f"`{value}ms`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value is None:
+        return "left out"
+    if isinstance(value, tuple) and all(isinstance(v, str) for v in value):
+        return f"`[{', '.join(value)}]`"
     if isinstance(value, tuple):
         return f"`[{', '.join(f'{{kind: {v.kind}}}' for v in value)}]`"
     return f"`{value}`" if value != "" else "empty"

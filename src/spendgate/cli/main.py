@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("spendgate.cli.simulate", "What a policy would have done to logged traffic."),
     "propose": ("spendgate.cli.propose", "A budget change as a branch and pull request."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
+    "keys": ("spendgate.cli.keys", "API keys of teams: issue, list, rotate, revoke."),
     "render": (
         "spendgate.cli.render",
         "Print configuration: Envoy, mesh, CRD, Prometheus rules, dashboards.",

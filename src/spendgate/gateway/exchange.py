@@ -17,10 +17,10 @@ from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill
-from spendgate.gateway.identity import UNATTRIBUTED, Identity, Roster, identify
+from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
 from spendgate.gateway.record import Ending, UsageRecord
-from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large
+from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large, unidentified
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
 from spendgate.ledger.port import ReserveResult, Settlement
@@ -163,8 +163,7 @@ class Exchange:
         path = event.path.partition("?")[0]
         dialect = registry.find(event.method, path, headers.get("content-type", ""))
         if dialect is None or event.end:
-            self.state = State.PASSING
-            return e.Pass()
+            return self._pass(event.caller)
         self._dialect, self._path, self._target = dialect, path, event.path
         identity = identify(event.caller, self._snapshot.extractors)
         if self._roster is not None:
@@ -179,7 +178,17 @@ class Exchange:
             self.state = State.ENDED
             return too_large(dialect, limit)
         self.state = State.AWAIT_BODY
-        return e.AwaitBody(self._snapshot.strip)
+        return e.AwaitBody(self._snapshot.strip_of(event.caller))
+
+    def _pass(self, caller: Caller) -> e.Action:
+        """A path that no dialect claims: not ours, unless only known callers may use such paths."""
+        self.state = State.PASSING
+        if self._snapshot.settings.passthrough == "identified":
+            self._identity = identify(caller, self._snapshot.extractors)
+            if self._identity.team == UNATTRIBUTED:
+                self.state = State.ENDED
+                return unidentified()
+        return e.Pass()
 
     def _request_body(self, event: e.RequestBody) -> e.Action:
         dialect = self._dialect
@@ -287,7 +296,7 @@ class Exchange:
         self._body = b""
         target = dialect.rewrite_path(self._target, model) if model is not None else None
         moved = ((":path", target),) if target is not None else ()
-        upstream = self._snapshot.upstream_for(self._sent, dialect.name)
+        upstream = self._snapshot.goes_to(self._sent, dialect.name)
         if upstream and len(self._snapshot.routes) > 1:
             return e.Forward(body, (*moved, (h.CLUSTER, upstream)), route=True)
         return e.Forward(body, moved)
@@ -479,7 +488,7 @@ class Exchange:
             dialect=dialect.name,
             model_requested=self._require_model or requested,
             model=model,
-            upstream=self._snapshot.upstream_for(model, dialect.name),
+            upstream=self._snapshot.goes_to(model, dialect.name),
             tokens={k: v for k, v in bill.usage.items() if k != "requests"},
             cost_nanousd=bill.cost_nanousd,
             estimate_nanousd=self._held or 0,

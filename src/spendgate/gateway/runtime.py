@@ -13,7 +13,8 @@ from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import ClaimExtractor, Roster
+from spendgate.gateway.extractors import ClaimExtractor
+from spendgate.gateway.identity import Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
 from spendgate.gateway.settler import Settler

@@ -26,6 +26,7 @@ from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.policy_source import POLICY_FILE, RedisPolicySource
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.upstream_settings import check_credentials
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.gateway.worker import ENVIRONMENT, WorkerConfig
 from spendgate.ledger.embedded import EmbeddedRedis
@@ -80,6 +81,7 @@ class House:
         if plan.listen is not None:
             host, port = host_port(plan.listen, "--listen")
             self.listen = joined(host, port)
+            check_credentials(plan.settings.upstreams)
         self.run_dir = run_dir(self.data_dir)
         self.grpc = endpoints(plan.grpc or f"unix:{self.run_dir / 'worker.sock'}", plan.workers)
         self.metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
