@@ -54,8 +54,7 @@ class Settings(_Model):
     tls: ListenerTls | None = None
     """A certificate for the listener, and whose client certificates are believed."""
     passthrough: Literal["allow", "identified", "reject"] = "allow"
-    """What paths that no dialect claims may do: go through for everybody, for callers whose team is known (else
-    401), for nobody (404)."""
+    """Who may use paths that no dialect claims: everybody, callers whose team is known (else 401), nobody (404)."""
     unbudgeted: Literal["allow", "reject"] = "allow"
     """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000
