@@ -192,7 +192,7 @@ def list_(
     help="How long the old key still works.",
 )  # fmt: skip
 @click.option(
-    "--expires", callback=_span_ms, metavar="TIME", help="The new key ends after so long; left out, as the old one did.",
+    "--expires", callback=_span_ms, metavar="TIME", help="The new key ends after so long; left out, as the old.",
 )  # fmt: skip
 @_OUTPUT
 def rotate(
