@@ -28,6 +28,8 @@ from spendgate.cli.main import COMMANDS, spendgate
 from spendgate.gateway import config
 from spendgate.gateway.metrics import Metrics
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.keeper import Keeper
+from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by scripts/build_docs.py; do not edit. -->\n\n"
@@ -203,9 +205,12 @@ def metrics() -> str:
             family = next(iter(metric.describe()))
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append((f"`{name}`", family.type, _labels(metric._labelnames), family.documentation))
-    gauges = BudgetGauges(typing.cast(Any, None), Policy())
-    for family in gauges.collect():
-        rows.append((f"`{family.name}`", family.type, _labels(family._labelnames), family.documentation))
+    nothing = typing.cast(Any, None)
+    for collector in (BudgetGauges(nothing, Policy()), Keeper(nothing, Policy), Replica(Policy)):
+        for family in collector.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = getattr(family, "_labelnames", ())
+            rows.append((f"`{name}`", family.type, _labels(labels), family.documentation))
     return (
         "# Metrics\n\nOn `http://ADMIN/metrics`, of all workers together. Amounts are in USD, times in seconds; "
         "months are UTC.\nGauges of budgets are read from the ledger at the scrape: a team's exist before its "

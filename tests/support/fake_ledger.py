@@ -27,6 +27,9 @@ class FakeLedger:
             raise LedgerUnavailable("away")
         self.refused += refused
 
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        return [(word, 1) for word in await self.settle(batch, now_ms)]
+
     async def run_id(self) -> str:
         if self.takes <= 0:
             raise LedgerUnavailable("away")

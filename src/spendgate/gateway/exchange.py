@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spendgate.budget.ask import Choice
+from spendgate.budget.bounds import Candidate
+from spendgate.budget.limits import counted_only
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, RequestFacts
 from spendgate.errors import RequestError
@@ -23,7 +25,7 @@ from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large, unidentified
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
-from spendgate.ledger.port import ReserveResult, Settlement
+from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
 from spendgate.money import nano_to_usd
 from spendgate.tokens.count import Counted, measure
 
@@ -104,6 +106,15 @@ class Exchange:
         if self._held is None or self.state in (State.ENDED, State.BROKEN):
             return None
         return (self._identity.team, self.exchange_id)
+
+    def hold_again(self) -> ReserveRequest | None:
+        """What is held, asked for once more without a limit: for a ledger that does not know it (any more)."""
+        if self.holds is None or self._choice is None or not self._held:
+            return None
+        own = self._choice.candidate
+        candidate = Candidate(own.model, self._held, counted_only(own.bounds))
+        ttl_ms = self._snapshot.settings.reservation_ttl
+        return ReserveRequest(self.exchange_id, self._identity.team, self._identity.app, ttl_ms, (candidate,))
 
     @property
     def identity(self) -> Identity:

@@ -114,6 +114,40 @@ class Metrics:
             ["verb"],
             registry=registry,
         )
+        self.fail_open_usd = Counter(
+            "spendgate_fail_open_usd_total",
+            "Estimates of requests let pass while the ledger did not answer.",
+            ["team"],
+            registry=registry,
+        )
+        self.fail_closed = Counter(
+            "spendgate_fail_closed_total",
+            "Requests refused while the ledger did not answer: the replica's share was used up.",
+            ["team"],
+            registry=registry,
+        )
+        self.spool_failures = Counter(
+            "spendgate_spool_failures_total",
+            "Batches that local disk did not take either (full?); they wait in memory.",
+            registry=registry,
+        )
+        self.spool_bytes = Gauge(
+            "spendgate_spool_bytes",
+            "Bytes of the spool on local disk; a worker's file is full at 256 MiB.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.spool_corrupt = Gauge(
+            "spendgate_spool_corrupt_lines",
+            "Lines of the spool that could not be read; they stand in a .bad file beside it.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.ledger_lost = Counter(
+            "spendgate_worker_ledger_lost_total",
+            "Times a worker noticed that the ledger had lost what it had been told.",
+            registry=registry,
+        )
         self.open_calls = Gauge(
             "spendgate_open_exchanges",
             "Exchanges in flight.",
@@ -136,6 +170,10 @@ class Metrics:
             self._seen.add(key)
             return key
         return (team if any(k[0] == team for k in self._seen) else OTHER, OTHER, OTHER)
+
+    def team_label(self, team: str) -> str:
+        """A team's name as a label: one that was counted before, or one that still has room."""
+        return self.labels(team, OTHER, OTHER)[0]
 
     def count(self, ending: Ending) -> None:
         """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk)."""

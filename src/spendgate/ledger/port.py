@@ -30,6 +30,7 @@ __all__ = [
     "RefusedRequest",
     "ReserveRequest",
     "ReserveResult",
+    "Restored",
     "Settlement",
     "TeamMonth",
 ]
@@ -97,6 +98,12 @@ class Settlement:
     model chosen was the dearer."""
     refused: int = 0
     """Other than 0: no exchange, but so many refused requests, counted under an id of their own."""
+    acknowledged_us: int = 0
+    """When the ledger took it already (its clock, us), 0: never. After a loss, one that was taken before the
+    memory was read is part of what is restored from memory."""
+    counted_us: int = 0
+    """When it was written to disk and counted into the metrics, 0: not yet. After a loss, one that was counted
+    before is part of what is restored from metrics."""
 
     def __post_init__(self) -> None:
         if not (abs(self.saved_nanousd) <= LEDGER_MAX_NANOUSD and 0 <= self.refused <= COUNT_MAX):
@@ -278,6 +285,18 @@ ADJUSTMENT_ID_MAX = 200
 REASON_MAX = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a team's month was given back: settled before and after, how much of it from memory, and the rows
+    (app, model, had, total, added) of cells that were short. Nano-USD."""
+
+    team: str
+    before_nanousd: int
+    after_nanousd: int
+    remembered_nanousd: int
+    rows: tuple[tuple[str, str, int, int, int], ...]
+
+
 class Ledger(Protocol):
     """What the gateway, the controller and the reports need of a ledger."""
 
@@ -288,6 +307,10 @@ class Ledger(Protocol):
     async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
         """Settle or release many; one word each: `settled`, `released`, `corrected` (it had expired),
         `replayed`. Raises LedgerUnavailable; then the whole batch may be sent again."""
+        ...
+
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        """As `settle`, with the ledger's time (us) at which each was taken."""
         ...
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:

@@ -31,10 +31,12 @@ from spendgate.ledger.port import (
     RefusedRequest,
     ReserveRequest,
     ReserveResult,
+    Restored,
     Settlement,
     TeamMonth,
 )
 from spendgate.ledger.wire import (
+    EPOCH_KEY,
     TEAMS_KEY,
     adjust_argument,
     adjust_result,
@@ -45,6 +47,7 @@ from spendgate.ledger.wire import (
     expired_rows,
     reserve_argument,
     reserve_result,
+    restored,
     settle_argument,
     team_month,
     team_prefix,
@@ -71,6 +74,8 @@ class Script:
 RESERVE, SETTLE, RENEW, EXPIRE, ADJUST = (
     Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust")
 )
+REMEMBER, RESTORE = Script("remember"), Script("restore")
+EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
 
 
 class RedisLedger:
@@ -209,7 +214,11 @@ class RedisLedger:
                 future.set_result(reserve_result(request, reply))
 
     async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
-        """See `port.Ledger.settle`: one script call a team, one round trip for all."""
+        """See `port.Ledger.settle`."""
+        return [word for word, _ in await self.settle_timed(batch, now_ms)]
+
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        """See `port.Ledger.settle_timed`: one script call a team, one round trip for all."""
         order = sorted(range(len(batch)), key=lambda i: batch[i].team)
         calls: list[tuple[str, list[Any]]] = []
         for team, indices in groupby(order, key=lambda i: batch[i].team):
@@ -217,11 +226,39 @@ class RedisLedger:
         if not calls:
             return []
         replies = await self._guard("settle", lambda: self._run_all(SETTLE, calls), self._bulk_timeout_s)
-        words = [text(word) for reply in replies for word in reply]
-        out = [""] * len(batch)
+        words = [(text(word), int(reply[-1])) for reply in replies for word in reply[:-1]]
+        out = [("", 0)] * len(batch)
         for i, word in zip(order, words, strict=True):
             out[i] = word
         return out
+
+    async def run_scripts(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
+        """Run one script for many teams, a hundred in a round trip; the replies in order. For what stands
+        beside an exchange's way (memory, restoring). Raises LedgerUnavailable."""
+        out: list[Any] = []
+        for start in range(0, len(calls), MONTHS_A_TRIP):
+            some = calls[start : start + MONTHS_A_TRIP]
+            out += await self._guard("script", partial(self._run_all, script, some), self._bulk_timeout_s)
+        return out
+
+    async def remember(self, asked: list[tuple[str, list[str]]]) -> list[tuple[int, list[int]]]:
+        """Counters (without the team's prefix) of teams: the ledger's time (us) and what each has settled, a
+        team's all at one instant. Raises LedgerUnavailable."""
+        replies = await self.run_scripts(REMEMBER, list(asked))
+        return [(int(at), [int(n) for n in amounts]) for at, *amounts in replies]
+
+    async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]:
+        """Give teams back what was lost; arguments by `memory.restore_argument`. Raises LedgerUnavailable."""
+        replies = await self.run_scripts(RESTORE, [(team, [argument]) for team, argument in asked])
+        return [restored(team, reply) for (team, _), reply in zip(asked, replies, strict=True)]
+
+    async def epoch(self, *arguments: Any) -> list[Any]:
+        """Run `epoch.lua`. Raises LedgerUnavailable."""
+        return await self._guard(
+            "epoch",
+            lambda: cast(Awaitable[list[Any]], self._redis.eval(EPOCH, 1, EPOCH_KEY, *arguments)),
+            self._bulk_timeout_s,
+        )
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
         """See `port.Ledger.renew`."""

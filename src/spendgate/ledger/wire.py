@@ -23,6 +23,7 @@ from spendgate.ledger.port import (
     Refusal,
     ReserveRequest,
     ReserveResult,
+    Restored,
     Settlement,
     TeamMonth,
 )
@@ -30,6 +31,7 @@ from spendgate.money import LEDGER_MAX_NANOUSD
 
 PREFIX = "sg1:"
 TEAMS_KEY = "sg1:teams"
+EPOCH_KEY = "sg1:epoch"
 SEP = "\x1f"
 EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
 """Fields of a day's cell beside the kinds of tokens."""
@@ -113,6 +115,8 @@ def settle_argument(s: Settlement) -> bytes:
     }
     if s.refused:
         row["q"] = 0
+    if s.acknowledged_us or s.counted_us:
+        row["k"] = [s.acknowledged_us, s.counted_us]
     return orjson.dumps(row)
 
 
@@ -174,6 +178,18 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
         refusals=named,
         replayed=bool(int(replayed)),
         expired=expired_rows(request.team, expired),
+    )
+
+
+def restored(team: str, reply: list[Any]) -> Restored:
+    """Read the reply of `restore.lua`."""
+    before, after, remembered, rows = reply
+    return Restored(
+        team,
+        int(before),
+        int(after),
+        int(remembered),
+        tuple((text(a), text(m), int(had), int(total), int(added)) for a, m, had, total, added in rows),
     )
 
 

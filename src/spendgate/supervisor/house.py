@@ -31,6 +31,8 @@ from spendgate.gateway.usage_log import UsageLog
 from spendgate.gateway.worker import ENVIRONMENT, WorkerConfig
 from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.keeper import Keeper
+from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.supervisor import state
 from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
@@ -40,6 +42,7 @@ from spendgate.supervisor.bootstrap import as_yaml, bootstrap
 from spendgate.supervisor.draining import drain
 from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
+from spendgate.supervisor.replica import Replica
 from spendgate.supervisor.sweeper import sweep_forever
 
 log = structlog.get_logger()
@@ -119,6 +122,8 @@ class House:
             self.snapshot = self.sources.load()
         shutil.rmtree(self.metrics_dir, ignore_errors=True)
         self.metrics_dir.mkdir(parents=True)
+        keeper = Keeper(self.ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
+        await keeper.start()  # before anybody can spend: the workers know its epoch
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
         gauges = BudgetGauges(self.ledger, self.snapshot.policy)
         alerting: Alerting | None = None
@@ -130,7 +135,7 @@ class House:
         self._start_workers()
         if self.listen:
             self._start_envoy()
-        await self._start_admin(gauges)
+        await self._start_admin(gauges, keeper)
         await self._until_ready()
         usage_log = UsageLog(self.usage_path)
 
@@ -146,6 +151,7 @@ class House:
             self._tasks.append(asyncio.create_task(self.sources.cluster.run(apply_policy)))
         self._tasks += [
             asyncio.create_task(sweep_forever(self.ledger, usage_log, metrics, self.snapshot.prices.version)),
+            asyncio.create_task(keeper.run()),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
         ]
         if alerting is not None:
@@ -203,8 +209,9 @@ class House:
         self.envoy = Child("envoy", argv, self._log_path("envoy"))
         self.envoy.start()
 
-    async def _start_admin(self, gauges: BudgetGauges) -> None:
-        app = application(gauges, str(self.metrics_dir), self.not_ready)
+    async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper) -> None:
+        replica = Replica(lambda: self.snapshot.policy)
+        app = application(gauges, str(self.metrics_dir), self.not_ready, (keeper, replica))
         config = uvicorn.Config(
             app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +27,11 @@ class Ledger:
         self.batches: list[list[Settlement]] = []
         self.noted: list[RefusedRequest] = []
 
-    async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
         if self.away:
             raise LedgerUnavailable("away")
         self.batches.append(batch)
-        return ["settled"] * len(batch)
+        return [("settled", 1)] * len(batch)
 
     async def note_refusals(self, refused: list[RefusedRequest]) -> None:
         if self.away:
@@ -52,16 +53,18 @@ class Spool:
         self.kept.extend(batch)
 
     async def replay(self, ledger: Ledger) -> int:
-        await ledger.settle(self.kept)
+        await ledger.settle_timed(self.kept)
         n, self.kept = len(self.kept), []
         return n
 
     def depth(self) -> int:
         return len(self.kept)
 
+    size = corrupt = 0
+
 
 class Recent:
-    def add(self, batch: list[Settlement]) -> None: ...
+    def add(self, batch: list[Settlement], times_us: Sequence[int] = ()) -> None: ...
 
     async def check(self, ledger: Ledger) -> int:
         return 0
@@ -115,13 +118,39 @@ async def test_while_the_ledger_is_away_settlements_go_to_disk_and_come_home_lat
 
 
 async def test_a_full_disk_keeps_the_ending_in_memory_until_there_is_room(tmp_path: Path) -> None:
-    settler, ledger, spool, path, _ = house(tmp_path, Spool(fails=2))
+    settler, ledger, spool, path, registry = house(tmp_path, Spool(fails=2))
     ledger.away = True
     settler.put(FIRST)
     settler.close()
-    await asyncio.wait_for(settler.run(), 10)
+    running = asyncio.create_task(settler.run())
+    while not spool.tried:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    assert settler.is_full
+    await asyncio.wait_for(running, 10)
+    assert not settler.is_full
+    assert registry.get_sample_value("spendgate_spool_failures_total") == 2
     assert spool.depth() == 1 or sum(map(len, ledger.batches)) == 1
     assert len(path.read_bytes().splitlines()) == 1
+
+
+async def test_it_says_that_all_is_home_only_when_nothing_waits_anywhere(tmp_path: Path) -> None:
+    settler, ledger, spool, _, _ = house(tmp_path)
+    home: list[int] = []
+    settler.when_home = lambda: home.append(spool.depth() + len(settler._queue))
+    ledger.away = True
+    settler.put(FIRST)
+    task = asyncio.create_task(settler.run())
+    while not spool.kept:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    assert not home
+    assert spool.kept[0].counted_us > 0
+    ledger.away = False
+    settler.hurry()
+    while not home:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    settler.close()
+    await task
+    assert set(home) == {0}
 
 
 def refused(n: int) -> list[Ending]:

@@ -14,6 +14,8 @@
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes
+--   x:<month>        hash    what was restored after a loss without its exchanges: see restore.lua
+--   y:<month>        zset    what came home late after a loss: see restore.lua
 
 local prefix = string.sub(KEYS[1], 1, -6)          -- "sg1:{team}:"
 local holds_key = KEYS[1]
@@ -27,6 +29,7 @@ local MARKER_DAYS = 7                              -- a settlement may come agai
 local PARTS_MIN, PARTS_MAX = 4, 4096
 local CELLS_MAX = 4000                             -- fields a day and team keeps apart; more become `other`
 local SEP = '\31'
+local REBUILT = '(rebuilt)'                        -- app and model of what is known only in total
 
 local function int(n) return string.format('%.0f', n) end
 
