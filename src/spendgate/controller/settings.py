@@ -57,12 +57,8 @@ def _duration(environ: Mapping[str, str], name: str, default: str) -> int:
 
 
 def _address(environ: Mapping[str, str], name: str, default: str) -> tuple[str, int]:
-    return address(environ.get(name) or default, name, default)
-
-
-def address(text: str, name: str, example: str) -> tuple[str, int]:
-    """Read HOST:PORT. Raises ConfigurationError that names the variable or option."""
+    text = environ.get(name) or default
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise ConfigurationError(f"{name}: {text!r} is no HOST:PORT; write for example {example}")
+        raise ConfigurationError(f"{name}: {text!r} is no HOST:PORT; write for example {default}")
     return host.strip("[]") or "0.0.0.0", int(port)

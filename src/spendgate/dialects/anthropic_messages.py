@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spendgate.dialects import anthropic_request, anthropic_usage, jsonbody
 from spendgate.dialects.anthropic_stream import AnthropicStreamMeter
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
 
 
@@ -16,7 +16,7 @@ class AnthropicMessages(JsonApi):
     name = "anthropic-messages"
     path_regex = "/+v1/+messages"
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         return anthropic_request.read(body)
 
     def rewrite(

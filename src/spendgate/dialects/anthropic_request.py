@@ -34,13 +34,45 @@ SEARCHES_MAX_DEFAULT = 10
 """Searches held for a web search tool without `max_uses`."""
 
 SEARCH_INPUT_TOKENS = 7_300
-"""What a search's results add to the input of each later turn: 10 searches were billed 401,468 tokens."""
+SEARCH_FIRST_TOKENS = 26_000
+"""What a search's results add to the input of each later turn (10 searches were billed 401,468 tokens), and
+what the first may add beyond that (one search: 32,756, recorded)."""
+
+SERVER_TOOL_TOKENS = {
+    "code_execution": 6_000,
+    "web_fetch": 5_000,
+    "tool_search": 1_000,
+    "mcp_toolset": 16_000,
+    "computer": 1_500,
+    "text_editor": 800,
+    "bash": 400,
+    "memory": 800,
+    "advisor": 30_000,
+}
+"""What a tool of the vendor's own adds to the input at most: its hidden description, and its first results
+(recorded: code execution 5,587, web fetch 4,843, tool search 1,650, a remote MCP server 4,977)."""
+
+SKILL_TOKENS = 30_000
+"""What a skill adds (recorded: 23,243 for one that made a spreadsheet)."""
+
+FETCHES_DEFAULT = 5
+FETCHED_TOKENS = 25_000
+"""Web pages fetched where the tool sets no `max_uses`, and the tokens of a large one where it sets no
+`max_content_tokens` (web fetch tool, "Token usage")."""
+
+CITATION_TOKENS = 700
+"""The hidden instructions of a request whose documents are to be cited (recorded: 566 tokens billed where
+65 bytes were sent)."""
 
 
-def read(body: bytes) -> RequestFacts:
-    """Read the facts. Raises RequestError."""
-    document = parse_request(body)
-    model = model_of(document)
+def read(body: bytes, model: str = "") -> RequestFacts:
+    """Read the facts. `model`: where the path names it and the body does not. Raises RequestError."""
+    return read_document(parse_request(body), model, cache_write=b'"cache_control"' in body)
+
+
+def read_document(document: JsonObject, model: str = "", *, cache_write: bool = True) -> RequestFacts:
+    """The same of a parsed body."""
+    model = model or model_of(document)
     texts = Texts()
     reader = _Reader(texts, _image_tokens(model))
     reader.read_content(document.get("system"))
@@ -51,7 +83,8 @@ def read(body: bytes) -> RequestFacts:
             reader.read_content(message.get("content") if isinstance(message, dict) else message)
     else:
         texts.add(messages)
-    searches = _read_tools(texts, document)
+    searches, tool_tokens = _read_tools(texts, document)
+    tool_tokens += _compaction_tokens(document, texts)
     _read_schema(texts, document)
     user = object_of(document.get("metadata")).get("user_id")
     return RequestFacts(
@@ -64,9 +97,9 @@ def read(body: bytes) -> RequestFacts:
         needs=frozenset(texts.needs),
         user=short(user, USER_CHARACTERS_MAX),
         fee_kinds={"searches": searches} if searches else {},
-        cache_write=b'"cache_control"' in body,
+        cache_write=cache_write,
         output_cap_min=_thinking_budget(document) + 1,
-        tool_input_tokens=SEARCH_INPUT_TOKENS * searches * (searches + 1) // 2,
+        tool_input_tokens=tool_tokens,
         dear_kinds=frozenset(texts.dear_kinds),
         service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
     )
@@ -94,20 +127,42 @@ def _thinking_budget(document: JsonObject) -> int:
     return positive(object_of(document.get("thinking")).get("budget_tokens")) or 0
 
 
-def _read_tools(texts: Texts, document: JsonObject) -> int:
-    """Take the tools' schemas. Returns the web searches that may be billed at most."""
+def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int]:
+    """Take the tools' schemas. Returns the web searches that may be billed at most, and the input tokens that
+    the vendor's own tools may add."""
     tools = document.get("tools")
     if tools:
         texts.add(tools)
         texts.needs.add("tools")
-    if document.get("mcp_servers"):
+    servers = document.get("mcp_servers")
+    if servers:
         texts.needs.add("tools")
     searches = 0
+    tokens = SERVER_TOOL_TOKENS["mcp_toolset"] * len(servers) if isinstance(servers, list) else 0
+    skills = object_of(document.get("container")).get("skills")
+    tokens += SKILL_TOKENS * len(skills) if isinstance(skills, list) else 0
     for tool in tools if isinstance(tools, list) else ():
         kind = tool.get("type") if isinstance(tool, dict) else None
-        if isinstance(kind, str) and kind.startswith("web_search"):
-            searches += min(positive(tool.get("max_uses")) or SEARCHES_MAX_DEFAULT, 100)
-    return searches
+        if not isinstance(kind, str):
+            continue
+        uses = positive(tool.get("max_uses"))
+        if kind.startswith("web_search"):
+            searches += min(uses or SEARCHES_MAX_DEFAULT, 100)
+        elif kind.startswith("web_fetch"):
+            page = positive(tool.get("max_content_tokens")) or FETCHED_TOKENS
+            tokens += page * min(uses or FETCHES_DEFAULT, 100)
+        tokens += next((n for prefix, n in SERVER_TOOL_TOKENS.items() if kind.startswith(prefix)), 0)
+    if searches:
+        tokens += SEARCH_FIRST_TOKENS + SEARCH_INPUT_TOKENS * searches * (searches + 1) // 2
+    return searches, tokens
+
+
+def _compaction_tokens(document: JsonObject, texts: Texts) -> int:
+    """A conversation that the vendor may compact is read twice: once to be summed up."""
+    edits = object_of(document.get("context_management")).get("edits")
+    kinds = [e.get("type") for e in edits if isinstance(e, dict)] if isinstance(edits, list) else []
+    compacts = any(isinstance(kind, str) and kind.startswith("compact") for kind in kinds)
+    return texts.length_bytes // 2 if compacts else 0
 
 
 def _read_schema(texts: Texts, document: JsonObject) -> None:
@@ -124,6 +179,7 @@ class _Reader:
     def __init__(self, texts: Texts, image_tokens: int) -> None:
         self._texts = texts
         self._image_tokens = image_tokens
+        self._cites = False
 
     def read_content(self, content: Any) -> None:
         stack = [content]
@@ -138,9 +194,15 @@ class _Reader:
 
     def _read_block(self, block: JsonObject, stack: list[Any]) -> None:
         texts = self._texts
+        if not self._cites and object_of(block.get("citations")).get("enabled") is True:
+            self._cites = True
+            texts.extra_tokens += CITATION_TOKENS
         match block.get("type"):
             case "text":
                 texts.add(block.get("text"))
+            case "tool_addition":
+                texts.add(block)
+                texts.needs.add("tools")
             case "image":
                 texts.extra_tokens += self._image_tokens
                 texts.needs.add("images")

@@ -5,11 +5,14 @@ A dialect reads request facts and usage, rewrites the request and shapes errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from spendgate.usage import Usage
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,13 @@ class RequestFacts:
     """The client signed the body (AWS SigV4): nothing of it can be rewritten."""
     service_tier: str = ""
     """The tier that the client asked for (`flex`, `priority`, …); `` where it asked for none."""
+    known_usage: Usage = field(default_factory=dict)
+    """The usage, where the request alone tells it (characters to be spoken, images to be made): what a
+    successful answer that tells none is billed by."""
+    free: bool = False
+    """The call costs nothing: it passes without a reservation."""
+    other_models: tuple[str, ...] = ()
+    """Further models that the request may be billed for (a batch of several): the dearest bounds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +142,9 @@ class Dialect(Protocol):
         `asked`: the request asked for one."""
         ...
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
-        """Read the body. Raises RequestError where it can not be read; then traffic passes unmetered."""
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
+        """Read the body. `headers`: the request's, by lower-case name. Raises RequestError where it can not
+        be read; then traffic passes unmetered."""
         ...
 
     def rewrite(
@@ -147,8 +158,8 @@ class Dialect(Protocol):
         none, and the body does."""
         ...
 
-    def read_usage(self, body: bytes) -> Reading:
-        """Read the usage of a whole JSON answer (already decoded)."""
+    def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
+        """Read the usage of a whole answer (already decoded). `headers`: the answer's, by lower-case name."""
         ...
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> StreamMeter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from spendgate.dialects.anthropic_request import CITATION_TOKENS
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
@@ -38,7 +39,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         raise RequestError("the path names no model; write /model/MODEL/converse")
     document = parse_request(body)
     texts = Texts()
-    reader = _Reader(texts)
+    reader = BlockReader(texts)
     reader.read_blocks(document.get("system"))
     messages = document.get("messages")
     for message in messages if isinstance(messages, list) else [messages]:
@@ -66,8 +67,9 @@ def read(body: bytes, path: str) -> RequestFacts:
     )
 
 
-class _Reader:
-    """Walks content blocks. Tool results hold blocks; the walk keeps its own stack."""
+class BlockReader:
+    """Walks content blocks, Converse's and those that resemble them. Tool results hold blocks; the walk keeps its
+    own stack."""
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
@@ -88,12 +90,12 @@ class _Reader:
         texts = self._texts
         for kind, value in block.items():
             match kind:
+                case "type" if isinstance(value, str):
+                    pass  # OpenAI's parts name their kind
                 case "text":
                     texts.add(value)
-                case "image":
-                    texts.extra_tokens += IMAGE_TOKENS
-                    texts.needs.add("images")
-                    texts.dear_kinds.add("input_image")
+                case "image" | "image_url":
+                    texts.add_image(1, IMAGE_TOKENS)
                 case "video":
                     texts.extra_tokens += NOVA_VIDEO_TOKENS
                     texts.needs.add("images")
@@ -112,6 +114,9 @@ class _Reader:
 
     def _read_document(self, document: JsonObject) -> None:
         self._texts.add(document.get("name"))
+        self._texts.add(document.get("context"))
+        if object_of(document.get("citations")).get("enabled") is True:
+            self._texts.extra_tokens += CITATION_TOKENS
         source = object_of(document.get("source"))
         data = source.get("bytes")
         if isinstance(text := source.get("text"), str):

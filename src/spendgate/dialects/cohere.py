@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spendgate.dialects import cohere_request, cohere_usage, jsonbody
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.cohere_stream import CohereStreamMeter
 from spendgate.dialects.json_api import JsonApi
 
 
-class CohereChat(JsonApi):
+class CohereApi(JsonApi):
+    """A dialect of Cohere's."""
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        error = {"message": rejection.message, "code": rejection.code, "details": rejection.details}
+        return jsonbody.dumps(error).encode()
+
+
+class CohereChat(CohereApi):
     """The dialect `cohere-chat`. Answers do not name their model."""
 
     name = "cohere-chat"
     path_regex = "/+v2/+chat"
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         return cohere_request.read(body)
 
     def rewrite(
@@ -30,7 +38,3 @@ class CohereChat(JsonApi):
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> CohereStreamMeter:
         return CohereStreamMeter(count=count)
-
-    def error_body(self, rejection: Rejection) -> bytes:
-        error = {"message": rejection.message, "code": rejection.code, "details": rejection.details}
-        return jsonbody.dumps(error).encode()

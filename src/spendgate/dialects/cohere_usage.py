@@ -1,8 +1,8 @@
-"""Usage as Cohere's chat reports it.
+"""Usage as Cohere reports it: version 2's `usage`, and the `meta` of version 1, embed and rerank.
 
 `billed_units` is the bill; `tokens` counts hidden preambles too, which are not billed (recorded: 2,406 billed
 of 2,935), and `cached_tokens` is a part of those, not of the bill: nothing is known to be cheaper. Counts
-are written as floats.
+are written as floats. A search unit of a rerank is a query with up to 100 documents.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of
 from spendgate.usage import KINDS
 
+_KINDS = {
+    "input_tokens": "input",
+    "image_tokens": "input_image",
+    "output_tokens": "output",
+    "search_units": "searches",
+    "images": "images",
+}
+
 
 def read(raw: object) -> Reading:
-    """Read a `usage`. Never raises."""
+    """Read a `usage` or `meta`. Never raises."""
     if raw is None:
         return Reading({}, problem="no_usage")
     if not isinstance(raw, dict):
@@ -23,11 +31,10 @@ def read(raw: object) -> Reading:
         billed = raw.get("tokens")
     if billed is None:
         return Reading({}, problem="no_usage")
-    counts = [_count(billed, key) for key in ("input_tokens", "output_tokens", "search_units")]
-    if None in counts:
+    counts = {kind: _count(billed, key) for key, kind in _KINDS.items()}
+    if None in counts.values():
         return Reading({}, problem="bad_usage")
-    usage = dict(zip(("input", "output", "searches"), (n or 0 for n in counts), strict=True))
-    usage["requests"] = 1
+    usage = {kind: n or 0 for kind, n in counts.items()} | {"requests": 1}
     return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)})
 
 

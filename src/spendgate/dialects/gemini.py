@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spendgate.dialects import gemini_request, gemini_usage, jsonbody, paths
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini_stream import GeminiStreamMeter
 from spendgate.dialects.json_api import EVENT_STREAM, JsonApi
 
@@ -28,7 +28,7 @@ class Gemini(JsonApi):
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == EVENT_STREAM or (asked and media_type == "application/json")
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         return gemini_request.read(body, paths.plain(path), fixed=gemini_request.is_fixed(path))
 
     def rewrite(
@@ -61,16 +61,21 @@ class Gemini(JsonApi):
         return GeminiStreamMeter(count=count)
 
     def error_body(self, rejection: Rejection) -> bytes:
-        info = {
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": rejection.code.upper(),
-            "domain": "spendgate",
-            "metadata": {key: f"{value}" for key, value in rejection.details.items()},
-        }
-        error = {
-            "code": rejection.status,
-            "message": rejection.message,
-            "status": _STATUSES.get(rejection.status, "UNKNOWN"),
-            "details": [info],
-        }
-        return jsonbody.dumps({"error": error}).encode()
+        return google_error(rejection)
+
+
+def google_error(rejection: Rejection) -> bytes:
+    """A refusal as google.rpc's status, which Google's SDKs raise as their own exception."""
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": rejection.code.upper(),
+        "domain": "spendgate",
+        "metadata": {key: f"{value}" for key, value in rejection.details.items()},
+    }
+    error = {
+        "code": rejection.status,
+        "message": rejection.message,
+        "status": _STATUSES.get(rejection.status, "UNKNOWN"),
+        "details": [info],
+    }
+    return jsonbody.dumps({"error": error}).encode()

@@ -50,7 +50,7 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
         raise RequestError("the path names no model; write …/models/MODEL:generateContent")
     document = parse_request(body)
     texts = Texts()
-    reader = _Reader(texts)
+    reader = Reader(texts)
     reader.read_content(_get(document, "systemInstruction"))
     contents = document.get("contents")
     for content in contents if isinstance(contents, list) else [contents]:
@@ -139,7 +139,7 @@ def _read_tools(texts: Texts, document: JsonObject) -> int:
     return SEARCHES_DEFAULT if searching else 0
 
 
-class _Reader:
+class Reader:
     """Walks contents: turns of parts."""
 
     def __init__(self, texts: Texts) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from spendgate.dialects import jsonbody, paths
-from spendgate.dialects.base import Reading, Rejection
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection
 
 EVENT_STREAM = "text/event-stream"
 
@@ -19,7 +20,8 @@ class JsonApi(ABC):
     _pattern: re.Pattern[str]
 
     def __init_subclass__(cls) -> None:
-        cls._pattern = re.compile(f".*{cls.path_regex}", re.DOTALL)
+        if hasattr(cls, "path_regex"):  # a base of several dialects has none
+            cls._pattern = re.compile(f".*{cls.path_regex}", re.DOTALL)
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         return paths.is_call(method, content_type) and self._pattern.fullmatch(paths.plain(path)) is not None
@@ -27,7 +29,7 @@ class JsonApi(ABC):
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == EVENT_STREAM
 
-    def read_usage(self, body: bytes) -> Reading:
+    def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
         try:
             document = jsonbody.parse(body)
         except jsonbody.NotJson:

@@ -1,12 +1,14 @@
-"""Ollama's own API: `POST …/api/chat` and `/api/generate`. (Its `/v1/…` is `openai-chat`.)"""
+"""Ollama's own API: `POST …/api/chat`, `/api/generate`, `/api/embed` and `/api/embeddings`. (Its `/v1/…` is
+`openai-chat` and its like.)"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit, ollama_usage
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects import jsonbody, jsonedit, ollama_usage, paths
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.ollama_usage import OllamaStreamMeter
@@ -18,24 +20,29 @@ MESSAGE_TOKENS = 8
 IMAGE_TOKENS = 4_096
 """A bound for the vision models that Ollama serves; local models differ and are rarely priced."""
 
+_EMBED = re.compile("/api/embed(dings)?$")
+
 
 class Ollama(JsonApi):
     """The dialect `ollama`. An answer streams, as lines of JSON, unless the request says `stream: false`."""
 
     name = "ollama"
-    path_regex = "/+api/+(chat|generate)"
+    path_regex = "/+api/+(chat|generate|embed(dings)?)"
 
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == "application/x-ndjson"
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         document = parse_request(body)
         texts = Texts()
         messages = document.get("messages")
         for message in messages if isinstance(messages, list) else [messages]:
             _read_message(texts, message)
-        for key in ("prompt", "system", "suffix", "template"):
-            texts.add(document.get(key))
+        for key in ("prompt", "system", "suffix", "template", "input"):
+            value = document.get(key)
+            for text in value if isinstance(value, list) else [value]:
+                texts.add(text)
+        embeds = _EMBED.search(paths.plain(path)) is not None
         _read_images(texts, document)
         context = document.get("context")  # token ids of an earlier answer
         texts.extra_tokens += len(context) if isinstance(context, list) else 0
@@ -46,11 +53,11 @@ class Ollama(JsonApi):
             texts.needs.add("json_schema")
         return RequestFacts(
             model=model_of(document),
-            stream=document.get("stream") is not False,
+            stream=not embeds and document.get("stream") is not False,
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
             extra_input_tokens=texts.extra_tokens,
-            output_cap=positive(object_of(document.get("options")).get("num_predict")),
+            output_cap=0 if embeds else positive(object_of(document.get("options")).get("num_predict")),
             needs=frozenset(texts.needs),
             dear_kinds=frozenset(texts.dear_kinds),
         )
@@ -63,7 +70,7 @@ class Ollama(JsonApi):
         changes: dict[str, jsonedit.Value] = {}
         if model is not None:
             changes["model"] = jsonbody.dumps(model).encode()
-        if output_cap is not None:
+        if output_cap is not None and facts.output_cap != 0:
             given = facts.output_cap
             cap: dict[str, jsonedit.Value] = {
                 "num_predict": str(output_cap if given is None else min(output_cap, given)).encode()

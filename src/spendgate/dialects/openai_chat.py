@@ -3,10 +3,10 @@ and others speak it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spendgate.dialects import openai_request, openai_usage, paths
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
 
@@ -17,7 +17,7 @@ class OpenAIChat(JsonApi):
     name = "openai-chat"
     path_regex = "/+chat/+completions"
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         return openai_request.read(body, paths.plain(path))
 
     def rewrite(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from spendgate.dialects import jsonbody, jsonedit, openai_request, openai_usage, paths
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
@@ -32,7 +32,7 @@ class OpenAICompletions(JsonApi):
         chat = paths.plain(path).rpartition("/")[0].rstrip("/").endswith("/chat")
         return not chat and super().matches(method, path, content_type)
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         document = parse_request(body)
         place = paths.plain(path)
         deployment = openai_request.deployment(place)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spendgate.dialects import jsonbody, jsonedit, openai_request, openai_usage, paths
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_completions import read_inputs
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
@@ -26,7 +26,7 @@ class OpenAIEmbeddings(JsonApi):
     def streams(self, media_type: str, asked: bool) -> bool:
         return False
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         document = parse_request(body)
         deployment = openai_request.deployment(paths.plain(path))
         texts = Texts()
@@ -53,7 +53,7 @@ class OpenAIEmbeddings(JsonApi):
     def read_document(self, document: object) -> Reading:
         if not isinstance(document, dict):
             return Reading({}, problem="no_usage")
-        return openai_usage.read(document, document.get("usage"))
+        return openai_usage.read_total(document)
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> OpenAIStreamMeter:
         """None is ever asked for (`streams`)."""

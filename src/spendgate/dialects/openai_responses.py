@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spendgate.dialects import responses_request, responses_usage
-from spendgate.dialects.base import Reading, Rejection, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.responses_stream import ResponsesStreamMeter
 
@@ -17,7 +17,7 @@ class OpenAIResponses(JsonApi):
     name = "openai-responses"
     path_regex = "/+responses"
 
-    def read_request(self, body: bytes, path: str) -> RequestFacts:
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         return responses_request.read(body)
 
     def rewrite(

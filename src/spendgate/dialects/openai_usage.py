@@ -39,6 +39,14 @@ def read(document: JsonObject, raw: object) -> Reading:
     return Reading(usage, model, mismatch=mismatch, service_tier=tier)
 
 
+def read_total(document: JsonObject) -> Reading:
+    """Read the usage of an API without output, some of whose copies tell the total alone. Never raises."""
+    raw = document.get("usage")
+    if isinstance(raw, dict) and "prompt_tokens" not in raw and raw.get("total_tokens") is not None:
+        raw = {**raw, "prompt_tokens": raw["total_tokens"]}
+    return read(document, raw)
+
+
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     """Split both sides into disjoint kinds; True where the provider's numbers contradict each other."""
     prompt = _count(raw, "prompt_tokens")

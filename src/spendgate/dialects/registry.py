@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from spendgate.dialects.anthropic_messages import AnthropicMessages
+from spendgate.dialects.anthropic_vertex import AnthropicVertex
 from spendgate.dialects.base import Dialect
 from spendgate.dialects.bedrock import BedrockConverse
+from spendgate.dialects.bedrock_invoke import BedrockInvoke
 from spendgate.dialects.cohere import CohereChat
+from spendgate.dialects.cohere_lists import CohereEmbed, CohereRerank
+from spendgate.dialects.cohere_v1 import CohereV1
 from spendgate.dialects.gemini import Gemini
+from spendgate.dialects.gemini_embeddings import GeminiEmbeddings
+from spendgate.dialects.interactions import GeminiInteractions
 from spendgate.dialects.ollama import Ollama
 from spendgate.dialects.openai_chat import OpenAIChat
 from spendgate.dialects.openai_completions import OpenAICompletions
@@ -19,10 +25,17 @@ DIALECTS: tuple[Dialect, ...] = (
     OpenAICompletions(),
     OpenAIEmbeddings(),
     AnthropicMessages(),
+    AnthropicVertex(),
     Gemini(),
+    GeminiEmbeddings(),
+    GeminiInteractions(),
     CohereChat(),
+    CohereV1(),
+    CohereEmbed(),
+    CohereRerank(),
     Ollama(),
     BedrockConverse(),
+    BedrockInvoke(),
 )
 
 

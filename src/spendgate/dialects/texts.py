@@ -13,6 +13,8 @@ TIER_CHARACTERS_MAX = 40
 DOCUMENT_TOKENS_MAX = 200_000
 """A document of unknown size is held at this: the context of most models, and some 100 pages at the 1,500 to
 3,000 tokens a page that Anthropic states for PDFs (PDF support, "Estimate your costs")."""
+PAGE_TOKENS = 3_000
+"""The least for which a document is held: a page is shown as an image too, however short its file."""
 
 
 class Texts:
@@ -46,10 +48,17 @@ class Texts:
                 value = jsonbody.clean(value)
         self.texts.append(value)
 
+    def add_image(self, images: int, tokens_each: int) -> None:
+        """Bound images by the most tokens that one takes."""
+        self.extra_tokens += images * tokens_each
+        self.needs.add("images")
+        self.dear_kinds.add("input_image")
+
     def add_document(self, base64_characters: int | None) -> None:
-        """Bound a document by its bytes: a token a byte, at most `DOCUMENT_TOKENS_MAX`; None: unknown."""
+        """Bound a document by its bytes: a token a byte, at least a page's tokens, at most
+        `DOCUMENT_TOKENS_MAX`; None: unknown."""
         size = DOCUMENT_TOKENS_MAX if base64_characters is None else base64_characters * 3 // 4
-        self.extra_tokens += min(size, DOCUMENT_TOKENS_MAX)
+        self.extra_tokens += min(max(size, PAGE_TOKENS), DOCUMENT_TOKENS_MAX)
 
 
 def parse_request(body: bytes) -> jsonbody.JsonObject:

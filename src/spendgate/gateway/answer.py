@@ -24,8 +24,9 @@ class WholeAnswer:
 
     mode = BodyMode.BUFFERED
 
-    def __init__(self, dialect: Dialect, decoder: Decoder | None) -> None:
+    def __init__(self, dialect: Dialect, decoder: Decoder | None, headers: Mapping[str, str]) -> None:
         self._dialect = dialect
+        self._headers = headers
         self._decoder = decoder
         self._pieces: list[bytes] = []
         self._size = 0
@@ -40,9 +41,10 @@ class WholeAnswer:
         self._pieces = []
         decoder = self._decoder
         try:
-            return self._dialect.read_usage(body if decoder is None else decoder.feed(body) + decoder.close())
+            body = body if decoder is None else decoder.feed(body) + decoder.close()
         except EncodingError:
             return Reading({}, problem="encoding")
+        return self._dialect.read_answer(body, self._headers)
 
 
 class StreamedAnswer:
@@ -142,5 +144,5 @@ def open_answer(
     except EncodingError:
         return "encoding"
     if not is_stream:
-        return WholeAnswer(dialect, decoder)
+        return WholeAnswer(dialect, decoder, headers)
     return StreamedAnswer(dialect, decoder, facts is not None and facts.usage_hidden)

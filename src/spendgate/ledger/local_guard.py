@@ -6,10 +6,9 @@ from spendgate.budget.bounds import UNLIMITED
 
 
 class LocalGuard:
-    """Counts, by team, what this replica let pass without the ledger and the ledger does not know yet.
+    """Counts, by team, what this replica held and spent since the ledger went away.
 
-    It outlives an outage: until the ledger took what was spent (`acknowledged`), the same money is not given out
-    again by the next outage, however often Redis comes and goes.
+    Reset it when the ledger is back and the spool is replayed: from then on the ledger knows all of it.
     """
 
     def __init__(self) -> None:
@@ -17,7 +16,7 @@ class LocalGuard:
         self._spent: dict[str, int] = {}
 
     def committed(self, team: str) -> int:
-        """Held and spent here, unknown to the ledger."""
+        """Held and spent here during this outage."""
         return self._held.get(team, 0) + self._spent.get(team, 0)
 
     def admit(
@@ -44,7 +43,10 @@ class LocalGuard:
         return True
 
     def settle(self, team: str, held_nanousd: int, cost_nanousd: int) -> None:
-        """Replace a hold by its true cost (0: it was released)."""
+        """Replace a hold by its true cost (0: it was released).
+
+        A hold from before a reset is no longer known: its cost still counts, the ledger has not seen it.
+        """
         held = max(0, self._held.get(team, 0) - held_nanousd)
         spent = self._spent.get(team, 0) + cost_nanousd
         for amounts, amount in ((self._held, held), (self._spent, spent)):
@@ -53,6 +55,7 @@ class LocalGuard:
             else:
                 amounts.pop(team, None)
 
-    def acknowledged(self) -> None:
-        """The ledger took all that was spent here: forget it. What is held is still unknown to it."""
+    def reset(self) -> None:
+        """Forget all: the ledger counts again."""
+        self._held.clear()
         self._spent.clear()

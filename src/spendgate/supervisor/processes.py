@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -22,11 +21,9 @@ STEADY_S = 30.0
 
 
 class Child:
-    """One child process with a log file of its own; `log_path` None: it shares our output."""
+    """One child process with a log file of its own."""
 
-    def __init__(
-        self, name: str, argv: Sequence[str], log_path: Path | None, env: Mapping[str, str] | None = None
-    ):
+    def __init__(self, name: str, argv: Sequence[str], log_path: Path, env: Mapping[str, str] | None = None):
         self.name = name
         self.log_path = log_path
         self.restarts = 0
@@ -48,11 +45,8 @@ class Child:
 
     def start(self) -> None:
         """Start it; its output goes to the end of its log."""
-        with contextlib.ExitStack() as closing:
-            out = None
-            if self.log_path is not None:
-                self.log_path.parent.mkdir(parents=True, exist_ok=True)
-                out = closing.enter_context(self.log_path.open("ab"))
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(
                 dying_with_parent(self._argv),
                 stdin=subprocess.DEVNULL,
@@ -103,8 +97,6 @@ class Child:
 
     def tail(self, lines: int = 8) -> str:
         """The last lines of its log, for an error message."""
-        if self.log_path is None:
-            return "(it logs to this output)"
         try:
             text = self.log_path.read_text(errors="replace")
         except OSError:

@@ -75,8 +75,38 @@ def test_a_document_is_bounded_by_its_bytes_and_an_unseen_one_by_a_context() -> 
 
 def test_web_search_is_held_at_its_most() -> None:
     facts = read(tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}])
-    assert (facts.fee_kinds, facts.tool_input_tokens) == ({"searches": 2}, 7_300 * 3)
+    assert (facts.fee_kinds, facts.tool_input_tokens) == ({"searches": 2}, 26_000 + 7_300 * 3)
     assert read(tools=[{"type": "web_search_20250305"}]).fee_kinds == {"searches": 10}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}, 6_000),
+        (
+            {"tools": [{"type": "web_fetch_20250910", "max_uses": 2, "max_content_tokens": 1_000}]},
+            2_000 + 5_000,
+        ),
+        ({"tools": [{"type": "web_fetch_20250910"}]}, 5 * 25_000 + 5_000),
+        ({"mcp_servers": [{"url": "https://a"}, {"url": "https://b"}]}, 32_000),
+        ({"container": {"skills": [{"skill_id": "xlsx"}]}}, 30_000),
+        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, 0),
+        ({"tools": [{"name": "mine", "input_schema": {}}]}, 0),
+    ],
+)
+def test_what_the_vendors_own_tools_add_is_held_for(fields: dict[str, Any], tokens: int) -> None:
+    assert read("", **fields).tool_input_tokens == tokens
+
+
+def test_a_conversation_that_may_be_compacted_is_held_for_twice() -> None:
+    edits = {"edits": [{"type": "compact_20260112"}]}
+    assert read("a" * 1_000, context_management=edits).tool_input_tokens == 500
+
+
+def test_citations_and_added_tools_bring_hidden_instructions() -> None:
+    cited = {"type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": True}}
+    assert read(cited, cited).extra_input_tokens - read("x").extra_input_tokens == 700
+    assert read({"type": "tool_addition", "tool": {"name": "f"}}).needs == {"tools"}
 
 
 def test_a_cache_mark_is_noticed_but_not_inside_a_text() -> None:
@@ -106,7 +136,7 @@ def test_a_cap_only_lowers_and_stays_above_the_thinking_budget() -> None:
 
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem is not None
+    assert DIALECT.read_answer(body).problem is not None
     try:
         assert DIALECT.read_request(body, "").model
     except RequestError as e:
@@ -122,7 +152,7 @@ def split(five: int, hour: int) -> dict[str, int]:
 
 
 def answer(raw: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps({"model": "claude", "usage": raw}).encode())
+    return DIALECT.read_answer(json.dumps({"model": "claude", "usage": raw}).encode())
 
 
 @pytest.mark.parametrize(
@@ -202,7 +232,7 @@ def test_a_bad_count_is_bad_usage(bad: Any) -> None:
 def test_what_is_missing_or_no_json_is_said_so() -> None:
     assert answer(None).problem == "no_usage"
     assert answer({}).problem == "no_usage"
-    assert DIALECT.read_usage(b"<html>").problem == "not_json"
+    assert DIALECT.read_answer(b"<html>").problem == "not_json"
 
 
 def event(kind: str, **fields: Any) -> bytes:

@@ -28,7 +28,7 @@ def read(path: str = PATH, **fields: Any) -> RequestFacts:
 
 
 def usage(body: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps(body).encode())
+    return DIALECT.read_answer(json.dumps(body).encode())
 
 
 # -- requests ---------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_no_reading_is_less_than_what_the_provider_says(
 )  # fmt: skip
 def test_an_answer_without_good_usage_says_so(body: Any, problem: str) -> None:
     assert usage(body).problem == problem
-    assert DIALECT.read_usage(b"<html>").problem == "not_json"
+    assert DIALECT.read_answer(b"<html>").problem == "not_json"
 
 
 # -- streams ----------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_no_stream_raises_and_all_of_it_passes(messages: list[bytes], cuts: list
 
 @given(st.binary(max_size=100))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem is not None
+    assert DIALECT.read_answer(body).problem is not None
     try:
         assert DIALECT.read_request(body, PATH).model
     except RequestError as e:

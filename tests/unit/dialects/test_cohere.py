@@ -24,7 +24,7 @@ def read(**fields: Any) -> RequestFacts:
 
 
 def usage(body: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps(body).encode())
+    return DIALECT.read_answer(json.dumps(body).encode())
 
 
 def test_a_plain_request() -> None:
@@ -177,7 +177,7 @@ def test_no_stream_raises_and_all_of_it_passes(events: list[bytes], cuts: list[i
 
 @given(st.binary(max_size=100))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem is not None
+    assert DIALECT.read_answer(body).problem is not None
     try:
         assert DIALECT.read_request(body, "/v2/chat").model
     except RequestError as e:

@@ -110,10 +110,10 @@ def test_what_is_wanted_is_rewritten_and_nothing_else() -> None:
 
 def test_recorded_usage() -> None:
     body = {"model": "m", "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
-    reading = TEXT.read_usage(json.dumps(body).encode())
+    reading = TEXT.read_answer(json.dumps(body).encode())
     assert reading == Reading({"input": 7, "output": 2, "requests": 1}, "m")
     body = {"model": "m", "usage": {"prompt_tokens": 9, "total_tokens": 9}}
-    assert EMBED.read_usage(json.dumps(body).encode()) == Reading({"input": 9, "requests": 1}, "m")
+    assert EMBED.read_answer(json.dumps(body).encode()) == Reading({"input": 9, "requests": 1}, "m")
 
 
 def chunk(text: str, finish: str | None = None, **more: Any) -> bytes:
@@ -159,7 +159,7 @@ def test_odd_shapes_are_read_without_a_fault(value: Any, options: Any, n: Any) -
 @BOTH
 @given(st.binary(max_size=80))
 def test_no_bytes_raise_anything_but_a_request_error(dialect: Any, body: bytes) -> None:
-    assert dialect.read_usage(body).problem is not None
+    assert dialect.read_answer(body).problem is not None
     try:
         assert dialect.read_request(body, "/v1/x").model
     except RequestError as e:

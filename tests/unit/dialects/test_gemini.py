@@ -28,7 +28,7 @@ def parts(*content: dict[str, Any]) -> RequestFacts:
 
 
 def usage(body: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps(body).encode())
+    return DIALECT.read_answer(json.dumps(body).encode())
 
 
 # -- requests ---------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_collected_array_is_read_by_its_last_usage() -> None:
 )  # fmt: skip
 def test_an_answer_without_good_usage_says_so(body: Any, problem: str) -> None:
     assert usage(body).problem == problem
-    assert DIALECT.read_usage(b"<html>").problem == "not_json"
+    assert DIALECT.read_answer(b"<html>").problem == "not_json"
 
 
 # -- streams ----------------------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ def test_no_stream_raises_and_all_of_it_passes(chunks: list[Any], cuts: list[int
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem is not None
+    assert DIALECT.read_answer(body).problem is not None
     assert run(meter("gemini"), [body]) == body
     try:
         assert DIALECT.read_request(body, PATH).model

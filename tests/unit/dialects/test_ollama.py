@@ -22,7 +22,7 @@ def read(**fields: Any) -> RequestFacts:
 
 
 def usage(body: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps(body).encode())
+    return DIALECT.read_answer(json.dumps(body).encode())
 
 
 def test_a_plain_request_streams() -> None:
@@ -81,7 +81,7 @@ def test_usage_is_read_and_a_cached_prompt_has_none() -> None:
 )
 def test_an_answer_without_good_usage_says_so(body: Any, problem: str) -> None:
     assert usage(body).problem == problem
-    assert DIALECT.read_usage(b"<html>").problem == "not_json"
+    assert DIALECT.read_answer(b"<html>").problem == "not_json"
 
 
 def lines(*values: Any) -> bytes:
@@ -149,7 +149,7 @@ def test_no_stream_raises_and_all_of_it_passes(values: list[Any], cuts: list[int
 
 @given(st.binary(max_size=100))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem is not None
+    assert DIALECT.read_answer(body).problem is not None
     assert run(meter("ollama"), [body]) == body
     try:
         assert DIALECT.read_request(body, "/api/chat").model

@@ -17,7 +17,7 @@ DIALECT = OpenAIChat()
 
 
 def read(usage: Any, **fields: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps({"model": "gpt-4o", "usage": usage} | fields).encode())
+    return DIALECT.read_answer(json.dumps({"model": "gpt-4o", "usage": usage} | fields).encode())
 
 
 def openai(prompt: int, completion: int, total: int | None = None, **details: int) -> dict[str, Any]:
@@ -145,8 +145,8 @@ def test_a_bad_detail_or_total_is_bad_usage(bad: Any) -> None:
 @pytest.mark.parametrize("usage", [None, {}, {"queue_time": 1}])
 def test_usage_that_is_not_there_is_no_usage(usage: Any) -> None:
     assert read(usage).problem == "no_usage"
-    assert DIALECT.read_usage(b'{"error":{"message":"no"}}').problem == "no_usage"
-    assert DIALECT.read_usage(b"[]").problem == "no_usage"
+    assert DIALECT.read_answer(b'{"error":{"message":"no"}}').problem == "no_usage"
+    assert DIALECT.read_answer(b"[]").problem == "no_usage"
 
 
 def test_usage_of_a_wrong_type_is_bad() -> None:
@@ -155,9 +155,9 @@ def test_usage_of_a_wrong_type_is_bad() -> None:
 
 
 def test_what_is_not_json_is_said_to_be_so() -> None:
-    assert DIALECT.read_usage(b"<html>").problem == "not_json"
-    assert DIALECT.read_usage(b"").problem == "not_json"
-    assert DIALECT.read_usage(b"[" * 100_000).problem == "not_json"
+    assert DIALECT.read_answer(b"<html>").problem == "not_json"
+    assert DIALECT.read_answer(b"").problem == "not_json"
+    assert DIALECT.read_answer(b"[" * 100_000).problem == "not_json"
 
 
 def test_searches_are_read_or_known_by_the_model() -> None:
@@ -190,4 +190,4 @@ def test_no_usage_raises_and_none_poisons_the_ledger(usage: Any, model: Any) -> 
 
 @given(st.binary(max_size=80))
 def test_no_bytes_raise(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem in ("not_json", "no_usage", "bad_usage")
+    assert DIALECT.read_answer(body).problem in ("not_json", "no_usage", "bad_usage")

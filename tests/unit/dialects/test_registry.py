@@ -30,7 +30,7 @@ JSON = "application/json"
         ("POST", "//v1//chat//completions", JSON, "openai-chat"),
         ("POST", "/v1/embeddings", JSON, "openai-embeddings"),
         ("POST", "/openai/deployments/e3/embeddings", JSON, "openai-embeddings"),
-        ("POST", "/api/embeddings", JSON, None),
+        ("POST", "/api/embeddings", JSON, "ollama"),
         ("POST", "/v1/messages", JSON, "anthropic-messages"),
         ("POST", "/anthropic/v1/messages", JSON, "anthropic-messages"),
         ("POST", "/v1/messages/count_tokens", JSON, None),

@@ -24,7 +24,7 @@ def read(**fields: Any) -> RequestFacts:
 
 
 def usage(body: Any) -> Reading:
-    return DIALECT.read_usage(json.dumps(body).encode())
+    return DIALECT.read_answer(json.dumps(body).encode())
 
 
 # -- requests ---------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_searches_are_counted_and_pages_opened_are_not() -> None:
 )
 def test_an_answer_without_good_usage_says_so(body: Any, problem: str) -> None:
     assert usage(body).problem == problem
-    assert DIALECT.read_usage(b"<html>").problem == "not_json"
+    assert DIALECT.read_answer(b"<html>").problem == "not_json"
 
 
 def test_a_total_above_its_parts_is_charged_and_flagged() -> None:
@@ -317,7 +317,7 @@ def test_no_stream_raises_and_all_of_it_passes(events: list[bytes], cuts: list[i
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
-    assert DIALECT.read_usage(body).problem is not None
+    assert DIALECT.read_answer(body).problem is not None
     try:
         assert DIALECT.read_request(body, "/v1/responses").model
     except RequestError as e:

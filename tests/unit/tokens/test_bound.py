@@ -50,5 +50,6 @@ def test_an_extrapolation_is_bounded_by_bytes() -> None:
 
 def test_an_exact_count_takes_the_family_factor_rounded_up() -> None:
     assert input_bound(Counted(11, True, 1000), "gpt-4o", False) == 13 + 50
-    assert input_bound(Counted(11, True, 1000), "claude-opus", True) == 22 + 800
+    assert input_bound(Counted(11, True, 1000), "claude-opus", True) == 500 + 800
+    assert input_bound(Counted(400, True, 1000), "claude-opus", True) == 800 + 800
     assert input_bound(Counted(11, True, 12), "llama-3-8b", False) == 12 + 400

@@ -1,1 +1,0 @@
-"""Budget changes by people without access to the cluster: an edit of the policy, as a branch and pull request."""
