@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pki import Authority, Issuer
 
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings, Upstream
 from spendgate.supervisor import bootstrap as b
 from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.listener import jwt_filters
 
 ONE = (Upstream(name="openai", url="https://api.openai.com"),)
 TWO = (*ONE, Upstream(name="vllm", url="http://10.0.0.7:8000", models=("llama-*",)))
@@ -39,6 +41,60 @@ def test_a_real_envoy_accepts_it(upstreams: tuple[Upstream, ...], tmp_path: Path
         [envoy_binary(), "--mode", "validate", "-c", str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def accepted(config: dict[str, Any], tmp_path: Path, **env: str) -> None:
+    """A real Envoy takes it."""
+    path = tmp_path / "envoy.yaml"
+    path.write_text(b.as_yaml(config))
+    done = subprocess.run(
+        [envoy_binary(), "--mode", "validate", "-c", str(path)],
+        capture_output=True, text=True, check=False, env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_real_envoy_accepts_certificates_tokens_and_keys(tmp_path: Path) -> None:
+    ca, issuer = Authority(tmp_path), Issuer("https://i")
+    certificate, key = ca.issue("s", ip="127.0.0.1")
+    (tmp_path / "jwks").write_text(issuer.jwks())
+    settings = Settings.model_validate(
+        {
+            "tls": {"certificate": certificate, "key": key, "client_ca": str(ca.file)},
+            "passthrough": "reject",
+            "identity": [
+                {"kind": "jwt", "issuer": "https://i", "jwks_file": str(tmp_path / "jwks")},
+                {"kind": "jwt", "issuer": "https://j", "jwks_url": "https://127.0.0.1/jwks", "required": True},
+            ],
+            "upstreams": [
+                {"name": "a", "url": "http://10.0.0.7:8000", "path_prefix": "/x.y", "credential": {"env": "A_KEY"}},
+                {"name": "b", "url": "http://10.0.0.8:8000", "credential": {"file": "/nowhere", "header": "api-key"}},
+            ],
+        }
+    )  # fmt: skip
+    config = b.bootstrap("127.0.0.1:0", settings.upstreams, ["127.0.0.1:9002"], settings)
+    config["static_resources"]["secrets"][1]["generic_secret"]["secret"]["filename"] = certificate
+    accepted(config, tmp_path, A_KEY="sk-a")
+    assert "sk-a" not in b.as_yaml(config)
+
+
+def requires(*identity: dict[str, Any]) -> dict[str, Any]:
+    """What the token filter demands."""
+    [jwt] = jwt_filters(Settings.model_validate({"identity": list(identity)}))
+    found: dict[str, Any] = jwt["typed_config"]["rules"][0]["requires"]
+    return found
+
+
+def test_a_token_is_demanded_missing_or_shares_its_header_with_keys() -> None:
+    jwt = {"kind": "jwt", "issuer": "i", "jwks_file": "f"}
+    name = {"provider_name": "jwt-0"}
+    assert requires({**jwt, "required": True}) == name
+    assert requires(jwt) == {"requires_any": {"requirements": [name, {"allow_missing": {}}]}}
+    keys = {"kind": "api-key", "file": "k"}
+    failed = {"requires_any": {"requirements": [name, {"allow_missing_or_failed": {}}]}}
+    assert requires(jwt, keys) == failed
+    assert requires(jwt, {**keys, "header": "x-api-key"}) != failed
+    assert jwt_filters(Settings.model_validate({"identity": [{"kind": "jwt"}]})) == []
 
 
 def test_each_worker_is_an_endpoint_of_its_own() -> None:
