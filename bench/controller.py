@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import structlog
 
@@ -106,6 +107,16 @@ async def reach(kube: Kube, source: RedisPolicySource, changes: int) -> dict[str
     }
 
 
+async def scrape(port: int, into: list[float]) -> None:
+    """What Prometheus does: /metrics every 15 seconds; how long each took."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        while True:
+            began = time.monotonic()
+            (await client.get(f"http://127.0.0.1:{port}/metrics")).raise_for_status()
+            into.append(time.monotonic() - began)
+            await asyncio.sleep(15)
+
+
 async def spend(url: str, n: int) -> None:
     """One settlement for every tenth team."""
     ledger = RedisLedger.from_url(url, timeout_s=10.0)
@@ -140,6 +151,8 @@ async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: 
         began = time.monotonic()
         await source.first()
         following = asyncio.create_task(source.run(lambda _: None))
+        scrapes: list[float] = []
+        scraping = asyncio.create_task(scrape(metrics, scrapes))
         while len(source.policy.budgets) < args.budgets:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         out["start_to_enforced_s"] = round(time.monotonic() - began, 1)
@@ -156,8 +169,11 @@ async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: 
         await spend(url, args.budgets)
         out["with_spend_on_a_tenth"] = await usage(process, args.seconds)
         out["apply_to_gateway"] = await reach(kube, source, args.changes)
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in (following, scraping):
+            task.cancel()
+        problems = await asyncio.gather(following, scraping, return_exceptions=True)
+        out["scrapes"] = {"n": len(scrapes), "max_s": round(max(scrapes), 2)}
+        out["faults"] = [repr(p) for p in problems if isinstance(p, Exception)]
     finally:
         controller.terminate()
         controller.wait(60)

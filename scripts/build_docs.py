@@ -28,6 +28,8 @@ from spendgate.cli.main import COMMANDS, spendgate
 from spendgate.gateway import config
 from spendgate.gateway.metrics import Metrics
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.keeper import Keeper
+from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by scripts/build_docs.py; do not edit. -->\n\n"
@@ -138,16 +140,19 @@ def settings() -> str:
         table(("setting", "type", "default", "meaning"), rows),
         "## Entries of `identity`\n",
     ]
-    for entry in (
-        config.HeaderIdentity,
-        config.SpiffeIdentity,
-        config.JwtIdentity,
-        config.ApiKeyIdentity,
-        config.ApiKeyEntry,
-    ):
-        title = "`keys` of `api-key`" if entry is config.ApiKeyEntry else f"`kind: {_kind(entry)}`"
-        out += _entry(title, entry)
+    parts: tuple[tuple[str, type[BaseModel]], ...] = (
+        ("", config.HeaderIdentity),
+        ("", config.SpiffeIdentity),
+        ("`rules` of `spiffe`", config.SpiffeRule),
+        ("", config.JwtIdentity),
+        ("", config.ApiKeyIdentity),
+        ("`keys` of `api-key`", config.ApiKeyEntry),
+    )
+    for title, entry in parts:
+        out += _entry(title or f"`kind: {_kind(entry)}`", entry)
     out += ["## Entries of `upstreams`\n", *_entry("`upstreams`", config.Upstream)]
+    out += _entry("`credential` of an upstream", config.Credential)
+    out += ["## `tls`\n", *_entry("`tls`", config.ListenerTls)]
     return "\n".join(out)
 
 
@@ -158,11 +163,11 @@ def _kind(entry: type[BaseModel]) -> str:
 def _entry(title: str, entry: type[BaseModel]) -> Iterator[str]:
     yield f"### {title}\n\n{inspect.cleandoc(entry.__doc__ or '')}\n"
     rows = [
-        (f"`{name}`", _setting_type(f), _setting_default(f))
+        (f"`{name}`", _setting_type(f), _setting_default(f), " ".join((f.description or "").split()))
         for name, f in entry.model_fields.items()
         if name != "kind"
     ]
-    yield table(("field", "type", "default"), rows)
+    yield table(("field", "type", "default", "meaning"), rows)
 
 
 def _setting_type(f: FieldInfo) -> str:
@@ -179,6 +184,10 @@ def _setting_default(f: FieldInfo) -> str:
         return f"`{value / 1000:g}s`" if value >= 1000 else f"`{value}ms`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value is None:
+        return "left out"
+    if isinstance(value, tuple) and all(isinstance(v, str) for v in value):
+        return f"`[{', '.join(value)}]`"
     if isinstance(value, tuple):
         return f"`[{', '.join(f'{{kind: {v.kind}}}' for v in value)}]`"
     return f"`{value}`" if value != "" else "empty"
@@ -196,9 +205,12 @@ def metrics() -> str:
             family = next(iter(metric.describe()))
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append((f"`{name}`", family.type, _labels(metric._labelnames), family.documentation))
-    gauges = BudgetGauges(typing.cast(Any, None), Policy())
-    for family in gauges.collect():
-        rows.append((f"`{family.name}`", family.type, _labels(family._labelnames), family.documentation))
+    nothing = typing.cast(Any, None)
+    for collector in (BudgetGauges(nothing, Policy()), Keeper(nothing, Policy), Replica(Policy)):
+        for family in collector.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = getattr(family, "_labelnames", ())
+            rows.append((f"`{name}`", family.type, _labels(labels), family.documentation))
     return (
         "# Metrics\n\nOn `http://ADMIN/metrics`, of all workers together. Amounts are in USD, times in seconds; "
         "months are UTC.\nGauges of budgets are read from the ledger at the scrape: a team's exist before its "

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stamp=.venv/.spendgate-setup
-want=$(sha256sum pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
+want=$(sha256sum pyproject.toml scripts/setup.sh tests/schemas/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 
 python=""
@@ -57,6 +57,19 @@ have() { [ -x ".venv/bin/$1" ] || command -v "$1" >/dev/null 2>&1; }
 if ! { have prometheus && have promtool; } && ! prometheus_unpacked; then
   echo "setup: no prometheus and promtool found; the tests of monitoring will fail without them" >&2
   echo "setup: put both on PATH (Debian: apt-get install prometheus)" >&2
+fi
+# Schemas of other people's Kubernetes resources and of compose files, for the tests: pinned by version and
+# integrity in tests/schemas/package-lock.json. No script of a package is run.
+schemas() {
+  command -v npm >/dev/null 2>&1 || {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 &&
+      apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm
+  } && (cd tests/schemas && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+if ! schemas; then
+  echo "setup: npm could not install tests/schemas; the tests of k8s/ will fail without it" >&2
+  echo "setup: put node and npm on PATH (Debian: apt-get install nodejs npm), and run this again" >&2
+  want=incomplete
 fi
 # Recorded traffic of real providers, for the tests of the dialects: fetched by hash into a cache of the user's.
 if ! .venv/bin/python scripts/fetch_corpus.py >/dev/null; then

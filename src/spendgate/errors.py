@@ -28,11 +28,16 @@ class Fault:
     problem: str
     remedy: str = ""
 
+    @property
+    def text(self) -> str:
+        """Without its place: `field: problem; remedy`."""
+        field = f"{self.field}: " if self.field else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{field}{self.problem}{remedy}"
+
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}" if self.line else self.path
-        field = f" {self.field}:" if self.field else ""
-        remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{where}:{field} {self.problem}{remedy}"
+        return f"{where}: {self.text}"
 
 
 class ConfigurationError(SpendgateError):

@@ -46,3 +46,20 @@ def next_month_start(epoch_ms: int) -> datetime:
     now = utc(epoch_ms)
     year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
     return datetime(year, month, 1, tzinfo=UTC)
+
+
+def month_start(epoch_ms: int) -> datetime:
+    """The first instant of the current UTC month."""
+    now = utc(epoch_ms)
+    return datetime(now.year, now.month, 1, tzinfo=UTC)
+
+
+def month_last_ms(month: str) -> int:
+    """The last millisecond of a month (`YYYYMM`)."""
+    start = datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC)
+    return int(next_month_start(int(start.timestamp() * 1000)).timestamp() * 1000) - 1
+
+
+def previous_month(epoch_ms: int) -> str:
+    """The month before the current one, `YYYYMM`."""
+    return month_key(int(month_start(epoch_ms).timestamp() * 1000) - 1)

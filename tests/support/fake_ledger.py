@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import RefusedRequest, Settlement
 
 
 class FakeLedger:
@@ -12,6 +12,7 @@ class FakeLedger:
     def __init__(self, takes: int = 10**9) -> None:
         self.takes = takes
         self.taken: list[Settlement] = []
+        self.refused: list[RefusedRequest] = []
         self.server = "one"
 
     async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
@@ -20,6 +21,14 @@ class FakeLedger:
         self.takes -= len(batch)
         self.taken += batch
         return ["settled"] * len(batch)
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        if self.takes <= 0:
+            raise LedgerUnavailable("away")
+        self.refused += refused
+
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        return [(word, 1) for word in await self.settle(batch, now_ms)]
 
     async def run_id(self) -> str:
         if self.takes <= 0:

@@ -39,7 +39,7 @@ class Gateway:
         self.policy_path = folder / "policy.yaml"
         self.port, self.admin_port = free_port(), free_port()
         self.clean = clean
-        argv = ["up", "--quiet", "--upstream", upstream, "--workers", str(workers)]
+        argv = ["up", "--quiet", *(["--upstream", upstream] if upstream else []), "--workers", str(workers)]
         argv += ["--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}"]
         argv += ["--data-dir", str(self.data_dir)]
         if policy:

@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ IDENTITIES = {
         "system:serviceaccount:llm-gateway:llm-budget-controller",
         '"system:serviceaccounts,system:serviceaccounts:llm-gateway,system:authenticated"',
     ),
+    "webhook": (
+        "system:serviceaccount:llm-gateway:llm-budget-webhook",
+        '"system:serviceaccounts,system:serviceaccounts:llm-gateway,system:authenticated"',
+    ),
 }
 """Token name → user, groups. The token is `NAME-token`."""
 
@@ -38,6 +43,28 @@ def binaries() -> tuple[str, str]:
         [str(ROOT / "scripts" / "kube_apiserver.sh")], stdout=subprocess.PIPE, check=True, text=True
     ).stdout.split()
     return out[0], out[1]
+
+
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "users": [IDENTITIES[n][0] for n in ("controller", "webhook")]},
+        {"level": "None"},
+    ],
+}
+"""What our own processes ask of the API server is written down, by the API server."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as the API server saw it. `resource` has its subresource: `llmbudgets/status`."""
+
+    verb: str
+    resource: str
+    at: float
+    code: int
 
 
 @dataclass
@@ -56,6 +83,7 @@ class Cluster:
     def start(self) -> None:
         """Start both and wait until the API server is ready."""
         self._certificates()
+        (self.folder / "audit.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
         for name in IDENTITIES:
             self.kubeconfig(name)
         url = f"http://127.0.0.1:{self.etcd_port}"
@@ -79,6 +107,7 @@ class Cluster:
             "--authorization-mode=RBAC", "--endpoint-reconciler-type=none",
             f"--service-account-key-file={f}/sa.pub", f"--service-account-signing-key-file={f}/sa.key",
             "--service-account-issuer=https://kubernetes.default.svc",
+            f"--audit-policy-file={f}/audit.yaml", f"--audit-log-path={f}/audit.log",
             "--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount"],
         )  # fmt: skip
         deadline = time.monotonic() + START_S
@@ -118,8 +147,15 @@ class Cluster:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    def kubectl(self, *args: str, stdin: str | None = None, user: str = "admin", check: bool = True) -> str:
-        """Run kubectl; its output, stderr too where it failed and `check` is off."""
+    def kubectl(
+        self,
+        *args: str,
+        stdin: str | None = None,
+        user: str = "admin",
+        check: bool = True,
+        warnings: bool = False,
+    ) -> str:
+        """Run kubectl; its output, stderr too where it failed and `check` is off, or with `warnings`."""
         kubectl = shutil.which("kubectl")
         if kubectl is None:
             raise RuntimeError("no kubectl on PATH; install it (Debian: kubernetes-client)")
@@ -129,7 +165,7 @@ class Cluster:
         )  # fmt: skip
         if check and done.returncode != 0:
             raise RuntimeError(f"kubectl {' '.join(args)}: {done.stderr}")
-        return done.stdout if done.returncode == 0 else done.stdout + done.stderr
+        return done.stdout if done.returncode == 0 and not warnings else done.stdout + done.stderr
 
     def get(self, *args: str) -> Any:
         """kubectl get as data."""
@@ -140,6 +176,25 @@ class Cluster:
         self.kubectl(
             "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(documents)
         )
+
+    def requests(self, identity: str = "controller") -> list[Request]:
+        """Every request of our own process of an identity so far, each once, a watch from its beginning; in order."""
+        user, seen, out = IDENTITIES[identity][0], set(), []
+        log = self.folder / "audit.log"
+        for line in log.read_text().splitlines() if log.exists() else ():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # it is being written, or was cut short by a kill
+            ours = event["user"]["username"] == user and event.get("userAgent", "").startswith("spendgate")
+            if not ours or event["auditID"] in seen:
+                continue
+            seen.add(event["auditID"])
+            what = event.get("objectRef", {})
+            name = what.get("resource", "") + (f"/{what['subresource']}" if "subresource" in what else "")
+            at = datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+            out.append(Request(event["verb"], name, at, event.get("responseStatus", {}).get("code", 0)))
+        return sorted(out, key=lambda r: r.at)
 
     def signal_apiserver(self, number: signal.Signals) -> None:
         """Freeze (SIGSTOP), thaw (SIGCONT) or end the API server."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.crossings import Crossing
-from spendgate.alerts.forecast import Forecast
 from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
 from spendgate.ledger.port import TeamMonth
 
@@ -36,7 +36,7 @@ def compose(
         reserved_nanousd=month.reserved_nanousd,
         limit_nanousd=limit,
         forecast_nanousd=outlook.month_end_nanousd if outlook else None,
-        exhausted_at_ms=outlook.exhausted_at_ms(settled, bound) if outlook else None,
+        exhausted_at_ms=outlook.exhausted_at_ms(bound) if outlook else None,
         top_apps=_top(month.apps),
         top_models=_top(month.models),
         cheaper_model=budget.routing.cheap_model if budget.routing else budget.default_model,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from spendgate.alerts.forecast import Forecast
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.decide import PRESSURE_ABOVE
+from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
 from spendgate.ledger.report import utilization
 from spendgate.money import nano_to_usd
@@ -41,7 +41,7 @@ def status_row(
     limit = budget.limit_nanousd(now_ms)
     committed = settled_nanousd + reserved_nanousd
     bound = budget.month_bound_nanousd(now_ms)
-    end_ms = outlook.exhausted_at_ms(settled_nanousd, limit if bound == UNLIMITED else bound)
+    end_ms = outlook.exhausted_at_ms(limit if bound == UNLIMITED else bound)
     return {
         "team": budget.team,
         "month": month_text(month),

@@ -1,5 +1,5 @@
 """What the alerts read of the ledger, in few round trips: a month's counters for every team with what was told
-of it, and daily totals. Read only; the layout is that of ledger/lua/common.lua.
+of it. Read only; the layout is that of ledger/lua/common.lua.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from spendgate.alerts.claims import Fields, alert_key
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.wire import SEP, team_prefix, text
+from spendgate.ledger.wire import team_prefix, text
 
 TEAMS_A_TRIP = 500
 TIMEOUT_S = 10.0
@@ -46,19 +46,6 @@ async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) ->
             settled, reserved = (int(v or 0) for v in replies[2 * i])
             fields = {text(k): text(v) for k, v in replies[2 * i + 1].items()}
             out.append(Standing(team, month, settled, reserved, fields))
-    return out
-
-
-async def daily(client: aioredis.Redis, team: str, days: list[str]) -> dict[str, int]:
-    """A team's settled nano-USD by day (`YYYYMMDD`); a day without spend is left out."""
-    pipe = client.pipeline(transaction=False)
-    for day in days:
-        pipe.hgetall(f"{team_prefix(team)}d:{day}")
-    out: dict[str, int] = {}
-    for day, cells in zip(days, await _execute(pipe), strict=True):
-        total = sum(int(v) for k, v in cells.items() if text(k).endswith(f"{SEP}$"))
-        if total:
-            out[day] = total
     return out
 
 

@@ -26,14 +26,14 @@ from spendgate.alerts.claims import CLAIM_MS, Claims, open_deliveries, records_o
 from spendgate.alerts.compose import compose
 from spendgate.alerts.courier import Count, Courier
 from spendgate.alerts.crossings import Crossing, Verdict, judge
-from spendgate.alerts.forecast import forecast, month_last_ms, previous_month, window_days
 from spendgate.alerts.memory import Memory
 from spendgate.alerts.sender import Sender, Timing
-from spendgate.alerts.spend import Standing, daily, standings
+from spendgate.alerts.spend import Standing, standings
+from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import Ledger
-from spendgate.months import month_key
+from spendgate.months import month_key, month_last_ms, previous_month
 
 log = structlog.get_logger()
 
@@ -179,8 +179,8 @@ class AlertLoop:
 
     async def _alerts(self, verdict: Verdict, budget: TeamBudget, s: Standing, at_ms: int) -> Iterable[Alert]:
         month = await self.ledger.month(s.team, s.month)
-        days = await daily(self.redis, s.team, window_days(at_ms))
-        outlook = forecast(month.settled_nanousd, at_ms, days)
+        days = await self.ledger.daily([s.team], history_days(at_ms))
+        outlook = forecast(days[s.team], at_ms, month.settled_nanousd)
         return [compose(crossing, budget, month, outlook, at_ms) for crossing in verdict.fresh]
 
     def _targets(self, alert: Alert) -> tuple[str, ...]:

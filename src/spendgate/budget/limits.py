@@ -49,6 +49,18 @@ def bounds_of(
     return tuple(out)
 
 
+def month_scopes(budget: TeamBudget | None, app: str, model: str) -> tuple[str, ...]:
+    """The counters of the month that spend of an app with a model moves, `month` first."""
+    scopes = ["month"]
+    rule = budget.model_rule(model) if budget else None
+    if rule and rule.limit_nanousd is not None:
+        scopes.append(f"model:{rule.pattern.text}")
+    limited = budget.apps.get(app) if budget else None
+    if limited and limited.limit_nanousd is not None:
+        scopes.append(f"app:{limited.name}")
+    return tuple(scopes)
+
+
 def counted_only(bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
     """The same counters without their limits."""
     return tuple(replace(b, floor_nanousd=UNLIMITED, ceiling_nanousd=UNLIMITED) for b in bounds)

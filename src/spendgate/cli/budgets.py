@@ -37,7 +37,8 @@ def command(
     \b
     Example: spendgate budgets --data-dir .spendgate
     Phases: Ready; Downgrading (cheaper models are used); Exhausted (requests are refused); Audit (all pass).
-    Utilization counts what requests in flight hold; the forecast goes on at the last seven days' pace.
+    Utilization counts what requests in flight hold; the forecast goes on at the last seven days' level,
+    each weekday by its weight.
     """
     from spendgate.budget.load import load_policy
 
@@ -62,9 +63,10 @@ def command(
 async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any]]:
     import redis.asyncio as aioredis
 
-    from spendgate.alerts.forecast import forecast, window_days
     from spendgate.alerts.phase import status_row
-    from spendgate.alerts.spend import daily, standings
+    from spendgate.alerts.spend import standings
+    from spendgate.budget.forecast import forecast, history_days
+    from spendgate.ledger.redis_ledger import RedisLedger
     from spendgate.months import month_key
 
     try:
@@ -72,17 +74,19 @@ async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any
     except ValueError as e:
         raise ConfigurationError(f"not the URL of a Redis: {e}") from e
     month = month_key(now_ms)
+    ledger = RedisLedger.from_url(url, TIMEOUT_S)
     rows = []
     try:
+        days = await ledger.daily([b.team for b in budgets], history_days(now_ms))
         for budget, s in zip(budgets, await standings(client, [b.team for b in budgets], month), strict=True):
-            days = await daily(client, budget.team, window_days(now_ms))
-            outlook = forecast(s.settled_nanousd, now_ms, days)
+            outlook = forecast(days[budget.team], now_ms, s.settled_nanousd)
             rows.append(status_row(budget, month, s.settled_nanousd, s.reserved_nanousd, outlook))
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
             f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
         ) from e
     finally:
+        await ledger.close()
         await client.aclose()
     return rows
 

@@ -17,13 +17,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("spendgate.cli.up", "A whole local gateway: Envoy, spendgate, an embedded Redis."),
     "serve": ("spendgate.cli.serve", "The production gateway: gRPC ext_proc workers."),
     "controller": ("spendgate.cli.controller", "Budgets as Kubernetes resources: policy, status, alerts."),
+    "webhook": ("spendgate.cli.webhook", "Budgets checked by the API server before they are stored."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
     "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
+    "ledger": ("spendgate.cli.ledger", "Correct the ledger, and read what was corrected."),
     "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "simulate": ("spendgate.cli.simulate", "What a policy would have done to logged traffic."),
+    "propose": ("spendgate.cli.propose", "A budget change as a branch and pull request."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
-    "render": ("spendgate.cli.render", "Print configuration: Envoy, mesh, CRD, Prometheus rules, dashboards."),
+    "keys": ("spendgate.cli.keys", "API keys of teams: issue, list, rotate, revoke."),
+    "render": (
+        "spendgate.cli.render",
+        "Print configuration: Envoy, mesh, CRD, Prometheus rules, dashboards.",
+    ),
     "mock-provider": ("spendgate.cli.mock_provider", "An upstream that speaks the dialects, for tests."),
 }
 

@@ -95,5 +95,6 @@ def _announce(house: House, follow_as: str | None) -> None:
     ]
     if follow_as == "text":
         print("\n".join(lines))
-    print(f"ready: http://{house.listen}" if house.listen else f"ready: {' '.join(house.grpc)}")
+    scheme = "http" if house.plan.settings.tls is None else "https"
+    print(f"ready: {scheme}://{house.listen}" if house.listen else f"ready: {' '.join(house.grpc)}")
     sys.stdout.flush()

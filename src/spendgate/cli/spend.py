@@ -23,6 +23,7 @@ from spendgate.months import month_key, next_month_start, parse_month
 TIMEOUT_S = 10.0
 CSV_FIELDS = (
     "team", "month", "budget_usd", "settled_usd", "reserved_usd", "utilization", "requests", "top_model",
+    "adjustments_usd",
 )  # fmt: skip
 
 
@@ -122,7 +123,8 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(sys.stdout, CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({**row, "top_model": next(iter(row["models"]), "")})
+        top = next(iter(row["models"]), "")
+        writer.writerow({"adjustments_usd": "0.00", **row, "top_model": top})
 
 
 def _print_table(rows: list[dict[str, Any]], month: str) -> None:
@@ -152,6 +154,9 @@ def _print_table(rows: list[dict[str, Any]], month: str) -> None:
             _plain(next(iter(row["models"]), "-")),
             style=style,
         )
+        for a in row.get("adjustments", ()):
+            where = f"  adjusted: {a['app']} / {a['model']}"
+            table.add_row(_plain(where), "", _money(a["usd"]), "", "", "", "", style="dim")
     if len(rows) > 1:
         table.add_section()
         table.add_row(

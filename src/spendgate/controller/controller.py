@@ -11,6 +11,7 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import redis.asyncio as aioredis
 import structlog
@@ -37,6 +38,7 @@ from spendgate.controller.status_writer import StatusWriter
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.history import History
 from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key
@@ -90,6 +92,7 @@ class Controller:
         self.publisher = Publisher(PolicyStore(self.redis))
         self.writer = StatusWriter(self.kube, self.informer, self.identity)
         self.gauges = BudgetGauges(self.ledger, Policy())
+        self.history = History(self.ledger)
         self.alerts: AlertLoop | None = None
         if senders:
             self.alerts = AlertLoop(
@@ -251,9 +254,10 @@ class Controller:
         fault = ""
         reconciled = self.reconciled
         try:
-            numbers = await read_numbers(
-                self.redis, [e.budget.team for e in reconciled.in_force], month_key(at)
-            )
+            teams = [e.budget.team for e in reconciled.in_force]
+            found = await read_numbers(self.redis, teams, month_key(at))
+            await self.history.refresh(teams, at)
+            numbers = {team: replace(n, daily=tuple(self.history.daily(team))) for team, n in found.items()}
         except LedgerError as problem:
             fault = "Redis does not answer"
             log.warning("numbers_missing", error=str(problem))

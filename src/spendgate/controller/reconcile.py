@@ -101,7 +101,7 @@ def compiled(obj: Mapping[str, Any]) -> InForce | str:
     try:
         budget = budget_from_document(document, "")
     except ConfigurationError as e:
-        return "; ".join(f"{f.field}: {f.problem}; {f.remedy}" if f.field else str(f) for f in e.faults)
+        return "; ".join(f.text for f in e.faults) or str(e)
     return InForce(
         key=(str(meta.get("namespace", "")), str(meta.get("name", ""))),
         uid=str(meta.get("uid", "")),

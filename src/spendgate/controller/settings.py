@@ -57,8 +57,12 @@ def _duration(environ: Mapping[str, str], name: str, default: str) -> int:
 
 
 def _address(environ: Mapping[str, str], name: str, default: str) -> tuple[str, int]:
-    text = environ.get(name) or default
+    return address(environ.get(name) or default, name, default)
+
+
+def address(text: str, name: str, example: str) -> tuple[str, int]:
+    """Read HOST:PORT. Raises ConfigurationError that names the variable or option."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise ConfigurationError(f"{name}: {text!r} is no HOST:PORT; write for example {default}")
+        raise ConfigurationError(f"{name}: {text!r} is no HOST:PORT; write for example {example}")
     return host.strip("[]") or "0.0.0.0", int(port)

@@ -1,8 +1,4 @@
-"""The status that an LLMBudget should have: verdict and ledger numbers in, status out. Pure.
-
-The forecast: what is settled, going on at its average pace since the month's start until the month's end. The
-first day counts as a whole one, so that the first request of a month does not foretell a fortune.
-"""
+"""The status that an LLMBudget should have: verdict and ledger numbers in, status out. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from spendgate.alerts.forecast import forecast
 from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.forecast import forecast
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller.reconcile import State, Verdict
@@ -23,10 +19,11 @@ from spendgate.months import next_month_start
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A team's month in nano-USD."""
+    """A team's month in nano-USD. `daily`: its spend by day for the forecast, the oldest first, today last."""
 
     settled_nanousd: int
     reserved_nanousd: int
+    daily: tuple[int, ...] = ()
 
     @property
     def committed_nanousd(self) -> int:
@@ -37,11 +34,6 @@ class Numbers:
 def usd(nano: int) -> float:
     """As the status shows it: exact to a micro-dollar (13 digits at most, so exact as JSON too)."""
     return round(nano / NANO_PER_USD, 6)
-
-
-def forecast_nanousd(settled_nanousd: int, now_ms: int) -> int:
-    """Spend expected at the end of the month."""
-    return forecast(settled_nanousd, now_ms).month_end_nanousd
 
 
 def desired(
@@ -66,11 +58,12 @@ def desired(
     exhausted = downgrading = None
     if budget is not None and numbers is not None:
         limit = budget.limit_nanousd(now_ms)
+        outlook = forecast(numbers.daily, forecast_at_ms or now_ms, numbers.settled_nanousd)
         out |= {
             "currentSpendUSD": usd(numbers.settled_nanousd),
             "reservedUSD": usd(numbers.reserved_nanousd),
             "budgetUtilization": utilization(numbers.committed_nanousd, limit),
-            "forecastUSD": usd(forecast_nanousd(numbers.settled_nanousd, forecast_at_ms or now_ms)),
+            "forecastUSD": usd(outlook.month_end_nanousd),
         }
         exhausted = _exhausted(budget, numbers, now_ms)
         downgrading = _downgrading(budget, numbers, limit)

@@ -3,7 +3,7 @@
 The ledger knows the cost of an app's day with a model, and its tokens by kind, not the cost of a kind. That is
 shared out by the stated rule `RULE`: in proportion to tokens x list price, rounded to whole nano-USD by the
 largest remainder, so that the kinds add up to the cost exactly. What no tokens explain (an exchange that was
-settled at its estimate) stands as kind `requests`.
+settled at its estimate) stands as kind `requests`; what was adjusted as kind `adjustment`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from spendgate.usage import KINDS, Usage
 RULE = "cost by kind: the exact cost of app and model, shared in proportion to tokens x list price"
 UNEXPLAINED = "requests"
 """The kind of cost that no tokens explain."""
+ADJUSTMENT = "adjustment"
+"""The kind of money that was added or taken back by hand (`spendgate ledger adjust`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,27 @@ class Chargeback:
 
 def chargeback(month: str, source: str, cells: Iterable[DayCell], prices: PriceTable) -> Chargeback:
     """Add the days up and share the costs out by kind."""
-    sums: dict[tuple[str, str, str], tuple[int, int, dict[str, int]]] = {}
+    sums: dict[tuple[str, str, str], tuple[int, int, dict[str, int], int]] = {}
     for cell in cells:
         key = (cell.team, cell.app, cell.model)
-        requests, cost, tokens = sums.get(key, (0, 0, {}))
+        requests, cost, tokens, adjusted = sums.get(key, (0, 0, {}, 0))
         for kind, n in cell.tokens.items():
             if kind != UNEXPLAINED:  # exchanges have a column of their own
                 tokens[kind] = tokens.get(kind, 0) + n
-        sums[key] = (requests + cell.requests, cost + cell.cost_nanousd, tokens)
+        adjusted += cell.adjusted_nanousd
+        sums[key] = (requests + cell.requests, cost + cell.cost_nanousd, tokens, adjusted)
     lines = [
-        Line(team, app, model, requests, cost, share_by_kind(cost, tokens, price_for(prices, model)))
-        for (team, app, model), (requests, cost, tokens) in sums.items()
-        if requests or cost or any(tokens.values())
+        Line(team, app, model, requests, cost, _kinds(cost, tokens, price_for(prices, model), adjusted))
+        for (team, app, model), (requests, cost, tokens, adjusted) in sums.items()
+        if requests or cost or adjusted or any(tokens.values())
     ]
     lines.sort(key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
     return Chargeback(month, source, tuple(lines))
+
+
+def _kinds(cost: int, tokens: Usage, price: Price, adjusted: int) -> tuple[KindShare, ...]:
+    metered = share_by_kind(cost - adjusted, tokens, price)
+    return (*metered, KindShare(ADJUSTMENT, 0, adjusted)) if adjusted else metered
 
 
 def price_for(prices: PriceTable, model: str) -> Price:

@@ -5,6 +5,7 @@ One row a day, team, app, model and kind. The team is the sub account, app and m
 nano-dollar; `ListCost` and `ContractedCost` are tokens x list price, as the specification demands of them, so
 they differ from it by tiers, other prices at the time, and rounding. What was settled at its estimate is one
 row for the day, in `Requests`. An amount below zero takes an earlier one back: `ChargeClass` is `Correction`.
+Money adjusted by hand is a row of its own, `ChargeCategory` `Adjustment`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from spendgate.finops.chargeback import UNEXPLAINED, KindShare, price_for, share_by_kind
+from spendgate.finops.chargeback import ADJUSTMENT, UNEXPLAINED, KindShare, price_for, share_by_kind
 from spendgate.ledger.port import DayCell
 from spendgate.money import nano_to_usd
 from spendgate.pricing.cost import cost_pico
@@ -69,9 +70,11 @@ def focus_rows(
         price = price_for(prices, cell.model)
         maker = provider_of(cell.model)
         team = cell.team or "(unnamed)"
-        for share in share_by_kind(cell.cost_nanousd, cell.tokens, price):
+        shares = share_by_kind(cell.cost_nanousd - cell.adjusted_nanousd, cell.tokens, price)
+        if cell.adjusted_nanousd:
+            shares = (*shares, KindShare(ADJUSTMENT, 0, cell.adjusted_nanousd))
+        for share in shares:
             yield {
-                **_amounts(cell.model, share, price),
                 "BillingAccountId": account,
                 "BillingAccountName": account,
                 "BillingAccountType": "Organization",
@@ -95,11 +98,14 @@ def focus_rows(
                 "SubAccountName": team,
                 "SubAccountType": "Team",
                 "Tags": _tags(cell),
+                **_amounts(cell.model, share, price),
             }
 
 
 def _amounts(model: str, share: KindShare, price: Price) -> dict[str, str]:
     """Costs, quantities and SKU of one charge."""
+    if share.kind == ADJUSTMENT:
+        return _adjustment(share)
     billed = nano_to_usd(share.cost_nanousd)
     correction = share.cost_nanousd < 0 or share.tokens < 0
     if share.kind == UNEXPLAINED:
@@ -132,6 +138,26 @@ def _amounts(model: str, share: KindShare, price: Price) -> dict[str, str]:
         "InvoiceId": "",
         "CommitmentDiscountStatus": "",
     }
+
+
+def _adjustment(share: KindShare) -> dict[str, str]:
+    """Money without a quantity: what can be null is (FOCUS 1.2, ChargeCategory `Adjustment`)."""
+    billed = nano_to_usd(share.cost_nanousd)
+    costs = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "PricingCurrencyEffectiveCost")
+    filled = {
+        **dict.fromkeys(costs, billed),
+        "ChargeCategory": "Adjustment",
+        "ChargeClass": "Correction" if share.cost_nanousd < 0 else "",
+        "ChargeFrequency": "One-Time",
+        "ChargeDescription": "Adjustment of the ledger",
+        "PricingCategory": "",
+    }
+    nulls = (
+        "ConsumedQuantity", "ConsumedUnit", "PricingQuantity", "PricingUnit", "ListUnitPrice",
+        "ContractedUnitPrice", "PricingCurrencyListUnitPrice", "PricingCurrencyContractedUnitPrice", "SkuId",
+        "SkuPriceId", "SkuMeter", "SkuPriceDetails", "InvoiceId", "CommitmentDiscountStatus",
+    )  # fmt: skip
+    return dict.fromkeys(nulls, "") | filled
 
 
 def _list_price(price: Price, kind: str) -> Decimal:

@@ -151,6 +151,7 @@ def parse(line: bytes) -> UsageRecord:
         outcome=outcome,
         unmetered=_text(get("unmetered", ""), "unmetered"),
         parts=_parts(parts) if parts is not None else (),
+        saved_nanousd=_saved(get("saved_usd")),
     )
 
 
@@ -178,6 +179,14 @@ def _nano(value: Any, name: str) -> int:
     if nano > LEDGER_MAX_NANOUSD:
         raise _Bad(name, f"{value} USD are more than one exchange can cost")
     return nano
+
+
+def _saved(value: Any) -> int:
+    """Nano-USD of an amount that may be below zero; it is left out where it is 0."""
+    if value is None:
+        return 0
+    amount = _text(value, "saved_usd")
+    return -_nano(amount[1:], "saved_usd") if amount.startswith("-") else _nano(amount, "saved_usd")
 
 
 def _tokens(value: Any, name: str) -> Usage:

@@ -35,6 +35,18 @@ def price_of(prices: PriceTable, sent: str, answered: str) -> Price:
     )
 
 
+def saved_nanousd(prices: PriceTable, asked: str, bill: Bill) -> int:
+    """What the bill's usage would have cost with the model that was asked for, less what it cost: below zero
+    where the model chosen was the dearer. 0 where that can not be told (no usage, or no price).
+
+    Taken at the same token counts: another model may answer longer or shorter.
+    """
+    price = prices.find(asked)
+    if price is None or not bill.usage:
+        return 0
+    return min(cost_nanousd(price, bill.usage), COST_MAX_NANOUSD) - bill.cost_nanousd
+
+
 def _charge(price: Price, usage: Usage, outcome: Outcome, held: int) -> Bill:
     cost = cost_nanousd(price, usage)
     if cost > COST_MAX_NANOUSD:

@@ -3,118 +3,45 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError, Fault
-from spendgate.gateway.identity import (
-    ApiKeyExtractor,
-    ClaimExtractor,
-    Extractor,
-    HeaderExtractor,
-    SpiffeExtractor,
+from spendgate.gateway import headers as h
+from spendgate.gateway.api_keys import KeyRing
+from spendgate.gateway.identity import Extractor
+from spendgate.gateway.identity_settings import (
+    ApiKeyEntry,
+    ApiKeyIdentity,
+    HeaderIdentity,
+    IdentitySource,
+    JwtIdentity,
+    SpiffeIdentity,
+    SpiffeRule,
 )
+from spendgate.gateway.upstream_settings import (
+    Credential,
+    ListenerTls,
+    Upstream,
+    default_upstream,
+    upstream_url,
+)
+
+__all__ = [
+    "ApiKeyEntry", "ApiKeyIdentity", "Credential", "HeaderIdentity", "JwtIdentity", "ListenerTls", "Settings",
+    "SpiffeIdentity", "SpiffeRule", "Upstream", "default_upstream", "load_config", "upstream_url",
+]  # fmt: skip
 
 DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class HeaderIdentity(_Model):
-    """Identity from plain headers."""
-
-    kind: Literal["headers"]
-    team: str = "x-llm-team"
-    app: str = "x-llm-app"
-    user: str = "x-llm-user"
-
-
-class SpiffeIdentity(_Model):
-    """Identity from the mTLS principal; the pattern names the groups team, app, user."""
-
-    kind: Literal["spiffe"]
-    pattern: str = r"^spiffe://[^/]+/ns/(?P<team>[^/]+)/sa/(?P<app>[^/]+)$"
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            groups = re.compile(value).groupindex
-        except re.error as e:
-            raise ValueError(f"not a regular expression: {e}") from e
-        if "team" not in groups:
-            raise ValueError("name a group: (?P<team>…)")
-        return value
-
-
-class JwtIdentity(_Model):
-    """Identity from claims of a JWT that Envoy's jwt_authn filter verified."""
-
-    kind: Literal["jwt"]
-    team: str = "team"
-    app: str = "azp"
-    user: str = "sub"
-
-
-class ApiKeyEntry(_Model):
-    """One API key by its SHA-256 in hex."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    team: str
-    app: str = ""
-
-
-class ApiKeyIdentity(_Model):
-    """Identity from a hashed API key."""
-
-    kind: Literal["api-key"]
-    header: str = "authorization"
-    keys: tuple[ApiKeyEntry, ...] = ()
-
-
-IdentitySource = Annotated[
-    HeaderIdentity | SpiffeIdentity | JwtIdentity | ApiKeyIdentity, Field(discriminator="kind")
-]
-
-
-class Upstream(_Model):
-    """A provider: `url` is its base, `models` the globs it serves (empty: all), `dialects` those it speaks
-    (empty: all)."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    url: str
-    models: tuple[str, ...] = ()
-    dialects: tuple[str, ...] = ()
-
-    @field_validator("url")
-    @classmethod
-    def _absolute(cls, value: str) -> str:
-        return upstream_url(value)
-
-
-def upstream_url(value: str) -> str:
-    """Check an upstream's URL: http or https, a host, no query. Raises ValueError."""
-    parts = urlsplit(value)
-    try:
-        port_ok = parts.port is None or parts.port > 0
-    except ValueError:
-        port_ok = False
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
-        raise ValueError(f"not an upstream URL: {value!r}; write for example https://api.openai.com")
-    if parts.query or parts.fragment or parts.username or parts.path not in ("", "/"):
-        raise ValueError(
-            f"an upstream URL is scheme, host and port only, without path, query or user: {value!r}"
-        )
-    return value.rstrip("/")
 
 
 class Settings(_Model):
@@ -124,6 +51,10 @@ class Settings(_Model):
     """Where team, app and user come from, in order: the first source that names a team wins."""
     upstreams: tuple[Upstream, ...] = ()
     """The providers; a request goes to the first that serves its model and dialect."""
+    tls: ListenerTls | None = None
+    """A certificate for the listener, and whose client certificates are believed."""
+    passthrough: Literal["allow", "identified", "reject"] = "allow"
+    """Who may use paths that no dialect claims: everybody, callers whose team is known (else 401), nobody (404)."""
     unbudgeted: Literal["allow", "reject"] = "allow"
     """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000
@@ -148,6 +79,8 @@ class Settings(_Model):
     """What Envoy does with traffic while no worker answers at all."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log line that is written to standard error."""
+    log_to: Literal["files", "output"] = "files"
+    """Where workers and Envoy log: `DATA_DIR/log`, or the output of this process, as containers do."""
     forward_identity_headers: bool = False
     """Do providers see the headers that carry identity? They name teams and apps, so by default not."""
     max_unbudgeted_teams: int = Field(default=10_000, ge=0)
@@ -155,24 +88,42 @@ class Settings(_Model):
     max_label_values: int = Field(default=2_000, ge=10)
     """At most so many (team, app, model) series a process; more are counted under `other`."""
 
-    def extractors(self) -> tuple[Extractor, ...]:
-        """Build the identity extractors in order."""
-        out: list[Extractor] = []
-        for source in self.identity:
-            match source:
-                case HeaderIdentity():
-                    out.append(HeaderExtractor(source.team.lower(), source.app.lower(), source.user.lower()))
-                case SpiffeIdentity():
-                    out.append(SpiffeExtractor(re.compile(source.pattern)))
-                case JwtIdentity():
-                    out.append(ClaimExtractor(source.team, source.app, source.user))
-                case ApiKeyIdentity():
-                    keys = {k.sha256: (k.team, k.app) for k in source.keys}
-                    out.append(ApiKeyExtractor(keys, source.header.lower()))
-        return tuple(out)
+    @field_validator("upstreams")
+    @classmethod
+    def _apart(cls, value: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        names = [u.name for u in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two upstreams are named {name}")
+        if sum(u.default for u in value) > 1:
+            raise ValueError("only one upstream can be the default")
+        return value
+
+    def extractors(self, rings: Mapping[str, KeyRing] | None = None) -> tuple[Extractor, ...]:
+        """Build the identity extractors in order. `rings`: the API keys of each file (none: nobody's)."""
+        return tuple(
+            s.extractor(rings or {}) if isinstance(s, ApiKeyIdentity) else s.extractor() for s in self.identity
+        )
+
+    def key_files(self) -> tuple[Path, ...]:
+        """The files of API keys."""
+        paths = (s.path() for s in self.identity if isinstance(s, ApiKeyIdentity))
+        return tuple(p for p in paths if p is not None)
+
+    def stripped_identity(self, *, verified: bool) -> frozenset[str]:
+        """Headers that say who asks, and that no provider sees: those that are no source here, which only a forger
+        or a stray setting sends; and those that are, unless they are forwarded. `verified`: whether their
+        sender's trustworthiness is looked at later."""
+        sources = [s for s in self.identity if isinstance(s, HeaderIdentity)]
+        known = {n.lower() for s in sources for n in (s.team, s.app, s.user)}
+        hidden = {n for e in self.extractors() for n in e.header_names} - known
+        forwards = self.forward_identity_headers and (
+            verified or not any(s.trusted_principals for s in sources)
+        )
+        return frozenset({*h.IDENTITY, *known} - (known if forwards else set())) | hidden
 
 
-_DICT_KEYS = ("identity", "upstreams")
+_DICT_KEYS = ("identity", "upstreams", "tls")
 
 
 def _env_values(environ: Mapping[str, str]) -> dict[str, object]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spendgate.budget.ask import Choice
+from spendgate.budget.bounds import Candidate
+from spendgate.budget.limits import counted_only
 from spendgate.dialects import registry
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
 from spendgate.errors import RequestError
@@ -18,13 +20,13 @@ from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill
-from spendgate.gateway.identity import UNATTRIBUTED, Identity, Roster, identify
+from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
 from spendgate.gateway.record import Ending, UsageRecord
-from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large
+from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large, unidentified
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
-from spendgate.ledger.port import ReserveResult, Settlement
+from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
 from spendgate.money import nano_to_usd
 from spendgate.tokens.count import Counted, measure
 
@@ -107,6 +109,15 @@ class Exchange:
             return None
         return (self._identity.team, self.exchange_id)
 
+    def hold_again(self) -> ReserveRequest | None:
+        """What is held, asked for once more without a limit: for a ledger that does not know it (any more)."""
+        if self.holds is None or self._choice is None or not self._held:
+            return None
+        own = self._choice.candidate
+        candidate = Candidate(own.model, self._held, counted_only(own.bounds))
+        ttl_ms = self._snapshot.settings.reservation_ttl
+        return ReserveRequest(self.exchange_id, self._identity.team, self._identity.app, ttl_ms, (candidate,))
+
     @property
     def identity(self) -> Identity:
         """Who asks."""
@@ -165,8 +176,7 @@ class Exchange:
         path = event.path.partition("?")[0]
         dialect = registry.find(event.method, path, headers.get("content-type", ""))
         if dialect is None or event.end:
-            self.state = State.PASSING
-            return e.Pass()
+            return self._pass(event.caller)
         self._dialect, self._path, self._target, self._headers = dialect, path, event.path, headers
         identity = identify(event.caller, self._snapshot.extractors)
         if self._roster is not None:
@@ -181,7 +191,17 @@ class Exchange:
             self.state = State.ENDED
             return too_large(dialect, limit)
         self.state = State.AWAIT_BODY
-        return e.AwaitBody(self._snapshot.strip)
+        return e.AwaitBody(self._snapshot.strip_of(event.caller))
+
+    def _pass(self, caller: Caller) -> e.Action:
+        """A path that no dialect claims: not ours, unless only known callers may use such paths."""
+        self.state = State.PASSING
+        if self._snapshot.settings.passthrough == "identified":
+            self._identity = identify(caller, self._snapshot.extractors)
+            if self._identity.team == UNATTRIBUTED:
+                self.state = State.ENDED
+                return unidentified()
+        return e.Pass()
 
     def _request_body(self, event: e.RequestBody) -> e.Action:
         dialect = self._dialect
@@ -289,7 +309,7 @@ class Exchange:
         self._body = b""
         target = dialect.rewrite_path(self._target, model) if model is not None else None
         moved = ((":path", target),) if target is not None else ()
-        upstream = self._snapshot.upstream_for(self._sent, dialect.name)
+        upstream = self._snapshot.goes_to(self._sent, dialect.name)
         if upstream and len(self._snapshot.routes) > 1:
             return e.Forward(body, (*moved, (h.CLUSTER, upstream)), route=True)
         return e.Forward(body, moved)
@@ -450,6 +470,9 @@ class Exchange:
         assert dialect is not None
         model = model or (facts.model if facts is not None else "") or "unknown"
         settlement: Settlement | None = None
+        saved = 0
+        if facts is not None and self._decision in ("route", "downgrade"):
+            saved = billing.saved_nanousd(self._snapshot.prices, facts.model, bill)
         if settle and (self._held is not None or bill.cost_nanousd or bill.usage):
             scopes: tuple[tuple[str, str], ...] = (("month", "month"),)
             if self._choice is not None:
@@ -464,6 +487,7 @@ class Exchange:
                 at_ms=self._at_ms,
                 release=release,
                 scopes=scopes,
+                saved_nanousd=saved,
             )
         requested = facts.model if facts is not None else ""
         record = UsageRecord(
@@ -477,7 +501,7 @@ class Exchange:
             dialect=dialect.name,
             model_requested=self._require_model or requested,
             model=model,
-            upstream=self._snapshot.upstream_for(model, dialect.name),
+            upstream=self._snapshot.goes_to(model, dialect.name),
             tokens={k: v for k, v in bill.usage.items() if k != "requests"},
             cost_nanousd=bill.cost_nanousd,
             estimate_nanousd=self._held or 0,
@@ -487,6 +511,7 @@ class Exchange:
             outcome=bill.outcome,
             unmetered=bill.unmetered,
             parts=bill.parts,
+            saved_nanousd=saved,
         )
         notes = e.Notes(
             unmetered=bill.unmetered,

@@ -11,7 +11,8 @@ from spendgate.dialects import registry
 from spendgate.errors import RequestError
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import Caller, HeaderExtractor, Identity
+from spendgate.gateway.extractors import HeaderExtractor
+from spendgate.gateway.identity import Caller, Identity
 from spendgate.gateway.planning import gather
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.port import Refusal, ReserveResult

@@ -108,8 +108,9 @@ class _Call:
         headers = wire.header_map(message.request_headers.headers)
         fields = wire.attributes(message)
         snapshot = run.snapshot
-        claims = wire.jwt_claims(message) if run.wants_claims else {}
-        caller = Caller(headers, wire.attribute_text(fields, "connection.uri_san_peer_certificate"), claims)
+        claims = wire.jwt_claims(message.metadata_context) if run.wants_claims else ()
+        principal = wire.attribute_text(fields, "connection.uri_san_peer_certificate")
+        caller = Caller(headers, principal, claims, run.now_ms())
         exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
         self._exchange = exchange
         action = exchange.receive(

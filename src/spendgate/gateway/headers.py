@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+IDENTITY: tuple[str, ...] = ("x-llm-team", "x-llm-app", "x-llm-user")
+"""Headers that say who asks, by default. Where they are no source of identity, they are a forgery: stripped."""
+
 REQUIRE_MODEL = "x-require-model"
 RUN = "x-llm-run"
 TRACEPARENT = "traceparent"

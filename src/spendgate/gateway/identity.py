@@ -1,16 +1,16 @@
 """Who asks: team, app, user and run, by an ordered list of extractors over what Envoy hands us.
 
-The first extractor that yields a team wins; app and user come from the same one, or else from a later one.
+The first extractor that yields a team wins; app and user come from the same one where it has them, else from the
+first other one that does.
 An absurd value (empty, over 128 characters, control characters) counts as absent, so that no client can
 create series or keys without limit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from spendgate.gateway import headers as h
@@ -20,11 +20,14 @@ UNATTRIBUTED = "unattributed"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What Envoy knows of a caller. `claims` are verified JWT claims, `principal` the mTLS URI SAN."""
+    """What Envoy knows of a caller. `principal` is the mTLS URI SAN; `claims` those of each verified JWT, apart:
+    what one issuer says of a person must not be mixed with what another says."""
 
     headers: Mapping[str, str]
     principal: str = ""
-    claims: Mapping[str, object] = field(default_factory=dict)
+    claims: tuple[Mapping[str, object], ...] = ()
+    now_ms: int = 0
+    """The time of asking, for keys that expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,92 +62,10 @@ class Extractor(Protocol):
         ...
 
 
-def _sane(value: object) -> str:
+def sane(value: object) -> str:
+    """A believed value, "" for one that is absurd or no text."""
     text = value.strip() if isinstance(value, str) else ""
     return text if h.printable(text) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderExtractor:
-    """Plain headers, for callers that the mesh already trusts."""
-
-    team: str = "x-llm-team"
-    app: str = "x-llm-app"
-    user: str = "x-llm-user"
-
-    def read(self, caller: Caller) -> Found:
-        get = caller.headers.get
-        return Found(_sane(get(self.team, "")), _sane(get(self.app, "")), _sane(get(self.user, "")))
-
-    @property
-    def header_names(self) -> frozenset[str]:
-        return frozenset({self.team, self.app, self.user})
-
-
-@dataclass(frozen=True, slots=True)
-class SpiffeExtractor:
-    """The mTLS principal, e.g. `spiffe://cluster.local/ns/(?P<team>…)/sa/(?P<app>…)`."""
-
-    pattern: re.Pattern[str] = re.compile(r"^spiffe://[^/]+/ns/(?P<team>[^/]+)/sa/(?P<app>[^/]+)$")
-
-    def read(self, caller: Caller) -> Found:
-        m = self.pattern.match(caller.principal) if caller.principal else None
-        if m is None:
-            return Found()
-        groups = m.groupdict()
-        return Found(_sane(groups.get("team")), _sane(groups.get("app")), _sane(groups.get("user")))
-
-    @property
-    def header_names(self) -> frozenset[str]:
-        return frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimExtractor:
-    """Claims of a JWT that Envoy's jwt_authn verified. A dotted name walks into objects."""
-
-    team: str = "team"
-    app: str = "azp"
-    user: str = "sub"
-
-    def read(self, caller: Caller) -> Found:
-        return Found(*(_sane(self._claim(caller.claims, name)) for name in (self.team, self.app, self.user)))
-
-    @staticmethod
-    def _claim(claims: Mapping[str, object], name: str) -> object:
-        if name in claims:
-            return claims[name]
-        value: object = claims
-        for part in name.split("."):
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(part)
-        return value
-
-    @property
-    def header_names(self) -> frozenset[str]:
-        return frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKeyExtractor:
-    """The SHA-256 (hex) of the API key, mapped to a team and app; keys themselves are never configured."""
-
-    keys: Mapping[str, tuple[str, str]]
-    header: str = "authorization"
-
-    def read(self, caller: Caller) -> Found:
-        value = caller.headers.get(self.header, "")
-        if value[:7].lower() == "bearer ":
-            value = value[7:]
-        if not value.strip():
-            return Found()
-        team, app = self.keys.get(hashlib.sha256(value.strip().encode()).hexdigest(), ("", ""))
-        return Found(team, app)
-
-    @property
-    def header_names(self) -> frozenset[str]:
-        return frozenset()
 
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -152,7 +73,7 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 
 def run_of(headers: Mapping[str, str]) -> str:
     """The run: `x-llm-run`, else the W3C trace id (https://www.w3.org/TR/trace-context/), else none."""
-    named = _sane(headers.get(h.RUN, ""))
+    named = sane(headers.get(h.RUN, ""))
     if named:
         return named
     m = _TRACEPARENT.match(headers.get(h.TRACEPARENT, ""))
@@ -182,9 +103,11 @@ def identify(caller: Caller, extractors: tuple[Extractor, ...]) -> Identity:
     team = app = user = ""
     for extractor in extractors:
         found = extractor.read(caller)
-        team = team or found.team
-        app = app or found.app
-        user = user or found.user
+        if found.team and not team:
+            team, app, user = found.team, found.app or app, found.user or user
+        else:
+            app = app or found.app
+            user = user or found.user
         if team and app and user:
             break
     return Identity(team or UNATTRIBUTED, app or UNATTRIBUTED, user, run_of(caller.headers))

@@ -38,8 +38,27 @@ class Metrics:
         self.routed = Counter(
             "llm_model_routing_total", "Requests sent to another model.", ["reason"], registry=registry
         )
+        self.requests = Counter(
+            "spendgate_requests_total",
+            "Settled exchanges, as the ledger counts them.",
+            spend,
+            registry=registry,
+        )
+        self.refused = Counter("spendgate_refused_total", "Refused requests.", spend, registry=registry)
+        self.saved = Counter(
+            "spendgate_routing_saved_usd_total",
+            "What cheaper models than those asked for saved, in USD, at the same tokens.",
+            spend,
+            registry=registry,
+        )
+        self.added = Counter(
+            "spendgate_routing_added_usd_total",
+            "What dearer models than those asked for cost more, in USD, at the same tokens.",
+            spend,
+            registry=registry,
+        )
         self.tokens = Counter(
-            "spendgate_tokens_total", "Metered tokens by kind.", ["team", "model", "kind"], registry=registry
+            "spendgate_tokens_total", "Metered tokens by kind.", [*spend, "kind"], registry=registry
         )
         self.exchanges = Counter(
             "spendgate_exchanges_total", "Exchanges by outcome.", ["outcome"], registry=registry
@@ -95,6 +114,40 @@ class Metrics:
             ["verb"],
             registry=registry,
         )
+        self.fail_open_usd = Counter(
+            "spendgate_fail_open_usd_total",
+            "Estimates of requests let pass while the ledger did not answer.",
+            ["team"],
+            registry=registry,
+        )
+        self.fail_closed = Counter(
+            "spendgate_fail_closed_total",
+            "Requests refused while the ledger did not answer: the replica's share was used up.",
+            ["team"],
+            registry=registry,
+        )
+        self.spool_failures = Counter(
+            "spendgate_spool_failures_total",
+            "Batches that local disk did not take either (full?); they wait in memory.",
+            registry=registry,
+        )
+        self.spool_bytes = Gauge(
+            "spendgate_spool_bytes",
+            "Bytes of the spool on local disk; a worker's file is full at 256 MiB.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.spool_corrupt = Gauge(
+            "spendgate_spool_corrupt_lines",
+            "Lines of the spool that could not be read; they stand in a .bad file beside it.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.ledger_lost = Counter(
+            "spendgate_worker_ledger_lost_total",
+            "Times a worker noticed that the ledger had lost what it had been told.",
+            registry=registry,
+        )
         self.open_calls = Gauge(
             "spendgate_open_exchanges",
             "Exchanges in flight.",
@@ -118,6 +171,10 @@ class Metrics:
             return key
         return (team if any(k[0] == team for k in self._seen) else OTHER, OTHER, OTHER)
 
+    def team_label(self, team: str) -> str:
+        """A team's name as a label: one that was counted before, or one that still has room."""
+        return self.labels(team, OTHER, OTHER)[0]
+
     def count(self, ending: Ending) -> None:
         """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk)."""
         r, notes = ending.record, ending.notes
@@ -125,12 +182,20 @@ class Metrics:
         self.exchanges.labels(r.outcome.value).inc()
         if r.outcome is Outcome.REFUSED:
             self.rejected.labels(team, r.reason).inc()
+            self.refused.labels(team, app, model).inc()
             return
+        charged = ending.settlement is not None and not ending.settlement.release
+        if charged or notes.unmetered == "expired":
+            self.requests.labels(team, app, model).inc()
+        if r.saved_nanousd > 0:
+            self.saved.labels(team, app, model).inc(r.saved_nanousd / NANO_PER_USD)
+        elif r.saved_nanousd < 0:
+            self.added.labels(team, app, model).inc(-r.saved_nanousd / NANO_PER_USD)
         self.cost.labels(team, app, model).inc(r.cost_nanousd / NANO_PER_USD)
         self.estimate.labels(team, app, model).inc(ending.held_nanousd / NANO_PER_USD)
         for kind, n in r.tokens.items():
             if kind in KINDS:
-                self.tokens.labels(team, model, kind).inc(n)
+                self.tokens.labels(team, app, model, kind).inc(n)
         if r.decision in ("route", "downgrade"):
             self.routed.labels(r.reason).inc()
         if notes.unmetered:

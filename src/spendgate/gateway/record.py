@@ -51,6 +51,8 @@ class UsageRecord:
     unmetered: str = ""
     parts: tuple[UsagePart, ...] = ()
     """Where several models were billed: one entry each; their costs add up to `cost_nanousd`."""
+    saved_nanousd: int = 0
+    """What the model asked for would have cost more (below zero: less), at the same usage."""
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
@@ -77,6 +79,8 @@ class UsageRecord:
         }
         if self.unmetered:
             row["unmetered"] = self.unmetered
+        if self.saved_nanousd:
+            row["saved_usd"] = nano_to_usd(self.saved_nanousd)
         if self.parts:
             row["parts"] = [part.row() for part in self.parts]
         return orjson.dumps(row)

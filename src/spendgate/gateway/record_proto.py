@@ -38,6 +38,7 @@ def to_proto(record: UsageRecord) -> pb.UsageRecord:
         reason=record.reason,
         outcome=_NAMES[record.outcome],
         unmetered=record.unmetered,
+        saved_nanousd=record.saved_nanousd,
         parts=[
             pb.UsagePart(model=part.model, tokens=part.tokens, cost_nanousd=part.cost_nanousd)
             for part in record.parts
@@ -77,4 +78,5 @@ def from_proto(message: pb.UsageRecord) -> UsageRecord:
         outcome=outcome,
         unmetered=message.unmetered,
         parts=tuple(UsagePart(p.model, dict(p.tokens), p.cost_nanousd) for p in message.parts),
+        saved_nanousd=message.saved_nanousd,
     )

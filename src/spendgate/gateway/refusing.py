@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from spendgate.budget.ask import Choice, PlannedRefusal
 from spendgate.budget.message import (
     Asked,
@@ -78,6 +80,17 @@ def ledger_away(
     else:
         text = refused_without_ledger(asked, budget, allowance_nanousd)
     return _reject(dialect, text)
+
+
+def unidentified() -> Reject:
+    """A path that no dialect claims, from a caller whom no source of identity knows (`passthrough`)."""
+    text = (
+        "This gateway does not know who asks, and lets only known callers use this path. "
+        "Send the credentials that your platform team gave you."
+    )
+    error = {"message": text, "type": "authentication_error", "param": None, "code": "unidentified"}
+    headers = (("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, "unidentified"))
+    return Reject(401, headers, orjson.dumps({"error": error}), "unidentified")
 
 
 def too_large(dialect: Dialect, limit_bytes: int) -> Reject:

@@ -1,4 +1,5 @@
-"""Hot reload of policy and prices from files: polled, loaded beside the traffic, swapped whole or not at all."""
+"""Hot reload of policy, prices and API keys from files: polled, loaded beside the traffic, swapped whole or not
+at all."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings
+from spendgate.gateway.key_file import read as read_keys
 from spendgate.gateway.policy_source import RedisPolicySource
 from spendgate.gateway.snapshot import Snapshot, snapshot
 from spendgate.pricing.load import table
@@ -37,11 +39,12 @@ class Sources:
             policy = self.cluster.policy
         else:
             policy = load_policy(self.policy) if self.policy else Policy()
-        return snapshot(policy, table(self.prices), self.settings)
+        rings = {str(path): read_keys(path) for path in self.settings.key_files()}
+        return snapshot(policy, table(self.prices), self.settings, rings)
 
     def signature(self) -> Signature:
         """Changes when a file is edited, replaced, added or taken away."""
-        return tuple(sorted(_entries((*self.policy, *self.prices))))
+        return tuple(sorted(_entries((*self.policy, *self.prices, *self.settings.key_files()))))
 
 
 def _entries(paths: Sequence[Path]) -> list[tuple[str, int, int, int]]:

@@ -13,13 +13,17 @@ from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import ClaimExtractor, Roster
+from spendgate.gateway.extractors import ClaimExtractor
+from spendgate.gateway.identity import Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.standing import Standing
+from spendgate.gateway.throttle import Throttle
 from spendgate.ledger.local_guard import LocalGuard
-from spendgate.ledger.port import Ledger
+from spendgate.ledger.port import Ledger, ReserveRequest
+from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 
 log = structlog.get_logger()
@@ -54,6 +58,10 @@ class Runtime:
         self._closed_until = 0.0
         self._away = False
         self._committed: dict[str, tuple[str, int]] = {}
+        self._said = Throttle()
+        self.standing: Standing | None = None
+        """None where nobody watches over the ledger (tests of one part)."""
+        settler.when_home = self.guard.acknowledged
         self.snapshot = snapshot
 
     @property
@@ -81,40 +89,78 @@ class Runtime:
         if time.monotonic() < self._closed_until:
             return self._local(need)
         began = time.perf_counter()
+        team = need.request.team
         try:
+            if self.standing is not None:
+                await self.standing.restore(team)
             result = await self.ledger.reserve(need.request)
         except LedgerUnavailable as problem:
             self._closed_until = time.monotonic() + BREAKER_S
             self.metrics.ledger_failures.labels("reserve").inc()
-            if not self._away:
-                log.error("ledger_unavailable", error=str(problem))
+            self._said(log.error, "ledger_unavailable", error=str(problem))
             self._away = True
             return self._local(need)
         if self._away:
             self._away = False
-            self.guard.reset()
             log.warning("ledger_back")
+            self.keep(asyncio.ensure_future(self.hold_again()))  # what passed without it is in flight still
         self.metrics.reserved.observe(time.perf_counter() - began)
         for expired in result.expired:
             self.settler.put(expired_ending(expired, self._snapshot.prices.version))
-        self._committed[need.request.team] = (month_key(result.at_ms), result.committed_nanousd)
+        month = month_key(result.at_ms)
+        known_month, known = self._committed.get(team, ("", 0))
+        if self.standing is not None and known_month == month and result.committed_nanousd < known // 2:
+            self.standing.hurry()
+        self._committed[team] = (month, result.committed_nanousd)
         return e.ReserveDone(result)
+
+    async def hold_again(self) -> None:
+        """Reserve once more what is in flight: a ledger that knows it changes nothing."""
+        asked = [r for r in (exchange.hold_again() for exchange in self.live) if r is not None]
+        done = await asyncio.gather(*map(self._hold, asked), return_exceptions=True)
+        failed = sum(isinstance(d, BaseException) for d in done)
+        log.warning("held_again", exchanges=len(asked), failed=failed)
+
+    async def _hold(self, request: ReserveRequest) -> None:
+        if self.standing is not None:
+            await self.standing.restore(request.team)  # which drops the holds of an older copy
+        await self.ledger.reserve(request)
 
     def _local(self, need: e.NeedReserve) -> e.LedgerDown:
         now = self.now_ms()
         request = need.request
+        this_month = month_key(now)
         month, committed = self._committed.get(request.team, ("", 0))
-        if month != month_key(now):
+        if month != this_month:
             committed = 0
+        if self.standing is not None:
+            committed = max(committed, self.standing.remembered(request.team, this_month))
         first = next((c for c in request.candidates if is_open(c, committed)), request.candidates[-1])
+        # what can be written down nowhere is let pass only where the policy sets no limit to it
+        allowance = need.allowance_nanousd
+        if self.settler.is_full and allowance != UNLIMITED:
+            allowance = 0
         admitted = self.guard.admit(
             request.team,
             first.estimate_nanousd,
-            share(need.allowance_nanousd, self.workers),
+            share(allowance, self.workers),
             committed,
             need.bound_nanousd
             if need.bound_nanousd == UNLIMITED
             else committed + share(max(need.bound_nanousd - committed, 0), self.workers),
+        )
+        if admitted:
+            usd = first.estimate_nanousd / NANO_PER_USD
+            self.metrics.fail_open_usd.labels(self.metrics.team_label(request.team)).inc(usd)
+        else:
+            self.metrics.fail_closed.labels(self.metrics.team_label(request.team)).inc()
+        self._said(
+            log.error,
+            "passing_without_ledger" if admitted else "refusing_without_ledger",
+            team=request.team,
+            here_nanousd=self.guard.committed(request.team),
+            share_nanousd=share(allowance, self.workers),
+            last_known_nanousd=committed,
         )
         return e.LedgerDown(admitted, committed, now)
 
@@ -141,4 +187,4 @@ class Runtime:
                 await self.ledger.renew(holds, ttl)
             except LedgerUnavailable as problem:
                 self.metrics.ledger_failures.labels("renew").inc()
-                log.error("renew_failed", holds=len(holds), error=str(problem))
+                self._said(log.error, "renew_failed", holds=len(holds), error=str(problem))

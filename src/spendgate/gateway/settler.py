@@ -3,6 +3,9 @@
 An ending is put without an await, so that Envoy's end of a call can not cut it short. A batch that the
 ledger does not take goes to the spool on local disk and from there to the ledger when it is back: every verb
 is idempotent by exchange id. Usage lines and counters follow once the money is safe in one of both.
+
+Where neither takes a batch (the disk is full, too), it waits in memory and is tried again every second; `is_full`
+then tells the runtime, which lets nothing more pass without the ledger but what the policy sets no bound to.
 """
 
 from __future__ import annotations
@@ -11,13 +14,18 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import Ending
+from spendgate.gateway.refusals import Refusals
+from spendgate.gateway.throttle import Throttle
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import Ledger, Settlement
 
@@ -27,6 +35,8 @@ BATCH_MAX = 500
 GATHER_S = 0.005
 """A little patience, so that endings of one moment share a round trip."""
 SPOOL_RETRY_S = 1.0
+REFUSALS_S = 1.0
+"""Refusals are counted into the ledger this often: a loop that runs into a 429 costs it one entry a second."""
 
 
 class Spooling(Protocol):
@@ -38,11 +48,17 @@ class Spooling(Protocol):
 
     def depth(self) -> int: ...
 
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def corrupt(self) -> int: ...
+
 
 class Remembering(Protocol):
     """Recently acknowledged settlements (ledger.recent.RecentSettlements)."""
 
-    def add(self, batch: list[Settlement]) -> None: ...
+    def add(self, batch: list[Settlement], times_us: Sequence[int] = ()) -> None: ...
 
     async def check(self, ledger: Ledger) -> int: ...
 
@@ -59,12 +75,26 @@ class Settler:
         self._usage_log = usage_log
         self._metrics = metrics
         self._queue: deque[Ending] = deque()
+        self._refusals = Refusals()
         self._wake = asyncio.Event()
         self._closing = False
+        self._hurried = False
+        self._said = Throttle()
+        self.is_full = False
+        """Neither the ledger nor the disk took the last batch."""
+        self.when_home: Callable[[], None] = lambda: None
+        """Called when nothing waits: all that was put is in the ledger."""
+        self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
+        """The ledger's clock, as well as it is known here."""
 
     def put(self, ending: Ending) -> None:
         """Take an ending. Never waits, never raises."""
         self._queue.append(ending)
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Mend at once: the ledger lost something."""
+        self._hurried = True
         self._wake.set()
 
     def close(self) -> None:
@@ -74,12 +104,12 @@ class Settler:
 
     async def run(self) -> None:
         """Consume the queue until closed."""
-        next_retry = 0.0
+        next_retry = next_refusals = 0.0
         while True:
             if not self._queue:
                 if self._closing:
                     break
-                timeout = SPOOL_RETRY_S if self._spool.depth() else 5.0
+                timeout = SPOOL_RETRY_S if self._spool.depth() or self._refusals else 5.0
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout)
             self._wake.clear()
@@ -89,31 +119,26 @@ class Settler:
                 batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
                 await self._settle(batch)
             now = time.monotonic()
-            if now >= next_retry:
+            if now >= next_refusals:
+                next_refusals = now + REFUSALS_S
+                await self._count_refusals()
+            if now >= next_retry or self._hurried:
+                self._hurried = False
                 next_retry = now + SPOOL_RETRY_S
                 await self._mend()
+            if not self._queue and not self._spool.depth():
+                self.when_home()
+        await self._count_refusals()
         await self._mend()
 
     async def _settle(self, batch: list[Ending]) -> None:
         settlements = [x.settlement for x in batch if x.settlement is not None]
         if settlements:
             began = time.perf_counter()
-            try:
-                await self._ledger.settle(settlements)
-                self._recent.add(settlements)
-            except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
-                self._metrics.ledger_failures.labels("settle").inc()
-                log.error(
-                    "settle_failed",
-                    settlements=len(settlements),
-                    unavailable=isinstance(problem, LedgerUnavailable),
-                    error=str(problem),
-                )
-                if not await self._to_disk(settlements):
-                    self._queue.extendleft(reversed(batch))
-                    await asyncio.sleep(0.1 if self._closing else SPOOL_RETRY_S)
-                    return
-                self._metrics.spool_depth.set(self._spool.depth())
+            if not await self._make_safe(settlements):
+                self._queue.extendleft(reversed(batch))
+                await asyncio.sleep(0.1 if self._closing else SPOOL_RETRY_S)
+                return
             self._metrics.settled.observe(time.perf_counter() - began)
         try:
             self._usage_log.write([x.record.line() for x in batch])
@@ -122,6 +147,8 @@ class Settler:
             log.error("usage_log_failed", lines=len(batch), error=str(problem))
         for ending in batch:
             self._metrics.count(ending)
+            if ending.record.outcome is Outcome.REFUSED:
+                self._refusals.add(ending.record)
             if ending.record.unmetered:
                 log.warning(
                     "unmetered",
@@ -131,13 +158,55 @@ class Settler:
                     model=ending.record.model,
                 )
 
-    async def _to_disk(self, settlements: list[Settlement]) -> bool:
+    async def _count_refusals(self) -> None:
+        """Refusals since the last call as one entry a team, app, model and day."""
+        waiting = self._refusals.settlements()
+        if waiting and await self._make_safe(waiting):
+            self._refusals.done()
+        latest = self._refusals.latest()
         try:
-            await asyncio.to_thread(self._spool.append, settlements)
+            if latest:
+                await self._ledger.note_refusals(latest)
+        except LedgerError as problem:  # a memory for people, no books
+            log.warning("refusals_not_noted", refusals=len(latest), error=str(problem))
+
+    async def _make_safe(self, settlements: list[Settlement]) -> bool:
+        """Into the ledger, else to disk; False where neither takes them."""
+        try:
+            taken = await self._ledger.settle_timed(settlements)
+            self._recent.add(settlements, [at for _, at in taken])
+        except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
+            self._metrics.ledger_failures.labels("settle").inc()
+            self._said(
+                log.error,
+                "settle_failed",
+                settlements=len(settlements),
+                unavailable=isinstance(problem, LedgerUnavailable),
+                error=str(problem),
+            )
+            if not await self._to_disk(settlements):
+                return False
+            self._gauge()
+        self.is_full = False
+        return True
+
+    async def _to_disk(self, settlements: list[Settlement]) -> bool:
+        now_us = self.clock_us()
+        try:
+            await asyncio.to_thread(
+                self._spool.append, [replace(s, counted_us=s.counted_us or now_us) for s in settlements]
+            )
         except (OSError, LedgerError) as problem:
-            log.critical("spool_failed", settlements=len(settlements), error=str(problem))
+            self.is_full = True
+            self._metrics.spool_failures.inc()
+            self._said(log.critical, "spool_failed", settlements=len(settlements), error=str(problem))
             return False
         return True
+
+    def _gauge(self) -> None:
+        self._metrics.spool_depth.set(self._spool.depth())
+        self._metrics.spool_bytes.set(self._spool.size)
+        self._metrics.spool_corrupt.set(self._spool.corrupt)
 
     async def _mend(self) -> None:
         """Bring the spool home, and what a restarted Redis may have lost."""
@@ -146,7 +215,7 @@ class Settler:
             if self._spool.depth():
                 replayed = await self._spool.replay(self._ledger)
                 log.info("spool_replayed", settlements=replayed, left=self._spool.depth())
-            self._metrics.spool_depth.set(self._spool.depth())
+            self._gauge()
         except LedgerUnavailable:
             return
         except Exception as problem:  # noqa: BLE001  the next round tries again; nothing is removed before

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
 
 from spendgate.budget.ask import DecisionSettings
 from spendgate.budget.policy import Policy
-from spendgate.gateway.config import Settings, Upstream
-from spendgate.gateway.identity import Extractor
+from spendgate.gateway import headers as h
+from spendgate.gateway.api_keys import KeyRing
+from spendgate.gateway.config import Settings, Upstream, default_upstream
+from spendgate.gateway.extractors import HeaderExtractor
+from spendgate.gateway.identity import Caller, Extractor
 from spendgate.pricing.table import PriceTable
 
 
@@ -48,6 +52,8 @@ class Snapshot:
     decision: DecisionSettings
     strip: tuple[str, ...] = ()
     """Headers taken off a metered request."""
+    default_route: str = ""
+    """Name of the upstream for what none serves."""
 
     def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
         """The same, with other identity extractors (a dry run says itself who asks)."""
@@ -59,6 +65,19 @@ class Snapshot:
             if route.serves(model, dialect):
                 return route.name
         return ""
+
+    def strip_of(self, caller: Caller) -> tuple[str, ...]:
+        """Headers to take off this caller's metered request: those of identity too that it may not set."""
+        forged = (
+            e.header_names for e in self.extractors if isinstance(e, HeaderExtractor) and not e.trusts(caller)
+        )
+        more = frozenset[str]().union(*forged) - set(self.strip)
+        return (*self.strip, *sorted(more)) if more else self.strip
+
+    def goes_to(self, model: str, dialect: str) -> str:
+        """Name of the upstream that gets a request: one that serves the model, else the default one ("" without
+        any)."""
+        return self.upstream_for(model, dialect) or self.default_route
 
     def servable(self, model: str, dialect: str, needs: frozenset[str], input_tokens: int) -> str:
         """ "" if the model can serve the request, else why not: `dialect`, `upstream` or `capability`.
@@ -77,18 +96,19 @@ class Snapshot:
         return ""
 
 
-def snapshot(policy: Policy, prices: PriceTable, settings: Settings) -> Snapshot:
-    """Put a snapshot together."""
-    extractors = settings.extractors()
-    strip = {"accept-encoding", "x-require-model", "x-llm-run"}
-    if not settings.forward_identity_headers:
-        strip |= {name for e in extractors for name in e.header_names}
+def snapshot(
+    policy: Policy, prices: PriceTable, settings: Settings, rings: Mapping[str, KeyRing] | None = None
+) -> Snapshot:
+    """Put a snapshot together. `rings`: the API keys of each file that the settings name."""
+    default = default_upstream(settings.upstreams)
+    strip = {"accept-encoding", h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=True)}
     return Snapshot(
         policy=policy,
         prices=prices,
         settings=settings,
-        extractors=extractors,
+        extractors=settings.extractors(rings),
         routes=routes_of(settings.upstreams),
         decision=DecisionSettings(unbudgeted=settings.unbudgeted),
         strip=tuple(sorted(strip)),
+        default_route=default.name if default is not None else "",
     )

@@ -31,10 +31,17 @@ _BODY_MODES = {
 
 
 def header_map(headers: Any) -> dict[str, str]:
-    """Envoy's header list as a dict; keys are lower case already, the last of duplicates wins."""
-    return {
+    """Envoy's header list as a dict; keys are lower case already. A header that comes more than once is joined
+    by commas, as HTTP says: two names of a team are no name of a team."""
+    out = {
         h.key: (h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value) for h in headers.headers
     }
+    if len(out) == len(headers.headers):
+        return out
+    every: dict[str, list[str]] = {}
+    for h in headers.headers:
+        every.setdefault(h.key, []).append(h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value)
+    return {key: ",".join(values) for key, values in every.items()}
 
 
 def attributes(message: Any) -> Mapping[str, Any]:
@@ -47,16 +54,12 @@ def attribute_text(fields: Mapping[str, Any], key: str) -> str:
     return fields[key].string_value if key in fields else ""
 
 
-def jwt_claims(message: Any) -> dict[str, object]:
-    """The verified claims that jwt_authn forwards, all payloads merged."""
-    metadata = message.metadata_context.filter_metadata
+def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:
+    """The claims of each JWT that jwt_authn verified and forwards, apart."""
+    metadata = context.filter_metadata
     if JWT not in metadata:
-        return {}
-    claims: dict[str, object] = {}
-    for value in MessageToDict(metadata[JWT]).values():
-        if isinstance(value, dict):
-            claims.update(value)
-    return claims
+        return ()
+    return tuple(value for value in MessageToDict(metadata[JWT]).values() if isinstance(value, dict))
 
 
 def _set(mutation: Any, pairs: tuple[tuple[str, str], ...]) -> None:

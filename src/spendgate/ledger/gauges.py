@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError
+from spendgate.ledger.history import History
 from spendgate.ledger.port import Ledger, TeamMonth
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
@@ -24,6 +26,7 @@ class BudgetGauges(Collector):
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
         self._ledger = ledger
+        self._history = History(ledger)
         self.policy = policy
         self.months: list[TeamMonth] = []
         self._month = ""
@@ -43,6 +46,7 @@ class BudgetGauges(Collector):
         try:
             teams = sorted({*self.policy.teams, *await self._ledger.teams()})
             self.months = await self._ledger.months(teams, month)
+            await self._history.refresh([t for t in teams if self.policy.budget(t) is not None], now_ms)
             self._up = True
         except LedgerError:
             self._up = False
@@ -83,6 +87,14 @@ class BudgetGauges(Collector):
             "llm_budget_utilization_ratio", "Committed (settled + reserved) / budget.", labels=["team"]
         )
         limit_usd = GaugeMetricFamily("spendgate_budget_usd", "The month's budget.", labels=["team"])
+        ahead = GaugeMetricFamily(
+            "spendgate_forecast_usd", "Spend expected by the month's end.", labels=["team"]
+        )
+        ends = GaugeMetricFamily(
+            "spendgate_exhaustion_timestamp_seconds",
+            "When the month's bound is expected to be reached; no sample where not within the month.",
+            labels=["team"],
+        )
         for m in self.months:
             budget = self.policy.budget(m.team)
             if budget is None:
@@ -91,4 +103,10 @@ class BudgetGauges(Collector):
             remaining.add_metric([m.team], (limit - m.committed_nanousd) / NANO_PER_USD)
             used.add_metric([m.team], m.committed_nanousd / limit if limit else 1.0)
             limit_usd.add_metric([m.team], limit / NANO_PER_USD)
-        yield from (remaining, used, limit_usd)
+            outlook = self._history.forecast(m.team, now_ms, m.settled_nanousd)
+            ahead.add_metric([m.team], outlook.month_end_nanousd / NANO_PER_USD)
+            bound = budget.month_bound_nanousd(now_ms)
+            end_ms = outlook.exhausted_at_ms(limit if bound == UNLIMITED else bound)
+            if end_ms is not None:
+                ends.add_metric([m.team], end_ms / 1000)
+        yield from (remaining, used, limit_usd, ahead, ends)

@@ -3,6 +3,10 @@
 An acknowledgement is a line too (`{"ack": offset}`): the last one says up to which byte all is settled. So a
 crash at any byte leaves a file that reads rightly: a torn last line was never promised to anybody and is cut
 off; a line in the middle whose checksum is wrong is copied to `<name>.bad` and reported, never dropped.
+
+Each settlement's line carries the form's version, `v`. Older forms are read; fields that this release does not
+know are let go where the version is its own. A file with a line of a newer form is left alone, for a release
+that can read it.
 """
 
 from __future__ import annotations
@@ -26,6 +30,16 @@ from spendgate.ledger.wire import clean
 _log = structlog.get_logger()
 
 
+VERSION = 1
+"""Of a line's form. 0: a line without `v`, of the first release. Raise it only where an older release would
+misread what is new."""
+_FIELDS = frozenset(Settlement.__dataclass_fields__)
+
+
+class NewerForm(ValueError):
+    """A line that a newer release wrote: whole, but not ours to read."""
+
+
 def write_line(document: object) -> bytes:
     """A document as a line of the journal."""
     body = orjson.dumps(document)
@@ -34,23 +48,25 @@ def write_line(document: object) -> bytes:
 
 def write_settlement(s: Settlement) -> bytes:
     """A settlement as a line, its names as the ledger stores them."""
-    return write_line(
-        {
-            "exchange_id": s.exchange_id,
-            "team": clean(s.team),
-            "app": clean(s.app),
-            "model": clean(s.model),
-            "cost_nanousd": s.cost_nanousd,
-            "usage": s.usage,
-            "at_ms": s.at_ms,
-            "release": s.release,
-            "scopes": [(clean(scope), window) for scope, window in s.scopes],
-        }
-    )
+    document: dict[str, object] = {
+        "v": VERSION,
+        "exchange_id": s.exchange_id,
+        "team": clean(s.team),
+        "app": clean(s.app),
+        "model": clean(s.model),
+        "cost_nanousd": s.cost_nanousd,
+        "usage": s.usage,
+        "at_ms": s.at_ms,
+        "release": s.release,
+        "scopes": [(clean(scope), window) for scope, window in s.scopes],
+    }
+    later = {"saved_nanousd": s.saved_nanousd, "refused": s.refused, "counted_us": s.counted_us}
+    return write_line(document | {name: n for name, n in later.items() if n})
 
 
 def read_line(line: bytes) -> Settlement | int:
-    """A line as a settlement, or as the offset it acknowledges. Raises ValueError for anything else."""
+    """A line as a settlement, or as the offset it acknowledges. Raises NewerForm for a newer release's line,
+    ValueError for anything else."""
     checksum, _, body = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(body):
         raise ValueError("the checksum is wrong")
@@ -58,7 +74,12 @@ def read_line(line: bytes) -> Settlement | int:
     if isinstance(document, dict) and "ack" in document:
         return int(document["ack"])
     try:
+        version = int(document.pop("v", 0))
+        if version > VERSION:
+            raise NewerForm(f"its form is {version}, this release reads up to {VERSION}")
         scopes = tuple((str(scope), str(window)) for scope, window in document.pop("scopes"))
+        if version == VERSION:
+            document = {name: value for name, value in document.items() if name in _FIELDS}
         return Settlement(**document, scopes=scopes)
     except (TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"not a settlement: {e}") from e
@@ -86,7 +107,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> Journal | None:
-        """Open and lock; None where it is gone or somebody else's. Raises OSError."""
+        """Open and lock; None where it is gone, somebody else's, or a newer release's. Raises OSError."""
         while True:
             try:
                 fd = os.open(
@@ -100,6 +121,10 @@ class Journal:
                     return cls(path, fd)
             except BlockingIOError:
                 os.close(fd)
+                return None
+            except NewerForm as problem:
+                os.close(fd)
+                _log.error("spool_of_newer_release", path=str(path), error=str(problem))
                 return None
             except FileNotFoundError:
                 pass
@@ -176,10 +201,6 @@ class Journal:
             f.seek(0)
             data = f.read()
         whole = data.rfind(b"\n") + 1
-        if whole != len(data):
-            self.torn = 1
-            _log.warning("spool_torn_line", path=str(self.path), bytes=len(data) - whole)
-            os.ftruncate(self._fd, whole)
         offset, acknowledged = 0, 0
         bad: list[tuple[int, bytes]] = []
         found: list[tuple[int, int]] = []
@@ -187,6 +208,8 @@ class Journal:
             start, offset = offset, offset + len(line)
             try:
                 read = read_line(line[:-1])
+            except NewerForm:
+                raise
             except ValueError:
                 bad.append((offset, line))
                 continue
@@ -194,6 +217,10 @@ class Journal:
                 acknowledged = max(acknowledged, read)
             else:
                 found.append((start, offset))
+        if whole != len(data):
+            self.torn = 1
+            _log.warning("spool_torn_line", path=str(self.path), bytes=len(data) - whole)
+            os.ftruncate(self._fd, whole)
         self._waiting.extend(place for place in found if place[1] > acknowledged)
         self._quarantine([line for end, line in bad if end > acknowledged])
         return whole

@@ -6,9 +6,10 @@ from spendgate.budget.bounds import UNLIMITED
 
 
 class LocalGuard:
-    """Counts, by team, what this replica held and spent since the ledger went away.
+    """Counts, by team, what this replica let pass without the ledger and the ledger does not know yet.
 
-    Reset it when the ledger is back and the spool is replayed: from then on the ledger knows all of it.
+    It outlives an outage: until the ledger took what was spent (`acknowledged`), the same money is not given out
+    again by the next outage, however often Redis comes and goes.
     """
 
     def __init__(self) -> None:
@@ -16,7 +17,7 @@ class LocalGuard:
         self._spent: dict[str, int] = {}
 
     def committed(self, team: str) -> int:
-        """Held and spent here during this outage."""
+        """Held and spent here, unknown to the ledger."""
         return self._held.get(team, 0) + self._spent.get(team, 0)
 
     def admit(
@@ -43,10 +44,7 @@ class LocalGuard:
         return True
 
     def settle(self, team: str, held_nanousd: int, cost_nanousd: int) -> None:
-        """Replace a hold by its true cost (0: it was released).
-
-        A hold from before a reset is no longer known: its cost still counts, the ledger has not seen it.
-        """
+        """Replace a hold by its true cost (0: it was released)."""
         held = max(0, self._held.get(team, 0) - held_nanousd)
         spent = self._spent.get(team, 0) + cost_nanousd
         for amounts, amount in ((self._held, held), (self._spent, spent)):
@@ -55,7 +53,6 @@ class LocalGuard:
             else:
                 amounts.pop(team, None)
 
-    def reset(self) -> None:
-        """Forget all: the ledger counts again."""
-        self._held.clear()
+    def acknowledged(self) -> None:
+        """The ledger took all that was spent here: forget it. What is held is still unknown to it."""
         self._spent.clear()

@@ -6,8 +6,10 @@ clock; windows (month, day, hour) are those of the reservation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Literal, Protocol
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
 from spendgate.money import LEDGER_MAX_NANOUSD
@@ -15,6 +17,9 @@ from spendgate.usage import COUNT_MAX, Usage
 
 __all__ = [
     "UNLIMITED",
+    "AdjustResult",
+    "Adjusted",
+    "Adjustment",
     "Bound",
     "Candidate",
     "Clamp",
@@ -22,8 +27,10 @@ __all__ = [
     "Expired",
     "Ledger",
     "Refusal",
+    "RefusedRequest",
     "ReserveRequest",
     "ReserveResult",
+    "Restored",
     "Settlement",
     "TeamMonth",
 ]
@@ -86,8 +93,24 @@ class Settlement:
     release: bool = False
     scopes: tuple[tuple[str, str], ...] = ()
     """(scope, window) of every bound reserved, so that a hold that Redis lost is still charged rightly."""
+    saved_nanousd: int = 0
+    """What the usage would have cost with the model that was asked for, less the cost: below zero where the
+    model chosen was the dearer."""
+    refused: int = 0
+    """Other than 0: no exchange, but so many refused requests, counted under an id of their own."""
+    acknowledged_us: int = 0
+    """When the ledger took it already (its clock, us), 0: never. After a loss, one that was taken before the
+    memory was read is part of what is restored from memory."""
+    counted_us: int = 0
+    """When it was written to disk and counted into the metrics, 0: not yet. After a loss, one that was counted
+    before is part of what is restored from metrics."""
 
     def __post_init__(self) -> None:
+        if not (abs(self.saved_nanousd) <= LEDGER_MAX_NANOUSD and 0 <= self.refused <= COUNT_MAX):
+            raise ValueError(
+                f"settlement {self.exchange_id}: saved_nanousd {self.saved_nanousd} or refused {self.refused} "
+                "is out of range"
+            )
         if not 0 <= self.cost_nanousd <= LEDGER_MAX_NANOUSD:
             raise ValueError(
                 f"settlement {self.exchange_id}: cost_nanousd {self.cost_nanousd} is not within 0 and "
@@ -113,10 +136,90 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class TeamMonth:
-    """A team's month as the ledger has it. `models`, `apps` in nano-USD settled; `cells` by (app, model).
+class Adjustment:
+    """A correction: an amount added beside what exchanges settled, or taken back (below zero). Nothing edits
+    history: another adjustment corrects this one.
 
-    `requests` counts settled exchanges; `open_holds` those in flight now, of whichever month."""
+    `adjustment_id` makes it idempotent for 400 days. `day` is `YYYYMMDD` ("": the ledger's today) and names
+    the month whose budget it counts in. `usage` and `requests` are what was missed: money that comes with
+    usage is counted as usage, money alone stands apart as adjusted. `scopes` are the counters of its month
+    that move: `month` first, then `model:<pattern>` and `app:<app>` where the policy bounds them. Bounds of
+    days, hours and runs are brakes on traffic, and no adjustment moves them. Raises ValueError.
+    """
+
+    adjustment_id: str
+    team: str
+    cost_nanousd: int
+    reason: str
+    by: str = ""
+    app: str = "(none)"
+    model: str = "(none)"
+    day: str = ""
+    usage: Usage = field(default_factory=dict)
+    requests: int = 0
+    scopes: tuple[str, ...] = ("month",)
+
+    def __post_init__(self) -> None:
+        where = f"adjustment {self.adjustment_id}"
+        if not self.adjustment_id or len(self.adjustment_id) > ADJUSTMENT_ID_MAX:
+            raise ValueError(f"{where}: its id must have 1 to {ADJUSTMENT_ID_MAX} characters")
+        if not self.reason.strip() or len(self.reason) > REASON_MAX:
+            raise ValueError(f"{where}: give a reason of 1 to {REASON_MAX} characters")
+        if abs(self.cost_nanousd) > LEDGER_MAX_NANOUSD:
+            raise ValueError(f"{where}: {self.cost_nanousd} nano-USD is more than {LEDGER_MAX_NANOUSD}")
+        if not (self.cost_nanousd or any(self.usage.values()) or self.requests):
+            raise ValueError(f"{where}: it changes nothing; give an amount")
+        for kind, n in (*self.usage.items(), ("requests", self.requests)):
+            if abs(n) > COUNT_MAX:
+                raise ValueError(f"{where}: usage {kind} {n} is beyond {COUNT_MAX}")
+        if self.scopes[:1] != ("month",):
+            raise ValueError(f"{where}: its first scope must be month, found {self.scopes}")
+        if self.day:
+            try:
+                valid = len(self.day) == 8 and bool(datetime.strptime(self.day, "%Y%m%d"))
+            except ValueError:
+                valid = False
+            if not valid:
+                raise ValueError(f"{where}: not a day: {self.day!r}; write it as YYYYMMDD")
+
+
+AdjustOutcome = Literal["adjusted", "replayed", "differs", "day", "floor"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustResult:
+    """What became of an adjustment; only `adjusted` moved anything. `day` is where it is booked, and
+    `settled_nanousd` its month's settled now.
+
+    `replayed`: the same was made before. `differs`: the id belongs to another; `detail` names the first field
+    that differs. `day`: the day is not within the last 400; `detail` names the first and the last that are.
+    `floor`: the counter of scope `detail` would fall below zero. In this precedence.
+    """
+
+    outcome: AdjustOutcome
+    day: str
+    settled_nanousd: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """A line of the audit: an adjustment as it was made, the day it was booked on, when (ms), and the month's
+    settled after it."""
+
+    adjustment: Adjustment
+    booked_day: str
+    at_ms: int
+    settled_after_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeamMonth:
+    """A team's month as the ledger has it. `models`, `apps` in nano-USD settled; `cells` by (app, model), of
+    which `adjusted` is money that adjustments added or took back.
+
+    `requests` counts settled exchanges; `open_holds` those in flight now, of whichever month; `saved_nanousd`
+    what other models than those asked for saved; `refused` the requests refused."""
 
     team: str
     month: str
@@ -128,11 +231,19 @@ class TeamMonth:
     tokens: Usage
     cells: dict[tuple[str, str], int]
     open_holds: int = 0
+    saved_nanousd: int = 0
+    refused: int = 0
+    adjusted: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def committed_nanousd(self) -> int:
         """What counts against the month's budget: settled + reserved."""
         return self.settled_nanousd + self.reserved_nanousd
+
+    @property
+    def adjusted_nanousd(self) -> int:
+        """The part of settled that adjustments made."""
+        return sum(self.adjusted.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +259,42 @@ class DayCell:
     requests: int
     cost_nanousd: int
     tokens: Usage
+    saved_nanousd: int = 0
+    """See `Settlement.saved_nanousd`; counted at the model that served."""
+    refused: int = 0
+    """Refused requests, counted at the model that was refused."""
+    adjusted_nanousd: int = 0
+    """The part of the cost that adjustments made."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """One refusal, for whoever asks why; `at_ms` is its time (UTC). `reason` is one of the contract's."""
+
+    team: str
+    at_ms: int
+    app: str
+    model: str
+    reason: str
+    exchange_id: str
+    user: str = ""
+    run: str = ""
+
+
+ADJUSTMENT_ID_MAX = 200
+REASON_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a team's month was given back: settled before and after, how much of it from memory, and the rows
+    (app, model, had, total, added) of cells that were short. Nano-USD."""
+
+    team: str
+    before_nanousd: int
+    after_nanousd: int
+    remembered_nanousd: int
+    rows: tuple[tuple[str, str, int, int, int], ...]
 
 
 class Ledger(Protocol):
@@ -162,12 +309,33 @@ class Ledger(Protocol):
         `replayed`. Raises LedgerUnavailable; then the whole batch may be sent again."""
         ...
 
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        """As `settle`, with the ledger's time (us) at which each was taken."""
+        ...
+
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
         """Move the deadlines of (team, exchange id) to now + ttl. Returns how many were still held."""
         ...
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
         """Settle at the estimate what nobody settled in time."""
+        ...
+
+    async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
+        """Correct, append-only; each stands for itself. Raises LedgerUnavailable; then all may be sent
+        again."""
+        ...
+
+    async def adjustments(self, team: str) -> list[Adjusted]:
+        """The audit of a team's last 400 days, oldest first."""
+        ...
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        """Add to the teams' lists of recent refusals: the last 50 of each. Raises LedgerUnavailable."""
+        ...
+
+    async def refusals(self, team: str) -> list[RefusedRequest]:
+        """The team's recent refusals, the newest first."""
         ...
 
     async def teams(self) -> list[str]:
@@ -180,6 +348,11 @@ class Ledger(Protocol):
 
     async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
         """Read many teams' month in one go, in the order given."""
+        ...
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """What teams settled on days (`YYYYMMDD`), nano-USD, in the order of the days. Raises
+        LedgerUnavailable."""
         ...
 
     async def open_holds(self, team: str) -> int:

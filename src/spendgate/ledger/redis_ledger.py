@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from typing import Any, TypeVar, cast
@@ -19,15 +20,34 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
+from spendgate.ledger import recent_refusals
 from spendgate.ledger.lane import Lane
-from spendgate.ledger.port import DayCell, Expired, ReserveRequest, ReserveResult, Settlement, TeamMonth
+from spendgate.ledger.port import (
+    Adjusted,
+    Adjustment,
+    AdjustResult,
+    DayCell,
+    Expired,
+    RefusedRequest,
+    ReserveRequest,
+    ReserveResult,
+    Restored,
+    Settlement,
+    TeamMonth,
+)
 from spendgate.ledger.wire import (
+    EPOCH_KEY,
     TEAMS_KEY,
+    adjust_argument,
+    adjust_result,
+    adjusted,
     clean,
     day_cells,
+    day_cost,
     expired_rows,
     reserve_argument,
     reserve_result,
+    restored,
     settle_argument,
     team_month,
     team_prefix,
@@ -51,7 +71,11 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-RESERVE, SETTLE, RENEW, EXPIRE = (Script(v) for v in ("reserve", "settle", "renew", "expire"))
+RESERVE, SETTLE, RENEW, EXPIRE, ADJUST = (
+    Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust")
+)
+REMEMBER, RESTORE = Script("remember"), Script("restore")
+EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
 
 
 class RedisLedger:
@@ -190,7 +214,11 @@ class RedisLedger:
                 future.set_result(reserve_result(request, reply))
 
     async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
-        """See `port.Ledger.settle`: one script call a team, one round trip for all."""
+        """See `port.Ledger.settle`."""
+        return [word for word, _ in await self.settle_timed(batch, now_ms)]
+
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        """See `port.Ledger.settle_timed`: one script call a team, one round trip for all."""
         order = sorted(range(len(batch)), key=lambda i: batch[i].team)
         calls: list[tuple[str, list[Any]]] = []
         for team, indices in groupby(order, key=lambda i: batch[i].team):
@@ -198,11 +226,39 @@ class RedisLedger:
         if not calls:
             return []
         replies = await self._guard("settle", lambda: self._run_all(SETTLE, calls), self._bulk_timeout_s)
-        words = [text(word) for reply in replies for word in reply]
-        out = [""] * len(batch)
+        words = [(text(word), int(reply[-1])) for reply in replies for word in reply[:-1]]
+        out = [("", 0)] * len(batch)
         for i, word in zip(order, words, strict=True):
             out[i] = word
         return out
+
+    async def run_scripts(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
+        """Run one script for many teams, a hundred in a round trip; the replies in order. For what stands
+        beside an exchange's way (memory, restoring). Raises LedgerUnavailable."""
+        out: list[Any] = []
+        for start in range(0, len(calls), MONTHS_A_TRIP):
+            some = calls[start : start + MONTHS_A_TRIP]
+            out += await self._guard("script", partial(self._run_all, script, some), self._bulk_timeout_s)
+        return out
+
+    async def remember(self, asked: list[tuple[str, list[str]]]) -> list[tuple[int, list[int]]]:
+        """Counters (without the team's prefix) of teams: the ledger's time (us) and what each has settled, a
+        team's all at one instant. Raises LedgerUnavailable."""
+        replies = await self.run_scripts(REMEMBER, list(asked))
+        return [(int(at), [int(n) for n in amounts]) for at, *amounts in replies]
+
+    async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]:
+        """Give teams back what was lost; arguments by `memory.restore_argument`. Raises LedgerUnavailable."""
+        replies = await self.run_scripts(RESTORE, [(team, [argument]) for team, argument in asked])
+        return [restored(team, reply) for (team, _), reply in zip(asked, replies, strict=True)]
+
+    async def epoch(self, *arguments: Any) -> list[Any]:
+        """Run `epoch.lua`. Raises LedgerUnavailable."""
+        return await self._guard(
+            "epoch",
+            lambda: cast(Awaitable[list[Any]], self._redis.eval(EPOCH, 1, EPOCH_KEY, *arguments)),
+            self._bulk_timeout_s,
+        )
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
         """See `port.Ledger.renew`."""
@@ -220,6 +276,21 @@ class RedisLedger:
             "expire", lambda: self._run_all(EXPIRE, [(team, [now_ms, limit])]), self._bulk_timeout_s
         )
         return list(expired_rows(team, replies[0]))
+
+    async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
+        """See `port.Ledger.adjust`: one round trip for every 100."""
+        out: list[AdjustResult] = []
+        for start in range(0, len(batch), MONTHS_A_TRIP):
+            calls = [(a.team, [adjust_argument(a, now_ms)]) for a in batch[start : start + MONTHS_A_TRIP]]
+            replies = await self._guard("adjust", partial(self._run_all, ADJUST, calls), self._bulk_timeout_s)
+            out += map(adjust_result, replies)
+        return out
+
+    async def adjustments(self, team: str) -> list[Adjusted]:
+        """See `port.Ledger.adjustments`."""
+        key = team_prefix(team) + "adj"
+        fields = await self._guard("adjustments", lambda: self._redis.hgetall(key), self._bulk_timeout_s)
+        return adjusted(team, fields)
 
     async def teams(self) -> list[str]:
         """See `port.Ledger.teams`."""
@@ -269,6 +340,40 @@ class RedisLedger:
             for (team, day), fields in zip(asked, replies, strict=True):
                 out += day_cells(team, day, fields)
         return out
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """See `port.Ledger.daily`: one round trip for every 100 teams."""
+        out: dict[str, list[int]] = {}
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            some = teams[start : start + MONTHS_A_TRIP]
+            pipe = self._redis.pipeline(transaction=False)
+            for team in some:
+                for day in days:
+                    pipe.hgetall(f"{team_prefix(team)}d:{day}")
+            replies = await self._guard("daily", pipe.execute, self._bulk_timeout_s)
+            for i, team in enumerate(some):
+                out[team] = [day_cost(x) for x in replies[i * len(days) : (i + 1) * len(days)]]
+        return out
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        """See `port.Ledger.note_refusals`."""
+
+        async def write() -> None:
+            pipe = self._redis.pipeline(transaction=False)
+            for command in recent_refusals.commands(refused):
+                pipe.execute_command(*command)
+            await pipe.execute()
+
+        if refused:
+            await self._guard("note refusals", write, self._bulk_timeout_s)
+
+    async def refusals(self, team: str) -> list[RefusedRequest]:
+        """See `port.Ledger.refusals`."""
+        key = recent_refusals.refusals_key(team)
+        rows = await self._guard(
+            "refusals", lambda: cast(Awaitable[list[bytes]], self._redis.lrange(key, 0, -1))
+        )
+        return recent_refusals.read(rows)
 
     async def open_holds(self, team: str) -> int:
         """See `port.Ledger.open_holds`."""

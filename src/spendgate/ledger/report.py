@@ -22,25 +22,31 @@ def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, in
     """One row a team, in the order given. `policy_limits` are nano-USD by team.
 
     USD are exact decimal strings; `budget_usd` and `utilization` are None without a budget; models and apps
-    stand with the dearest first.
+    stand with the dearest first. Where adjustments were made, `adjustments` lists them by app and model; they
+    are part of `settled_usd`, and of the sums of models and apps.
     """
     rows = []
     for m in team_months:
         limit = policy_limits.get(m.team)
-        rows.append(
-            {
-                "team": m.team,
-                "month": month_text(m.month),
-                "budget_usd": None if limit is None else nano_to_usd(limit),
-                "settled_usd": nano_to_usd(m.settled_nanousd),
-                "reserved_usd": nano_to_usd(m.reserved_nanousd),
-                "utilization": utilization(m.committed_nanousd, limit),
-                "requests": m.requests,
-                "models": _usd(m.models),
-                "apps": _usd(m.apps),
-                "tokens": dict(sorted(m.tokens.items())),
-            }
-        )
+        row: dict[str, Any] = {
+            "team": m.team,
+            "month": month_text(m.month),
+            "budget_usd": None if limit is None else nano_to_usd(limit),
+            "settled_usd": nano_to_usd(m.settled_nanousd),
+            "reserved_usd": nano_to_usd(m.reserved_nanousd),
+            "utilization": utilization(m.committed_nanousd, limit),
+            "requests": m.requests,
+            "models": _usd(m.models),
+            "apps": _usd(m.apps),
+            "tokens": dict(sorted(m.tokens.items())),
+        }
+        if m.adjusted:
+            row["adjustments"] = [
+                {"app": app, "model": model, "usd": nano_to_usd(nano)}
+                for (app, model), nano in sorted(m.adjusted.items())
+            ]
+            row["adjustments_usd"] = nano_to_usd(m.adjusted_nanousd)
+        rows.append(row)
     return rows
 
 

@@ -1,15 +1,18 @@
 """The spool: settlements that Redis could not take, kept on disk until it acknowledges them.
 
 One file a worker, `DIR/<worker>.jsonl`, locked while the worker lives; the file of a worker that died is
-adopted by any other when that starts or replays. Durability: every append is fsynced before it returns, so call it in
-a thread and in batches. A replay may send again what Redis took already (its reply was lost, or we crashed
-before noting it): the ledger knows every ended exchange for 7 days, so this changes nothing. Only an outage
-longer than that could charge twice the one batch whose reply was lost when it began.
+adopted by any other when that starts or replays. Durability: an append returns when its lines are synced to
+the disk (fdatasync; the folder too, when a file is made), so call it in a thread and in batches. A file past
+its size bound takes no more: the caller keeps the batch and tries again. A replay may send again
+what Redis took already (its reply was lost, or we crashed before noting it): the ledger knows every ended
+exchange for 7 days, so this changes nothing. Only an outage longer than that could charge twice the one batch
+whose reply was lost when it began.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -41,6 +44,7 @@ class Spool:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._own = self._open_own(worker)
+            _sync_folder(self._folder)
             self.adopt()
         except OSError as e:
             raise ConfigurationError(f"spool: {e}; give a --data-dir that can be written") from e
@@ -57,7 +61,7 @@ class Spool:
         """Keep a batch; returns when it is on disk. Raises LedgerError where it could not be kept."""
         if self._own.size >= self._bytes_max:
             raise LedgerError(
-                f"spool {self._own.path} is full ({self._own.size} bytes): Redis was away too long"
+                f"spool {self._own.path} is full ({self._own.size} bytes): Redis was away too long; bring it back"
             )
         if batch:
             self._own.append(batch)
@@ -99,6 +103,11 @@ class Spool:
         journal.close()
         self._adopted.remove(journal)
 
+    @property
+    def size(self) -> int:
+        """Bytes on disk, adopted files included."""
+        return sum(j.size for j in (self._own, *self._adopted))
+
     def depth(self) -> int:
         """Settlements that wait, adopted ones included."""
         return sum(len(j) for j in (self._own, *self._adopted))
@@ -117,3 +126,11 @@ class Spool:
         """Unlock the files; what waits is replayed by the next start or by another worker."""
         for journal in (self._own, *self._adopted):
             journal.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

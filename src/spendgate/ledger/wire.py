@@ -15,11 +15,15 @@ import orjson
 
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import (
+    Adjusted,
+    Adjustment,
+    AdjustResult,
     DayCell,
     Expired,
     Refusal,
     ReserveRequest,
     ReserveResult,
+    Restored,
     Settlement,
     TeamMonth,
 )
@@ -27,7 +31,10 @@ from spendgate.money import LEDGER_MAX_NANOUSD
 
 PREFIX = "sg1:"
 TEAMS_KEY = "sg1:teams"
+EPOCH_KEY = "sg1:epoch"
 SEP = "\x1f"
+EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
+"""Fields of a day's cell beside the kinds of tokens."""
 NAME_MAX = 200
 """Characters of a name that are kept."""
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -39,6 +46,11 @@ def clean(name: str) -> str:
         digest = hashlib.sha1(name.encode(errors="replace"), usedforsecurity=False).hexdigest()
         name = f"{name[: NAME_MAX - 13]}~{digest[:12]}"
     return _UNSAFE.sub("?", name)
+
+
+def clean_text(words: str) -> str:
+    """Free text as the ledger stores it: as long as it is, without what breaks a line or is not UTF-8."""
+    return _UNSAFE.sub(" ", words)
 
 
 def text(value: Any) -> str:
@@ -88,18 +100,62 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
 
 def settle_argument(s: Settlement) -> bytes:
     """Write a settlement as `settle.lua` reads it."""
+    counts = s.usage
+    if s.saved_nanousd or s.refused:
+        counts = {**s.usage, SAVED: s.saved_nanousd, REFUSED: s.refused}
+    row: dict[str, object] = {
+        "id": s.exchange_id,
+        "app": clean(s.app),
+        "m": clean(s.model),
+        "e": s.cost_nanousd,
+        "u": counts,
+        "t": s.at_ms,
+        "x": s.release,
+        "s": [(clean(scope), window) for scope, window in s.scopes],
+    }
+    if s.refused:
+        row["q"] = 0
+    if s.acknowledged_us or s.counted_us:
+        row["k"] = [s.acknowledged_us, s.counted_us]
+    return orjson.dumps(row)
+
+
+def adjust_argument(a: Adjustment, now_ms: int) -> bytes:
+    """Write an adjustment as `adjust.lua` reads it."""
     return orjson.dumps(
         {
-            "id": s.exchange_id,
-            "app": clean(s.app),
-            "m": clean(s.model),
-            "e": s.cost_nanousd,
-            "u": s.usage,
-            "t": s.at_ms,
-            "x": s.release,
-            "s": [(clean(scope), window) for scope, window in s.scopes],
+            "id": a.adjustment_id,
+            "app": clean(a.app),
+            "m": clean(a.model),
+            "e": str(a.cost_nanousd),
+            "u": a.usage,
+            "q": a.requests,
+            "d": a.day,
+            "s": [clean(scope) for scope in a.scopes],
+            "r": clean_text(a.reason),
+            "by": clean(a.by),
+            "now": now_ms,
         }
     )
+
+
+def adjust_result(reply: list[Any]) -> AdjustResult:
+    """Read the reply of `adjust.lua`."""
+    word, day, settled, detail = (text(x) for x in reply)
+    return AdjustResult(word, day, int(settled), detail)  # type: ignore[arg-type]  # the script's own words
+
+
+def adjusted(team: str, fields: dict[Any, Any]) -> list[Adjusted]:
+    """Read a team's audit, oldest first."""
+    out = []
+    for adjustment_id, raw in fields.items():
+        r = orjson.loads(raw)
+        made = Adjustment(
+            text(adjustment_id), team, int(r["e"]), r["r"], r["by"], r["app"], r["m"], r["d"],
+            {kind: int(n) for kind, n in r["u"].items()}, int(r["q"]), tuple(r["s"]),
+        )  # fmt: skip
+        out.append(Adjusted(made, r["b"], int(r["t"]), int(r["n"])))
+    return sorted(out, key=lambda x: (x.at_ms, x.adjustment.adjustment_id))
 
 
 def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
@@ -125,6 +181,18 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
     )
 
 
+def restored(team: str, reply: list[Any]) -> Restored:
+    """Read the reply of `restore.lua`."""
+    before, after, remembered, rows = reply
+    return Restored(
+        team,
+        int(before),
+        int(after),
+        int(remembered),
+        tuple((text(a), text(m), int(had), int(total), int(added)) for a, m, had, total, added in rows),
+    )
+
+
 def team_month(
     team: str, month: str, counter: list[Any], open_holds: int, days: list[dict[Any, Any]]
 ) -> TeamMonth:
@@ -139,18 +207,43 @@ def team_month(
     apps: dict[str, int] = {}
     tokens: dict[str, int] = {}
     cells: dict[tuple[str, str], int] = {}
-    requests = 0
+    adjusted: dict[tuple[str, str], int] = {}
+    requests = saved = refused = 0
     for (app, model), cell in counts.items():
-        exchanges, cost = cell.pop("#", 0), cell.pop("$", 0)
+        exchanges, cost, corrected = cell.pop(EXCHANGES, 0), cell.pop(COST, 0), cell.pop(ADJUSTED, 0)
+        if corrected:
+            adjusted[app, model] = corrected
+            cost += corrected
         requests += exchanges
-        if exchanges or cost:
+        saved += cell.pop(SAVED, 0)
+        refused += cell.pop(REFUSED, 0)
+        if exchanges or cost or corrected:
             cells[app, model] = cost
             models[model] = models.get(model, 0) + cost
             apps[app] = apps.get(app, 0) + cost
         for kind, n in cell.items():
             tokens[kind] = tokens.get(kind, 0) + n
     settled, reserved = (int(v or 0) for v in counter)
-    return TeamMonth(team, month, settled, reserved, requests, models, apps, tokens, cells, open_holds)
+    return TeamMonth(
+        team,
+        month,
+        settled,
+        reserved,
+        requests,
+        models,
+        apps,
+        tokens,
+        cells,
+        open_holds,
+        saved,
+        refused,
+        adjusted,
+    )
+
+
+def day_cost(fields: dict[Any, Any]) -> int:
+    """What a day's hash adds up to, nano-USD."""
+    return sum(int(v) for k, v in fields.items() if text(k).endswith(f"{SEP}{COST}"))
 
 
 def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
@@ -160,7 +253,21 @@ def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
         app, model, kind = text(field).split(SEP)
         if int(value):
             counts.setdefault((app, model), {})[kind] = int(value)
-    return [
-        DayCell(team, day, app, model, cell.pop("#", 0), cell.pop("$", 0), cell)
-        for (app, model), cell in sorted(counts.items())
-    ]
+    out = []
+    for (app, model), cell in sorted(counts.items()):
+        adjusted = cell.pop(ADJUSTED, 0)
+        out.append(
+            DayCell(
+                team,
+                day,
+                app,
+                model,
+                requests=cell.pop(EXCHANGES, 0),
+                cost_nanousd=cell.pop(COST, 0) + adjusted,
+                saved_nanousd=cell.pop(SAVED, 0),
+                refused=cell.pop(REFUSED, 0),
+                adjusted_nanousd=adjusted,
+                tokens=cell,
+            )
+        )
+    return out

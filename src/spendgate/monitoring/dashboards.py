@@ -256,13 +256,9 @@ OPERATIONS = (
     Panel(
         "Forecast at the Month's End",
         "timeseries",
-        "The month's spend so far, carried on at its mean pace; beside it the budget.",
+        "The month's spend so far and what is expected of its days left; beside it the budget.",
         (
-            (
-                f"sum by (team) ({_cells(TEAM)}) * scalar(days_in_month() * 86400 / "
-                "clamp_min((day_of_month() - 1) * 86400 + time() % 86400, 3600))",
-                "{{team}}: forecast",
-            ),
+            (f"max by (team) (spendgate_forecast_usd{{{TEAM}}})", "{{team}}: forecast"),
             (f"max by (team) (spendgate_budget_usd{{{TEAM}}})", "{{team}}: budget"),
         ),
         (12, 8, 0, 36),

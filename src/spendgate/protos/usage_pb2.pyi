@@ -43,7 +43,7 @@ class UsagePart(_message.Message):
     def __init__(self, model: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
-    __slots__ = ("exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model", "upstream", "tokens", "cost_nanousd", "estimate_nanousd", "price_version", "decision", "reason", "outcome", "unmetered", "parts")
+    __slots__ = ("exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model", "upstream", "tokens", "cost_nanousd", "estimate_nanousd", "price_version", "decision", "reason", "outcome", "unmetered", "parts", "saved_nanousd")
     class TokensEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class UsageRecord(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     UNMETERED_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NANOUSD_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
     request_id: str
     time: _timestamp_pb2.Timestamp
@@ -91,4 +92,5 @@ class UsageRecord(_message.Message):
     outcome: Outcome
     unmetered: str
     parts: _containers.RepeatedCompositeFieldContainer[UsagePart]
-    def __init__(self, exchange_id: _Optional[str] = ..., request_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., team: _Optional[str] = ..., app: _Optional[str] = ..., user: _Optional[str] = ..., run: _Optional[str] = ..., dialect: _Optional[str] = ..., model_requested: _Optional[str] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ..., estimate_nanousd: _Optional[int] = ..., price_version: _Optional[str] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., unmetered: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[UsagePart, _Mapping]]] = ...) -> None: ...
+    saved_nanousd: int
+    def __init__(self, exchange_id: _Optional[str] = ..., request_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., team: _Optional[str] = ..., app: _Optional[str] = ..., user: _Optional[str] = ..., run: _Optional[str] = ..., dialect: _Optional[str] = ..., model_requested: _Optional[str] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ..., estimate_nanousd: _Optional[int] = ..., price_version: _Optional[str] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., unmetered: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[UsagePart, _Mapping]]] = ..., saved_nanousd: _Optional[int] = ...) -> None: ...

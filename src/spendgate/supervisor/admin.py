@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -17,11 +18,13 @@ from starlette.routing import Route
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.report import budget_rows
 
-Ready = Callable[[], list[str]]
+Ready = Callable[[], Awaitable[list[str]]]
 
 
-def application(gauges: BudgetGauges, metrics_dir: str, not_ready: Ready) -> Starlette:
-    """`not_ready` names what does not work; an empty list is ready."""
+def application(
+    gauges: BudgetGauges, metrics_dir: str, not_ready: Ready, collectors: Iterable[Collector] = ()
+) -> Starlette:
+    """`not_ready` names what does not work; an empty list is ready. `collectors` are scraped too."""
 
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
@@ -37,13 +40,15 @@ def application(gauges: BudgetGauges, metrics_dir: str, not_ready: Ready) -> Sta
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=metrics_dir)  # type: ignore[no-untyped-call]
         registry.register(gauges)
+        for collector in collectors:
+            registry.register(collector)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        missing = not_ready()
+        missing = await not_ready()
         if missing:
             return PlainTextResponse("not ready: " + ", ".join(missing) + "\n", status_code=503)
         return PlainTextResponse("ready\n")

@@ -5,12 +5,9 @@ Every value that is not Envoy's default stands here with its reason; they were m
 
 from __future__ import annotations
 
-import ipaddress
-import ssl
+import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -25,30 +22,31 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     header_mutation_pb2,  # noqa: F401
 )
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
-from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from google.protobuf.json_format import ParseDict, ParseError
 
-from spendgate.dialects.registry import DIALECTS
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings, Upstream
+from spendgate.supervisor.envoy_parts import (
+    EXT_PROC,
+    TYPE,
+    UNBOUNDED,
+    Json,
+    address,
+    any_of,
+    duration,
+    endpoints_of,
+    is_ip,
+)
+from spendgate.supervisor.listener import jwks_clusters, jwt_filters, tls_socket
+from spendgate.supervisor.providers import GENERIC, secrets, upstream_cluster
+from spendgate.supervisor.routes import removed_headers, routes
 
-Json = dict[str, Any]
-TYPE = "type.googleapis.com/envoy."
-EXT_PROC = "envoy.filters.http.ext_proc"
-UNBOUNDED = {
-    "thresholds": [
-        {
-            "max_connections": 100000,
-            "max_pending_requests": 100000,
-            "max_requests": 100000,
-            "max_retries": 100000,
-        }
-    ]
-}
-"""The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load, or while a worker
-restarts, where failures pass."""
+__all__ = [
+    "EXT_PROC", "TYPE", "Json", "address", "as_yaml", "bootstrap", "early_strip", "ext_proc_filter",
+    "one_upstream", "removed_headers", "routes", "spendgate_cluster", "upstream_cluster",
+]  # fmt: skip
 REQUEST_ATTRIBUTES = [
     "request.time", "connection.id", "source.address", "destination.address",
     "connection.uri_san_peer_certificate",
@@ -60,100 +58,13 @@ STRIPPED_EARLY = [
 """A client's copy of these is taken off before the route is chosen: it must not choose the cluster."""
 
 
-def _any(name: str, **fields: Any) -> Json:
-    return {"@type": TYPE + name, **fields}
-
-
-def duration(ms: int) -> str:
-    """Milliseconds as protobuf JSON writes a Duration."""
-    return f"{ms // 1000}.{ms % 1000:03d}s" if ms % 1000 else f"{ms // 1000}s"
-
-
-def address(text: str) -> Json:
-    """`HOST:PORT`, `[V6]:PORT` or `unix:PATH` as an Envoy address. Raises ConfigurationError."""
-    if text.startswith("unix:"):
-        return {"pipe": {"path": text.removeprefix("unix:").removeprefix("//")}}
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigurationError(f"not an address: {text!r}; write HOST:PORT or unix:PATH")
-    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
-
-
-def _endpoints(cluster: str, addresses: list[Json]) -> Json:
-    return {
-        "cluster_name": cluster,
-        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": a}} for a in addresses]}],
-    }
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def ca_file() -> str:
-    """The system's certificate authorities. Raises ConfigurationError where there are none."""
-    paths = ssl.get_default_verify_paths()
-    for candidate in (
-        paths.cafile,
-        paths.openssl_cafile,
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/ssl/cert.pem",
-    ):
-        if candidate and Path(candidate).is_file():
-            return candidate
-    raise ConfigurationError(
-        "no certificate authorities found for an https upstream; install ca-certificates or set SSL_CERT_FILE"
-    )
-
-
-def upstream_cluster(upstream: Upstream) -> Json:
-    """The cluster of one provider; https is verified against the system's authorities."""
-    parts = urlsplit(upstream.url)
-    host = parts.hostname or ""
-    https = parts.scheme == "https"
-    port = parts.port or (443 if https else 80)
-    cluster: Json = {
-        "name": upstream.name,
-        "type": "STATIC" if _is_ip(host) else "LOGICAL_DNS",
-        "connect_timeout": "5s",
-        "circuit_breakers": UNBOUNDED,
-        "load_assignment": _endpoints(
-            upstream.name, [{"socket_address": {"address": host, "port_value": port}}]
-        ),
-    }
-    if not _is_ip(host):
-        cluster["dns_lookup_family"] = "V4_PREFERRED"
-    if https:
-        context: Json = {"trusted_ca": {"filename": ca_file()}}
-        tls: Json = {"common_tls_context": {"validation_context": context}}
-        if not _is_ip(host):
-            tls["sni"] = host
-        context["match_typed_subject_alt_names"] = [
-            {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
-        ]
-        cluster["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": _any("extensions.transport_sockets.tls.v3.UpstreamTlsContext", **tls),
-        }
-    return cluster
-
-
-def authority(upstream: Upstream) -> str:
-    """What the provider wants to see as Host."""
-    return urlsplit(upstream.url).netloc
-
-
 def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
     """The cluster of our workers: one endpoint a worker, since Envoy keeps one connection a thread and
     endpoint. A dead worker is left at once, and costs no message timeout."""
     return {
         "name": "spendgate",
         "type": "STATIC"
-        if all(g.startswith("unix:") or _is_ip(g.rpartition(":")[0].strip("[]")) for g in grpc)
+        if all(g.startswith("unix:") or is_ip(g.rpartition(":")[0].strip("[]")) for g in grpc)
         else "STRICT_DNS",
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
@@ -183,7 +94,7 @@ def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
             "max_ejection_percent": 50,
         },
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _any(
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any_of(
                 "extensions.upstreams.http.v3.HttpProtocolOptions",
                 explicit_http_config={
                     "http2_protocol_options": {
@@ -195,7 +106,7 @@ def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
                 },
             )
         },
-        "load_assignment": _endpoints("spendgate", [address(g) for g in grpc]),
+        "load_assignment": endpoints_of("spendgate", [address(g) for g in grpc]),
     }
 
 
@@ -204,7 +115,7 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate") -> Json:
     timeouts and fail-open."""
     return {
         "name": EXT_PROC,
-        "typed_config": _any(
+        "typed_config": any_of(
             "extensions.filters.http.ext_proc.v3.ExternalProcessor",
             grpc_service={
                 "envoy_grpc": {"cluster_name": cluster},
@@ -215,7 +126,7 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate") -> Json:
                     "retry_host_predicate": [
                         {
                             "name": "envoy.retry_host_predicates.previous_hosts",
-                            "typed_config": _any(
+                            "typed_config": any_of(
                                 "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
                             ),
                         }
@@ -243,61 +154,15 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate") -> Json:
     }
 
 
-def _route(name: str, match: Json, action: Json, *, metered: bool, settings: Settings) -> Json:
-    route: Json = {
-        "name": name,
-        "match": match,
-        "route": {**action, "timeout": "0s"},
-        "request_headers_to_remove": removed_headers(settings),
-    }
-    if metered:
-        route["request_body_buffer_limit"] = settings.max_body_bytes
-    else:
-        route["typed_per_filter_config"] = {
-            EXT_PROC: _any("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True)
-        }
-    return route
-
-
-def removed_headers(settings: Settings) -> list[str]:
-    """What no provider sees: internal request headers, and those of identity unless they are forwarded."""
-    removed = {h.CLUSTER, h.REQUIRE_MODEL, h.RUN}
-    if not settings.forward_identity_headers:
-        removed |= {name for extractor in settings.extractors() for name in extractor.header_names}
-    return sorted(removed)
-
-
 def early_strip() -> Json:
     """Takes a client's copies of our headers off before the route is chosen."""
     return {
         "name": "strip",
-        "typed_config": _any(
+        "typed_config": any_of(
             "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[{"remove": name} for name in STRIPPED_EARLY],
         ),
     }
-
-
-def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
-    """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
-    path; each has its own route, since Envoy bounds the size of a pattern; all others (uploads of any size) do
-    not touch it."""
-    out: list[Json] = []
-    first = upstreams[0]
-    claimed = [*(f".*{d.path_regex}/*" for d in DIALECTS), ".*%.*"]
-    post = {"name": ":method", "string_match": {"exact": "POST"}}
-    for upstream in upstreams:
-        chosen = {"name": h.CLUSTER, "string_match": {"exact": upstream.name}}
-        action = {"cluster": upstream.name, "host_rewrite_literal": authority(upstream)}
-        for regex in claimed:
-            match: Json = {"safe_regex": {"regex": regex}, "headers": [post, chosen]}
-            out.append(_route(f"llm-{upstream.name}", match, action, metered=True, settings=settings))
-    action = {"cluster": first.name, "host_rewrite_literal": authority(first)}
-    for regex in claimed:
-        match = {"safe_regex": {"regex": regex}, "headers": [post]}
-        out.append(_route("llm", match, action, metered=True, settings=settings))
-    out.append(_route("other", {"prefix": "/"}, action, metered=False, settings=settings))
-    return out
 
 
 def bootstrap(
@@ -310,7 +175,7 @@ def bootstrap(
     """The whole bootstrap. Raises ConfigurationError for an address or upstream that can not be."""
     if not upstreams:
         raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
-    manager = _any(
+    manager = any_of(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="llm",
         stream_idle_timeout=duration(settings.stream_idle_timeout),
@@ -347,30 +212,34 @@ def bootstrap(
             ]
         },
         http_filters=[
+            *jwt_filters(settings),
             ext_proc_filter(settings),
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": _any("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+                "typed_config": any_of("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
             },
         ],
         route_config={
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings, upstreams)}]
         },
     )
-    listener = {
-        "name": "llm",
-        "address": address(listen),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
+    chain: Json = {"filters": [{"name": "http", "typed_config": manager}]}
+    if settings.tls is not None:
+        chain["transport_socket"] = tls_socket(settings.tls)
+    listener = {"name": "llm", "address": address(listen), "filter_chains": [chain]}
     out: Json = {
         "static_resources": {
             "listeners": [listener],
             "clusters": [
                 *(upstream_cluster(u) for u in upstreams),
+                *jwks_clusters(settings),
                 spendgate_cluster(grpc, settings.failure_mode),
             ],
         }
     }
+    keys = secrets(upstreams)
+    if keys:
+        out["static_resources"]["secrets"] = keys
     if admin:
         out = {"admin": {"address": address(admin)}, **out}
     check(out)
@@ -382,11 +251,25 @@ def _at_least(status: int) -> Json:
 
 
 def check(config: Json) -> None:
-    """Read the configuration into Envoy's own message; a field that Envoy does not know is a ValueError."""
+    """Read the configuration into Envoy's own message. Raises ConfigurationError for a field that it does not
+    know."""
     try:
-        ParseDict(config, bootstrap_pb2.Bootstrap())
+        ParseDict(_known(copy.deepcopy(config)), bootstrap_pb2.Bootstrap())
     except ParseError as e:
         raise ConfigurationError(f"not an Envoy bootstrap: {e}") from e
+
+
+def _known(config: Any) -> Any:
+    """Without the one field that Envoy has and its published messages for Python have not yet."""
+    if isinstance(config, dict):
+        if config.get("@type") == TYPE + GENERIC:
+            config.pop("header_value_prefix", None)
+        for value in config.values():
+            _known(value)
+    elif isinstance(config, list):
+        for value in config:
+            _known(value)
+    return config
 
 
 def one_upstream(url: str) -> Upstream:

@@ -26,17 +26,23 @@ from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.policy_source import POLICY_FILE, RedisPolicySource
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.upstream_settings import check_credentials
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.gateway.worker import ENVIRONMENT, WorkerConfig
 from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.keeper import Keeper
+from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.supervisor import state
 from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
 from spendgate.supervisor.alerting import Alerting
 from spendgate.supervisor.bootstrap import as_yaml, bootstrap
+from spendgate.supervisor.draining import drain
+from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
+from spendgate.supervisor.replica import Replica
 from spendgate.supervisor.sweeper import sweep_forever
 
 log = structlog.get_logger()
@@ -78,11 +84,13 @@ class House:
         if plan.listen is not None:
             host, port = host_port(plan.listen, "--listen")
             self.listen = joined(host, port)
+            check_credentials(plan.settings.upstreams)
         self.run_dir = run_dir(self.data_dir)
         self.grpc = endpoints(plan.grpc or f"unix:{self.run_dir / 'worker.sock'}", plan.workers)
         self.metrics_dir = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         self.redis: EmbeddedRedis | None = None
         self.redis_url = plan.redis
+        self._health = GrpcHealth(self.grpc)
         self.workers: list[Child] = []
         self.envoy: Child | None = None
         self.ledger: RedisLedger | None = None
@@ -114,6 +122,8 @@ class House:
             self.snapshot = self.sources.load()
         shutil.rmtree(self.metrics_dir, ignore_errors=True)
         self.metrics_dir.mkdir(parents=True)
+        keeper = Keeper(self.ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
+        await keeper.start()  # before anybody can spend: the workers know its epoch
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
         gauges = BudgetGauges(self.ledger, self.snapshot.policy)
         alerting: Alerting | None = None
@@ -125,7 +135,7 @@ class House:
         self._start_workers()
         if self.listen:
             self._start_envoy()
-        await self._start_admin(gauges)
+        await self._start_admin(gauges, keeper)
         await self._until_ready()
         usage_log = UsageLog(self.usage_path)
 
@@ -141,6 +151,7 @@ class House:
             self._tasks.append(asyncio.create_task(self.sources.cluster.run(apply_policy)))
         self._tasks += [
             asyncio.create_task(sweep_forever(self.ledger, usage_log, metrics, self.snapshot.prices.version)),
+            asyncio.create_task(keeper.run()),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
         ]
         if alerting is not None:
@@ -172,7 +183,7 @@ class House:
             child = Child(
                 f"worker-{i}",
                 [sys.executable, "-m", "spendgate.gateway.worker"],
-                self.data_dir / "log" / f"worker-{i}.log",
+                self._log_path(f"worker-{i}"),
                 {
                     ENVIRONMENT: config.to_json(),
                     "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
@@ -181,6 +192,9 @@ class House:
             )
             child.start()
             self.workers.append(child)
+
+    def _log_path(self, name: str) -> Path | None:
+        return self.data_dir / "log" / f"{name}.log" if self.plan.settings.log_to == "files" else None
 
     def _start_envoy(self) -> None:
         upstreams = self.plan.settings.upstreams
@@ -192,11 +206,12 @@ class House:
             envoy_binary(), "-c", str(path), "--log-level", "warning", "--use-dynamic-base-id",
             "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
         ]  # fmt: skip
-        self.envoy = Child("envoy", argv, self.data_dir / "log" / "envoy.log")
+        self.envoy = Child("envoy", argv, self._log_path("envoy"))
         self.envoy.start()
 
-    async def _start_admin(self, gauges: BudgetGauges) -> None:
-        app = application(gauges, str(self.metrics_dir), self.not_ready)
+    async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper) -> None:
+        replica = Replica(lambda: self.snapshot.policy)
+        app = application(gauges, str(self.metrics_dir), self.not_ready, (keeper, replica))
         config = uvicorn.Config(
             app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
         )
@@ -235,9 +250,10 @@ class House:
             )
         return all([await _accepts(endpoint) for endpoint in self.grpc])
 
-    def not_ready(self) -> list[str]:
-        """What does not run at the moment."""
+    async def not_ready(self) -> list[str]:
+        """What does not run or serve at the moment; workers are asked as Envoy asks them."""
         missing = [c.name for c in self._children() if not c.alive()]
+        missing += [f"gRPC {endpoint}" for endpoint in await self._health.unhealthy()]
         if self.redis is not None and not self.redis.alive():
             missing.append("redis")
         if not self._serving:
@@ -288,6 +304,7 @@ class House:
         if self._http is not None:
             self._http.should_exit = True
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._health.close()
         if self.ledger is not None:
             await self.ledger.close()
         if self.redis is not None:
@@ -298,16 +315,9 @@ class House:
     async def _drain_envoy(self, drain_s: float) -> None:
         """Close the listener and wait for requests in flight."""
         transport = httpx.AsyncHTTPTransport(uds=str(self.run_dir / "envoy.sock"))
-        deadline = time.monotonic() + drain_s
         try:
-            async with httpx.AsyncClient(transport=transport, timeout=2) as client:
-                await client.post("http://envoy/drain_listeners")
-                while time.monotonic() < deadline:
-                    query = "http://envoy/stats?filter=^http.llm.downstream_rq_active$"
-                    text = (await client.get(query)).text
-                    if text.strip().endswith(": 0"):
-                        return
-                    await asyncio.sleep(0.05)
+            async with httpx.AsyncClient(transport=transport, timeout=2, base_url="http://envoy") as client:
+                await drain(client, drain_s)
         except httpx.HTTPError as problem:
             log.warning("envoy_drain_failed", error=str(problem))
 

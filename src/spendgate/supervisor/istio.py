@@ -16,6 +16,7 @@ from spendgate.supervisor import bootstrap as b
 Json = dict[str, Any]
 Attach = Literal["gateway", "sidecar"]
 _CONTEXT: dict[Attach, str] = {"gateway": "GATEWAY", "sidecar": "SIDECAR_OUTBOUND"}
+_NAME: dict[Attach, str] = {"gateway": "spendgate", "sidecar": "spendgate-sidecars"}
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
@@ -106,6 +107,6 @@ def envoy_filter(
     return {
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
-        "metadata": {"name": "spendgate", "namespace": namespace},
+        "metadata": {"name": _NAME[attach], "namespace": namespace},
         "spec": spec,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,9 +22,11 @@ STEADY_S = 30.0
 
 
 class Child:
-    """One child process with a log file of its own."""
+    """One child process with a log file of its own; `log_path` None: it shares our output."""
 
-    def __init__(self, name: str, argv: Sequence[str], log_path: Path, env: Mapping[str, str] | None = None):
+    def __init__(
+        self, name: str, argv: Sequence[str], log_path: Path | None, env: Mapping[str, str] | None = None
+    ):
         self.name = name
         self.log_path = log_path
         self.restarts = 0
@@ -45,8 +48,11 @@ class Child:
 
     def start(self) -> None:
         """Start it; its output goes to the end of its log."""
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as out:
+        with contextlib.ExitStack() as closing:
+            out = None
+            if self.log_path is not None:
+                self.log_path.parent.mkdir(parents=True, exist_ok=True)
+                out = closing.enter_context(self.log_path.open("ab"))
             self._process = subprocess.Popen(
                 dying_with_parent(self._argv),
                 stdin=subprocess.DEVNULL,
@@ -97,6 +103,8 @@ class Child:
 
     def tail(self, lines: int = 8) -> str:
         """The last lines of its log, for an error message."""
+        if self.log_path is None:
+            return "(it logs to this output)"
         try:
             text = self.log_path.read_text(errors="replace")
         except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.recent import RecentSettlements
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.spool import Spool
+from spendgate.months import month_key
 
 MONTH = "202611"
 
@@ -168,20 +170,21 @@ async def test_settlements_that_a_crash_lost_are_made_up_from_memory(
 ) -> None:
     recent = RecentSettlements()
     await recent.check(quick)
-    kept, lost = [end(f"k{i}", 5) for i in range(3)], [end(f"l{i}", 11) for i in range(4)]
+    kept, lost = [end(f"k{i}", 5, at_ms=0) for i in range(3)], [end(f"l{i}", 11, at_ms=0) for i in range(4)]
     for batch in (kept, lost):
-        await quick.settle(batch, T0)
+        await quick.settle(batch)  # by Redis' own clock, as the check below: marks live for seven days
         recent.add(batch)
-    truth = await quick.month("red", MONTH)
+    month = month_key(time.time_ns() // 1_000_000)  # the resending has no other clock than Redis' own
+    truth = await quick.month("red", month)
     journal = next(p for p in (own.data_dir / "redis").rglob("*") if p.is_file())
     whole = journal.read_bytes()
     own.stop()
     journal.write_bytes(whole[: whole.rindex(b"MULTI")])  # what a crash of the machine may leave
     with EmbeddedRedis(own.data_dir):
         await until_answers(quick)
-        assert (await quick.month("red", MONTH)).settled_nanousd < truth.settled_nanousd
+        assert (await quick.month("red", month)).settled_nanousd < truth.settled_nanousd
         assert await recent.check(quick) == 7
-        assert await quick.month("red", MONTH) == truth
+        assert await quick.month("red", month) == truth
 
 
 async def test_the_spool_carries_settlements_over_an_outage_exactly_once(

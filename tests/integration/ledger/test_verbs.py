@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -10,6 +11,7 @@ from support.asks import T0, ask, bound, candidate, end, void
 
 from spendgate.budget.bounds import Clamp
 from spendgate.errors import LedgerError
+from spendgate.ledger.port import DayCell, Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.wire import team_prefix
 from spendgate.money import LEDGER_MAX_NANOUSD
@@ -40,6 +42,23 @@ async def test_release_voids_the_hold_and_counts_nothing(ledger: RedisLedger) ->
     assert await ledger.settle([void("x1")], T0) == ["released"]
     month = await ledger.month("red", MONTH)
     assert (month.committed_nanousd, month.requests, month.models, month.open_holds) == (0, 0, {}, 0)
+
+
+async def test_what_another_model_saved_and_what_was_refused_stand_in_the_days_cell_once(
+    ledger: RedisLedger,
+) -> None:
+    await ledger.reserve(ask("x1", candidate(500)), T0)
+    routed = replace(end("x1", 321, usage={"input": 10}), saved_nanousd=-79)
+    refused = Settlement("refused-1", "red", "chat", "o3", 0, at_ms=T0, refused=7)
+    assert await ledger.settle([routed, refused], T0) == ["settled", "settled"]
+    assert await ledger.settle([routed, refused], T0) == ["replayed", "replayed"]
+    assert await ledger.cells(["red"], MONTH) == [
+        DayCell("red", "20261118", "chat", "gpt-4o", 1, 321, {"input": 10}, saved_nanousd=-79),
+        DayCell("red", "20261118", "chat", "o3", 0, 0, {}, refused=7),
+    ]
+    month = await ledger.month("red", MONTH)
+    assert (month.requests, month.saved_nanousd, month.refused) == (1, -79, 7)
+    assert (month.committed_nanousd, month.tokens, month.models) == (321, {"input": 10}, {"gpt-4o": 321})
 
 
 async def test_a_replayed_reserve_gets_its_first_answer_and_holds_once(ledger: RedisLedger) -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import Claim, open_deliveries, record_json, records_of
-from spendgate.alerts.forecast import forecast
 from spendgate.alerts.memory import FILE, Memory
 from spendgate.alerts.phase import phase, status_row
 from spendgate.alerts.post import post, retry_after_s
 from spendgate.alerts.sender import Pace, Retry, Timing
 from spendgate.alerts.slack import SlackSender
+from spendgate.budget.forecast import forecast
 from spendgate.budget.policy import Routing, TeamBudget, Threshold
 from spendgate.errors import ConfigurationError
 
@@ -104,7 +104,7 @@ class TestPhase:
         assert phase(replace(soft, routing=Routing("mini", "", 5)), 9, T0) == "Downgrading"
 
     def test_a_row_is_exact(self) -> None:
-        row = status_row(self.BUDGET, "202611", 5, 1, forecast(5, T0))
+        row = status_row(self.BUDGET, "202611", 5, 1, forecast([], T0, 5))
         assert (row["settled_usd"], row["reserved_usd"], row["utilization"]) == (
             "0.000000005",
             "0.000000001",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from spendgate.cli.keys import command
 
+from spendgate.cli.keys import command
 from spendgate.gateway import key_file
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from spendgate.budget.forecast import forecast
 from spendgate.controller import conditions as c
 from spendgate.controller.reconcile import Compiler, Verdict, reconcile
 from spendgate.controller.status import (
@@ -12,7 +14,6 @@ from spendgate.controller.status import (
     changed,
     conditions_changed,
     desired,
-    forecast_nanousd,
     models_named,
     patch_of,
     transitions,
@@ -133,14 +134,11 @@ def test_events_are_told_for_what_turned_not_for_what_was_always_fine() -> None:
     ]
 
 
-def test_the_forecast_goes_on_at_the_month_s_average_pace() -> None:
-    assert forecast_nanousd(100, at("2026-11-11T00:00:00")) == 300
-    assert forecast_nanousd(100, at("2026-11-30T23:59:59")) == 100
-    assert forecast_nanousd(0, NOW) == 0
-
-
-def test_the_first_hours_of_a_month_foretell_no_fortune() -> None:
-    assert forecast_nanousd(100, at("2026-11-01T00:01:00")) <= 100 * 31
+def test_the_forecast_is_the_one_function_s_with_the_team_s_days() -> None:
+    days = (*([1_000_000_000] * 28), 0)
+    status = desired(verdict(), replace(spent("10"), daily=days), {}, NOW)
+    assert status["forecastUSD"] == forecast(days, NOW, 10 * 10**9).month_end_nanousd / 10**9 == 30
+    assert desired(verdict(), spent("10"), {}, NOW)["forecastUSD"] == 30
 
 
 def test_the_models_that_a_budget_sends_to_are_named() -> None:

@@ -34,6 +34,7 @@ cells = st.lists(
         model=st.sampled_from(["gpt-4o", "claude-sonnet-4-5", "made-up"]),
         requests=st.integers(1, 10**6),
         cost_nanousd=st.integers(-(10**6), 10**12),
+        adjusted_nanousd=st.just(0),
         tokens=st.dictionaries(
             st.sampled_from((*INPUT_KINDS, *OUTPUT_KINDS, "searches")), st.integers(1, 10**9)
         ),
@@ -135,3 +136,14 @@ def test_the_provider_is_told_by_the_models_name() -> None:
     assert provider_of("us.anthropic.claude-sonnet-4-5-v1:0") == "Anthropic"
     assert provider_of("gpt-4o") == provider_of("o3-mini") == "OpenAI"
     assert provider_of("house-model") == "Unknown"
+
+
+def test_an_adjustment_is_a_charge_of_its_own_without_a_quantity() -> None:
+    cell = DayCell(
+        "red", "20261103", "chat", "gpt-4o", 1, 2_000_000, {"input": 1000}, adjusted_nanousd=-500_000
+    )
+    usage, adjustment = export([cell])
+    assert (usage["ChargeCategory"], usage["BilledCost"]) == ("Usage", "0.0025")
+    assert (adjustment["ChargeCategory"], adjustment["BilledCost"]) == ("Adjustment", "-0.0005")
+    assert (adjustment["ChargeClass"], adjustment["ChargeFrequency"]) == ("Correction", "One-Time")
+    assert {adjustment[c] for c in ("ConsumedQuantity", "PricingQuantity", "SkuId", "ListUnitPrice")} == {""}

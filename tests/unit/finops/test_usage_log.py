@@ -29,6 +29,13 @@ def test_what_the_gateway_writes_is_read_back_as_it_was(
     assert parse(written.line()) == written
 
 
+@pytest.mark.parametrize("saved", [-5_000_000_001, -1, 1, 7_500_000])
+def test_what_routing_saved_is_read_back_also_below_zero(saved: int) -> None:
+    written = record(saved_nanousd=saved)
+    assert b'"saved_usd"' in written.line()
+    assert parse(written.line()) == written
+
+
 def test_an_exchange_billed_for_several_models_keeps_its_parts() -> None:
     parts = (UsagePart("gpt-4o", {"input": 1}, 5), UsagePart("o3", {"output": 2}, 7))
     written = record(parts=parts, cost_nanousd=12)

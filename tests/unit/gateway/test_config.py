@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError
-from spendgate.gateway.config import load_config, parse_duration_ms, upstream_url
+from spendgate.gateway.config import load_config, upstream_url
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -257,6 +257,10 @@ def test_under_pressure_the_cheaper_model_is_sent_and_the_answer_says_so() -> No
     assert d.ending.record.model == "gpt-4o-mini"
     assert d.ending.record.model_requested == "gpt-4o"
     assert d.ending.record.decision == "downgrade"
+    saved = COST_10_5 - (10 * 150 + 5 * 600)  # gpt-4o-mini: 0.15 and 0.60
+    assert d.ending.record.saved_nanousd == saved
+    assert d.ending.settlement is not None
+    assert d.ending.settlement.saved_nanousd == saved
 
 
 def test_a_required_model_bypasses_routing() -> None:

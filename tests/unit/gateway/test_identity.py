@@ -7,18 +7,11 @@ import re
 
 import pytest
 
-from spendgate.gateway.identity import (
-    UNATTRIBUTED,
-    ApiKeyExtractor,
-    Caller,
-    ClaimExtractor,
-    HeaderExtractor,
-    Identity,
-    Roster,
-    SpiffeExtractor,
-    identify,
-    run_of,
-)
+from spendgate.gateway import api_keys
+from spendgate.gateway.api_keys import KeyRing, PlainHash
+from spendgate.gateway.config import Settings
+from spendgate.gateway.extractors import ApiKeyExtractor, ClaimExtractor, HeaderExtractor, SpiffeExtractor
+from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify, run_of
 
 HEADERS = (HeaderExtractor(),)
 
@@ -43,16 +36,98 @@ def test_a_spiffe_principal_gives_namespace_and_service_account() -> None:
 
 
 def test_claims_are_found_by_name_and_by_path() -> None:
-    caller = Caller({}, claims={"org": {"team": "ml"}, "azp": "chat", "sub": "ann", "a.b": "dotted"})
+    caller = Caller({}, claims=({"org": {"team": "ml"}, "azp": "chat", "sub": "ann", "a.b": "dotted"},))
     assert identify(caller, (ClaimExtractor(team="org.team"),)) == Identity("ml", "chat", "ann")
     assert identify(caller, (ClaimExtractor(team="a.b"),)).team == "dotted"
 
 
-def test_an_api_key_is_known_by_its_hash_only() -> None:
-    keys = {hashlib.sha256(b"sk-1").hexdigest(): ("ml", "chat")}
-    extractor = ApiKeyExtractor(keys)
+def test_an_imported_key_is_known_by_its_hash_only() -> None:
+    plain = PlainHash(hashlib.sha256(b"sk-1").hexdigest(), "ml", "chat")
+    extractor = ApiKeyExtractor(KeyRing.of((), (plain,)))
     assert identify(Caller({"authorization": "Bearer sk-1"}), (extractor,)) == Identity("ml", "chat")
     assert identify(Caller({"authorization": "Bearer sk-2"}), (extractor,)).team == UNATTRIBUTED
+    assert extractor.header_names == frozenset(), "the provider knows this key too"
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key", "x-goog-api-key"])
+def test_an_issued_key_is_found_wherever_an_sdk_puts_it_and_taken_off(header: str) -> None:
+    text, key = api_keys.issue(bytes(range(56)), "ml", "chat", "ann", 1000)
+    extractor = ApiKeyExtractor(KeyRing.of((key,)), issued=True)
+    value = f"Bearer {text}" if header == "authorization" else text
+    assert identify(Caller({header: value}, now_ms=2000), (extractor,)) == Identity("ml", "chat", "ann")
+    assert header in extractor.header_names
+
+
+def test_claims_of_two_tokens_are_never_mixed() -> None:
+    extractor = (ClaimExtractor(),)
+    claims = ({"sub": "mallory", "azp": "essential"}, {"team": "ml", "sub": "ann"})
+    assert identify(Caller({}, claims=claims), extractor) == Identity("ml", UNATTRIBUTED, "ann")
+
+
+def test_only_the_issuer_that_is_named_says_who_asks() -> None:
+    extractor = (ClaimExtractor(issuer="https://good"),)
+    forged = {"iss": "https://evil", "team": "victim"}
+    assert identify(Caller({}, claims=(forged,)), extractor).team == UNATTRIBUTED
+    good = {"iss": "https://good", "team": "ml"}
+    assert identify(Caller({}, claims=(forged, good)), extractor).team == "ml"
+
+
+SPIFFE = Settings.model_validate(
+    {
+        "identity": [
+            {
+                "kind": "spiffe",
+                "trust_domains": ["cluster.local"],
+                "pattern": "",
+                "rules": [
+                    {"namespace": "ml-*", "service_account": "batch", "team": "night", "app": "{namespace}"},
+                    {"namespace": "ml-*", "team": "ml"},
+                    {"principal": "/vm/(?P<team>[a-z]+)/(?P<host>[a-z0-9]+)$", "app": "vm-{host}"},
+                ],
+            }
+        ]
+    }
+).extractors()
+
+
+@pytest.mark.parametrize(
+    ("principal", "team", "app"),
+    [
+        ("spiffe://cluster.local/ns/ml-eu/sa/batch", "night", "ml-eu"),
+        ("spiffe://cluster.local/ns/ml-eu/sa/chat", "ml", "chat"),
+        ("spiffe://cluster.local/vm/payments/h7", "payments", "vm-h7"),
+        ("spiffe://cluster.local/ns/other/sa/chat", UNATTRIBUTED, UNATTRIBUTED),
+        ("spiffe://evil.example/ns/ml-eu/sa/chat", UNATTRIBUTED, UNATTRIBUTED),
+        ("https://cluster.local/ns/ml-eu/sa/chat", UNATTRIBUTED, UNATTRIBUTED),
+        ("spiffe://cluster.local/x/ns/ml-eu/sa/chat", UNATTRIBUTED, UNATTRIBUTED),
+        ("", UNATTRIBUTED, UNATTRIBUTED),
+    ],
+)
+def test_rules_map_namespace_service_account_and_pattern(principal: str, team: str, app: str) -> None:
+    found = identify(Caller({}, principal=principal), SPIFFE)
+    assert (found.team, found.app) == (team, app)
+
+
+def test_headers_are_believed_from_the_principals_that_may_set_them() -> None:
+    asked = {"kind": "headers", "trusted_principals": ["spiffe://c/ns/edge/sa/*"]}
+    extractors = Settings.model_validate({"identity": [asked]}).extractors()
+    headers = {"x-llm-team": "victim"}
+    edge = Caller(headers, principal="spiffe://c/ns/edge/sa/proxy")
+    assert identify(edge, extractors).team == "victim"
+    for forger in ("", "spiffe://c/ns/evil/sa/proxy", "spiffe://c/ns/edge/sa/proxy\n"):
+        assert identify(Caller(headers, principal=forger), extractors).team == UNATTRIBUTED
+
+
+def test_a_header_that_was_sent_twice_names_nobody() -> None:
+    assert identify(Caller({"x-llm-team": "victim,mine"}), HEADERS).team == UNATTRIBUTED
+
+
+def test_headers_that_are_no_source_are_always_stripped() -> None:
+    for forwarded in (True, False):
+        settings = Settings.model_validate(
+            {"identity": [{"kind": "spiffe"}], "forward_identity_headers": forwarded}
+        )
+        assert {"x-llm-team", "x-llm-app", "x-llm-user"} <= settings.stripped_identity(verified=True)
 
 
 def test_the_first_extractor_that_knows_wins_and_later_ones_fill_gaps() -> None:

@@ -22,15 +22,18 @@ class Ledger:
     def __init__(self) -> None:
         self.asked = 0
         self.away = True
+        self.committed = 1
 
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
         self.asked += 1
         if self.away:
             raise LedgerUnavailable("away")
-        return ReserveResult(0, 1, None, 1, NOW_MS)
+        return ReserveResult(0, 1, None, self.committed, NOW_MS)
 
 
 class Settler:
+    is_full = False
+
     def put(self, ending: object) -> None: ...
 
 
@@ -89,4 +92,62 @@ async def test_when_the_ledger_is_back_it_decides_again() -> None:
     ledger.away = False
     run._closed_until = 0.0
     assert isinstance(await run.reserve(need()), e.ReserveDone)
+
+
+async def test_outages_one_after_another_give_out_one_share_until_the_ledger_took_what_was_spent() -> None:
+    run, ledger = runtime()
+    for _ in range(3):
+        ledger.away, run._closed_until = False, 0.0
+        assert isinstance(await run.reserve(need()), e.ReserveDone)
+        ledger.away, run._closed_until = True, 0.0
+        await admitted(run)
+    estimate, rest = divmod(run.guard.committed("ml"), 4)
+    assert (rest, 4 * estimate <= 5_000_000 < 5 * estimate) == (0, True)
+    for _ in range(4):
+        run.guard.settle("ml", estimate, 1000)
+    run.settler.when_home()
     assert run.guard.committed("ml") == 0
+    assert await admitted(run) == 4
+
+
+async def test_a_replica_without_room_on_its_disk_lets_nothing_pass_but_what_has_no_limit() -> None:
+    run, _ = runtime()
+    run.settler.is_full = True
+    assert await admitted(run) == 0
+    open_ = "{team: ml, monthlyBudgetUSD: 10, failurePolicy: open}"
+    run, _ = runtime(open_)
+    run.settler.is_full = True
+    assert await admitted(run, open_) == 50
+
+
+class Standing:
+    """The replica remembers that the team is exhausted."""
+
+    def __init__(self) -> None:
+        self.hurried = 0
+
+    async def restore(self, team: str) -> None: ...
+
+    def remembered(self, team: str, month: str) -> int:
+        return 10 * 10**9 if team == "ml" else 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+
+async def test_a_worker_that_never_asked_for_a_team_refuses_it_where_the_replica_knows_it_is_exhausted() -> (
+    None
+):
+    run, _ = runtime()
+    run.standing = Standing()  # type: ignore[assignment]
+    assert await admitted(run) == 0
+
+
+async def test_a_month_that_fell_by_half_makes_the_pulse_look_at_once() -> None:
+    run, ledger = runtime()
+    run.standing = standing = Standing()  # type: ignore[assignment]
+    ledger.away = False
+    for committed, hurried in ((1000, 0), (600, 0), (200, 1)):
+        ledger.committed = committed
+        await run.reserve(need())
+        assert standing.hurried == hurried

@@ -41,13 +41,17 @@ def test_settling_below_the_estimate_frees_the_rest_and_above_it_counts() -> Non
     assert not guard.admit("red", 1, 100, 0, UNLIMITED)
 
 
-def test_a_reset_forgets_all_and_later_costs_of_earlier_holds_still_count() -> None:
+def test_what_the_ledger_took_is_forgotten_and_what_is_in_flight_is_not() -> None:
     guard = LocalGuard()
     guard.admit("red", 80, 100, 0, UNLIMITED)
-    guard.reset()
-    assert guard.committed("red") == 0
+    guard.admit("red", 20, 100, 0, UNLIMITED)
     guard.settle("red", 80, 30)
-    assert guard.committed("red") == 30
+    guard.acknowledged()
+    assert guard.committed("red") == 20
+    guard.settle("red", 20, 20)
+    assert guard.committed("red") == 20
+    guard.acknowledged()
+    assert guard.committed("red") == 0
 
 
 @given(

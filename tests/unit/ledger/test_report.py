@@ -38,3 +38,15 @@ def test_a_team_without_a_budget_has_neither_budget_nor_utilization() -> None:
 )
 def test_utilization_is_rounded_to_six_digits(committed: int, limit: int | None, share: float | None) -> None:
     assert utilization(committed, limit) == share
+
+
+def test_adjustments_are_listed_where_there_are_any() -> None:
+    month = TeamMonth(
+        "red", "202611", 5, 0, 1, {}, {}, {}, {}, adjusted={("chat", "o3"): -4, ("(none)", "(none)"): 3}
+    )
+    (row,) = budget_rows([month], {})
+    assert row["adjustments_usd"] == "-0.000000001"
+    assert [(a["app"], a["usd"]) for a in row["adjustments"]] == [
+        ("(none)", "0.000000003"),
+        ("chat", "-0.000000004"),
+    ]

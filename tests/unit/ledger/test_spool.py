@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,3 +228,54 @@ async def test_names_that_are_not_utf8_are_kept_as_the_ledger_stores_them(tmp_pa
     spool.append([end("x1", 1, team="a\ud800", app="\udfff", model="m\x1f")])
     await spool.replay(ledger)
     assert [(s.team, s.app, s.model) for s in ledger.taken] == [("a?", "?", "m?")]
+
+
+V0 = (
+    b'{"exchange_id":"old","team":"red","app":"a","model":"m","cost_nanousd":7,"usage":{"input":3},"at_ms":5,'
+)
+V0 += b'"release":false,"scopes":[["month","month"]]}'
+"""What the first release wrote."""
+
+
+def line(body: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+async def test_a_spool_of_the_first_release_is_read(tmp_path: Path) -> None:
+    (tmp_path / "w1.jsonl").write_bytes(line(V0))
+    spool, ledger = Spool(tmp_path, "w1"), FakeLedger()
+    assert await spool.replay(ledger) == 1
+    assert ledger.taken == [
+        Settlement("old", "red", "a", "m", 7, {"input": 3}, 5, False, (("month", "month"),))
+    ]
+    assert spool.corrupt == 0
+
+
+async def test_what_a_later_release_of_the_same_form_added_is_let_go(tmp_path: Path) -> None:
+    later = b'{"v":1,"colour":"blue",' + V0[1:]
+    (tmp_path / "w1.jsonl").write_bytes(line(later))
+    spool, ledger = Spool(tmp_path, "w1"), FakeLedger()
+    assert await spool.replay(ledger) == 1
+    assert (ledger.ids, spool.corrupt) == (["old"], 0)
+
+
+async def test_a_spool_of_a_newer_form_is_left_alone_byte_for_byte(tmp_path: Path) -> None:
+    newer = line(V0) + line(b'{"v":2,"money":"7"}') + b"torn"
+    (tmp_path / "w1.jsonl").write_bytes(newer)
+    (tmp_path / "w9.jsonl").write_bytes(newer)
+    spool, ledger = Spool(tmp_path, "w1"), FakeLedger()
+    spool.append(ends(1))
+    assert await spool.replay(ledger) == 1
+    spool.close()
+    assert ledger.ids == ["x1"]
+    for name in ("w1", "w9"):
+        assert (tmp_path / f"{name}.jsonl").read_bytes() == newer
+    assert not list(tmp_path.glob("*.bad"))
+
+
+async def test_when_it_was_counted_comes_back_with_it(tmp_path: Path) -> None:
+    spool, ledger = Spool(tmp_path, "w1"), FakeLedger()
+    counted = replace(ends(1)[0], counted_us=1234)
+    spool.append([counted])
+    await spool.replay(ledger)
+    assert ledger.taken == [counted]

@@ -41,6 +41,7 @@ records = st.builds(
     outcome=st.sampled_from(Outcome),
     unmetered=text,
     parts=st.lists(parts, max_size=3).map(tuple),
+    saved_nanousd=st.integers(-(2**53) + 1, 2**53 - 1),
 )
 
 
@@ -54,6 +55,7 @@ def test_a_record_comes_back_from_the_wire_as_it_was(record: UsageRecord) -> Non
 def test_the_message_says_what_the_line_of_the_usage_log_says(record: UsageRecord) -> None:
     message, line = to_proto(record), orjson.loads(record.line())
     assert nano_to_usd(message.cost_nanousd) == line.pop("cost_usd")
+    assert message.saved_nanousd == usd_to_nano(line.pop("saved_usd", 0))
     assert message.estimate_nanousd == usd_to_nano(line.pop("estimate_usd"))
     assert f"OUTCOME_{line.pop('outcome').upper()}" == pb.Outcome.Name(message.outcome)
     assert message.time.ToJsonString()[:19] == line.pop("time")[:19]
@@ -81,7 +83,7 @@ def test_no_field_of_the_message_is_left_empty() -> None:
     part = UsagePart("m", {"input": 1}, 1)
     full = UsageRecord(
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
-        {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (part,),
+        {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (part,), 7,
     )  # fmt: skip
     assert set(MessageToDict(to_proto(full), preserving_proto_field_name=True)) == {
         f.name for f in pb.UsageRecord.DESCRIPTOR.fields

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spendgate.supervisor.listener import jwt_filters
 from support.pki import Authority, Issuer
 
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings, Upstream
 from spendgate.supervisor import bootstrap as b
 from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.listener import jwt_filters
 
 ONE = (Upstream(name="openai", url="https://api.openai.com"),)
 TWO = (*ONE, Upstream(name="vllm", url="http://10.0.0.7:8000", models=("llama-*",)))

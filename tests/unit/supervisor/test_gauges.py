@@ -36,6 +36,9 @@ class Ledger:
             out.append(TeamMonth(team, month, spent, 0, 1, {}, {}, {}, cells))
         return out
 
+    async def daily(self, teams: list[str], days: list[str]) -> dict[str, list[int]]:
+        return {team: [USD // 2 if team == "ml" else 0] * len(days) for team in teams}
+
 
 def gauges() -> tuple[BudgetGauges, Ledger, CollectorRegistry]:
     ledger = Ledger()
@@ -54,6 +57,17 @@ async def test_a_team_has_its_gauges_before_its_first_request() -> None:
     assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "ml"}) == 0.5
     labels = {"team": "ml", "app": "chat", "model": "gpt-4o"}
     assert registry.get_sample_value("spendgate_spend_usd", labels) == 5
+
+
+async def test_the_forecast_and_the_date_of_exhaustion_stand_beside_the_budget() -> None:
+    found, _, registry = gauges()
+    await found.refresh(ms(11))
+    metrics = {m.name: m for m in found.collect()}
+    ahead = registry.get_sample_value("spendgate_forecast_usd", {"team": "ml"})
+    assert ahead is not None and ahead >= 5
+    assert registry.get_sample_value("spendgate_forecast_usd", {"team": "quiet"}) == 0
+    ends = metrics["spendgate_exhaustion_timestamp_seconds"].samples
+    assert all(s.labels["team"] == "ml" for s in ends)
 
 
 async def test_a_new_month_starts_at_zero() -> None:

@@ -7,10 +7,15 @@
 --   holds            hash    exchange id -> record of the hold (JSON)
 --   due              zset    exchange id by deadline
 --   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window
---   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges
+--   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges, `+` nano-USD that
+--                            another model than asked for saved (negative: it was dearer), `!` refused requests, `~` nano-USD that
+--                            was adjusted
+--   adj              hash    adjustment id -> its record (JSON); adj:t, zset of the ids by time
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes
+--   x:<month>        hash    what was restored after a loss without its exchanges: see restore.lua
+--   y:<month>        zset    what came home late after a loss: see restore.lua
 
 local prefix = string.sub(KEYS[1], 1, -6)          -- "sg1:{team}:"
 local holds_key = KEYS[1]
@@ -24,6 +29,7 @@ local MARKER_DAYS = 7                              -- a settlement may come agai
 local PARTS_MIN, PARTS_MAX = 4, 4096
 local CELLS_MAX = 4000                             -- fields a day and team keeps apart; more become `other`
 local SEP = '\31'
+local REBUILT = '(rebuilt)'                        -- app and model of what is known only in total
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -83,14 +89,15 @@ local function move(counter, window, settled, reserved)
 end
 
 -- Count into the day's cell of app and model. The first `#` of a day makes the key, so it carries the TTL.
-local function count_daily(day, app, model, cost, exchanges, usage)
+-- `sign` is `$`, or `~` for money that was adjusted.
+local function count_daily(day, app, model, cost, exchanges, usage, sign)
   local key = prefix .. 'd:' .. day
   local cell = app .. SEP .. model .. SEP
   if redis.call('HEXISTS', key, cell .. '#') == 0 and redis.call('HLEN', key) >= CELLS_MAX then
     cell = 'other' .. SEP .. 'other' .. SEP
   end
   add(key, cell .. '#', exchanges, DAILY_TTL_S)
-  if cost ~= 0 then redis.call('HINCRBY', key, cell .. '$', int(cost)) end
+  if cost ~= 0 then redis.call('HINCRBY', key, cell .. (sign or '$'), int(cost)) end
   for kind, n in pairs(usage) do
     if n ~= 0 then redis.call('HINCRBY', key, cell .. kind, int(n)) end
   end

@@ -3,12 +3,64 @@
 -- KEYS[1]  sg1:{team}:holds
 -- ARGV[1]  now (ms, 0: Redis' clock)
 -- ARGV[2…] JSON each: {id, app, m: model, e: cost (nano-USD), u: {kind: n}, t: reserved at (ms),
---           x: release?, s: [[scope, window] ...]}
--- Reply    one word each: `settled`, `released`, `corrected` (its hold had expired), `replayed`
+--           x: release?, q: exchanges (1 where left out; 0 counts refusals, which held nothing),
+--           s: [[scope, window] ...], k: [acknowledged, counted] (us, 0: never) of one that is told again}
+-- Reply    one word each: `settled`, `released`, `corrected` (its hold had expired), `replayed`; and last the
+--          time (us), by which `remember` says whether it was in what it read
 -- Replay   the marker of an ended exchange (seven days) makes a second settle or release change nothing.
 --          A hold that Redis lost is charged all the same, in the windows of its reservation.
 
 local now = clock(ARGV[1])
+
+-- An exchange that is told again after a loss (k). Where restored money stands in its place, it takes that place
+-- and counters rise by the rest only. Acknowledged before the memory was read, it is part of the memory; counted
+-- before the totals were, of the totals. One that is in neither is noted, in case that a younger memory comes in
+-- which it is. Gives by how much each counter still has to rise.
+local function late(s, counters, day, cost)
+  local month = string.sub(day, 1, 6)
+  local x_key = prefix .. 'x:' .. month
+  local reach = redis.call('HMGET', x_key, '@', '@p')
+  local acknowledged, counted = s.k[1], s.k[2]
+  local in_memory = acknowledged > 0 and acknowledged <= tonumber(reach[1] or '0')
+  local rest = cost
+  if in_memory or (counted > 0 and counted <= tonumber(reach[2] or '0')) then
+    for n = 0, 31 do
+      local d = n == 0 and day or month .. string.format('%02d', n)
+      local cell = d .. SEP .. s.app .. SEP .. s.m
+      local part = math.min(rest, tonumber(redis.call('HGET', x_key, cell) or '0'))
+      if part > 0 then
+        redis.call('HINCRBY', x_key, cell, int(-part))
+        count_daily(d, s.app, s.m, -part, 0, {})
+        rest = rest - part
+      end
+      if rest == 0 then break end
+    end
+  end
+  local more, noted = {}, {}
+  for i, c in ipairs(counters) do
+    more[i] = c[2] == 'month' and rest or cost
+    local pool = in_memory and tonumber(redis.call('HGET', x_key, '*' .. c[1]) or '0') or 0
+    local part = math.min(more[i], pool)
+    if part > 0 then
+      redis.call('HINCRBY', x_key, '*' .. c[1], int(-part))
+      if c[1] == 'b:month:' .. month then count_daily(month .. '01', REBUILT, REBUILT, -part, 0, {}) end
+      more[i] = more[i] - part
+    end
+    noted[i] = {c[1], int(more[i])}
+  end
+  if acknowledged > 0 and not in_memory then
+    local y_key = prefix .. 'y:' .. month
+    redis.call('ZADD', y_key, int(acknowledged), cjson.encode({id = s.id, c = noted}))
+    redis.call('EXPIRE', y_key, DAY_S)
+  end
+  return more
+end
+
+-- Move the counters ({counter, window} each): `cost` is settled, `held` no longer reserved.
+local function charge(s, counters, day, cost, held)
+  local more = s.k and late(s, counters, day, cost) or {}
+  for i, c in ipairs(counters) do move(c[1], c[2], more[i] or cost, -held) end
+end
 
 local function settle(s)
   local release = s.x == true
@@ -18,7 +70,7 @@ local function settle(s)
   if raw then
     local hold = cjson.decode(raw)
     local held = tonumber(hold.e)
-    for _, c in ipairs(hold.c) do move(c[1], c[2], cost, -held) end
+    charge(s, hold.c, hold.d, cost, held)
     redis.call('HDEL', holds_key, s.id)
     redis.call('ZREM', due_key, s.id)
     if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end
@@ -40,8 +92,10 @@ local function settle(s)
   if not release then
     local at = s.t > 0 and s.t or now
     local day = day_id(at)
-    for _, b in ipairs(s.s) do move(counter_of(b[1], b[2], at, day), b[2], cost, 0) end
-    count_daily(day, s.app, s.m, cost, 1, s.u)
+    local counters = {}
+    for i, b in ipairs(s.s) do counters[i] = {counter_of(b[1], b[2], at, day), b[2]} end
+    charge(s, counters, day, cost, 0)
+    count_daily(day, s.app, s.m, cost, s.q or 1, s.u)
   end
   mark(s.id, now)
   return word
@@ -49,4 +103,6 @@ end
 
 local out = {}
 for i = 2, #ARGV do out[#out + 1] = settle(cjson.decode(ARGV[i])) end
+local t = redis.call('TIME')
+out[#out + 1] = string.format('%.0f', tonumber(t[1]) * 1000000 + tonumber(t[2]))
 return out

@@ -1,0 +1,80 @@
+"""Write what in k8s/ is read off the code: the filters and policies that attach spendgate, and Envoy's bootstrap.
+
+    .venv/bin/python scripts/build_k8s.py            # --golden: also what kustomize makes of it, for review
+
+A test builds them anew and compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from spendgate.gateway.config import Settings, load_config
+from spendgate.supervisor import bootstrap as b
+from spendgate.supervisor.envoy_gateway import extension_policies
+from spendgate.supervisor.istio import envoy_filter
+
+ROOT = Path(__file__).resolve().parent.parent
+K8S = ROOT / "k8s"
+NOTE = "# Written by scripts/build_k8s.py; do not edit.\n"
+NAMESPACE = "llm-gateway"
+HOST = f"spendgate.{NAMESPACE}.svc.cluster.local"
+HEADLESS = f"spendgate-headless.{NAMESPACE}.svc.cluster.local:9002"
+PORT = 9002
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Where the image has its certificate authorities."""
+
+
+def settings(overlay: str) -> Settings:
+    """The settings that an overlay's gateways run with, which Envoy's side must fit."""
+    own = K8S / "overlays" / overlay / "config.yaml"
+    return load_config(own if own.exists() else K8S / "base/config/config.yaml")
+
+
+def _with_authorities(node: Any) -> Any:
+    """The same configuration for the image, whatever machine rendered it."""
+    if isinstance(node, dict):
+        if set(node) == {"trusted_ca"} or "trusted_ca" in node:
+            node = {**node, "trusted_ca": {"filename": AUTHORITIES}}
+        return {k: _with_authorities(v) for k, v in node.items()}
+    return [_with_authorities(v) for v in node] if isinstance(node, list) else node
+
+
+def files() -> dict[str, str]:
+    """Every generated file by its path in the repository."""
+    istio, gateway, plain = settings("istio"), settings("envoy-gateway"), settings("envoy")
+    egress = envoy_filter(HOST, PORT, "istio-system", "gateway", {"istio": "egressgateway"}, istio)
+    sidecars = envoy_filter(HOST, PORT, "istio-system", "sidecar", {"spendgate": "attached"}, istio)
+    policies = extension_policies("llm", NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
+    upstreams = plain.upstreams or (b.one_upstream("https://api.openai.com"),)
+    bootstrap = _with_authorities(
+        b.bootstrap("0.0.0.0:10000", upstreams, [HEADLESS], plain, "127.0.0.1:9901")
+    )
+    overlays = "k8s/overlays"
+    return {
+        f"{overlays}/istio/envoyfilter-gateway.yaml": NOTE + b.as_yaml(egress),
+        f"{overlays}/istio/envoyfilter-sidecars.yaml": NOTE + b.as_yaml(sidecars),
+        f"{overlays}/envoy-gateway/policies.yaml": NOTE + "---\n".join(map(b.as_yaml, policies)),
+        f"{overlays}/envoy/bootstrap.yaml": NOTE + b.as_yaml(bootstrap),
+    }
+
+
+def write_golden() -> None:
+    """What kustomize makes of everything, for review (tests/unit/k8s/golden)."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from support import manifests
+
+    for name in ("base", *manifests.OVERLAYS, *manifests.TENANTS):
+        path = ROOT / "tests/unit/k8s/golden" / f"{name.replace('/', '-')}.yaml"
+        path.write_text(manifests.golden(name), encoding="utf-8")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    for file_name, text in files().items():
+        (ROOT / file_name).write_text(text, encoding="utf-8")
+        print(file_name)
+    if "--golden" in sys.argv[1:]:
+        write_golden()

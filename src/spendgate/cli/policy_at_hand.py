@@ -1,0 +1,40 @@
+"""The policy that a command reckons with: files given, those of a running `up`, or the controller's in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+
+from spendgate.budget.load import budget_from_document, load_policy
+from spendgate.budget.policy import Policy
+from spendgate.cli.find_ledger import Found
+from spendgate.errors import ConfigurationError
+
+TIMEOUT_S = 10.0
+
+
+def policy_at_hand(found: Found, paths: tuple[str, ...] = ()) -> Policy | None:
+    """None where there is none. Raises ConfigurationError, LedgerUnavailable."""
+    if paths or found.policy_paths:
+        return load_policy(paths or found.policy_paths)
+    return asyncio.run(_from_redis(found.redis_url))
+
+
+async def _from_redis(url: str) -> Policy | None:
+    import redis.asyncio as aioredis
+
+    from spendgate.ledger.policy_store import PolicyStore, documents_of
+
+    try:
+        client = aioredis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S)
+    except ValueError as e:
+        raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+    try:
+        snapshot = await PolicyStore(client).read()
+    finally:
+        await client.aclose()
+    if snapshot is None:
+        return None
+    return Policy.of(
+        budget_from_document(document, f"{entry.namespace}/{entry.name}")
+        for entry, document in documents_of(snapshot)
+    )

@@ -1,0 +1,232 @@
+"""`spendgate propose`: a budget change as a branch and pull request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from spendgate.proposals.propose import Proposal, Wish
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group("propose", context_settings=_HELP)
+def command() -> None:
+    """Propose a budget change: an edit of the policy as branch, commit and pull request.
+
+    The policy's repository is copied afresh, so that no work tree is touched. GITHUB_TOKEN or GITLAB_TOKEN
+    opens the pull request; without a forge the branch is pushed by plain git.
+
+    \b
+    Example:
+      spendgate propose raise --team payments --usd 500 --until 2026-12-15 --reason "Black Friday load"
+    """
+
+
+def _shared(function: _F) -> _F:
+    for option in reversed(
+        (
+            click.option("--team", required=True, help="Whose budget."),
+            click.option("--reason", required=True, help="Why, in one line; it stands in the request."),
+            click.option("--asked-by", default="", help="Who asks, as the approvers know them."),
+            click.option(
+                "--repo",
+                default=".",
+                show_default=True,
+                envvar="SPENDGATE_POLICY_REPO",
+                help="The policy's git repository: a folder or a URL.",
+            ),
+            click.option("--base", default="", help="The branch to change; default: the remote's own."),
+            click.option(
+                "--path",
+                "path",
+                default="",
+                envvar="SPENDGATE_POLICY_PATH",
+                help="Folder or file of the policy in the repository.",
+            ),
+            click.option(
+                "--forge",
+                type=click.Choice(["auto", "github", "gitlab", "none"]),
+                default="auto",
+                show_default=True,
+                envvar="SPENDGATE_FORGE",
+                help="Where the request is opened; auto: by the remote's host.",
+            ),
+            click.option(
+                "--log",
+                "logs",
+                multiple=True,
+                type=click.Path(path_type=Path),
+                help="Usage log to try the change on; the outcome becomes a comment.",
+            ),
+            click.option("--dry-run", is_flag=True, help="Print the change; push and open nothing."),
+            click.option(
+                "-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("raise", context_settings=_HELP)
+@click.option("--usd", required=True, help="USD added to the month's budget while the raise lasts.")
+@click.option("--until", required=True, help="Its end: a date (that UTC day included) or an RFC 3339 time.")
+@_shared
+def raise_command(usd: str, until: str, **given: Any) -> None:
+    """A temporary raise that ends by itself.
+
+    \b
+    Example:
+      spendgate propose raise --team payments --usd 500 --until 2026-12-15 \\
+        --reason "Black Friday load" --log .spendgate/usage.jsonl
+    """
+    from datetime import UTC, datetime
+
+    from spendgate.proposals.propose import parse_until
+
+    try:
+        end = parse_until(until, datetime.now(UTC))
+    except ValueError as e:
+        raise click.UsageError(f"--until: {e}") from e
+    _run(_amount(usd), end, given)
+
+
+@command.command("budget", context_settings=_HELP)
+@click.option("--usd", required=True, help="The new monthlyBudgetUSD.")
+@_shared
+def budget_command(usd: str, **given: Any) -> None:
+    """Another monthly budget, for good.
+
+    \b
+    Example: spendgate propose budget --team payments --usd 9000 --reason "two more apps since October"
+    """
+    _run(_amount(usd), None, given)
+
+
+@command.command("check", context_settings=_HELP)
+@click.option("--before", required=True, type=click.Path(path_type=Path), help="The policy as it is.")
+@click.option("--after", required=True, type=click.Path(path_type=Path), help="The policy as proposed.")
+@click.option(
+    "--approvers", type=click.Path(path_type=Path), default="approvers.yaml", show_default=True,
+    help="Who may approve what. Take it from the base branch.",
+)  # fmt: skip
+@click.option("--approved-by", "approved_by", multiple=True, help="Who approved the request.")
+@click.option("--member", "members", multiple=True, metavar="GROUP=NAME", help="A member of a group.")
+def check_command(
+    before: Path, after: Path, approvers: Path, approved_by: tuple[str, ...], members: tuple[str, ...]
+) -> None:
+    """Has every raise between two states of the policy the approval that its amount needs? For CI.
+
+    Exit 1 while one is missing. A budget that is removed, or that no longer refuses, counts as a raise by all
+    of it.
+
+    \b
+    Example:
+      git worktree add ../base origin/main
+      spendgate propose check --before ../base/budgets --after budgets \\
+        --approvers ../base/approvers.yaml --approved-by dana
+    """
+    import time
+
+    from spendgate.budget.load import load_policy
+    from spendgate.errors import ConfigurationError, SpendgateError
+    from spendgate.money import nano_to_usd
+    from spendgate.proposals.approvers import growths, missing, parse_approvers
+
+    groups: dict[str, set[str]] = {}
+    for pair in members:
+        group, sign, name = pair.partition("=")
+        if not sign or not group or not name:
+            raise click.UsageError(f"--member: write GROUP=NAME, found {pair!r}")
+        groups.setdefault(group, set()).add(name)
+    try:
+        rules = parse_approvers(approvers.read_text("utf-8"), str(approvers))
+    except OSError as e:
+        raise ConfigurationError(f"{approvers}: can not be read: {e.strerror}; name it by --approvers") from e
+    found = growths(load_policy([before]), load_policy([after]), rules, time.time_ns() // 1_000_000)
+    lacking = missing(found, set(approved_by), groups)
+    for g in found:
+        state = "needs" if g in lacking else "approved;"
+        names = " or ".join(g.who) or "an approver that no line of the file names"
+        click.echo(f"{g.team}: {g.what} (${nano_to_usd(g.amount_nanousd)}): {state} {names}")
+    if not found:
+        click.echo("no budget grows")
+    if lacking:
+        raise SpendgateError(f"{len(lacking)} of {len(found)} raises lack approval")
+
+
+def _amount(text: str) -> Decimal:
+    from spendgate.proposals.propose import parse_usd
+
+    try:
+        return parse_usd(text)
+    except ValueError as e:
+        raise click.UsageError(f"--usd: {e}") from e
+
+
+def _run(usd: Decimal, until: datetime | None, given: dict[str, Any]) -> None:
+    from spendgate.proposals.comment import commenter
+    from spendgate.proposals.forges import find_forge, kind_of
+    from spendgate.proposals.propose import Wish, propose
+    from spendgate.proposals.repository import Remote
+
+    wish = Wish(given["team"], usd, given["reason"], until, given["asked_by"])
+    remote = Remote.of(given["repo"], given["base"])
+    token = os.environ.get(f"{kind_of(remote, given['forge']).upper()}_TOKEN", "")
+    remote = Remote(remote.url, remote.base, token)
+    forge = None if given["dry_run"] else find_forge(remote, given["forge"], os.environ)
+    comment: Callable[[Sequence[Path]], str] | None = commenter(given["logs"]) if given["logs"] else None
+    made = propose(wish, remote, forge, path=given["path"], comment=comment, dry_run=given["dry_run"])
+    _show(made, wish, given["output"])
+
+
+def _show(made: Proposal, wish: Wish, output: str) -> None:
+    if output == "json":
+        import json
+
+        request = made.pull_request
+        document = {
+            "team": wish.team,
+            "branch": made.branch,
+            "base": made.base,
+            "file": made.file,
+            "commit": made.commit,
+            "title": made.title,
+            "approvers": list(made.approvers),
+            "pushed": made.pushed,
+            "existed": made.existed,
+            "pull_request": None if request is None else {"url": request.url, "number": request.number},
+            "warnings": list(made.warnings),
+            "diff": made.diff,
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    click.echo(made.diff, nl=False)
+    click.echo()
+    click.echo(f"{made.title}")
+    click.echo(f"approval   {' or '.join(made.approvers) or 'no approvers are named for this amount'}")
+    if made.comment:
+        click.echo()
+        click.echo(made.comment)
+    if not made.pushed:
+        click.echo("dry run: nothing was pushed")
+        return
+    click.echo(f"branch     {made.branch}{' (was there already)' if made.existed else ''}")
+    if made.pull_request is not None:
+        was = " (was open already)" if made.pull_request.existed else ""
+        click.echo(f"request    {made.pull_request.url}{was}")
+    else:
+        click.echo(f"request    none: open one from the branch {made.branch} into {made.base}")
+    for warning in made.warnings:
+        click.echo(f"spendgate propose: {warning}", err=True)

@@ -1,0 +1,81 @@
+"""Envoy's routes: which requests are metered, which provider they go to, and what no provider sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spendgate.dialects.registry import DIALECTS
+from spendgate.gateway import headers as h
+from spendgate.gateway.config import Settings, Upstream, default_upstream
+from spendgate.gateway.extractors import KEY_HEADERS
+from spendgate.supervisor.envoy_parts import EXT_PROC, Json, any_of
+from spendgate.supervisor.providers import action
+
+NO_SUCH_PATH = (
+    '{"error":{"message":"No LLM API that this gateway meters has this path.","type":"invalid_request_error",'
+    '"param":null,"code":"path_not_allowed"}}'
+)
+_PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+_HEADERS_ONLY = {
+    "request_header_mode": "SEND",
+    "request_body_mode": "NONE",
+    "response_header_mode": "SKIP",
+    "response_body_mode": "NONE",
+}
+
+
+def _route(name: str, match: Json, upstream: Upstream, *, metered: bool, settings: Settings) -> Json:
+    removed = set(removed_headers(settings, verified=metered))
+    if upstream.credential is not None:
+        removed |= set(KEY_HEADERS)  # the client's key is not this provider's
+    route: Json = {
+        "name": name,
+        "match": match,
+        "route": {**action(upstream), "timeout": "0s"},
+        "request_headers_to_remove": sorted(removed),
+    }
+    if metered:
+        route["request_body_buffer_limit"] = settings.max_body_bytes
+    elif settings.passthrough == "identified":
+        route["typed_per_filter_config"] = {
+            EXT_PROC: any_of(_PER_ROUTE, overrides={"processing_mode": _HEADERS_ONLY})
+        }
+    else:
+        route["typed_per_filter_config"] = {EXT_PROC: any_of(_PER_ROUTE, disabled=True)}
+    return route
+
+
+def removed_headers(settings: Settings, *, verified: bool = True) -> list[str]:
+    """What no provider sees: internal request headers, and those of identity unless they are forwarded.
+
+    `verified`: ext_proc takes off before what the caller was not allowed to set."""
+    return sorted({h.CLUSTER, h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=verified)})
+
+
+def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
+    """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
+    path; each has its own route, since Envoy bounds the size of a pattern; all others (uploads of any size) do
+    not touch it, unless `passthrough` asks who sends them."""
+    out: list[Json] = []
+    default = default_upstream(tuple(upstreams))
+    assert default is not None, "bootstrap() demands an upstream"
+    claimed = [*(f".*{d.path_regex}/*" for d in DIALECTS), ".*%.*"]
+    post = {"name": ":method", "string_match": {"exact": "POST"}}
+    for upstream in upstreams:
+        chosen = {"name": h.CLUSTER, "string_match": {"exact": upstream.name}}
+        for regex in claimed:
+            match: Json = {"safe_regex": {"regex": regex}, "headers": [post, chosen]}
+            out.append(_route(f"llm-{upstream.name}", match, upstream, metered=True, settings=settings))
+    for regex in claimed:
+        match = {"safe_regex": {"regex": regex}, "headers": [post]}
+        out.append(_route("llm", match, default, metered=True, settings=settings))
+    other = _route("other", {"prefix": "/"}, default, metered=False, settings=settings)
+    if settings.passthrough == "reject":
+        del other["route"], other["request_headers_to_remove"]
+        other["direct_response"] = {"status": 404, "body": {"inline_string": NO_SUCH_PATH}}
+        other["response_headers_to_add"] = [
+            {"header": {"key": "content-type", "value": "application/json"},
+             "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ]  # fmt: skip
+    out.append(other)
+    return out

@@ -1,0 +1,224 @@
+"""The manifests as `kubectl kustomize` makes them: reviewed, restricted, probed, drained, and like the code."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.manifests import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    TENANTS,
+    documents,
+    golden,
+    pod_templates,
+    restricted_faults,
+)
+from support.npm_schemas import faults
+from support.scripts import load_script
+
+from spendgate.gateway.config import load_config
+from spendgate.pricing.load import table
+from spendgate.supervisor import bootstrap as b
+
+Json = dict[str, Any]
+GOLDEN = Path(__file__).parent / "golden"
+ALL = ("base", *OVERLAYS, *TENANTS)
+GENERATED: dict[str, str] = load_script("build_k8s").files()
+
+
+def of_kind(name: str, kind: str) -> dict[str, Json]:
+    return {d["metadata"]["name"]: d for d in documents(name) if d["kind"] == kind}
+
+
+def test_the_overlays_are_there() -> None:
+    assert {"overlays/istio", "overlays/envoy-gateway", "overlays/envoy"} <= set(OVERLAYS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_kustomize_makes_what_was_reviewed(name: str) -> None:
+    path = GOLDEN / f"{name.replace('/', '-')}.yaml"
+    assert path.read_text(encoding="utf-8") == golden(name), (
+        "if this change is meant: .venv/bin/python scripts/build_k8s.py --golden, and look at the difference"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(GENERATED))
+def test_what_is_read_off_the_code_is_up_to_date(name: str) -> None:
+    committed = (ROOT / name).read_text(encoding="utf-8")
+    assert committed == GENERATED[name], "run .venv/bin/python scripts/build_k8s.py and commit"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_schemas_of_all_kinds_accept_every_document(name: str) -> None:
+    ours = ("ai.systemhardening.com",)
+    known = [
+        d for d in documents(name)
+        if d["apiVersion"].partition("/")[0] not in ours and d["kind"] != "CustomResourceDefinition"
+    ]  # fmt: skip
+    assert faults(known) == []
+
+
+@pytest.mark.parametrize("name", ("base", *OVERLAYS))
+def test_every_pod_is_at_the_restricted_level(name: str) -> None:
+    pods = dict(pod_templates(documents(name)))
+    assert len(pods) >= 2
+    assert {who: restricted_faults(pod) for who, pod in pods.items()} == {who: [] for who in pods}
+    labels = of_kind(name, "Namespace")["llm-gateway"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p["containers"][0]["securityContext"].pop("allowPrivilegeEscalation"), "allowPrivilege"),
+        (lambda p: p["containers"][0]["securityContext"].pop("capabilities"), "capabilities"),
+        (lambda p: p["securityContext"].pop("runAsNonRoot"), "runAsNonRoot"),
+        (lambda p: p["securityContext"].pop("seccompProfile"), "seccomp"),
+        (lambda p: p["securityContext"].update(runAsUser=0), "user 0"),
+        (lambda p: p.update(hostNetwork=True), "hostNetwork"),
+        (lambda p: p["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "hostPath"),
+        (lambda p: p["containers"][0]["ports"][0].update(hostPort=1), "host port"),
+    ],
+)
+def test_the_check_of_the_restricted_level_sees_a_fault(change: Any, said: str) -> None:
+    pod = copy.deepcopy(dict(pod_templates(documents("base")))["Deployment spendgate"])
+    change(pod)
+    [fault] = restricted_faults(pod)
+    assert said in fault
+
+
+@pytest.mark.parametrize("name", ("base", *OVERLAYS))
+def test_every_container_has_probes_requests_a_memory_limit_and_a_pinned_image(name: str) -> None:
+    for who, pod in pod_templates(documents(name)):
+        if who.startswith(("Job", "CronJob")):
+            continue
+        for c in pod["containers"]:
+            assert c.keys() >= {"readinessProbe", "livenessProbe"}, (who, c["name"])
+            assert c["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in c["resources"]["limits"]
+            assert c["image"].rpartition(":")[2] not in ("", "latest"), c["image"]
+            assert c["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_gateway_is_spread_scaled_and_never_fewer_while_rolled() -> None:
+    spec = of_kind("base", "Deployment")["spendgate"]["spec"]
+    keys = [c["topologyKey"] for c in spec["template"]["spec"]["topologySpreadConstraints"]]
+    assert keys == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    scaler = of_kind("base", "HorizontalPodAutoscaler")["spendgate"]["spec"]
+    assert scaler["scaleTargetRef"]["name"] == "spendgate"
+    assert 2 <= scaler["minReplicas"] < scaler["maxReplicas"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_has_several_replicas_survives_a_node_drain(name: str) -> None:
+    several = {
+        d["metadata"]["name"] for d in documents(name)
+        if d["kind"] in ("Deployment", "StatefulSet") and d["spec"]["replicas"] > 1
+    }  # fmt: skip
+    budgets = of_kind(name, "PodDisruptionBudget")
+    assert several == {d["spec"]["selector"]["matchLabels"]["app"] for d in budgets.values()}
+
+
+def test_a_pod_has_time_to_leave_the_lists_drain_and_settle() -> None:
+    pod = of_kind("base", "Deployment")["spendgate"]["spec"]["template"]["spec"]
+    leaves = float(
+        pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1].split("(")[1].rstrip(")")
+    )
+    drains = load_config(K8S / "base/config/config.yaml").drain_timeout / 1000
+    settles = 15.0  # House.stop waits so long for a worker after its drain
+    assert pod["terminationGracePeriodSeconds"] >= leaves + drains + settles
+
+
+def test_the_grpc_port_is_named_as_istio_wants_it_and_there_is_a_service_with_an_address_a_pod() -> None:
+    services = of_kind("base", "Service")
+    for name in ("spendgate", "spendgate-headless"):
+        assert [(p["name"], p["port"]) for p in services[name]["spec"]["ports"]] == [("grpc", 9002)]
+    assert services["spendgate-headless"]["spec"]["clusterIP"] == "None"
+    assert services["spendgate"]["spec"].get("clusterIP") is None
+
+
+@pytest.mark.parametrize("name", ("base", *OVERLAYS))
+def test_settings_and_prices_in_the_configmaps_are_valid(name: str, tmp_path: Path) -> None:
+    maps = of_kind(name, "ConfigMap")
+    [config] = [m for n, m in maps.items() if n.startswith("spendgate-config-")]
+    (tmp_path / "config.yaml").write_text(config["data"]["config.yaml"])
+    (tmp_path / "prices.yaml").write_text(maps["spendgate-prices"]["data"]["prices.yaml"])
+    settings = load_config(tmp_path / "config.yaml")
+    assert settings.log_to == "output"
+    assert "llama-3-70b" in table([tmp_path / "prices.yaml"]).prices
+
+
+def test_envoy_gateways_routes_take_off_what_no_provider_may_see() -> None:
+    build = load_script("build_k8s")
+    wanted = b.removed_headers(build.settings("envoy-gateway"))
+    for route in of_kind("overlays/envoy-gateway", "HTTPRoute").values():
+        for rule in route["spec"]["rules"]:
+            [f] = [f["requestHeaderModifier"] for f in rule["filters"] if "requestHeaderModifier" in f]
+            assert f["remove"] == wanted
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_monitoring_component_scrapes_every_port_named_metrics(name: str) -> None:
+    [monitor] = of_kind(name, "PodMonitor").values()
+    [wanted] = monitor["spec"]["selector"]["matchExpressions"]
+    ports = {
+        d["metadata"]["name"]: [p["name"] for c in d["spec"]["template"]["spec"]["containers"] for p in c["ports"]]
+        for d in documents(name) if d["kind"] == "Deployment"
+    }  # fmt: skip
+    assert set(wanted["values"]) == {n for n, names in ports.items() if "metrics" in names}
+    assert [e["port"] for e in monitor["spec"]["podMetricsEndpoints"]] == ["metrics"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_only_the_envoy_of_ours_and_the_controller_may_leave_the_cluster(name: str) -> None:
+    outside = set()
+    for policy in of_kind(name, "NetworkPolicy").values():
+        for rule in policy["spec"].get("egress", ()):
+            ports = {p["port"] for p in rule.get("ports", ())}
+            if "to" not in rule and ports != {53}:
+                outside.add(policy["spec"]["podSelector"]["matchLabels"]["app"])
+                assert ports <= {443, 6443}
+    assert outside == {"llm-budget-controller"} | ({"llm-envoy"} if name == "overlays/envoy" else set())
+    assert of_kind(name, "NetworkPolicy")["default-deny"]["spec"] == {
+        "podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+    }  # fmt: skip
+
+
+def test_applications_reach_no_address_outside_the_cluster() -> None:
+    [policy] = of_kind("tenants/network-policy", "NetworkPolicy").values()
+    assert policy["spec"]["podSelector"] == {}
+    for rule in policy["spec"]["egress"]:
+        for peer in rule["to"]:
+            assert "namespaceSelector" in peer or peer["ipBlock"]["cidr"].startswith("169.254.20.10")
+
+
+def test_the_mesh_knows_providers_on_the_port_of_the_egress_gateway_only() -> None:
+    [sidecar] = of_kind("tenants/istio", "Sidecar").values()
+    assert sidecar["spec"]["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
+    [entry] = of_kind("overlays/istio", "ServiceEntry").values()
+    assert [(p["number"], p["protocol"]) for p in entry["spec"]["ports"]] == [(80, "HTTP")]
+    rules = of_kind("overlays/istio", "DestinationRule")
+    for host in entry["spec"]["hosts"]:
+        [port] = rules[host]["spec"]["trafficPolicy"]["portLevelSettings"]
+        assert port["tls"] == {"mode": "SIMPLE", "sni": host}
+    [service] = of_kind("overlays/istio", "VirtualService").values()
+    for route in service["spec"]["http"]:
+        assert route["timeout"] == "0s"
+        assert route["retries"] == {"attempts": 0}  # a repeated call is a paid call
+
+
+def test_samples_are_valid_budgets() -> None:
+    from spendgate.budget.load import load_policy
+
+    assert "ml-team" in load_policy([K8S / "samples"]).teams
+
+
+def test_yaml_files_name_no_alias() -> None:
+    for path in K8S.rglob("*.yaml"):
+        assert not any(isinstance(t, yaml.AliasToken) for t in yaml.scan(path.read_text(encoding="utf-8")))
