@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 from spendgate.cli.options import GatewayOptions
+from spendgate.console.pages import console
+from spendgate.console.settings import ConsoleSettings
 from spendgate.gateway import logs
 from spendgate.gateway.config import Settings, load_config
 from spendgate.supervisor.bootstrap import one_upstream
@@ -56,7 +58,8 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
-    house = House(plan)
+    pages = ConsoleSettings.from_environment(os.environ)
+    house = House(plan, lambda ledger, snapshot: console(ledger, snapshot, pages))
     follower: asyncio.Task[None] | None = None
     try:
         starting = asyncio.create_task(house.start())

@@ -57,6 +57,7 @@ from spendgate.ledger.wire import (
 BULK_TIMEOUT_S = 2.0
 """The least time given to calls off the request's path."""
 MONTHS_A_TRIP = 100
+BALANCES_A_TRIP = 1000
 """Teams read in one round trip."""
 _T = TypeVar("_T")
 _Waiter = tuple[str, bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
@@ -324,6 +325,18 @@ class RedisLedger:
             team_month(team, month, reply[0], int(reply[1]), reply[2:])
             for team, reply in ((t, replies[i * size : (i + 1) * size]) for i, t in enumerate(teams))
         ]
+
+    async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
+        """(settled, reserved) of many teams' month (`YYYYMM`), in the order given: one round trip for every
+        `BALANCES_A_TRIP` teams. Raises LedgerUnavailable."""
+        out: list[tuple[int, int]] = []
+        for start in range(0, len(teams), BALANCES_A_TRIP):
+            pipe = self._redis.pipeline(transaction=False)
+            for team in teams[start : start + BALANCES_A_TRIP]:
+                pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
+            replies = await self._guard("balances", pipe.execute, self._bulk_timeout_s)
+            out += [(int(settled or 0), int(reserved or 0)) for settled, reserved in replies]
+        return out
 
     async def cells(self, teams: list[str], month: str) -> list[DayCell]:
         """What every app settled with every model on every day of a month (`YYYYMM`), for chargeback: in the

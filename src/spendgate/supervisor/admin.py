@@ -1,8 +1,7 @@
-"""The admin pages: /metrics, /healthz, /readyz, /v1/budgets and a plain page of budgets at /."""
+"""The admin pages: /metrics, /healthz, /readyz, /v1/budgets, and the console at /."""
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -12,8 +11,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.report import budget_rows
@@ -22,9 +22,14 @@ Ready = Callable[[], Awaitable[list[str]]]
 
 
 def application(
-    gauges: BudgetGauges, metrics_dir: str, not_ready: Ready, collectors: Iterable[Collector] = ()
+    gauges: BudgetGauges,
+    metrics_dir: str,
+    not_ready: Ready,
+    collectors: Iterable[Collector] = (),
+    console: ASGIApp | None = None,
 ) -> Starlette:
-    """`not_ready` names what does not work; an empty list is ready. `collectors` are scraped too."""
+    """`not_ready` names what does not work; an empty list is ready. `collectors` are scraped too; `console`
+    serves every other path."""
 
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
@@ -56,47 +61,13 @@ def application(
     async def budgets(_: Request) -> Response:
         return JSONResponse(await rows())
 
-    async def page(_: Request) -> Response:
-        return HTMLResponse(_page(await rows()))
-
     return Starlette(
         routes=[
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/v1/budgets", budgets),
-            Route("/", page),
+            *([Mount("/", console)] if console is not None else []),
         ]
     )
 
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}th,td{padding:.4rem .6rem;border-bottom:1px solid #ddd;text-align:right}
-th:first-child,td:first-child{text-align:left}.bar{background:#eee;height:.6rem;width:8rem;display:inline-block}
-.bar i{display:block;height:100%;background:#3a7}.bar i.high{background:#d90}.bar i.full{background:#c33}
-"""
-
-
-def _page(rows: list[dict[str, object]]) -> str:
-    body = "".join(_row(row) for row in rows) or "<tr><td colspan=6>No request yet, and no budget.</td></tr>"
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>spendgate</title>"
-        f"<style>{_STYLE}</style><h1>LLM budgets this month</h1>"
-        "<table><tr><th>Team<th>Budget USD<th>Spent USD<th>Held USD<th>Used<th>Requests</tr>"
-        f"{body}</table><p><a href=/metrics>metrics</a> · <a href=/v1/budgets>JSON</a></p></html>"
-    )
-
-
-def _row(row: dict[str, object]) -> str:
-    used = row.get("utilization")
-    percent = float(str(used)) * 100 if used is not None else None
-    level = "" if percent is None or percent < 80 else "high" if percent < 100 else "full"
-    bar = (
-        "no budget"
-        if percent is None
-        else f'{percent:.1f} % <span class=bar><i class="{level}" style="width:{min(percent, 100):.0f}%"></i></span>'
-    )
-    cells = [row["team"], row["budget_usd"] or "–", row["settled_usd"], row["reserved_usd"]]
-    text = "".join(f"<td>{html.escape(str(c))}" for c in cells)
-    return f"<tr>{text}<td>{bar}<td>{row['requests']}</tr>"

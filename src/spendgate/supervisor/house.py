@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
+from starlette.types import ASGIApp
 
 from spendgate.alerts.environment import senders_from
 from spendgate.budget.policy import Policy
@@ -67,11 +69,16 @@ class Plan:
     config: Path | None = None
 
 
+MakeConsole = Callable[[RedisLedger, Callable[[], Snapshot]], ASGIApp]
+"""The console over a ledger and whatever snapshot is in force; made by who knows of it."""
+
+
 class House:
     """Owns every child process. `start`, then `watch` until told to stop, then `stop`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, console: MakeConsole | None = None) -> None:
         self.plan = plan
+        self._make_console = console
         self.data_dir = plan.data_dir.resolve()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.sources = Sources(plan.policy, plan.prices, plan.settings)
@@ -210,8 +217,11 @@ class House:
         self.envoy.start()
 
     async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper) -> None:
+        assert self.ledger is not None
+        make = self._make_console
+        pages = make(self.ledger, lambda: self.snapshot) if make is not None else None
         replica = Replica(lambda: self.snapshot.policy)
-        app = application(gauges, str(self.metrics_dir), self.not_ready, (keeper, replica))
+        app = application(gauges, str(self.metrics_dir), self.not_ready, (keeper, replica), pages)
         config = uvicorn.Config(
             app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
         )

@@ -1,0 +1,166 @@
+"""What the console and the Slack commands show, gathered from ledger and policy. Amounts are nano-USD.
+
+Reading every team's numbers costs a round trip for every few hundred teams; what is read is kept for
+`FRESH_MS`, so that many open pages cost the ledger no more than one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spendgate.alerts.phase import phase
+from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.forecast import Forecast
+from spendgate.budget.policy import TeamBudget
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.ledger.history import History
+from spendgate.ledger.port import DayCell, RefusedRequest, TeamMonth
+from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.report import utilization
+from spendgate.months import day_key, month_key, month_last_ms
+
+FRESH_MS = 1_000
+MONTHS_BACK = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One team's month in the overview. `limit_nanousd` None: no budget. `forecast` None: not this month."""
+
+    team: str
+    limit_nanousd: int | None
+    settled_nanousd: int
+    reserved_nanousd: int
+    utilization: float | None
+    phase: str
+    thresholds: tuple[tuple[int, str], ...] = ()
+    """(percent, action), for the marks on the bar."""
+
+    @property
+    def committed_nanousd(self) -> int:
+        """settled + reserved."""
+        return self.settled_nanousd + self.reserved_nanousd
+
+
+@dataclass(frozen=True, slots=True)
+class TeamView:
+    """Everything about one team's month."""
+
+    row: Row
+    budget: TeamBudget | None
+    month: TeamMonth
+    days: tuple[tuple[str, int], ...]
+    """(`YYYYMMDD`, settled) of every day of the month until today."""
+    forecast: Forecast | None
+    exhausted_at_ms: int | None
+    refusals: tuple[RefusedRequest, ...]
+
+
+class Books:
+    """Reads for pages. Raises LedgerUnavailable where the ledger does not answer."""
+
+    def __init__(
+        self, ledger: RedisLedger, snapshot: Callable[[], Snapshot], now_ms: Callable[[], int]
+    ) -> None:
+        self._ledger = ledger
+        self.snapshot = snapshot
+        self.now_ms = now_ms
+        self._history = History(ledger)
+        self._rows: dict[str, tuple[int, str, list[Row]]] = {}
+        self._reading = asyncio.Lock()
+
+    @property
+    def this_month(self) -> str:
+        """The key of the month that runs."""
+        return month_key(self.now_ms())
+
+    async def rows(self, month: str) -> list[Row]:
+        """Every team with a budget or spend, the fullest budget first; those without one last."""
+        async with self._reading:
+            now = self.now_ms()
+            policy = self.snapshot().policy
+            known = self._rows.get(month)
+            if known is not None and now - known[0] < FRESH_MS and known[1] == policy.version:
+                return known[2]
+            teams = sorted({*policy.teams, *await self._ledger.teams()})
+            balances = await self._ledger.balances(teams, month)
+            at = min(now, month_last_ms(month))
+            rows = [self._row(t, b, at) for t, b in zip(teams, balances, strict=True)]
+            rows = [r for r in rows if r.limit_nanousd is not None or r.committed_nanousd]
+            rows.sort(
+                key=lambda r: (r.utilization is None, -(r.utilization or 0), -r.settled_nanousd, r.team)
+            )
+            self._rows = {m: v for m, v in self._rows.items() if now - v[0] < FRESH_MS}
+            self._rows[month] = (now, policy.version, rows)
+            return rows
+
+    async def forecasts(self, rows: Sequence[Row]) -> dict[str, Forecast]:
+        """Where the running month of some teams leads."""
+        now = self.now_ms()
+        await self._history.refresh([r.team for r in rows], now)
+        return {r.team: self._history.forecast(r.team, now, r.settled_nanousd) for r in rows}
+
+    async def team(self, team: str, month: str) -> TeamView | None:
+        """A team's month; None where it has neither a budget nor a trace in the ledger."""
+        budget = self.snapshot().policy.budget(team)
+        if budget is None and team not in await self._ledger.teams():
+            return None
+        now = self.now_ms()
+        numbers, cells = (
+            (await self._ledger.months([team], month))[0],
+            await self._ledger.cells([team], month),
+        )
+        running = month == month_key(now)
+        at = min(now, month_last_ms(month))
+        row = self._row(team, (numbers.settled_nanousd, numbers.reserved_nanousd), at)
+        outlook = (await self.forecasts([row]))[team] if running else None
+        exhausted = None
+        if outlook is not None and budget is not None:
+            bound = budget.month_bound_nanousd(now)
+            exhausted = outlook.exhausted_at_ms(budget.limit_nanousd(now) if bound == UNLIMITED else bound)
+        return TeamView(
+            row=row,
+            budget=budget,
+            month=numbers,
+            days=_by_day(cells, month, at),
+            forecast=outlook,
+            exhausted_at_ms=exhausted,
+            refusals=tuple(await self._ledger.refusals(team)),
+        )
+
+    async def cells(self, month: str) -> list[DayCell]:
+        """Every team's daily cells of a month, for the chargeback."""
+        return await self._ledger.cells(await self._ledger.teams(), month)
+
+    def _row(self, team: str, balance: tuple[int, int], at_ms: int) -> Row:
+        settled, reserved = balance
+        budget = self.snapshot().policy.budget(team)
+        if budget is None:
+            return Row(team, None, settled, reserved, None, "No budget")
+        limit = budget.limit_nanousd(at_ms)
+        return Row(
+            team=team,
+            limit_nanousd=limit,
+            settled_nanousd=settled,
+            reserved_nanousd=reserved,
+            utilization=utilization(settled + reserved, limit),
+            phase=phase(budget, settled + reserved, at_ms),
+            thresholds=tuple((t.percent, t.action) for t in budget.thresholds),
+        )
+
+
+def months_back(now_ms: int) -> list[str]:
+    """The keys of the months that a picker offers, the running one first."""
+    key = month_key(now_ms)
+    first = int(key[:4]) * 12 + int(key[4:]) - 1
+    return [f"{n // 12:04d}{n % 12 + 1:02d}" for n in range(first, first - MONTHS_BACK, -1)]
+
+
+def _by_day(cells: Sequence[DayCell], month: str, at_ms: int) -> tuple[tuple[str, int], ...]:
+    spent: dict[str, int] = {}
+    for cell in cells:
+        spent[cell.day] = spent.get(cell.day, 0) + cell.cost_nanousd
+    last = int(day_key(at_ms)[6:])
+    return tuple((day, spent.get(day, 0)) for day in (f"{month}{n:02d}" for n in range(1, last + 1)))

@@ -1,0 +1,412 @@
+"""The console: pages rendered here, readable without JavaScript, read only unless somebody has signed in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import jinja2
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from spendgate.console import charts, text
+from spendgate.console.access import COOKIE, SESSION_S, Access, Visitor
+from spendgate.console.asking import Asking, outcome
+from spendgate.console.books import Books, Row, months_back
+from spendgate.console.settings import ConsoleSettings
+from spendgate.console.slack import Slack
+from spendgate.errors import LedgerError, RequestError, SpendgateError
+from spendgate.finops import page as chargeback_page
+from spendgate.finops import report
+from spendgate.finops.chargeback import chargeback
+from spendgate.gateway.explain import explain
+from spendgate.gateway.identity import UNATTRIBUTED, Identity
+from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.money import nano_to_usd
+from spendgate.months import month_text, parse_month
+from spendgate.proposals.propose import Wish, parse_until, parse_usd
+
+log = structlog.get_logger()
+
+ROWS_A_PAGE = 50
+FORM_MAX = 1024 * 1024
+EXAMPLE = '{"model": "gpt-4o", "max_tokens": 500, "messages": [{"role": "user", "content": "Hello"}]}'
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+DOWNLOADS = {
+    "csv": ("text/csv; charset=utf-8", report.to_csv),
+    "json": ("application/json", report.to_json),
+    "md": ("text/markdown; charset=utf-8", report.to_markdown),
+    "html": ("text/html; charset=utf-8", chargeback_page.to_html),
+}
+Page = Callable[[Request, Visitor], Awaitable[Response]]
+
+
+class Console:
+    """All pages over one set of books."""
+
+    def __init__(
+        self,
+        settings: ConsoleSettings,
+        books: Books,
+        asking: Asking,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._books = books
+        self._asking = asking
+        self._now_s = now_s
+        self._access = Access(settings, now_s)
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("spendgate.console"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "usd": text.usd, "percent": text.percent, "day": text.day, "moment": text.moment,
+            "month_name": text.month_name, "month_text": month_text, "reason": text.reason,
+            "exact": nano_to_usd, "bar": charts.bar, "path": lambda name: quote(name, safe=""),
+        }  # fmt: skip
+        self._templates.globals |= {"gauge": charts.gauge, "days_chart": charts.days_chart}
+
+    def application(self) -> Starlette:
+        """The pages as an application, to be mounted at the root."""
+        open_to_readers = [
+            Route("/", self._page(self._overview)),
+            Route("/teams/{team:path}/policy", self._page(self._policy), methods=["GET", "POST"]),
+            Route("/teams/{team:path}/raise", self._page(self._raise), methods=["GET", "POST"]),
+            Route("/teams/{team:path}", self._page(self._team)),
+            Route("/chargeback", self._page(self._chargeback)),
+        ]
+        routes = [
+            *open_to_readers,
+            Route("/sign-in", self._sign_in, methods=["GET", "POST"]),
+            Route("/sign-out", self._sign_out, methods=["POST"]),
+            Route("/static/{name}", _static),
+        ]
+        if self._settings.slack_signing_secret:
+            slack = Slack(self._settings, self._books, self._asking, self._now_s)
+            routes.append(Route("/slack/commands", slack.command, methods=["POST"]))
+        return Starlette(
+            routes=routes, middleware=[Middleware(_Headers)], exception_handlers={_Wrong: _plain_fault}
+        )
+
+    def _page(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        """Only for who may read; a fault is a page that says what to do, never a traceback."""
+
+        async def answer(request: Request) -> Response:
+            visitor = self._access.visitor(request)
+            if not self._access.may_read(visitor):
+                return self._must_sign_in(request, visitor)
+            try:
+                return await page(request, visitor)
+            except _Wrong as problem:
+                return self._fault(request, visitor, problem.status, str(problem))
+            except LedgerError as problem:
+                log.warning("console_ledger_away", error=str(problem))
+                return self._fault(
+                    request,
+                    visitor,
+                    503,
+                    "The ledger does not answer. Requests go on within their allowance.",
+                )
+
+        return answer
+
+    def _render(
+        self, request: Request, visitor: Visitor, template: str, code: int = 200, **values: Any
+    ) -> Response:
+        html = self._templates.get_template(template).render(
+            visitor=visitor,
+            signs_in=self._settings.signs_in,
+            can_ask=self._asking.possible and visitor.signed_in,
+            now_ms=int(self._now_s() * 1000),
+            here=request.url.path,
+            **values,
+        )
+        return HTMLResponse(html, status_code=code)
+
+    def _fault(self, request: Request, visitor: Visitor, status: int, message: str) -> Response:
+        return self._render(request, visitor, "fault.html", status, status=status, message=message)
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    async def _overview(self, request: Request, visitor: Visitor) -> Response:
+        month = self._month(request)
+        running = month == self._books.this_month
+        query = request.query_params.get("q", "").strip()
+        rows = await self._books.rows(month)
+        found = [r for r in rows if query.lower() in r.team.lower()] if query else rows
+        pages = max(1, -(-len(found) // ROWS_A_PAGE))
+        number = min(max(_int(request.query_params.get("page", "1")), 1), pages)
+        shown = found[(number - 1) * ROWS_A_PAGE : number * ROWS_A_PAGE]
+        return self._render(
+            request,
+            visitor,
+            "overview.html",
+            month=month,
+            running=running,
+            months=months_back(self._books.now_ms()),
+            query=query,
+            rows=shown,
+            forecasts=await self._books.forecasts(shown) if running else {},
+            found=len(found),
+            totals=_totals(found),
+            page=number,
+            pages=pages,
+            link=lambda n: "?" + urlencode({"month": month_text(month), "q": query, "page": n}),
+        )
+
+    async def _team(self, request: Request, visitor: Visitor) -> Response:
+        team, month = request.path_params["team"], self._month(request)
+        view = await self._books.team(team, month)
+        if view is None:
+            raise _Wrong(404, f"Team {team!r} has neither a budget nor any spend.")
+        return self._render(
+            request,
+            visitor,
+            "team.html",
+            team=team,
+            view=view,
+            month=month,
+            running=month == self._books.this_month,
+            months=months_back(self._books.now_ms()),
+            apps=charts.parts(view.month.apps.items()),
+            models=charts.parts(view.month.models.items()),
+            tokens=sorted(view.month.tokens.items()),
+        )
+
+    async def _policy(self, request: Request, visitor: Visitor) -> Response:
+        team = request.path_params["team"]
+        snapshot = self._books.snapshot()
+        budget = snapshot.policy.budget(team)
+        if budget is None:
+            raise _Wrong(404, f"Team {team!r} has no budget.")
+        form = await _form(request) if request.method == "POST" else {}
+        found: dict[str, Any] | None = None
+        problem = ""
+        if form:
+            month = await self._books.rows(self._books.this_month)
+            spent = next((r.committed_nanousd for r in month if r.team == team), 0)
+            try:
+                found = explain(
+                    snapshot,
+                    Identity(team, form.get("app") or UNATTRIBUTED, "", form.get("run", "")),
+                    form.get("request", "").encode(),
+                    form.get("path", ""),
+                    form.get("require_model", ""),
+                    spent,
+                    self._books.now_ms(),
+                )
+            except RequestError as e:
+                problem = f"The request can not be read: {e}"
+        return self._render(
+            request,
+            visitor,
+            "policy.html",
+            team=team,
+            budget=budget,
+            version=snapshot.policy.version,
+            form={"app": "", "path": "", "require_model": "", "run": "", "request": EXAMPLE} | form,
+            found=found,
+            problem=problem,
+            apps=sorted(budget.apps),
+        )
+
+    async def _chargeback(self, request: Request, visitor: Visitor) -> Response:
+        month = self._month(request)
+        kind = request.query_params.get("as", "")
+        if not kind:
+            return self._render(
+                request, visitor, "chargeback.html", month=month, months=months_back(self._books.now_ms())
+            )
+        if kind not in DOWNLOADS:
+            raise _Wrong(404, f"There is no chargeback as {kind!r}; there are {', '.join(DOWNLOADS)}.")
+        media, write = DOWNLOADS[kind]
+        made = chargeback(month, "ledger", await self._books.cells(month), self._books.snapshot().prices)
+        name = f"chargeback-{month_text(month)}.{kind}"
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(write(made), media_type=media, headers=headers)
+
+    def _month(self, request: Request) -> str:
+        given = request.query_params.get("month", "")
+        if not given:
+            return self._books.this_month
+        try:
+            return parse_month(given)
+        except ValueError as e:
+            raise _Wrong(400, str(e)) from e
+
+    # -- asking ---------------------------------------------------------------------------------------------
+
+    async def _raise(self, request: Request, visitor: Visitor) -> Response:
+        team = request.path_params["team"]
+        budget = self._books.snapshot().policy.budget(team)
+        if budget is None:
+            raise _Wrong(404, f"Team {team!r} has no budget to raise.")
+        if not visitor.signed_in:
+            return self._must_sign_in(request, visitor)
+        form = {"usd": "", "until": "", "reason": ""}
+        problem = said = link = ""
+        if request.method == "POST":
+            given = await _form(request)
+            if not self._access.form_is_ours(request, visitor, given):
+                raise _Wrong(403, "This form did not come from the console's own page. Open it anew.")
+            form |= {k: given.get(k, "") for k in form}
+            try:
+                until = parse_until(form["until"], datetime.fromtimestamp(self._now_s(), UTC))
+                made = await self._asking.ask(
+                    Wish(team, parse_usd(form["usd"]), form["reason"], until, f"{visitor.name} (console)")
+                )
+                said = outcome(made)
+                link = made.pull_request.url if made.pull_request is not None else ""
+                log.info("raise_proposed", team=team, usd=form["usd"], by=visitor.name, branch=made.branch)
+            except (ValueError, SpendgateError) as e:
+                problem = str(e)
+        return self._render(
+            request, visitor, "raise.html", 422 if problem else 200, team=team, budget=budget, form=form,
+            problem=problem, said=said, link=link, possible=self._asking.possible,
+        )  # fmt: skip
+
+    # -- signing in -----------------------------------------------------------------------------------------
+
+    def _must_sign_in(self, request: Request, visitor: Visitor) -> Response:
+        return self._render(
+            request, visitor, "sign_in.html", 401, problem="", by_token=bool(self._settings.token),
+            back=_inside(request.url.path),
+        )  # fmt: skip
+
+    async def _sign_in(self, request: Request) -> Response:
+        visitor = self._access.visitor(request)
+        if request.method == "GET":
+            return self._render(
+                request, visitor, "sign_in.html", problem="", by_token=bool(self._settings.token), back="/"
+            )
+        form = await _form(request)
+        name = "".join(c for c in form.get("name", "").strip() if c.isprintable())[:80]
+        cross_site = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if cross_site or not name or not self._access.token_is(form.get("token", "")):
+            log.warning("console_sign_in_refused", peer=request.client.host if request.client else "")
+            return self._render(
+                request, visitor, "sign_in.html", 401, by_token=bool(self._settings.token),
+                problem="The token is wrong, or no name was given.", back=_inside(form.get("back", "/")),
+            )  # fmt: skip
+        answer = RedirectResponse(_inside(form.get("back", "/")), status_code=303)
+        answer.set_cookie(
+            COOKIE, self._access.session(name), max_age=SESSION_S, httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return answer
+
+    async def _sign_out(self, request: Request) -> Response:
+        visitor = self._access.visitor(request)
+        if not self._access.form_is_ours(request, visitor, await _form(request)):
+            return PlainTextResponse("not from the console's own page\n", status_code=403)
+        answer = RedirectResponse("/", status_code=303)
+        answer.delete_cookie(COOKIE)
+        return answer
+
+
+def console(
+    ledger: RedisLedger,
+    snapshot: Callable[[], Any],
+    settings: ConsoleSettings,
+    now_s: Callable[[], float] = time.time,
+) -> Starlette:
+    """The console over a ledger and whatever snapshot is in force."""
+    books = Books(ledger, snapshot, lambda: int(now_s() * 1000))
+    return Console(settings, books, Asking(settings), now_s).application()
+
+
+class _Wrong(Exception):
+    """Asked for something that is not there, or not so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+async def _plain_fault(_: Request, problem: Exception) -> Response:
+    return PlainTextResponse(f"{problem}\n", status_code=getattr(problem, "status", 500))
+
+
+class _Headers:
+    """Puts the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                names = {k for k, _ in message["headers"]}
+                extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in names]
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums of the rows found."""
+
+    limit_nanousd: int
+    settled_nanousd: int
+    reserved_nanousd: int
+
+
+def _totals(rows: list[Row]) -> Totals:
+    return Totals(
+        sum(r.limit_nanousd or 0 for r in rows),
+        sum(r.settled_nanousd for r in rows),
+        sum(r.reserved_nanousd for r in rows),
+    )
+
+
+_STATIC = {"console.css": "text/css", "console.js": "text/javascript"}
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        return PlainTextResponse("not found\n", status_code=404)
+    data = (files("spendgate.console") / "static" / name).read_bytes()
+    return Response(data, media_type=_STATIC[name], headers={"cache-control": "max-age=300"})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > FORM_MAX:
+        raise _Wrong(413, "A form is at most 1 MB long and says its content-length.")
+    body = await request.body()
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _inside(path: str) -> str:
+    """A path of ours to go back to, never another site."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+
+
+def _int(value: str) -> int:
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 9 else 1

@@ -1,0 +1,59 @@
+"""Numbers and times as people read them. Pure."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from spendgate.money import NANO_PER_USD
+from spendgate.months import utc
+
+REASONS = {
+    "monthly_budget_exceeded": "the month's budget is used up",
+    "model_budget_exceeded": "the model's part of the budget is used up",
+    "app_not_allowed_for_model": "the app may not use this model",
+    "app_budget_exceeded": "the app's budget is used up",
+    "spend_rate_exceeded": "too much within this hour",
+    "request_cost_exceeded": "this one request could cost more than a request may",
+    "run_budget_exceeded": "the run's budget is used up",
+    "daily_budget_exceeded": "the day's budget is used up",
+    "unbudgeted": "the team has no budget",
+    "unpriced_model": "the model has no price",
+    "ledger_unavailable": "the ledger did not answer and the local allowance was used up",
+}
+"""Why a request was refused (the contract's reasons), in words."""
+
+
+def usd(nano: int | None) -> str:
+    """`$1,234.50`; below a dollar four decimals, so that small spend is not shown as nothing. None: a dash."""
+    if nano is None:
+        return "–"
+    amount = Decimal(nano) / NANO_PER_USD
+    places = "0.01" if nano == 0 or abs(nano) >= NANO_PER_USD else "0.0001"
+    return f"{'-' if nano < 0 else ''}${abs(amount.quantize(Decimal(places), ROUND_HALF_EVEN)):,}"
+
+
+def percent(ratio: float | None) -> str:
+    """`85.0 %`; None: a dash."""
+    return "–" if ratio is None else f"{ratio * 100:.1f} %"
+
+
+def day(at_ms: int | None) -> str:
+    """`2026-12-15`; None: a dash."""
+    return "–" if at_ms is None else f"{utc(at_ms):%Y-%m-%d}"
+
+
+def moment(at_ms: int) -> str:
+    """`2026-11-26 05:20:17 UTC`."""
+    return f"{utc(at_ms):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def month_name(key: str) -> str:
+    """`202611` → `November 2026`."""
+    names = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+             "November", "December")  # fmt: skip
+    return f"{names[int(key[4:]) - 1]} {key[:4]}"
+
+
+def reason(code: str) -> str:
+    """A refusal's reason in words; an unknown one as it is."""
+    return REASONS.get(code, code)
