@@ -58,6 +58,17 @@ if ! { have prometheus && have promtool; } && ! prometheus_unpacked; then
   echo "setup: no prometheus and promtool found; the tests of monitoring will fail without them" >&2
   echo "setup: put both on PATH (Debian: apt-get install prometheus)" >&2
 fi
+# A real browser looks at the console in the tests.
+if ! command -v chromium >/dev/null 2>&1; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get install -y -qq --no-install-recommends chromium >/dev/null ||
+      { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+  else
+    echo "setup: no chromium found; the tests of the console will fail without it" >&2
+    echo "setup: put it on PATH (Debian: apt-get install chromium)" >&2
+    want=incomplete
+  fi
+fi
 # Schemas of other people's Kubernetes resources and of compose files, for the tests: pinned by version and
 # integrity in tests/schemas/package-lock.json. No script of a package is run.
 schemas() {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
@@ -32,19 +34,29 @@ def command() -> None:
     import signal
 
     from spendgate.alerts.environment import senders_from
+    from spendgate.console.pages import console
+    from spendgate.console.settings import ConsoleSettings
     from spendgate.controller.access import find_access
     from spendgate.controller.controller import Controller
     from spendgate.controller.settings import ControllerSettings
     from spendgate.gateway import logs
+    from spendgate.gateway.config import Settings
+    from spendgate.gateway.snapshot import snapshot
 
     settings = ControllerSettings.from_environment(os.environ)
     logs.configure(os.environ.get("SPENDGATE_LOG_LEVEL", "info"), process="controller")
+
+    console_settings = ConsoleSettings.from_environment(os.environ)
+
+    def pages(ledger: Any, policy: Any, prices: Any) -> Any:
+        """A gateway's own settings are not known here: a request is explained by the defaults."""
+        return console(ledger, lambda: snapshot(policy(), prices, Settings()), console_settings)
 
     async def run() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, stop.set)
-        await Controller(settings, find_access(os.environ), senders_from(os.environ)).run(stop)
+        await Controller(settings, find_access(os.environ), senders_from(os.environ), pages).run(stop)
 
     asyncio.run(run())

@@ -209,7 +209,7 @@ class Console:
             month = await self._books.rows(self._books.this_month)
             spent = next((r.committed_nanousd for r in month if r.team == team), 0)
             try:
-                found = explain(
+                found = {"estimate_usd": ""} | explain(
                     snapshot,
                     Identity(team, form.get("app") or UNATTRIBUTED, "", form.get("run", "")),
                     form.get("request", "").encode(),

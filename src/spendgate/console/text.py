@@ -8,14 +8,14 @@ from spendgate.money import NANO_PER_USD
 from spendgate.months import utc
 
 REASONS = {
-    "monthly_budget_exceeded": "the month's budget is used up",
-    "model_budget_exceeded": "the model's part of the budget is used up",
+    "monthly_budget_exceeded": "it does not fit what is left of the month's budget",
+    "model_budget_exceeded": "it does not fit what is left for the model",
     "app_not_allowed_for_model": "the app may not use this model",
-    "app_budget_exceeded": "the app's budget is used up",
+    "app_budget_exceeded": "it does not fit what is left for the app",
     "spend_rate_exceeded": "too much within this hour",
     "request_cost_exceeded": "this one request could cost more than a request may",
-    "run_budget_exceeded": "the run's budget is used up",
-    "daily_budget_exceeded": "the day's budget is used up",
+    "run_budget_exceeded": "it does not fit what is left for the run",
+    "daily_budget_exceeded": "it does not fit what is left of the day's budget",
     "unbudgeted": "the team has no budget",
     "unpriced_model": "the model has no price",
     "ledger_unavailable": "the ledger did not answer and the local allowance was used up",

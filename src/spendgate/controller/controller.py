@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import redis.asyncio as aioredis
@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
+from starlette.types import ASGIApp
 
 from spendgate.alerts.sender import Sender
 from spendgate.alerts.watcher import AlertLoop
@@ -43,6 +44,7 @@ from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key
 from spendgate.pricing.load import table
+from spendgate.pricing.table import PriceTable
 
 log = structlog.get_logger()
 
@@ -67,10 +69,21 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+MakeConsole = Callable[[RedisLedger, Callable[[], Policy], PriceTable], ASGIApp]
+"""The console over a ledger and whatever policy is in force; made by who knows of it."""
+
+
 class Controller:
     """`run` until `stop` is set. Raises ConfigurationError where it can not begin."""
 
-    def __init__(self, settings: ControllerSettings, access: Access, senders: Sequence[Sender] = ()) -> None:
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        access: Access,
+        senders: Sequence[Sender] = (),
+        console: MakeConsole | None = None,
+    ) -> None:
+        self._make_console = console
         self.settings = settings
         self.identity = f"{settings.pod_name or socket.gethostname()}_{uuid.uuid4().hex[:12]}"
         self.kube = Kube(access)
@@ -126,7 +139,7 @@ class Controller:
         registry.register(self.gauges)
         registry.register(ControllerMetrics(self.vitals))
         servers = [
-            server(health_pages(self._not_alive, self._not_ready), self.settings.http),
+            server(health_pages(self._not_alive, self._not_ready, self._console()), self.settings.http),
             server(metrics_pages(registry, self._refresh_gauges), self.settings.metrics),
         ]
         log.info("controller_started", identity=self.identity, namespace=self.settings.namespace or "(all)")
@@ -343,6 +356,13 @@ class Controller:
         if now - self._gauges_at >= GAUGE_S_A_TEAM * len(self.reconciled.in_force):
             self._gauges_at = now
             await self.gauges.refresh(now_ms())
+
+    def _console(self) -> ASGIApp | None:
+        """The pages, over the policy in force here."""
+        make = self._make_console
+        if make is None:
+            return None
+        return make(self.ledger, lambda: self.gauges.policy, self.prices)
 
     def vitals(self) -> Vitals:
         """For the metrics."""

@@ -11,13 +11,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 Missing = Callable[[], list[str]]
 
 
-def health_pages(not_alive: Missing, not_ready: Missing) -> Starlette:
-    """/healthz and /readyz: 200, or 503 with what is missing."""
+def health_pages(not_alive: Missing, not_ready: Missing, console: ASGIApp | None = None) -> Starlette:
+    """/healthz and /readyz: 200, or 503 with what is missing; `console` serves every other path."""
 
     def page(word: str, missing: Missing) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
@@ -29,7 +30,11 @@ def health_pages(not_alive: Missing, not_ready: Missing) -> Starlette:
         return answer
 
     return Starlette(
-        routes=[Route("/healthz", page("ok", not_alive)), Route("/readyz", page("ready", not_ready))]
+        routes=[
+            Route("/healthz", page("ok", not_alive)),
+            Route("/readyz", page("ready", not_ready)),
+            *([Mount("/", console)] if console is not None else []),
+        ]
     )
 
 

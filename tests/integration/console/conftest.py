@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as sync_redis
+from support.asks import ask, bound, candidate, end
+
+from spendgate.budget.load import parse_documents
+from spendgate.budget.policy import Policy, compile_budget
+from spendgate.console.asking import Asking
+from spendgate.console.books import Books
+from spendgate.console.pages import Console
+from spendgate.console.settings import ConsoleSettings
+from spendgate.gateway.config import Settings
+from spendgate.gateway.snapshot import Snapshot, snapshot
+from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.port import RefusedRequest
+from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.pricing.load import table
+
+NOW_S = 1_795_000_000.0
+"""2026-11-18T11:06:40Z."""
+T0 = int(NOW_S * 1000)
+USD = 10**9
+TOKEN = "a-token-of-sixteen-and-more"
+POLICY = """\
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: red}
+spec:
+  team: red
+  monthlyBudgetUSD: 100
+  alertThresholds:
+    - {percent: 50, action: alert}
+    - {percent: 80, action: alert_and_downgrade}
+    - {percent: 100, action: reject, notifyChannel: "#red-costs"}
+  defaultModel: gpt-4o-mini
+  modelLimits: [{modelPattern: "o3*", maxMonthlyUSD: 5, allowedApps: [lab]}]
+---
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: odd}
+spec: {team: "a/b <i>&\\"é", monthlyBudgetUSD: 7}
+"""
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+async def ledger(server: EmbeddedRedis) -> AsyncIterator[RedisLedger]:
+    with sync_redis.Redis(unix_socket_path=server.url.removeprefix("unix://")) as redis:
+        redis.flushall()
+    made = RedisLedger.from_url(server.url, timeout_s=5)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="session")
+def known() -> Snapshot:
+    policy = Policy.of(map(compile_budget, parse_documents(POLICY)))
+    return snapshot(policy, table(), Settings())
+
+
+@dataclass
+class House:
+    """A console over a real ledger, and a way to ask it."""
+
+    ledger: RedisLedger
+    snapshot: Snapshot
+    environ: dict[str, str] = field(default_factory=dict)
+    asked: list[Any] = field(default_factory=list)
+
+    def client(
+        self, *, asking: Callable[[ConsoleSettings], Asking] = Asking, **environ: str
+    ) -> httpx.AsyncClient:
+        settings = ConsoleSettings.from_environment({**self.environ, **environ})
+        books = Books(self.ledger, lambda: self.snapshot, lambda: T0)
+        app = Console(settings, books, asking(settings), lambda: NOW_S).application()
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, client=("127.0.0.1", 1)), base_url="http://console"
+        )
+
+    async def spend(self, team: str, nano: int, app: str = "chat", model: str = "gpt-4o") -> None:
+        name = f"{team}-{app}-{model}-{nano}"
+        await self.ledger.reserve(ask(name, candidate(nano, bound(), model=model), team=team, app=app), T0)
+        await self.ledger.settle(
+            [end(name, nano, team=team, app=app, model=model, usage={"input": 10}, at_ms=T0)], T0
+        )
+
+    async def refuse(self, team: str, **more: str) -> None:
+        await self.ledger.note_refusals(
+            [RefusedRequest(team, T0, "chat", "o3", "app_not_allowed_for_model", "x1", **more)]
+        )
+
+
+@pytest.fixture
+def house(ledger: RedisLedger, known: Snapshot) -> House:
+    return House(ledger, known)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path
