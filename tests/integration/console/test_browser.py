@@ -7,6 +7,7 @@ import asyncio
 import json
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -48,7 +49,8 @@ async def site(house: House) -> AsyncIterator[str]:
             "SPENDGATE_POLICY_REPO": "/r",
         }
     )
-    books = Books(house.ledger, lambda: house.snapshot, lambda: T0)
+    began = time.monotonic()
+    books = Books(house.ledger, lambda: house.snapshot, lambda: T0 + int((time.monotonic() - began) * 1000))
     app = Console(settings, books, Asking(settings), lambda: NOW_S).application()
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
