@@ -86,4 +86,31 @@ fi
 if ! .venv/bin/python scripts/fetch_corpus.py >/dev/null; then
   echo "setup: the recorded traffic could not be fetched; the tests in tests/corpus will fail without it" >&2
 fi
+# Redis 7.0 of Debian 12, beside the servers that come as Python packages: the ledger is tried on each. Unpacked.
+redis_7_unpacked() {
+  command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 1
+  local into home
+  into=$(mktemp -d)
+  home=$PWD/.venv/redis-7.0
+  (
+    cd "$into"
+    packages="redis-server redis-tools libjemalloc2 liblzf1 libatomic1"
+    # shellcheck disable=SC2086
+    apt-get download -qq $packages 2>/dev/null ||
+      { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq $packages; }
+    mkdir -p "$home"
+    for package in *.deb; do dpkg-deb -x "$package" "$home"; done
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=$(echo %s/usr/lib/*-linux-gnu) exec %s/usr/bin/redis-server "$@"\n' "$home" "$home" \
+      > "$home/run"
+    chmod +x "$home/run"
+    "$home/run" --version | grep -q 'v=7\.0\.'
+  ) && ln -sf "$home/run" .venv/bin/redis-server-7.0
+  local done=$?
+  rm -rf "$into"
+  return $done
+}
+if ! [ -x .venv/bin/redis-server-7.0 ] && ! redis_7_unpacked; then
+  echo "setup: no Redis 7.0 found; the tests of the ledger on it will fail without it" >&2
+  echo "setup: put one at .venv/bin/redis-server-7.0 (Debian 12: apt-get install redis-server)" >&2
+fi
 echo "$want" > "$stamp"

@@ -61,18 +61,14 @@ def command(
 
 
 async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any]]:
-    import redis.asyncio as aioredis
-
     from spendgate.alerts.phase import status_row
     from spendgate.alerts.spend import standings
     from spendgate.budget.forecast import forecast, history_days
+    from spendgate.ledger import connect
     from spendgate.ledger.redis_ledger import RedisLedger
     from spendgate.months import month_key
 
-    try:
-        client = aioredis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_S)
-    except ValueError as e:
-        raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+    client = connect.client(url, TIMEOUT_S)
     month = month_key(now_ms)
     ledger = RedisLedger.from_url(url, TIMEOUT_S)
     rows = []

@@ -7,7 +7,6 @@ import asyncio
 from spendgate.budget.load import budget_from_document, load_policy
 from spendgate.budget.policy import Policy
 from spendgate.cli.find_ledger import Found
-from spendgate.errors import ConfigurationError
 
 TIMEOUT_S = 10.0
 
@@ -20,14 +19,10 @@ def policy_at_hand(found: Found, paths: tuple[str, ...] = ()) -> Policy | None:
 
 
 async def _from_redis(url: str) -> Policy | None:
-    import redis.asyncio as aioredis
-
+    from spendgate.ledger import connect
     from spendgate.ledger.policy_store import PolicyStore, documents_of
 
-    try:
-        client = aioredis.Redis.from_url(url, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S)
-    except ValueError as e:
-        raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+    client = connect.client(url, TIMEOUT_S)
     try:
         snapshot = await PolicyStore(client).read()
     finally:

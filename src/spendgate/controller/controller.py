@@ -13,11 +13,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import redis.asyncio as aioredis
 import structlog
 from prometheus_client import CollectorRegistry
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
 from starlette.types import ASGIApp
 
 from spendgate.alerts.sender import Sender
@@ -38,6 +35,7 @@ from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.ledger import connect
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.history import History
 from spendgate.ledger.policy_store import PolicyStore
@@ -89,14 +87,9 @@ class Controller:
         self.kube = Kube(access)
         self._access = access
         try:
-            self.redis = aioredis.Redis.from_url(
-                settings.redis_url,
-                socket_timeout=REDIS_S,
-                socket_connect_timeout=REDIS_S,
-                retry=Retry(ConstantBackoff(0.01), 1),
-            )
-        except ValueError as e:
-            raise ConfigurationError(f"REDIS_URL: not the URL of a Redis: {e}") from e
+            self.redis = connect.client(settings.redis_url, REDIS_S)
+        except ConfigurationError as e:
+            raise ConfigurationError(f"REDIS_URL: {e}") from e
         self.ledger = RedisLedger.from_url(settings.redis_url, REDIS_S)
         self.prices = table(settings.prices)
         self.informer = Informer(

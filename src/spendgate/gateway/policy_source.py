@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import redis.asyncio as aioredis
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.ledger import connect
 from spendgate.ledger.policy_store import (
     POLICY_CHANNEL,
     BadSnapshot,
@@ -70,15 +68,7 @@ class RedisPolicySource:
     """`first`, then `run`. `policy` is what is in force; without Redis and file it bounds nothing."""
 
     def __init__(self, redis_url: str, cache_file: Path, metrics: PolicyMetrics | None = None) -> None:
-        try:
-            self._redis = aioredis.Redis.from_url(
-                redis_url,
-                socket_timeout=CALL_S,
-                socket_connect_timeout=CALL_S,
-                retry=Retry(ConstantBackoff(0.01), 1),
-            )
-        except ValueError as e:
-            raise ConfigurationError(f"not the URL of a Redis: {e}") from e
+        self._redis = connect.client(redis_url, CALL_S)
         self._store = PolicyStore(self._redis)
         self._file = cache_file
         self._metrics = metrics

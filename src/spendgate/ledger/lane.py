@@ -2,7 +2,7 @@
 
 redis-py's pipeline takes a connection from its pool, three tasks and two timeouts a call: about 110 µs of a
 core, against 37 µs for a write and a parsed reply (measured side by side, hiredis in both). At two calls an
-exchange this is a tenth of a worker's time. Everything else (bulk reads, cluster, sentinel) stays with redis-py.
+exchange this is a tenth of a worker's time. Everything else (bulk reads) stays with redis-py.
 Commands are answered in order (RESP, https://redis.io/docs/latest/develop/reference/protocol-spec/).
 """
 
@@ -10,20 +10,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import parse_url
 from redis.exceptions import AuthenticationError, NoScriptError, ResponseError
+
+from spendgate.ledger.connect import Address, HostPort
+
+Where = Callable[[], Awaitable[HostPort]]
 
 
 class Reply(ResponseError):
     """An error reply that is not NOSCRIPT."""
 
 
+class NotMaster(Reply):
+    """The server takes no writes: a replica, or one that still loads its data."""
+
+
+class Redirected(Reply):
+    """Redis Cluster: the slot is at another node (`MOVED`), or on its way there (`ASK`)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        word, slot, place = message.split(" ")[:3]
+        host, _, port = place.rpartition(":")
+        self.is_asking = word == "ASK"
+        self.slot = int(slot)
+        self.place: HostPort = (host, int(port))
+
+
 def _error(message: str) -> Exception:
     if message.startswith("NOSCRIPT"):
         return NoScriptError(message.removeprefix("NOSCRIPT "))
+    if message.startswith(("READONLY", "LOADING", "MASTERDOWN")) or "-READONLY" in message:
+        return NotMaster(message)
+    if message.startswith(("MOVED ", "ASK ")):
+        return Redirected(message)
     return Reply(message)
 
 
@@ -78,19 +102,25 @@ class _Wire(asyncio.Protocol):
 
 
 class Lane:
-    """Connects by URL when first used, and again after a break. Not for Cluster or Sentinel."""
+    """A connection to one node: made when first used, and again after a break.
 
-    def __init__(self, url: str, connect_timeout_s: float) -> None:
-        self._options: dict[str, Any] = dict(parse_url(url))
-        self._tls = url.startswith("rediss://")
+    `where` is asked before each connection, so that it leads to the master of the hour; None: the address's
+    own place.
+    """
+
+    def __init__(self, address: Address, connect_timeout_s: float, where: Where | None = None) -> None:
+        self._address = address
+        self._where = where
         self._connect_timeout_s = connect_timeout_s
+        self._tls = address.ssl_context()
         self._wire: _Wire | None = None
         self._connecting: asyncio.Lock = asyncio.Lock()
 
     async def run(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send commands, wait for all replies. Error replies stand as exceptions in the list.
 
-        A connection that turns out broken is made anew once. Raises OSError where there is none.
+        A connection that turns out broken, or to lead to a server that is no master, is made anew once; all
+        is then sent again. Raises OSError where there is none.
         """
         for last in (False, True):
             wire = self._wire
@@ -98,13 +128,17 @@ class Lane:
                 wire = await self._connect()
             try:
                 futures = wire.send(commands)
-                if len(futures) == 1:
-                    return [await futures[0]]
-                return list(await asyncio.gather(*futures))
+                replies = [await futures[0]] if len(futures) == 1 else list(await asyncio.gather(*futures))
             except ConnectionError:
-                self._wire = None
+                self._drop(wire)
                 if last:
                     raise
+                continue
+            if not any(isinstance(r, NotMaster) for r in replies):
+                return replies
+            self._drop(wire)  # it was demoted, or is not ready yet: ask again where the master is
+            if last:
+                return replies
         raise AssertionError("unreachable")
 
     def now(self, command: tuple[Any, ...]) -> asyncio.Future[Any] | None:
@@ -119,7 +153,7 @@ class Lane:
                 return self._wire
             async with asyncio.timeout(self._connect_timeout_s):
                 wire = await self._open()
-                for command in self._greeting():
+                for command in self._address.greeting():
                     reply = await wire.send([command])[0]
                     if isinstance(reply, Exception):
                         wire.abort(ConnectionError("refused"))
@@ -129,39 +163,23 @@ class Lane:
 
     async def _open(self) -> _Wire:
         loop = asyncio.get_running_loop()
-        path = self._options.get("path")
-        if path:
-            _, wire = await loop.create_unix_connection(_Wire, path)
+        if self._address.path:
+            _, wire = await loop.create_unix_connection(_Wire, self._address.path)
             return wire
-        host, port = self._options.get("host", "localhost"), int(self._options.get("port", 6379))
-        context = None
-        if self._tls:
-            import ssl
-
-            context = ssl.create_default_context(cafile=self._options.get("ssl_ca_certs"))
-            if self._options.get("ssl_cert_reqs") == "none":
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if self._options.get("ssl_certfile"):
-                context.load_cert_chain(self._options["ssl_certfile"], self._options.get("ssl_keyfile"))
-        _, wire = await loop.create_connection(_Wire, host, port, ssl=context)
+        host, port = await self._where() if self._where is not None else self._address.hosts[0]
+        _, wire = await loop.create_connection(_Wire, host, port, ssl=self._tls)
         return wire
 
-    def _greeting(self) -> list[tuple[Any, ...]]:
-        commands: list[tuple[Any, ...]] = []
-        password = self._options.get("password")
-        if password:
-            user = self._options.get("username")
-            commands.append(("AUTH", user, password) if user else ("AUTH", password))
-        if self._options.get("db"):
-            commands.append(("SELECT", str(self._options["db"])))
-        return commands
+    def _drop(self, wire: _Wire) -> None:
+        if self._wire is wire:
+            self._wire = None
+        wire.abort(ConnectionError("reset"))
 
-    def reset(self) -> None:
-        """Drop the connection: a reply that comes too late must not be taken for the next one's."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.abort(ConnectionError("reset"))
+    def reset(self, command: tuple[Any, ...] | None = None) -> None:
+        """Drop the connection (that `command` went to): a reply that comes too late must not be taken for the
+        next one's."""
+        if self._wire is not None:
+            self._drop(self._wire)
 
     def close(self) -> None:
         """Give the connection back."""

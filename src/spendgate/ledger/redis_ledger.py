@@ -15,12 +15,12 @@ from itertools import groupby
 from typing import Any, TypeVar, cast
 
 import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
-from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
-from spendgate.ledger import recent_refusals
+from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.ledger import connect, recent_refusals
+from spendgate.ledger.cluster_lane import ClusterLane
 from spendgate.ledger.lane import Lane
 from spendgate.ledger.port import (
     Adjusted,
@@ -82,7 +82,9 @@ EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
 class RedisLedger:
     """The ledger's port on one Redis. `timeout_s` bounds every call; past it LedgerUnavailable is raised."""
 
-    def __init__(self, client: aioredis.Redis, timeout_s: float = 0.25, lane: Lane | None = None) -> None:
+    def __init__(
+        self, client: aioredis.Redis, timeout_s: float = 0.25, lane: Lane | ClusterLane | None = None
+    ) -> None:
         self._lane = lane
         self._redis = client
         self._timeout_s = timeout_s
@@ -93,17 +95,13 @@ class RedisLedger:
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 0.25) -> RedisLedger:
-        """Connect by `redis://`, `rediss://` or `unix://`; the first call makes the connection.
+        """Connect by any form of URL that `connect` knows; the first call makes the connection.
 
         A connection that broke is tried again once, at once: every call is idempotent. Raises
         ConfigurationError for an URL that can not be read.
         """
-        retry = Retry(ConstantBackoff(0.005), 1)
-        try:
-            client = aioredis.Redis.from_url(url, socket_connect_timeout=timeout_s, retry=retry)
-        except ValueError as e:
-            raise ConfigurationError(f"not the URL of a Redis: {e}") from e
-        return cls(client, timeout_s, Lane(url, max(timeout_s, 0.1)))
+        client = connect.client(url, max(timeout_s, BULK_TIMEOUT_S))
+        return cls(client, timeout_s, _lane_of(connect.parse(url), max(timeout_s, 0.1)))
 
     async def _guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
         try:
@@ -127,14 +125,16 @@ class RedisLedger:
         if fresh:
             commands.append(("SADD", TEAMS_KEY, *(clean(team) for team in fresh)))
         replies = await self._send(commands)
-        missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
-        if missing:  # a new server: it may have lost its teams too, they are added again by the next calls
+        for _ in calls:
+            missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
+            if not missing:
+                break
+            # a new server: it may have lost its teams too, they are added again by the next calls
             self._known.clear()
-            loaded, *late = await self._send(
-                [("SCRIPT", "LOAD", script.text), *(commands[i] for i in missing)]
+            first, *others = missing  # EVAL makes the script known where its key is
+            late = await self._send(
+                [("EVAL", script.text, *commands[first][2:]), *(commands[i] for i in others)]
             )
-            if isinstance(loaded, Exception):
-                raise loaded
             for i, reply in zip(missing, late, strict=True):
                 replies[i] = reply
         if fresh and not isinstance(replies[-1], Exception):
@@ -175,7 +175,8 @@ class RedisLedger:
         """The usual case, with nothing to set up: no batch, no task. None where the long way is needed."""
         if self._lane is None or request.team not in self._known:
             return None
-        future = self._lane.now(("EVALSHA", RESERVE.sha, 1, team_prefix(request.team) + "holds", argument))
+        command = ("EVALSHA", RESERVE.sha, 1, team_prefix(request.team) + "holds", argument)
+        future = self._lane.now(command)
         if future is None:
             return None
         try:
@@ -183,7 +184,7 @@ class RedisLedger:
                 reply = await future
         except TimeoutError as e:
             self._known.clear()
-            self._lane.reset()  # it may lead nowhere
+            self._lane.reset(command)  # it may lead nowhere
             raise LedgerUnavailable(f"reserve: Redis did not answer within {self._timeout_s} s") from e
         except OSError:
             return None  # the connection broke: the long way makes a new one
@@ -394,7 +395,15 @@ class RedisLedger:
         return await self._guard("open holds", lambda: self._redis.hlen(key))
 
     async def run_id(self) -> str:
-        """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server."""
+        """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server, and another
+        one where a replica took over; of every master of a cluster."""
+        if isinstance(self._redis, RedisCluster):
+            infos = await self._guard(
+                "run id",
+                lambda: cast(Any, self._redis).info("server", target_nodes=RedisCluster.PRIMARIES),
+                self._bulk_timeout_s,
+            )
+            return " ".join(sorted(str(info["run_id"]) for info in infos.values()))
         info = await self._guard("run id", lambda: cast(Awaitable[Any], self._redis.info("server")))
         return str(info["run_id"])
 
@@ -412,3 +421,20 @@ class RedisLedger:
         if self._lane is not None:
             self._lane.close()
         await self._redis.aclose()
+
+
+def _lane_of(address: connect.Address, timeout_s: float) -> Lane | ClusterLane:
+    if address.kind == "cluster":
+        return ClusterLane(address, timeout_s)
+    if address.kind == "single":
+        return Lane(address, timeout_s)
+    sentinels = connect.sentinel(address, timeout_s)
+
+    async def master() -> connect.HostPort:
+        try:
+            host, port = await sentinels.discover_master(address.master)
+        except RedisError as e:
+            raise ConnectionError(f"no sentinel names the master {address.master}: {e}") from e
+        return str(host), int(port)
+
+    return Lane(address, timeout_s, master)

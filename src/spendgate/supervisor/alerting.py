@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import redis.asyncio as aioredis
-
 from spendgate.alerts.sender import Sender
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.policy import Policy
+from spendgate.ledger import connect
 from spendgate.ledger.port import Ledger
 
 INTERVAL_S = 0.5
+TIMEOUT_S = 10.0
 
 
 class Alerting:
@@ -27,7 +27,7 @@ class Alerting:
         senders: list[Sender],
         data_dir: Path,
     ) -> None:
-        self._client = aioredis.Redis.from_url(redis_url)
+        self._client = connect.client(redis_url, TIMEOUT_S)
         self._senders = senders
         self._loop = AlertLoop(ledger, self._client, policy, senders, data_dir=data_dir)
 

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 from redis.exceptions import NoScriptError
 
+from spendgate.ledger.connect import parse
 from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.lane import Lane, Reply
 
@@ -22,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 
 def test_it_works_on_the_loop_that_workers_use(server: EmbeddedRedis) -> None:
     async def go() -> list[object]:
-        lane = Lane(server.url, 1.0)
+        lane = Lane(parse(server.url), 1.0)
         replies = await lane.run([("SET", "k", "1"), ("INCR", "k")])
         lane.close()
         return replies
@@ -31,14 +32,14 @@ def test_it_works_on_the_loop_that_workers_use(server: EmbeddedRedis) -> None:
 
 
 async def test_replies_come_to_who_asked(server: EmbeddedRedis) -> None:
-    lane = Lane(server.url, 1.0)
+    lane = Lane(parse(server.url), 1.0)
     answers = await asyncio.gather(*(lane.run([("ECHO", str(i))]) for i in range(200)))
     assert answers == [[str(i).encode()] for i in range(200)]
     lane.close()
 
 
 async def test_error_replies_are_results_and_the_others_stand(server: EmbeddedRedis) -> None:
-    lane = Lane(server.url, 1.0)
+    lane = Lane(parse(server.url), 1.0)
     wrong, right, script = await lane.run([("NOSUCH",), ("ECHO", "x"), ("EVALSHA", "0" * 40, 0)])
     assert isinstance(wrong, Reply)
     assert right == b"x"
@@ -47,9 +48,9 @@ async def test_error_replies_are_results_and_the_others_stand(server: EmbeddedRe
 
 
 async def test_a_broken_connection_is_made_anew(server: EmbeddedRedis) -> None:
-    lane = Lane(server.url, 1.0)
+    lane = Lane(parse(server.url), 1.0)
     await lane.run([("ECHO", "1")])
-    other = Lane(server.url, 1.0)
+    other = Lane(parse(server.url), 1.0)
     await other.run([("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")])
     assert await lane.run([("ECHO", "2")]) == [b"2"]
     lane.close()
@@ -57,7 +58,7 @@ async def test_a_broken_connection_is_made_anew(server: EmbeddedRedis) -> None:
 
 
 async def test_a_call_given_up_leaves_the_order_intact(server: EmbeddedRedis) -> None:
-    lane = Lane(server.url, 1.0)
+    lane = Lane(parse(server.url), 1.0)
     await lane.run([("ECHO", "0")])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
@@ -68,4 +69,4 @@ async def test_a_call_given_up_leaves_the_order_intact(server: EmbeddedRedis) ->
 
 async def test_where_nobody_listens_an_oserror_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        await Lane(f"unix://{tmp_path}/nobody.sock", 0.5).run([("PING",)])
+        await Lane(parse(f"unix://{tmp_path}/nobody.sock"), 0.5).run([("PING",)])
