@@ -1,8 +1,9 @@
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint image bench
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
+	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
 setup:
@@ -15,5 +16,7 @@ lint: setup
 	@.venv/bin/ruff check src tests scripts
 	@.venv/bin/mypy
 	@PYTHONPATH=src .venv/bin/lint-imports
+image: setup
+	@SPENDGATE_TEST_IMAGE=whole .venv/bin/python -m pytest tests/integration/deploy/test_image.py
 bench: setup
 	@.venv/bin/python bench/run.py

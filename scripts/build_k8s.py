@@ -52,12 +52,16 @@ def files() -> dict[str, str]:
     bootstrap = _with_authorities(
         b.bootstrap("0.0.0.0:10000", upstreams, [HEADLESS], plain, "127.0.0.1:9901")
     )
+    compose = b.bootstrap(
+        "0.0.0.0:10000", (b.one_upstream("http://mock:9900"),), ["gateway:9002"], Settings()
+    )
     overlays = "k8s/overlays"
     return {
         f"{overlays}/istio/envoyfilter-gateway.yaml": NOTE + b.as_yaml(egress),
         f"{overlays}/istio/envoyfilter-sidecars.yaml": NOTE + b.as_yaml(sidecars),
         f"{overlays}/envoy-gateway/policies.yaml": NOTE + "---\n".join(map(b.as_yaml, policies)),
         f"{overlays}/envoy/bootstrap.yaml": NOTE + b.as_yaml(bootstrap),
+        "deploy/compose/envoy.yaml": NOTE + b.as_yaml(compose),
     }
 
 

@@ -39,6 +39,18 @@ def load_policy(paths: Iterable[Path | str]) -> Policy:
     would bound nothing, unnoticed.
     """
     faults: list[Fault] = []
+    return _policy(_parsed(paths, faults), faults)
+
+
+def load_documents(paths: Iterable[Path | str]) -> list[LLMBudget]:
+    """Read the same files as documents, as they were written. Raises ConfigurationError likewise."""
+    faults: list[Fault] = []
+    parsed = _parsed(paths, faults)
+    _policy(parsed, faults)
+    return [p.document for p in parsed]
+
+
+def _parsed(paths: Iterable[Path | str], faults: list[Fault]) -> list[Parsed]:
     parsed: list[Parsed] = []
     files = policy_files(paths, faults)
     for file in files:
@@ -48,7 +60,7 @@ def load_policy(paths: Iterable[Path | str]) -> Policy:
     if not parsed and not faults:
         where = ", ".join(str(p) for p in files) or "the given paths"
         faults.append(Fault(where, 0, "", "holds no LLMBudget", f"write one with apiVersion {API_VERSION}"))
-    return _policy(parsed, faults)
+    return parsed
 
 
 def parse_documents(text: str, path: str = "<text>") -> list[LLMBudget]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-def command() -> None:
+@click.option(
+    "--policy",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Local mode: LLMBudgets from this file or folder, no Kubernetes; repeatable.",
+)
+def command(policy: tuple[Path, ...]) -> None:
     """Follow the cluster's LLMBudgets: policy to the gateways, spend into their status.
 
-    Runs in a pod by its service account, elsewhere by KUBECONFIG. Any number may run, one leads.
+    Runs in a pod by its service account, elsewhere by KUBECONFIG. Any number may run, one leads. With --policy
+    it needs no cluster: budgets come from files, gateways (`serve` without --policy) get them from Redis.
 
     \b
     Environment:
@@ -28,6 +36,7 @@ def command() -> None:
     \b
     Example:
       KUBECONFIG=~/.kube/config REDIS_URL=redis://127.0.0.1:6379 spendgate controller
+      REDIS_URL=redis://127.0.0.1:6379 spendgate controller --policy budgets/
     """
     import asyncio
     import os
@@ -38,6 +47,7 @@ def command() -> None:
     from spendgate.console.settings import ConsoleSettings
     from spendgate.controller.access import find_access
     from spendgate.controller.controller import Controller
+    from spendgate.controller.local import LocalController
     from spendgate.controller.settings import ControllerSettings
     from spendgate.gateway import logs
     from spendgate.gateway.config import Settings
@@ -57,6 +67,10 @@ def command() -> None:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, stop.set)
-        await Controller(settings, find_access(os.environ), senders_from(os.environ), pages).run(stop)
+        senders = senders_from(os.environ)
+        if policy:
+            await LocalController(settings, policy, senders).run(stop)
+        else:
+            await Controller(settings, find_access(os.environ), senders, pages).run(stop)
 
     asyncio.run(run())
