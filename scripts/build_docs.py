@@ -1,4 +1,5 @@
 """Write the reference pages that are read off the code: docs/reference/{cli,settings,metrics,llmbudget}.md.
+Then monitoring and k8s are written too (build_monitoring.py, build_k8s.py).
 
     .venv/bin/python scripts/build_docs.py
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 import types
 import typing
@@ -335,12 +337,18 @@ def _bounds(f: FieldInfo) -> str:
     return f", at least {found['ge']}" if "ge" in found else ""
 
 
+OPTIONS: dict[str, list[str]] = {"build_monitoring.py": [], "build_k8s.py": ["--golden"]}
+"""Other scripts that write what is read off the code."""
+
+
 def main() -> int:
-    """Write the pages."""
+    """Write the pages, and all else that is read off the code."""
     REFERENCE.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
         print(REFERENCE / name)
+    for other, options in OPTIONS.items():
+        subprocess.run([sys.executable, str(Path(__file__).with_name(other)), *options], check=True)
     return 0
 
 

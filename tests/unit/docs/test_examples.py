@@ -28,7 +28,7 @@ def blocks(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
     texts += [(p.name, p.read_text()) for p in sorted((ROOT / "docs" / "examples").glob("*.yaml"))]
     for name, text in texts:
         for document in yaml.safe_load_all(text):
-            if document["kind"] == kind:
+            if isinstance(document, dict) and document.get("kind") == kind:
                 yield name, document
 
 
