@@ -337,7 +337,11 @@ def _bounds(f: FieldInfo) -> str:
     return f", at least {found['ge']}" if "ge" in found else ""
 
 
-OPTIONS: dict[str, list[str]] = {"build_monitoring.py": [], "build_k8s.py": ["--golden"]}
+OPTIONS: dict[str, list[str]] = {
+    "build_monitoring.py": [],
+    "build_k8s.py": ["--golden"],
+    "build_requirements.py": [],
+}
 """Other scripts that write what is read off the code."""
 
 
