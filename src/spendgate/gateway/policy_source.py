@@ -125,6 +125,7 @@ class RedisPolicySource:
     async def _listen(self) -> None:
         while True:
             try:
+                await self._redis.initialize()  # a cluster's places, before a channel asks for one
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(POLICY_CHANNEL)
                     self._announced.set()  # what was announced before we listened
