@@ -38,7 +38,7 @@ def ledger_options(command: _F) -> _F:
         "--redis",
         "redis_url",
         envvar=["REDIS_URL", "SPENDGATE_REDIS"],
-        help="The ledger's Redis, redis://HOST:PORT or unix:///PATH.  [env: REDIS_URL]",
+        help="The ledger's Redis, by any URL of docs/how-to/redis.md.  [env: REDIS_URL]",
     )(command)
 
 
