@@ -1,10 +1,18 @@
-"""Build src/spendgate/pricing/prices.yaml from published price data. Run it at release time, not at run time.
+"""Build src/spendgate/pricing/catalogue.json from published price data. Run it at release time.
 
-    python scripts/build_prices.py --at 2026-11-24 > src/spendgate/pricing/prices.yaml
+    python scripts/build_prices.py                       # writes the catalogue again
+    python scripts/build_prices.py --facts               # first reads the limits of models again
 
-Prices come from the package genai-prices (MIT; exact decimals, effective dates), longest answers and
-capabilities from the JSON file in the package litellm (MIT). Both are installed or downloaded by pip into a
-temporary directory, at the versions below.
+Three sources, all in the repository or pinned:
+
+- prices: the package `genai-prices` (MIT) at the version of pyproject.toml's extra `dev`: exact decimals,
+  effective dates, tiers by context, cache kinds, service tiers;
+- facts (`price_sources/facts.json`): longest answers, capabilities and residency surcharges, an extract of the
+  JSON file in the package `litellm` (MIT), refreshed by `--facts`;
+- `price_sources/own.yaml`: our own additions, each with its reason.
+
+Numbers become integers: pico-USD a unit, `seconds` an hour of them. A number finer than that (float dust at the
+source, like 0.18000000000000002) is rounded half to even. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,191 +23,341 @@ import re
 import subprocess
 import sys
 import tempfile
-import venv
 import zipfile
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-GENAI_PRICES = "genai-prices==0.2.3"
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "scripts" / "price_sources"
+CATALOGUE = ROOT / "src" / "spendgate" / "pricing" / "catalogue.json"
+CHECKED = "2026-11-24"
+"""The day on which the sources were last looked at: the catalogue's age counts from it."""
 LITELLM = "litellm==1.106.2"
 LITELLM_JSON = "litellm/model_prices_and_context_window_backup.json"
 
-KINDS = {
-    "input_mtok": "input",
-    "cache_read_mtok": "cached_input",
-    "cache_write_mtok": "cache_write_5m",
-    "cache_write_1h_mtok": "cache_write_1h",
-    "output_mtok": "output",
-    "input_audio_mtok": "input_audio",
-    "output_audio_mtok": "output_audio",
-    "input_image_mtok": "input_image",
-    "output_image_mtok": "output_image",
-    "web_searches_kcount": "searches",
+PROVIDERS = (
+    "openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "moonshotai", "zai", "minimax",
+    "meta", "perplexity", "voyageai",
+    "azure", "aws", "groq", "together", "fireworks", "cerebras", "openrouter", "databricks", "cloudflare",
+    "baseten", "novita", "ovhcloud",
+)  # fmt: skip
+"""Those that sell their own models first, then those that host them; the order of lookups by name alone."""
+
+MTOK, KILO, HOUR = Decimal(10**6), Decimal(10**9), Decimal(10**12)
+UNITS = {
+    "input_mtok": ("input", MTOK),
+    "cache_read_mtok": ("cached_input", MTOK),
+    "cache_write_mtok": ("cache_write_5m", MTOK),
+    "cache_write_1h_mtok": ("cache_write_1h", MTOK),
+    "output_mtok": ("output", MTOK),
+    "output_reasoning_mtok": ("reasoning", MTOK),
+    "input_audio_mtok": ("input_audio", MTOK),
+    "output_audio_mtok": ("output_audio", MTOK),
+    "input_image_mtok": ("input_image", MTOK),
+    "output_image_mtok": ("output_image", MTOK),
+    "input_video_mtok": ("input_video", MTOK),
+    "input_mchars": ("characters", MTOK),
+    "web_searches_kcount": ("searches", KILO),
+    "storage_searches_kcount": ("file_searches", KILO),
+    "requests_kcount": ("requests", KILO),
+    "audio_hours": ("seconds", HOUR),
+    "input_audio_hours": ("seconds", HOUR),
 }
+"""(our kind, pico-USD a unit of ours for one USD at the source)."""
+
 CAPABILITIES = {
     "supports_function_calling": "tools",
     "supports_vision": "images",
     "supports_audio_input": "audio",
     "supports_response_schema": "json_schema",
 }
-WANTED = re.compile(r"^(claude-[^v]|gpt-|chatgpt-|ft:|o\d|codex-|text-embedding-)")
-# The audio previews lack their audio rates at the source, 16 times the text rate: better unpriced than cheap.
-UNWANTED = re.compile(
-    r"(image|realtime|live|transcribe|tts|whisper|oss|moderation|instruct|audio-preview|\.ft|:extended)"
-)
+RESIDENCY = {
+    "regional_processing_uplift_multiplier_eu": "eu",
+    "regional_processing_uplift_multiplier_us": "us",
+    "regional_endpoint_uplift_multiplier": "regional",
+}
+FACT_PREFIXES = {
+    "openai": ("",), "anthropic": ("",), "google": ("vertex_ai/", "gemini/", ""), "azure": ("azure/",),
+    "mistral": ("mistral/",), "cohere": ("", "cohere_chat/"), "deepseek": ("deepseek/",), "x-ai": ("xai/",),
+    "groq": ("groq/",), "together": ("together_ai/",), "aws": ("",), "fireworks": ("fireworks_ai/",),
+    "openrouter": ("openrouter/",), "moonshotai": ("moonshot/",), "perplexity": ("perplexity/",),
+    "cerebras": ("cerebras/",), "zai": ("zai/",),
+}  # fmt: skip
+
+NO_OUTPUT = re.compile(r"(embed|voyage-|rerank|bge-|^e5-|/e5|/gte-|m2-bert|minilm|mpnet)", re.IGNORECASE)
+"""Models that answer with no tokens. A text model that lacks its output price at the source stays without, and
+its output is charged as unpriced."""
+
+KNOWN_WELL = ("openai", "anthropic", "google")
+"""Providers whose models' capabilities are complete at the source; elsewhere what is not said is unknown."""
+
 RESPONSES_ONLY = re.compile(r"(-pro|-codex|codex-|deep-research)")
 CHAT_ONLY = re.compile(r"-search-|audio|vision|^o1-(mini|preview)|-0301|-32k")
 """Models that OpenAI serves by chat completions alone."""
-DATED = re.compile(r"(-20\d\d-\d\d-\d\d|[-@]20\d{6}|-latest)$")
-
-NO_NAME = re.compile(r"-20\d\d$|^ft:gpt-4-0$|\.ft$")
-"""Beginnings of names that the source matches by, and its own inventions."""
-
-SOURCE_TABLE = {
-    "claude-opus": ("15.00", "75.00"),
-    "claude-sonnet": ("3.00", "15.00"),
-    "claude-haiku": ("0.25", "1.25"),
-    "llama-3-70b": ("0.59", "0.79"),
-    "llama-3-8b": ("0.05", "0.08"),
-}
-"""Family names that budgets are written with; no provider sells a model under them."""
-
-EXPORT = """
-import datetime, json, sys
-from genai_prices.data import providers
-from genai_prices.types import StartDateConstraint, TieredPrices, TimeOfDateConstraint
-
-at = datetime.date.fromisoformat(sys.argv[1])
-
-def clause(c):
-    if hasattr(c, "or_"):
-        return [x for part in c.or_ for x in clause(part)]
-    if hasattr(c, "equals"):
-        return [c.equals]
-    return [c.starts_with.rstrip("-@")] if hasattr(c, "starts_with") else []
-
-def rates(prices):
-    base, tiers = {}, {}
-    for unit, value in prices.__dict__.items():
-        if isinstance(value, TieredPrices):
-            base[unit] = str(value.base)
-            for tier in value.tiers:
-                tiers.setdefault(tier.start, {})[unit] = str(tier.price)
-        elif value is not None:
-            base[unit] = str(value)
-    return {"base": base, "tiers": tiers}
-
-out = {}
-for provider in providers:
-    if provider.id not in ("openai", "anthropic"):
-        continue
-    for m in provider.models:
-        prices = m.prices
-        if isinstance(prices, list):
-            assert not any(isinstance(p.constraint, TimeOfDateConstraint) for p in prices), m.id
-            prices = [p for p in prices if p.constraint is None or p.constraint.start_date <= at][-1].prices
-        out[m.id] = {"names": clause(m.match), "context": m.context_window, **rates(prices)}
-json.dump(out, sys.stdout)
-"""
+TEXT_MODEL = re.compile(r"^(gpt-|chatgpt-|ft:|o\d|codex-)")
+NOT_TEXT = re.compile(r"(image|realtime|live|transcribe|tts|whisper|oss|moderation|instruct|:extended)")
+UNWANTED = re.compile(r"(^gpt-4o(-mini)?-audio-preview$|\.ft-?$)")
+"""The audio previews lack their audio rates at the source, 16 times the text rate: better unpriced than cheap.
+The others are inventions of the source."""
+NO_NAME = re.compile(r"-20\d\d-?$|^ft:gpt-4-0|\.ft-?$")
+"""Beginnings of names that the source matches by."""
+VERSION = re.compile(r"(-v\d+(:\d+)?|(-1)?:\d+)?$")
+"""What Bedrock puts behind a model's name: `-v1:0`."""
 
 
 def main() -> None:
-    """Write the price file to stdout."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--at", required=True, help="the day whose prices are taken, YYYY-MM-DD")
-    at = parser.parse_args().at
-    with tempfile.TemporaryDirectory() as tmp:
-        models, litellm = genai_prices(Path(tmp), at), litellm_json(Path(tmp))
-    print(f"# Prices in force on {at}, standard service tier, USD per million tokens (searches: USD each).")
-    print(f"# Made by scripts/build_prices.py from {GENAI_PRICES} and {LITELLM} (both MIT). Do not edit:")
-    print("# an operator's own prices go into a file given to --prices.")
-    print("models:")
-    entries = dict(line for name, of in models.items() if (line := entry(name, of, litellm)))
-    drop_needless_aliases(entries)
-    for name, (i, o) in SOURCE_TABLE.items():
-        dialects = ["openai-chat"] if name.startswith("llama") else ["anthropic-messages", "openai-chat"]
-        entries[name] = {"input": i, "output": o, "dialects": dialects}
-    for name in sorted(entries):
-        print(f"  {json.dumps(name)}: {flow(entries[name])}")
+    """Write the catalogue."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--facts", action="store_true", help=f"read the limits again, from {LITELLM}")
+    if parser.parse_args().facts:
+        (SOURCES / "facts.json").write_text(facts(), encoding="utf-8")
+    CATALOGUE.write_text(build(), encoding="utf-8")
+    print(f"{CATALOGUE.relative_to(ROOT)}: {CATALOGUE.stat().st_size} bytes", file=sys.stderr)
 
 
-def genai_prices(tmp: Path, at: str) -> dict:
-    """Install genai-prices into a throw-away environment and let it print its models."""
-    venv.create(tmp / "env", with_pip=True)
-    python = tmp / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", GENAI_PRICES], check=True, stdout=sys.stderr)
-    done = subprocess.run([python, "-c", EXPORT, at], check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout)
+def build() -> str:
+    """The catalogue's text."""
+    from genai_prices.data import providers
+
+    own = yaml.load((SOURCES / "own.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    known = json.loads((SOURCES / "facts.json").read_text(encoding="utf-8"))
+    found = {p.id: p for p in providers}
+    out: dict[str, Any] = {"": {"url": "", "models": {n: family(of) for n, of in own["families"].items()}}}
+    for id_ in PROVIDERS:
+        provider = found[id_]
+        models: dict[str, Any] = {}
+        for m in provider.models:
+            entry = model(id_, m, known["models"].get(id_, {}))
+            if entry is not None:
+                models[name_of(id_, m.id)] = entry
+        for name in own["free"].get(id_, ()):
+            models[name] = {"prices": [["", {"input": 0, "output": 0}]]}
+        for name, fees in own["fees"].get(id_, {}).items():
+            models[name] = {"prices": [["", {k: each(k, v) for k, v in fees.items()}]]}
+        drop_needless_names(models)
+        listed: dict[str, Any] = {"url": (provider.pricing_urls or [""])[0]}
+        if tiers := own["service_tiers"].get(id_):
+            listed["tiers"] = tiers
+        out[id_] = {**listed, "models": dict(sorted(models.items()))}
+    head = {
+        "format": 1,
+        "checked": CHECKED,
+        "sources": [f"genai-prices {version('genai-prices')} (MIT)", f"{known['source']} (MIT)", "own.yaml"],
+    }
+    return written(head, out)
 
 
-def litellm_json(tmp: Path) -> dict:
-    """Read litellm's model list out of its wheel, without installing it."""
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp), LITELLM]
-    subprocess.run(pip, check=True, stdout=sys.stderr)
-    (wheel,) = tmp.glob("litellm-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        return json.loads(archive.read(LITELLM_JSON))
+def written(head: dict[str, Any], providers: dict[str, Any]) -> str:
+    """JSON with a line a model, so that a difference can be read."""
+    lines = ["{" + json.dumps(head)[1:-1] + ', "providers": {']
+    for id_, provider in providers.items():
+        front = {k: v for k, v in provider.items() if k != "models"}
+        lines.append(f"{json.dumps(id_)}: {{" + json.dumps(front)[1:-1] + ', "models": {')
+        models = provider["models"].items()
+        lines += [f" {json.dumps(n)}: {json.dumps(e, separators=(',', ':'))}," for n, e in models]
+        lines[-1] = lines[-1].removesuffix(",")
+        lines.append("}},")
+    lines[-1] = "}}"
+    return "\n".join([*lines, "}}"]) + "\n"
 
 
-def entry(model: str, of: dict, litellm: dict) -> tuple[str, dict] | None:
-    """One model's line, or None where it is no text model or has no price."""
-    if not WANTED.match(model) or UNWANTED.search(model) or "input_mtok" not in of["base"]:
+def name_of(provider: str, id_: str) -> str:
+    """The name that a model is entered under."""
+    name = id_.rstrip("-@")
+    return VERSION.sub("", name) if provider == "aws" else name
+
+
+def model(provider: str, m: Any, facts_of: dict[str, Any]) -> dict[str, Any] | None:
+    """One model's entry; None where the source gives it no price at all."""
+    name = name_of(provider, m.id)
+    if UNWANTED.search(m.id):
         return None
-    name = model.rstrip("-")
-    line: dict = rates(of["base"])
-    line.setdefault("output", "0")
-    line["tiers"] = [
-        {"above_input_tokens": int(start), **rates(prices)} for start, prices in sorted(of["tiers"].items())
-    ]
-    known = next((litellm[n] for n in (name, *of["names"]) if n in litellm), None)
-    if known and known.get("max_output_tokens"):
-        line["max_output_tokens"] = known["max_output_tokens"]
-        line["capabilities"] = sorted(c for field, c in CAPABILITIES.items() if known.get(field))
-    line["context_tokens"] = of["context"]
-    line["dialects"] = dialects(name)
-    line["aliases"] = sorted({n for n in of["names"] if n != name and not NO_NAME.search(n)})
-    return name, {k: v for k, v in line.items() if v not in (None, []) or k == "capabilities"}
+    periods, hours = schedule(m.prices)
+    if NO_OUTPUT.search(name):
+        for period in periods:
+            period[1].setdefault("output", 0)
+    if not periods:
+        if not m.id.endswith(":free"):
+            return None
+        periods = [["", {"input": 0, "output": 0}]]
+    entry: dict[str, Any] = {"prices": periods}
+    if hours:
+        entry["hours"] = hours
+    if tiers := service_tiers(m):
+        entry["service"] = tiers
+    names = {name_of(provider, n) for n in clauses(m.match)}
+    raw = [m.id.rstrip("-@"), name, *clauses(m.match)]
+    known = next((facts_of[n] for n in raw if n in facts_of), {})
+    if "output" in known:
+        entry["output"] = known["output"]
+    if "can" in known and provider in KNOWN_WELL:
+        entry["can"] = known["can"]
+    if "residency" in known and provider != "aws":  # Bedrock's regions are models of their own at the source
+        entry["residency"] = known["residency"]
+    if m.context_window:
+        entry["context"] = m.context_window
+    if served := dialects(provider, name):
+        entry["dialects"] = served
+    entry["also"] = sorted(names - {name})
+    return entry
 
 
-def rates(prices: dict) -> dict:
-    """Kinds by our names; a search is priced per thousand at the source, each here."""
-    named = {kind: prices[unit] for unit, kind in KINDS.items() if unit in prices}
-    if "searches" in named:
-        named["searches"] = f"{int(named['searches']) / 1000:.3f}"
-    return named
+def schedule(prices: Any) -> tuple[list[Any], list[Any]]:
+    """(dated prices, prices by the hour of the day, which hold from the last date on)."""
+    from genai_prices.types import StartDateConstraint, TimeOfDateConstraint
+
+    listed = prices if isinstance(prices, list) else None
+    periods, hours = [], []
+    for start, of in [(None, prices)] if listed is None else [(p.constraint, p.prices) for p in listed]:
+        priced = rates(of)
+        if priced is None:
+            continue
+        if isinstance(start, TimeOfDateConstraint):
+            a, b = (t.hour * 60 + t.minute for t in (start.start_time, start.end_time))
+            hours.append([a, b, *priced])
+        else:
+            begins = str(start.start_date) if isinstance(start, StartDateConstraint) else ""
+            periods.append([begins, *priced])
+    return sorted(periods, key=lambda p: p[0]), hours
 
 
-def dialects(name: str) -> list[str]:
-    """The wire formats that serve a model. Anthropic also has an endpoint in OpenAI's format."""
-    if name.startswith("claude"):
-        return ["anthropic-messages", "openai-chat"]
+def service_tiers(m: Any) -> dict[str, list[Any]]:
+    """The prices of other processing, by the word that asks for it: what they do not name stays standard."""
+    out: dict[str, list[Any]] = {}
+    for variant in m.price_variants or ():
+        ((key, word),) = variant.when.items()
+        if key not in ("processing", "service_tier", "speed") or word == "default":
+            continue
+        priced = rates(variant.prices)
+        if priced is not None:
+            begins = str(variant.constraint.start_date) if variant.constraint else ""
+            out.setdefault(word, []).append([begins, *priced])
+    return {word: sorted(periods, key=lambda p: p[0]) for word, periods in sorted(out.items())}
+
+
+def rates(prices: Any) -> list[Any] | None:
+    """[rates, tiers]; tiers left out where there are none. None: no kind of ours is priced."""
+    base: dict[str, int] = {}
+    tiers: dict[int, dict[str, int]] = {}
+    for unit, value in prices.__dict__.items():
+        if value is None or unit not in UNITS:
+            continue
+        kind, factor = UNITS[unit]
+        if hasattr(value, "tiers"):
+            base[kind] = pico(value.base, factor)
+            for tier in value.tiers:
+                tiers.setdefault(int(tier.start), {})[kind] = pico(tier.price, factor)
+        else:
+            base[kind] = pico(value, factor)
+    if not base:
+        return None
+    return [base, [[start, of] for start, of in sorted(tiers.items())]] if tiers else [base]
+
+
+def pico(usd: Decimal, factor: Decimal) -> int:
+    return int((usd * factor).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+
+
+def each(kind: str, usd: str) -> int:
+    return pico(Decimal(usd), HOUR)
+
+
+def clauses(clause: Any) -> list[str]:
+    """The names that a match clause of the source stands for; patterns are left out."""
+    for parts in ("or_", "and_"):
+        if hasattr(clause, parts):
+            return [n for part in getattr(clause, parts) for n in clauses(part)]
+    if hasattr(clause, "equals"):
+        return [clause.equals]
+    if hasattr(clause, "starts_with"):
+        return [] if NO_NAME.search(clause.starts_with) else [clause.starts_with.rstrip("-@")]
+    return [clause.contains] if hasattr(clause, "contains") and "." in clause.contains else []
+
+
+def dialects(provider: str, name: str) -> list[str]:
+    """The wire formats that serve a model, where that is known."""
+    if provider == "anthropic":
+        return ["anthropic-*", "openai-chat"]
+    if provider == "google":
+        return ["anthropic-*"] if name.startswith("claude") else ["gemini*", "vertex*", "openai-chat"]
+    if provider == "cohere":
+        return ["cohere-*", "openai-chat"]
+    if provider != "openai" or NOT_TEXT.search(name):
+        return []
     if name.startswith("text-embedding"):
         return ["openai-embeddings"]
+    if not TEXT_MODEL.match(name):
+        return []
     if RESPONSES_ONLY.search(name):
         return ["openai-responses"]
     return ["openai-chat"] if CHAT_ONLY.search(name) else ["openai-chat", "openai-responses"]
 
 
-def drop_needless_aliases(entries: dict[str, dict]) -> None:
+DATED = re.compile(r"(-20\d\d-\d\d-\d\d|[-@]20\d{6}|-latest)$")
+
+
+def drop_needless_names(models: dict[str, Any]) -> None:
     """Take out the names that the table finds by itself: without their date, or without -latest."""
-    taken = set(entries)
-    for name, line in entries.items():
-        kept = [a for a in line.get("aliases", []) if a not in taken and DATED.sub("", a) != name]
+    taken = set(models)
+    for name, entry in models.items():
+        kept = [a for a in entry.pop("also", []) if a not in taken and DATED.sub("", a) != name]
         undated = DATED.sub("", name)
         if undated != name and undated not in taken and undated not in kept:
             kept.append(undated)
         taken.update(kept)
-        line["aliases"] = sorted(a for a in kept if DATED.sub("", a) == a or DATED.sub("", a) not in kept)
-        if not line["aliases"]:
-            del line["aliases"]
+        names = sorted(a for a in kept if DATED.sub("", a) == a or DATED.sub("", a) not in kept)
+        if names:
+            entry["also"] = names
 
 
-def flow(value: object) -> str:
-    """YAML flow style, one line, numbers as they are written at the source."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {flow(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(v) for v in value) + "]"
-    return json.dumps(value) if isinstance(value, str) and not re.fullmatch(r"[\d.]+", value) else str(value)
+def family(of: dict[str, Any]) -> dict[str, Any]:
+    prices = {k: pico(Decimal(v), MTOK) for k, v in of.items() if k != "dialects"}
+    return {"prices": [["", prices]], "dialects": of["dialects"]}
+
+
+def facts() -> str:
+    """Extract from litellm's list what genai-prices does not know of its models."""
+    from genai_prices.data import providers
+
+    with tempfile.TemporaryDirectory() as tmp:
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", tmp, LITELLM]
+        subprocess.run(pip, check=True, stdout=sys.stderr)
+        (wheel,) = Path(tmp).glob("litellm-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            listed = json.loads(archive.read(LITELLM_JSON))
+    out: dict[str, dict[str, Any]] = {}
+    for provider in providers:
+        for m in provider.models:
+            names = [m.id.rstrip("-@"), *clauses(m.match)]
+            keys = [p + n for p in FACT_PREFIXES.get(provider.id, ()) for n in names]
+            known = next((listed[k] for k in keys if k in listed), None)
+            if known is not None and (fact := fact_of(known)):
+                out.setdefault(provider.id, {})[names[0]] = fact
+    head = json.dumps({"source": LITELLM.replace("==", " "), "read": str(date.today())})[1:-1]
+    lines = [
+        f'{json.dumps(p)}: {{\n' + ",\n".join(f" {json.dumps(n)}: {json.dumps(f)}" for n, f in of.items()) + "}"
+        for p, of in out.items()
+    ]
+    return "{" + head + ', "models": {\n' + ",\n".join(lines) + "}}\n"
+
+
+def fact_of(known: dict[str, Any]) -> dict[str, Any]:
+    fact: dict[str, Any] = {}
+    if known.get("max_output_tokens"):
+        fact["output"] = int(known["max_output_tokens"])
+        fact["can"] = sorted(c for field, c in CAPABILITIES.items() if known.get(field))
+    where = {place: known[field] for field, place in RESIDENCY.items() if field in known}
+    entry = known.get("provider_specific_entry") or {}
+    if "us" in entry:
+        where["us"] = entry["us"]
+    if where:
+        fact["residency"] = {p: int(Decimal(str(x)) * 100) for p, x in sorted(where.items())}
+    return fact
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ class RequestFacts:
     """The call costs nothing: it passes without a reservation."""
     other_models: tuple[str, ...] = ()
     """Further models that the request may be billed for (a batch of several): the dearest bounds it."""
+    residency: str = ""
+    """The place that the client bound the processing to (Anthropic's `inference_geo`); `` for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Reading:
     `usage`."""
     service_tier: str = ""
     """The tier that the provider says it served."""
+    residency: str = ""
+    """The place in which the provider says it processed."""
 
 
 class StreamMeter(Protocol):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from spendgate.ledger.port import DayCell
 from spendgate.pricing.cost import cost_pico
 from spendgate.pricing.table import Price, PriceTable
+from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import KINDS, Usage
 
 RULE = "cost by kind: the exact cost of app and model, shared in proportion to tokens x list price"
@@ -107,9 +108,9 @@ def _kinds(cost: int, tokens: Usage, price: Price, adjusted: int) -> tuple[KindS
     return (*metered, KindShare(ADJUSTMENT, 0, adjusted)) if adjusted else metered
 
 
-def price_for(prices: PriceTable, model: str) -> Price:
+def price_for(prices: PriceTable, model: str, terms: Terms = ANY) -> Price:
     """The price of a model, or the stand-in that an unpriced model is charged by (rule 11)."""
-    return prices.find(model) or prices.dearest_of_family(model)
+    return prices.find(model, terms) or prices.dearest_of_family(model, terms)
 
 
 def share_by_kind(cost_nanousd: int, tokens: Usage, price: Price) -> tuple[KindShare, ...]:

@@ -17,6 +17,7 @@ from spendgate.gateway.events import Outcome
 from spendgate.gateway.record import UsagePart, UsageRecord
 from spendgate.pricing.cost import estimate_nanousd, output_picousd
 from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import Terms
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import Counted
 from spendgate.usage import OTHER_KINDS, Usage, input_total, output_total
@@ -45,6 +46,14 @@ class Demand:
     estimate_nanousd: int
     price_version: str
     parts: tuple[UsagePart, ...] = ()
+    provider: str = ""
+    service_tier: str = ""
+    residency: str = ""
+
+    @property
+    def terms(self) -> Terms:
+        """The terms that it was priced under."""
+        return Terms(self.provider, self.service_tier, self.residency, self.at_ms)
 
     @property
     def is_plain(self) -> bool:
@@ -72,11 +81,11 @@ class Demand:
     def output_cap(self, logged_at: PriceTable, default_output_tokens: int) -> int | None:
         """The output limit that explains what was held, at the prices of the log; None where the client set
         none, or nothing tells."""
-        price = logged_at.find(self.model)
+        price = logged_at.find(self.model, self.terms)
         if price is None or not self.estimate_nanousd:
             return None
         bound = input_bound(self.counted(), self.model, False)
-        rest = self.estimate_nanousd - estimate_nanousd(price, bound, 0)
+        rest = self.estimate_nanousd - estimate_nanousd(price, bound, 0, {"requests": 1})
         cap = max(self.output_tokens, rest * 1000 // max(1, output_picousd(price, bound)), 1)
         most = price.max_output_tokens
         usual = min(most, default_output_tokens) if most else default_output_tokens
@@ -106,4 +115,7 @@ def demand_of(record: UsageRecord) -> Demand | None:
         record.estimate_nanousd,
         record.price_version,
         record.parts,
+        record.priced_by.provider,
+        record.priced_by.service_tier,
+        record.priced_by.residency,
     )

@@ -25,7 +25,7 @@ Decided = tuple[Choice | None, str, int | None]
 INPUT_SLACK = 3
 """An input bound is at most twice the tokens (`tokens.bound`), and an overhead."""
 INPUT_OVERHEAD = 2000
-_Key = tuple[str, str, str, str, bool, bool, int]
+_Key = tuple[str, str, str, str, str, str, bool, bool, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Shortcuts:
     def learn(self, demand: Demand, budget: TeamBudget | None, planned: Plan) -> None:
         """Remember a plan, if it can hold for another request at all."""
         key = _key(demand, budget)
-        if key in self._plans or not demand.tokens or not demand.is_plain:
+        if key in self._plans or not demand.tokens or not demand.is_plain or demand.service_tier:
             return
         if budget is not None and (
             budget.request_nanousd is not None
@@ -77,8 +77,8 @@ class Shortcuts:
             return
         prices: list[Price] = []
         for model in _models(demand, budget):
-            price = self._prices.find(model)
-            if price is None:
+            price = self._prices.find(model, demand.terms)
+            if price is None or self._prices.varies(model, demand.provider):
                 return
             prices.append(price)
         context = min((p.context_tokens for p in prices if p.context_tokens is not None), default=1 << 60)
@@ -95,7 +95,7 @@ class Shortcuts:
         """Not less than any output limit that the estimate can be read as."""
         rate = self._output_rates.get(demand.model)
         if rate is None:
-            price = self._logged_at.find(demand.model)
+            price = self._logged_at.find(demand.model, demand.terms)
             rate = self._output_rates[demand.model] = price.rates.get("output", 0) if price else 0
         inferred = demand.estimate_nanousd * 1000 // rate if rate else demand.estimate_nanousd * 1000
         return max(self._default, demand.output_tokens, inferred)
@@ -129,7 +129,8 @@ def _key(demand: Demand, budget: TeamBudget | None) -> _Key:
     if budget is not None:
         below = budget.routing is not None and demand.input_tokens < budget.routing.complexity_threshold
         limit = budget.limit_nanousd(demand.at_ms) if budget.raises else 0
-    return demand.team, demand.app, demand.asked, demand.dialect, demand.required, below, limit
+    who = (demand.team, demand.app, demand.asked, demand.dialect)
+    return (*who, demand.provider, demand.residency, demand.required, below, limit)
 
 
 def _models(demand: Demand, budget: TeamBudget | None) -> set[str]:

@@ -200,7 +200,7 @@ class Replay:
 
         def quote(model: str, cap: int | None) -> Quote:
             cap = own if cap is None else cap if own is None else min(cap, own)
-            return make_quote(snapshot.prices, model, facts, counted, cap, default)
+            return make_quote(snapshot.prices, model, facts, counted, cap, default, demand.terms)
 
         def servable(model: str) -> str:
             return snapshot.servable(model, demand.dialect, facts.needs, counted.tokens)
@@ -230,9 +230,13 @@ class Replay:
             return demand.cost_nanousd
         prices = self._snapshot.prices
         if same and not cut and demand.parts:
-            return sum(cost_nanousd(price_for(prices, p.model), p.tokens) for p in demand.parts)
+            return sum(
+                cost_nanousd(price_for(prices, p.model, demand.terms), p.tokens, prices.stand_ins)
+                for p in demand.parts
+            )
         tokens = _cut(demand.tokens, demand.output_tokens - cap) if cut and cap is not None else demand.tokens
-        return cost_nanousd(price_for(prices, model), tokens)
+        tokens = {"requests": 1, **tokens}
+        return cost_nanousd(price_for(prices, model, demand.terms), tokens, prices.stand_ins)
 
 
 def _cut(tokens: Usage, excess: int) -> Usage:

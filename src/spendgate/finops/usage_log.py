@@ -22,13 +22,14 @@ import orjson
 
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.gateway.events import Outcome
-from spendgate.gateway.record import UsagePart, UsageRecord
+from spendgate.gateway.record import PricedBy, UsagePart, UsageRecord
 from spendgate.money import LEDGER_MAX_NANOUSD, NANO_PER_USD
 from spendgate.usage import COUNT_MAX, Usage
 
 _USD = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_LISTED = PricedBy()
 _OUTCOMES = {o.value: o for o in Outcome}
 _REMEDY = "mend or remove the line"
 
@@ -152,6 +153,7 @@ def parse(line: bytes) -> UsageRecord:
         unmetered=_text(get("unmetered", ""), "unmetered"),
         parts=_parts(parts) if parts is not None else (),
         saved_nanousd=_saved(get("saved_usd")),
+        priced_by=_priced_by(get("priced_by")),
     )
 
 
@@ -196,6 +198,21 @@ def _tokens(value: Any, name: str) -> Usage:
         if type(n) is not int or not 0 <= n <= COUNT_MAX:
             raise _Bad(name, f"{kind}: {n!r} is not a count")
     return cast(Usage, value)
+
+
+def _priced_by(value: Any) -> PricedBy:
+    if value is None:
+        return _LISTED
+    if not isinstance(value, dict):
+        raise _Bad("priced_by", f"{value!r} is not an object")
+    provider, tier, residency, stand_in = (
+        intern(_text(value.get(k, ""), f"priced_by.{k}"))
+        for k in ("provider", "service_tier", "residency", "stand_in")
+    )
+    kinds = value.get("unpriced", [])
+    if not isinstance(kinds, list) or not all(isinstance(k, str) for k in kinds):
+        raise _Bad("priced_by.unpriced", f"{kinds!r} is not a list of kinds")
+    return PricedBy(provider, tier, residency, stand_in, tuple(kinds))
 
 
 def _parts(value: Any) -> tuple[UsagePart, ...]:

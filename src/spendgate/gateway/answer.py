@@ -8,9 +8,8 @@ from spendgate.dialects.base import Dialect, Reading, RequestFacts
 from spendgate.dialects.cut import Ender, boundary, can_end
 from spendgate.dialects.decode import Decoder, EncodingError, codings
 from spendgate.gateway import billing
-from spendgate.gateway.billing import Bill
+from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.events import BodyMode, Outcome
-from spendgate.pricing.table import PriceTable
 from spendgate.tokens.count import count
 
 LOOK_PIECES = 8
@@ -70,7 +69,7 @@ class StreamedAnswer:
         self.mode = BodyMode.DUPLEX
         return True
 
-    def end_if_over(self, prices: PriceTable, sent: str, input_tokens: int, piece: bytes) -> bytes | None:
+    def end_if_over(self, tariff: Tariff, sent: str, input_tokens: int, piece: bytes) -> bytes | None:
         """Where the money is used up: what the client gets of this last piece, the polite end included.
 
         Looked at every few pieces; the cut itself waits for an event's end. None: go on.
@@ -81,11 +80,16 @@ class StreamedAnswer:
         self._since_look += 1
         if not self._is_over and self._since_look >= LOOK_PIECES:
             self._since_look = 0
-            self._is_over = self.bill_cut(prices, sent, input_tokens, 0).cost_nanousd > self._limit_nanousd
+            self._is_over = self.bill_cut(tariff, sent, input_tokens, 0).cost_nanousd > self._limit_nanousd
         at = boundary(piece) if self._is_over else -1
         if at < 0:
             return None
         return piece[:at] + self._ender.end(self.model or sent, self._meter.partial()[1])
+
+    @property
+    def limited(self) -> bool:
+        """Must every piece be looked at, since it may be ended early?"""
+        return self._ender is not None
 
     @property
     def model(self) -> str:
@@ -109,19 +113,19 @@ class StreamedAnswer:
                 self._unreadable = True
         return None
 
-    def bill(self, prices: PriceTable, sent: str, input_tokens: int, held: int) -> Bill:
+    def bill(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What it costs now that its end came."""
         if self._unreadable:
             return Bill({}, held, Outcome.UNMETERED, "encoding")
-        return billing.stream_end(prices, sent, self._meter, input_tokens, held)
+        return billing.stream_end(tariff, sent, self._meter, input_tokens, held)
 
-    def bill_cut(self, prices: PriceTable, sent: str, input_tokens: int, held: int) -> Bill:
+    def bill_cut(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What it costs, since the call ended before it did."""
         if self._unreadable:
             return Bill({}, held, Outcome.UNMETERED, "encoding")
         if self.metered:
-            return billing.stream_end(prices, sent, self._meter, input_tokens, held)
-        return billing.flowed(prices, sent, self._meter, input_tokens, held, Outcome.ABORTED)
+            return billing.stream_end(tariff, sent, self._meter, input_tokens, held)
+        return billing.flowed(tariff, sent, self._meter, input_tokens, held, Outcome.ABORTED)
 
 
 def open_answer(

@@ -1,19 +1,46 @@
-"""What an answer costs: its reading → usage, nano-USD and how sure we are."""
+"""What an answer costs: its reading → usage, nano-USD and how sure we are. Nothing is silently free: a model, a
+kind of usage or a service tier without a price is charged by a stand-in, and the bill says so."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spendgate.dialects.base import Reading, StreamMeter
 from spendgate.gateway.events import Outcome
-from spendgate.gateway.record import UsagePart
+from spendgate.gateway.record import PricedBy, UsagePart
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.pricing.cost import cost_nanousd
+from spendgate.pricing.cost import cost_nanousd, unpriced
 from spendgate.pricing.table import Price, PriceTable
+from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import Usage, input_total
 
+LISTED = PricedBy()
 COST_MAX_NANOUSD = LEDGER_MAX_NANOUSD // 1000
 """$9,007 for one exchange: no model costs that; such a usage is not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """The price table, and the terms that hold for one exchange."""
+
+    prices: PriceTable
+    terms: Terms = ANY
+
+    def answered(self, reading: Reading) -> Tariff:
+        """The same with what the provider says it served: its tier and place before those asked for."""
+        tier = reading.service_tier or self.terms.tier
+        residency = reading.residency or self.terms.residency
+        if (tier, residency) == (self.terms.tier, self.terms.residency):
+            return self
+        return Tariff(self.prices, replace(self.terms, tier=tier, residency=residency))
+
+    def price_of(self, sent: str, answered: str) -> tuple[Price, bool]:
+        """The price of the model that was sent, else of the one that answered, else rule 11's stand-in; and
+        whether it is one of the two's own."""
+        for model in (sent, answered):
+            if model and (found := self.prices.find(model, self.terms)) is not None:
+                return found, True
+        return self.prices.dearest_of_family(sent, self.terms), False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,69 +53,80 @@ class Bill:
     unmetered: str = ""
     parts: tuple[UsagePart, ...] = ()
     """Where several models were billed: each with its share; their costs add up to the bill's."""
+    priced_by: PricedBy = LISTED
+    """Whose price it was, and what was charged by a stand-in."""
 
 
-def price_of(prices: PriceTable, sent: str, answered: str) -> Price:
-    """The price of the model that was sent, else of the one that answered, else rule 11's stand-in."""
-    return (
-        prices.find(sent) or (prices.find(answered) if answered else None) or prices.dearest_of_family(sent)
+def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
+    price, own = tariff.price_of(sent, answered)
+    missing = sorted(unpriced(price, usage))
+    by = PricedBy(
+        provider=price.provider,
+        service_tier=price.tier if price.tier_known else tariff.terms.tier,
+        residency=tariff.terms.residency if price.multiplier != (1, 1) else "",
+        stand_in="" if own else price.model,
+        unpriced=(*missing, *(() if price.tier_known else ("service_tier",))),
     )
+    return cost_nanousd(price, usage, tariff.prices.stand_ins), by
 
 
-def saved_nanousd(prices: PriceTable, asked: str, bill: Bill) -> int:
+def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:
     """What the bill's usage would have cost with the model that was asked for, less what it cost: below zero
     where the model chosen was the dearer. 0 where that can not be told (no usage, or no price).
 
     Taken at the same token counts: another model may answer longer or shorter.
     """
-    price = prices.find(asked)
+    price = tariff.prices.find(asked, tariff.terms)
     if price is None or not bill.usage:
         return 0
-    return min(cost_nanousd(price, bill.usage), COST_MAX_NANOUSD) - bill.cost_nanousd
+    return min(cost_nanousd(price, bill.usage, tariff.prices.stand_ins), COST_MAX_NANOUSD) - bill.cost_nanousd
 
 
-def _charge(price: Price, usage: Usage, outcome: Outcome, held: int) -> Bill:
-    cost = cost_nanousd(price, usage)
+def _charge(tariff: Tariff, sent: str, answered: str, usage: Usage, outcome: Outcome, held: int) -> Bill:
+    cost, by = _cost(tariff, sent, answered, usage)
     if cost > COST_MAX_NANOUSD:
         return Bill({}, held, Outcome.UNMETERED, "bad_usage")
-    return Bill(usage, cost, outcome)
+    return Bill(usage, cost, outcome, priced_by=by)
 
 
-def whole_answer(prices: PriceTable, sent: str, reading: Reading, held: int) -> Bill:
+def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     """Bill a JSON answer; what can not be metered costs what was held."""
     if reading.problem is not None:
         return Bill({}, held, Outcome.UNMETERED, reading.problem)
-    return _complete(prices, sent, reading, held)
+    return _complete(tariff, sent, reading, held)
 
 
-def _complete(prices: PriceTable, sent: str, reading: Reading, held: int) -> Bill:
+def _complete(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
+    tariff = tariff.answered(reading)
     if not reading.parts:
-        return _charge(price_of(prices, sent, reading.model), reading.usage, Outcome.COMPLETE, held)
+        return _charge(tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held)
     parts = []
+    whole = LISTED
     for model, usage in reading.parts:
         share = {k: n for k, n in usage.items() if k != "requests"}
-        price = price_of(prices, model, sent)
-        parts.append(UsagePart(model or sent, share, cost_nanousd(price, share)))
+        cost, by = _cost(tariff, model, sent, share)
+        parts.append(UsagePart(model or sent, share, cost))
+        whole = by.joined(whole)
     cost = sum(p.cost_nanousd for p in parts)
     if cost > COST_MAX_NANOUSD:
         return Bill({}, held, Outcome.UNMETERED, "bad_usage")
-    return Bill(reading.usage, cost, Outcome.COMPLETE, parts=tuple(parts))
+    return Bill(reading.usage, cost, Outcome.COMPLETE, parts=tuple(parts), priced_by=whole)
 
 
-def stream_end(prices: PriceTable, sent: str, meter: StreamMeter, input_tokens: int, held: int) -> Bill:
+def stream_end(tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int, held: int) -> Bill:
     """Bill a stream that came to its end: by its usage; cut or failed, by what flowed."""
     reading = meter.result()
     if reading.problem is None and not meter.failed:
-        return _complete(prices, sent, reading, held)
+        return _complete(tariff, sent, reading, held)
     if reading.problem is not None and meter.complete and not meter.failed:
         return Bill({}, held, Outcome.UNMETERED, reading.problem)
     if reading.problem == "bad_usage" or reading.problem == "encoding":
         return Bill({}, held, Outcome.UNMETERED, reading.problem)
-    return flowed(prices, sent, meter, input_tokens, held, Outcome.FAILED)
+    return flowed(tariff, sent, meter, input_tokens, held, Outcome.FAILED)
 
 
 def flowed(
-    prices: PriceTable, sent: str, meter: StreamMeter, input_tokens: int, held: int, outcome: Outcome
+    tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int, held: int, outcome: Outcome
 ) -> Bill:
     """Bill what flowed of a stream that ended early: its input and the output tokens streamed.
 
@@ -104,11 +142,12 @@ def flowed(
     if streamed > counted_output:
         usage["output"] = usage.get("output", 0) + streamed - counted_output
     usage["requests"] = 1
-    answered = meter.result().model
-    return _charge(price_of(prices, sent, answered), {k: v for k, v in usage.items() if v}, outcome, held)
+    reading = meter.result()
+    usage = {k: v for k, v in usage.items() if v}
+    return _charge(tariff.answered(reading), sent, reading.model, usage, outcome, held)
 
 
-def input_only(prices: PriceTable, sent: str, input_tokens: int, held: int) -> Bill:
+def input_only(tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
     """Bill a client that left before the answer began: the provider has read the input."""
     usage = {"input": input_tokens, "requests": 1}
-    return _charge(price_of(prices, sent, ""), usage, Outcome.ABORTED, held)
+    return _charge(tariff, sent, "", usage, Outcome.ABORTED, held)

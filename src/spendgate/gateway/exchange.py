@@ -19,12 +19,12 @@ from spendgate.gateway import billing
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
-from spendgate.gateway.billing import Bill
+from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
 from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large, unidentified
-from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
 from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
 from spendgate.money import nano_to_usd
@@ -49,8 +49,8 @@ class Exchange:
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
     __slots__ = (
-        "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect", "_ending",
-        "_facts", "_fail_open", "_headers", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
+        "_address", "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect",
+        "_ending",        "_facts", "_fail_open", "_headers", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
         "_require_model", "_result", "_roster", "_sent", "_snapshot", "_target", "exchange_id", "request_id",
         "state",
     )  # fmt: skip
@@ -68,6 +68,7 @@ class Exchange:
         self._path = ""
         self._headers: Mapping[str, str] = NO_HEADERS
         self._target = ""
+        self._address = Address("")
         self._require_model = ""
         self._body = b""
         self._facts: RequestFacts | None = None
@@ -178,6 +179,7 @@ class Exchange:
         if dialect is None or event.end:
             return self._pass(event.caller)
         self._dialect, self._path, self._target, self._headers = dialect, path, event.path, headers
+        self._address = Address(dialect.name, path, headers.get(":authority", ""))
         identity = identify(event.caller, self._snapshot.extractors)
         if self._roster is not None:
             has_budget = self._snapshot.policy.budget(identity.team) is not None
@@ -222,7 +224,7 @@ class Exchange:
         assert facts is not None and dialect is not None
         planned = gather(
             self._snapshot, self._identity, dialect.name, facts, self._counted,
-            self._require_model, self.exchange_id, now_ms,
+            self._require_model, self.exchange_id, now_ms, self._address,
         )  # fmt: skip
         if planned.wants_exact and not self._looked:
             return self._look(facts)
@@ -393,30 +395,40 @@ class Exchange:
         return kept or (self._choice.kept_because if self._choice is not None else "")
 
     def _piece(self, event: e.ResponsePiece) -> e.Action:
-        answer, prices, held = self._answer_body, self._snapshot.prices, self._held or 0
+        answer, held = self._answer_body, self._held or 0
         if isinstance(answer, StreamedAnswer):
             replacement = answer.feed(event.data, event.end)
+            if not event.end and not answer.limited:
+                return e.Piece(replacement)
             sent = self._sent or answer.model
+            tariff = self._tariff(sent)
             if event.end:
-                self._finish(answer.bill(prices, sent, self._input_tokens(), held), sent)
+                self._finish(answer.bill(tariff, sent, self._input_tokens(), held), sent)
                 return e.Piece(replacement)
             shown = event.data if replacement is None else replacement
-            last = answer.end_if_over(prices, sent, self._input_tokens(), shown)
+            last = answer.end_if_over(tariff, sent, self._input_tokens(), shown)
             if last is None:
                 return e.Piece(replacement)
             self._reason = "stream_cut"
-            self._finish(answer.bill_cut(prices, sent, self._input_tokens(), held), sent)
+            self._finish(answer.bill_cut(tariff, sent, self._input_tokens(), held), sent)
             return e.Piece(last, cut=True)
         assert answer is not None
         reading = answer.feed(event.data, event.end)
         if reading is None:
             return e.Piece()
         sent = self._sent or reading.model
-        bill = billing.whole_answer(prices, sent, reading, held)
+        bill = billing.whole_answer(self._tariff(sent), sent, reading, held)
         self._finish(bill, sent)
         return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
 
     # -- the end --------------------------------------------------------------------------------------------
+
+    def _tariff(self, sent: str) -> Tariff:
+        """What this exchange is priced by: at the time of its reservation, on the tier that it asked for."""
+        facts = self._facts
+        tier, place = (facts.service_tier, facts.residency) if facts is not None else ("", "")
+        terms = self._snapshot.terms(sent, self._address, self._at_ms or None, tier, place)
+        return Tariff(self._snapshot.prices, terms)
 
     def _input_tokens(self) -> int:
         extra = self._facts.extra_input_tokens if self._facts is not None else 0
@@ -432,14 +444,16 @@ class Exchange:
 
     def _over(self) -> e.Action:
         """The call ended before the answer did: the client left, or the provider broke off."""
-        prices, held, answer = self._snapshot.prices, self._held, self._answer_body
+        held, answer = self._held, self._answer_body
         if self._unseen(answer):
             self._finish(Bill({}, held or 0, e.Outcome.UNMETERED, "truncated"), self._sent)
         elif self.state is State.FORWARDED and self._facts is not None:
-            self._finish(billing.input_only(prices, self._sent, self._input_tokens(), held or 0), self._sent)
+            tariff = self._tariff(self._sent)
+            self._finish(billing.input_only(tariff, self._sent, self._input_tokens(), held or 0), self._sent)
         elif isinstance(answer, StreamedAnswer) and self.state is State.STREAM:
             sent = self._sent or answer.model
-            self._finish(answer.bill_cut(prices, sent, self._input_tokens(), held or 0), sent)
+            bill = answer.bill_cut(self._tariff(sent), sent, self._input_tokens(), held or 0)
+            self._finish(bill, sent)
         elif self.state is State.JSON:
             self._finish(Bill({}, held or 0, e.Outcome.UNMETERED, "truncated"), self._sent)
         elif self.state is State.RESERVING and self._planned is not None:
@@ -472,7 +486,7 @@ class Exchange:
         settlement: Settlement | None = None
         saved = 0
         if facts is not None and self._decision in ("route", "downgrade"):
-            saved = billing.saved_nanousd(self._snapshot.prices, facts.model, bill)
+            saved = billing.saved_nanousd(self._tariff(facts.model), facts.model, bill)
         if settle and (self._held is not None or bill.cost_nanousd or bill.usage):
             scopes: tuple[tuple[str, str], ...] = (("month", "month"),)
             if self._choice is not None:
@@ -512,10 +526,11 @@ class Exchange:
             unmetered=bill.unmetered,
             parts=bill.parts,
             saved_nanousd=saved,
+            priced_by=bill.priced_by,
         )
         notes = e.Notes(
             unmetered=bill.unmetered,
-            unpriced=bool(planned and planned.plan.unpriced),
+            unpriced=bool(planned and planned.plan.unpriced) or bill.priced_by.has_stand_in,
             fail_open=self._fail_open,
             kept_because=self._kept_because(),
         )

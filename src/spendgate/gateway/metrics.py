@@ -16,6 +16,7 @@ from spendgate.usage import KINDS
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 OTHER = "other"
+PRICE_VERSIONS_MAX = 50
 
 
 class Metrics:
@@ -70,8 +71,25 @@ class Metrics:
             registry=registry,
         )
         self.unpriced = Counter(
-            "spendgate_unpriced_total", "Exchanges of models without a price.", ["model"], registry=registry
+            "spendgate_unpriced_requests_total",
+            "Requests of which the model, a kind of usage or the service tier has no price.",
+            ["model"],
+            registry=registry,
         )
+        self.catalogue_checked = Gauge(
+            "spendgate_price_catalogue_checked_timestamp_seconds",
+            "When the sources of the built-in prices were last looked at, Unix time.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.price_table = Gauge(
+            "spendgate_price_table_workers",
+            "Workers that price by this table; `version` is the price_version of usage records.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._price_versions: list[str] = []
         self.fail_open = Counter(
             "spendgate_fail_open_total",
             "Requests let pass while the ledger did not answer.",
@@ -161,6 +179,16 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+    def priced_by(self, version: str, checked_ms: int) -> None:
+        """Note the price table in force; past `PRICE_VERSIONS_MAX` reloads a version is only `other`."""
+        if version not in self._price_versions:
+            if len(self._price_versions) >= PRICE_VERSIONS_MAX:
+                version = OTHER
+            self._price_versions.append(version)
+        for known in set(self._price_versions):
+            self.price_table.labels(known).set(known == version)
+        self.catalogue_checked.set(checked_ms / 1000)
+
     def labels(self, team: str, app: str, model: str) -> tuple[str, str, str]:
         """Bound the label values: a new combination past the limit counts as `other`."""
         key = (team, app, model)
@@ -180,6 +208,8 @@ class Metrics:
         r, notes = ending.record, ending.notes
         team, app, model = self.labels(r.team, r.app, r.model)
         self.exchanges.labels(r.outcome.value).inc()
+        if notes.unpriced:
+            self.unpriced.labels(model).inc()
         if r.outcome is Outcome.REFUSED:
             self.rejected.labels(team, r.reason).inc()
             self.refused.labels(team, app, model).inc()
@@ -200,8 +230,6 @@ class Metrics:
             self.routed.labels(r.reason).inc()
         if notes.unmetered:
             self.unmetered.labels(notes.unmetered).inc()
-        if notes.unpriced:
-            self.unpriced.labels(model).inc()
         if notes.fail_open:
             self.fail_open.labels(team).inc()
         if notes.kept_because:

@@ -11,7 +11,7 @@ from spendgate.budget.evaluate import is_open
 from spendgate.dialects.base import RequestFacts
 from spendgate.gateway.identity import Identity
 from spendgate.gateway.quote import make_quote
-from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.ledger.port import ReserveRequest
 from spendgate.tokens.count import Counted
 
@@ -39,8 +39,11 @@ def gather(
     require_model: str,
     exchange_id: str,
     now_ms: int,
+    address: Address | None = None,
 ) -> Planned:
-    """Decide what to ask of the ledger."""
+    """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
+    known."""
+    sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
 
@@ -54,7 +57,8 @@ def gather(
         own = cap if own is None else own
         known = quotes.get((model, own))
         if known is None:
-            known = make_quote(prices, model, facts, counted, own, settings.default_output_tokens)
+            terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
+            known = make_quote(prices, model, facts, counted, own, settings.default_output_tokens, terms)
             quotes[model, own] = known
         return known
 

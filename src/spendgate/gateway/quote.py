@@ -7,6 +7,7 @@ from spendgate.budget.bounds import Clamp
 from spendgate.dialects.base import RequestFacts
 from spendgate.pricing.cost import estimate_nanousd, output_picousd, rank_picousd
 from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import ANY, Terms
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import Counted
 
@@ -24,17 +25,18 @@ def make_quote(
     counted: Counted,
     cap: int | None,
     default_output_tokens: int,
+    terms: Terms = ANY,
 ) -> Quote:
-    """Estimate the most that `model` is expected to cost for this request.
+    """Estimate the most that `model` is expected to cost for this request, under `terms`.
 
     `cap`: the output cap that will stand in the request, None where it has none (then the smaller of the
     model's maximum and the default counts). A model without a price is estimated by the dearest of its
     family (rule 11) and has no rank.
     """
-    price = prices.find(model)
+    price = prices.find(model, terms)
     own = price is not None
     if price is None:
-        price = prices.dearest_of_family(model)
+        price = prices.dearest_of_family(model, terms)
     most = price.max_output_tokens if own else None
     if cap is None:
         cap = min(most, default_output_tokens) if most else default_output_tokens
@@ -48,8 +50,9 @@ def make_quote(
     output_tokens = cap * facts.choices + facts.extra_output_tokens
     also = facts.dear_kinds
     estimate = estimate_nanousd(
-        price, input_tokens, output_tokens, facts.fee_kinds, cache_write=facts.cache_write, also=also
-    )
+        price, input_tokens, output_tokens, {"requests": 1, **facts.fee_kinds},
+        cache_write=facts.cache_write, also=also, stand_ins=prices.stand_ins,
+    )  # fmt: skip
     per_token = output_picousd(price, input_tokens, also) * facts.choices
     fixed = max(0, estimate - cap * per_token // 1000)
     return Quote(

@@ -27,6 +27,48 @@ class UsagePart:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedBy:
+    """Which price an exchange was charged by, beside its model and time: enough to do it again.
+
+    `provider`: whose list. `service_tier`, `residency`: `` for the standard ones. `stand_in`: the model whose
+    price was taken for one without a price. `unpriced`: the kinds of usage (and `service_tier`) that had none
+    and were charged by a stand-in.
+    """
+
+    provider: str = ""
+    service_tier: str = ""
+    residency: str = ""
+    stand_in: str = ""
+    unpriced: tuple[str, ...] = ()
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Was anything charged by a price that is not its own?"""
+        return bool(self.stand_in or self.unpriced)
+
+    def joined(self, other: PricedBy) -> PricedBy:
+        """Both, where several models were billed: this one's words before the other's."""
+        return PricedBy(
+            self.provider or other.provider,
+            self.service_tier or other.service_tier,
+            self.residency or other.residency,
+            self.stand_in or other.stand_in,
+            tuple(sorted({*self.unpriced, *other.unpriced})),
+        )
+
+    def row(self) -> dict[str, object]:
+        """What of it is worth a word in the usage log."""
+        fields = {
+            "provider": self.provider,
+            "service_tier": self.service_tier,
+            "residency": self.residency,
+            "stand_in": self.stand_in,
+        }
+        row: dict[str, object] = {k: v for k, v in fields.items() if v}
+        return row | {"unpriced": list(self.unpriced)} if self.unpriced else row
+
+
+@dataclass(frozen=True, slots=True)
 class UsageRecord:
     """The fields of the contract; amounts in nano-USD, `at_ms` the time of the reservation."""
 
@@ -53,6 +95,7 @@ class UsageRecord:
     """Where several models were billed: one entry each; their costs add up to `cost_nanousd`."""
     saved_nanousd: int = 0
     """What the model asked for would have cost more (below zero: less), at the same usage."""
+    priced_by: PricedBy = field(default_factory=PricedBy)
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
@@ -81,6 +124,8 @@ class UsageRecord:
             row["unmetered"] = self.unmetered
         if self.saved_nanousd:
             row["saved_usd"] = nano_to_usd(self.saved_nanousd)
+        if priced_by := self.priced_by.row():
+            row["priced_by"] = priced_by
         if self.parts:
             row["parts"] = [part.row() for part in self.parts]
         return orjson.dumps(row)

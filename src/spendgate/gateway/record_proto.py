@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spendgate.gateway.events import Outcome
-from spendgate.gateway.record import UsagePart, UsageRecord
+from spendgate.gateway.record import PricedBy, UsagePart, UsageRecord
 from spendgate.protos import usage_pb2 as pb
 
 _NAMES = {outcome: f"OUTCOME_{outcome.name}" for outcome in Outcome}
@@ -43,6 +43,13 @@ def to_proto(record: UsageRecord) -> pb.UsageRecord:
             pb.UsagePart(model=part.model, tokens=part.tokens, cost_nanousd=part.cost_nanousd)
             for part in record.parts
         ],
+        priced_by=pb.PricedBy(
+            provider=record.priced_by.provider,
+            service_tier=record.priced_by.service_tier,
+            residency=record.priced_by.residency,
+            stand_in=record.priced_by.stand_in,
+            unpriced=record.priced_by.unpriced,
+        ),
     )
 
 
@@ -79,4 +86,11 @@ def from_proto(message: pb.UsageRecord) -> UsageRecord:
         unmetered=message.unmetered,
         parts=tuple(UsagePart(p.model, dict(p.tokens), p.cost_nanousd) for p in message.parts),
         saved_nanousd=message.saved_nanousd,
+        priced_by=PricedBy(
+            message.priced_by.provider,
+            message.priced_by.service_tier,
+            message.priced_by.residency,
+            message.priced_by.stand_in,
+            tuple(message.priced_by.unpriced),
+        ),
     )

@@ -73,6 +73,8 @@ class Runtime:
     def snapshot(self, value: Snapshot) -> None:
         self._snapshot = value
         self.wants_claims = any(isinstance(x, ClaimExtractor) for x in value.extractors)
+        prices = value.prices
+        self.metrics.priced_by(prices.version, prices.catalogue.checked_ms if prices.catalogue else 0)
 
     @staticmethod
     def now_ms() -> int:

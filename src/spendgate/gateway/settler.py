@@ -37,6 +37,8 @@ GATHER_S = 0.005
 SPOOL_RETRY_S = 1.0
 REFUSALS_S = 1.0
 """Refusals are counted into the ledger this often: a loop that runs into a 429 costs it one entry a second."""
+UNPRICED_MAX = 1000
+"""Models without a price that are named in the log; clients choose their names."""
 
 
 class Spooling(Protocol):
@@ -86,6 +88,7 @@ class Settler:
         """Called when nothing waits: all that was put is in the ledger."""
         self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
         """The ledger's clock, as well as it is known here."""
+        self._unpriced: set[tuple[str, tuple[str, ...]]] = set()
 
     def put(self, ending: Ending) -> None:
         """Take an ending. Never waits, never raises."""
@@ -149,6 +152,8 @@ class Settler:
             self._metrics.count(ending)
             if ending.record.outcome is Outcome.REFUSED:
                 self._refusals.add(ending.record)
+            if ending.notes.unpriced:
+                self._say_unpriced(ending)
             if ending.record.unmetered:
                 log.warning(
                     "unmetered",
@@ -157,6 +162,22 @@ class Settler:
                     team=ending.record.team,
                     model=ending.record.model,
                 )
+
+    def _say_unpriced(self, ending: Ending) -> None:
+        """Once a model and what of it has no price; the metric counts the rest."""
+        record = ending.record
+        key = (record.model, record.priced_by.unpriced)
+        if key in self._unpriced or len(self._unpriced) >= UNPRICED_MAX:
+            return
+        self._unpriced.add(key)
+        log.warning(
+            "unpriced",
+            model=record.model,
+            stand_in=record.priced_by.stand_in,
+            kinds=list(record.priced_by.unpriced),
+            team=record.team,
+            remedy="give it a price by --prices",
+        )
 
     async def _count_refusals(self) -> None:
         """Refusals since the last call as one entry a team, app, model and day."""

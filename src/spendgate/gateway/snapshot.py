@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
+from urllib.parse import urlsplit
 
 from spendgate.budget.ask import DecisionSettings
 from spendgate.budget.policy import Policy
@@ -15,6 +16,13 @@ from spendgate.gateway.config import Settings, Upstream, default_upstream
 from spendgate.gateway.extractors import HeaderExtractor
 from spendgate.gateway.identity import Caller, Extractor
 from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import (
+    Terms,
+    provider_of_host,
+    provider_of_request,
+    provider_of_url,
+    residency_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,9 @@ class Route:
     name: str
     models: tuple[re.Pattern[str], ...]
     dialects: frozenset[str]
+    provider: str = ""
+    """Whose prices count, `` where that is not known."""
+    host: str = ""
 
     def serves(self, model: str, dialect: str) -> bool:
         """Can this upstream serve the model in the dialect? Empty lists mean all."""
@@ -35,9 +46,24 @@ class Route:
 def routes_of(upstreams: tuple[Upstream, ...]) -> tuple[Route, ...]:
     """Compile the upstreams of the config."""
     return tuple(
-        Route(u.name, tuple(re.compile(translate(m)) for m in u.models), frozenset(u.dialects))
+        Route(
+            u.name,
+            tuple(re.compile(translate(m)) for m in u.models),
+            frozenset(u.dialects),
+            u.provider or provider_of_url(u.url) or provider_of_host(u.authority),
+            u.authority or urlsplit(u.url).netloc,
+        )
         for u in upstreams
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a request is sent: its dialect, its path, and the host that the client named (`:authority`)."""
+
+    dialect: str
+    path: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +87,30 @@ class Snapshot:
 
     def upstream_for(self, model: str, dialect: str) -> str:
         """Name of the first upstream that serves the model ("" where none is configured or none serves)."""
-        for route in self.routes:
-            if route.serves(model, dialect):
-                return route.name
-        return ""
+        route = self._route(model, dialect)
+        return route.name if route is not None else ""
+
+    def terms(
+        self, model: str, address: Address, at_ms: int | None, tier: str = "", residency: str = ""
+    ) -> Terms:
+        """The terms that the model is priced under when it is sent to this address. Who serves it: the
+        upstream's provider, else the host's, else the dialect's, `` where none of them tells."""
+        route = self._route(model, address.dialect) or self._default
+        host = route.host if route is not None else address.host
+        provider = route.provider if route is not None else provider_of_host(host)
+        return Terms(
+            provider or provider_of_request(address.dialect, address.path),
+            tier,
+            residency or residency_of(host, address.path),
+            at_ms,
+        )
+
+    @property
+    def _default(self) -> Route | None:
+        return next((r for r in self.routes if r.name == self.default_route), None)
+
+    def _route(self, model: str, dialect: str) -> Route | None:
+        return next((r for r in self.routes if r.serves(model, dialect)), None)
 
     def strip_of(self, caller: Caller) -> tuple[str, ...]:
         """Headers to take off this caller's metered request: those of identity too that it may not set."""
@@ -83,15 +129,16 @@ class Snapshot:
         """ "" if the model can serve the request, else why not: `dialect`, `upstream` or `capability`.
 
         What the catalogue does not know is allowed (rule 14)."""
-        price = self.prices.find(model)
+        route = self._route(model, dialect)
+        price = self.prices.find(model, Terms(route.provider if route is not None else ""))
         if price is not None:
-            if price.dialects and dialect not in price.dialects:
+            if not price.serves(dialect):
                 return "dialect"
             if price.capabilities is not None and not needs <= price.capabilities:
                 return "capability"
             if price.context_tokens is not None and input_tokens > price.context_tokens:
                 return "capability"
-        if self.routes and not self.upstream_for(model, dialect):
+        if self.routes and route is None:
             return "upstream"
         return ""
 
@@ -104,7 +151,7 @@ def snapshot(
     strip = {"accept-encoding", h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=True)}
     return Snapshot(
         policy=policy,
-        prices=prices,
+        prices=prices.warm(),
         settings=settings,
         extractors=settings.extractors(rings),
         routes=routes_of(settings.upstreams),

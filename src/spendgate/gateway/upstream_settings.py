@@ -68,6 +68,8 @@ class Upstream(_Model):
     """Globs of the models that it serves; empty: all."""
     dialects: tuple[str, ...] = ()
     """The dialects that it speaks; empty: all."""
+    provider: str = ""
+    """Whose prices count (`azure`, `groq`, …); empty: the URL's host tells."""
     default: bool = False
     """Gets what no upstream serves, and the paths that no dialect claims. Left out everywhere: the first upstream
     without `models`, else the first."""

@@ -168,7 +168,7 @@ class App:
         match exchange.method, exchange.path:
             case "GET", "/v1/models":
                 models = [
-                    {"id": m, "object": "model", "created": 0, "owned_by": "mock"} for m in table().prices
+                    {"id": m, "object": "model", "created": 0, "owned_by": "mock"} for m in table().names()
                 ]
                 await exchange.whole(200, orjson.dumps({"object": "list", "data": models}))
             case "POST", "/v1/messages/count_tokens":

@@ -240,7 +240,7 @@ OPERATIONS = (
         "Answers charged at their estimate, by why; exchanges of models without a price, by model.",
         (
             (f"sum by (reason) ({grown('spendgate_unmetered_total', '1h')})", "unmetered: {{reason}}"),
-            (f"sum by (model) ({grown('spendgate_unpriced_total', '1h')})", "unpriced: {{model}}"),
+            (f"sum by (model) ({grown('spendgate_unpriced_requests_total', '1h')})", "unpriced: {{model}}"),
         ),
         (12, 8, 0, 28),
         alert="SpendgateUnmetered",

@@ -114,7 +114,7 @@ sum({grown("spendgate_exchanges_total", "30m")})
     ),
     Alert(
         name="SpendgateUnpriced",
-        expr=f"sum by (model) ({grown('spendgate_unpriced_total', '1h')}) > 0",
+        expr=f"sum by (model) ({grown('spendgate_unpriced_requests_total', '1h')}) > 0",
         hold="0m",
         severity="warning",
         summary="The model {{ $labels.model }} has no price",

@@ -1,41 +1,62 @@
-"""Reading price files: the built-in table, and the operator's prices on top of it."""
+"""Reading price files: the built-in catalogue, and the operator's prices on top of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from spendgate.errors import ConfigurationError, Fault
+from spendgate.pricing.catalogue import builtin
+from spendgate.pricing.names import is_glob, literal_prefix
 from spendgate.pricing.parse import PriceFile, parse
-from spendgate.pricing.table import Price, PriceTable, is_glob
+from spendgate.pricing.price import ALWAYS, Entry
+from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import Discount
+
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def table(overrides: Sequence[Path] = ()) -> PriceTable:
-    """The built-in prices with those of `overrides` on top, a later file over an earlier one.
+    """The built-in prices with those of `overrides` on top, a later file over an earlier one; a folder (a
+    mounted ConfigMap) holds files, in the order of their names.
 
-    A line of an override replaces all rates and tiers of its model; what the built-in table knows besides
-    (longest answer, context, dialects, capabilities) stays unless the line says otherwise. Raises
-    ConfigurationError with the faults of all files.
+    A line of an override replaces all rates and context tiers of its model, from its `from` on; what the
+    catalogue knows besides (prices before that day, service tiers, residency, longest answer, context,
+    dialects, capabilities) stays unless the line says otherwise. Raises ConfigurationError with the faults of
+    all files.
     """
-    base = _builtin()
-    prices, aliases, globs = dict(base.prices), dict(base.aliases), dict[str, Price]()
-    faults = []
-    for path in overrides:
+    catalogue = builtin()
+    prices: dict[str, Entry] = {}
+    globs: dict[str, Entry] = {}
+    aliases: dict[str, str] = {}
+    discounts: list[Discount] = []
+    faults: list[Fault] = []
+    for path in files_of(overrides):
         try:
             read = load_overrides(path)
         except ConfigurationError as e:
             faults += e.faults
             continue
-        for name, price in read.prices.items():
-            known = prices.get(name) or prices.get(aliases.get(name, ""))
-            (globs if is_glob(name) else prices)[name] = _filled(price, known)
+        for name, entry in read.prices.items():
+            known = prices.get(name) or _known(name, aliases)
+            (globs if is_glob(name) else prices)[name] = _filled(entry, known)
         aliases.update(read.aliases)
+        discounts += read.discounts
     if faults:
         raise ConfigurationError(faults)
-    return PriceTable(prices, globs, aliases)
+    return PriceTable(prices, globs, aliases, catalogue, tuple(discounts))
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The price files that paths stand for: files as they are, of a folder what ends like YAML or JSON."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+        else:
+            found.append(path)
+    return found
 
 
 def load_overrides(path: Path) -> PriceFile:
@@ -49,19 +70,38 @@ def load_overrides(path: Path) -> PriceFile:
     return parse(text, str(path))
 
 
-@cache
-def _builtin() -> PriceFile:
-    name = "prices.yaml"
-    return parse(files("spendgate.pricing").joinpath(name).read_text(encoding="utf-8"), name)
+def _known(name: str, aliases: dict[str, str]) -> Entry | None:
+    """What the catalogue knows of an override's model; `azure/gpt-4o` names the provider too."""
+    if is_glob(name) or not literal_prefix(name):
+        return None
+    catalogue = builtin()
+    provider, slash, model = name.partition("/")
+    if slash and provider in catalogue.providers:
+        found = catalogue.find(model, provider)
+        if found is not None:
+            return found
+    return catalogue.find(aliases.get(name, name))
 
 
-def _filled(price: Price, known: Price | None) -> Price:
+def _filled(entry: Entry, known: Entry | None) -> Entry:
+    """An override with what was known of its model besides: nothing of it is lost but the rates replaced."""
     if known is None:
-        return price
-    return replace(
-        price,
-        max_output_tokens=price.max_output_tokens or known.max_output_tokens,
-        context_tokens=price.context_tokens or known.context_tokens,
-        dialects=price.dialects or known.dialects,
-        capabilities=known.capabilities if price.capabilities is None else price.capabilities,
+        return entry
+    facts, before = entry.facts, known.facts
+    begins = entry.periods[0].since_ms
+    earlier = () if begins == ALWAYS else tuple(p for p in known.periods if p.since_ms < begins)
+    return Entry(
+        replace(
+            facts,
+            max_output_tokens=facts.max_output_tokens or before.max_output_tokens,
+            context_tokens=facts.context_tokens or before.context_tokens,
+            dialects=facts.dialects or before.dialects,
+            capabilities=before.capabilities if facts.capabilities is None else facts.capabilities,
+            provider=before.provider,
+        ),
+        (*earlier, *entry.periods),
+        (),
+        {**known.service, **entry.service},
+        {**known.residency, **entry.residency},
+        known.tier_names,
     )

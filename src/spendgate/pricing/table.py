@@ -1,8 +1,14 @@
 """The price table: which price a model has. Pure.
 
-A price is integer pico-USD a unit (1 USD per million tokens = 10^6 pico-USD a token). A model is found by its
-exact name, then by a known form of the same name (a date, `-latest`, a provider prefix), then by an
-operator's glob; never by resemblance, since a name that merely looks alike may cost ten times as much.
+A model is found, in this order:
+
+1. in the operator's files: `provider/name` where the provider is known, then the name itself, then the forms
+   of the name (a date, `-latest`, a vendor's prefix, a path), each also by its other names and deployments;
+2. in the catalogue: with the provider, then with the vendor that the name says, then by the name alone (the
+   vendor's own price before those of hosts; of several hosts the dearest);
+3. by the operator's globs, the most specific first.
+
+Never by resemblance: a name that merely looks alike may cost ten times as much.
 """
 
 from __future__ import annotations
@@ -10,169 +16,250 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import cached_property
-from types import MappingProxyType
 
-NO_RATES: Mapping[str, int] = MappingProxyType({})
+from spendgate.pricing import names
+from spendgate.pricing.catalogue import Catalogue
+from spendgate.pricing.names import family_of, is_glob, literal_prefix
+from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
+from spendgate.pricing.terms import ANY, WHOLE, Discount, Terms, discount_at
+
+__all__ = [
+    "NO_RATES", "Entry", "Price", "PriceTable", "Terms", "Tier", "family_of", "is_glob", "literal_prefix",
+    "rank_picousd",
+]  # fmt: skip
+
+REMEMBERED_MAX = 4096
+"""Names that clients chose and the table remembers the way to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tier:
-    """Rates that replace the lower ones for all tokens of an exchange with more input than this."""
+class Found:
+    """A model's entry, and the discounts that cover it."""
 
-    above_input_tokens: int
-    rates: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What one model costs: pico-USD a unit by usage kind, and what the catalogue knows of the model.
-
-    `model` is the name of the table's entry; `tiers` ascend. `dialects`: the wire formats that serve it,
-    empty where unknown. `capabilities` (`tools`, `images`, `audio`, `json_schema`), `max_output_tokens` and
-    `context_tokens`: None where unknown.
-    """
-
-    model: str
-    rates: Mapping[str, int]
-    tiers: tuple[Tier, ...] = ()
-    family: str = ""
-    max_output_tokens: int | None = None
-    context_tokens: int | None = None
-    dialects: frozenset[str] = frozenset()
-    capabilities: frozenset[str] | None = None
+    entry: Entry
+    discounts: tuple[Discount, ...] = ()
+    where: str = ""
+    """`operator`, `catalogue` or `glob`."""
 
 
 @dataclass(frozen=True)
 class PriceTable:
     """Prices by model name and by glob, immutable; a reload makes a new one.
 
-    `aliases`: other names of an entry (`gpt-5.6` → `gpt-5.6-sol`).
+    `prices` and `globs` are the operator's, `aliases` other names (and Azure deployments) of models, in
+    `prices` or in the catalogue.
     """
 
-    prices: Mapping[str, Price]
-    globs: Mapping[str, Price] = field(default_factory=dict)
+    prices: Mapping[str, Price | Entry]
+    globs: Mapping[str, Price | Entry] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    catalogue: Catalogue | None = None
+    discounts: tuple[Discount, ...] = ()
+    _remembered: dict[tuple[str, str], Found | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    _discounted: dict[tuple[int, int], tuple[Price, Price]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def version(self) -> str:
-        """The sha256 of the content: the same prices have the same version, wherever they came from."""
-        content: dict[str, object] = {}
-        for part, of in self._parts():
-            content[part] = {name: _plain(price) for name, price in of.items()}
-        content["aliases"] = dict(self.aliases)
+        """The sha256 of the content: the same prices have the same version, wherever they came from. Without
+        prices of the operator's own it is that of the catalogue's file."""
+        if self.catalogue is not None and not (self.prices or self.globs or self.aliases or self.discounts):
+            return self.catalogue.version
+        content = {
+            "catalogue": self.catalogue.version if self.catalogue is not None else "",
+            "models": {name: _plain(entry) for name, entry in self._entries.items()},
+            "globs": {name: _plain(entry) for name, entry in self._glob_entries.items()},
+            "aliases": dict(self.aliases),
+            "discounts": [
+                [d.basis_points, d.provider, d.model, d.since_ms, d.until_ms] for d in self.discounts
+            ],
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def find(self, model: str) -> Price | None:
-        """The price of `model`: its entry, else that of a form of its name, else the most specific glob's."""
-        for name in forms(model):
-            price = self.prices.get(name) or self.prices.get(self.aliases.get(name, ""))
-            if price is not None:
-                return price
-        for pattern, price in self._patterns:
-            if pattern.match(model):
-                return price
-        return None
+    def find(self, model: str, terms: Terms = ANY) -> Price | None:
+        """The price of `model` under `terms`, None where it has none."""
+        found = self.locate(model, terms.provider)
+        return None if found is None else self._priced(found, terms)
 
-    def dearest_of_family(self, model: str) -> Price:
+    def dearest_of_family(self, model: str, terms: Terms = ANY) -> Price:
         """The dearest price among the models that share the longest beginning of `model`'s name, cut where
         its words and numbers end (`claude-opus-9` → the `claude-opus` models, then all `claude`), else of
         the whole table. Raises LookupError on an empty table."""
-        words = _words(model)
-        for length in range(len(words), 0, -1):
-            price = self._dearest.get(words[:length])
-            if price is not None:
-                return price
-        if not self._dearest:
-            raise LookupError("the price table is empty")
-        return self._dearest[()]
-
-    def _parts(self) -> Iterator[tuple[str, Mapping[str, Price]]]:
-        yield "models", self.prices
-        yield "globs", self.globs
+        words = names.words_of(model)
+        for length in range(len(words), -1, -1):
+            own = self._dearest.get(words[:length])
+            listed = self.catalogue.dearest.get(words[:length]) if self.catalogue is not None else None
+            if own is None and listed is None:
+                continue
+            if listed is not None and (own is None or listed[0] > own.weight):
+                assert self.catalogue is not None
+                own = self.catalogue.entry(listed[1], listed[2])
+            assert own is not None
+            return own.at(terms.at_ms, terms.tier, terms.residency)
+        raise LookupError("the price table is empty")
 
     @cached_property
-    def _patterns(self) -> list[tuple[re.Pattern[str], Price]]:
+    def stand_ins(self) -> Mapping[str, int]:
+        """Rates for kinds that a price does not have: the dearest that any model has, since nothing is
+        silently free."""
+        top = dict(self.catalogue.dearest_rates) if self.catalogue is not None else {}
+        for of in (self._entries, self._glob_entries):
+            for entry in of.values():
+                last = entry.periods[-1]
+                for rates in (last.rates, *(t.rates for t in last.tiers)):
+                    for kind, rate in rates.items():
+                        top[kind] = max(rate, top.get(kind, 0))
+        return top
+
+    def varies(self, model: str, provider: str = "") -> bool:
+        """Does the model's price depend on when it is asked for, or on more than its name?"""
+        found = self.locate(model, provider)
+        if found is None:
+            return False
+        entry = found.entry
+        return len(entry.periods) > 1 or bool(entry.hours) or bool(found.discounts)
+
+    def names(self) -> list[str]:
+        """The operator's names, then those of the vendors' own models in the catalogue; each once."""
+        listed = dict.fromkeys(self.prices)
+        if self.catalogue is not None:
+            for provider in ("", "openai", "anthropic"):
+                listed.update(dict.fromkeys(self.catalogue.models(provider)))
+        return list(listed)
+
+    def locate(self, model: str, provider: str = "") -> Found | None:
+        """The entry of a model, and where it was found."""
+        key = (model, provider)
+        try:
+            return self._remembered[key]
+        except KeyError:
+            pass
+        found = self._search(model, provider)
+        if len(self._remembered) >= REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[key] = found
+        return found
+
+    def warm(self) -> PriceTable:
+        """Work out now what a first unusual request would else wait for."""
+        _ = self.version, self._dearest, self._patterns, self.stand_ins
+        if self.catalogue is not None:
+            _ = self.catalogue.dearest
+            self.catalogue.find("gpt-4o")
+        return self
+
+    def _search(self, model: str, provider: str) -> Found | None:
+        if not model:
+            return None
+        own = self._own(model, provider)
+        if own is not None:
+            return self._covered(own, model, provider, "operator")
+        if self.catalogue is not None:
+            name = next((self.aliases[f] for f in names.forms(model) if f in self.aliases), model)
+            listed = self.catalogue.find(name, provider)
+            if listed is not None:
+                return self._covered(listed, model, provider, "catalogue")
+        for pattern, entry in self._patterns:
+            if pattern.match(model):
+                return self._covered(entry, model, provider, "glob")
+        return None
+
+    def _own(self, model: str, provider: str) -> Entry | None:
+        """The operator's own entry. Of a name's forms the more literal counts, be it the catalogue's: a price
+        for `gpt-4o` is none for a `gpt-4o-2024-05-13` that the catalogue prices by itself."""
+        if not self._entries:
+            return None
+        listed = self.catalogue.find(model, provider) if self.catalogue is not None else None
+        literal: tuple[str, ...] = ()
+        if listed is not None and self.catalogue is not None:
+            facts = listed.facts
+            literal = (facts.model, *self.catalogue.also(facts.provider, facts.model))
+        for form in names.forms(model):
+            for name in (f"{provider}/{form}", form) if provider else (form,):
+                found = self._entries.get(name) or self._entries.get(self.aliases.get(name, ""))
+                if found is not None:
+                    return found
+            if form in literal:
+                break
+        if listed is None:
+            return None
+        facts = listed.facts
+        return self._entries.get(f"{facts.provider}/{facts.model}") or self._entries.get(facts.model)
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        return {name: as_entry(price) for name, price in self.prices.items()}
+
+    @cached_property
+    def _glob_entries(self) -> dict[str, Entry]:
+        return {name: as_entry(price) for name, price in self.globs.items()}
+
+    def _covered(self, entry: Entry, model: str, provider: str, where: str) -> Found:
+        vendor = provider or entry.facts.provider
+        covering = tuple(d for d in self.discounts if d.covers(vendor, model, entry.facts.model))
+        return Found(entry, covering, where)
+
+    def _priced(self, found: Found, terms: Terms) -> Price:
+        price = found.entry.at(terms.at_ms, terms.tier, terms.residency)
+        if not found.discounts:
+            return price
+        points = discount_at(found.discounts, terms.at_ms)
+        if not points:
+            return price
+        key = (id(price), points)
+        before, made = self._discounted.get(key, (None, price))
+        if before is not price:
+            numerator, denominator = price.multiplier
+            made = replace(price, multiplier=(numerator * (WHOLE - points), denominator * WHOLE))
+            if len(self._discounted) < REMEMBERED_MAX:
+                self._discounted[key] = (price, made)  # holding on to it keeps its id its own
+        return made
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], Entry]]:
         ordered = sorted(self.globs, key=lambda g: (-len(literal_prefix(g)), -len(g), g))
-        return [(re.compile(translate(g)), self.globs[g]) for g in ordered]
+        return [(re.compile(translate(g)), self._glob_entries[g]) for g in ordered]
 
     @cached_property
-    def _dearest(self) -> dict[tuple[str, ...], Price]:
-        dearest: dict[tuple[str, ...], Price] = {}
-        for _, of in self._parts():
-            for name, price in of.items():
-                words = _words(literal_prefix(name))
+    def _dearest(self) -> dict[tuple[str, ...], Entry]:
+        dearest: dict[tuple[str, ...], Entry] = {}
+        for of in (self._entries, self._glob_entries):
+            for name, entry in of.items():
+                words = names.words_of(literal_prefix(name))
                 for length in range(len(words) + 1):
                     best = dearest.get(words[:length])
-                    if best is None or _weight(price) > _weight(best):
-                        dearest[words[:length]] = price
+                    if best is None or (entry.weight, name) > (best.weight, best.facts.model):
+                        dearest[words[:length]] = entry
         return dearest
 
-
-_PROVIDER = re.compile(r"^(openai|anthropic)/")
-_DATE = re.compile(r"(-20\d\d-[01]\d-[0-3]\d|[-@]20\d\d[01]\d[0-3]\d)$")
-
-
-def forms(model: str) -> Iterator[str]:
-    """The names under which `model` may stand in the table, likeliest first: itself, without the provider
-    prefix (`openai/`), a fine-tuned model without its owner (`ft:gpt-4o:acme::id`), without its date
-    (`-2024-08-06`, `-20250514`, `@20250514`) or `-latest`."""
-    yield model
-    name = _PROVIDER.sub("", model)
-    if name != model:
-        yield name
-    if name.startswith("ft:") and name.count(":") > 1:
-        name = ":".join(name.split(":", 2)[:2])
-        yield name
-    undated = _DATE.sub("", name)
-    if undated != name:
-        yield undated
-    elif name.endswith("-latest"):
-        yield name.removesuffix("-latest")
+def as_entry(price: Price | Entry) -> Entry:
+    """An entry as it is, a single price as an entry that always has it."""
+    return price if isinstance(price, Entry) else Entry.of(price)
 
 
-def is_glob(name: str) -> bool:
-    """Is this name of a price a pattern?"""
-    return any(c in name for c in "*?[")
-
-
-def literal_prefix(pattern: str) -> str:
-    """The part of a glob before its first wildcard."""
-    return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-
-
-def family_of(model: str) -> str:
-    """The first word of a model's name: `gpt`, `claude`, `o`, `llama`."""
-    words = _words(_PROVIDER.sub("", model))
-    return words[0] if words else ""
-
-
-def rank_picousd(price: Price) -> int:
-    """One token in and one out, in pico-USD at the base rates: which of two models is dearer."""
-    return price.rates.get("input", 0) + price.rates.get("output", 0)
-
-
-def _weight(price: Price) -> tuple[int, str]:
-    top = max(
-        [rank_picousd(price), *(t.rates.get("input", 0) + t.rates.get("output", 0) for t in price.tiers)]
-    )
-    return top, price.model
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\d+|[^\W\d_]+", _PROVIDER.sub("", name).lower()))
-
-
-def _plain(price: Price) -> dict[str, object]:
+def _plain(entry: Entry) -> dict[str, object]:
+    facts = entry.facts
     return {
-        "model": price.model,
-        "rates": dict(price.rates),
-        "tiers": [[t.above_input_tokens, dict(t.rates)] for t in price.tiers],
-        "max_output_tokens": price.max_output_tokens,
-        "context_tokens": price.context_tokens,
-        "dialects": sorted(price.dialects),
-        "capabilities": None if price.capabilities is None else sorted(price.capabilities),
+        "model": facts.model,
+        "periods": [_period(p) for p in entry.periods],
+        "hours": [[h.begin_minute, h.end_minute, dict(h.rates)] for h in entry.hours],
+        "service": {t: [_period(p) for p in periods] for t, periods in entry.service.items()},
+        "residency": dict(entry.residency),
+        "max_output_tokens": facts.max_output_tokens,
+        "context_tokens": facts.context_tokens,
+        "dialects": sorted(facts.dialects),
+        "capabilities": None if facts.capabilities is None else sorted(facts.capabilities),
     }
+
+
+def _period(period: Period) -> list[object]:
+    return [
+        period.since_ms,
+        dict(period.rates),
+        [[t.above_input_tokens, dict(t.rates)] for t in period.tiers],
+    ]

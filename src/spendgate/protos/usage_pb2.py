@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspendgate/protos/usage.proto\x12\x0cspendgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\tUsagePart\x12\r\n\x05model\x18\x01 \x01(\t\x12\x33\n\x06tokens\x18\x02 \x03(\x0b\x32#.spendgate.v1.UsagePart.TokensEntry\x12\x14\n\x0c\x63ost_nanousd\x18\x03 \x01(\x03\x1a-\n\x0bTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xaa\x04\n\x0bUsageRecord\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04team\x18\x04 \x01(\t\x12\x0b\n\x03\x61pp\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x0b\n\x03run\x18\x07 \x01(\t\x12\x0f\n\x07\x64ialect\x18\x08 \x01(\t\x12\x17\n\x0fmodel_requested\x18\t \x01(\t\x12\r\n\x05model\x18\n \x01(\t\x12\x10\n\x08upstream\x18\x0b \x01(\t\x12\x35\n\x06tokens\x18\x0c \x03(\x0b\x32%.spendgate.v1.UsageRecord.TokensEntry\x12\x14\n\x0c\x63ost_nanousd\x18\r \x01(\x03\x12\x18\n\x10\x65stimate_nanousd\x18\x0e \x01(\x03\x12\x15\n\rprice_version\x18\x0f \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x10 \x01(\t\x12\x0e\n\x06reason\x18\x11 \x01(\t\x12&\n\x07outcome\x18\x12 \x01(\x0e\x32\x15.spendgate.v1.Outcome\x12\x11\n\tunmetered\x18\x13 \x01(\t\x12&\n\x05parts\x18\x14 \x03(\x0b\x32\x17.spendgate.v1.UsagePart\x12\x15\n\rsaved_nanousd\x18\x15 \x01(\x03\x1a-\n\x0bTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\x8d\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_COMPLETE\x10\x01\x12\x13\n\x0fOUTCOME_ABORTED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x13\n\x0fOUTCOME_REFUSED\x10\x04\x12\x15\n\x11OUTCOME_UNMETERED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspendgate/protos/usage.proto\x12\x0cspendgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\tUsagePart\x12\r\n\x05model\x18\x01 \x01(\t\x12\x33\n\x06tokens\x18\x02 \x03(\x0b\x32#.spendgate.v1.UsagePart.TokensEntry\x12\x14\n\x0c\x63ost_nanousd\x18\x03 \x01(\x03\x1a-\n\x0bTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"i\n\x08PricedBy\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x14\n\x0cservice_tier\x18\x02 \x01(\t\x12\x11\n\tresidency\x18\x03 \x01(\t\x12\x10\n\x08stand_in\x18\x04 \x01(\t\x12\x10\n\x08unpriced\x18\x05 \x03(\t\"\xd5\x04\n\x0bUsageRecord\x12\x13\n\x0b\x65xchange_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04team\x18\x04 \x01(\t\x12\x0b\n\x03\x61pp\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x0b\n\x03run\x18\x07 \x01(\t\x12\x0f\n\x07\x64ialect\x18\x08 \x01(\t\x12\x17\n\x0fmodel_requested\x18\t \x01(\t\x12\r\n\x05model\x18\n \x01(\t\x12\x10\n\x08upstream\x18\x0b \x01(\t\x12\x35\n\x06tokens\x18\x0c \x03(\x0b\x32%.spendgate.v1.UsageRecord.TokensEntry\x12\x14\n\x0c\x63ost_nanousd\x18\r \x01(\x03\x12\x18\n\x10\x65stimate_nanousd\x18\x0e \x01(\x03\x12\x15\n\rprice_version\x18\x0f \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x10 \x01(\t\x12\x0e\n\x06reason\x18\x11 \x01(\t\x12&\n\x07outcome\x18\x12 \x01(\x0e\x32\x15.spendgate.v1.Outcome\x12\x11\n\tunmetered\x18\x13 \x01(\t\x12&\n\x05parts\x18\x14 \x03(\x0b\x32\x17.spendgate.v1.UsagePart\x12\x15\n\rsaved_nanousd\x18\x15 \x01(\x03\x12)\n\tpriced_by\x18\x16 \x01(\x0b\x32\x16.spendgate.v1.PricedBy\x1a-\n\x0bTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\x8d\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_COMPLETE\x10\x01\x12\x13\n\x0fOUTCOME_ABORTED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x12\x13\n\x0fOUTCOME_REFUSED\x10\x04\x12\x15\n\x11OUTCOME_UNMETERED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGEPART_TOKENSENTRY']._serialized_options = b'8\001'
   _globals['_USAGERECORD_TOKENSENTRY']._loaded_options = None
   _globals['_USAGERECORD_TOKENSENTRY']._serialized_options = b'8\001'
-  _globals['_OUTCOME']._serialized_start=788
-  _globals['_OUTCOME']._serialized_end=929
+  _globals['_OUTCOME']._serialized_start=938
+  _globals['_OUTCOME']._serialized_end=1079
   _globals['_USAGEPART']._serialized_start=80
   _globals['_USAGEPART']._serialized_end=228
   _globals['_USAGEPART_TOKENSENTRY']._serialized_start=183
   _globals['_USAGEPART_TOKENSENTRY']._serialized_end=228
-  _globals['_USAGERECORD']._serialized_start=231
-  _globals['_USAGERECORD']._serialized_end=785
+  _globals['_PRICEDBY']._serialized_start=230
+  _globals['_PRICEDBY']._serialized_end=335
+  _globals['_USAGERECORD']._serialized_start=338
+  _globals['_USAGERECORD']._serialized_end=935
   _globals['_USAGERECORD_TOKENSENTRY']._serialized_start=183
   _globals['_USAGERECORD_TOKENSENTRY']._serialized_end=228
 # @@protoc_insertion_point(module_scope)

@@ -42,8 +42,22 @@ class UsagePart(_message.Message):
     cost_nanousd: int
     def __init__(self, model: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ...) -> None: ...
 
+class PricedBy(_message.Message):
+    __slots__ = ("provider", "service_tier", "residency", "stand_in", "unpriced")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_FIELD_NUMBER: _ClassVar[int]
+    STAND_IN_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    service_tier: str
+    residency: str
+    stand_in: str
+    unpriced: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[str] = ..., service_tier: _Optional[str] = ..., residency: _Optional[str] = ..., stand_in: _Optional[str] = ..., unpriced: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class UsageRecord(_message.Message):
-    __slots__ = ("exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model", "upstream", "tokens", "cost_nanousd", "estimate_nanousd", "price_version", "decision", "reason", "outcome", "unmetered", "parts", "saved_nanousd")
+    __slots__ = ("exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model", "upstream", "tokens", "cost_nanousd", "estimate_nanousd", "price_version", "decision", "reason", "outcome", "unmetered", "parts", "saved_nanousd", "priced_by")
     class TokensEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +86,7 @@ class UsageRecord(_message.Message):
     UNMETERED_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SAVED_NANOUSD_FIELD_NUMBER: _ClassVar[int]
+    PRICED_BY_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
     request_id: str
     time: _timestamp_pb2.Timestamp
@@ -93,4 +108,5 @@ class UsageRecord(_message.Message):
     unmetered: str
     parts: _containers.RepeatedCompositeFieldContainer[UsagePart]
     saved_nanousd: int
-    def __init__(self, exchange_id: _Optional[str] = ..., request_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., team: _Optional[str] = ..., app: _Optional[str] = ..., user: _Optional[str] = ..., run: _Optional[str] = ..., dialect: _Optional[str] = ..., model_requested: _Optional[str] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ..., estimate_nanousd: _Optional[int] = ..., price_version: _Optional[str] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., unmetered: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[UsagePart, _Mapping]]] = ..., saved_nanousd: _Optional[int] = ...) -> None: ...
+    priced_by: PricedBy
+    def __init__(self, exchange_id: _Optional[str] = ..., request_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., team: _Optional[str] = ..., app: _Optional[str] = ..., user: _Optional[str] = ..., run: _Optional[str] = ..., dialect: _Optional[str] = ..., model_requested: _Optional[str] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ..., estimate_nanousd: _Optional[int] = ..., price_version: _Optional[str] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., unmetered: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[UsagePart, _Mapping]]] = ..., saved_nanousd: _Optional[int] = ..., priced_by: _Optional[_Union[PricedBy, _Mapping]] = ...) -> None: ...

@@ -4,7 +4,10 @@ import pytest
 
 from spendgate.errors import ConfigurationError
 from spendgate.pricing.load import load_overrides, table
-from spendgate.pricing.parse import CAPABILITIES, parse
+from spendgate.pricing.parse import parse
+from spendgate.pricing.price import Price
+from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import Terms
 
 # The published table that the product started from, USD per million tokens as pico-USD a token.
 SOURCE = {
@@ -18,6 +21,12 @@ SOURCE = {
 }
 
 
+def priced(of: PriceTable, model: str, terms: Terms = Terms()) -> Price:  # noqa: B008
+    found = of.find(model, terms)
+    assert found is not None, model
+    return found
+
+
 def faults(text: str) -> list[str]:
     with pytest.raises(ConfigurationError) as e:
         parse(text, "p.yaml")
@@ -26,56 +35,42 @@ def faults(text: str) -> list[str]:
 
 @pytest.mark.parametrize("model", SOURCE)
 def test_the_built_in_table_has_the_source_table(model: str) -> None:
-    rates = table().prices[model].rates
+    rates = priced(table(), model).rates
     assert (rates["input"], rates["output"]) == SOURCE[model]
 
 
-def test_every_built_in_price_has_both_sides_and_known_words() -> None:
-    for name, price in table().prices.items():
-        assert price.rates["input"] > 0, name
-        assert price.rates["output"] > 0 or name.startswith("text-embedding"), name
-        assert price.dialects, name
-        assert (price.capabilities or frozenset()) <= set(CAPABILITIES), name
-        assert [t.above_input_tokens for t in price.tiers] == sorted(
-            t.above_input_tokens for t in price.tiers
-        )
-        for tier in price.tiers:
-            assert tier.rates["input"] > price.rates["input"], name
-
-
-def test_every_built_in_alias_leads_to_an_entry_and_hides_none() -> None:
-    built_in = table()
-    for alias, entry in built_in.aliases.items():
-        assert entry in built_in.prices
-        assert alias not in built_in.prices
-
-
 def test_claude_is_served_by_two_vendors_dialects_and_gpt_by_its_own() -> None:
-    assert table().prices["claude-opus"].dialects == {"anthropic-messages", "openai-chat"}
-    assert table().prices["gpt-4o"].dialects == {"openai-chat", "openai-responses"}
-    assert table().prices["gpt-5-pro"].dialects == {"openai-responses"}
-    assert table().prices["gpt-audio"].dialects == {"openai-chat"}
-    assert table().prices["text-embedding-3-small"].dialects == {"openai-embeddings"}
-    assert table().prices["llama-3-8b"].dialects == {"openai-chat"}
+    def serving(model: str) -> set[str]:
+        known = ("anthropic-messages", "openai-chat", "openai-responses", "openai-embeddings", "gemini")
+        return {d for d in known if priced(table(), model).serves(d)}
+
+    assert serving("claude-opus") == serving("claude-opus-5") == {"anthropic-messages", "openai-chat"}
+    assert serving("gpt-4o") == {"openai-chat", "openai-responses"}
+    assert serving("gpt-5-pro") == {"openai-responses"}
+    assert serving("gpt-audio") == {"openai-chat"}
+    assert serving("text-embedding-3-small") == {"openai-embeddings"}
+    assert serving("llama-3-8b") == {"openai-chat"}
+    assert serving("gemini-2.5-pro") == {"gemini", "openai-chat"}
 
 
 def test_the_built_in_table_knows_longest_answers_and_cache_writes() -> None:
-    assert table().prices["gpt-4o"].max_output_tokens == 16384
-    assert table().prices["claude-sonnet-4-5"].rates["cache_write_1h"] == 6_000_000
-    assert table().prices["gpt-5.4"].tiers[0].above_input_tokens == 272_000
+    assert priced(table(), "gpt-4o").max_output_tokens == 16384
+    assert priced(table(), "claude-sonnet-4-5").rates["cache_write_1h"] == 6_000_000
+    assert priced(table(), "gpt-5.4").tiers[0].above_input_tokens == 272_000
 
 
 def test_an_override_replaces_the_rates_and_keeps_what_is_known_besides(tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
     file.write_text("models:\n  gpt-4o: {input: 2.00, output: 8.00}\n  my-*: {input: 0.2, output: 0.8}\n")
     merged = table([file])
-    assert merged.prices["gpt-4o"].rates == {"input": 2_000_000, "output": 8_000_000}
-    assert merged.prices["gpt-4o"].max_output_tokens == 16384
-    assert merged.prices["gpt-4o"].dialects == {"openai-chat", "openai-responses"}
-    assert merged.find("gpt-4o-2024-08-06") is merged.prices["gpt-4o"]
-    assert merged.find("my-llama") is merged.globs["my-*"]
+    own = priced(merged, "gpt-4o")
+    assert own.rates == {"input": 2_000_000, "output": 8_000_000}
+    assert own.max_output_tokens == 16384
+    assert own.dialects == {"openai-chat", "openai-responses"}
+    assert priced(merged, "gpt-4o-2024-08-06") is own
+    assert priced(merged, "my-llama").model == "my-*"
     assert merged.version != table().version
-    assert table().prices["gpt-4o"].rates["input"] == 2_500_000
+    assert priced(table(), "gpt-4o").rates["input"] == 2_500_000
 
 
 def test_an_override_of_an_entry_reaches_its_other_names(tmp_path: Path) -> None:
@@ -90,7 +85,7 @@ def test_a_later_file_wins(tmp_path: Path) -> None:
     paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
     for i, path in enumerate(paths, 1):
         path.write_text(f"models: {{x: {{input: {i}, output: 1}}}}")
-    assert table(paths).prices["x"].rates["input"] == 2_000_000
+    assert priced(table(paths), "x").rates["input"] == 2_000_000
 
 
 def test_a_line_may_say_everything() -> None:
@@ -109,7 +104,7 @@ models:
     aliases: [large]
 """
     read = parse(text, "p.yaml")
-    big = read.prices["big"]
+    big = read.prices["big"].at(None)
     assert big.rates == {
         "input": 1_250_000, "output": 10_000_000, "cache_write_5m": 1_562_500, "searches": 10**10,
     }  # fmt: skip
@@ -124,7 +119,7 @@ models:
 
 def test_a_number_is_exact_however_it_is_written() -> None:
     read = parse("models: {a: {input: 0.1, output: 3e-1, cached_input: .000001}}", "p.yaml")
-    assert read.prices["a"].rates == {"input": 100_000, "output": 300_000, "cached_input": 1}
+    assert read.prices["a"].at(None).rates == {"input": 100_000, "output": 300_000, "cached_input": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""The built-in price catalogue: one generated file, read once a process, its entries made when asked for.
+
+`catalogue.json` is written by scripts/build_prices.py (sources and rules there). Prices stand by provider,
+since the same model costs differently with those who host it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any
+
+import orjson
+
+from spendgate.pricing import names
+from spendgate.pricing.price import ALWAYS, Entry, Hours, Period, Price, Tier
+
+FAMILIES = ""
+"""The provider id of names that budgets are written with, though no provider sells under them."""
+
+HOSTS = frozenset({
+    "azure", "aws", "groq", "together", "fireworks", "cerebras", "openrouter", "databricks", "cloudflare",
+    "baseten", "novita", "ovhcloud",
+})  # fmt: skip
+"""Providers that serve others' models. By a name alone, the vendor's own price counts; where only hosts have
+the name, the dearest of them."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All providers' prices. `version` is the sha256 of the file."""
+
+    version: str
+    checked: date
+    """The day on which the sources were last looked at."""
+    sources: tuple[str, ...]
+    _providers: dict[str, Any]
+    _made: dict[tuple[str, str], Entry] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def checked_ms(self) -> int:
+        """The day's begin, in ms."""
+        return day_ms(self.checked.isoformat())
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Their ids, in the order of lookups; without the families."""
+        return tuple(p for p in self._providers if p != FAMILIES)
+
+    def source_of(self, provider: str) -> str:
+        """Where a provider publishes its prices."""
+        return str(self._providers[provider]["url"]) if provider in self._providers else ""
+
+    def models(self, provider: str) -> Iterator[str]:
+        """The names of a provider's entries, other names left out."""
+        return iter(self._providers[provider]["models"])
+
+    def also(self, provider: str, name: str) -> tuple[str, ...]:
+        """Other names of an entry."""
+        return tuple(self._providers[provider]["models"][name].get("also", ()))
+
+    def entry(self, provider: str, name: str) -> Entry:
+        """The entry of this very name. Raises KeyError."""
+        made = self._made.get((provider, name))
+        if made is None:
+            listed = self._providers[provider]
+            made = _entry(provider, name, listed["models"][name], listed.get("tiers", {}))
+            self._made[provider, name] = made
+        return made
+
+    def find(self, model: str, provider: str = "") -> Entry | None:
+        """The entry of a model with a provider, or by the name alone (`provider` `` or unknown to us)."""
+        if provider in self._providers and provider != FAMILIES:
+            found = self._with(provider, model)
+            if found is not None:
+                return found
+        vendor = names.vendor_of(model)
+        if vendor and (found := self._with(vendor, model)) is not None:
+            return found
+        if provider in ("aws", ""):
+            vendor, own = names.bedrock_vendor(model)
+            if vendor:
+                return self._with("aws", model) or self._with(vendor, own)
+        return self._anywhere(model)
+
+    def _with(self, provider: str, model: str) -> Entry | None:
+        index = self._index[provider]
+        fold = provider in HOSTS
+        for form in names.bedrock_forms(model) if provider == "aws" else names.forms(model):
+            name = index.get(form) or (index.get(form.lower()) if fold else None)
+            if name is not None:
+                return self.entry(provider, name)
+        return None
+
+    def _anywhere(self, model: str) -> Entry | None:
+        hosted: list[Entry] = []
+        for provider in self._providers:
+            if provider == "aws" and not names.is_bedrock(model):
+                continue
+            found = self._with(provider, model)
+            if found is None:
+                continue
+            if provider not in HOSTS:
+                return found
+            hosted.append(found)
+        return max(hosted, key=lambda e: (e.weight, e.facts.provider), default=None)
+
+    @cached_property
+    def _index(self) -> dict[str, dict[str, str]]:
+        index: dict[str, dict[str, str]] = {}
+        for provider, listed in self._providers.items():
+            of = index[provider] = {}
+            for name, entry in listed["models"].items():
+                for other in entry.get("also", ()):
+                    of.setdefault(other, name)
+            of.update((n, n) for n in listed["models"])
+            if provider in HOSTS:
+                for name, entry_name in list(of.items()):
+                    of.setdefault(name.lower(), entry_name)
+        return index
+
+    @cached_property
+    def dearest(self) -> dict[tuple[str, ...], tuple[int, str, str]]:
+        """The dearest model by the first words of names: (weight, provider, name)."""
+        dearest: dict[tuple[str, ...], tuple[int, str, str]] = {}
+        for provider, listed in self._providers.items():
+            for name, entry in listed["models"].items():
+                last = entry["prices"][-1]
+                rates = (last[1], *(r for _, r in (last[2] if len(last) > 2 else ())))
+                weight = max(r.get("input", 0) + r.get("output", 0) for r in rates)
+                mine = (weight, provider, name)
+                words = names.words_of(name)
+                for length in range(len(words) + 1):
+                    if mine > dearest.get(words[:length], (-1, "", "")):
+                        dearest[words[:length]] = mine
+        return dearest
+
+    @cached_property
+    def dearest_rates(self) -> dict[str, int]:
+        """The dearest rate of each kind that any model has: what a kind without a price of its own costs."""
+        top: dict[str, int] = {}
+        for listed in self._providers.values():
+            for entry in listed["models"].values():
+                last = entry["prices"][-1]
+                for rates in (last[1], *(r for _, r in (last[2] if len(last) > 2 else ()))):
+                    for kind, rate in rates.items():
+                        if rate > top.get(kind, 0):
+                            top[kind] = rate
+        return top
+
+
+@cache
+def builtin() -> Catalogue:
+    """Read the catalogue: a few milliseconds, once a process."""
+    return read(files("spendgate.pricing").joinpath("catalogue.json").read_bytes())
+
+
+def read(data: bytes) -> Catalogue:
+    """Read a catalogue's bytes."""
+    document = orjson.loads(data)
+    return Catalogue(
+        hashlib.sha256(data).hexdigest(),
+        date.fromisoformat(document["checked"]),
+        tuple(document["sources"]),
+        document["providers"],
+    )
+
+
+def day_ms(day: str) -> int:
+    """The begin of a day (`2026-11-24`), UTC, in ms; `` is before all time."""
+    if not day:
+        return ALWAYS
+    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def _entry(provider: str, name: str, of: dict[str, Any], tier_names: dict[str, str]) -> Entry:
+    can = of.get("can")
+    periods = tuple(_period(p) for p in of["prices"])
+    facts = Price(
+        model=name,
+        rates=periods[-1].rates,
+        tiers=periods[-1].tiers,
+        family=names.family_of(name),
+        max_output_tokens=of.get("output"),
+        context_tokens=of.get("context"),
+        dialects=frozenset(of.get("dialects", ())),
+        capabilities=None if can is None else frozenset(can),
+        provider=provider,
+    )
+    hours = tuple(Hours(h[0], h[1], h[2], _tiers(h, 3)) for h in of.get("hours", ()))
+    service = {t: tuple(_period(p) for p in periods) for t, periods in of.get("service", {}).items()}
+    return Entry(facts, periods, hours, service, of.get("residency", {}), tier_names)
+
+
+def _period(of: list[Any]) -> Period:
+    return Period(day_ms(of[0]), of[1], _tiers(of, 2))
+
+
+def _tiers(of: list[Any], at: int) -> tuple[Tier, ...]:
+    return tuple(Tier(above, rates) for above, rates in of[at]) if len(of) > at else ()
