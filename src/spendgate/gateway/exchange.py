@@ -49,8 +49,8 @@ class Exchange:
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
     __slots__ = (
-        "_address", "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect",
-        "_ending",        "_facts", "_fail_open", "_headers", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
+        "_address", "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect", "_ending",
+        "_facts", "_fail_open", "_headers", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
         "_require_model", "_result", "_roster", "_sent", "_snapshot", "_target", "exchange_id", "request_id",
         "state",
     )  # fmt: skip
