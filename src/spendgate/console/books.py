@@ -10,10 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from spendgate.alerts.phase import phase
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
+from spendgate.errors import LedgerError
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.history import History
 from spendgate.ledger.port import DayCell, RefusedRequest, TeamMonth
@@ -23,6 +26,9 @@ from spendgate.months import day_key, month_key, month_last_ms
 
 FRESH_MS = 1_000
 MONTHS_BACK = 13
+TEAMS_AT_ONCE = 10
+"""Histories read between two turns of the event loop."""
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class Books:
         self._history = History(ledger)
         self._rows: dict[str, tuple[int, str, list[Row]]] = {}
         self._reading = asyncio.Lock()
+        self._history_lock = asyncio.Lock()
+        self._filling: asyncio.Task[None] | None = None
 
     @property
     def this_month(self) -> str:
@@ -99,8 +107,29 @@ class Books:
     async def forecasts(self, rows: Sequence[Row]) -> dict[str, Forecast]:
         """Where the running month of some teams leads."""
         now = self.now_ms()
-        await self._history.refresh([r.team for r in rows], now)
+        await self._read([r.team for r in rows], now)
         return {r.team: self._history.forecast(r.team, now, r.settled_nanousd) for r in rows}
+
+    def forecasts_known(self, rows: Sequence[Row]) -> dict[str, Forecast]:
+        """The forecasts of those teams whose history was read; the others' is read meanwhile, so that a page
+        with many teams is there at once and complete a moment later."""
+        now = self.now_ms()
+        teams = [r.team for r in rows]
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._fill(teams, now))
+        known = [r for r in rows if self._history.daily(r.team)]
+        return {r.team: self._history.forecast(r.team, now, r.settled_nanousd) for r in known}
+
+    async def _fill(self, teams: Sequence[str], now_ms: int) -> None:
+        try:
+            for start in range(0, len(teams), TEAMS_AT_ONCE):
+                await self._read(teams[start : start + TEAMS_AT_ONCE], now_ms)
+        except LedgerError as problem:
+            log.warning("console_history_waits", error=str(problem))
+
+    async def _read(self, teams: Sequence[str], now_ms: int) -> None:
+        async with self._history_lock:
+            await self._history.refresh(teams, now_ms)
 
     async def team(self, team: str, month: str) -> TeamView | None:
         """A team's month; None where it has neither a budget nor a trace in the ledger."""

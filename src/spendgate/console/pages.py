@@ -88,6 +88,8 @@ class Console:
             "exact": nano_to_usd, "bar": charts.bar, "path": lambda name: quote(name, safe=""),
         }  # fmt: skip
         self._templates.globals |= {"gauge": charts.gauge, "days_chart": charts.days_chart}
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)  # compiled now, not in the first request
 
     def application(self) -> Starlette:
         """The pages as an application, to be mounted at the root."""
@@ -169,7 +171,7 @@ class Console:
             months=months_back(self._books.now_ms()),
             query=query,
             rows=shown,
-            forecasts=await self._books.forecasts(shown) if running else {},
+            forecasts=self._books.forecasts_known(shown) if running else {},
             found=len(found),
             totals=_totals(found),
             page=number,

@@ -19,20 +19,19 @@ class History:
     ledger: Ledger
     _days: list[str] = field(default_factory=list)
     _spent: dict[str, list[int]] = field(default_factory=dict)
-    _read_ms: int = 0
+    _read_ms: dict[str, int] = field(default_factory=dict)
 
     async def refresh(self, teams: Sequence[str], now_ms: int) -> None:
         """Read what is missing or old. Raises LedgerUnavailable; what was known stays."""
         days = history_days(now_ms)
         if days != self._days:
             self._days, self._spent = days, {}
-        fresh = [t for t in teams if t not in self._spent]
-        if now_ms - self._read_ms >= FRESH_MS or len(fresh) == len(teams):
-            known = [t for t in teams if t in self._spent]
-            for team, last in (await self.ledger.daily(known, days[-2:])).items():
-                self._spent[team][-2:] = last
-            self._read_ms = now_ms
-        self._spent.update(await self.ledger.daily(fresh, days))
+        unread = [t for t in teams if t not in self._spent]
+        old = [t for t in teams if t in self._spent and now_ms - self._read_ms[t] >= FRESH_MS]
+        for team, last in (await self.ledger.daily(old, days[-2:])).items():
+            self._spent[team][-2:] = last
+        self._spent.update(await self.ledger.daily(unread, days))
+        self._read_ms.update(dict.fromkeys((*old, *unread), now_ms))
 
     def daily(self, team: str) -> list[int]:
         """The team's spend by day, the oldest first, today last; empty where it was never read."""

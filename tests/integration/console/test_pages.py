@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 from urllib.parse import quote
@@ -32,10 +33,24 @@ async def test_the_overview_shows_every_team_with_the_fullest_budget_first(house
         page = await client.get("/")
     assert page.status_code == 200
     said = words(page)
-    assert re.search(r"red 85\.0 % \$100\.00 \$85\.00 \$0\.00 \$\S+ Downgrading", said)
-    assert re.search(r"nobody&#39;s – – \$2\.00 \$0\.00 \$\S+ No budget", said)
+    assert re.search(r"red 85\.0 % \$100\.00 \$85\.00 \$0\.00 \S+ Downgrading", said)
+    assert re.search(r"nobody&#39;s – – \$2\.00 \$0\.00 \S+ No budget", said)
     assert said.index("red 85.0") < said.index("&lt;i&gt;") < said.index("nobody&#39;s –")
     assert "Spent $87.00" in said
+
+
+async def test_forecasts_that_are_not_read_yet_do_not_hold_the_overview_up(house: House) -> None:
+    await house.spend("red", 40 * USD)
+    async with house.client() as client:
+        first = await client.get("/")
+        assert 'data-live="1"' in first.text and "being read" in first.text
+        for _ in range(500):
+            page = await client.get("/")
+            if "being read" not in page.text:
+                break
+            await asyncio.sleep(0.02)
+    assert re.search(r"red 40\.0 % \$100\.00 \$40\.00 \$0\.00 \$\d\S+ Ready", words(page))
+    assert 'data-live="5"' in page.text
 
 
 async def test_names_from_outside_are_text_and_their_pages_are_found(house: House) -> None:

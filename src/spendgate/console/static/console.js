@@ -19,7 +19,9 @@
         if (answer.ok) {
           const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
           const focused = document.activeElement && document.activeElement.getAttribute("href");
-          document.querySelector("main").replaceChildren(...fresh.querySelector("main").childNodes);
+          const main = document.querySelector("main");
+          main.replaceChildren(...fresh.querySelector("main").childNodes);
+          main.dataset.live = fresh.querySelector("main").dataset.live || "0";
           if (focused) {
             const again = [...document.querySelectorAll("main a")].find((a) => a.getAttribute("href") === focused);
             if (again) again.focus();
