@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
-from spendgate.errors import ConfigurationError, LedgerUnavailable
+from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
 from spendgate.months import parse_month
 
 if TYPE_CHECKING:
     from spendgate.finops.chargeback import Chargeback
+    from spendgate.finops.shared import Rule
     from spendgate.ledger.port import DayCell
 
 TIMEOUT_S = 10.0
-OUTPUTS = ("table", "csv", "json", "md", "html", "focus")
+OUTPUTS = ("table", "csv", "json", "md", "html", "focus", "focus-parquet")
 
 
 @click.group("report", context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,11 +36,21 @@ def command() -> None:
 @command.command("chargeback")
 @click.option("--month", "month_option", required=True, metavar="YYYY-MM", help="The month (UTC).")
 @click.option("--team", help="Only this team.")
-@click.option("--source", type=click.Choice(["ledger", "prometheus"]), default="ledger", show_default=True)
+@click.option("--source", type=click.Choice(["ledger", "prometheus", "log"]), default="ledger", show_default=True)
 @click.option("--prometheus", "prometheus_url", metavar="URL", help="With --source prometheus.")
+@click.option(
+    "--log", "logs", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="With --source log."
+)
 @click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True)
 @click.option(
     "--prices", multiple=True, type=click.Path(path_type=Path), help="Prices on top of the built-in."
+)
+@click.option(
+    "--shared",
+    "shared_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rules (YAML) by which the cost of shared teams is split among the others.",
 )
 @click.option(
     "--billing-account", default="spendgate", show_default=True, help="BillingAccountId of a FOCUS export."
@@ -48,24 +61,33 @@ def chargeback_command(
     team: str | None,
     source: str,
     prometheus_url: str | None,
+    logs: tuple[Path, ...],
     output: str,
     prices: tuple[Path, ...],
+    shared_file: Path | None,
     billing_account: str,
     redis_url: str | None,
     data_dir: Path,
 ) -> None:
-    """What each team spent, by app, model and token kind; exact, and adding up.
+    """What each team spent, by app, model and token kind; exact, and adding up. With it: what routing saved, and
+    how many requests were refused.
 
     The cost of app and model is the ledger's own. The cost of a kind is its share by tokens x list price.
-    `-o focus` writes a FOCUS 1.2 dataset as CSV, one row a day, team, app, model and kind.
+    `-o focus` writes a FOCUS 1.2 dataset as CSV (`focus-parquet`: as Parquet), one row a day, team, app, model
+    and kind; from usage logs its tags have the run. From Prometheus or usage logs, what differs from a ledger
+    that is found too is told on standard error.
 
     \b
     Example:
       spendgate report chargeback --month 2026-11 -o html > 2026-11.html
+      spendgate report chargeback --month 2026-11 --shared shared.yaml
+      spendgate report chargeback --month 2026-11 --source log --log .spendgate/usage.jsonl
       spendgate report chargeback --month 2026-11 -o focus > focus-2026-11.csv
     """
     from spendgate.finops.chargeback import chargeback
-    from spendgate.finops.focus import focus_csv
+    from spendgate.finops.differences import differences
+    from spendgate.finops.focus import focus_csv, focus_parquet
+    from spendgate.finops.shared import split_shared
     from spendgate.pricing.load import table
 
     try:
@@ -74,18 +96,38 @@ def chargeback_command(
         raise click.UsageError(f"--month: {e}") from e
     if (source == "prometheus") != bool(prometheus_url):
         raise click.UsageError("--source prometheus and --prometheus URL belong together; give both")
+    if (source == "log") != bool(logs):
+        raise click.UsageError("--source log and --log FILE belong together; give both")
+    rules = _rules(shared_file)
+    if rules and output.startswith("focus"):
+        raise click.UsageError("--shared: FOCUS has no columns for it; its rows are what each team spent itself")
+    if output == "focus-parquet" and sys.stdout.isatty():
+        raise click.UsageError("-o focus-parquet: a Parquet file is not for a terminal; add > FILE")
     table_of_prices = table(prices)
-    if prometheus_url:
-        cells = _scraped(prometheus_url, team, month)
-        settled = _ledger_beside(redis_url, data_dir, team, month)
+    only = None if rules else team  # to split the cost of some, all must be known
+    if source != "ledger":
+        if prometheus_url:
+            cells = _scraped(prometheus_url, only, month)
+        else:
+            cells = _logged(logs, only, month, by_run=output.startswith("focus"))
+        beside = _ledger_beside(redis_url, data_dir, only, month)
     else:
-        cells, settled = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))
+        cells, settled = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, only, month))
     report = chargeback(month, source, cells, table_of_prices)
     if output == "focus":
         click.echo(focus_csv(month, cells, table_of_prices, billing_account), nl=False)
+    elif output == "focus-parquet":
+        click.echo(focus_parquet(month, cells, table_of_prices, billing_account), nl=False)
     else:
-        click.echo(render(report, output), nl=False)
-    _tell_difference(report, settled)
+        shown = split_shared(report, rules)
+        if rules and team is not None:
+            shown = replace(shown, lines=tuple(x for x in shown.lines if x.team == team))
+        click.echo(render(shown, output), nl=False)
+    if source == "ledger":
+        _tell_difference(report, settled)
+    elif beside is not None:
+        for text in differences(report, chargeback(month, "ledger", beside, table_of_prices)):
+            click.echo(f"spendgate report: {text}", err=True)
 
 
 def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
@@ -95,13 +137,40 @@ def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
         return source.cells(month, time.time_ns() // 1_000_000, team)
 
 
-def _ledger_beside(redis_url: str | None, data_dir: Path, team: str | None, month: str) -> dict[str, int]:
+def _logged(logs: tuple[Path, ...], team: str | None, month: str, by_run: bool) -> list[DayCell]:
+    from spendgate.finops.log_cells import cells_of
+    from spendgate.finops.usage_log import UsageLogReader
+
+    reader = UsageLogReader(logs)
+    cells = cells_of(reader.records(), month, team, by_run)
+    for path in reader.torn:
+        click.echo(f"spendgate report: {path}: the last line was cut off and is left out", err=True)
+    return cells
+
+
+def _ledger_beside(
+    redis_url: str | None, data_dir: Path, team: str | None, month: str
+) -> list[DayCell] | None:
     """What the ledger says, to compare with; a month from Prometheus alone needs none."""
     try:
-        return asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))[1]
+        return asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))[0]
     except (ConfigurationError, LedgerUnavailable) as e:
         click.echo(f"spendgate report: not compared with the ledger: {e}", err=True)
-        return {}
+        return None
+
+
+def _rules(path: Path | None) -> tuple[Rule, ...]:
+    """The rules of `--shared`. Raises ConfigurationError with every fault of the file."""
+    import yaml
+
+    from spendgate.finops.shared import parse_rules
+
+    if path is None:
+        return ()
+    try:
+        return parse_rules(yaml.safe_load(path.read_text()), str(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise ConfigurationError([Fault(str(path), 0, "", f"can not be read as YAML: {e}", "mend it")]) from e
 
 
 def render(report: Chargeback, output: str) -> str:
@@ -161,6 +230,7 @@ def _table(report: Chargeback) -> str:
     from rich.table import Table
     from rich.text import Text
 
+    from spendgate.finops.report import NUMBERS, numbers
     from spendgate.money import nano_to_usd
     from spendgate.months import month_text
 
@@ -170,24 +240,21 @@ def _table(report: Chargeback) -> str:
     table = Table(title=f"Chargeback {month} (USD)", title_justify="left", box=None, pad_edge=False)
     for name in ("team", "app", "model", "kind"):
         table.add_column(name, overflow="fold")
-    for name in ("requests", "tokens", "cost"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in NUMBERS:
+        table.add_column(name.removesuffix(" USD"), justify="right", no_wrap=True)
     for team, lines in report.teams.items():
         for x in lines:
             names = [Text(n or "(unnamed)") for n in (team, x.app, x.model)]
-            table.add_row(*names, "", f"{x.requests:,}", f"{x.tokens:,}", nano_to_usd(x.cost_nanousd))
+            table.add_row(*names, "", *numbers([x]))
             for k in x.kinds:
                 cost = nano_to_usd(k.cost_nanousd)
-                table.add_row("", "", "", Text(k.kind), "", f"{k.tokens:,}", cost, style="dim")
-        requests, tokens = (f"{sum(n):,}" for n in ([x.requests for x in lines], [x.tokens for x in lines]))
-        cost = nano_to_usd(sum(x.cost_nanousd for x in lines))
-        table.add_row(Text(f"{team} total"), "", "", "", requests, tokens, cost, style="bold")
+                table.add_row("", "", "", Text(k.kind), "", f"{k.tokens:,}", cost, "", "", style="dim")
+        table.add_row(Text(f"{team} total"), "", "", "", *numbers(lines), style="bold")
         table.add_section()
-    total = nano_to_usd(report.cost_nanousd)
-    table.add_row("total", "", "", "", f"{report.requests:,}", f"{report.tokens:,}", total, style="bold")
+    table.add_row("total", "", "", "", *numbers(report.lines), style="bold")
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     with console.capture() as capture:
         console.print(table)
-    return capture.get()
+    return capture.get() + "".join(f"{note}\n" for note in report.notes)

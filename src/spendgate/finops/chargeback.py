@@ -9,7 +9,7 @@ settled at its estimate) stands as kind `requests`; what was adjusted as kind `a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spendgate.ledger.port import DayCell
 from spendgate.pricing.cost import cost_pico
@@ -43,6 +43,10 @@ class Line:
     requests: int
     cost_nanousd: int
     kinds: tuple[KindShare, ...]
+    saved_nanousd: int = 0
+    """What the models asked for would have cost more, at the same tokens; below zero: less."""
+    refused: int = 0
+    """Requests for this model that were refused."""
 
     @property
     def tokens(self) -> int:
@@ -52,11 +56,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chargeback:
-    """A month's lines, by team, the dearest first. `month` is `YYYYMM`."""
+    """A month's lines, by team, the dearest first. `month` is `YYYYMM`.
+
+    `days` is the cost of each day (`YYYYMMDD`) by team; `notes` say how shared costs were split.
+    """
 
     month: str
     source: str
     lines: tuple[Line, ...]
+    days: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def cost_nanousd(self) -> int:
@@ -74,6 +83,16 @@ class Chargeback:
         return sum(x.tokens for x in self.lines)
 
     @property
+    def saved_nanousd(self) -> int:
+        """What routing saved, over all lines."""
+        return sum(x.saved_nanousd for x in self.lines)
+
+    @property
+    def refused(self) -> int:
+        """The refused requests of all lines."""
+        return sum(x.refused for x in self.lines)
+
+    @property
     def teams(self) -> dict[str, list[Line]]:
         """The lines by team, the dearest team first."""
         by_team: dict[str, list[Line]] = {}
@@ -85,22 +104,32 @@ class Chargeback:
 
 def chargeback(month: str, source: str, cells: Iterable[DayCell], prices: PriceTable) -> Chargeback:
     """Add the days up and share the costs out by kind."""
-    sums: dict[tuple[str, str, str], tuple[int, int, dict[str, int], int]] = {}
+    by_line: dict[tuple[str, str, str], list[DayCell]] = {}
+    days: dict[str, dict[str, int]] = {}
     for cell in cells:
-        key = (cell.team, cell.app, cell.model)
-        requests, cost, tokens, adjusted = sums.get(key, (0, 0, {}, 0))
+        by_line.setdefault((cell.team, cell.app, cell.model), []).append(cell)
+        of_day = days.setdefault(cell.day, {})
+        of_day[cell.team] = of_day.get(cell.team, 0) + cell.cost_nanousd
+    lines = [line for some in by_line.values() if (line := _line(some, prices)) is not None]
+    lines.sort(key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
+    return Chargeback(month, source, tuple(lines), dict(sorted(days.items())))
+
+
+def _line(cells: Sequence[DayCell], prices: PriceTable) -> Line | None:
+    """The days of one team, app and model together; None where nothing is left of them."""
+    tokens: dict[str, int] = {}
+    for cell in cells:
         for kind, n in cell.tokens.items():
             if kind != UNEXPLAINED:  # exchanges have a column of their own
                 tokens[kind] = tokens.get(kind, 0) + n
-        adjusted += cell.adjusted_nanousd
-        sums[key] = (requests + cell.requests, cost + cell.cost_nanousd, tokens, adjusted)
-    lines = [
-        Line(team, app, model, requests, cost, _kinds(cost, tokens, price_for(prices, model), adjusted))
-        for (team, app, model), (requests, cost, tokens, adjusted) in sums.items()
-        if requests or cost or adjusted or any(tokens.values())
-    ]
-    lines.sort(key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
-    return Chargeback(month, source, tuple(lines))
+    requests, cost = sum(c.requests for c in cells), sum(c.cost_nanousd for c in cells)
+    adjusted, refused = sum(c.adjusted_nanousd for c in cells), sum(c.refused for c in cells)
+    if not (requests or cost or adjusted or refused or any(tokens.values())):
+        return None
+    of = cells[0]
+    kinds = _kinds(cost, tokens, price_for(prices, of.model), adjusted)
+    saved = sum(c.saved_nanousd for c in cells)
+    return Line(of.team, of.app, of.model, requests, cost, kinds, saved, refused)
 
 
 def _kinds(cost: int, tokens: Usage, price: Price, adjusted: int) -> tuple[KindShare, ...]:

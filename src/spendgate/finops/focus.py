@@ -1,6 +1,7 @@
-"""A month as a FOCUS 1.2 dataset (FinOps Open Cost and Usage Specification, focus.finops.org): CSV. Pure.
+"""A month as a FOCUS 1.2 dataset (FinOps Open Cost and Usage Specification, focus.finops.org): CSV, Parquet. Pure.
 
-One row a day, team, app, model and kind. The team is the sub account, app and model are tags. `BilledCost` and
+One row a day, team, app, model and kind. The team is the sub account; app and model are tags, and the run
+where the source knows it (usage logs do). `BilledCost` and
 `EffectiveCost` are what the ledger settled (shared out by kind, see `chargeback.RULE`) and add up to it to the
 nano-dollar; `ListCost` and `ContractedCost` are tokens x list price, as the specification demands of them, so
 they differ from it by tiers, other prices at the time, and rounding. What was settled at its estimate is one
@@ -16,7 +17,9 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+from spendgate.errors import ConfigurationError
 from spendgate.finops.chargeback import ADJUSTMENT, UNEXPLAINED, KindShare, price_for, share_by_kind
 from spendgate.ledger.port import DayCell
 from spendgate.money import nano_to_usd
@@ -57,6 +60,42 @@ def focus_csv(month: str, cells: Iterable[DayCell], prices: PriceTable, account:
     writer.writeheader()
     writer.writerows(focus_rows(month, cells, prices, account))
     return out.getvalue()
+
+
+def focus_parquet(month: str, cells: Iterable[DayCell], prices: PriceTable, account: str) -> bytes:
+    """The dataset as Parquet: amounts are decimals, periods UTC timestamps, tags JSON. Raises
+    ConfigurationError without pyarrow."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as e:
+        raise ConfigurationError(
+            "Parquet needs pyarrow; run: pip install 'spendgate[parquet]', or take -o focus (CSV)"
+        ) from e
+
+    def typed(name: str) -> Any:
+        if name.endswith(("Cost", "Price", "Quantity")):
+            return pa.decimal128(38, 15)  # quarters of a pico-USD, and whole units
+        if name.endswith(("Start", "End")):
+            return pa.timestamp("ms", tz="UTC")
+        return pa.string()
+
+    def value(name: str, text: str) -> Any:
+        if not text:
+            return None
+        if name.endswith(("Cost", "Price", "Quantity")):
+            return Decimal(text)
+        return datetime.fromisoformat(text) if name.endswith(("Start", "End")) else text
+
+    schema = pa.schema([(name, typed(name)) for name in COLUMNS])
+    rows = list(focus_rows(month, cells, prices, account))
+    table = pa.Table.from_arrays(
+        [pa.array([value(c, row[c]) for row in rows], type=schema.field(c).type) for c in COLUMNS],
+        schema=schema.with_metadata({"focus_version": "1.2"}),
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def focus_rows(
@@ -178,7 +217,7 @@ def _meter(kind: str) -> str:
 
 
 def _tags(cell: DayCell) -> str:
-    tags = {"app": cell.app, "model": cell.model}
+    tags = {"app": cell.app, "model": cell.model} | ({"run": cell.run} if cell.run else {})
     return json.dumps(tags, ensure_ascii=False, sort_keys=True)
 
 

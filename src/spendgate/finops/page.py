@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from spendgate.finops.chargeback import RULE, Chargeback, Line
+from spendgate.finops.charts import bars, columns, label
+from spendgate.finops.report import NUMBERS, numbers
 from spendgate.money import nano_to_usd
-from spendgate.months import month_text
+from spendgate.months import month_last_ms, month_text, utc
 
-BARS_MAX = 12
-"""Bars of a chart; what is smaller adds up to one more."""
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --bar: #2f6fb3; --bg: #fff }
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --bg: #fff;
+  --s0: #2f6fb3; --s1: #d9822b; --s2: #3a8f5c; --s3: #8b5fbf; --s4: #c2497a; --s5: #4aa3a3; --s6: #8a8f98 }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9aa4af; --line: #3d444d; --bar: #6cb0f5; --bg: #0d1117 } }
+  :root { --ink: #e6edf3; --soft: #9aa4af; --line: #3d444d; --bg: #0d1117;
+    --s0: #6cb0f5; --s1: #f0a860; --s2: #6cc394; --s3: #b794e6; --s4: #ec86ab; --s5: #7fd0d0; --s6: #9aa4af } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--bg); margin: 2rem auto;
   max-width: 60rem; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem }
@@ -24,12 +26,19 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 th { font-weight: 600; color: var(--soft); font-size: .85rem }
 td.n, th.n { text-align: right; white-space: nowrap } tr.sum td { font-weight: 600 }
 tr.kind td { color: var(--soft); font-size: .85rem; border-bottom-style: dotted; padding-left: 1.6rem }
-td { overflow-wrap: anywhere } svg { max-width: 100%; height: auto } rect { fill: var(--bar) }
-text { fill: var(--ink); font-size: 13px }
-@page { margin: 15mm }
+td { overflow-wrap: anywhere } td:first-child { min-width: 7rem } svg { max-width: 100%; height: auto }
+line { stroke: var(--line) }
+text { fill: var(--ink); font-size: 13px } text.axis { fill: var(--soft); font-size: 12px }
+.s0 { fill: var(--s0) } .s1 { fill: var(--s1) } .s2 { fill: var(--s2) } .s3 { fill: var(--s3) }
+.s4 { fill: var(--s4) } .s5 { fill: var(--s5) } .s6 { fill: var(--s6) }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; margin: .3rem 0 0; padding: 0 }
+.legend svg { vertical-align: -1px }
+@page { size: A4; margin: 15mm }
 @media print {
-  :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --bar: #2f6fb3; --bg: #fff }
-  body { margin: 0; max-width: none } tr { break-inside: avoid } h2 { break-after: avoid }
+  :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --bg: #fff;
+    --s0: #2f6fb3; --s1: #d9822b; --s2: #3a8f5c; --s3: #8b5fbf; --s4: #c2497a; --s5: #4aa3a3; --s6: #8a8f98 }
+  body { margin: 0; max-width: none; font-size: 11px } tr, svg { break-inside: avoid } h2 { break-after: avoid }
+  .scroll { overflow: visible }
   rect { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 """
 
@@ -48,62 +57,46 @@ def to_html(report: Chargeback) -> str:
         f"<style>{_STYLE}</style></head><body><main>",
         f"<h1>Chargeback {month}</h1>",
         f"<p>${nano_to_usd(report.cost_nanousd)} for {report.requests:,} requests. "
+        f"Routing saved ${nano_to_usd(report.saved_nanousd)}; {report.refused:,} requests were refused. "
         f"Source: {escape(report.source)}. Amounts in USD, exact; days and months are UTC.</p>",
     ]
     if not report.lines:
         parts.append("<p>Nothing was spent in this month.</p>")
     else:
+        last_day = utc(month_last_ms(report.month)).day
+        parts += ["<h2>By day</h2>", columns(report.days, last_day, "Spend by day and team")]
         parts += ["<h2>By team</h2>", bars(teams.items(), "Spend by team")]
-        parts += ["<h2>By model</h2>", bars(models.items(), "Spend by model")]
+        parts += ["<h2>By model</h2>", bars(((m, n) for m, n in models.items() if n), "Spend by model")]
+        parts += ["<h2>Teams</h2>", *_table(("Team",), ((label(t), numbers(x)) for t, x in report.teams.items()))]
+        parts.append(_row("sum", ("Total",), numbers(report.lines)) + _END)
         for team, lines in report.teams.items():
             parts += _team(team, lines)
-        parts.append(f"<p>{escape(RULE)}.</p>")
+        parts += [f"<p>{escape(note)}.</p>" for note in (*report.notes, RULE)]
     return "\n".join([*parts, "</main></body></html>", ""])
 
 
+_END = "</tbody></table></div>"
+
+
+def _table(names: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> Iterable[str]:
+    heads = [f'<th scope="col">{n}</th>' for n in names]
+    heads += [f'<th scope="col" class="n">{n[0].upper()}{n[1:]}</th>' for n in NUMBERS]
+    yield f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>'
+    for name, values in rows:
+        yield _row("", (name,), values)
+
+
 def _team(team: str, lines: list[Line]) -> Iterable[str]:
-    yield f"<h2>{_name(team)}</h2>"
-    yield '<div class="scroll"><table><thead><tr><th scope="col">App</th><th scope="col">Model</th>'
-    yield "".join(f'<th scope="col" class="n">{h}</th>' for h in ("Requests", "Tokens", "Cost, USD"))
-    yield "</tr></thead><tbody>"
+    yield f"<h2>{label(team)}</h2>"
+    yield from _table(("App", "Model"), ())
     for x in lines:
-        yield _row("", _name(x.app), _name(x.model), f"{x.requests:,}", x.tokens, x.cost_nanousd)
+        yield _row("", (label(x.app), label(x.model)), numbers([x]))
         for k in x.kinds:
-            yield _row("kind", escape(k.kind), "", "", k.tokens, k.cost_nanousd)
-    requests, tokens = sum(x.requests for x in lines), sum(x.tokens for x in lines)
-    yield _row("sum", "Total", "", f"{requests:,}", tokens, sum(x.cost_nanousd for x in lines))
-    yield "</tbody></table></div>"
+            counts = ("", f"{k.tokens:,}", nano_to_usd(k.cost_nanousd), "", "")
+            yield _row("kind", (escape(k.kind), ""), counts)
+    yield _row("sum", ("Total", ""), numbers(lines)) + _END
 
 
-def _row(kind: str, app: str, model: str, requests: str, tokens: int, cost: int) -> str:
-    numbers = "".join(f'<td class="n">{n}</td>' for n in (requests, f"{tokens:,}", nano_to_usd(cost)))
-    return f'<tr class="{kind}"><td>{app}</td><td>{model}</td>{numbers}</tr>'
-
-
-def bars(amounts: Iterable[tuple[str, int]], title: str) -> str:
-    """A bar chart of nano-USD by name, the largest first; every bar has its name and amount as text."""
-    ordered = sorted(amounts, key=lambda a: (-a[1], a[0]))
-    if len(ordered) > BARS_MAX + 1:
-        rest = ordered[BARS_MAX:]
-        ordered = [*ordered[:BARS_MAX], (f"{len(rest)} others", sum(n for _, n in rest))]
-    top = max((n for _, n in ordered), default=0)
-    step, left, width = 26, 230, 440
-    out = [
-        f'<svg viewBox="0 0 860 {step * len(ordered) + 4}" width="860" role="img" '
-        f'aria-label="{escape(title)}">'
-    ]
-    for i, (name, nano) in enumerate(ordered):
-        y = i * step
-        length = max(0, nano) * width // top if top > 0 else 0
-        shown = name if len(name) <= 30 else f"{name[:29]}…"
-        out.append(
-            f"<g><title>{_name(name)}: ${nano_to_usd(nano)}</title>"
-            f'<text x="{left - 10}" y="{y + 18}" text-anchor="end">{_name(shown)}</text>'
-            f'<rect x="{left}" y="{y + 4}" width="{length}" height="18" rx="2"/>'
-            f'<text x="{left + length + 8}" y="{y + 18}">{nano_to_usd(nano)}</text></g>'
-        )
-    return "".join([*out, "</svg>"])
-
-
-def _name(name: str) -> str:
-    return escape(name) or "(unnamed)"
+def _row(kind: str, names: Sequence[str], values: Sequence[str]) -> str:
+    cells = "".join(f"<td>{n}</td>" for n in names) + "".join(f'<td class="n">{v}</td>' for v in values)
+    return f'<tr class="{kind}">{cells}</tr>'

@@ -6,14 +6,18 @@ within. A counter that never fell grew by the difference of its last samples; on
 before was started anew and counts in whole, and so does one that was not there in the week before the month.
 Days on which it fell are read sample by sample.
 
-What Prometheus can not know: what a gateway counted after the last scrape before it died. Of tokens it knows no
-app (the label would cost too many series): a team's tokens with a model are shared out to its apps in
-proportion to cost. It does not count requests by app.
+What Prometheus can not know: what a gateway counted after the last scrape before it died, and adjustments. Its
+days are those of the scrapes, the ledger's those of the reservations: they differ by what was in flight at
+midnight. Its counters are sums of floats: each of n additions is off by 2^-53 of the sum at most, so a month
+of n exchanges and S USD by n x S x 2^-53 (a million exchanges and $10,000: less than a micro-dollar).
+
+Gateways of before counted tokens without their app: such tokens of a team with a model are shared out to its
+apps in proportion to cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,10 +30,18 @@ from spendgate.ledger.port import DayCell
 from spendgate.money import usd_to_nano
 
 Labels = tuple[tuple[str, str], ...]
+Days = dict[str, Decimal]
+"""Growth by day (`YYYYMMDD`)."""
 COST = "llm_cost_usd_total"
 TOKENS = "spendgate_tokens_total"
+REQUESTS = "spendgate_requests_total"
+REFUSED = "spendgate_refused_total"
+SAVED = "spendgate_routing_saved_usd_total"
+ADDED = "spendgate_routing_added_usd_total"
 BEFORE = "7d"
 """How far before the month a counter is looked for, to tell an old one from a newborn."""
+DAY = timedelta(days=1)
+_CELL = ("team", "app", "model")
 
 
 class PrometheusError(SpendgateError):
@@ -49,56 +61,103 @@ class PrometheusSource:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def increases(self, metric: str, month: str, now_ms: int) -> dict[Labels, Decimal]:
-        """What each series of a counter grew by in a month (`YYYYMM`), up to now. Raises PrometheusError."""
+    def increases(self, metric: str, month: str, now_ms: int) -> dict[Labels, Days]:
+        """What each series of a counter grew by on each day of a month (`YYYYMM`), up to now; days without
+        growth are left out. Raises PrometheusError."""
         start = datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC)
-        stop = min((start + timedelta(days=32)).replace(day=1), datetime.fromtimestamp(now_ms / 1000, UTC))
+        stop = min((start + 32 * DAY).replace(day=1), datetime.fromtimestamp(now_ms / 1000, UTC))
+        if stop <= start:
+            return {}
         known = self._vector(f"last_over_time({metric}[{BEFORE}])", start)
-        grown: dict[Labels, Decimal] = {}
-        while start < stop:
-            end = min(start + timedelta(days=1), stop)
-            span = f"[{max(1, int((end - start).total_seconds()))}s]"
-            last = self._vector(f"last_over_time({metric}{span})", end)
-            least = self._vector(f"min_over_time({metric}{span})", end)
-            fell = self._vector(f"resets({metric}{span}) > 0", end)
-            for series, value in last.items():
-                before = known.get(series)
-                if series in fell:
+        last = self._daily(f"last_over_time({metric}[SPAN])", start, stop)
+        least = self._daily(f"min_over_time({metric}[SPAN])", start, stop)
+        fell = self._daily(f"resets({metric}[SPAN]) > 0", start, stop)
+        grown: dict[Labels, Days] = {}
+        for series, days in last.items():
+            before = known.get(series)
+            for end, value in sorted(days.items()):
+                begun = _day_of(end)
+                if end in fell.get(series, {}):
+                    span = _span(end - begun)
                     more = growth(self._samples(f"{_selector(metric, series)}{span}", end), before)
-                elif before is None or least.get(series, value) < before:
+                elif before is None or least[series].get(end, value) < before:
                     more = value
                 else:
                     more = value - before
-                grown[series] = grown.get(series, Decimal(0)) + more
-                known[series] = value
-            start = end
+                if more:
+                    grown.setdefault(series, {})[f"{begun:%Y%m%d}"] = more
+                before = value
         return grown
 
     def cells(self, month: str, now_ms: int, team: str | None = None) -> list[DayCell]:
-        """The month as cells of one day, the first. Raises PrometheusError."""
-        cost = _by(self.increases(COST, month, now_ms), "team", "app", "model")
-        tokens = _by(self.increases(TOKENS, month, now_ms), "team", "model", "kind")
-        spent = {key: usd_to_nano(amount) for key, amount in cost.items() if team in (None, key[0])}
-        return sorted(
-            (
-                DayCell(t, f"{month}01", app, model, 0, nano, found)
-                for (t, app, model), nano, found in _with_tokens(spent, tokens)
-                if nano or found
-            ),
-            key=lambda c: (c.team, c.app, c.model),
+        """The month as the ledger would give it, sorted by team, day, app and model. Raises PrometheusError."""
+        cost, requests, refused, saved, added = (
+            _by(self.increases(m, month, now_ms), *_CELL) for m in (COST, REQUESTS, REFUSED, SAVED, ADDED)
         )
+        tokens = _by(self.increases(TOKENS, month, now_ms), *_CELL, "kind")
+        _share_out(tokens, cost)
+        keys = {*cost, *requests, *refused, *saved, *added, *(k[:3] for k in tokens)}
+        by_cell: dict[tuple[str, ...], list[tuple[str, Days]]] = {}
+        for (*cell, kind), days in tokens.items():
+            by_cell.setdefault(tuple(cell), []).append((kind, days))
+        out: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+        for key in keys:
+            if team not in (None, key[0]):
+                continue
+
+            def put(name: str, days: Mapping[str, int], sign: int = 1, cell: tuple[str, ...] = key) -> None:
+                for day, n in days.items():
+                    row = out.setdefault((cell[0], day, cell[1], cell[2]), {"tokens": {}})
+                    row[name] = row.get(name, 0) + sign * n
+
+            put("cost_nanousd", _whole(cost.get(key, {}), usd_to_nano))
+            put("requests", _whole(requests.get(key, {}), _count))
+            put("refused", _whole(refused.get(key, {}), _count))
+            put("saved_nanousd", _whole(saved.get(key, {}), usd_to_nano))
+            put("saved_nanousd", _whole(added.get(key, {}), usd_to_nano), -1)
+            for kind, days in by_cell.get(key, ()):
+                for day, n in _whole(days, _count).items():
+                    row = out.setdefault((key[0], day, key[1], key[2]), {"tokens": {}})
+                    row["tokens"][kind] = n
+        return [
+            DayCell(*names, **{"requests": 0, "cost_nanousd": 0, **row})
+            for names, row in sorted(out.items())
+            if any(row.values())
+        ]
+
+    def _daily(self, query: str, start: datetime, stop: datetime) -> dict[Labels, dict[datetime, Decimal]]:
+        """A query of each day's span (written SPAN), by the day's end; the last day may be cut by `stop`."""
+        midnight = datetime(stop.year, stop.month, stop.day, tzinfo=UTC)
+        found: dict[Labels, dict[datetime, Decimal]] = {}
+        if midnight > start:
+            data = {
+                "query": query.replace("[SPAN]", _span(DAY)),
+                "start": f"{(start + DAY).timestamp():.0f}",
+                "end": f"{midnight.timestamp():.0f}",
+                "step": f"{DAY.total_seconds():.0f}",
+            }
+            for r in self._ask("query_range", data):
+                days = found.setdefault(_labels(r["metric"]), {})
+                for at, value in r["values"]:
+                    days[datetime.fromtimestamp(float(at), UTC)] = Decimal(value)
+        if stop > midnight:
+            for series, value in self._vector(query.replace("[SPAN]", _span(stop - midnight)), stop).items():
+                found.setdefault(series, {})[stop] = value
+        return found
 
     def _vector(self, query: str, at: datetime) -> dict[Labels, Decimal]:
-        return {_labels(r["metric"]): Decimal(r["value"][1]) for r in self._ask(query, at)}
+        return {_labels(r["metric"]): Decimal(r["value"][1]) for r in self._instant(query, at)}
 
     def _samples(self, query: str, at: datetime) -> list[Decimal]:
-        return [Decimal(value) for r in self._ask(query, at) for _, value in r["values"]]
+        return [Decimal(value) for r in self._instant(query, at) for _, value in r["values"]]
 
-    def _ask(self, query: str, at: datetime) -> list[dict[str, Any]]:
-        where = f"Prometheus at {self._url}"
+    def _instant(self, query: str, at: datetime) -> list[dict[str, Any]]:
+        return self._ask("query", {"query": query, "time": f"{at.timestamp():.3f}"})
+
+    def _ask(self, verb: str, data: Mapping[str, str]) -> list[dict[str, Any]]:
+        where, query = f"Prometheus at {self._url}", data["query"]
         try:
-            data = {"query": query, "time": f"{at.timestamp():.3f}"}
-            answer = self._http.post(f"{self._url}/api/v1/query", data=data)
+            answer = self._http.post(f"{self._url}/api/v1/{verb}", data=data)
             document = answer.json()
             if document["status"] != "success":
                 raise PrometheusError(f"{where} refused {query}: {document.get('error', answer.text)}")
@@ -131,32 +190,53 @@ def _selector(metric: str, series: Labels) -> str:
     return f"{metric}{{{matchers}}}"
 
 
-def _by(grown: Mapping[Labels, Decimal], *names: str) -> dict[tuple[str, ...], Decimal]:
+def _span(length: timedelta) -> str:
+    return f"[{max(1, int(length.total_seconds()))}s]"
+
+
+def _day_of(end: datetime) -> datetime:
+    """The midnight that the day that ends at `end` began with."""
+    last = end - timedelta(microseconds=1)
+    return datetime(last.year, last.month, last.day, tzinfo=UTC)
+
+
+def _by(grown: Mapping[Labels, Days], *names: str) -> dict[tuple[str, ...], Days]:
     """Sum over all other labels (instances, pods)."""
-    out: dict[tuple[str, ...], Decimal] = {}
-    for series, amount in grown.items():
+    out: dict[tuple[str, ...], Days] = {}
+    for series, days in grown.items():
         labels = dict(series)
-        key = tuple(labels.get(name, "") for name in names)
-        out[key] = out.get(key, Decimal(0)) + amount
+        into = out.setdefault(tuple(labels.get(name, "") for name in names), {})
+        for day, amount in days.items():
+            into[day] = into.get(day, Decimal(0)) + amount
     return out
 
 
-def _with_tokens(
-    spent: Mapping[tuple[str, ...], int], tokens: Mapping[tuple[str, ...], Decimal]
-) -> Iterator[tuple[tuple[str, ...], int, dict[str, int]]]:
-    """Each team, app and model with its part of the team's tokens with that model."""
-    apps: dict[tuple[str, str], list[str]] = {}
-    for t, app, model in sorted(spent):
-        apps.setdefault((t, model), []).append(app)
-    for (t, model), names in apps.items():
-        costs = [spent[t, app, model] for app in names]
-        parts: list[dict[str, int]] = [{} for _ in names]
-        for (of_team, of_model, kind), amount in tokens.items():
-            if (of_team, of_model) != (t, model) or not amount:
-                continue
-            weights = costs if any(costs) else [1] * len(costs)
-            for part, n in zip(parts, share(int(amount.to_integral_value()), weights), strict=True):
-                if n:
-                    part[kind] = n
-        for app, cost, part in zip(names, costs, parts, strict=True):
-            yield (t, app, model), cost, part
+def _whole(days: Days, whole: Callable[[Decimal], int]) -> dict[str, int]:
+    """Whole units by day that add up to the month's, rounded once."""
+    out, sum_of, told = {}, Decimal(0), 0
+    for day, amount in sorted(days.items()):
+        sum_of += amount
+        n = whole(sum_of) - told
+        told += n
+        if n:
+            out[day] = n
+    return out
+
+
+def _count(amount: Decimal) -> int:
+    return int(amount.to_integral_value())
+
+
+def _share_out(tokens: dict[tuple[str, ...], Days], cost: Mapping[tuple[str, ...], Days]) -> None:
+    """Share tokens that name no app out to the apps of team and model, in proportion to the month's cost."""
+    for key in [k for k in tokens if not k[1] and k[:3] not in cost]:
+        team, _, model, kind = key
+        apps = sorted(a for t, a, m in cost if (t, m) == (team, model))
+        if not apps:
+            continue
+        weights = [usd_to_nano(sum(cost[team, app, model].values(), Decimal(0))) for app in apps]
+        for day, n in _whole(tokens.pop(key), _count).items():
+            parts = share(n, weights if any(weights) else [1] * len(apps))
+            for app, part in zip(apps, parts, strict=True):
+                into = tokens.setdefault((team, app, model, kind), {})
+                into[day] = into.get(day, Decimal(0)) + part

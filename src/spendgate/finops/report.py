@@ -12,7 +12,7 @@ from spendgate.finops.chargeback import RULE, Chargeback, Line
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text
 
-CSV_FIELDS = ("month", "team", "app", "model", "kind", "requests", "tokens", "cost_usd")
+CSV_FIELDS = ("month", "team", "app", "model", "kind", "requests", "tokens", "cost_usd", "saved_usd", "refused")
 
 
 def document(report: Chargeback) -> dict[str, Any]:
@@ -21,15 +21,12 @@ def document(report: Chargeback) -> dict[str, Any]:
         "month": month_text(report.month),
         "source": report.source,
         "rule": RULE,
-        "requests": report.requests,
-        "tokens": report.tokens,
-        "cost_usd": nano_to_usd(report.cost_nanousd),
+        "shared": list(report.notes),
+        **_sums(report.lines),
         "teams": [
             {
                 "team": team,
-                "requests": sum(x.requests for x in lines),
-                "tokens": sum(x.tokens for x in lines),
-                "cost_usd": nano_to_usd(sum(x.cost_nanousd for x in lines)),
+                **_sums(lines),
                 "lines": [_line(x) for x in lines],
             }
             for team, lines in report.teams.items()
@@ -37,13 +34,21 @@ def document(report: Chargeback) -> dict[str, Any]:
     }
 
 
+def _sums(lines: Sequence[Line]) -> dict[str, Any]:
+    return {
+        "requests": sum(x.requests for x in lines),
+        "tokens": sum(x.tokens for x in lines),
+        "cost_usd": nano_to_usd(sum(x.cost_nanousd for x in lines)),
+        "saved_usd": nano_to_usd(sum(x.saved_nanousd for x in lines)),
+        "refused": sum(x.refused for x in lines),
+    }
+
+
 def _line(line: Line) -> dict[str, Any]:
     return {
         "app": line.app,
         "model": line.model,
-        "requests": line.requests,
-        "tokens": line.tokens,
-        "cost_usd": nano_to_usd(line.cost_nanousd),
+        **_sums([line]),
         "kinds": [
             {"kind": k.kind, "tokens": k.tokens, "cost_usd": nano_to_usd(k.cost_nanousd)} for k in line.kinds
         ],
@@ -58,7 +63,8 @@ def to_json(report: Chargeback) -> str:
 def to_csv(report: Chargeback) -> str:
     """One row a team, app, model and kind; every column adds up to its total.
 
-    The number of exchanges stands once for each app and model, in a row of kind `requests`. A name that a
+    The numbers of exchanges and of refusals, and what routing saved, stand once for each app and model, in a row
+    of kind `requests`. A name that a
     spreadsheet would run as a formula gets an apostrophe before it.
     """
     out = io.StringIO()
@@ -69,10 +75,11 @@ def to_csv(report: Chargeback) -> str:
         for line in lines:
             names = [month, *(_inert(n) for n in (line.team, line.app, line.model))]
             unexplained = line.cost_nanousd - sum(k.cost_nanousd for k in line.kinds if k.kind != "requests")
-            writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained)])
+            once = (nano_to_usd(line.saved_nanousd), line.refused)
+            writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained), *once])
             for k in line.kinds:
                 if k.kind != "requests":
-                    writer.writerow([*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd)])
+                    writer.writerow([*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd), "0.00", 0])
     return out.getvalue()
 
 
@@ -83,30 +90,39 @@ def _inert(name: str) -> str:
 def to_markdown(report: Chargeback) -> str:
     """A table of teams, and one of apps and models for each team, for a pull request or a wiki."""
     out = [f"# Chargeback {month_text(report.month)}", "", f"Source: {report.source}. USD, exact.", ""]
-    teams = [
-        (team, sum(x.requests for x in xs), sum(x.tokens for x in xs), sum(x.cost_nanousd for x in xs))
-        for team, xs in report.teams.items()
-    ]
     out += table_rows(
-        ("team", "requests", "tokens", "cost USD"),
-        [(t, f"{r:,}", f"{n:,}", nano_to_usd(c)) for t, r, n, c in teams]
-        + [("**total**", f"{report.requests:,}", f"{report.tokens:,}", nano_to_usd(report.cost_nanousd))],
+        ("team", *NUMBERS),
+        [(t, *numbers(xs)) for t, xs in report.teams.items()] + [("**total**", *numbers(report.lines))],
         names=1,
     )
     for team, lines in report.teams.items():
         out += ["", f"## {escape(team)}", ""]
         out += table_rows(
-            ("app", "model", "requests", "tokens", "cost USD", "by kind"),
+            ("app", "model", *NUMBERS, "by kind"),
             [
                 (
-                    x.app, x.model, f"{x.requests:,}", f"{x.tokens:,}", nano_to_usd(x.cost_nanousd),
+                    x.app, x.model, *numbers([x]),
                     ", ".join(f"{k.kind} {k.tokens:,}: {nano_to_usd(k.cost_nanousd)}" for k in x.kinds),
                 )
                 for x in lines
             ],
             names=2,
         )  # fmt: skip
-    return "\n".join([*out, "", f"{RULE}.", ""])
+    return "\n".join([*out, "", *(f"{escape(note)}.\n" for note in report.notes), f"{RULE}.", ""])
+
+
+NUMBERS = ("requests", "tokens", "cost USD", "saved USD", "refused")
+
+
+def numbers(lines: Sequence[Line]) -> tuple[str, ...]:
+    """The sums of lines as texts, in the order of `NUMBERS`."""
+    return (
+        f"{sum(x.requests for x in lines):,}",
+        f"{sum(x.tokens for x in lines):,}",
+        nano_to_usd(sum(x.cost_nanousd for x in lines)),
+        nano_to_usd(sum(x.saved_nanousd for x in lines)),
+        f"{sum(x.refused for x in lines):,}",
+    )
 
 
 def table_rows(head: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> list[str]:

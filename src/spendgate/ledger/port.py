@@ -265,6 +265,8 @@ class DayCell:
     """Refused requests, counted at the model that was refused."""
     adjusted_nanousd: int = 0
     """The part of the cost that adjustments made."""
+    run: str = ""
+    """The run, where a source knows it: the ledger does not."""
 
 
 @dataclass(frozen=True, slots=True)

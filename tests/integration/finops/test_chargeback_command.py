@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from support.asks import T0, ask, candidate, end
+from support.usage_lines import record, write_log
 
 from spendgate.cli.main import main
 from spendgate.ledger.embedded import EmbeddedRedis
@@ -133,3 +136,45 @@ async def test_a_hold_that_expired_is_in_the_books_at_its_estimate(
     assert await ledger.cells(["red"], "202611") == [
         DayCell("red", "20261118", "chat", "o3", 1, 321, {"input": 3})
     ]
+
+
+@pytest.mark.usefixtures("spent")
+async def test_a_usage_log_gives_the_ledgers_books_and_tells_what_differs(
+    server: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [
+        record(1, at_ms=T0, cost_nanousd=3_500_001),
+        record(2, at_ms=T0, cost_nanousd=2, app="batch", model="o3", tokens={}),
+        record(3, at_ms=T0 - DAY_MS, cost_nanousd=5, tokens={"input": 2}),
+        record(4, at_ms=T0, cost_nanousd=1_000_000_001, team="blue [bold]", tokens={}, run="nightly"),
+    ]
+    log = write_log(tmp_path / "usage.jsonl", records)
+    found = ["--redis", server.url, "--source", "log", "--log", str(log)]
+    code, out, err = await asyncio.to_thread(run, capsys, *found, "-o", "json")
+    assert (code, json.loads(out)["cost_usd"]) == (0, "1.003500009")
+    assert err == (
+        "spendgate report: blue [bold] / chat / gpt-4o: log has cost_usd 1.000000001 against 1.00 in the ledger\n"
+    )
+    _, out, _ = await asyncio.to_thread(run, capsys, *found, "-o", "focus")
+    assert '""run"": ""nightly""' in out
+
+
+@pytest.mark.usefixtures("spent")
+async def test_shared_costs_are_split_by_the_rules_of_a_file(
+    server: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "shared.yaml"
+    rules.write_text("shared: {'blue [bold]': evenly}")
+    code, out, err = await asyncio.to_thread(
+        run, capsys, "--redis", server.url, "--shared", str(rules), "--team", "red", "-o", "json"
+    )
+    report = json.loads(out)
+    assert (code, err, report["cost_usd"]) == (0, "", "1.003500008")
+    assert report["shared"] == ["shared: 1.00 USD of blue [bold] split among red evenly"]
+    rules.write_text("shared: {red: fairly}")
+    code, _, err = await asyncio.to_thread(run, capsys, "--redis", server.url, "--shared", str(rules))
+    assert (code, "shared.red.split: 'fairly' is none of" in err) == (1, True)
+    code, _, err = await asyncio.to_thread(
+        run, capsys, "--redis", server.url, "--shared", str(rules), "-o", "focus"
+    )
+    assert code in (1, 2)

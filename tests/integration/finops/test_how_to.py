@@ -62,3 +62,6 @@ async def test_chargeback_does_what_its_page_says(
     assert "0.003500001" in table
     for name in ("chargeback.csv", "chargeback.json", "chargeback.md", "chargeback.html", "focus.csv"):
         assert "gpt-4o" in (folder / name).read_text()
+    for commands, _ in blocks("focus.md"):
+        run(commands, folder)
+    assert (folder / "focus.parquet").read_bytes()[:4] == b"PAR1"

@@ -13,9 +13,13 @@ from support.asks import end
 from support.prometheus import Prometheus
 
 from spendgate.cli.main import main
+from spendgate.finops.chargeback import chargeback
+from spendgate.finops.differences import differences
 from spendgate.finops.prometheus import COST, PrometheusError, PrometheusSource, growth
 from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.port import DayCell
 from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.pricing.load import table
 
 MARCH = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
 HOUR = 3600
@@ -50,8 +54,30 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     tokens = counter(
         "spendgate_tokens_total", 'team="red",model="gpt-4o",kind="input"', [(5, 1000), (99, 5175)]
     )
+    tokens += counter(
+        "spendgate_tokens_total", series("app", team="green") + ',kind="input"', [(5, 7), (40, 9)]
+    )
+    others = [
+        ("spendgate_requests", "spendgate_requests_total", [(5, 3), (40, 5)]),
+        ("spendgate_refused", "spendgate_refused_total", [(5, 1), (40, 1)]),
+        (
+            "spendgate_routing_saved_usd",
+            "spendgate_routing_saved_usd_total",
+            [(5, 0.1), (40, 0.30000000000000004)],
+        ),
+        ("spendgate_routing_added_usd", "spendgate_routing_added_usd_total", [(41, 0.05)]),
+    ]
+    cost += counter(COST, series("app", team="green"), [(5, 0.1), (40, 0.30000000000000004)])
     text = "\n".join(
-        ["# TYPE llm_cost_usd counter", *cost, "# TYPE spendgate_tokens counter", *tokens, "# EOF", ""]
+        [
+            *("# TYPE llm_cost_usd counter", *cost, "# TYPE spendgate_tokens counter", *tokens),
+            *(
+                x
+                for family, name, samples in others
+                for x in (f"# TYPE {family} counter", *counter(name, series("app", team="green"), samples))
+            ),
+            *("# EOF", ""),
+        ]
     )
     with Prometheus(tmp_path_factory.mktemp("prometheus"), blocks=text) as running:
         yield running
@@ -63,17 +89,35 @@ RED = {"old": "7.50", "newborn": "5.25", "reset": "17.00", "past": "15.00", "two
 def test_resets_newborns_and_other_months_are_told_apart(prometheus: Prometheus) -> None:
     with PrometheusSource(prometheus.url) as source:
         cells = source.cells("202603", NOW_MS)
-    spent = {(c.team, c.app): Decimal(c.cost_nanousd) / 10**9 for c in cells}
+    spent: dict[tuple[str, str], Decimal] = {}
+    for c in cells:
+        spent[c.team, c.app] = spent.get((c.team, c.app), Decimal(0)) + Decimal(c.cost_nanousd) / 10**9
     assert spent == {("red", app): Decimal(usd) for app, usd in RED.items()} | {
-        ("blue", 'odd "name"'): Decimal("0.75")
+        ("blue", 'odd "name"'): Decimal("0.75"),
+        ("green", "app"): Decimal("0.3"),
     }
-    assert sum(c.tokens.get("input", 0) for c in cells) == 5175
+    assert sum(c.tokens.get("input", 0) for c in cells if c.team == "red") == 5175
+
+
+def test_every_number_of_the_ledger_comes_back_by_day(prometheus: Prometheus) -> None:
+    with PrometheusSource(prometheus.url) as source:
+        cells = source.cells("202603", NOW_MS, "green")
+    ledger = [
+        DayCell("green", "20260301", "app", "gpt-4o", 3, 10**8, {"input": 7}, saved_nanousd=10**8, refused=1),
+        DayCell("green", "20260302", "app", "gpt-4o", 2, 2 * 10**8, {"input": 2}, saved_nanousd=15 * 10**7),
+    ]
+    assert cells == ledger
+    books = [chargeback("202603", name, ledger, table()) for name in ("prometheus", "ledger")]
+    assert differences(*books) == []
 
 
 def test_a_running_month_ends_now(prometheus: Prometheus) -> None:
     with PrometheusSource(prometheus.url) as source:
         cells = source.cells("202603", (MARCH + 51 * HOUR) * 1000, "red")
-    assert {c.app: c.cost_nanousd // 10**9 for c in cells} == {"old": 1, "reset": 10, "two": 3}
+    spent: dict[str, int] = {}
+    for c in cells:
+        spent[c.app] = spent.get(c.app, 0) + c.cost_nanousd // 10**9
+    assert spent == {"old": 1, "reset": 10, "two": 3}
 
 
 async def test_the_command_prints_what_differs_from_the_ledger(
@@ -102,10 +146,13 @@ async def test_the_command_prints_what_differs_from_the_ledger(
     await asyncio.to_thread(main_quietly, ["report", "chargeback", "--month", "2026-03", *arguments])
     out, err = capsys.readouterr()
     report = json.loads(out)
-    assert (report["source"], report["cost_usd"]) == ("prometheus", "51.50")
-    assert err == (
-        "spendgate report: team red: the lines add up to 50.75 USD, its budget counts 50.750000005, "
-        "-0.000000005 apart\n"
+    assert (report["source"], report["cost_usd"]) == ("prometheus", "51.80")
+    told = err.splitlines()
+    assert (
+        "spendgate report: red / chat / gpt-4o: prometheus has cost_usd 0.00 against 50.750000005" in told[0]
+    )
+    assert any(
+        x.startswith("spendgate report: green / app / gpt-4o: prometheus has cost_usd 0.30 ") for x in told
     )
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spendgate.finops.chargeback import Chargeback, chargeback, price_for, share, share_by_kind
-from spendgate.finops.page import bars, to_html
+from spendgate.finops.charts import bars, columns
+from spendgate.finops.page import to_html
 from spendgate.finops.report import to_csv, to_json, to_markdown
 from spendgate.ledger.port import DayCell
 from spendgate.ledger.wire import clean
@@ -31,6 +32,8 @@ cells = st.lists(
         requests=st.integers(-3, 10**6),
         cost_nanousd=st.integers(-(10**6), 10**12),
         tokens=st.dictionaries(st.sampled_from(INPUT_KINDS + OUTPUT_KINDS), st.integers(1, 10**9)),
+        saved_nanousd=st.integers(-(10**9), 10**9),
+        refused=st.integers(0, 10**6),
     )
 )
 
@@ -75,6 +78,11 @@ def test_every_total_is_the_sum_of_its_parts_in_every_output(given_cells: list[D
     assert sum(Decimal(r["cost_usd"]) for r in rows) == usd
     assert sum(int(r["requests"]) for r in rows) == requests
     assert sum(int(r["tokens"]) for r in rows) == sum(sum(c.tokens.values()) for c in given_cells)
+    saved, refused = sum(c.saved_nanousd for c in given_cells), sum(c.refused for c in given_cells)
+    assert sum(Decimal(r["saved_usd"]) for r in rows) == Decimal(made.saved_nanousd) / 10**9
+    assert sum(int(r["refused"]) for r in rows) == made.refused == refused
+    if all(c.requests > 0 for c in given_cells):  # no line of them is left out
+        assert made.saved_nanousd == saved
     data = json.loads(to_json(made))
     kinds = [k for t in data["teams"] for x in t["lines"] for k in x["kinds"]]
     assert sum(Decimal(k["cost_usd"]) for k in kinds) == Decimal(data["cost_usd"]) == usd
@@ -123,7 +131,7 @@ def test_a_name_can_not_break_out_of_a_table_a_page_or_a_spreadsheet() -> None:
     page = to_html(made)
     assert "<script" not in page
     row = next(line for line in to_markdown(made).splitlines() if "alert" in line and line.startswith("|"))
-    assert row.replace("\\|", "").count("|") == 5
+    assert row.replace("\\|", "").count("|") == 7
     assert "<script" not in row
     (first, *_) = csv.DictReader(io.StringIO(to_csv(made)))
     assert {first["team"][0], first["app"][0], first["model"][0]} == {"'"}
@@ -157,7 +165,7 @@ def test_the_page_is_well_formed_fetches_nothing_and_shows_exact_amounts() -> No
     tags.close()
     assert tags.open == []
     assert tags.addresses == []
-    assert (tags.seen["svg"], tags.seen["table"]) == (2, 2)
+    assert (tags.seen["svg"], tags.seen["table"]) == (5, 3)  # three charts and two legends
     assert "1234.567890123" in page
     assert "Nothing was spent" in to_html(report())
 
@@ -169,3 +177,27 @@ def test_a_chart_has_a_bar_a_name_in_proportion_and_adds_the_small_ones_up() -> 
     assert [t.text for t in ElementTree.fromstring(many).iter("title")][-1] == (
         f"28 others: ${sum(100 - i for i in range(12, 40)) / 1e9:.9f}"
     )
+
+
+def test_what_was_saved_and_refused_stands_with_its_model_also_where_nothing_was_spent() -> None:
+    made = report(
+        cell(model="gpt-4o-mini", saved_nanousd=70),
+        cell(model="gpt-4o-mini", saved_nanousd=-20, day="20261125"),
+        cell(model="o3", requests=0, cost_nanousd=0, tokens={}, refused=9),
+    )
+    assert [(x.model, x.saved_nanousd, x.refused) for x in made.lines] == [("gpt-4o-mini", 50, 0), ("o3", 0, 9)]
+    (team,) = json.loads(to_json(made))["teams"]
+    assert (team["saved_usd"], team["refused"]) == ("0.00000005", 9)
+
+
+def test_the_chart_of_days_stacks_teams_in_proportion_and_adds_the_small_ones_up() -> None:
+    days = {"20261101": {"a": 75, "b": 25}, "20261130": {"a": 50, "b": -5}}
+    chart = ElementTree.fromstring(f"<div>{columns(days, 30, 't')}</div>")
+    svg = chart[0]
+    tall = [float(r.get("height") or 0) for r in svg.iter("rect")]
+    assert tall == [142.5, 47.5, 95.0]
+    assert len(list(svg.iter("g"))) == 30
+    assert "b $-0.000000005" in "".join(t.text or "" for t in svg.iter("title"))
+    many = columns({"20261101": {f"team {i}": 100 - i for i in range(20)}}, 30, "t")
+    assert "14 others" in many
+    assert columns({}, 30, "t").count("<g>") == 30

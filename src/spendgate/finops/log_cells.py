@@ -1,0 +1,61 @@
+"""A month from usage logs: the same cells that the ledger keeps, and by run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spendgate.gateway.events import Outcome
+from spendgate.gateway.record import UsageRecord
+from spendgate.ledger.port import DayCell
+from spendgate.months import day_key
+
+DAY_MS = 86_400_000
+_SETTLED = (Outcome.COMPLETE, Outcome.UNMETERED)
+
+
+def is_exchange(record: UsageRecord) -> bool:
+    """Does the ledger count it? Refusals and what was voided (a provider's error) are no exchanges there."""
+    if record.outcome is Outcome.REFUSED:
+        return False
+    charged = record.cost_nanousd or record.tokens
+    return bool(charged or (record.outcome in _SETTLED and record.estimate_nanousd))
+
+
+def cells_of(
+    records: Iterable[UsageRecord], month: str, team: str | None = None, by_run: bool = False
+) -> list[DayCell]:
+    """Add a month's records (`YYYYMM`, by the time of their reservation) up, sorted by team, day, app and model.
+
+    `by_run` keeps the runs apart (`DayCell.run`); the ledger does not know them.
+    """
+    days: dict[int, str] = {}
+    sums: dict[tuple[str, str, str, str, str], list[int]] = {}
+    tokens: dict[tuple[str, str, str, str, str], dict[str, int]] = {}
+    for r in records:
+        if team not in (None, r.team):
+            continue
+        number = r.at_ms // DAY_MS
+        day = days.get(number) or days.setdefault(number, day_key(r.at_ms))
+        if day[:6] != month:
+            continue
+        key = (r.team, day, r.app, r.model, r.run if by_run else "")
+        row = sums.get(key)
+        if row is None:
+            row, tokens[key] = sums.setdefault(key, [0, 0, 0, 0]), {}
+        if r.outcome is Outcome.REFUSED:
+            row[3] += 1
+            continue
+        row[0] += is_exchange(r)
+        row[1] += r.cost_nanousd
+        row[2] += r.saved_nanousd
+        into = tokens[key]
+        for kind, n in r.tokens.items():
+            into[kind] = into.get(kind, 0) + n
+    out = []
+    for (of, day, app, model, run), (requests, cost, saved, refused) in sorted(sums.items()):
+        found = tokens[of, day, app, model, run]
+        if requests or cost or refused or found:
+            out.append(
+                DayCell(of, day, app, model, requests, cost, found, saved_nanousd=saved, refused=refused, run=run)
+            )
+    return out

@@ -1,0 +1,83 @@
+"""The books of a usage log are the ledger's, and their differences are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support.usage_lines import T0, expired, record
+
+from spendgate.finops.chargeback import chargeback
+from spendgate.finops.differences import SHOWN_MAX, differences
+from spendgate.finops.log_cells import DAY_MS, cells_of
+from spendgate.gateway.events import Outcome
+from spendgate.ledger.port import DayCell
+from spendgate.pricing.load import table
+
+PRICES = table()
+TOKENS = {"input": 1000, "output": 100}
+
+
+def test_records_add_up_by_day_app_and_model_and_other_months_are_left_out() -> None:
+    records = [
+        record(1),
+        record(2, tokens={"input": 1}, cost_nanousd=7, saved_nanousd=5),
+        record(3, at_ms=T0 + DAY_MS),
+        record(4, at_ms=T0 + 10 * DAY_MS),
+        record(5, team="blue", app="", run="r1"),
+    ]
+    assert cells_of(records, "202611") == [
+        DayCell("blue", "20261124", "", "gpt-4o", 1, 3_500_000, TOKENS),
+        DayCell(
+            "red", "20261124", "chat", "gpt-4o", 2, 3_500_007, {"input": 1001, "output": 100}, saved_nanousd=5
+        ),
+        DayCell("red", "20261125", "chat", "gpt-4o", 1, 3_500_000, TOKENS),
+    ]
+    assert [c.run for c in cells_of(records, "202611", "blue", by_run=True)] == ["r1"]
+
+
+def test_only_what_the_ledger_counts_is_an_exchange() -> None:
+    nothing = {"cost_nanousd": 0, "tokens": {}}
+    records = [
+        record(1, outcome=Outcome.REFUSED, **nothing),
+        record(2, outcome=Outcome.FAILED, **nothing),
+        record(3, outcome=Outcome.FAILED),
+        record(4, outcome=Outcome.ABORTED, **nothing),
+        record(5, **nothing),
+        expired(6, 500),
+        record(7, outcome=Outcome.UNMETERED, unmetered="truncated", tokens={}, cost_nanousd=9),
+    ]
+    (cell,) = cells_of(records, "202611")
+    assert (cell.requests, cell.refused, cell.cost_nanousd) == (4, 1, 3_500_509)
+
+
+def test_books_that_agree_differ_in_nothing_and_adjustments_are_the_ledgers_alone() -> None:
+    cells = cells_of([record(1), record(2, app="web")], "202611")
+    log = chargeback("202611", "log", cells, PRICES)
+    adjusted = [replace(c, cost_nanousd=c.cost_nanousd + 5, adjusted_nanousd=5) for c in cells]
+    assert differences(log, chargeback("202611", "ledger", cells, PRICES)) == []
+    assert differences(log, chargeback("202611", "ledger", adjusted, PRICES)) == []
+
+
+def test_a_difference_names_the_line_and_what_differs_the_dearest_first() -> None:
+    log = chargeback("202611", "log", cells_of([record(1), record(2, app="web")], "202611"), PRICES)
+    ledger = chargeback(
+        "202611",
+        "ledger",
+        [
+            DayCell(
+                "red", "20261124", "chat", "gpt-4o", 2, 3_500_000, {"input": 1000, "output": 90}, refused=3
+            ),
+            DayCell("red", "20261124", "web", "gpt-4o", 1, 9_000_000, TOKENS),
+        ],
+        PRICES,
+    )
+    assert differences(log, ledger) == [
+        "red / web / gpt-4o: log has cost_usd 0.0035 against 0.009 in the ledger",
+        "red / chat / gpt-4o: log has requests 1 against 2, refused 0 against 3, output tokens 100 against 90 "
+        "in the ledger",
+    ]
+    many = chargeback(
+        "202611", "log", cells_of([record(i, app=f"a{i}") for i in range(25)], "202611"), PRICES
+    )
+    told = differences(many, chargeback("202611", "ledger", [], PRICES))
+    assert (len(told), told[-1]) == (SHOWN_MAX + 1, "and 5 more")
