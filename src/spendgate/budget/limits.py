@@ -49,6 +49,22 @@ def bounds_of(
     return tuple(out)
 
 
+def all_bounds(
+    budget: TeamBudget, app: str, run: str, now_ms: int, settings: DecisionSettings
+) -> tuple[Bound, ...]:
+    """Every bound that some request of the app (of any, where app is "") may meet: month, day, hour, each model
+    pattern, each app, the run."""
+    models = ("", *(rule.pattern.text for rule in budget.model_rules))
+    apps = (app,) if app else ("", *budget.apps)
+    found: dict[str, Bound] = {}
+    for name in apps:
+        for model in models:
+            ask = Ask(team=budget.team, app=name, model=model, dialect="", input_tokens=0, run=run)
+            for b in bounds_of(budget, ask, model, now_ms, settings):
+                found.setdefault(b.scope, b)
+    return tuple(found.values())
+
+
 def month_scopes(budget: TeamBudget | None, app: str, model: str) -> tuple[str, ...]:
     """The counters of the month that spend of an app with a model moves, `month` first."""
     scopes = ["month"]

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from spendgate.errors import ConfigurationError, RequestError
+from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
+from spendgate.errors import ConfigurationError, LedgerUnavailable, RequestError
+
+if TYPE_CHECKING:
+    from spendgate.budget.bounds import Bound
+    from spendgate.gateway.identity import Identity
+    from spendgate.gateway.snapshot import Snapshot
+    from spendgate.ledger.holds import Counter
+
+TIMEOUT_S = 10.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,56 +34,152 @@ from spendgate.errors import ConfigurationError, RequestError
 @click.option("--app", default="", help="The app that asks.")
 @click.option("--run", "run", default="", help="The run (x-llm-run).")
 @click.option("--require-model", default="", metavar="M", help="As the header X-Require-Model.")
-@click.option("--spent", default="0", metavar="USD", help="What the team has spent this month.")
+@click.option(
+    "--spent", default=None, metavar="USD", help="What the team has spent this month.  [default: 0]"
+)
+@click.option("--live", is_flag=True, help="Take what is spent and held from the ledger, for every bound.")
 @click.option("--path", "path", default="", help="The request's path; guessed from the body by default.")
 @click.option(
     "--prices", multiple=True, type=click.Path(path_type=Path), help="Prices on top of the built-in."
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@ledger_options
 def command(
     policy: tuple[Path, ...],
     team: str,
     app: str,
     run: str,
     require_model: str,
-    spent: str,
+    spent: str | None,
+    live: bool,
     path: str,
     prices: tuple[Path, ...],
     config: Path | None,
     output: str,
+    redis_url: str | None,
+    data_dir: Path,
 ) -> None:
     """Explain what the gateway would do with the request on standard input.
+
+    With --live also how every bound of the team stands in the ledger now: settled, held, limit, what is left, and
+    which of them refuses. Standard input may then be empty. The policy is the one in force, unless --policy.
 
     \b
     Example:
       spendgate explain --policy budgets.yaml --team ml-team --app chatbot --spent 7990 < request.json
+      spendgate explain --live --team ml-team < /dev/null
     """
-    from spendgate.gateway.config import load_config
-    from spendgate.gateway.explain import explain
     from spendgate.gateway.identity import UNATTRIBUTED, Identity
+
+    if live and spent is not None:
+        raise click.UsageError("--live and --spent exclude each other: the ledger knows what is spent")
+    now_ms = time.time_ns() // 1_000_000
+    identity = Identity(team, app or UNATTRIBUTED, "", run)
+    body = b"" if live and sys.stdin.isatty() else sys.stdin.buffer.read()
+    if not live:
+        snapshot = _snapshot(policy, prices, config)
+        found = _explained(snapshot, identity, body, path, require_model, {"month": _spent(spent)}, now_ms)
+    else:
+        where = find_ledger(redis_url, data_dir)
+        snapshot = _snapshot(policy, prices, config, where)
+        found, committed, now_ms = _live(snapshot, where, identity, app)
+        if body.strip():
+            found |= _explained(snapshot, identity, body, path, require_model, committed, now_ms)
+    if output == "json":
+        print(json.dumps(found, indent=1))
+        return
+    if "decision" in found:
+        _show(found)
+    if live:
+        _show_live(found["live"])
+
+
+def _snapshot(
+    policy: tuple[Path, ...], prices: tuple[Path, ...], config: Path | None, found: Found | None = None
+) -> Snapshot:
+    from spendgate.cli.policy_at_hand import policy_at_hand
+    from spendgate.gateway.config import load_config
     from spendgate.gateway.reload import Sources
+
+    snapshot = Sources(policy, prices, load_config(config, os.environ)).load()
+    if found is None or policy:
+        return snapshot
+    in_force = policy_at_hand(found)
+    if in_force is None:
+        raise ConfigurationError("no policy found: give --policy PATH")
+    return replace(snapshot, policy=in_force)
+
+
+def _spent(spent: str | None) -> int:
     from spendgate.money import usd_to_nano
 
     try:
-        spent_nanousd = usd_to_nano(spent)
+        nanousd = usd_to_nano(spent or "0")
     except ValueError as e:
         raise click.UsageError(f"--spent: {e}") from e
-    if spent_nanousd < 0:
+    if nanousd < 0:
         raise click.UsageError("--spent: an amount can not be negative")
-    snapshot = Sources(policy, prices, load_config(config, os.environ)).load()
-    identity = Identity(team, app or UNATTRIBUTED, "", run)
-    body = sys.stdin.buffer.read()
+    return nanousd
+
+
+def _explained(
+    snapshot: Snapshot,
+    identity: Identity,
+    body: bytes,
+    path: str,
+    require_model: str,
+    committed: Mapping[str, int],
+    now_ms: int,
+) -> dict[str, Any]:
+    from spendgate.gateway.explain import explain
+
     try:
-        found = explain(
-            snapshot, identity, body, path, require_model, spent_nanousd, time.time_ns() // 1_000_000
-        )
+        return explain(snapshot, identity, body, path, require_model, committed, now_ms)
     except RequestError as e:
         raise ConfigurationError(f"the request on standard input: {e}") from e
-    if output == "json":
-        print(json.dumps(found, indent=1))
-    else:
-        _show(found)
+
+
+def _live(
+    snapshot: Snapshot, found: Found, identity: Identity, app: str
+) -> tuple[dict[str, Any], dict[str, int], int]:
+    """How every bound stands, as data; committed by scope; the ledger's time."""
+    from spendgate.budget.bounds import UNLIMITED, Bound
+    from spendgate.budget.limits import all_bounds
+    from spendgate.gateway.bounds_now import rows_of, verdict
+    from spendgate.months import utc
+
+    budget = snapshot.policy.budget(identity.team)
+    now_ms = time.time_ns() // 1_000_000
+    bounds: tuple[Bound, ...] = (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
+    if budget is not None:
+        bounds = all_bounds(budget, app, identity.run, now_ms, snapshot.decision)
+    at_ms, holds, counters = asyncio.run(_read(found.redis_url, identity.team, bounds))
+    rows = rows_of(bounds, counters)
+    live = {
+        "at": utc(at_ms).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "team": identity.team,
+        "app": app or None,
+        "open_holds": holds,
+        "bounds": rows,
+        "verdict": verdict(rows),
+    }
+    return {"live": live}, {scope: c.committed_nanousd for scope, c in counters.items()}, at_ms
+
+
+async def _read(url: str, team: str, bounds: tuple[Bound, ...]) -> tuple[int, int, dict[str, Counter]]:
+    from spendgate.ledger.holds import read_counters
+    from spendgate.ledger.redis_ledger import RedisLedger
+
+    ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
+    try:
+        return await read_counters(ledger, team, [(b.scope, b.window) for b in bounds])
+    except LedgerUnavailable as e:
+        raise LedgerUnavailable(
+            f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
+        ) from e
+    finally:
+        await ledger.close()
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -97,3 +205,15 @@ def _show(found: dict[str, Any]) -> None:
     for key in ("kept_because", "message"):
         if found.get(key):
             print(f"{key:<10} {found[key]}")
+
+
+def _show_live(live: dict[str, Any]) -> None:
+    print(f"now        {live['at']}: {live['open_holds']} requests in flight")
+    for b in live["bounds"]:
+        numbers = f"${b['settled_usd']} settled + ${b['held_usd']} held = ${b['committed_usd']}"
+        if b["limit_usd"] is None:
+            print(f"  {b['scope']}: {numbers}, counted only")
+            continue
+        state = "REFUSES" if b["refuses"] else f"${b['left_usd']} left"
+        print(f"  {b['scope']}: {numbers} of ${b['limit_usd']} (at most ${b['ceiling_usd']}): {state}")
+    print(f"verdict    {live['verdict']}")

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "webhook": ("spendgate.cli.webhook", "Budgets checked by the API server before they are stored."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
     "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
+    "holds": ("spendgate.cli.holds", "What requests in flight hold."),
     "ledger": ("spendgate.cli.ledger", "Correct the ledger, and read what was corrected."),
     "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),

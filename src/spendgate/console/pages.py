@@ -217,7 +217,7 @@ class Console:
                     form.get("request", "").encode(),
                     form.get("path", ""),
                     form.get("require_model", ""),
-                    spent,
+                    {"month": spent},
                     self._books.now_ms(),
                 )
             except RequestError as e:

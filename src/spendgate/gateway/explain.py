@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -43,10 +44,11 @@ def explain(
     body: bytes,
     path: str,
     require_model: str,
-    spent_nanousd: int,
+    committed: Mapping[str, int],
     now_ms: int,
 ) -> dict[str, Any]:
-    """Decide a request for a team that committed `spent_nanousd` this month. Raises RequestError."""
+    """Decide a request for a team that committed so much, nano-USD by scope (`month`, `model:gpt-4o`, …).
+    Raises RequestError."""
     path = path or guess_path(body)
     dialect = registry.find("POST", path.partition("?")[0], "application/json")
     if dialect is None:
@@ -70,7 +72,7 @@ def explain(
         "price_version": snapshot.prices.version,
         "policy_version": snapshot.policy.version,
     }
-    return out | _outcome(snapshot, identity, body, path, require_model, spent_nanousd, now_ms)
+    return out | _outcome(snapshot, identity, body, path, require_model, committed, now_ms)
 
 
 def _error(body: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _outcome(
     body: bytes,
     path: str,
     require_model: str,
-    spent_nanousd: int,
+    committed: Mapping[str, int],
     now_ms: int,
 ) -> dict[str, Any]:
     """Let the real state machine run on a pretended ledger."""
@@ -128,8 +130,7 @@ def _outcome(
             action = exchange.receive(e.CountDone(measure(action.texts, action.text_bytes, exact=True)))
             continue
         candidates = action.request.candidates
-        scopes = {b.scope for c in candidates for b in c.bounds if b.scope in ("month", "day", "hour")}
-        verdict = evaluate(candidates, {s: spent_nanousd for s in scopes if s == "month"})
+        verdict = evaluate(candidates, committed)
         action = exchange.receive(
             e.ReserveDone(
                 ReserveResult(

@@ -70,6 +70,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.expired = Counter(
+            "spendgate_holds_expired_total",
+            "Holds that nobody settled in time, charged at their estimate.",
+            ["team"],
+            registry=registry,
+        )
         self.unpriced = Counter(
             "spendgate_unpriced_requests_total",
             "Requests of which the model, a kind of usage or the service tier has no price.",
@@ -230,6 +236,8 @@ class Metrics:
             self.routed.labels(r.reason).inc()
         if notes.unmetered:
             self.unmetered.labels(notes.unmetered).inc()
+        if notes.unmetered == "expired":
+            self.expired.labels(team).inc()
         if notes.fail_open:
             self.fail_open.labels(team).inc()
         if notes.kept_because:

@@ -13,7 +13,7 @@ from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError
 from spendgate.ledger.history import History
-from spendgate.ledger.port import Ledger, TeamMonth
+from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 
@@ -29,6 +29,7 @@ class BudgetGauges(Collector):
         self._history = History(ledger)
         self.policy = policy
         self.months: list[TeamMonth] = []
+        self._oldest: list[OldestHold] = []
         self._month = ""
         self._up = False
         self._loaded_at = time.time()
@@ -46,6 +47,7 @@ class BudgetGauges(Collector):
         try:
             teams = sorted({*self.policy.teams, *await self._ledger.teams()})
             self.months = await self._ledger.months(teams, month)
+            self._oldest = await self._ledger.oldest_holds([m.team for m in self.months if m.open_holds])
             await self._history.refresh([t for t in teams if self.policy.budget(t) is not None], now_ms)
             self._up = True
         except LedgerError:
@@ -65,6 +67,15 @@ class BudgetGauges(Collector):
         )
         held = GaugeMetricFamily("spendgate_reserved_usd", "Held by requests in flight.", labels=["team"])
         holds = GaugeMetricFamily("spendgate_open_reservations", "Reservations in flight.", labels=["team"])
+        age = GaugeMetricFamily(
+            "spendgate_oldest_hold_age_seconds", "Age of the oldest reservation in flight.", labels=["team"]
+        )
+        overdue = GaugeMetricFamily(
+            "spendgate_overdue_holds", "Reservations past their deadline, not swept yet.", labels=["team"]
+        )
+        for oldest in self._oldest:
+            age.add_metric([oldest.team], oldest.age_ms / 1000)
+            overdue.add_metric([oldest.team], oldest.overdue)
         series = 0
         for m in self.months:
             held.add_metric([m.team], m.reserved_nanousd / NANO_PER_USD)
@@ -73,7 +84,7 @@ class BudgetGauges(Collector):
                 series += 1
                 if series <= SERIES_MAX:
                     spend.add_metric([m.team, app, model], nano / NANO_PER_USD)
-        yield from (spend, held, holds)
+        yield from (spend, held, holds, age, overdue)
         yield GaugeMetricFamily("spendgate_ledger_up", "1 where the ledger answered.", float(self._up))
         yield GaugeMetricFamily(
             "spendgate_policy_age_seconds", "Since the policy was loaded.", time.time() - self._loaded_at

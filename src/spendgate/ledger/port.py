@@ -283,6 +283,17 @@ class RefusedRequest:
     run: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OldestHold:
+    """A team's holds in numbers. `age_ms` is that of the oldest (of a sample, where there are very many), 0
+    where there is none; `overdue` are past their deadline and not swept yet."""
+
+    team: str
+    holds: int
+    age_ms: int
+    overdue: int
+
+
 ADJUSTMENT_ID_MAX = 200
 REASON_MAX = 1000
 
@@ -323,6 +334,10 @@ class Ledger(Protocol):
         """Settle at the estimate what nobody settled in time."""
         ...
 
+    async def expire_many(self, teams: Sequence[str], now_ms: int = 0, limit: int = 100) -> list[Expired]:
+        """As `expire`, for many teams in one round trip, at most `limit` holds of each."""
+        ...
+
     async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
         """Correct, append-only; each stands for itself. Raises LedgerUnavailable; then all may be sent
         again."""
@@ -359,6 +374,10 @@ class Ledger(Protocol):
 
     async def open_holds(self, team: str) -> int:
         """How many exchanges of the team are in flight."""
+        ...
+
+    async def oldest_holds(self, teams: Sequence[str], now_ms: int = 0) -> list[OldestHold]:
+        """How old the oldest hold of each team is, in the order given. Raises LedgerUnavailable."""
         ...
 
     async def run_id(self) -> str:

@@ -28,6 +28,7 @@ from spendgate.ledger.port import (
     AdjustResult,
     DayCell,
     Expired,
+    OldestHold,
     RefusedRequest,
     ReserveRequest,
     ReserveResult,
@@ -56,6 +57,10 @@ from spendgate.ledger.wire import (
 
 BULK_TIMEOUT_S = 2.0
 """The least time given to calls off the request's path."""
+CALLS_A_TRIP = 500
+"""Scripts run in one round trip."""
+OLDEST_SAMPLE = 1000
+"""Of a team with more holds than this, the oldest of a sample of so many is told."""
 MONTHS_A_TRIP = 100
 BALANCES_A_TRIP = 1000
 """Teams read in one round trip."""
@@ -72,8 +77,8 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-RESERVE, SETTLE, RENEW, EXPIRE, ADJUST = (
-    Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust")
+RESERVE, SETTLE, RENEW, EXPIRE, ADJUST, OLDEST = (
+    Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust", "oldest")
 )
 REMEMBER, RESTORE = Script("remember"), Script("restore")
 EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
@@ -157,6 +162,15 @@ class RedisLedger:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+    async def ask(self, what: str, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
+        """Run one script for several (team, arguments), off the request's path; one reply each, in order. `what`
+        names the call where Redis is away. Raises LedgerUnavailable."""
+        out: list[Any] = []
+        for start in range(0, len(calls), CALLS_A_TRIP):
+            part = calls[start : start + CALLS_A_TRIP]
+            out += await self._guard(what, partial(self._run_all, script, part), self._bulk_timeout_s)
+        return out
 
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
         """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger can not hold."""
@@ -274,10 +288,12 @@ class RedisLedger:
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
         """See `port.Ledger.expire`."""
-        replies = await self._guard(
-            "expire", lambda: self._run_all(EXPIRE, [(team, [now_ms, limit])]), self._bulk_timeout_s
-        )
-        return list(expired_rows(team, replies[0]))
+        return await self.expire_many([team], now_ms, limit)
+
+    async def expire_many(self, teams: Sequence[str], now_ms: int = 0, limit: int = 100) -> list[Expired]:
+        """As `expire`, for many teams in one round trip, at most `limit` holds of each."""
+        replies = await self.ask("expire", EXPIRE, [(team, [now_ms, limit]) for team in teams])
+        return [x for team, rows in zip(teams, replies, strict=True) for x in expired_rows(team, rows)]
 
     async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
         """See `port.Ledger.adjust`: one round trip for every 100."""
@@ -393,6 +409,14 @@ class RedisLedger:
         """See `port.Ledger.open_holds`."""
         key = team_prefix(team) + "holds"
         return await self._guard("open holds", lambda: self._redis.hlen(key))
+
+    async def oldest_holds(self, teams: Sequence[str], now_ms: int = 0) -> list[OldestHold]:
+        """See `port.Ledger.oldest_holds`."""
+        replies = await self.ask("oldest hold", OLDEST, [(team, [now_ms, OLDEST_SAMPLE]) for team in teams])
+        return [
+            OldestHold(team, int(n), max(0, int(now) - int(oldest)) if int(oldest) else 0, int(overdue))
+            for team, (now, n, oldest, overdue) in zip(teams, replies, strict=True)
+        ]
 
     async def run_id(self) -> str:
         """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server, and another

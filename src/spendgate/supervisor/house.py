@@ -45,7 +45,7 @@ from spendgate.supervisor.draining import drain
 from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
 from spendgate.supervisor.replica import Replica
-from spendgate.supervisor.sweeper import sweep_forever
+from spendgate.supervisor.sweeper import Sweeper
 
 log = structlog.get_logger()
 
@@ -157,7 +157,7 @@ class House:
 
             self._tasks.append(asyncio.create_task(self.sources.cluster.run(apply_policy)))
         self._tasks += [
-            asyncio.create_task(sweep_forever(self.ledger, usage_log, metrics, self.snapshot.prices.version)),
+            asyncio.create_task(Sweeper(self.ledger, usage_log, metrics, self.snapshot.prices.version).run()),
             asyncio.create_task(keeper.run()),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
         ]

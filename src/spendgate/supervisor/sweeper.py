@@ -15,30 +15,47 @@ from spendgate.ledger.port import Ledger
 log = structlog.get_logger()
 
 EVERY_S = 1.0
-LIMIT = 500
+TEAMS_A_SWEEP = 500
+"""So that the work is the same for a hundred teams and for a hundred thousand. A team that sends requests is swept
+by each of its reservations; the others' turn comes every TEAMS / TEAMS_A_SWEEP seconds."""
+LIMIT = 100
 
 
-async def sweep_once(ledger: Ledger, usage_log: UsageLog, metrics: Metrics, price_version: str) -> int:
-    """One round over all teams; returns how many holds were settled at their estimate."""
-    n = 0
-    for team in await ledger.teams():
-        gone = await ledger.expire(team, limit=LIMIT)
-        endings = [expired_ending(x, price_version) for x in gone]
-        if not endings:
-            continue
-        n += len(endings)
-        log.warning("holds_expired", team=team, exchanges=[x.record.exchange_id for x in endings][:20])
-        usage_log.write([x.record.line() for x in endings])
+class Sweeper:
+    """One round after the other over the teams, a constant number a step."""
+
+    def __init__(self, ledger: Ledger, usage_log: UsageLog, metrics: Metrics, price_version: str) -> None:
+        self._ledger = ledger
+        self._usage_log = usage_log
+        self._metrics = metrics
+        self._price_version = price_version
+        self._left: list[str] = []
+
+    async def sweep(self) -> int:
+        """Settle overdue holds of the next teams at their estimate; returns how many. Raises LedgerError, OSError."""
+        if not self._left:
+            self._left = await self._ledger.teams()
+        teams, self._left = self._left[:TEAMS_A_SWEEP], self._left[TEAMS_A_SWEEP:]
+        gone = await self._ledger.expire_many(teams, limit=LIMIT)
+        if not gone:
+            return 0
+        endings = [expired_ending(x, self._price_version) for x in gone]
+        log.warning(
+            "holds_expired",
+            teams=sorted({x.team for x in gone})[:20],
+            exchanges=[x.exchange_id for x in gone][:20],
+            holds=len(gone),
+        )
+        self._usage_log.write([x.record.line() for x in endings])
         for ending in endings:
-            metrics.count(ending)
-    return n
+            self._metrics.count(ending)
+        return len(endings)
 
-
-async def sweep_forever(ledger: Ledger, usage_log: UsageLog, metrics: Metrics, price_version: str) -> None:
-    """Sweep every second; an unreachable ledger is tried again."""
-    while True:
-        await asyncio.sleep(EVERY_S)
-        try:
-            await sweep_once(ledger, usage_log, metrics, price_version)
-        except (LedgerError, OSError) as problem:
-            log.error("sweep_failed", error=str(problem))
+    async def run(self) -> None:
+        """Sweep every second; an unreachable ledger is tried again."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.sweep()
+            except (LedgerError, OSError) as problem:
+                log.error("sweep_failed", error=str(problem))

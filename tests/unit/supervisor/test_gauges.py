@@ -9,7 +9,7 @@ from unit.gateway.driver import policy_of
 
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.gauges import BudgetGauges
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.port import OldestHold, TeamMonth
 
 USD = 1_000_000_000
 
@@ -33,8 +33,11 @@ class Ledger:
         for team in teams:
             spent = self.spent.get(month, 0) if team == "ml" else 0
             cells = {("chat", "gpt-4o"): spent} if spent else {}
-            out.append(TeamMonth(team, month, spent, 0, 1, {}, {}, {}, cells))
+            out.append(TeamMonth(team, month, spent, 0, 1, {}, {}, {}, cells, open_holds=team == "ml"))
         return out
+
+    async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
+        return [OldestHold(team, 1, 90_000, 0) for team in teams]
 
     async def daily(self, teams: list[str], days: list[str]) -> dict[str, list[int]]:
         return {team: [USD // 2 if team == "ml" else 0] * len(days) for team in teams}
@@ -57,6 +60,14 @@ async def test_a_team_has_its_gauges_before_its_first_request() -> None:
     assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "ml"}) == 0.5
     labels = {"team": "ml", "app": "chat", "model": "gpt-4o"}
     assert registry.get_sample_value("spendgate_spend_usd", labels) == 5
+
+
+async def test_the_oldest_hold_has_an_age_where_there_is_one() -> None:
+    found, _, registry = gauges()
+    await found.refresh(ms(11))
+    assert registry.get_sample_value("spendgate_oldest_hold_age_seconds", {"team": "ml"}) == 90
+    assert registry.get_sample_value("spendgate_oldest_hold_age_seconds", {"team": "quiet"}) is None
+    assert registry.get_sample_value("spendgate_overdue_holds", {"team": "ml"}) == 0
 
 
 async def test_the_forecast_and_the_date_of_exhaustion_stand_beside_the_budget() -> None:
