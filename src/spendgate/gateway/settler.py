@@ -34,6 +34,8 @@ log = structlog.get_logger()
 BATCH_MAX = 500
 GATHER_S = 0.005
 """A little patience, so that endings of one moment share a round trip."""
+BUSY, BUSY_GATHER_S = 3, 0.02
+"""Where the last batch had so many, traffic is dense enough that waiting longer saves a round trip each."""
 SPOOL_RETRY_S = 1.0
 REFUSALS_S = 1.0
 """Refusals are counted into the ledger this often: a loop that runs into a 429 costs it one entry a second."""
@@ -108,6 +110,7 @@ class Settler:
     async def run(self) -> None:
         """Consume the queue until closed."""
         next_retry = next_refusals = 0.0
+        busy = False
         while True:
             if not self._queue:
                 if self._closing:
@@ -118,7 +121,8 @@ class Settler:
             self._wake.clear()
             if self._queue:
                 if not self._closing:
-                    await asyncio.sleep(GATHER_S)
+                    await asyncio.sleep(BUSY_GATHER_S if busy else GATHER_S)
+                busy = len(self._queue) >= BUSY
                 batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
                 await self._settle(batch)
             now = time.monotonic()
