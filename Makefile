@@ -1,4 +1,4 @@
-.PHONY: help setup demo test lint image bench
+.PHONY: help setup setup-tests demo test lint image bench
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
@@ -8,15 +8,17 @@ help:
 	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
 setup:
 	@scripts/setup.sh
+setup-tests:
+	@scripts/setup_tests.sh
 demo: setup
 	@.venv/bin/python scripts/demo.py
-test: setup
+test: setup-tests
 	@.venv/bin/python -m pytest
-lint: setup
-	@.venv/bin/ruff check src tests scripts
+lint: setup-tests
+	@.venv/bin/ruff check src tests scripts bench
 	@.venv/bin/mypy
 	@PYTHONPATH=src .venv/bin/lint-imports
-image: setup
+image: setup-tests
 	@SPENDGATE_TEST_IMAGE=whole .venv/bin/python -m pytest tests/integration/deploy/test_image.py
-bench: setup
+bench: setup-tests
 	@.venv/bin/python bench/run.py

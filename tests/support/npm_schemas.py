@@ -1,4 +1,4 @@
-"""CRDs of other people's resources, derived from the types in npm's @kubernetes-models (see scripts/setup.sh).
+"""CRDs of other people's resources, derived from the types in npm's @kubernetes-models (see scripts/setup_tests.sh).
 
 The packages hold TypeScript declarations with every field, and compiled validators that also know patterns and
 bounds. The first become a structural schema, so that a real API server refuses an unknown field; the second
@@ -34,7 +34,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[A-Za-z_$][\w$.]*|-?\d+|[{}\[\]()<>:;,|&
 
 def modules() -> Path:
     """Where npm's packages are; a test without them fails."""
-    assert (MODULES / "@kubernetes-models").is_dir(), f"no {MODULES}; run scripts/setup.sh (it needs npm)"
+    assert (MODULES / "@kubernetes-models").is_dir(), f"no {MODULES}; run scripts/setup_tests.sh (it needs npm)"
     return MODULES
 
 

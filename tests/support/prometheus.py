@@ -1,4 +1,4 @@
-"""A real Prometheus and its promtool (scripts/setup.sh puts them into .venv)."""
+"""A real Prometheus and its promtool (scripts/setup_tests.sh puts them into .venv)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ async def site(house: House) -> AsyncIterator[str]:
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     binary = shutil.which("chromium")
-    assert binary, "no chromium; scripts/setup.sh installs it"
+    assert binary, "no chromium; scripts/setup_tests.sh installs it"
     async with async_playwright() as p:
         started = await p.chromium.launch(executable_path=binary, args=["--no-sandbox", "--disable-gpu"])
         yield started
