@@ -58,7 +58,7 @@ def _kind(path: Path) -> str:
         return "budgets"
     if not isinstance(first, dict) or "kind" in first or "apiVersion" in first or "spec" in first:
         return "budgets"
-    return "prices" if "models" in first else "settings"
+    return "prices" if {"models", "deployments", "discounts"} & first.keys() else "settings"
 
 
 def _budgets(paths: list[Path]) -> str:
@@ -75,7 +75,9 @@ def _budgets(paths: list[Path]) -> str:
 def _prices(path: Path) -> str:
     from spendgate.pricing.load import load_overrides
 
-    return f"{path}: prices of {len(load_overrides(path).prices)} models, valid"
+    read = load_overrides(path)
+    more = [f"{len(x)} {name}" for x, name in ((read.aliases, "other names"), (read.discounts, "discounts")) if x]
+    return f"{path}: {', '.join([f'prices of {len(read.prices)} models', *more])}, valid"
 
 
 def _settings(path: Path) -> str:

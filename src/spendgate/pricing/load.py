@@ -10,7 +10,7 @@ from spendgate.errors import ConfigurationError, Fault
 from spendgate.pricing.catalogue import builtin
 from spendgate.pricing.names import is_glob, literal_prefix
 from spendgate.pricing.parse import PriceFile, parse
-from spendgate.pricing.price import ALWAYS, Entry
+from spendgate.pricing.price import ALWAYS, FEES, Entry
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Discount
 
@@ -21,8 +21,8 @@ def table(overrides: Sequence[Path] = ()) -> PriceTable:
     """The built-in prices with those of `overrides` on top, a later file over an earlier one; a folder (a
     mounted ConfigMap) holds files, in the order of their names.
 
-    A line of an override replaces all rates and context tiers of its model, from its `from` on; what the
-    catalogue knows besides (prices before that day, service tiers, residency, longest answer, context,
+    A line of an override replaces all token rates and context tiers of its model, from its `from` on; what the
+    catalogue knows besides (fees, prices before that day, service tiers, residency, longest answer, context,
     dialects, capabilities) stays unless the line says otherwise. Raises ConfigurationError with the faults of
     all files.
     """
@@ -88,18 +88,21 @@ def _filled(entry: Entry, known: Entry | None) -> Entry:
     if known is None:
         return entry
     facts, before = entry.facts, known.facts
+    fees = {kind: rate for kind, rate in known.periods[-1].rates.items() if kind in FEES}
+    periods = tuple(replace(p, rates={**fees, **p.rates}) for p in entry.periods)
     begins = entry.periods[0].since_ms
     earlier = () if begins == ALWAYS else tuple(p for p in known.periods if p.since_ms < begins)
     return Entry(
         replace(
             facts,
+            rates=periods[-1].rates,
             max_output_tokens=facts.max_output_tokens or before.max_output_tokens,
             context_tokens=facts.context_tokens or before.context_tokens,
             dialects=facts.dialects or before.dialects,
             capabilities=before.capabilities if facts.capabilities is None else facts.capabilities,
             provider=before.provider,
         ),
-        (*earlier, *entry.periods),
+        (*earlier, *periods),
         (),
         {**known.service, **entry.service},
         {**known.residency, **entry.residency},

@@ -11,10 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from spendgate.usage import OTHER_KINDS
+
 NO_RATES: Mapping[str, int] = MappingProxyType({})
 
 UNIT_OF: Mapping[str, int] = MappingProxyType({"seconds": 3600})
 """How many units of a kind its rate is for; 1 where it is not listed."""
+
+FEES = frozenset({*OTHER_KINDS, "file_searches"})
+"""Kinds that are no tokens, priced each."""
 
 STANDARD = frozenset({"", "default", "auto", "standard", "standard_only", "on_demand", "base"})
 """Words of providers for processing at the standard price."""
