@@ -60,8 +60,9 @@ class Bill:
 def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
     price, own = tariff.price_of(sent, answered)
     missing = sorted(unpriced(price, usage))
+    alone = Tariff(tariff.prices, replace(tariff.terms, provider="")) if tariff.terms.provider else tariff
     by = PricedBy(
-        provider=price.provider,
+        provider="" if alone.price_of(sent, answered)[0] is price else price.provider,
         service_tier=price.tier if price.tier_known else tariff.terms.tier,
         residency=tariff.terms.residency if price.multiplier != (1, 1) else "",
         stand_in="" if own else price.model,
