@@ -30,9 +30,9 @@ class UsagePart:
 class PricedBy:
     """Which price an exchange was charged by, beside its model and time: enough to do it again.
 
-    `provider`: whose list, where the model's name alone would find another price. `service_tier`, `residency`: `` for the standard ones. `stand_in`: the model whose
-    price was taken for one without a price. `unpriced`: the kinds of usage (and `service_tier`) that had none
-    and were charged by a stand-in.
+    `provider`: whose list, where the model's name alone would find another price. `service_tier`,
+    `residency`: `` for the standard ones. `stand_in`: the model whose price was taken for one without a price.
+    `unpriced`: the kinds of usage (and `service_tier`) that had none and were charged by a stand-in.
     """
 
     provider: str = ""
