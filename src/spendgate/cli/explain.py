@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
-from spendgate.errors import ConfigurationError, LedgerUnavailable, RequestError
+from spendgate.cli.ledger import with_ledger
+from spendgate.errors import ConfigurationError, RequestError
 
 if TYPE_CHECKING:
-    from spendgate.budget.bounds import Bound
     from spendgate.gateway.identity import Identity
     from spendgate.gateway.snapshot import Snapshot
-    from spendgate.ledger.holds import Counter
-
-TIMEOUT_S = 10.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -147,6 +144,7 @@ def _live(
     from spendgate.budget.bounds import UNLIMITED, Bound
     from spendgate.budget.limits import all_bounds
     from spendgate.gateway.bounds_now import rows_of, verdict
+    from spendgate.ledger.holds import read_counters
     from spendgate.months import utc
 
     budget = snapshot.policy.budget(identity.team)
@@ -154,7 +152,10 @@ def _live(
     bounds: tuple[Bound, ...] = (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
     if budget is not None:
         bounds = all_bounds(budget, app, identity.run, now_ms, snapshot.decision)
-    at_ms, holds, counters = asyncio.run(_read(found.redis_url, identity.team, bounds))
+    pairs = [(b.scope, b.window) for b in bounds]
+    at_ms, holds, counters = asyncio.run(
+        with_ledger(found.redis_url, lambda ledger: read_counters(ledger, identity.team, pairs))
+    )
     rows = rows_of(bounds, counters)
     live = {
         "at": utc(at_ms).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -165,21 +166,6 @@ def _live(
         "verdict": verdict(rows),
     }
     return {"live": live}, {scope: c.committed_nanousd for scope, c in counters.items()}, at_ms
-
-
-async def _read(url: str, team: str, bounds: tuple[Bound, ...]) -> tuple[int, int, dict[str, Counter]]:
-    from spendgate.ledger.holds import read_counters
-    from spendgate.ledger.redis_ledger import RedisLedger
-
-    ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
-    try:
-        return await read_counters(ledger, team, [(b.scope, b.window) for b in bounds])
-    except LedgerUnavailable as e:
-        raise LedgerUnavailable(
-            f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
-        ) from e
-    finally:
-        await ledger.close()
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
-from spendgate.errors import LedgerUnavailable
+from spendgate.cli.ledger import with_ledger
 
 if TYPE_CHECKING:
     from spendgate.ledger.holds import Holds
+    from spendgate.ledger.redis_ledger import RedisLedger
 
-TIMEOUT_S = 10.0
 FIELDS = ("exchange_id", "team", "app", "model", "usd", "age_s", "deadline_in_s", "counters")
 
 
@@ -44,7 +44,7 @@ def command(team: str | None, limit: int, output: str, redis_url: str | None, da
     Example: spendgate holds --team payments
     """  # fmt: skip
     found = find_ledger(redis_url, data_dir)
-    read = asyncio.run(_read(found.redis_url, team, limit))
+    read = asyncio.run(with_ledger(found.redis_url, lambda ledger: _read(ledger, team, limit)))
     rows = sorted((row for holds in read for row in _rows(holds)), key=lambda r: -r["age_s"])
     left_out = sum(holds.total - len(holds.holds) for holds in read)
     if output == "json":
@@ -59,19 +59,10 @@ def command(team: str | None, limit: int, output: str, redis_url: str | None, da
         click.echo(f"spendgate holds: {left_out} more are in flight; raise --limit", err=True)
 
 
-async def _read(url: str, team: str | None, limit: int) -> list[Holds]:
+async def _read(ledger: RedisLedger, team: str | None, limit: int) -> list[Holds]:
     from spendgate.ledger.holds import read_holds
-    from spendgate.ledger.redis_ledger import RedisLedger
 
-    ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
-    try:
-        return await read_holds(ledger, await ledger.teams() if team is None else [team], limit)
-    except LedgerUnavailable as e:
-        raise LedgerUnavailable(
-            f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
-        ) from e
-    finally:
-        await ledger.close()
+    return await read_holds(ledger, await ledger.teams() if team is None else [team], limit)
 
 
 def _rows(holds: Holds) -> list[dict[str, Any]]:

@@ -89,12 +89,12 @@ def adjust_command(
         click.echo("spendgate ledger: no policy found: limits of app and model are not moved", err=True)
     try:
         wanted = Adjustment(
-            adjustment_id or uuid.uuid4().hex, team, usd_to_nano(usd), reason, by or _user(), app, model,
+            adjustment_id or uuid.uuid4().hex, team, usd_to_nano(usd), reason, by or user(), app, model,
             _day(day), _usage(tokens), requests, month_scopes(budget, app, model),
         )  # fmt: skip
     except ValueError as e:
         raise click.UsageError(str(e)) from e
-    click.echo(asyncio.run(_with_ledger(found.redis_url, lambda ledger: _adjust(ledger, wanted))))
+    click.echo(asyncio.run(with_ledger(found.redis_url, lambda ledger: _adjust(ledger, wanted))))
 
 
 async def _adjust(ledger: RedisLedger, a: Adjustment) -> str:
@@ -137,7 +137,7 @@ def adjustments_command(team: str | None, output: str, redis_url: str | None, da
     Example: spendgate ledger adjustments --team payments -o json
     """
     found = find_ledger(redis_url, data_dir)
-    lines = asyncio.run(_with_ledger(found.redis_url, lambda ledger: _audit(ledger, team)))
+    lines = asyncio.run(with_ledger(found.redis_url, lambda ledger: _audit(ledger, team)))
     rows = [_row(x) for x in lines]
     if output == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -196,10 +196,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
     (console if console.is_terminal else Console(width=200)).print(table)
 
 
-async def _with_ledger(url: str, use: Callable[[RedisLedger], Awaitable[_T]]) -> _T:
+async def with_ledger(
+    url: str, use: Callable[[RedisLedger], Awaitable[_T]], timeout_s: float = TIMEOUT_S
+) -> _T:
+    """Use the ledger and close it; where it is away, say what to do."""
     from spendgate.ledger.redis_ledger import RedisLedger
 
-    ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
+    ledger = RedisLedger.from_url(url, timeout_s=timeout_s)
     try:
         return await use(ledger)
     except LedgerUnavailable as e:
@@ -210,7 +213,8 @@ async def _with_ledger(url: str, use: Callable[[RedisLedger], Awaitable[_T]]) ->
         await ledger.close()
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs the command, for the audit."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

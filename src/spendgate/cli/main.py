@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
     "holds": ("spendgate.cli.holds", "What requests in flight hold."),
     "ledger": ("spendgate.cli.ledger", "Correct the ledger, and read what was corrected."),
+    "month": ("spendgate.cli.month", "Close a month, and see how months stand."),
     "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "simulate": ("spendgate.cli.simulate", "What a policy would have done to logged traffic."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import redis as sync_redis
 from support.asks import T0, ask, bound, candidate, end, void
 
@@ -94,3 +95,21 @@ async def test_an_ended_exchange_costs_few_bytes_on_a_busy_day(
     parts = [int(v) for v in redis_client.mget(sorted(redis_client.keys(team_prefix("red") + "m:?????")))]
     assert parts == [4, 8, 32]
     assert third / 20_000 < 100
+
+
+@pytest.mark.parametrize(
+    ("apps", "models", "bytes_max"), [(1, 1, 500), (5, 4, 6_000), (10, 10, 80_000), (60, 60, 480_000)]
+)
+async def test_a_team_s_day_costs_no_more_bytes_than_the_docs_say(
+    ledger: RedisLedger, redis_client: sync_redis.Redis, apps: int, models: int, bytes_max: int
+) -> None:
+    """docs/explanation/ledger-costs.md has the table."""
+    usage = {"input": 123_456, "output": 23_456, "cached_input": 3_456, "reasoning": 777}
+    batch = [
+        end(f"x{a}-{m}", 123_456_789, app=f"app-name-{a}", model=f"gpt-4o-mini-{m}", usage=usage)
+        for a in range(apps)
+        for m in range(models)
+    ]
+    for start in range(0, len(batch), 500):
+        await ledger.settle(batch[start : start + 500], T0)
+    assert redis_client.memory_usage(team_prefix("red") + "d:20261118", samples=0) <= bytes_max

@@ -3,6 +3,7 @@
 -- KEYS[1]  sg1:{team}:holds
 -- ARGV[1]  JSON {id, app, m: model, e: nano-USD as text, u: {kind: n}, q: exchanges, d: day (YYYYMMDD, '': today),
 --           s: [scope ...], r: reason, by, now (ms, 0: Redis' clock)}
+--          A day of a closed month is booked on today.
 --          Money that comes with usage is usage that was missed and counts as such (`$`); money alone stands
 --          apart (`~`). Only counters of months are moved.
 -- Reply    {word, day it was booked on, what its month's settled is now, detail}
@@ -42,6 +43,8 @@ end
 local day = ask.d == '' and today or ask.d
 local first_day = day_id(now - DAILY_TTL_S * 1000)
 if day > today or day < first_day then return {'day', day, '0', first_day .. ' ' .. today} end
+
+if is_closed(day) then day = today end             -- later corrections fall into the open month
 
 local function counter_on(scope) return 'b:' .. scope .. ':' .. string.sub(day, 1, 6) end
 for _, scope in ipairs(ask.s) do

@@ -8,9 +8,10 @@
 --   due              zset    exchange id by deadline
 --   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window
 --   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges, `+` nano-USD that
---                            another model than asked for saved (negative: it was dearer), `!` refused requests, `~` nano-USD that
---                            was adjusted
+--                            another model than asked for saved (negative: it was dearer), `!` refused requests,
+--                            `~` nano-USD adjusted
 --   adj              hash    adjustment id -> its record (JSON); adj:t, zset of the ids by time
+--   closed           hash    month -> its closing (JSON: t when, by whom, s settled, x digest of the cells)
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes
@@ -70,6 +71,9 @@ local function counter_of(scope, window, ms, day)
   end
   return 'b:' .. scope .. ':' .. id
 end
+
+-- Was the month of a day closed? Then nothing may change it any more.
+local function is_closed(day) return redis.call('HEXISTS', prefix .. 'closed', string.sub(day, 1, 6)) == 1 end
 
 local function committed_at(counter)
   local v = redis.call('HMGET', prefix .. counter, 's', 'r')

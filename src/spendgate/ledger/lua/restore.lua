@@ -24,6 +24,7 @@ local function settled_of(counter) return tonumber(redis.call('HGET', prefix .. 
 local function x_number(field) return tonumber(redis.call('HGET', x_key, field) or '0') end
 
 local before = settled_of(month_counter)
+if is_closed(first_day) then return {int(before), int(before), '0', {}} end    -- its numbers are frozen
 if x_number('n') > ask.n then return {int(before), int(before), '0', {}} end   -- told by one who is behind
 local new_epoch = x_number('n') ~= ask.n
 if new_epoch and not ask.dry then

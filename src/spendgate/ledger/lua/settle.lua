@@ -9,6 +9,8 @@
 --          time (us), by which `remember` says whether it was in what it read
 -- Replay   the marker of an ended exchange (seven days) makes a second settle or release change nothing.
 --          A hold that Redis lost is charged all the same, in the windows of its reservation.
+-- Closed   what comes for a closed month falls into the open one: a late settlement as if it were of now; the
+--          difference of a corrected one as adjusted money, and no more is taken back than the open month has.
 
 local now = clock(ARGV[1])
 
@@ -62,6 +64,23 @@ local function charge(s, counters, day, cost, held)
   for i, c in ipairs(counters) do move(c[1], c[2], more[i] or cost, -held) end
 end
 
+-- The counters of the month of now that a hold of a closed month stood in.
+local function correct_later(s, hold, delta, usage)
+  local today = day_id(now)
+  local counters = {}
+  for _, c in ipairs(hold.c) do
+    if c[2] == 'month' then
+      local counter = counter_of(string.match(c[1], '^b:(.*):%d+$'), 'month', now, today)
+      counters[#counters + 1] = counter
+      delta = math.max(delta, -tonumber(redis.call('HGET', prefix .. counter, 's') or '0'))
+    elseif c[2] == 'run' then
+      move(c[1], 'run', delta, 0)
+    end
+  end
+  for _, counter in ipairs(counters) do move(counter, 'month', delta, 0) end
+  count_daily(today, hold.a, s.m, delta, 0, usage, '~')
+end
+
 local function settle(s)
   local release = s.x == true
   local cost = release and 0 or s.e
@@ -81,9 +100,13 @@ local function settle(s)
   if raw then
     local hold = cjson.decode(raw)
     local held = tonumber(hold.e)
-    for _, c in ipairs(hold.c) do move(c[1], c[2], cost - held, 0) end
-    count_daily(hold.d, hold.a, hold.m, -held, -1, {})
-    if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end
+    if is_closed(hold.d) then
+      correct_later(s, hold, cost - held, release and {} or s.u)
+    else
+      for _, c in ipairs(hold.c) do move(c[1], c[2], cost - held, 0) end
+      count_daily(hold.d, hold.a, hold.m, -held, -1, {})
+      if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end
+    end
     redis.call('DEL', expired_key(s.id))
     mark(s.id, now)
     return 'corrected'
@@ -92,6 +115,7 @@ local function settle(s)
   if not release then
     local at = s.t > 0 and s.t or now
     local day = day_id(at)
+    if is_closed(day) then at, day = now, day_id(now) end
     local counters = {}
     for i, b in ipairs(s.s) do counters[i] = {counter_of(b[1], b[2], at, day), b[2]} end
     charge(s, counters, day, cost, 0)
