@@ -59,6 +59,8 @@ class Settings(_Model):
     """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000
     """How long a hold lives without being renewed; then it is charged at the estimate."""
+    unseen_ttl: DurationMs = 900_000
+    """How long a hold of ext_authz waits for its access log entry; then it is charged at the estimate."""
     ledger_timeout: DurationMs = 250
     """How long a reservation may take before the ledger counts as away (rule 10: fail open, bounded)."""
     message_timeout: DurationMs = 2_000

@@ -7,7 +7,7 @@ for (count, reserve), and takes the ending exactly once when there is one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spendgate.budget.ask import Choice
 from spendgate.budget.bounds import Candidate
@@ -22,11 +22,12 @@ from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
-from spendgate.gateway.record import Ending, UsageRecord
+from spendgate.gateway.record import Ending
 from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large, unidentified
 from spendgate.gateway.snapshot import Address, Snapshot
+from spendgate.gateway.ticket import MONTH, Ticket
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
-from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.port import ReserveRequest, ReserveResult
 from spendgate.money import nano_to_usd
 from spendgate.tokens.count import Counted, measure
 
@@ -50,15 +51,23 @@ class Exchange:
 
     __slots__ = (
         "_address", "_answer_body", "_at_ms", "_body", "_choice", "_counted", "_decision", "_dialect", "_ending",
-        "_facts", "_fail_open", "_headers", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
+        "_facts", "_fail_open", "_fixed", "_headers", "_held", "_identity", "_looked", "_path", "_planned", "_reason",
         "_require_model", "_result", "_roster", "_sent", "_snapshot", "_target", "exchange_id", "request_id",
         "state",
     )  # fmt: skip
 
     def __init__(
-        self, exchange_id: str, snapshot: Snapshot, request_id: str = "", roster: Roster | None = None
+        self,
+        exchange_id: str,
+        snapshot: Snapshot,
+        request_id: str = "",
+        roster: Roster | None = None,
+        *,
+        fixed: bool = False,
     ) -> None:
+        """`fixed`: the request can not be changed and its answer not be seen (ext_authz)."""
         self._roster = roster
+        self._fixed = fixed
         self.exchange_id = exchange_id
         self.request_id = request_id
         self.state = State.START
@@ -128,6 +137,18 @@ class Exchange:
     def decided(self) -> Decided:
         """What was decided about a request that was forwarded."""
         return Decided(self._decision, self._reason, self._sent, self._held or 0, self._kept_because())
+
+    @property
+    def ticket(self) -> Ticket:
+        """What another worker needs to end a forwarded exchange, whose answer this one will not see."""
+        if self.state is not State.FORWARDED:
+            raise ValueError(f"no ticket in state {self.state.value}")
+        return self._ticket(self._sent)
+
+    @property
+    def answer_headers(self) -> tuple[tuple[str, str], ...]:
+        """What the answer of a forwarded request says about the decision."""
+        return self._answer_headers()
 
     @property
     def dialect(self) -> Dialect | None:
@@ -215,6 +236,8 @@ class Exchange:
             # The provider will most likely refuse it too; if it answers, the answer is metered all the same.
             self.state = State.FORWARDED
             return e.Forward()
+        if self._fixed:
+            self._facts = facts = replace(facts, model_fixed=True, body_fixed=True, usage_hidden=False)
         self._body = event.body
         self._counted = measure(facts.texts, facts.text_bytes)
         return self._plan(event.now_ms)
@@ -235,9 +258,12 @@ class Exchange:
             budget = self._snapshot.policy.budget(self._identity.team)
             action = planned_refusal(dialect, self._identity, budget, refusal, now_ms)
             return self._refuse(action, refusal.model)
+        request = planned.request
+        if self._fixed:  # nobody will renew it
+            request = replace(request, ttl_ms=self._snapshot.settings.unseen_ttl)
         self.state = State.RESERVING
         return e.NeedReserve(
-            planned.request,
+            request,
             planned.allowance_nanousd,
             -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd,
         )
@@ -479,32 +505,22 @@ class Exchange:
 
     def _finish(self, bill: Bill, model: str, *, settle: bool = True, release: bool = False) -> None:
         """Make the ending. Called once an exchange, from every way out."""
-        planned, identity = self._planned, self._identity
+        saved = 0
+        if self._facts is not None and self._decision in ("route", "downgrade"):
+            saved = billing.saved_nanousd(self._tariff(self._facts.model), self._facts.model, bill)
+        self._ending = self._ticket(model).ending(
+            bill, settle=settle, release=release, saved_nanousd=saved
+        )
+        self.state = State.ENDED
+
+    def _ticket(self, model: str) -> Ticket:
+        """The exchange as it stands, sent to `model`."""
+        planned, identity, choice = self._planned, self._identity, self._choice
         facts, dialect = self._facts, self._dialect
         assert dialect is not None
-        model = model or (facts.model if facts is not None else "") or "unknown"
-        settlement: Settlement | None = None
-        saved = 0
-        if facts is not None and self._decision in ("route", "downgrade"):
-            saved = billing.saved_nanousd(self._tariff(facts.model), facts.model, bill)
-        if settle and (self._held is not None or bill.cost_nanousd or bill.usage):
-            scopes: tuple[tuple[str, str], ...] = (("month", "month"),)
-            if self._choice is not None:
-                scopes = tuple((b.scope, b.window) for b in self._choice.candidate.bounds)
-            settlement = Settlement(
-                exchange_id=self.exchange_id,
-                team=identity.team,
-                app=identity.app,
-                model=model,
-                cost_nanousd=bill.cost_nanousd,
-                usage={k: v for k, v in bill.usage.items() if k != "requests"},
-                at_ms=self._at_ms,
-                release=release,
-                scopes=scopes,
-                saved_nanousd=saved,
-            )
         requested = facts.model if facts is not None else ""
-        record = UsageRecord(
+        model = model or requested or "unknown"
+        return Ticket(
             exchange_id=self.exchange_id,
             request_id=self.request_id,
             at_ms=self._at_ms,
@@ -516,26 +532,21 @@ class Exchange:
             model_requested=self._require_model or requested,
             model=model,
             upstream=self._snapshot.goes_to(model, dialect.name),
-            tokens={k: v for k, v in bill.usage.items() if k != "requests"},
-            cost_nanousd=bill.cost_nanousd,
-            estimate_nanousd=self._held or 0,
+            held_nanousd=self._held,
             price_version=self._snapshot.prices.version,
             decision=self._decision,
-            reason=self._reason if not self._fail_open else "ledger_unavailable",
-            outcome=bill.outcome,
-            unmetered=bill.unmetered,
-            parts=bill.parts,
-            saved_nanousd=saved,
-            priced_by=bill.priced_by,
-        )
-        notes = e.Notes(
-            unmetered=bill.unmetered,
-            unpriced=bool(planned and planned.plan.unpriced) or bill.priced_by.has_stand_in,
-            fail_open=self._fail_open,
+            reason=self._reason,
             kept_because=self._kept_because(),
+            unpriced=bool(planned and planned.plan.unpriced),
+            fail_open=self._fail_open,
+            scopes=tuple((b.scope, b.window) for b in choice.candidate.bounds) if choice is not None else MONTH,
+            input_tokens=self._input_tokens(),
+            unseen_input=facts is not None and facts.unseen_input,
+            path=self._address.path,
+            host=self._address.host,
+            service_tier=facts.service_tier if facts is not None else "",
+            residency=facts.residency if facts is not None else "",
         )
-        self._ending = Ending(record, settlement, self._held or 0, notes)
-        self.state = State.ENDED
 
 
 def ratio(part: int, whole: int) -> str:

@@ -1,0 +1,115 @@
+"""What is needed to end an exchange, as plain data: kept by the exchange, or carried by Envoy from the check of a
+request to its access log, so that any worker can settle what another one reserved."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from spendgate.gateway.billing import Bill
+from spendgate.gateway.events import Notes
+from spendgate.gateway.record import Ending, UsageRecord
+from spendgate.ledger.port import Settlement
+
+MONTH: tuple[tuple[str, str], ...] = (("month", "month"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One exchange that was decided. `held_nanousd` None: nothing was reserved (its request could not be read)."""
+
+    exchange_id: str
+    request_id: str
+    at_ms: int
+    team: str
+    app: str
+    user: str
+    run: str
+    dialect: str
+    model_requested: str
+    model: str
+    upstream: str
+    held_nanousd: int | None
+    price_version: str
+    decision: str
+    reason: str
+    kept_because: str = ""
+    unpriced: bool = False
+    fail_open: bool = False
+    scopes: tuple[tuple[str, str], ...] = MONTH
+    """(scope, window) of every bound reserved."""
+    input_tokens: int = 0
+    unseen_input: bool = False
+    """Input was used that only the provider knows."""
+    path: str = ""
+    host: str = ""
+    service_tier: str = ""
+    residency: str = ""
+    """Where it was sent and how it is to be served: what its price depends on, beside the model."""
+
+    def to_json(self) -> str:
+        """As Envoy carries it."""
+        return orjson.dumps(asdict(self)).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Ticket:
+        """Read it back. Raises ValueError where it is none."""
+        try:
+            fields = orjson.loads(text)
+            fields["scopes"] = tuple((str(a), str(b)) for a, b in fields["scopes"])
+            return cls(**fields)
+        except (TypeError, KeyError, ValueError) as e:
+            raise ValueError(f"not a ticket: {e}") from e
+
+    def ending(
+        self, bill: Bill, *, settle: bool = True, release: bool = False, saved_nanousd: int = 0
+    ) -> Ending:
+        """The end of the exchange at this bill. `settle` False: nothing was held; `release`: it is voided.
+        `saved_nanousd`: what another model than asked saved."""
+        tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
+        settlement: Settlement | None = None
+        if settle and (self.held_nanousd is not None or bill.cost_nanousd or bill.usage):
+            settlement = Settlement(
+                exchange_id=self.exchange_id,
+                team=self.team,
+                app=self.app,
+                model=self.model,
+                cost_nanousd=bill.cost_nanousd,
+                usage=tokens,
+                at_ms=self.at_ms,
+                release=release,
+                scopes=self.scopes,
+                saved_nanousd=saved_nanousd,
+            )
+        record = UsageRecord(
+            exchange_id=self.exchange_id,
+            request_id=self.request_id,
+            at_ms=self.at_ms,
+            team=self.team,
+            app=self.app,
+            user=self.user,
+            run=self.run,
+            dialect=self.dialect,
+            model_requested=self.model_requested,
+            model=self.model,
+            upstream=self.upstream,
+            tokens=tokens,
+            cost_nanousd=bill.cost_nanousd,
+            estimate_nanousd=self.held_nanousd or 0,
+            price_version=self.price_version,
+            decision=self.decision,
+            reason=self.reason if not self.fail_open else "ledger_unavailable",
+            outcome=bill.outcome,
+            unmetered=bill.unmetered,
+            parts=bill.parts,
+            saved_nanousd=saved_nanousd,
+            priced_by=bill.priced_by,
+        )
+        notes = Notes(
+            unmetered=bill.unmetered,
+            unpriced=self.unpriced or bill.priced_by.has_stand_in,
+            fail_open=self.fail_open,
+            kept_because=self.kept_because,
+        )
+        return Ending(record, settlement, self.held_nanousd or 0, notes)
