@@ -39,6 +39,13 @@ def command() -> None:
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 @click.option("--envoy-admin", default="", metavar="HOST:PORT", help="Envoy's own admin address.")
+@click.option(
+    "--entry",
+    type=click.Choice(["ext_proc", "ext_authz"]),
+    default="ext_proc",
+    show_default=True,
+    help="By which filter Envoy asks; ext_authz can refuse, but change nothing.",
+)
 def bootstrap(
     listen: str,
     upstream: str | None,
@@ -46,8 +53,9 @@ def bootstrap(
     workers: int,
     config: Path | None,
     envoy_admin: str,
+    entry: Literal["ext_proc", "ext_authz"],
 ) -> None:
-    """A complete Envoy bootstrap: listener, routes, ext_proc, provider and gateway clusters."""
+    """A complete Envoy bootstrap: listener, routes, our filter, provider and gateway clusters."""
     from spendgate.gateway.config import load_config
     from spendgate.supervisor import bootstrap as b
     from spendgate.supervisor.addresses import endpoints
@@ -55,7 +63,7 @@ def bootstrap(
     settings = load_config(config, os.environ)
     upstreams = (b.one_upstream(upstream),) if upstream else settings.upstreams
     addresses = endpoints(grpc[0], workers) if len(grpc) == 1 else list(grpc)
-    click.echo(b.as_yaml(b.bootstrap(listen, upstreams, addresses, settings, envoy_admin)), nl=False)
+    click.echo(b.as_yaml(b.bootstrap(listen, upstreams, addresses, settings, envoy_admin, entry)), nl=False)
 
 
 @command.command()

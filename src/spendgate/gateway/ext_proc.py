@@ -6,10 +6,8 @@ counted and logged, and Envoy is answered as if we had nothing to say.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-import time
 from typing import Any
 
 import grpc
@@ -19,12 +17,12 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway import wire
+from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Caller
 from spendgate.gateway.refusing import broken_closed
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.transitions import State
-from spendgate.tokens.count import measure
 
 log = structlog.get_logger()
 
@@ -68,7 +66,7 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
 class _Call:
     """One exchange on the wire."""
 
-    __slots__ = ("_buffered", "_cut", "_duplex", "_exchange", "_reserving", "_run")
+    __slots__ = ("_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_run")
 
     def __init__(self, runtime: Runtime) -> None:
         self._run = runtime
@@ -76,7 +74,7 @@ class _Call:
         self._buffered = False
         self._duplex = False
         self._cut = False
-        self._reserving: asyncio.Future[Any] | None = None
+        self._deciding: Deciding | None = None
 
     async def reply(self, message: Any) -> Any:
         kind = message.WhichOneof("request")
@@ -135,26 +133,12 @@ class _Call:
             return wire.PASS_REQUEST_BODY
         if not body.end_of_stream:
             raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
-        began = time.perf_counter()
-        action = exchange.receive(e.RequestBody(body.body, run.now_ms()))
-        while True:
-            match action:
-                case e.NeedReserve():
-                    self._reserving = asyncio.ensure_future(run.reserve(action))
-                    action = exchange.receive(await asyncio.shield(self._reserving))
-                    self._reserving = None
-                case e.NeedCount():
-                    need = action
-                    counted = await asyncio.to_thread(measure, need.texts, need.text_bytes, exact=True)
-                    action = exchange.receive(e.CountDone(counted))
-                case _:
-                    break
-        run.metrics.decided.observe(time.perf_counter() - began)
+        self._deciding = Deciding(run, exchange)
+        action = await self._deciding.on(body.body)
         if isinstance(action, e.Reject):
             return self._rejected(action)
         if exchange.holds:
             run.live.add(exchange)
-        assert isinstance(action, e.Forward)
         return wire.forward(action)
 
     def _response_headers(self, message: Any) -> Any:
@@ -214,13 +198,10 @@ class _Call:
 
     def over(self) -> None:
         """The call is over, however it came to be: end the exchange if it has not ended."""
-        reserving = self._reserving
-        if reserving is not None and not reserving.done():
-            # The reservation is on its way: when it is there, void it.
-            reserving.add_done_callback(lambda _: self._finish())
-            self._run.keep(reserving)
-            return
-        self._finish()
+        if self._deciding is not None:
+            self._deciding.left(self._finish)
+        else:
+            self._finish()
 
     def _finish(self) -> None:
         exchange = self._exchange

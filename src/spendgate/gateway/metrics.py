@@ -109,6 +109,12 @@ class Metrics:
             registry=registry,
         )
         self.passed = Counter("spendgate_passed_total", "Requests that no dialect claims.", registry=registry)
+        self.access_logs = Counter(
+            "spendgate_access_log_entries_total",
+            "Access log entries that settle ext_authz, by outcome; `other`: not ours to settle.",
+            ["outcome"],
+            registry=registry,
+        )
         self.errors = Counter(
             "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
         )

@@ -1,4 +1,4 @@
-"""One worker process: a gRPC server with ext_proc and health on an endpoint of its own.
+"""One worker process: a gRPC server with ext_proc, ext_authz, access log and health on an endpoint of its own.
 
 Started by the supervisor as `python -m spendgate.gateway.worker` with its WorkerConfig as JSON in the
 environment. SIGTERM drains: health says NOT_SERVING, calls in flight get `drain_timeout`, then everything is
@@ -20,6 +20,8 @@ from typing import Any
 
 import grpc
 import structlog
+from envoy.service.accesslog.v3 import als_pb2_grpc
+from envoy.service.auth.v3 import external_auth_pb2_grpc
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
@@ -28,7 +30,9 @@ from prometheus_client import CollectorRegistry
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import logs
+from spendgate.gateway.access_log import AccessLog
 from spendgate.gateway.config import Upstream, load_config
+from spendgate.gateway.ext_authz import Authorization
 from spendgate.gateway.ext_proc import ExternalProcessor
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.policy_source import POLICY_FILE, PolicyMetrics, RedisPolicySource
@@ -141,6 +145,9 @@ async def serve(config: WorkerConfig) -> None:
 
     server = grpc.aio.server(options=server_options(settings.max_body_bytes))
     external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(ExternalProcessor(runtime), server)
+    external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorization(runtime), server)
+    access_log = AccessLog(runtime)
+    als_pb2_grpc.add_AccessLogServiceServicer_to_server(access_log, server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if config.grpc.startswith("unix:"):
@@ -173,6 +180,7 @@ async def serve(config: WorkerConfig) -> None:
     await stop.wait()
 
     await healthy.enter_graceful_shutdown()
+    await access_log.drain()
     await server.stop(settings.drain_timeout / 1000)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
     for task in helpers:

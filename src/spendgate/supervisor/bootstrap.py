@@ -28,10 +28,12 @@ from google.protobuf.json_format import ParseDict, ParseError
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings, Upstream
+from spendgate.supervisor.authz import SSE, access_log, ext_authz_filter, usage_filters
 from spendgate.supervisor.envoy_parts import (
     EXT_PROC,
     TYPE,
     UNBOUNDED,
+    Entry,
     Json,
     address,
     any_of,
@@ -171,6 +173,7 @@ def bootstrap(
     grpc: Sequence[str],
     settings: Settings,
     admin: str = "",
+    entry: Entry = "ext_proc",
 ) -> Json:
     """The whole bootstrap. Raises ConfigurationError for an address or upstream that can not be."""
     if not upstreams:
@@ -213,16 +216,24 @@ def bootstrap(
         },
         http_filters=[
             *jwt_filters(settings),
-            ext_proc_filter(settings),
+            *(
+                [ext_proc_filter(settings)]
+                if entry == "ext_proc"
+                else [*usage_filters(), ext_authz_filter(settings)]
+            ),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": any_of("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
             },
         ],
         route_config={
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings, upstreams)}]
+            "virtual_hosts": [
+                {"name": "all", "domains": ["*"], "routes": routes(settings, upstreams, entry)}
+            ]
         },
     )
+    if entry == "ext_authz":
+        manager["access_log"] = [access_log()]
     chain: Json = {"filters": [{"name": "http", "typed_config": manager}]}
     if settings.tls is not None:
         chain["transport_socket"] = tls_socket(settings.tls)
@@ -260,10 +271,12 @@ def check(config: Json) -> None:
 
 
 def _known(config: Any) -> Any:
-    """Without the one field that Envoy has and its published messages for Python have not yet."""
+    """Without what Envoy has and its published messages for Python have not yet."""
     if isinstance(config, dict):
         if config.get("@type") == TYPE + GENERIC:
             config.pop("header_value_prefix", None)
+        if config.get("@type") == TYPE + SSE:
+            config.clear()
         for value in config.values():
             _known(value)
     elif isinstance(config, list):

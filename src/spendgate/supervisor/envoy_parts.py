@@ -5,13 +5,16 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from spendgate.errors import ConfigurationError
 
 Json = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
 EXT_PROC = "envoy.filters.http.ext_proc"
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
+Entry = Literal["ext_proc", "ext_authz"]
+"""By which of its filters Envoy asks us."""
 UNBOUNDED = {
     "thresholds": [
         {

@@ -8,14 +8,15 @@ from spendgate.dialects.registry import DIALECTS
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings, Upstream, default_upstream
 from spendgate.gateway.extractors import KEY_HEADERS
-from spendgate.supervisor.envoy_parts import EXT_PROC, Json, any_of
+from spendgate.supervisor.envoy_parts import EXT_AUTHZ, EXT_PROC, Entry, Json, any_of
 from spendgate.supervisor.providers import action
 
 NO_SUCH_PATH = (
     '{"error":{"message":"No LLM API that this gateway meters has this path.","type":"invalid_request_error",'
     '"param":null,"code":"path_not_allowed"}}'
 )
-_PER_ROUTE = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+_PROC = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+_AUTHZ = "extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 _HEADERS_ONLY = {
     "request_header_mode": "SEND",
     "request_body_mode": "NONE",
@@ -24,7 +25,19 @@ _HEADERS_ONLY = {
 }
 
 
-def _route(name: str, match: Json, upstream: Upstream, *, metered: bool, settings: Settings) -> Json:
+def _unmetered(entry: Entry, settings: Settings) -> Json:
+    """What our filter does on a route that nobody meters: nothing, or only ask who calls."""
+    asks = settings.passthrough == "identified"
+    if entry == "ext_authz":
+        quiet: Json = {"check_settings": {"disable_request_body_buffering": True}} if asks else {"disabled": True}
+        return {EXT_AUTHZ: any_of(_AUTHZ, **quiet)}
+    quiet = {"overrides": {"processing_mode": _HEADERS_ONLY}} if asks else {"disabled": True}
+    return {EXT_PROC: any_of(_PROC, **quiet)}
+
+
+def _route(
+    name: str, match: Json, upstream: Upstream, *, metered: bool, settings: Settings, entry: Entry
+) -> Json:
     removed = set(removed_headers(settings, verified=metered))
     if upstream.credential is not None:
         removed |= set(KEY_HEADERS)  # the client's key is not this provider's
@@ -36,12 +49,8 @@ def _route(name: str, match: Json, upstream: Upstream, *, metered: bool, setting
     }
     if metered:
         route["request_body_buffer_limit"] = settings.max_body_bytes
-    elif settings.passthrough == "identified":
-        route["typed_per_filter_config"] = {
-            EXT_PROC: any_of(_PER_ROUTE, overrides={"processing_mode": _HEADERS_ONLY})
-        }
     else:
-        route["typed_per_filter_config"] = {EXT_PROC: any_of(_PER_ROUTE, disabled=True)}
+        route["typed_per_filter_config"] = _unmetered(entry, settings)
     return route
 
 
@@ -52,7 +61,7 @@ def removed_headers(settings: Settings, *, verified: bool = True) -> list[str]:
     return sorted({h.CLUSTER, h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=verified)})
 
 
-def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
+def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ext_proc") -> list[Json]:
     """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
     path; each has its own route, since Envoy bounds the size of a pattern; all others (uploads of any size) do
     not touch it, unless `passthrough` asks who sends them."""
@@ -65,11 +74,12 @@ def routes(settings: Settings, upstreams: Sequence[Upstream]) -> list[Json]:
         chosen = {"name": h.CLUSTER, "string_match": {"exact": upstream.name}}
         for regex in claimed:
             match: Json = {"safe_regex": {"regex": regex}, "headers": [post, chosen]}
-            out.append(_route(f"llm-{upstream.name}", match, upstream, metered=True, settings=settings))
+            name = f"llm-{upstream.name}"
+            out.append(_route(name, match, upstream, metered=True, settings=settings, entry=entry))
     for regex in claimed:
         match = {"safe_regex": {"regex": regex}, "headers": [post]}
-        out.append(_route("llm", match, default, metered=True, settings=settings))
-    other = _route("other", {"prefix": "/"}, default, metered=False, settings=settings)
+        out.append(_route("llm", match, default, metered=True, settings=settings, entry=entry))
+    other = _route("other", {"prefix": "/"}, default, metered=False, settings=settings, entry=entry)
     if settings.passthrough == "reject":
         del other["route"], other["request_headers_to_remove"]
         other["direct_response"] = {"status": 404, "body": {"inline_string": NO_SUCH_PATH}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spendgate.errors import ConfigurationError
@@ -16,6 +16,7 @@ ENTROPY = bytes(range(56))
 TEXT, KEY = api_keys.issue(ENTROPY, "ml", "chat", "", now_ms=1000, expires_ms=5000)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=56, max_size=56))
 def test_a_key_is_found_by_its_own_text_only(entropy: bytes) -> None:
     text, key = api_keys.issue(entropy, "ml", "", "", 0)
@@ -43,6 +44,7 @@ def test_a_key_ends_by_its_time_and_by_being_revoked() -> None:
     assert ring.expiring(KEY.id, 2000).find(TEXT, 2000) is None
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         api_keys.ApiKey,

@@ -1,0 +1,163 @@
+"""Envoy's ext_authz service, for gateways without ext_proc: the same decision on a buffered body.
+
+The request can not be changed and the answer not be seen: no model is changed, no output cap written, no stream
+cut. What is held is settled by the access log (access_log.py), which may reach another worker: all it needs
+travels with the request, in Envoy's dynamic metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+
+import grpc
+import structlog
+from envoy.config.core.v3 import base_pb2
+from envoy.service.auth.v3 import external_auth_pb2 as pb
+from envoy.service.auth.v3 import external_auth_pb2_grpc
+from envoy.type.v3 import http_status_pb2
+
+from spendgate.gateway import events as e
+from spendgate.gateway import headers as h
+from spendgate.gateway import wire
+from spendgate.gateway.billing import Bill
+from spendgate.gateway.deciding import Deciding
+from spendgate.gateway.exchange import Exchange
+from spendgate.gateway.identity import Caller
+from spendgate.gateway.refusing import broken_closed, too_large
+from spendgate.gateway.runtime import Runtime
+
+log = structlog.get_logger()
+
+TICKET = "ticket"
+PARTIAL = "x-envoy-auth-partial-body"
+_OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def exchange_id(attributes: Any) -> str:
+    """The id of an exchange from what Envoy knows of it: a check that Envoy sends again to another worker finds
+    the reservation of the first."""
+    request = attributes.request
+    peer = attributes.source.address.socket_address
+    if not request.HasField("time") or not peer.address:
+        return secrets.token_hex(16)
+    when = f"{request.time.seconds}.{request.time.nanos}"
+    where = attributes.destination.address.socket_address
+    parts = (when, peer.address, str(peer.port_value), where.address, str(where.port_value), request.http.id)
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[misc]
+    """One check is one request."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._run = runtime
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  Envoy's name
+        """Decide. A fault of ours lets traffic pass, unless the budget is `failurePolicy: closed`."""
+        run, attributes = self._run, request.attributes
+        http = attributes.request.http
+        headers = dict(http.headers)
+        exchange = Exchange(
+            exchange_id(attributes), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster, fixed=True
+        )
+        deciding = Deciding(run, exchange)
+        finished = False
+        try:
+            answer = await self._decide(exchange, deciding, attributes, headers)
+            finished = True
+            return answer
+        except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
+            finished = True
+            return self._broke(exchange, problem)
+        finally:
+            if not finished:  # cancelled: the client left while we decided
+                deciding.left(lambda: self._left(exchange))
+
+    async def _decide(self, exchange: Exchange, deciding: Deciding, attributes: Any, headers: Any) -> Any:
+        run, http = self._run, attributes.request.http
+        claims = wire.jwt_claims(attributes.metadata_context) if run.wants_claims else ()
+        caller = Caller(headers, attributes.source.principal, claims, run.now_ms())
+        body = http.raw_body or http.body.encode()
+        action = exchange.receive(e.RequestHeaders(http.method, http.path, caller))
+        if isinstance(action, e.Reject):
+            return self._rejected(exchange, action)
+        if not isinstance(action, e.AwaitBody):
+            run.metrics.passed.inc()
+            return _allowed((), (), ())
+        remove = action.remove
+        dialect = exchange.dialect
+        assert dialect is not None
+        if headers.get(PARTIAL) == "true":
+            return self._rejected(exchange, too_large(dialect, run.snapshot.settings.max_body_bytes))
+        if not body and http.size > 0:
+            raise RuntimeError("Envoy sent no body; set with_request_body with pack_as_bytes")
+        decided = await deciding.on(body)
+        if isinstance(decided, e.Reject):
+            return self._rejected(exchange, decided)
+        ticket = exchange.ticket
+        if ticket.fail_open:
+            # no hold is in the ledger that could expire: charged now, whatever the log will say
+            run.settler.put(ticket.ending(Bill({}, ticket.held_nanousd or 0, e.Outcome.UNMETERED, "body_unseen")))
+            return _allowed(remove, decided.set_headers, exchange.answer_headers)
+        return _allowed(remove, decided.set_headers, exchange.answer_headers, ticket.to_json())
+
+    def _rejected(self, exchange: Exchange, action: e.Reject) -> Any:
+        self._run.take(exchange)
+        return _denied(action)
+
+    def _left(self, exchange: Exchange) -> None:
+        exchange.receive(e.Over())
+        self._run.take(exchange)
+
+    def _broke(self, exchange: Exchange, problem: Exception) -> Any:
+        run = self._run
+        run.metrics.errors.inc()
+        log.error(
+            "exchange_failed",
+            exchange_id=exchange.exchange_id,
+            phase="check",
+            error=f"{type(problem).__name__}: {problem}",
+            exc_info=problem,
+        )
+        closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect)
+        exchange.receive(e.Broke(str(problem)) if closed is None else e.Over())
+        run.take(exchange)
+        return _denied(closed) if closed is not None else _allowed((), (), ())
+
+
+def _options(pairs: tuple[tuple[str, str], ...]) -> list[Any]:
+    return [
+        base_pb2.HeaderValueOption(
+            header=base_pb2.HeaderValue(key=key, value=value), append_action=_OVERWRITE
+        )
+        for key, value in pairs
+    ]
+
+
+def _allowed(
+    remove: tuple[str, ...],
+    set_headers: tuple[tuple[str, str], ...],
+    answer: tuple[tuple[str, str], ...],
+    ticket: str = "",
+) -> Any:
+    """Let the request go on, with a ticket for its access log entry."""
+    reply = pb.CheckResponse()
+    reply.status.code = grpc.StatusCode.OK.value[0]
+    reply.ok_response.headers.extend(_options(set_headers))
+    reply.ok_response.headers_to_remove.extend(remove)
+    reply.ok_response.response_headers_to_add.extend(_options(answer))
+    if ticket:
+        reply.dynamic_metadata.update({TICKET: ticket})
+    return reply
+
+
+def _denied(action: e.Reject) -> Any:
+    """Answer instead of the provider."""
+    reply = pb.CheckResponse()
+    reply.status.code = grpc.StatusCode.PERMISSION_DENIED.value[0]
+    reply.denied_response.status.code = http_status_pb2.StatusCode.Name(action.status) and action.status
+    reply.denied_response.headers.extend(_options(action.headers))
+    reply.denied_response.body = action.body.decode()
+    return reply

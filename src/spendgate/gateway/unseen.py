@@ -1,0 +1,106 @@
+"""Settling an answer that was not seen: by the facts of Envoy's access log. Pure.
+
+Envoy's own filters json_to_metadata and sse_to_metadata, where they are in the chain, write the numbers of an
+answer's usage beside the log entry; then the bill is true. Without them it is what was held, unless the entry
+shows that the provider was paid nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from spendgate.dialects import registry
+from spendgate.gateway import billing
+from spendgate.gateway.billing import Bill
+from spendgate.gateway.events import Outcome
+from spendgate.gateway.record import Ending
+from spendgate.gateway.ticket import Ticket
+from spendgate.pricing.table import PriceTable
+
+NAMESPACE = "spendgate.usage"
+"""Where the filters write: flat keys, the dotted path in the answer."""
+_OPENAI = (
+    "prompt_tokens", "completion_tokens", "total_tokens",
+    *(f"prompt_tokens_details.{k}_tokens" for k in ("cached", "audio", "image", "cache_write")),
+    *(f"completion_tokens_details.{k}_tokens" for k in ("reasoning", "audio", "image")),
+    "prompt_cache_hit_tokens",
+)  # fmt: skip
+_RESPONSES = (
+    "input_tokens", "output_tokens", "total_tokens", "input_tokens_details.cached_tokens",
+    "output_tokens_details.reasoning_tokens",
+)  # fmt: skip
+_ANTHROPIC = (
+    "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
+    "cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens",
+    "server_tool_use.web_search_requests", "output_tokens_details.thinking_tokens",
+)  # fmt: skip
+_GEMINI = (
+    "promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
+    "cachedContentTokenCount", "toolUsePromptTokenCount",
+)  # fmt: skip
+_COHERE = ("billed_units.input_tokens", "billed_units.output_tokens", "billed_units.search_units")
+USAGE_PATHS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        [
+            *(f"usage.{k}" for k in (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_COHERE)),
+            *(f"message.usage.{k}" for k in _ANTHROPIC),
+            *(f"response.usage.{k}" for k in _RESPONSES),
+            *(f"usageMetadata.{k}" for k in _GEMINI),
+            "model", "message.model", "response.model", "modelVersion",
+        ]
+    )
+)  # fmt: skip
+"""What Envoy's filters read of an answer or of a stream's events; the last event that has a path counts."""
+METERED = frozenset(
+    {"openai-chat", "openai-responses", "openai-completions", "openai-embeddings", "anthropic-messages", "gemini"}
+)
+"""Dialects whose usage these paths hold whole, but for searches and parts of several models."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What an access log entry says. `status` 0: nothing was answered. `sent`: the provider got the request.
+    `usage`: by dotted path."""
+
+    status: int
+    sent: bool
+    usage: Mapping[str, object] = field(default_factory=dict)
+
+
+def usage_document(flat: Mapping[str, object]) -> dict[str, Any]:
+    """An answer made of its numbers: a stream's parts (`message`, `response`) laid into one."""
+    document: dict[str, Any] = {}
+    for path, value in flat.items():
+        parts = path.split(".")
+        if parts[0] in ("message", "response"):
+            parts = parts[1:]
+            if path in ("message.usage.output_tokens",):
+                continue  # a stream's first word on it, not its last
+        target = document
+        for part in parts[:-1]:
+            target = target.setdefault(part, {})
+        number = int(value) if isinstance(value, float) and value.is_integer() else value
+        if path.startswith("message.") and parts[-1] in target:
+            continue  # what a later event said counts
+        target[parts[-1]] = number
+    return document
+
+
+def settle_by_log(ticket: Ticket, facts: LogFacts, prices: PriceTable) -> Ending:
+    """The end of an exchange whose answer only Envoy saw."""
+    held = ticket.held_nanousd or 0
+    if facts.status >= 300 or not facts.sent:
+        outcome = Outcome.ABORTED if facts.status == 0 else Outcome.FAILED
+        return ticket.ending(Bill({}, 0, outcome), release=True)
+    if ticket.dialect in METERED and facts.usage:
+        dialect = registry.by_name(ticket.dialect)
+        reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
+        if reading.problem is None:
+            return ticket.ending(billing.whole_answer(prices, ticket.model, reading, held))
+    if facts.status == 0 and not ticket.unseen_input:
+        return ticket.ending(billing.input_only(prices, ticket.model, ticket.input_tokens, held))
+    return ticket.ending(Bill({}, held, Outcome.UNMETERED, "body_unseen"))

@@ -1,0 +1,72 @@
+"""Settling by the access log: what an entry tells, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+from unit.gateway.driver import PRICES
+
+from spendgate.gateway.events import Outcome
+from spendgate.gateway.ticket import Ticket
+from spendgate.gateway.unseen import LogFacts, settle_by_log, usage_document
+
+HELD = 1_000_000
+TICKET = Ticket(
+    exchange_id="x", request_id="r", at_ms=1, team="ml", app="chat", user="", run="", dialect="openai-chat",
+    model_requested="gpt-4o", model="gpt-4o", upstream="", held_nanousd=HELD, price_version="v",
+    decision="allow", reason="within_budget", scopes=(("month", "month"), ("day", "day")), input_tokens=10,
+)  # fmt: skip
+USAGE = {"usage.prompt_tokens": 10.0, "usage.completion_tokens": 5.0, "usage.total_tokens": 15.0}
+COST = 10 * 2500 + 5 * 10_000
+
+
+def test_a_ticket_reads_as_it_was_written() -> None:
+    assert Ticket.from_json(TICKET.to_json()) == TICKET
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"team": "ml"}', TICKET.to_json().replace('"x"', '"x", "y": 1')])
+def test_what_is_no_ticket_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="ticket"):
+        Ticket.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("facts", "outcome", "cost", "release"),
+    [
+        (LogFacts(200, True, USAGE), Outcome.COMPLETE, COST, False),
+        (LogFacts(200, True), Outcome.UNMETERED, HELD, False),
+        (LogFacts(200, True, {"model": "gpt-4o"}), Outcome.UNMETERED, HELD, False),
+        (LogFacts(429, True, USAGE), Outcome.FAILED, 0, True),
+        (LogFacts(503, False), Outcome.FAILED, 0, True),
+        (LogFacts(0, False), Outcome.ABORTED, 0, True),
+        (LogFacts(0, True), Outcome.ABORTED, 10 * 2500, False),
+    ],
+)
+def test_each_fact_has_its_price(facts: LogFacts, outcome: Outcome, cost: int, release: bool) -> None:
+    ending = settle_by_log(TICKET, facts, PRICES)
+    assert ending.settlement is not None
+    assert (ending.record.outcome, ending.settlement.cost_nanousd) == (outcome, cost)
+    assert ending.settlement.release == release
+    assert ending.settlement.scopes == TICKET.scopes
+
+
+def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
+    from dataclasses import replace
+
+    ending = settle_by_log(replace(TICKET, unseen_input=True), LogFacts(0, True), PRICES)
+    assert ending.record.cost_nanousd == HELD
+
+
+def test_a_stream_that_only_began_has_no_final_usage() -> None:
+    from dataclasses import replace
+
+    begun = {"message.model": "claude-opus-4-1", "message.usage.input_tokens": 10, "message.usage.output_tokens": 1}
+    ticket = replace(TICKET, dialect="anthropic-messages", model="claude-opus-4-1")
+    assert settle_by_log(ticket, LogFacts(200, True, begun), PRICES).record.outcome is Outcome.UNMETERED
+    whole = {**begun, "usage.output_tokens": 7}
+    record = settle_by_log(ticket, LogFacts(200, True, whole), PRICES).record
+    assert (record.outcome, record.tokens) == (Outcome.COMPLETE, {"input": 10, "output": 7})
+
+
+def test_the_parts_of_a_stream_make_one_answer() -> None:
+    flat = {"response.model": "o", "response.usage.output_tokens_details.reasoning_tokens": 3.0}
+    assert usage_document(flat) == {"model": "o", "usage": {"output_tokens_details": {"reasoning_tokens": 3}}}
