@@ -64,7 +64,7 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             if ticket is None:
                 run.metrics.access_logs.labels("other").inc()
                 return
-            ending = settle_by_log(ticket, facts_of(entry), run.snapshot.prices)
+            ending = settle_by_log(ticket, facts_of(entry), run.snapshot)
         except Exception as problem:
             run.metrics.errors.inc()
             log.error("access_log_failed", error=f"{type(problem).__name__}: {problem}", exc_info=problem)

@@ -58,7 +58,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         """Decide. A fault of ours lets traffic pass, unless the budget is `failurePolicy: closed`."""
         run, attributes = self._run, request.attributes
         http = attributes.request.http
-        headers = dict(http.headers)
+        headers = {":authority": http.host, **http.headers}
         exchange = Exchange(
             exchange_id(attributes), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster, fixed=True
         )
@@ -99,7 +99,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         ticket = exchange.ticket
         if ticket.fail_open:
             # no hold is in the ledger that could expire: charged now, whatever the log will say
-            run.settler.put(ticket.ending(Bill({}, ticket.held_nanousd or 0, e.Outcome.UNMETERED, "body_unseen")))
+            bill = Bill({}, ticket.held_nanousd or 0, e.Outcome.UNMETERED, "body_unseen")
+            run.settler.put(ticket.ending(bill))
             return _allowed(remove, decided.set_headers, exchange.answer_headers)
         return _allowed(remove, decided.set_headers, exchange.answer_headers, ticket.to_json())
 

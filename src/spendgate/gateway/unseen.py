@@ -15,11 +15,11 @@ import orjson
 
 from spendgate.dialects import registry
 from spendgate.gateway import billing
-from spendgate.gateway.billing import Bill
+from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.record import Ending
+from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.gateway.ticket import Ticket
-from spendgate.pricing.table import PriceTable
 
 NAMESPACE = "spendgate.usage"
 """Where the filters write: flat keys, the dotted path in the answer."""
@@ -90,9 +90,14 @@ def usage_document(flat: Mapping[str, object]) -> dict[str, Any]:
     return document
 
 
-def settle_by_log(ticket: Ticket, facts: LogFacts, prices: PriceTable) -> Ending:
-    """The end of an exchange whose answer only Envoy saw."""
+def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending:
+    """The end of an exchange whose answer only Envoy saw, at the prices of now."""
     held = ticket.held_nanousd or 0
+    address = Address(ticket.dialect, ticket.path, ticket.host)
+    terms = snapshot.terms(
+        ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency
+    )
+    tariff = Tariff(snapshot.prices, terms)
     if facts.status >= 300 or not facts.sent:
         outcome = Outcome.ABORTED if facts.status == 0 else Outcome.FAILED
         return ticket.ending(Bill({}, 0, outcome), release=True)
@@ -100,7 +105,7 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, prices: PriceTable) -> Ending
         dialect = registry.by_name(ticket.dialect)
         reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
         if reading.problem is None:
-            return ticket.ending(billing.whole_answer(prices, ticket.model, reading, held))
+            return ticket.ending(billing.whole_answer(tariff, ticket.model, reading, held))
     if facts.status == 0 and not ticket.unseen_input:
-        return ticket.ending(billing.input_only(prices, ticket.model, ticket.input_tokens, held))
+        return ticket.ending(billing.input_only(tariff, ticket.model, ticket.input_tokens, held))
     return ticket.ending(Bill({}, held, Outcome.UNMETERED, "body_unseen"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from unit.gateway.driver import PRICES
+from unit.gateway.driver import snapshot_of
 
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.ticket import Ticket
 from spendgate.gateway.unseen import LogFacts, settle_by_log, usage_document
 
+SNAPSHOT = snapshot_of()
 HELD = 1_000_000
 TICKET = Ticket(
     exchange_id="x", request_id="r", at_ms=1, team="ml", app="chat", user="", run="", dialect="openai-chat",
@@ -42,7 +43,7 @@ def test_what_is_no_ticket_is_refused(text: str) -> None:
     ],
 )
 def test_each_fact_has_its_price(facts: LogFacts, outcome: Outcome, cost: int, release: bool) -> None:
-    ending = settle_by_log(TICKET, facts, PRICES)
+    ending = settle_by_log(TICKET, facts, SNAPSHOT)
     assert ending.settlement is not None
     assert (ending.record.outcome, ending.settlement.cost_nanousd) == (outcome, cost)
     assert ending.settlement.release == release
@@ -52,7 +53,7 @@ def test_each_fact_has_its_price(facts: LogFacts, outcome: Outcome, cost: int, r
 def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
     from dataclasses import replace
 
-    ending = settle_by_log(replace(TICKET, unseen_input=True), LogFacts(0, True), PRICES)
+    ending = settle_by_log(replace(TICKET, unseen_input=True), LogFacts(0, True), SNAPSHOT)
     assert ending.record.cost_nanousd == HELD
 
 
@@ -61,9 +62,9 @@ def test_a_stream_that_only_began_has_no_final_usage() -> None:
 
     begun = {"message.model": "claude-opus-4-1", "message.usage.input_tokens": 10, "message.usage.output_tokens": 1}
     ticket = replace(TICKET, dialect="anthropic-messages", model="claude-opus-4-1")
-    assert settle_by_log(ticket, LogFacts(200, True, begun), PRICES).record.outcome is Outcome.UNMETERED
+    assert settle_by_log(ticket, LogFacts(200, True, begun), SNAPSHOT).record.outcome is Outcome.UNMETERED
     whole = {**begun, "usage.output_tokens": 7}
-    record = settle_by_log(ticket, LogFacts(200, True, whole), PRICES).record
+    record = settle_by_log(ticket, LogFacts(200, True, whole), SNAPSHOT).record
     assert (record.outcome, record.tokens) == (Outcome.COMPLETE, {"input": 10, "output": 7})
 
 
