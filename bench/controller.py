@@ -112,8 +112,12 @@ async def scrape(port: int, into: list[float]) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         while True:
             began = time.monotonic()
-            (await client.get(f"http://127.0.0.1:{port}/metrics")).raise_for_status()
-            into.append(time.monotonic() - began)
+            try:
+                (await client.get(f"http://127.0.0.1:{port}/metrics")).raise_for_status()
+                into.append(time.monotonic() - began)
+            except httpx.ConnectError:  # it is starting
+                await asyncio.sleep(1)
+                continue
             await asyncio.sleep(15)
 
 
@@ -172,7 +176,7 @@ async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: 
         for task in (following, scraping):
             task.cancel()
         problems = await asyncio.gather(following, scraping, return_exceptions=True)
-        out["scrapes"] = {"n": len(scrapes), "max_s": round(max(scrapes), 2)}
+        out["scrapes"] = {"n": len(scrapes), "max_s": round(max(scrapes, default=0.0), 2)}
         out["faults"] = [repr(p) for p in problems if isinstance(p, Exception)]
     finally:
         controller.terminate()

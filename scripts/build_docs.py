@@ -27,13 +27,16 @@ from pydantic.fields import FieldInfo
 from spendgate.budget import model as budget
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import COMMANDS, spendgate
+from spendgate.controller.gauges import LeaderGauges
+from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway import config
 from spendgate.gateway.metrics import Metrics
-from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.gauges import COPY, BudgetGauges
 from spendgate.ledger.keeper import Keeper
 from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+VITALS_BY_LABEL = ("calls", "duties_done", "duties_failed", "alerts")
 NOTE = "<!-- Written by scripts/build_docs.py; do not edit. -->\n\n"
 
 
@@ -208,18 +211,40 @@ def metrics() -> str:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append((f"`{name}`", family.type, _labels(metric._labelnames), family.documentation))
     nothing = typing.cast(Any, None)
-    for collector in (BudgetGauges(nothing, Policy()), Keeper(nothing, Policy), Replica(Policy)):
-        for family in collector.collect():
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            labels = getattr(family, "_labelnames", ())
-            rows.append((f"`{name}`", family.type, _labels(labels), family.documentation))
+    gauges = BudgetGauges(nothing, Policy())
+    for collector in (gauges, Keeper(nothing, Policy), Replica(Policy)):
+        rows += _families(collector)
+    copies = BudgetGauges(typing.cast(Any, None), Policy(), copies=True)
+    names = ", ".join(f"`{f.name}`" for f in copies.collect() if f.name.startswith(COPY))
+    vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in VITALS_BY_LABEL})  # type: ignore[arg-type]
+    of_controller = _families(ControllerMetrics(lambda: vitals)) + [
+        row for row in _families(LeaderGauges(gauges, lambda: True)) if row not in rows
+    ]
     return (
         "# Metrics\n\nOn `http://ADMIN/metrics`, of all workers together. Amounts are in USD, times in seconds; "
         "months are UTC.\nGauges of budgets are read from the ledger at the scrape: a team's exist before its "
         "first request and are true\nafter a month's turn. Label values are bounded by the setting "
         "`max_label_values`; what is beyond counts as `other`.\n\n"
         + table(("metric", "type", "labels", "meaning"), sorted(rows))
+        + "\n## Beside a controller\n\nA gateway whose policy is the controller's shows its copies of the budgets' "
+        f"gauges under names of their own:\n{names}.\nThe originals are the controller's, of the replica that leads: "
+        "a sum over all that is scraped counts nothing twice.\n\n"
+        "## Of the controller\n\nOn `SPENDGATE_METRICS`, beside the gauges of budgets above.\n\n"
+        + table(("metric", "type", "labels", "meaning"), sorted(of_controller))
     )
+
+
+def _families(collector: Any) -> list[tuple[str, ...]]:
+    """A row for each family that a collector has."""
+    return [
+        (
+            f"`{f.name}_total`" if f.type == "counter" else f"`{f.name}`",
+            f.type,
+            _labels(getattr(f, "_labelnames", ())),
+            f.documentation,
+        )
+        for f in collector.collect()
+    ]
 
 
 def _labels(names: Any) -> str:

@@ -14,6 +14,9 @@ Amounts are nano-USD, times milliseconds since the epoch (UTC). The method, stat
 5. The rest of today is its weekday's share; where today has already spent twice what its weekday usually does
    in a whole day, it goes on at its own pace. The days after it are level x weight, to the month's end.
 
+6. It is made for the beginning of the hour: whoever shows it within an hour shows the same, and a budget at
+   rest has a forecast at rest.
+
 What it can not know: a change that has not begun. `tests/unit/budget/test_forecast.py` prints its error on
 synthetic months.
 """
@@ -28,6 +31,7 @@ from spendgate.months import day_key, month_start, next_month_start, utc
 
 METHOD = "month to date + (level of the last 7 days, bursts cut) x (weight of each weekday left)"
 HISTORY_DAYS = 28
+HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 LEVEL_DAYS = 7
 YOUNG_DAYS = 3
@@ -79,6 +83,7 @@ def forecast(daily: Sequence[int], now_ms: int, settled_nanousd: int | None = No
 
     `settled_nanousd` is the month to date; None: the sum of this month's days in `daily`.
     """
+    now_ms -= now_ms % HOUR_MS
     now = utc(now_ms)
     if settled_nanousd is None:
         settled_nanousd = sum(daily[-now.day :])

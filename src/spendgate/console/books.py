@@ -7,7 +7,7 @@ Reading every team's numbers costs a round trip for every few hundred teams; wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -107,29 +107,30 @@ class Books:
     async def forecasts(self, rows: Sequence[Row]) -> dict[str, Forecast]:
         """Where the running month of some teams leads."""
         now = self.now_ms()
-        await self._read([r.team for r in rows], now)
+        await self._read({r.team: r.settled_nanousd for r in rows}, now)
         return {r.team: self._history.forecast(r.team, now, r.settled_nanousd) for r in rows}
 
     def forecasts_known(self, rows: Sequence[Row]) -> dict[str, Forecast]:
         """The forecasts of those teams whose history was read; the others' is read meanwhile, so that a page
         with many teams is there at once and complete a moment later."""
         now = self.now_ms()
-        teams = [r.team for r in rows]
+        settled = {r.team: r.settled_nanousd for r in rows}
         if self._filling is None or self._filling.done():
-            self._filling = asyncio.create_task(self._fill(teams, now))
+            self._filling = asyncio.create_task(self._fill(settled, now))
         known = [r for r in rows if self._history.daily(r.team)]
         return {r.team: self._history.forecast(r.team, now, r.settled_nanousd) for r in known}
 
-    async def _fill(self, teams: Sequence[str], now_ms: int) -> None:
+    async def _fill(self, settled: Mapping[str, int], now_ms: int) -> None:
+        teams = list(settled)
         try:
             for start in range(0, len(teams), TEAMS_AT_ONCE):
-                await self._read(teams[start : start + TEAMS_AT_ONCE], now_ms)
+                await self._read({t: settled[t] for t in teams[start : start + TEAMS_AT_ONCE]}, now_ms)
         except LedgerError as problem:
             log.warning("console_history_waits", error=str(problem))
 
-    async def _read(self, teams: Sequence[str], now_ms: int) -> None:
+    async def _read(self, settled: Mapping[str, int], now_ms: int) -> None:
         async with self._history_lock:
-            await self._history.refresh(teams, now_ms)
+            await self._history.refresh(settled, now_ms)
 
     async def team(self, team: str, month: str) -> TeamView | None:
         """A team's month; None where it has neither a budget nor a trace in the ledger."""

@@ -23,8 +23,11 @@ from spendgate.budget.model import GROUP
 from spendgate.budget.policy import Policy
 from spendgate.controller.access import Access
 from spendgate.controller.crd import PLURAL, VERSION
-from spendgate.controller.informer import Delta, Informer, resource_path
-from spendgate.controller.kube import Kube
+from spendgate.controller.duties import Context, Duties, Duty
+from spendgate.controller.events import EventSender
+from spendgate.controller.gauges import ChangedMonths, LeaderGauges
+from spendgate.controller.informer import Delta, Informer, Key, resource_path
+from spendgate.controller.kube import Kube, Object
 from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.controller.publisher import Fenced, Publisher
@@ -33,6 +36,7 @@ from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
+from spendgate.controller.tasks import cancelled
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger import connect
@@ -80,6 +84,7 @@ class Controller:
         access: Access,
         senders: Sequence[Sender] = (),
         console: MakeConsole | None = None,
+        duties: Sequence[Duty] = (),
     ) -> None:
         self._make_console = console
         self.settings = settings
@@ -97,18 +102,23 @@ class Controller:
         )
         self.publisher = Publisher(PolicyStore(self.redis))
         self.writer = StatusWriter(self.kube, self.informer, self.identity)
-        self.gauges = BudgetGauges(self.ledger, Policy())
         self.history = History(self.ledger)
-        self.alerts: AlertLoop | None = None
-        if senders:
-            self.alerts = AlertLoop(
-                self.ledger,
-                self.redis,
-                lambda: self.gauges.policy,
-                senders,
-                data_dir=settings.data_dir,
-                owner=self.identity,
-            )
+        self.gauges = BudgetGauges(ChangedMonths(self.ledger, self.redis), Policy(), self.history)
+        self.alerts = AlertLoop(
+            self.ledger,
+            self.redis,
+            lambda: self.gauges.policy,
+            [*senders, EventSender(self.kube, self.identity, self._budget_of)],
+            data_dir=settings.data_dir,
+            count=self._count_alerts,
+            owner=self.identity,
+        )
+        self.duties = Duties(
+            duties,
+            self._acts,
+            lambda: Context(self.ledger, self.redis, self.gauges.policy, now_ms()),
+            self.alerts.notify,
+        )
         self.compiler = Compiler()
         self.reconciled = Reconciled((), {})
         self.leadership = Leadership(
@@ -122,6 +132,10 @@ class Controller:
         self._begun_fence: int | None = None
         self._store_answered_at = time.monotonic()
         self._gauges_at = float("-inf")
+        self._keys: dict[str, Key] = {}
+        self._alert_counts: dict[str, int] = {}
+        self._shows_budgets = False
+        self._vitals = self.vitals()
         self._unpriced: dict[str, tuple[str, ...]] = {}
 
     # -- run ------------------------------------------------------------------------------------------------
@@ -129,8 +143,8 @@ class Controller:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then give the Lease up."""
         registry = CollectorRegistry()
-        registry.register(self.gauges)
-        registry.register(ControllerMetrics(self.vitals))
+        registry.register(LeaderGauges(self.gauges, lambda: self._shows_budgets))
+        registry.register(ControllerMetrics(lambda: self._vitals))
         servers = [
             server(health_pages(self._not_alive, self._not_ready, self._console()), self.settings.http),
             server(metrics_pages(registry, self._refresh_gauges), self.settings.metrics),
@@ -142,9 +156,9 @@ class Controller:
             asyncio.create_task(self._policy_loop(), name="policy"),
             asyncio.create_task(self._status_loop(), name="status"),
             asyncio.create_task(self._ping_loop(), name="ping"),
+            asyncio.create_task(self._alert_loop(), name="alerts"),
+            asyncio.create_task(self.duties.run(), name="duties"),
         ]
-        if self.alerts is not None:
-            loops.append(asyncio.create_task(self._alert_loop(self.alerts), name="alerts"))
         pages = [asyncio.create_task(s.serve(), name="pages") for s in servers]
         stopping = asyncio.create_task(stop.wait())
         self._loops = loops
@@ -156,9 +170,7 @@ class Controller:
                     raise ConfigurationError(f"the {task.get_name()} ended; is a port taken?")
         finally:
             stopping.cancel()
-            for task in loops:
-                task.cancel()
-            await asyncio.gather(*loops, stopping, return_exceptions=True)
+            await cancelled(*loops)
             await self.leadership.release()
             for s in servers:
                 s.should_exit = True
@@ -236,6 +248,7 @@ class Controller:
             uids,
             [(str(o["metadata"].get("uid", "")), int(o["metadata"].get("generation", 0))) for o in objects],
         )
+        self._keys = {e.budget.team: e.key for e in result.in_force}
         self.gauges.apply(Policy.of(e.budget for e in result.in_force))
 
     # -- statuses -------------------------------------------------------------------------------------------
@@ -262,8 +275,14 @@ class Controller:
         try:
             teams = [e.budget.team for e in reconciled.in_force]
             found = await read_numbers(self.redis, teams, month_key(at))
-            await self.history.refresh(teams, at)
-            numbers = {team: replace(n, daily=tuple(self.history.daily(team))) for team, n in found.items()}
+            await self.history.refresh({t: n.settled_nanousd for t, n in found.items()}, at)
+            numbers = {
+                e.budget.team: replace(
+                    n, forecast_nanousd=self.history.outlook(e.budget, at, n.settled_nanousd)[0]
+                )
+                for e in reconciled.in_force
+                if (n := found.get(e.budget.team)) is not None
+            }
         except LedgerError as problem:
             fault = "Redis does not answer"
             log.warning("numbers_missing", error=str(problem))
@@ -284,6 +303,14 @@ class Controller:
 
     # -- alerts ---------------------------------------------------------------------------------------------
 
+    def _budget_of(self, team: str) -> Object | None:
+        """The object whose budget is in force for a team."""
+        key = self._keys.get(team)
+        return self.informer.objects.get(key) if key is not None else None
+
+    def _count_alerts(self, name: str, n: int) -> None:
+        self._alert_counts[name] = n if name == "pending" else self._alert_counts.get(name, 0) + n
+
     def _reports(self) -> bool:
         """May statuses be written? Also without Redis, to say that it is away: an older leader's write is
         refused by the object's resourceVersion."""
@@ -293,28 +320,27 @@ class Controller:
         """Leading, and the policy is this leadership's own."""
         return self.leadership.leads() and self._begun_fence is not None
 
-    async def _alert_loop(self, alerts: AlertLoop) -> None:
+    async def _alert_loop(self) -> None:
         """Tell crossings while leading. Claims in Redis keep a leader that does not know yet that it was
         deposed from telling one twice."""
         while True:
             if self._acts():
-                telling = asyncio.create_task(self._tell(alerts))
+                telling = asyncio.create_task(self._tell())
                 try:
                     while self._acts() and not telling.done():
                         await asyncio.wait([telling], timeout=0.2)
                     if telling.done():
                         telling.result()
                 finally:
-                    telling.cancel()
-                    await asyncio.gather(telling, return_exceptions=True)
+                    await cancelled(telling)
             await asyncio.sleep(0.2)
 
-    async def _tell(self, alerts: AlertLoop) -> None:
+    async def _tell(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(alerts.courier.run_forever())
+            group.create_task(self.alerts.courier.run_forever())
             while True:
                 try:
-                    await alerts.look()
+                    await self.alerts.look()
                 except (LedgerError, OSError) as problem:
                     log.error("alerts_look_failed", error=str(problem))
                 await asyncio.sleep(max(ALERT_S, ALERT_S_A_TEAM * len(self.reconciled.in_force)))
@@ -331,7 +357,7 @@ class Controller:
         return time.monotonic() - self._store_answered_at
 
     def _silent_s(self) -> float:
-        return max(0.0, asyncio.get_running_loop().time() - self.informer.contact_at)
+        return max(0.0, time.monotonic() - self.informer.contact_at)
 
     def _not_alive(self) -> list[str]:
         return [t.get_name() for t in self._loops if t.done()]
@@ -345,8 +371,11 @@ class Controller:
         return missing
 
     async def _refresh_gauges(self) -> None:
+        """Before each scrape. What the scrape shows is read here, for its text is made in another thread."""
+        self._vitals = self.vitals()
+        self._shows_budgets = self._acts()
         now = time.monotonic()
-        if now - self._gauges_at >= GAUGE_S_A_TEAM * len(self.reconciled.in_force):
+        if self._shows_budgets and now - self._gauges_at >= GAUGE_S_A_TEAM * len(self.reconciled.in_force):
             self._gauges_at = now
             await self.gauges.refresh(now_ms())
 
@@ -374,4 +403,7 @@ class Controller:
             backlog=self.writer.backlog,
             silent_s=self._silent_s() if self.informer.synced.is_set() else 0.0,
             calls=dict(self.kube.calls),
+            duties_done=dict(self.duties.done),
+            duties_failed=dict(self.duties.failed),
+            alerts=dict(self._alert_counts),
         )

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from spendgate.budget.forecast import METHOD
 from spendgate.budget.model import (
     GROUP,
     KIND,
@@ -102,8 +103,8 @@ def status_schema() -> Schema:
             | {"description": "(settled + reserved) / this month's budget, increases included; 1 is all."},
             "forecastUSD": usd
             | {
-                "description": "Spend expected at the month's end: settled so far, going on at its average "
-                "pace since the month's start (the first day counts as a whole one)."
+                "description": f"Spend expected at the month's end: {METHOD}. The same that Slack's posts "
+                "and spendgate_forecast_usd show."
             },
             "lastUpdated": {"type": "string", "description": "When this status last changed, RFC 3339, UTC."},
             "observedGeneration": {

@@ -28,6 +28,7 @@ from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, reconcile
 from spendgate.controller.settings import ControllerSettings
+from spendgate.controller.tasks import cancelled
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger.gauges import BudgetGauges
@@ -112,10 +113,9 @@ class LocalController:
         finally:
             for s in servers:
                 s.should_exit = True
-            for task in tasks[len(servers) :]:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             stopping.cancel()
+            await cancelled(*tasks[len(servers) :])
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.ledger.close()
             await self.redis.aclose()
             log.info("controller_stopped")

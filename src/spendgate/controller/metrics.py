@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -26,6 +26,9 @@ class Vitals:
     backlog: int
     silent_s: float
     calls: dict[str, int]
+    duties_done: dict[str, int] = field(default_factory=dict)
+    duties_failed: dict[str, int] = field(default_factory=dict)
+    alerts: dict[str, int] = field(default_factory=dict)
 
 
 class ControllerMetrics(Collector):
@@ -66,3 +69,25 @@ class ControllerMetrics(Collector):
         for verb, n in sorted(v.calls.items()):
             calls.add_metric([verb], n)
         yield calls
+        yield GaugeMetricFamily(
+            "spendgate_alerts_pending",
+            "Deliveries of alerts that are not made yet.",
+            v.alerts.get("pending", 0),
+        )
+        alerts = CounterMetricFamily(
+            "spendgate_alerts",
+            "Attempts to deliver an alert, by how they ended: posted, failed (tried again), refused (given up).",
+            labels=["result"],
+        )
+        for result in ("posted", "failed", "refused"):
+            alerts.add_metric([result], v.alerts.get(result, 0))
+        yield alerts
+        duties = CounterMetricFamily(
+            "spendgate_controller_duties",
+            "Runs of what the leader does now and then, by how they ended.",
+            labels=["duty", "result"],
+        )
+        for result, runs in (("done", v.duties_done), ("failed", v.duties_failed)):
+            for duty, n in sorted(runs.items()):
+                duties.add_metric([duty, result], n)
+        yield duties

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spendgate.budget.bounds import UNLIMITED
-from spendgate.budget.forecast import forecast
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller.reconcile import State, Verdict
@@ -19,11 +18,11 @@ from spendgate.months import next_month_start
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A team's month in nano-USD. `daily`: its spend by day for the forecast, the oldest first, today last."""
+    """A team's month in nano-USD; the forecast is `budget.forecast`'s, of the month's end."""
 
     settled_nanousd: int
     reserved_nanousd: int
-    daily: tuple[int, ...] = ()
+    forecast_nanousd: int = 0
 
     @property
     def committed_nanousd(self) -> int:
@@ -43,11 +42,9 @@ def desired(
     now_ms: int,
     unpriced: tuple[str, ...] = (),
     fault: str = "",
-    forecast_at_ms: int = 0,
 ) -> dict[str, Any]:
     """The whole status. `numbers` None: the ledger did not answer (`fault` says why); the last ones of the
-    same team's month stay. `old` is the status that stands, for times of transition. `forecast_at_ms`: the
-    moment that the forecast is made for (0: now)."""
+    same team's month stay. `old` is the status that stands, for times of transition."""
     stamp = _stamp(now_ms)
     out: dict[str, Any] = {
         "observedGeneration": verdict.generation,
@@ -58,12 +55,11 @@ def desired(
     exhausted = downgrading = None
     if budget is not None and numbers is not None:
         limit = budget.limit_nanousd(now_ms)
-        outlook = forecast(numbers.daily, forecast_at_ms or now_ms, numbers.settled_nanousd)
         out |= {
             "currentSpendUSD": usd(numbers.settled_nanousd),
             "reservedUSD": usd(numbers.reserved_nanousd),
             "budgetUtilization": utilization(numbers.committed_nanousd, limit),
-            "forecastUSD": usd(outlook.month_end_nanousd),
+            "forecastUSD": usd(numbers.forecast_nanousd),
         }
         exhausted = _exhausted(budget, numbers, now_ms)
         downgrading = _downgrading(budget, numbers, limit)

@@ -11,22 +11,22 @@ from typing import Any
 
 import structlog
 
-from spendgate.budget.model import API_VERSION, GROUP, KIND
+from spendgate.budget.model import GROUP
 from spendgate.controller import conditions as c
 from spendgate.controller import status as rules
 from spendgate.controller.crd import PLURAL, VERSION
-from spendgate.controller.informer import Informer, Key, object_path
+from spendgate.controller.events import event, events_path
+from spendgate.controller.informer import Informer, Key, key_of, object_path
 from spendgate.controller.kube import Kube, KubeError, KubeUnavailable, Object
 from spendgate.controller.reconcile import Verdict
 from spendgate.controller.status import Numbers
+from spendgate.months import month_key
 
 log = structlog.get_logger()
 
 RATE_S = 20.0
 """Patches a second at most, and so many at once."""
 BURST = 40.0
-COMPONENT = "spendgate-controller"
-HOUR_MS = 3_600_000
 _WARNINGS = {c.EXHAUSTED, c.CONFLICT, c.INVALID, c.PRICE_MISSING, c.STORE_DEGRADED}
 
 
@@ -79,8 +79,8 @@ class StatusWriter:
         fault: str = "",
     ) -> list[Pending]:
         """What to write, the most urgent and the longest untouched first."""
-        hour_ms = now_ms - now_ms % HOUR_MS
         out: list[Pending] = []
+        month = month_key(now_ms)
         self._settled = {k: v for k, v in self._settled.items() if k in verdicts}
         for key, verdict in verdicts.items():
             obj = self._informer.objects.get(key)
@@ -89,14 +89,12 @@ class StatusWriter:
             budget = verdict.in_force.budget if verdict.in_force else None
             found = numbers.get(budget.team, Numbers(0, 0)) if numbers is not None and budget else None
             limit = budget.limit_nanousd(now_ms) if budget else 0
-            inputs = (obj["metadata"].get("resourceVersion"), verdict, found, limit, hour_ms, fault)
+            version = obj["metadata"].get("resourceVersion")
+            inputs = (version, verdict, found, limit, month, fault)
             if self._settled.get(key) == inputs:
                 continue
             old = obj.get("status") or {}
-            # the forecast is of the whole hour: an idle budget's status must not change with every second
-            new = rules.desired(
-                verdict, found, old, now_ms, unpriced(verdict), fault if budget else "", hour_ms
-            )
+            new = rules.desired(verdict, found, old, now_ms, unpriced(verdict), fault if budget else "")
             if not rules.changed(old, new):
                 self._settled[key] = inputs
                 continue
@@ -141,40 +139,20 @@ class StatusWriter:
         self.patches += 1
         self._informer.patched(obj, answer)
         for kind, turned, reason, message in rules.transitions(item.old, item.new):
-            await self.event(obj, kind, turned, reason, message)
+            await self._tell(obj, kind, turned, reason, message)
         return True
 
-    async def event(self, obj: Object, kind: str, turned: str, reason: str, message: str) -> None:
+    async def _tell(self, obj: Object, kind: str, turned: str, reason: str, message: str) -> None:
         """Tell one transition as a core/v1 Event on the budget; best effort, as events are."""
-        meta = obj["metadata"]
-        namespace, name = str(meta.get("namespace", "")), str(meta.get("name", ""))
+        namespace, name = key_of(obj)
         good = kind == c.READY or (kind == c.DOWNGRADING and turned == "True")
         warning = (kind in _WARNINGS and turned == "True") or (good and turned == "False")
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body: Object = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{name[:220]}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "name": name,
-                "namespace": namespace,
-                "uid": meta.get("uid"),
-                "resourceVersion": meta.get("resourceVersion"),
-            },
-            "type": "Warning" if warning else "Normal",
-            "reason": event_reason(kind, turned),
-            "message": (message or reason)[:1024],
-            "source": {"component": COMPONENT, "host": self._identity[:253]},
-            "reportingComponent": COMPONENT,
-            "reportingInstance": self._identity[:128],
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
-        }
+        body = event(
+            obj, self._identity, uuid.uuid4().hex[:16], event_reason(kind, turned), message or reason, warning,
+            datetime.now(UTC),
+        )  # fmt: skip
         try:
-            await self._kube.create(f"/api/v1/namespaces/{namespace}/events", body)
+            await self._kube.create(events_path(namespace), body)
             self.events += 1
         except (KubeError, KubeUnavailable) as problem:
             log.warning("event_failed", budget=f"{namespace}/{name}", error=str(problem))

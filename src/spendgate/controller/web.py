@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
@@ -43,7 +44,9 @@ def metrics_pages(registry: CollectorRegistry, refresh: Callable[[], Awaitable[N
 
     async def metrics(_: Request) -> Response:
         await refresh()
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        # beside the loop: the text of ten thousand budgets takes a second, and the Lease must be renewed
+        text = await asyncio.to_thread(generate_latest, registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/metrics", metrics)])
 

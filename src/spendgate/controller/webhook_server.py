@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from pathlib import Path
+from typing import Any
 
 import orjson
 import structlog
@@ -21,6 +22,7 @@ from spendgate.controller.admission import BadReview, Others, answer
 from spendgate.controller.crd import PLURAL, VERSION
 from spendgate.controller.informer import Delta, Informer, Key, key_of, resource_path
 from spendgate.controller.kube import Kube
+from spendgate.controller.tasks import cancelled
 from spendgate.errors import ConfigurationError
 
 log = structlog.get_logger()
@@ -129,7 +131,7 @@ async def serve(
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     kube = Kube(access) if access is not None else None
-    tasks = [
+    tasks: list[asyncio.Task[Any]] = [
         asyncio.create_task(server.serve(), name="server"),
         asyncio.create_task(certificate.follow(), name="certificate"),
         asyncio.create_task(stop.wait(), name="stop"),
@@ -147,9 +149,7 @@ async def serve(
     finally:
         server.should_exit = True
         await asyncio.gather(tasks[0], return_exceptions=True)
-        for task in tasks[1:]:
-            task.cancel()
-        await asyncio.gather(*tasks[1:], return_exceptions=True)
+        await cancelled(*tasks[1:])
         if kube is not None:
             await kube.close()
         log.info("webhook_stopped")

@@ -1,33 +1,59 @@
 """Gauges of budgets, read from the ledger at the scrape: true also after a month's turn, and for a team that
-never sent a request."""
+never sent a request.
+
+One process has them under the names of the contract: `up`, a gateway with policy files of its own, or in a
+cluster the controller that leads. A gateway beside a controller shows the same numbers as `spendgate_gateway_…`,
+so that a sum over all that is scraped counts nothing twice.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.forecast import METHOD
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError
-from spendgate.ledger.history import History
-from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
+from spendgate.ledger.history import DailyReader, History
+from spendgate.ledger.port import OldestHold, TeamMonth
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 
 SERIES_MAX = 10_000
+COPY = "spendgate_gateway_"
+
+
+class MonthsReader(DailyReader, Protocol):
+    """What the gauges ask of a ledger."""
+
+    async def teams(self) -> list[str]:
+        """Every team that the ledger knows."""
+        ...
+
+    async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        """See `port.Ledger.months`."""
+        ...
+
+    async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
+        """See `port.Ledger.oldest_holds`."""
+        ...
 
 
 class BudgetGauges(Collector):
     """Refresh before each scrape, then collect. A ledger that does not answer leaves the last numbers of the
-    same month standing, and says so in `spendgate_ledger_up`."""
+    same month standing, and says so in `spendgate_ledger_up`. `copies`: another process has the originals."""
 
-    def __init__(self, ledger: Ledger, policy: Policy) -> None:
+    def __init__(
+        self, ledger: MonthsReader, policy: Policy, history: History | None = None, copies: bool = False
+    ) -> None:
         self._ledger = ledger
-        self._history = History(ledger)
+        self._history = history or History(ledger)
         self.policy = policy
+        self._copies = copies
         self.months: list[TeamMonth] = []
         self._oldest: list[OldestHold] = []
         self._month = ""
@@ -48,7 +74,8 @@ class BudgetGauges(Collector):
             teams = sorted({*self.policy.teams, *await self._ledger.teams()})
             self.months = await self._ledger.months(teams, month)
             self._oldest = await self._ledger.oldest_holds([m.team for m in self.months if m.open_holds])
-            await self._history.refresh([t for t in teams if self.policy.budget(t) is not None], now_ms)
+            of_budgets = {m.team: m.settled_nanousd for m in self.months if m.team in self.policy.budgets}
+            await self._history.refresh(of_budgets, now_ms)
             self._up = True
         except LedgerError:
             self._up = False
@@ -62,16 +89,16 @@ class BudgetGauges(Collector):
         """The families of the contract."""
         now_ms = int(time.time() * 1000)
         yield from self._of_budgets(now_ms)
-        spend = GaugeMetricFamily(
-            "spendgate_spend_usd", "Settled this month, from the ledger.", labels=["team", "app", "model"]
+        spend = self._gauge(
+            "spendgate_spend_usd", "Settled this month, from the ledger.", ["team", "app", "model"]
         )
-        held = GaugeMetricFamily("spendgate_reserved_usd", "Held by requests in flight.", labels=["team"])
-        holds = GaugeMetricFamily("spendgate_open_reservations", "Reservations in flight.", labels=["team"])
-        age = GaugeMetricFamily(
-            "spendgate_oldest_hold_age_seconds", "Age of the oldest reservation in flight.", labels=["team"]
+        held = self._gauge("spendgate_reserved_usd", "Held by requests in flight.", ["team"])
+        holds = self._gauge("spendgate_open_reservations", "Reservations in flight.", ["team"])
+        age = self._gauge(
+            "spendgate_oldest_hold_age_seconds", "Age of the oldest reservation in flight.", ["team"]
         )
-        overdue = GaugeMetricFamily(
-            "spendgate_overdue_holds", "Reservations past their deadline, not swept yet.", labels=["team"]
+        overdue = self._gauge(
+            "spendgate_overdue_holds", "Reservations past their deadline, not swept yet.", ["team"]
         )
         for oldest in self._oldest:
             age.add_metric([oldest.team], oldest.age_ms / 1000)
@@ -91,20 +118,18 @@ class BudgetGauges(Collector):
         )
 
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
-        remaining = GaugeMetricFamily(
-            "llm_budget_remaining_usd", "What is left of the month's budget.", labels=["team"]
+        remaining = self._gauge("llm_budget_remaining_usd", "What is left of the month's budget.", ["team"])
+        used = self._gauge(
+            "llm_budget_utilization_ratio", "Committed (settled + reserved) / budget.", ["team"]
         )
-        used = GaugeMetricFamily(
-            "llm_budget_utilization_ratio", "Committed (settled + reserved) / budget.", labels=["team"]
+        limit_usd = self._gauge("spendgate_budget_usd", "The month's budget.", ["team"])
+        ahead = self._gauge(
+            "spendgate_forecast_usd", f"Spend expected by the month's end: {METHOD}.", ["team"]
         )
-        limit_usd = GaugeMetricFamily("spendgate_budget_usd", "The month's budget.", labels=["team"])
-        ahead = GaugeMetricFamily(
-            "spendgate_forecast_usd", "Spend expected by the month's end.", labels=["team"]
-        )
-        ends = GaugeMetricFamily(
+        ends = self._gauge(
             "spendgate_exhaustion_timestamp_seconds",
             "When the month's bound is expected to be reached; no sample where not within the month.",
-            labels=["team"],
+            ["team"],
         )
         for m in self.months:
             budget = self.policy.budget(m.team)
@@ -114,10 +139,14 @@ class BudgetGauges(Collector):
             remaining.add_metric([m.team], (limit - m.committed_nanousd) / NANO_PER_USD)
             used.add_metric([m.team], m.committed_nanousd / limit if limit else 1.0)
             limit_usd.add_metric([m.team], limit / NANO_PER_USD)
-            outlook = self._history.forecast(m.team, now_ms, m.settled_nanousd)
-            ahead.add_metric([m.team], outlook.month_end_nanousd / NANO_PER_USD)
-            bound = budget.month_bound_nanousd(now_ms)
-            end_ms = outlook.exhausted_at_ms(limit if bound == UNLIMITED else bound)
-            if end_ms is not None:
-                ends.add_metric([m.team], end_ms / 1000)
+            end_usd, exhausted_ms = self._history.outlook(budget, now_ms, m.settled_nanousd)
+            ahead.add_metric([m.team], end_usd / NANO_PER_USD)
+            if exhausted_ms is not None:
+                ends.add_metric([m.team], exhausted_ms / 1000)
         yield from (remaining, used, limit_usd, ahead, ends)
+
+    def _gauge(self, name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
+        if self._copies:
+            name = COPY + name.removeprefix("spendgate_").removeprefix("llm_")
+            text = f"{text} A gateway's copy; the controller has the original."
+        return GaugeMetricFamily(name, text, labels=labels)

@@ -132,7 +132,7 @@ class House:
         keeper = Keeper(self.ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
         await keeper.start()  # before anybody can spend: the workers know its epoch
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
-        gauges = BudgetGauges(self.ledger, self.snapshot.policy)
+        gauges = BudgetGauges(self.ledger, self.snapshot.policy, copies=self.cluster)
         alerting: Alerting | None = None
         if self._senders:
             alerting = Alerting(

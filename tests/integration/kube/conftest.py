@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import redis as sync_redis
 import yaml
+from support.fake_slack import FakeSlack
 from support.kube import ROOT, Cluster, binaries, environment
 from support.processes import SPENDGATE, free_port, until
 from support.tcp_proxy import TcpProxy
@@ -165,6 +168,47 @@ class Replica:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
+
+
+class SlackThread:
+    """The fake Slack, served beside the test."""
+
+    def __init__(self) -> None:
+        self.slack = FakeSlack()
+        self._loop = asyncio.new_event_loop()
+        begun = threading.Event()
+
+        async def run() -> None:
+            self._stop = asyncio.Event()
+            async with self.slack:
+                begun.set()
+                await self._stop.wait()
+
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(run()), daemon=True)
+        self._thread.start()
+        assert begun.wait(30)
+
+    def about(self, team: str) -> list[str]:
+        """Posts that name a team, in order."""
+        return [text for text in self.slack.texts if team in text]
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+        self._loop.close()
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackThread]:
+    made = SlackThread()
+    yield made
+    made.close()
+
+
+def begun(redis_url: str) -> bool:
+    """Has the first look for crossings been taken on this Redis? What is crossed from now on is told."""
+    with sync_redis.Redis.from_url(redis_url) as client:
+        return bool(client.get("sg1:alerts") == b"ready")
 
 
 Start = Callable[..., Replica]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 from support.kube import ROOT, Cluster
-from support.processes import until
+from support.processes import SPENDGATE, until
 from support.spending import spend
+from support.tcp_proxy import TcpProxy
 
-from .conftest import Start, await_status, budget, condition, status_of
+from spendgate.budget.forecast import METHOD
+
+from .conftest import SlackThread, Start, await_status, begun, budget, condition, status_of
 
 
 def test_the_example_of_the_first_release_shows_its_live_spend(
@@ -89,3 +97,103 @@ def test_a_user_can_not_write_a_status_nor_the_controller_a_budget(cluster: Clus
         *patch, '{"spec":{"monthlyBudgetUSD":1}}', "--subresource=status", user="controller", check=False
     )
     assert cluster.get("lb", "search", "-n", "ml-platform")["spec"]["monthlyBudgetUSD"] == 100
+
+
+def test_status_slack_metrics_and_the_command_show_one_forecast(
+    cluster: Cluster, start: Start, redis_url: str, slack: SlackThread, tmp_path: Path
+) -> None:
+    cluster.apply(budget("search", 100))
+    leader = start("ctl-a", SLACK_WEBHOOK_URL=slack.slack.webhook)
+    other = start("ctl-b")
+    await_status(cluster, "search", lambda s: s.get("phase") == "Ready", "Ready")
+    until(lambda: begun(redis_url), bool, "the alerts' beginning")
+
+    def seen() -> tuple[float, float, str, str]:
+        """All four; they agree unless the hour turned in between."""
+        (text,) = slack.about("team search")[-1:] or [""]
+        found = re.search(r"Forecast for the month: \$([0-9]+\.[0-9]{2})", text)
+        command = subprocess.run(
+            [SPENDGATE, "budgets", "--redis", redis_url, "--policy", str(file), "-o", "json"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return (
+            status_of(cluster, "search").get("forecastUSD", 0.0),
+            leader.metric('spendgate_forecast_usd{team="search"}'),
+            found.group(1) if found else "",
+            json.loads(command.stdout)[0]["forecast_usd"],
+        )
+
+    file = tmp_path / "budget.yaml"
+    file.write_text(json.dumps(budget("search", 100)))
+    spend(redis_url, "search", 51.5)
+    until(
+        seen,
+        lambda s: s[0] >= 51.5 and s[0] == round(s[1], 6) and f"{s[0]:.2f}" == s[2]
+        and abs(float(s[3]) - s[0]) < 1e-6,
+        "one forecast", 90.0,
+    )  # fmt: skip
+    assert other.metric('spendgate_forecast_usd{team="search"}') == 0
+    said = cluster.kubectl("explain", "llmbudget.status.forecastUSD")
+    assert METHOD.split(",")[0] in " ".join(said.split())
+
+
+def test_the_leader_alone_has_the_budgets_gauges_also_of_a_team_without_traffic(
+    cluster: Cluster, start: Start, redis_url: str
+) -> None:
+    cluster.apply(budget("search", 100), budget("idle", 7))
+    leader, other = start("ctl-a"), start("ctl-b")
+    spend(redis_url, "search", 25)
+    until(
+        lambda: leader.metric('llm_budget_utilization_ratio{team="search"}'), lambda n: n == 0.25, "the gauge"
+    )
+    assert leader.metric('llm_budget_remaining_usd{team="idle"}') == 7
+    assert leader.metric('spendgate_spend_usd{app="app",model="gpt-4o",team="search"}') == 25
+    for family in ("llm_budget_", "spendgate_spend_usd", "spendgate_budget_usd"):
+        assert family not in other.page("/metrics", other.metrics_port)[1]
+    leader.stop()
+    until(
+        lambda: other.metric('llm_budget_utilization_ratio{team="search"}'), lambda n: n == 0.25,
+        "the gauge of the successor", 60.0,
+    )  # fmt: skip
+
+
+def test_every_crossing_is_an_event_once_over_a_change_of_leaders(
+    cluster: Cluster, start: Start, redis_url: str
+) -> None:
+    cluster.apply(budget("search", 100))
+    first = start("ctl-a")
+    await_status(cluster, "search", lambda s: s.get("phase") == "Ready", "Ready")
+    until(lambda: begun(redis_url), bool, "the alerts' beginning")
+    spend(redis_url, "search", 85)
+
+    def crossings() -> list[str]:
+        events = cluster.get("events", "-n", "ml-platform")["items"]
+        return sorted(
+            e["message"].partition(" reached")[0] for e in events if e["reason"] == "ThresholdCrossed"
+        )
+
+    head = "LLM budget of team search: "
+    until(crossings, lambda seen: seen == [f"{head}50 %", f"{head}80 %"], "two events", 60.0)
+    first.stop()
+    start("ctl-b")
+    spend(redis_url, "search", 20)
+    until(crossings, lambda seen: len(seen) >= 3, "the third", 60.0)
+    assert crossings() == [f"{head}100 %", f"{head}50 %", f"{head}80 %"]
+
+
+def test_a_store_that_is_away_is_a_condition_and_an_event_and_so_is_its_return(
+    cluster: Cluster, start: Start, redis_url: str
+) -> None:
+    proxy = TcpProxy(redis_url.removeprefix("unix://"))
+    cluster.apply(budget("search", 100))
+    start(url=f"redis://127.0.0.1:{proxy.port}/0")
+    await_status(cluster, "search", lambda s: s.get("phase") == "Ready", "Ready")
+
+    def reasons() -> set[str]:
+        return {e["reason"] for e in cluster.get("events", "-n", "ml-platform")["items"]}
+
+    proxy.cut()
+    until(reasons, lambda found: "StoreDegraded" in found, "the fault's event", 60.0)
+    proxy.heal()
+    until(reasons, lambda found: "StoreRecovered" in found, "the recovery's event", 60.0)
+    proxy.close()

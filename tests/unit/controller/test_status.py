@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from spendgate.budget.forecast import forecast
 from spendgate.controller import conditions as c
 from spendgate.controller.reconcile import Compiler, Verdict, reconcile
 from spendgate.controller.status import (
@@ -46,7 +45,9 @@ def of(status: dict[str, Any], kind: str) -> str:
 
 
 def test_the_numbers_are_exact_to_a_micro_dollar() -> None:
-    status = desired(verdict(), spent("12.3456784", "0.25"), {}, NOW)
+    numbers = replace(spent("12.3456784", "0.25"), forecast_nanousd=37_037_035_200)
+    status = desired(verdict(), numbers, {}, NOW)
+    assert status["forecastUSD"] == 37.037035
     assert status["currentSpendUSD"] == 12.345678
     assert status["reservedUSD"] == 0.25
     assert status["budgetUtilization"] == 0.125957
@@ -108,9 +109,9 @@ def test_a_transition_time_moves_only_with_the_status() -> None:
 
 
 def test_the_time_of_writing_alone_is_no_change() -> None:
-    first = desired(verdict(), spent("10"), {}, NOW, forecast_at_ms=NOW)
-    assert not changed(first, desired(verdict(), spent("10"), first, NOW + 60_000, forecast_at_ms=NOW))
-    more = desired(verdict(), spent("11"), first, NOW + 60_000, forecast_at_ms=NOW)
+    first = desired(verdict(), spent("10"), {}, NOW)
+    assert not changed(first, desired(verdict(), spent("10"), first, NOW + 60_000))
+    more = desired(verdict(), spent("11"), first, NOW + 60_000)
     assert changed(first, more) and not conditions_changed(first, more)
     assert conditions_changed(first, desired(verdict(), spent("90"), first, NOW))
 
@@ -132,13 +133,6 @@ def test_events_are_told_for_what_turned_not_for_what_was_always_fine() -> None:
         (c.EXHAUSTED, "False"),
         (c.DOWNGRADING, "False"),
     ]
-
-
-def test_the_forecast_is_the_one_function_s_with_the_team_s_days() -> None:
-    days = (*([1_000_000_000] * 28), 0)
-    status = desired(verdict(), replace(spent("10"), daily=days), {}, NOW)
-    assert status["forecastUSD"] == forecast(days, NOW, 10 * 10**9).month_end_nanousd / 10**9 == 30
-    assert desired(verdict(), spent("10"), {}, NOW)["forecastUSD"] == 30
 
 
 def test_the_models_that_a_budget_sends_to_are_named() -> None:

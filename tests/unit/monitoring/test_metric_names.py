@@ -36,7 +36,8 @@ def samples(families: Iterable[Metric]) -> set[str]:
 def shown() -> set[str]:
     registry = CollectorRegistry()
     Metrics(registry)
-    vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {"calls": {}})  # type: ignore[arg-type]
+    by_label = ("calls", "duties_done", "duties_failed", "alerts")
+    vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in by_label})  # type: ignore[arg-type]
     gauges = BudgetGauges(FakeLedger(), Policy())
     return samples([*registry.collect(), *gauges.collect(), *ControllerMetrics(lambda: vitals).collect()])
 

@@ -1,0 +1,64 @@
+"""The budgets' gauges of the leader: the originals of what gateways show copies of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import redis.asyncio as aioredis
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from spendgate.controller.spend import read_numbers
+from spendgate.controller.status import Numbers
+from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
+
+
+class ChangedMonths:
+    """Reads a team's month (its apps and models, day by day) only where its two counters moved since the last
+    time: of ten thousand teams few do between two scrapes."""
+
+    def __init__(self, ledger: Ledger, redis: aioredis.Redis) -> None:
+        self._ledger = ledger
+        self._redis = redis
+        self._month = ""
+        self._known: dict[str, tuple[Numbers, TeamMonth]] = {}
+
+    async def teams(self) -> list[str]:
+        """Every team that the ledger knows. Raises LedgerUnavailable."""
+        return await self._ledger.teams()
+
+    async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        """See `ledger.port.Ledger.months`."""
+        if month != self._month:
+            self._known, self._month = {}, month
+        numbers = await read_numbers(self._redis, teams, month)
+        moved = [t for t in teams if t not in self._known or self._known[t][0] != numbers[t]]
+        for found in await self._ledger.months(moved, month):
+            self._known[found.team] = numbers[found.team], found
+        return [self._known[t][1] for t in teams]
+
+    async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
+        """See `ledger.port.Ledger.oldest_holds`."""
+        return await self._ledger.oldest_holds(teams)
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """See `ledger.port.Ledger.daily`."""
+        return await self._ledger.daily(teams, days)
+
+
+class LeaderGauges(Collector):
+    """Shows the budgets' gauges while `acts` says that this replica leads; then and only then, so that two
+    replicas are never added up."""
+
+    def __init__(self, gauges: BudgetGauges, acts: Callable[[], bool]) -> None:
+        self._gauges = gauges
+        self._acts = acts
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the first scrape."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        return self._gauges.collect() if self._acts() else ()

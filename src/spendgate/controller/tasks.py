@@ -1,0 +1,24 @@
+"""Ending tasks for certain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+AGAIN_S = 0.5
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel until every task has ended; what they raise is not ours.
+
+    Once is not enough: a library may take the cancellation for a timeout of its own (redis-py does while it
+    connects), and the task then goes on as if nothing had been said.
+    """
+    pending = {t for t in tasks if not t.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not complain of it
