@@ -97,3 +97,11 @@ async def test_without_the_ledger_the_last_numbers_of_the_month_stand_and_it_is_
     assert registry.get_sample_value("spendgate_ledger_up") == 0
     await found.refresh(ms(12))
     assert registry.get_sample_value("llm_budget_utilization_ratio", {"team": "ml"}) == 0
+
+
+def test_copies_have_names_of_their_own_so_that_a_sum_counts_nothing_twice() -> None:
+    originals = {f.name for f in BudgetGauges(Ledger(), policy_of()).collect()}
+    copies = {f.name for f in BudgetGauges(Ledger(), policy_of(), copies=True).collect()}
+    of_the_process = {"spendgate_ledger_up", "spendgate_policy_age_seconds"}
+    assert originals & copies == of_the_process
+    assert all(n.startswith("spendgate_gateway_") for n in copies - of_the_process)
