@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from spendgate.alerts.phase import phase
-from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.bounds import UNLIMITED, Bound
 from spendgate.budget.forecast import Forecast
+from spendgate.budget.limits import all_bounds
 from spendgate.budget.policy import TeamBudget
 from spendgate.errors import LedgerError
+from spendgate.gateway.bounds_now import rows_of, verdict
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.history import History
+from spendgate.ledger.holds import Holds, read_counters, read_holds
 from spendgate.ledger.port import DayCell, RefusedRequest, TeamMonth
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.report import utilization
@@ -26,6 +30,7 @@ from spendgate.months import day_key, month_key, month_last_ms
 
 FRESH_MS = 1_000
 MONTHS_BACK = 13
+HOLDS_SHOWN = 20
 TEAMS_AT_ONCE = 10
 """Histories read between two turns of the event loop."""
 log = structlog.get_logger()
@@ -62,6 +67,20 @@ class TeamView:
     forecast: Forecast | None
     exhausted_at_ms: int | None
     refusals: tuple[RefusedRequest, ...]
+    holds: Holds
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Every bound as a row (`gateway.bounds_now`), and what is committed by scope."""
+
+    rows: tuple[dict[str, Any], ...]
+    committed: dict[str, int]
+
+    @property
+    def verdict(self) -> str:
+        """The rows in a sentence."""
+        return verdict(self.rows)
 
 
 class Books:
@@ -158,6 +177,21 @@ class Books:
             forecast=outlook,
             exhausted_at_ms=exhausted,
             refusals=tuple(await self._ledger.refusals(team)),
+            holds=(await read_holds(self._ledger, [team], HOLDS_SHOWN, now))[0],
+        )
+
+    async def bounds(self, team: str, app: str, run: str) -> Standing:
+        """How every bound of a team stands at this moment."""
+        now = self.now_ms()
+        budget = self.snapshot().policy.budget(team)
+        bounds: tuple[Bound, ...] = (
+            Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),
+        )
+        if budget is not None:
+            bounds = all_bounds(budget, app, run, now, self.snapshot().decision)
+        _, _, counters = await read_counters(self._ledger, team, [(b.scope, b.window) for b in bounds], now)
+        return Standing(
+            tuple(rows_of(bounds, counters)), {s: c.committed_nanousd for s, c in counters.items()}
         )
 
     async def cells(self, month: str) -> list[DayCell]:

@@ -207,9 +207,8 @@ class Console:
         form = await _form(request) if request.method == "POST" else {}
         found: dict[str, Any] | None = None
         problem = ""
+        standing = await self._books.bounds(team, form.get("app", ""), form.get("run", ""))
         if form:
-            month = await self._books.rows(self._books.this_month)
-            spent = next((r.committed_nanousd for r in month if r.team == team), 0)
             try:
                 found = {"estimate_usd": ""} | explain(
                     snapshot,
@@ -217,7 +216,7 @@ class Console:
                     form.get("request", "").encode(),
                     form.get("path", ""),
                     form.get("require_model", ""),
-                    {"month": spent},
+                    standing.committed,
                     self._books.now_ms(),
                 )
             except RequestError as e:
@@ -229,6 +228,7 @@ class Console:
             team=team,
             budget=budget,
             version=snapshot.policy.version,
+            standing=standing,
             form={"app": "", "path": "", "require_model": "", "run": "", "request": EXAMPLE} | form,
             found=found,
             problem=problem,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from support.asks import ask, bound, candidate
 
 from spendgate.console.asking import Asking
 from spendgate.console.settings import ConsoleSettings
@@ -16,7 +17,7 @@ from spendgate.errors import ConfigurationError
 from spendgate.proposals.forges import PullRequest
 from spendgate.proposals.propose import Proposal, Wish
 
-from .conftest import TOKEN, USD, House
+from .conftest import T0, TOKEN, USD, House
 
 ODD = 'a/b <i>&"é'
 
@@ -80,6 +81,14 @@ async def test_a_teams_page_shows_apps_models_days_refusals_and_the_forecast(hou
     assert "Exhausted at this pace 2026-11-" in said
 
 
+async def test_a_teams_page_shows_what_requests_in_flight_hold(house: House) -> None:
+    await house.ledger.reserve(ask("h1", candidate(3 * USD, bound(), model="o3"), team="red", app="lab"), T0)
+    async with house.client() as client:
+        said = words(await client.get("/teams/red"))
+    assert "Held by 1 in flight $3.00" in said
+    assert re.search(r"lab o3 \$3\.00 \d+\.\d s \d+\.\d s", said)
+
+
 async def test_another_month_is_read_from_its_own_books(house: House) -> None:
     await house.spend("red", 40 * USD)
     async with house.client() as client:
@@ -128,6 +137,7 @@ async def test_the_policy_page_explains_a_request_by_the_gateways_own_decision(h
         shown = words(await client.get("/teams/red/policy"))
         assert "At 80 % alert and downgrade" in shown
         assert "Models o3* $5.00 a month together; only lab" in shown
+        assert "month 99.00 0.00 100.00 6.00" in shown
         page = words(await client.post("/teams/red/policy", data={"app": "chat", "request": body}))
         assert "Reject: app not allowed for model" in page or "Downgrade" in page
         wrong = words(await client.post("/teams/red/policy", data={"request": "no json"}))
