@@ -101,8 +101,14 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
         output_cap_min=_thinking_budget(document) + 1,
         tool_input_tokens=tool_tokens,
         dear_kinds=frozenset(texts.dear_kinds),
-        service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
+        service_tier=tier_of(document),
+        residency=short(document.get("inference_geo"), TIER_CHARACTERS_MAX),
     )
+
+
+def tier_of(of: JsonObject) -> str:
+    """The service tier that a request or a usage names; `fast` where its speed is, which is priced apart."""
+    return "fast" if of.get("speed") == "fast" else short(of.get("service_tier"), TIER_CHARACTERS_MAX)
 
 
 def rewrite(body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spendgate.dialects.anthropic_request import tier_of
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
@@ -30,13 +31,13 @@ def read(model: object, raw: object) -> Reading:
         return Reading({}, name, "bad_usage")
     if raw is None or not ("input_tokens" in raw or "output_tokens" in raw):
         return Reading({}, name, "no_usage")
-    tier = short(raw.get("service_tier"), TIER_CHARACTERS_MAX)
+    tier, place = tier_of(raw), short(raw.get("inference_geo"), TIER_CHARACTERS_MAX)
     try:
         usage, mismatch = _kinds(raw)
         parts = _iterations(name, raw.get("iterations"))
         searches = _optional(object_of(raw.get("server_tool_use")), "web_search_requests")
     except BadUsage:
-        return Reading({}, name, "bad_usage", service_tier=tier)
+        return Reading({}, name, "bad_usage", service_tier=tier, residency=place)
     if parts:
         usage, parts, short_of = _reconcile(name, usage, parts)
         mismatch = mismatch or short_of
@@ -45,7 +46,9 @@ def read(model: object, raw: object) -> Reading:
     if name in parts and len(parts) > 1:
         parts[name] = parts[name] | {"searches": searches, "requests": 1}
     listed = tuple((model, _tidy(part)) for model, part in parts.items()) if len(parts) > 1 else ()
-    return Reading(_tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier)
+    return Reading(
+        _tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier, residency=place
+    )
 
 
 def merge(known: JsonObject, update: object) -> None:

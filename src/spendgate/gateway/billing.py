@@ -15,6 +15,8 @@ from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import Usage, input_total
 
 LISTED = PricedBy()
+ANYWHERE = ("", "global", "not_available")
+"""Words of providers for an answer that was bound to no place."""
 COST_MAX_NANOUSD = LEDGER_MAX_NANOUSD // 1000
 """$9,007 for one exchange: no model costs that; such a usage is not believed."""
 
@@ -29,7 +31,7 @@ class Tariff:
     def answered(self, reading: Reading) -> Tariff:
         """The same with what the provider says it served: its tier and place before those asked for."""
         tier = reading.service_tier or self.terms.tier
-        residency = reading.residency or self.terms.residency
+        residency = self.terms.residency if reading.residency in ANYWHERE else reading.residency
         if (tier, residency) == (self.terms.tier, self.terms.residency):
             return self
         return Tariff(self.prices, replace(self.terms, tier=tier, residency=residency))

@@ -21,7 +21,10 @@ UNIT_OF: Mapping[str, int] = MappingProxyType({"seconds": 3600})
 FEES = frozenset({*OTHER_KINDS, "file_searches"})
 """Kinds that are no tokens, priced each."""
 
-STANDARD = frozenset({"", "default", "auto", "standard", "standard_only", "on_demand", "base"})
+STANDARD = frozenset({
+    "", "default", "auto", "standard", "standard_only", "on_demand", "base", "unspecified",
+    "service_tier_unspecified",
+})  # fmt: skip
 """Words of providers for processing at the standard price."""
 
 DAY_MS = 86_400_000
@@ -125,6 +128,7 @@ class Entry:
         hour = -1
         if self.hours and at_ms is not None and index == len(self.periods) - 1:
             hour = next((i for i, h in enumerate(self.hours) if h.holds(at_ms)), -1)
+        tier = tier.lower()
         tier = self.tier_names.get(tier, tier)
         if tier in STANDARD:
             tier = ""
