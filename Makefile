@@ -1,9 +1,10 @@
-.PHONY: help setup setup-tests demo test lint image bench
+.PHONY: help setup setup-tests demo test lint image mesh bench
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
+	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
 setup:
@@ -20,5 +21,7 @@ lint: setup-tests
 	@PYTHONPATH=src .venv/bin/lint-imports
 image: setup-tests
 	@SPENDGATE_TEST_IMAGE=whole .venv/bin/python -m pytest tests/integration/deploy/test_image.py
+mesh: setup-tests
+	@SPENDGATE_TEST_HOUSES=istio-gateway,istio-sidecar,envoy-gateway .venv/bin/python -m pytest tests/conformance
 bench: setup-tests
 	@.venv/bin/python bench/run.py

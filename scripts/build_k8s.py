@@ -7,12 +7,14 @@ A test builds them anew and compares.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from spendgate.gateway.config import Settings, load_config
 from spendgate.supervisor import bootstrap as b
+from spendgate.supervisor import mtls
 from spendgate.supervisor.envoy_gateway import extension_policies
 from spendgate.supervisor.istio import envoy_filter
 
@@ -23,6 +25,11 @@ NAMESPACE = "llm-gateway"
 HOST = f"spendgate.{NAMESPACE}.svc.cluster.local"
 HEADLESS = f"spendgate-headless.{NAMESPACE}.svc.cluster.local:9002"
 PORT = 9002
+TRUST_DOMAIN = "cluster.local"
+GATEWAY_ID = f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/spendgate"
+ENVOY_ID = f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/llm-envoy"
+CERTIFICATE = "/etc/certificate"
+SPIRE_SOCKET = f"{CERTIFICATE}/spire-agent.sock"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where the image has its certificate authorities."""
 
@@ -56,7 +63,22 @@ def files() -> dict[str, str]:
         "0.0.0.0:10000", (b.one_upstream("http://mock:9900"),), ["gateway:9002"], Settings()
     )
     overlays = "k8s/overlays"
+    spire = mtls.Spire(SPIRE_SOCKET, TRUST_DOMAIN)
+    server, client = mtls.Files(CERTIFICATE, "/etc/mtls"), mtls.Files(CERTIFICATE, "/etc/envoy")
+    envoys = {k: mtls.with_client(bootstrap, s, [GATEWAY_ID]) for k, s in (("tls", client), ("spire", spire))}
+    sidecar = {
+        k: mtls.terminator("0.0.0.0:9443", "127.0.0.1:9002", "127.0.0.1:9902", s, [ENVOY_ID])
+        for k, s in (("tls", server), ("spire", spire))
+    }
+    secrets = {
+        f"{folder}/{name}": json.dumps(secret, indent=2) + "\n"
+        for folder, files in (("k8s/components/tls", server), (f"{overlays}/envoy-tls", client))
+        for name, secret in files.secrets().items()
+    }
     return {
+        **secrets,
+        **{f"{overlays}/envoy-{k}/bootstrap.yaml": NOTE + b.as_yaml(c) for k, c in envoys.items()},
+        **{f"k8s/components/{k}/sidecar-envoy.yaml": NOTE + b.as_yaml(c) for k, c in sidecar.items()},
         f"{overlays}/istio/envoyfilter-gateway.yaml": NOTE + b.as_yaml(egress),
         f"{overlays}/istio/envoyfilter-sidecars.yaml": NOTE + b.as_yaml(sidecars),
         f"{overlays}/envoy-gateway/policies.yaml": NOTE + "---\n".join(map(b.as_yaml, policies)),

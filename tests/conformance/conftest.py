@@ -1,14 +1,45 @@
-"""One mock provider for all; one gateway a module, by the module's POLICY (and CONFIG, PRICES)."""
+"""One mock provider for all; one gateway a module, by the module's POLICY (and CONFIG, PRICES).
+
+A module with `HOUSES` runs once for each: `up`, and the ways in which a mesh attaches the gateway
+(support.meshes). `make mesh` runs every module that can in every house.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
+from support.meshes import HOUSES, Mesh
 from support.provider import Provider
 from support.raw_upstream import RawUpstream
+
+EVERY = ("up", *HOUSES)
+FIXTURES = ("gateway", "raw_gateway")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give the fixtures of a gateway their houses."""
+    asked = os.environ.get("SPENDGATE_TEST_HOUSES", "")
+    houses = getattr(metafunc.module, "HOUSES", ("up",))
+    if asked:
+        houses = [h for h in asked.split(",") if h in EVERY]
+    for name in FIXTURES:
+        if name in metafunc.fixturenames:
+            # without a choice the names of the tests stay as they were
+            ids = list(houses) if len(houses) > 1 else [pytest.HIDDEN_PARAM]
+            metafunc.parametrize(name, houses, indirect=True, scope="module", ids=ids)
+
+
+def opened(house: str, folder: Path, upstream: str, policy: str, **options: Any) -> Gateway:
+    """A gateway in its house; a context manager."""
+    if house == "up":
+        return Gateway(folder, upstream, policy, **options)
+    return Mesh(folder, upstream, policy, house=house, **options)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +53,8 @@ def gateway(
     request: pytest.FixtureRequest, provider: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     module: ModuleType = request.module
-    with Gateway(
+    with opened(
+        request.param,
         tmp_path_factory.mktemp("gateway"),
         provider.url,
         getattr(module, "POLICY", ""),
@@ -45,5 +77,5 @@ def raw_gateway(
     """A gateway before the raw upstream."""
     module: ModuleType = request.module
     folder = tmp_path_factory.mktemp("raw")
-    with Gateway(folder, upstream.url, getattr(module, "RAW_POLICY", "")) as running:
+    with opened(request.param, folder, upstream.url, getattr(module, "RAW_POLICY", "")) as running:
         yield running

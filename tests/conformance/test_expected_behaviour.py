@@ -10,10 +10,13 @@ import pytest
 from support.calls import chat, message, who
 from support.gateway import Gateway
 from support.invoice import cost, total
+from support.meshes import HOUSES as MESHES
 from support.policy import budget, policy, thresholds
 from support.processes import until
 from support.provider import Provider
 
+HOUSES = ("up", *MESHES)
+"""Everywhere the gateway can stand: the promises are the same."""
 CHANNEL = "#llm-costs"
 USUAL = thresholds((50, "alert"), (80, "alert_and_downgrade"), (100, "reject"), channel=CHANNEL)
 ROUTING = {

@@ -36,9 +36,7 @@ class KeyedProvider:
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                seen = Seen(
-                    self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body
-                )
+                seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
                 provider.seen.append(seen)
                 status, answer = provider.answer(seen)
                 out = json.dumps(answer).encode()

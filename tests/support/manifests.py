@@ -21,8 +21,17 @@ OVERLAYS = tuple(
 TENANTS = tuple(
     sorted(p.parent.relative_to(K8S).as_posix() for p in K8S.glob("tenants/*/kustomization.yaml"))
 )
-GENERATED = ("CustomResourceDefinition", "PrometheusRule")
+GENERATED = ("CustomResourceDefinition", "EnvoyFilter", "PrometheusRule")
 """Kinds that a script writes and another test compares: a golden file only names them."""
+
+
+def _is_generated(document: Json) -> bool:
+    """So it is with dashboards and Envoy's configurations."""
+    return (
+        document["kind"] in GENERATED
+        or "grafana_dashboard" in document["metadata"].get("labels", {})
+        or "envoy.yaml" in document.get("data", {})
+    )
 
 
 @cache
@@ -54,7 +63,7 @@ def golden(name: str) -> str:
     """What is reviewed and checked in: all of it but what other tests compare."""
     out = []
     for document in documents(name):
-        if document["kind"] in GENERATED or "grafana_dashboard" in document["metadata"].get("labels", {}):
+        if _is_generated(document):
             document = {k: v for k, v in document.items() if k not in ("spec", "data")}
         out.append(yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True))
     return "---\n".join(out)

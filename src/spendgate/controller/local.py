@@ -16,7 +16,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import redis.asyncio as aioredis
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -31,6 +30,7 @@ from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.tasks import cancelled
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.ledger import connect
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.redis_ledger import RedisLedger
@@ -76,9 +76,7 @@ class LocalController:
         self.settings = settings
         self.paths = tuple(policy)
         self.ledger = RedisLedger.from_url(settings.redis_url, REDIS_S)
-        self.redis = aioredis.Redis.from_url(
-            settings.redis_url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S
-        )
+        self.redis = connect.client(settings.redis_url, REDIS_S)
         self.store = PolicyStore(self.redis)
         self.publisher = Publisher(self.store)
         self.gauges = BudgetGauges(self.ledger, Policy())

@@ -70,4 +70,3 @@ def application(
             *([Mount("/", console)] if console is not None else []),
         ]
     )
-

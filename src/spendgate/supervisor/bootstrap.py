@@ -112,15 +112,15 @@ def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
     }
 
 
-def ext_proc_filter(settings: Settings, cluster: str = "spendgate") -> Json:
+def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: str = "") -> Json:
     """The filter. Nothing is FULL_DUPLEX_STREAMED here: configured, it would disable mode_override, message
-    timeouts and fail-open."""
+    timeouts and fail-open. `authority`: of the calls, where the cluster's name is no host name."""
     return {
         "name": EXT_PROC,
         "typed_config": any_of(
             "extensions.filters.http.ext_proc.v3.ExternalProcessor",
             grpc_service={
-                "envoy_grpc": {"cluster_name": cluster},
+                "envoy_grpc": {"cluster_name": cluster, **({"authority": authority} if authority else {})},
                 "retry_policy": {
                     "retry_on": "connect-failure,refused-stream,unavailable,reset",
                     "num_retries": 3,
@@ -223,7 +223,9 @@ def bootstrap(
             ),
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": any_of("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+                "typed_config": any_of(
+                    "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+                ),
             },
         ],
         route_config={

@@ -89,7 +89,8 @@ def envoy_filter(
             "HTTP_FILTER",
             {"context": context, "listener": router},
             "INSERT_BEFORE",
-            b.ext_proc_filter(settings, cluster_name(host, port)),
+            # by default the authority is the cluster's name, whose `|` a sidecar before the gateway refuses
+            b.ext_proc_filter(settings, cluster_name(host, port), host),
         ),
         _patch(
             "VIRTUAL_HOST",

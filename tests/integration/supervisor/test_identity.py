@@ -153,7 +153,9 @@ def test_headers_name_a_team_where_the_trusted_proxy_sent_them(world: World) -> 
 def test_the_provider_gets_its_own_key_and_never_the_clients(world: World) -> None:
     key = world.keys("issue", "--team", "keyed", "-o", "json")["key"]
     until(lambda: world.ask(authorization=f"Bearer {key}").status_code, lambda s: s == 200, "the new key")
-    world.ask(authorization=f"Bearer {key}", x_api_key="another", x_goog_api_key="one more", api_key="and one")
+    world.ask(
+        authorization=f"Bearer {key}", x_api_key="another", x_goog_api_key="one more", api_key="and one"
+    )
     sent = world.last().headers
     assert sent["authorization"] == f"Bearer {PROVIDER_KEY}"
     assert not {"x-api-key", "x-goog-api-key", "api-key"} & set(sent)
@@ -243,7 +245,9 @@ def test_a_real_identity_is_not_changed_by_forged_headers(world: World) -> None:
     }  # fmt: skip
     assert world.booked(spiffe("ml-eu", "chat"), **headers) == ("ml", "chat@ml-eu")
     assert world.gateway.usage("ml")[-1]["user"] == ""
-    sent = {n for n in world.last().headers if n.startswith(("x-llm-", "x-spendgate-", "x-budget-", "x-model-"))}
+    sent = {
+        n for n in world.last().headers if n.startswith(("x-llm-", "x-spendgate-", "x-budget-", "x-model-"))
+    }
     assert not sent
 
 

@@ -86,9 +86,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             ]
         }  # fmt: skip
         env = {"GOOGLE_KEY": "sk-google", "ANTHROPIC_KEY": "sk-anthropic", "OPENAI_KEY": "sk-openai"}
-        with Gateway(
-            folder / "g", "", POLICY, config=config, prices=PRICES, workers=1, env=env
-        ) as gateway:
+        with Gateway(folder / "g", "", POLICY, config=config, prices=PRICES, workers=1, env=env) as gateway:
             yield House(gateway, openai, groq, google, anthropic)
 
 

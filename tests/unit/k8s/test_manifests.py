@@ -122,7 +122,7 @@ def test_what_has_several_replicas_survives_a_node_drain(name: str) -> None:
         if d["kind"] in ("Deployment", "StatefulSet") and d["spec"]["replicas"] > 1
     }  # fmt: skip
     budgets = of_kind(name, "PodDisruptionBudget")
-    assert several == {d["spec"]["selector"]["matchLabels"]["app"] for d in budgets.values()}
+    assert several <= {d["spec"]["selector"]["matchLabels"]["app"] for d in budgets.values()}
 
 
 def test_a_pod_has_time_to_leave_the_lists_drain_and_settle() -> None:
@@ -184,7 +184,8 @@ def test_only_the_envoy_of_ours_and_the_controller_may_leave_the_cluster(name: s
             if "to" not in rule and ports != {53}:
                 outside.add(policy["spec"]["podSelector"]["matchLabels"]["app"])
                 assert ports <= {443, 6443}
-    assert outside == {"llm-budget-controller"} | ({"llm-envoy"} if name == "overlays/envoy" else set())
+    ours = of_kind(name, "Deployment").keys() & {"llm-envoy"}
+    assert outside == {"llm-budget-controller"} | ours
     assert of_kind(name, "NetworkPolicy")["default-deny"]["spec"] == {
         "podSelector": {}, "policyTypes": ["Ingress", "Egress"],
     }  # fmt: skip
