@@ -31,6 +31,7 @@ from spendgate.controller.gauges import LeaderGauges
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway import config
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.policy_source import PolicyMetrics
 from spendgate.ledger.gauges import COPY, BudgetGauges
 from spendgate.ledger.keeper import Keeper
 from spendgate.supervisor.replica import Replica
@@ -204,8 +205,9 @@ def _setting_default(f: FieldInfo) -> str:
 def metrics() -> str:
     """All metric families."""
     counters = Metrics(CollectorRegistry())
+    of_policy = PolicyMetrics(CollectorRegistry())
     rows = []
-    for metric in vars(counters).values():
+    for metric in (*vars(counters).values(), *vars(of_policy).values()):
         if isinstance(metric, MetricWrapperBase):
             family = next(iter(metric.describe()))
             name = f"{family.name}_total" if family.type == "counter" else family.name

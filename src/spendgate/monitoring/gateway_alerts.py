@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from spendgate.monitoring.rules import Alert, Group, grown
 
-EXPIRED = 'spendgate_unmetered_total{reason="expired"}'
+CELLS = "max by (team, app, model) (spendgate_spend_usd{later})"
+LEDGER_NOW = f"sum by (team) ({CELLS.format(later='')})"
+LEDGER_BEFORE = f"sum by (team) ({CELLS.format(later=' offset 6h')})"
+METERED = f"sum by (team) ({grown('llm_cost_usd_total', '6h')})"
+DIFFERENCE = f"""abs(
+  ({LEDGER_NOW} - ({LEDGER_BEFORE} or 0 * {LEDGER_NOW}))
+  - ({METERED} or 0 * {LEDGER_NOW})
+)"""
+RECONCILE = f"""(
+  {DIFFERENCE}
+  > 0.05 * ({METERED} or 0 * {LEDGER_NOW}) + 1
+)
+and on ()
+(day_of_month(vector(time() - 25200)) == day_of_month() or day_of_month() > 1)"""
+"""Not in the first hours of a month, whose spend begins at zero. A dollar and 5 % are the noise of scrapes."""
 UNREADABLE = 'spendgate_unmetered_total{reason!="expired"}'
 
 TRAFFIC = (
@@ -89,13 +103,60 @@ sum by (job, instance) (deriv(spendgate_spool_depth[10m])) >= 0""",
         "yet in the ledger. Do not delete this gateway's data directory.",
     ),
     Alert(
+        name="SpendgateSpoolFailing",
+        expr=f"""sum by (job, instance) ({grown("spendgate_spool_failures_total", "15m")}) > 0
+or
+max by (job, instance) (spendgate_spool_corrupt_lines) > 0""",
+        hold="0m",
+        severity="critical",
+        summary='The spool of {{ $labels.instance }} failed {{ $value | printf "%.0f" }} times',
+        description="Its disk is full, or lines of it can not be read. Settlements that could not be written wait "
+        "in memory: do not restart this gateway before the ledger has them.",
+    ),
+    Alert(
         name="SpendgateHoldsLeaking",
-        expr=f"sum({grown(EXPIRED, '15m')}) > 0",
+        expr=f"sum by (team) ({grown('spendgate_holds_expired_total', '15m')}) > 0",
         hold="0m",
         severity="warning",
-        summary='{{ $value | printf "%.0f" }} holds expired in 15 minutes without being settled',
-        description="Each was charged at its estimate, since the worker that held it died or lost the ledger. "
-        "Teams pay at most the estimate; none is locked out.",
+        summary='{{ $value | printf "%.0f" }} holds of team {{ $labels.team }} expired in 15 minutes',
+        description="Nobody settled them in time: each was charged at its estimate, since the worker that held it "
+        "died or lost the ledger. The team pays at most the estimate; it is not locked out.",
+    ),
+    Alert(
+        name="SpendgateHoldsOverdue",
+        expr="max by (team) (spendgate_overdue_holds) > 0",
+        hold="5m",
+        severity="warning",
+        summary='{{ $value | printf "%.0f" }} holds of team {{ $labels.team }} are past their time and still held',
+        description="No process sweeps them: their money counts as committed, and the team may be refused "
+        "though it has some left.",
+    ),
+    Alert(
+        name="SpendgateLedgerLost",
+        expr=f"sum({grown('spendgate_ledger_lost_total', '30m')}) > 0",
+        hold="0m",
+        severity="critical",
+        summary="The ledger lost its data",
+        description='{{ $value | printf "%.0f" }} processes noticed within 30 minutes. Spend that they remember is '
+        "given back by itself; the rest is rebuilt from metrics and usage logs.",
+    ),
+    Alert(
+        name="SpendgateLedgerRebuilding",
+        expr="max(spendgate_ledger_rebuilding) > 0",
+        hold="15m",
+        severity="critical",
+        summary="The ledger is not whole again after a loss",
+        description="For 15 minutes the spend of before the loss has not been rebuilt: budgets may let more pass "
+        "than they should.",
+    ),
+    Alert(
+        name="SpendgateReconcileDrift",
+        expr=RECONCILE,
+        hold="30m",
+        severity="warning",
+        summary='Ledger and counters of team {{ $labels.team }} differ by ${{ $value | printf "%.2f" }} in six hours',
+        description="The ledger's spend and the gateways' counters grew differently, by more than 5 % and a dollar: "
+        "a spool was lost, counters were, or somebody wrote into the ledger.",
     ),
 )
 
@@ -120,6 +181,14 @@ sum({grown("spendgate_exchanges_total", "30m")})
         summary="The model {{ $labels.model }} has no price",
         description='{{ $value | printf "%.0f" }} requests in the last hour were charged by the dearest price '
         "of its family (or as `unpricedModels` says). Give it a price with --prices.",
+    ),
+    Alert(
+        name="SpendgatePricesOld",
+        expr="time() - max(spendgate_price_catalogue_checked_timestamp_seconds > 0) > 45 * 86400",
+        hold="1h",
+        severity="warning",
+        summary="The built-in prices were last compared with their sources {{ $value | humanizeDuration }} ago",
+        description="Providers change prices. Update spendgate, or give the models that you use by --prices.",
     ),
     Alert(
         name="SpendgateUsageLogLosing",
@@ -151,12 +220,44 @@ POLICY = (
         description="Gateways go on with the last known budgets; changes to LLMBudgets do not arrive.",
     ),
     Alert(
+        name="SpendgateGatewayPolicyStale",
+        expr="""(
+  time() - min by (job, instance) (spendgate_gateway_policy_confirmed_timestamp_seconds > 0) > 300
+)
+or
+(
+  scalar(max(spendgate_policy_generation))
+  - min by (job, instance) (spendgate_gateway_policy_generation) > 0
+)""",
+        hold="5m",
+        severity="warning",
+        summary="The gateway {{ $labels.instance }} enforces an old policy",
+        description="It has not heard for five minutes that its policy is the newest, or the controller's is newer. "
+        "What it enforces is the last policy that it knew.",
+    ),
+    Alert(
         name="SpendgateControllerLeaderless",
         expr="sum(spendgate_controller_leading) == 0",
         hold="2m",
         severity="warning",
         summary="No controller replica leads",
         description="Budgets in force stay in force; changes, statuses and alerts of thresholds wait.",
+    ),
+    Alert(
+        name="SpendgateAlertsUndelivered",
+        expr="max(spendgate_alerts_pending) > 0",
+        hold="15m",
+        severity="warning",
+        summary='{{ $value | printf "%.0f" }} posts to Slack or a webhook wait for their delivery',
+        description="For 15 minutes: somebody was not told that a threshold was crossed.",
+    ),
+    Alert(
+        name="SpendgateDutyFailing",
+        expr=f"""sum by (duty) ({grown('spendgate_controller_duties_total{result!="done"}', "1h")}) > 1""",
+        hold="0m",
+        severity="warning",
+        summary='The controller\'s duty {{ $labels.duty }} failed {{ $value | printf "%.0f" }} times in an hour',
+        description="It is tried again by itself; its log line duty_failed says why.",
     ),
     Alert(
         name="SpendgateBudgetInvalid",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,7 +15,9 @@ from support.fake_ledger import FakeLedger
 from spendgate.budget.policy import Policy
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.policy_source import PolicyMetrics
 from spendgate.ledger.gauges import BudgetGauges
+from spendgate.ledger.keeper import Keeper
 from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
@@ -36,10 +39,13 @@ def samples(families: Iterable[Metric]) -> set[str]:
 def shown() -> set[str]:
     registry = CollectorRegistry()
     Metrics(registry)
+    PolicyMetrics(registry)
     by_label = ("calls", "duties_done", "duties_failed", "alerts")
     vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in by_label})  # type: ignore[arg-type]
     gauges = BudgetGauges(FakeLedger(), Policy())
-    return samples([*registry.collect(), *gauges.collect(), *ControllerMetrics(lambda: vitals).collect()])
+    keeper = Keeper(cast(Any, None), Policy)
+    collected = [*registry.collect(), *gauges.collect(), *keeper.collect()]
+    return samples([*collected, *ControllerMetrics(lambda: vitals).collect()])
 
 
 @pytest.mark.parametrize("rule", [r for g in GROUPS for r in g.rules], ids=lambda r: r.name)
