@@ -27,7 +27,6 @@ from pydantic.fields import FieldInfo
 from spendgate.budget import model as budget
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import COMMANDS, spendgate
-from spendgate.controller.gauges import LeaderGauges
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway import config
 from spendgate.gateway.metrics import Metrics
@@ -219,9 +218,7 @@ def metrics() -> str:
     copies = BudgetGauges(typing.cast(Any, None), Policy(), copies=True)
     names = ", ".join(f"`{f.name}`" for f in copies.collect() if f.name.startswith(COPY))
     vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in VITALS_BY_LABEL})  # type: ignore[arg-type]
-    of_controller = _families(ControllerMetrics(lambda: vitals)) + [
-        row for row in _families(LeaderGauges(gauges, lambda: True)) if row not in rows
-    ]
+    of_controller = _families(ControllerMetrics(lambda: vitals))
     return (
         "# Metrics\n\nOn `http://ADMIN/metrics`, of all workers together. Amounts are in USD, times in seconds; "
         "months are UTC.\nGauges of budgets are read from the ledger at the scrape: a team's exist before its "

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
-from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from spendgate.alerts.sender import Sender
@@ -25,13 +24,14 @@ from spendgate.controller.access import Access
 from spendgate.controller.crd import PLURAL, VERSION
 from spendgate.controller.duties import Context, Duties, Duty
 from spendgate.controller.events import EventSender
-from spendgate.controller.gauges import ChangedMonths, LeaderGauges
+from spendgate.controller.gauges import ChangedMonths
 from spendgate.controller.informer import Delta, Informer, Key, resource_path
 from spendgate.controller.kube import Kube, Object
 from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
-from spendgate.controller.metrics import ControllerMetrics, Vitals
+from spendgate.controller.metrics import Vitals
 from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, reconcile
+from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers, models_named
@@ -55,15 +55,15 @@ COALESCE_S = 0.02
 NET_S = 2.0
 """How often the policy in Redis is looked at without a change: it may have been lost."""
 STATUS_S = 5.0
-"""How often statuses are judged, or RECONCILE_INTERVAL where that is shorter."""
+STATUS_S_A_TEAM = 0.001
+"""How often statuses are judged: every five seconds, less often where there are thousands, and never less often
+than RECONCILE_INTERVAL."""
 SILENT_MAX_S = 180.0
 """An API server without a sign of life for so long makes a replica not ready."""
 REDIS_S = 3.0
 ALERT_S = 1.0
 ALERT_S_A_TEAM = 0.001
 """Between two looks for crossings: a second, more where there are thousands of budgets."""
-GAUGE_S_A_TEAM = 0.005
-"""Reading ten thousand teams' months at every scrape would be the main work of all."""
 
 
 def now_ms() -> int:
@@ -131,23 +131,18 @@ class Controller:
         self._dirty = asyncio.Event()
         self._begun_fence: int | None = None
         self._store_answered_at = time.monotonic()
-        self._gauges_at = float("-inf")
         self._keys: dict[str, Key] = {}
         self._alert_counts: dict[str, int] = {}
-        self._shows_budgets = False
-        self._vitals = self.vitals()
         self._unpriced: dict[str, tuple[str, ...]] = {}
 
     # -- run ------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then give the Lease up."""
-        registry = CollectorRegistry()
-        registry.register(LeaderGauges(self.gauges, lambda: self._shows_budgets))
-        registry.register(ControllerMetrics(lambda: self._vitals))
+        scrape = Scrape(self.gauges, self._acts, self.vitals, now_ms)
         servers = [
             server(health_pages(self._not_alive, self._not_ready, self._console()), self.settings.http),
-            server(metrics_pages(registry, self._refresh_gauges), self.settings.metrics),
+            server(metrics_pages(scrape.text), self.settings.metrics),
         ]
         log.info("controller_started", identity=self.identity, namespace=self.settings.namespace or "(all)")
         loops = [
@@ -255,10 +250,11 @@ class Controller:
 
     async def _status_loop(self) -> None:
         await self.informer.synced.wait()
-        every_s = min(STATUS_S, self.settings.reconcile_interval_ms / 1000)
         seen: Reconciled | None = None
         while True:
             started = time.monotonic()
+            pace_s = max(STATUS_S, STATUS_S_A_TEAM * len(self.reconciled.verdicts))
+            every_s = min(pace_s, self.settings.reconcile_interval_ms / 1000)
             if self._reports():
                 seen = self.reconciled
                 await self._status_round()
@@ -287,7 +283,7 @@ class Controller:
             fault = "Redis does not answer"
             log.warning("numbers_missing", error=str(problem))
         todo = self.writer.pending(reconciled.verdicts, numbers, at, self._unpriced_of, fault)
-        await self.writer.write(todo, self.leadership.leads)
+        await self.writer.write(todo, self.leadership.leads, now_ms)
 
     def _unpriced_of(self, verdict: Verdict) -> tuple[str, ...]:
         if verdict.in_force is None:
@@ -369,15 +365,6 @@ class Controller:
         elif self._silent_s() > SILENT_MAX_S:
             missing.append(f"no word of the API server for {self._silent_s():.0f} s")
         return missing
-
-    async def _refresh_gauges(self) -> None:
-        """Before each scrape. What the scrape shows is read here, for its text is made in another thread."""
-        self._vitals = self.vitals()
-        self._shows_budgets = self._acts()
-        now = time.monotonic()
-        if self._shows_budgets and now - self._gauges_at >= GAUGE_S_A_TEAM * len(self.reconciled.in_force):
-            self._gauges_at = now
-            await self.gauges.refresh(now_ms())
 
     def _console(self) -> ASGIApp | None:
         """The pages, over the policy in force here."""

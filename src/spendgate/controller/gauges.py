@@ -1,16 +1,13 @@
-"""The budgets' gauges of the leader: the originals of what gateways show copies of."""
+"""What the leader's gauges read of the ledger: little, also where there are many teams."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import redis.asyncio as aioredis
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers
-from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
 
 
@@ -45,20 +42,3 @@ class ChangedMonths:
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """See `ledger.port.Ledger.daily`."""
         return await self._ledger.daily(teams, days)
-
-
-class LeaderGauges(Collector):
-    """Shows the budgets' gauges while `acts` says that this replica leads; then and only then, so that two
-    replicas are never added up."""
-
-    def __init__(self, gauges: BudgetGauges, acts: Callable[[], bool]) -> None:
-        self._gauges = gauges
-        self._acts = acts
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing is known before the first scrape."""
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        """The families."""
-        return self._gauges.collect() if self._acts() else ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from spendgate.controller.kube import Kube, KubeError, KubeUnavailable, Object
+from spendgate.controller.sharing import Sharer
 from spendgate.errors import SpendgateError
 
 log = structlog.get_logger()
@@ -41,10 +43,11 @@ class Delta:
     new: Object | None
 
 
-def slim(obj: Object) -> Object:
-    """What is kept of an object."""
+def slim(obj: Object, sharer: Sharer) -> Object:
+    """What is kept of an object, its parts shared with others; nobody may change it."""
     meta = obj.get("metadata") or {}
-    kept: Object = {k: v for k, v in obj.items() if k in ("apiVersion", "kind", "spec", "status")}
+    kept: Object = {k: sharer.fields(v) for k, v in obj.items() if k in ("spec", "status")}
+    kept |= {k: sys.intern(v) for k, v in obj.items() if k in ("apiVersion", "kind") and isinstance(v, str)}
     kept["metadata"] = {k: meta[k] for k in _META if k in meta}
     return kept
 
@@ -91,6 +94,7 @@ class Informer:
         self._rng = rng
         self._watch_s = watch_s
         self._version = ""
+        self._sharer = Sharer()
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
         self.lists = 0
@@ -134,7 +138,7 @@ class Informer:
         async for items, listed in self._kube.pages(self._path):
             version, self.contact_at = listed, self._now()
             for item in items:
-                obj = slim(item)
+                obj = slim(item, self._sharer)
                 fresh[key_of(obj)] = obj
         deltas = differences(self.objects, fresh)
         self.objects = fresh
@@ -148,7 +152,7 @@ class Informer:
         timeout_s = low + int(self._rng() * (high - low))
         async for event in self._kube.watch(self._path, self._version, timeout_s):
             self.contact_at = self._now()
-            obj = slim(event.object)
+            obj = slim(event.object, self._sharer)
             self._version = str(obj["metadata"].get("resourceVersion") or self._version)
             if event.type == "BOOKMARK":
                 continue
@@ -168,7 +172,7 @@ class Informer:
         Where the watch has told something else meanwhile, that is newer and stays."""
         key = key_of(before)
         if self.objects.get(key) is before:
-            self.objects[key] = slim(obj)
+            self.objects[key] = slim(obj, self._sharer)
 
     @staticmethod
     def _now() -> float:

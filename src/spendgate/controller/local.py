@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from spendgate.alerts.sender import Sender
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.load import load_documents
 from spendgate.budget.policy import Policy
-from spendgate.controller.metrics import ControllerMetrics, Vitals
+from spendgate.controller.metrics import Vitals
 from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, reconcile
+from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.tasks import cancelled
 from spendgate.controller.web import health_pages, metrics_pages, server
@@ -92,12 +92,10 @@ class LocalController:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop."""
         self._take(objects(self.paths))
-        registry = CollectorRegistry()
-        registry.register(self.gauges)
-        registry.register(ControllerMetrics(self.vitals))
+        scrape = Scrape(self.gauges, lambda: True, self.vitals, lambda: time.time_ns() // 1_000_000)
         servers = [
             server(health_pages(list, self._not_ready), self.settings.http),
-            server(metrics_pages(registry, self._refresh), self.settings.metrics),
+            server(metrics_pages(scrape.text), self.settings.metrics),
         ]
         tasks = [asyncio.create_task(s.serve()) for s in servers]
         tasks += [asyncio.create_task(self._policy_loop()), asyncio.create_task(self.alerts.run_forever())]
@@ -155,9 +153,6 @@ class LocalController:
 
     def _not_ready(self) -> list[str]:
         return [] if self._published else ["Redis has not the policy yet"]
-
-    async def _refresh(self) -> None:
-        await self.gauges.refresh(time.time_ns() // 1_000_000)
 
     def vitals(self) -> Vitals:
         """For the metrics: what of a controller there is without a cluster."""

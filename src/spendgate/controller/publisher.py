@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from spendgate.controller.reconcile import InForce, Reconciled, compiled
-from spendgate.ledger.policy_store import BadSnapshot, PolicyStore, documents_of, version_of
+from spendgate.ledger.policy_store import BadSnapshot, PolicyStore, document_of, version_of
 from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
 
 log = structlog.get_logger()
@@ -43,13 +43,16 @@ def snapshot_of(in_force: Iterable[InForce], generation: int, now_ms: int) -> Po
     return snapshot
 
 
-def remembered(snapshot: PolicySnapshot) -> dict[str, InForce]:
-    """What a snapshot had in force, by uid. A document that this release can not read any more is left out."""
+def remembered(snapshot: PolicySnapshot, known: Mapping[str, InForce]) -> dict[str, InForce]:
+    """What a snapshot has in force and is newer than what is `known`, by uid. A document that this release can
+    not read any more is left out."""
     out: dict[str, InForce] = {}
-    for entry, document in documents_of(snapshot):
-        found = (
-            compiled(document) if isinstance(document, Mapping) and "metadata" in document else "no metadata"
-        )
+    for entry in snapshot.budgets:
+        had = known.get(entry.uid)
+        if had is not None and had.generation >= entry.generation:
+            continue
+        document = document_of(entry)
+        found = compiled(document) if "metadata" in document else "no metadata"
         if isinstance(found, str):
             log.warning("snapshot_entry_unreadable", budget=f"{entry.namespace}/{entry.name}", fault=found)
         else:
@@ -82,10 +85,8 @@ class Publisher:
             snapshot = None
         self.generation = max(self.generation, head.generation)
         self.version = head.version if snapshot is not None else ""
-        for uid, entry in (remembered(snapshot) if snapshot is not None else {}).items():
-            known = self.last_valid.get(uid)
-            if known is None or known.generation < entry.generation:
-                self.last_valid[uid] = entry
+        if snapshot is not None:
+            self.last_valid.update(remembered(snapshot, self.last_valid))
         return True
 
     def learn(self, reconciled: Reconciled, uids: Iterable[str]) -> None:

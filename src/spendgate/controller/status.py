@@ -45,11 +45,11 @@ def desired(
 ) -> dict[str, Any]:
     """The whole status. `numbers` None: the ledger did not answer (`fault` says why); the last ones of the
     same team's month stay. `old` is the status that stands, for times of transition."""
-    stamp = _stamp(now_ms)
+    at = stamp(now_ms)
     out: dict[str, Any] = {
         "observedGeneration": verdict.generation,
         "enforcedGeneration": verdict.in_force.generation if verdict.in_force else 0,
-        "lastUpdated": stamp,
+        "lastUpdated": at,
     }
     budget = verdict.in_force.budget if verdict.in_force else None
     exhausted = downgrading = None
@@ -86,7 +86,7 @@ def desired(
         else (c.STORE_DEGRADED, "False", "LedgerAnswers", "the numbers are the ledger's"),
     ]
     before = {x.get("type"): x for x in old.get("conditions") or () if isinstance(x, dict)}
-    out["conditions"] = [_condition(*x, verdict.generation, before.get(x[0]), stamp) for x in found]
+    out["conditions"] = [_condition(*x, verdict.generation, before.get(x[0]), at) for x in found]
     return out
 
 
@@ -139,7 +139,7 @@ def _exhausted(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool,
         return False, "no threshold rejects"
     if numbers.committed_nanousd < bound:
         return False, "money is left"
-    end = _stamp(int(next_month_start(now_ms).timestamp() * 1000))
+    end = stamp(int(next_month_start(now_ms).timestamp() * 1000))
     return True, f"${usd(bound)} are spent or held; requests are refused until {end} or a raise"
 
 
@@ -202,7 +202,7 @@ def _condition(
     message: str,
     generation: int,
     old: Mapping[str, Any] | None,
-    stamp: str,
+    at: str,
 ) -> dict[str, Any]:
     same = old is not None and old.get("status") == status
     return {
@@ -210,7 +210,7 @@ def _condition(
         "status": status,
         "reason": reason,
         "message": message,
-        "lastTransitionTime": old["lastTransitionTime"] if same and old is not None else stamp,
+        "lastTransitionTime": old["lastTransitionTime"] if same and old is not None else at,
         "observedGeneration": generation,
     }
 
@@ -219,5 +219,6 @@ def _content(status: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in status.items() if k != "lastUpdated"}
 
 
-def _stamp(epoch_ms: int) -> str:
+def stamp(epoch_ms: int) -> str:
+    """A moment as Kubernetes writes it, RFC 3339 in whole seconds."""
     return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -66,6 +66,7 @@ class StatusWriter:
         self._identity = identity
         self._bucket: Bucket | None = None
         self._settled: dict[Key, tuple[Any, ...]] = {}
+        self._judged: dict[Key, tuple[tuple[Any, ...], Pending]] = {}
         self.patches = 0
         self.events = 0
         self.backlog = 0
@@ -82,6 +83,7 @@ class StatusWriter:
         out: list[Pending] = []
         month = month_key(now_ms)
         self._settled = {k: v for k, v in self._settled.items() if k in verdicts}
+        judged, self._judged = self._judged, {}
         for key, verdict in verdicts.items():
             obj = self._informer.objects.get(key)
             if obj is None:
@@ -93,16 +95,23 @@ class StatusWriter:
             inputs = (version, verdict, found, limit, month, fault)
             if self._settled.get(key) == inputs:
                 continue
+            known = judged.get(key)
+            if known is not None and known[0] == inputs:  # it waits for its turn
+                self._judged[key] = known
+                out.append(known[1])
+                continue
             old = obj.get("status") or {}
             new = rules.desired(verdict, found, old, now_ms, unpriced(verdict), fault if budget else "")
             if not rules.changed(old, new):
                 self._settled[key] = inputs
                 continue
-            out.append(Pending(key, old, new, rules.conditions_changed(old, new)))
+            pending = Pending(key, old, new, rules.conditions_changed(old, new))
+            self._judged[key] = inputs, pending
+            out.append(pending)
         out.sort(key=lambda p: (not p.urgent, str(p.old.get("lastUpdated", ""))))
         return out
 
-    async def write(self, todo: list[Pending], may: Callable[[], bool]) -> None:
+    async def write(self, todo: list[Pending], may: Callable[[], bool], now_ms: Callable[[], int]) -> None:
         """Write in order until the bound, the end, or until `may` says that we do not lead any more."""
         now = asyncio.get_running_loop().time()
         self._bucket = self._bucket or Bucket(RATE_S, BURST, now)
@@ -110,20 +119,21 @@ class StatusWriter:
             self.backlog = len(todo) - done
             if not may() or not self._bucket.take(asyncio.get_running_loop().time()):
                 return
-            if not await self._patch(item):
+            if not await self._patch(item, now_ms()):
                 return
         self.backlog = 0
 
-    async def _patch(self, item: Pending) -> bool:
+    async def _patch(self, item: Pending, now_ms: int) -> bool:
         """False where the API server is away: the rest waits as well."""
         obj = self._informer.objects.get(item.key)
         if obj is None:
             return True
         meta = obj["metadata"]
         # uid and resourceVersion: who was deposed, or has an old view, changes nothing
+        new = item.new | {"lastUpdated": rules.stamp(now_ms)}
         body: Object = {
             "metadata": {"uid": meta.get("uid"), "resourceVersion": meta.get("resourceVersion")},
-            "status": rules.patch_of(item.old, item.new),
+            "status": rules.patch_of(item.old, new),
         }
         path = object_path(GROUP, VERSION, PLURAL, item.key) + "/status"
         try:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
 import uvicorn
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -39,14 +37,11 @@ def health_pages(not_alive: Missing, not_ready: Missing, console: ASGIApp | None
     )
 
 
-def metrics_pages(registry: CollectorRegistry, refresh: Callable[[], Awaitable[None]]) -> Starlette:
-    """/metrics, refreshed at the scrape."""
+def metrics_pages(text: Callable[[], Awaitable[bytes]]) -> Starlette:
+    """/metrics, asked for at the scrape."""
 
     async def metrics(_: Request) -> Response:
-        await refresh()
-        # beside the loop: the text of ten thousand budgets takes a second, and the Lease must be renewed
-        text = await asyncio.to_thread(generate_latest, registry)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+        return Response(await text(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/metrics", metrics)])
 

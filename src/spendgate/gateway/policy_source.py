@@ -27,7 +27,7 @@ from spendgate.ledger.policy_store import (
     Head,
     PolicyStore,
     decode,
-    documents_of,
+    document_of,
     encode,
 )
 from spendgate.protos.policy_pb2 import PolicySnapshot
@@ -77,6 +77,7 @@ class RedisPolicySource:
         self._by_uid: dict[str, TeamBudget] = {}
         self._ignored: Head | None = None
         self._written_ms = 0
+        self._unsaved: PolicySnapshot | None = None
         self._confirmed_at = 0.0
         self.policy = Policy()
         self.generation = 0
@@ -89,6 +90,7 @@ class RedisPolicySource:
             await self._look()
         except LedgerError as problem:
             log.error("policy_from_redis_failed", error=str(problem), in_force=self.generation)
+        await self._save()
         if not self.generation:
             log.warning(
                 "no_policy", why="neither Redis nor this disk has one; all is metered, nothing bounded"
@@ -109,6 +111,7 @@ class RedisPolicySource:
                 try:
                     if await self._look():
                         apply(self.policy)
+                        await self._save()
                 except LedgerError as problem:
                     log.warning("policy_poll_failed", error=str(problem), in_force=self.generation)
                 if listening.done():
@@ -155,7 +158,7 @@ class RedisPolicySource:
             self._ignored = head
             return False
         self._confirm()
-        self._save(snapshot)
+        self._unsaved = snapshot
         log.info("policy_in_force", generation=self.generation, version=self.version[:12])
         return True
 
@@ -167,19 +170,17 @@ class RedisPolicySource:
 
     def _take(self, snapshot: PolicySnapshot) -> bool:
         """Compile and put in force; a budget that can not be read keeps its last valid form."""
-        try:
-            documents = documents_of(snapshot)
-        except BadSnapshot as problem:
-            self._refuse(None, str(problem))
-            return False
         compiled: dict[bytes, TeamBudget] = {}
         by_uid: dict[str, TeamBudget] = {}
-        for entry, document in documents:
+        for entry in snapshot.budgets:
             budget = self._compiled.get(entry.json)
             if budget is None:
                 name = f"{entry.namespace}/{entry.name}"
                 try:
-                    budget = budget_from_document(document, name)
+                    budget = budget_from_document(document_of(entry), name)
+                except BadSnapshot as problem:
+                    self._refuse(None, str(problem))
+                    return False
                 except ConfigurationError as problem:
                     budget = self._by_uid.get(entry.uid)
                     self._refuse(None, f"{name}: {problem}; kept: {budget is not None}")
@@ -217,7 +218,13 @@ class RedisPolicySource:
         except (OSError, BadSnapshot) as problem:
             log.error("policy_file_unreadable", path=str(self._file), error=str(problem))
 
-    def _save(self, snapshot: PolicySnapshot) -> None:
+    async def _save(self) -> None:
+        """Keep what is in force for a cold start; beside the loop, for it is written through to the disk."""
+        snapshot, self._unsaved = self._unsaved, None
+        if snapshot is not None:
+            await asyncio.to_thread(self._write, snapshot)
+
+    def _write(self, snapshot: PolicySnapshot) -> None:
         """Whole or not at all; the last one to write wins, and all write the same."""
         fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         try:

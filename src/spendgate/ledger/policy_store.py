@@ -136,17 +136,20 @@ class PolicyStore:
         return Written(_text(word), int(number))
 
 
+def document_of(entry: BudgetDocument) -> Mapping[str, Any]:
+    """A budget's document as plain data. Raises BadSnapshot."""
+    try:
+        document = json.loads(entry.json)
+    except ValueError as e:
+        raise BadSnapshot(f"budget {entry.namespace}/{entry.name} in the snapshot is not JSON: {e}") from e
+    if not isinstance(document, dict):
+        raise BadSnapshot(f"budget {entry.namespace}/{entry.name} in the snapshot is not an object")
+    return document
+
+
 def documents_of(snapshot: PolicySnapshot) -> list[tuple[BudgetDocument, Mapping[str, Any]]]:
-    """Every budget with its document as plain data. Raises BadSnapshot."""
-    out = []
-    for entry in snapshot.budgets:
-        try:
-            out.append((entry, json.loads(entry.json)))
-        except ValueError as e:
-            raise BadSnapshot(
-                f"budget {entry.namespace}/{entry.name} in the snapshot is not JSON: {e}"
-            ) from e
-    return out
+    """Every budget with its document. Raises BadSnapshot."""
+    return [(entry, document_of(entry)) for entry in snapshot.budgets]
 
 
 def _text(value: Any) -> str:

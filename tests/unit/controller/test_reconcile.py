@@ -109,7 +109,8 @@ def test_a_generation_is_compiled_once() -> None:
 def test_a_snapshot_survives_the_wire_and_remembers_what_was_in_force() -> None:
     entries = run(obj("a", "alpha", 0.1), obj("b", "beta", 1234.56)).in_force
     snapshot = decode(encode(snapshot_of(entries, 7, 1_700_000_000_000)))
-    back = remembered(snapshot)
+    back = remembered(snapshot, {})
+    assert remembered(snapshot, back) == {}
     assert {e.uid: e.budget for e in entries} == {uid: e.budget for uid, e in back.items()}
     assert {e.generation for e in back.values()} == {1}
 
