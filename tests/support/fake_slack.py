@@ -1,7 +1,8 @@
 """A Slack with Slack's limits: webhooks at /services/…, the Web API at /api/chat.postMessage.
 
-One message a second and channel (`second` scales that second), else 429 with Retry-After: 1; invalid JSON or a
-missing text is refused with Slack's words; `faults` are answered first, in order.
+One message a second and channel (`second` scales that second), and with `a_minute` so many a minute and workspace
+(Slack says "several hundred"), else 429 with Retry-After: 1; invalid JSON, a missing text, one of more than 40,000
+characters and an unknown channel are refused with Slack's words; `faults` are answered first, in order.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class FakeSlack:
     """Start with `async with`. `posts` are (channel, text) in order of acceptance."""
 
     second: float = 0.0
+    a_minute: int = 0
     posts: list[tuple[str, str]] = field(default_factory=list)
     requests: int = 0
     limited: int = 0
@@ -34,6 +36,7 @@ class FakeSlack:
     missing_channels: set[str] = field(default_factory=set)
     on_post: Callable[[str], None] = lambda text: None
     _last: dict[str, float] = field(default_factory=dict)
+    _accepted: list[float] = field(default_factory=list)
     _runner: web.AppRunner | None = None
     port: int = 0
 
@@ -83,10 +86,13 @@ class FakeSlack:
 
     def _too_fast(self, channel: str) -> bool:
         now = time.monotonic()
-        if now - self._last.get(channel, float("-inf")) < self.second:
+        self._accepted = [at for at in self._accepted if now - at < 60.0]
+        many = bool(self.a_minute) and len(self._accepted) >= self.a_minute
+        if many or now - self._last.get(channel, float("-inf")) < self.second:
             self.limited += 1
             return True
         self._last[channel] = now
+        self._accepted.append(now)
         return False
 
     def _accept(self, channel: str, text: str) -> None:
@@ -122,7 +128,12 @@ class FakeSlack:
         self.requests += 1
         if request.headers.get("authorization") != "Bearer xoxb-test":
             return web.json_response({"ok": False, "error": "invalid_auth"})
-        body = orjson.loads(await request.read())
+        try:
+            body = orjson.loads(await request.read())
+        except ValueError:
+            return web.json_response({"ok": False, "error": "invalid_json"})
+        if not body.get("channel") or not body.get("text"):
+            return web.json_response({"ok": False, "error": "no_text" if body.get("channel") else "no_channel"})
         fault = await self._fault(lambda: self._accept(body["channel"], body["text"]))
         if isinstance(fault, int):
             return web.Response(status=fault, text="fault", headers={"Retry-After": "1"})

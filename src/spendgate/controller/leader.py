@@ -19,8 +19,8 @@ LEASE_NAME = "llm-budget-controller"
 STAND_BACK_S = 4.0
 """How long a replica without Redis leaves a free Lease to others."""
 WITHOUT_STORE_S = 5.0
-"""A leader cut off from Redis for so long hands over, at most once in HAND_OVER_EVERY_S: if none has Redis, one
-must still lead, to say so."""
+"""A leader cut off from Redis for so long hands over; where it comes to lead again in the same outage, at most once
+in HAND_OVER_EVERY_S: if none has Redis, one must still lead, to say so."""
 HAND_OVER_EVERY_S = 30.0
 
 
@@ -109,6 +109,7 @@ class Leadership:
         elif self._free_since is None:
             self._free_since = now
         if silent < WITHOUT_STORE_S:
+            self._handed_over_at = float("-inf")
             return False
         if self.leads() and now - self._handed_over_at > HAND_OVER_EVERY_S:
             self._handed_over_at = now

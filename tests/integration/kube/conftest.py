@@ -87,18 +87,23 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
     return redis_server.url
 
 
-@pytest.fixture
-def api_proxy(cluster: Cluster, tmp_path: Path) -> tuple[TcpProxy, str]:
-    """A way to the API server that can be cut, and a kubeconfig that goes it."""
-    proxy = TcpProxy(("127.0.0.1", cluster.port))
+def proxied(cluster: Cluster, folder: Path, proxy: TcpProxy) -> str:
+    """A kubeconfig of the controller's that goes through a proxy."""
     config = yaml.safe_load(cluster.kubeconfig("controller").read_text())
     config["clusters"][0]["cluster"] = {
         "server": f"https://127.0.0.1:{proxy.port}",
         "certificate-authority": str(cluster.folder / "tls.crt"),
     }
-    path = tmp_path / "proxied.kubeconfig"
+    path = folder / f"proxied-{proxy.port}.kubeconfig"
     path.write_text(json.dumps(config))
-    return proxy, str(path)
+    return str(path)
+
+
+@pytest.fixture
+def api_proxy(cluster: Cluster, tmp_path: Path) -> tuple[TcpProxy, str]:
+    """A way to the API server that can be cut, and a kubeconfig that goes it."""
+    proxy = TcpProxy(("127.0.0.1", cluster.port))
+    return proxy, proxied(cluster, tmp_path, proxy)
 
 
 class Replica:
@@ -242,7 +247,8 @@ def budget(
 
 def status_of(cluster: Cluster, name: str, namespace: str = "ml-platform") -> dict[str, Any]:
     """The status, empty where there is none."""
-    found: dict[str, Any] = cluster.get("llmbudget", name, "-n", namespace).get("status", {})
+    path = f"/apis/ai.systemhardening.com/v1/namespaces/{namespace}/llmbudgets/{name}"
+    found: dict[str, Any] = cluster.read(path).get("status", {})
     return found
 
 
@@ -253,7 +259,7 @@ def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
 
 def holder(cluster: Cluster) -> str:
     """Who holds the Lease, by pod name; "" for nobody."""
-    leases = cluster.get("lease", "-n", "llm-gateway")["items"]
+    leases = cluster.read("/apis/coordination.k8s.io/v1/namespaces/llm-gateway/leases")["items"]
     return (leases[0]["spec"].get("holderIdentity") or "").rpartition("_")[0] if leases else ""
 
 
