@@ -33,6 +33,7 @@ from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.policy_source import PolicyMetrics
 from spendgate.ledger.gauges import COPY, BudgetGauges
 from spendgate.ledger.keeper import Keeper
+from spendgate.rebuild.job import RebuildJob
 from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -213,7 +214,9 @@ def metrics() -> str:
             rows.append((f"`{name}`", family.type, _labels(metric._labelnames), family.documentation))
     nothing = typing.cast(Any, None)
     gauges = BudgetGauges(nothing, Policy())
-    for collector in (gauges, Keeper(nothing, Policy), Replica(Policy)):
+    keeper = Keeper(nothing, Policy)
+    job = RebuildJob(keeper, nothing, Policy)
+    for collector in (gauges, keeper, job, Replica(Policy)):
         rows += _families(collector)
     copies = BudgetGauges(typing.cast(Any, None), Policy(), copies=True)
     names = ", ".join(f"`{f.name}`" for f in copies.collect() if f.name.startswith(COPY))

@@ -30,6 +30,7 @@ def command(policy: tuple[Path, ...]) -> None:
       SPENDGATE_HTTP       /healthz and /readyz (0.0.0.0:8080)
       SPENDGATE_METRICS    /metrics (0.0.0.0:9090)
       SPENDGATE_PRICES     price files on top of the built-in ones
+      SPENDGATE_PROMETHEUS   http://prometheus:9090: rebuilds the ledger after a loss, compared every 15 minutes
       SPENDGATE_DATA_DIR   where alerts not yet delivered survive a restart
       POD_NAME, POD_NAMESPACE   who and where this replica is, for the Lease
 

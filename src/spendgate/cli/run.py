@@ -14,6 +14,7 @@ import click
 from spendgate.cli.options import GatewayOptions
 from spendgate.console.pages import console
 from spendgate.console.settings import ConsoleSettings
+from spendgate.finops.replay import settlements
 from spendgate.gateway import logs
 from spendgate.gateway.config import Settings, load_config
 from spendgate.supervisor.bootstrap import one_upstream
@@ -49,6 +50,7 @@ def _plan(settings: Settings, given: GatewayOptions, *, listen: str | None = Non
         policy=given.policy,
         prices=given.prices,
         config=given.config,
+        records=settlements,
     )
 
 

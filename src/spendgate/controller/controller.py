@@ -42,11 +42,14 @@ from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger import connect
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.history import History
+from spendgate.ledger.keeper import Keeper
+from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
+from spendgate.rebuild.job import RebuildJob
 
 log = structlog.get_logger()
 
@@ -119,6 +122,11 @@ class Controller:
             lambda: Context(self.ledger, self.redis, self.gauges.policy, now_ms()),
             self.alerts.notify,
         )
+        memory = settings.data_dir / MEMORY_FILE if settings.data_dir is not None else None
+        self.keeper = Keeper(self.ledger, lambda: self.gauges.policy, memory)
+        self.rebuild = RebuildJob(
+            self.keeper, self.ledger, lambda: self.gauges.policy, settings.prometheus, leads=self._acts
+        )
         self.compiler = Compiler()
         self.reconciled = Reconciled((), {})
         self.leadership = Leadership(
@@ -139,7 +147,7 @@ class Controller:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then give the Lease up."""
-        scrape = Scrape(self.gauges, self._acts, self.vitals, now_ms)
+        scrape = Scrape(self.gauges, self._acts, self.vitals, now_ms, (self.keeper, self.rebuild))
         servers = [
             server(health_pages(self._not_alive, self._not_ready, self._console()), self.settings.http),
             server(metrics_pages(scrape.text), self.settings.metrics),
@@ -153,6 +161,8 @@ class Controller:
             asyncio.create_task(self._ping_loop(), name="ping"),
             asyncio.create_task(self._alert_loop(), name="alerts"),
             asyncio.create_task(self.duties.run(), name="duties"),
+            asyncio.create_task(self.keeper.run(), name="memory"),
+            asyncio.create_task(self.rebuild.run(), name="rebuild"),
         ]
         pages = [asyncio.create_task(s.serve(), name="pages") for s in servers]
         stopping = asyncio.create_task(stop.wait())

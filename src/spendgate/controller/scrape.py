@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
@@ -18,16 +18,17 @@ READ_S_A_TEAM = 0.005
 """Between two readings of the budgets' numbers: at every scrape for a few budgets, less often for thousands."""
 
 
-def registry_of(collector: Collector) -> CollectorRegistry:
-    """A registry with one collector in it."""
+def registry_of(*collectors: Collector) -> CollectorRegistry:
+    """A registry with these collectors in it."""
     registry = CollectorRegistry()
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     return registry
 
 
 class Scrape:
     """`text` for each scrape. Budgets are shown while `acts` says that this replica leads, then and only then, so
-    that two replicas are never added up. `vitals` is asked within the loop."""
+    that two replicas are never added up. `vitals` is asked within the loop; `more` is shown by every replica."""
 
     def __init__(
         self,
@@ -35,11 +36,13 @@ class Scrape:
         acts: Callable[[], bool],
         vitals: Callable[[], Vitals],
         now_ms: Callable[[], int],
+        more: Sequence[Collector] = (),
     ) -> None:
         self._gauges = gauges
         self._acts = acts
         self._vitals = vitals
         self._now_ms = now_ms
+        self._more = more
         self._budgets = registry_of(gauges)
         self._text = b""
         self._read_at = float("-inf")
@@ -48,7 +51,7 @@ class Scrape:
     async def text(self) -> bytes:
         """What Prometheus gets."""
         vitals = self._vitals()
-        own = generate_latest(registry_of(ControllerMetrics(lambda: vitals)))
+        own = generate_latest(registry_of(ControllerMetrics(lambda: vitals), *self._more))
         if not self._acts():
             self._read_at = float("-inf")
             return own

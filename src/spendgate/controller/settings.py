@@ -27,12 +27,14 @@ class ControllerSettings:
     pod_name: str = ""
     pod_namespace: str = ""
     prices: tuple[Path, ...] = ()
+    prometheus: str = ""
+    """Where the ledger is rebuilt from after a loss, and compared with; "": nowhere."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
         """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SPENDGATE_HTTP, SPENDGATE_METRICS,
-        SPENDGATE_DATA_DIR, SPENDGATE_PRICES, POD_NAME, POD_NAMESPACE. Raises ConfigurationError that names the
-        variable."""
+        SPENDGATE_DATA_DIR, SPENDGATE_PRICES, SPENDGATE_PROMETHEUS, POD_NAME,
+        POD_NAMESPACE. Raises ConfigurationError that names the variable."""
         url = environ.get("REDIS_URL", "").strip()
         if not url:
             raise ConfigurationError("REDIS_URL is not set; give the ledger's Redis, e.g. redis://redis:6379")
@@ -45,6 +47,7 @@ class ControllerSettings:
             metrics=_address(environ, "SPENDGATE_METRICS", METRICS_DEFAULT),
             pod_name=environ.get("POD_NAME", "").strip(),
             pod_namespace=environ.get("POD_NAMESPACE", "").strip(),
+            prometheus=environ.get("SPENDGATE_PROMETHEUS", "").strip(),
             prices=tuple(Path(p) for p in environ.get("SPENDGATE_PRICES", "").split() if p),
         )
 

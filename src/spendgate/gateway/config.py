@@ -77,6 +77,8 @@ class Settings(_Model):
     """The longest LLM body, both ways, in bytes; above it 413, before anything is reserved."""
     usage_log: str = ""
     """A path, `-` for standard output, `off`; empty: `DATA_DIR/usage.jsonl`."""
+    prometheus: str = ""
+    """For `up`: the URL of a Prometheus that scrapes it; the ledger is rebuilt from it after a loss."""
     failure_mode: Literal["open", "closed"] = "open"
     """What Envoy does with traffic while no worker answers at all."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -37,6 +37,21 @@ class Beating(Protocol):
     async def epoch(self, *arguments: Any) -> list[Any]: ...
 
 
+async def epoch_of(ledger: Beating) -> Epoch:
+    """The epoch in force, looked at without a beat; number 0 where nobody ever beat. Raises LedgerUnavailable."""
+    return _read(await ledger.epoch("", 0, "", 0, 0, "", "beat"))
+
+
+async def make_whole(ledger: Beating, epoch: Epoch) -> None:
+    """Say that the spend of this epoch is rebuilt; nothing happens where another is in force."""
+    await ledger.epoch("", 0, epoch.id, epoch.number, 0, "", "whole")
+
+
+def _read(reply: list[Any]) -> Epoch:
+    name, number, state, since, empty = (text(x) if x is not None else "" for x in reply[:5])
+    return Epoch(name, int(number or 0), state == "lost", int(since or 0), empty == "1")
+
+
 class Pulse:
     """One process' beats. `known` and `acknowledged` come from its last life, where that was kept."""
 
@@ -54,22 +69,19 @@ class Pulse:
         self._clock_us = clock_us
         self._ahead_us = 0
 
-    async def beat(self, ledger: Beating, *, rebuilt: bool = False) -> bool:
-        """Beat once; True where the epoch is another than was known (the first one known is no change).
-        `rebuilt` says that the spend of the epoch in force is whole again. Raises LedgerUnavailable.
+    async def beat(self, ledger: Beating) -> bool:
+        """Beat once; True where the epoch is another than was known (the first one known is no change). Raises
+        LedgerUnavailable.
         """
         self._sent = max(self._sent + 1, self._clock_us())
         asked_at = self._clock_us()
+        known = self.epoch
         reply = await ledger.epoch(
-            self.process, self._sent, self.epoch.id, self.epoch.number, self.acknowledged,
-            secrets.token_hex(8), "whole" if rebuilt else "beat",
-        )  # fmt: skip
-        known, now_us = self.epoch, int(reply[5])
-        self.epoch = Epoch(
-            text(reply[0]), int(reply[1]), text(reply[2]) == "lost", int(reply[3]), text(reply[4]) == "1"
+            self.process, self._sent, known.id, known.number, self.acknowledged, secrets.token_hex(8), "beat"
         )
+        self.epoch = _read(reply)
         self.acknowledged = self._sent
-        self._ahead_us = now_us - (asked_at + self._clock_us()) // 2
+        self._ahead_us = int(reply[5]) - (asked_at + self._clock_us()) // 2
         return bool(known.id) and known.id != self.epoch.id
 
     def ledger_us(self) -> int:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.epoch import BEAT_S, Pulse
+from spendgate.ledger.epoch import BEAT_S, Pulse, make_whole
 from spendgate.ledger.memory import Memory, recall, restore_argument
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key
@@ -68,7 +68,7 @@ class Keeper(Collector):
 
     async def rebuilt(self) -> None:
         """Say that the spend of the epoch in force is whole. Raises LedgerUnavailable."""
-        await self.pulse.beat(self._ledger, rebuilt=True)
+        await make_whole(self._ledger, self.pulse.epoch)
         self.rebuilt_at_s = time.time()
 
     async def _round(self) -> None:

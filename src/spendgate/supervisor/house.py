@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp
 
 from spendgate.alerts.environment import senders_from
@@ -35,7 +36,9 @@ from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.memory import FILE as MEMORY_FILE
+from spendgate.ledger.port import Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.rebuild.job import RebuildJob, Records
 from spendgate.supervisor import state
 from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
@@ -53,9 +56,14 @@ START_S = 30.0
 WATCH_S = 0.1
 
 
+MakeRecords = Callable[[tuple[Path, ...], Policy, int], Iterable[Settlement]]
+"""Reads usage logs as settlements since a time (ms), with the bounds of a policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. `listen` None: no Envoy (`serve`). `redis` "": an embedded one."""
+    """What to run. `listen` None: no Envoy (`serve`). `redis` "": an embedded one. `records` reads the usage log
+    back after a loss of the ledger."""
 
     settings: Settings
     data_dir: Path
@@ -67,6 +75,7 @@ class Plan:
     policy: tuple[Path, ...] = ()
     prices: tuple[Path, ...] = ()
     config: Path | None = None
+    records: MakeRecords | None = None
 
 
 MakeConsole = Callable[[RedisLedger, Callable[[], Snapshot]], ASGIApp]
@@ -142,7 +151,8 @@ class House:
         self._start_workers()
         if self.listen:
             self._start_envoy()
-        await self._start_admin(gauges, keeper)
+        job = self._rebuild_job(keeper) if self.listen else None  # `serve` leaves this to the controller
+        await self._start_admin(gauges, keeper, job)
         await self._until_ready()
         usage_log = UsageLog(self.usage_path)
 
@@ -161,6 +171,8 @@ class House:
             asyncio.create_task(keeper.run()),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
         ]
+        if job is not None:
+            self._tasks.append(asyncio.create_task(job.run()))
         if alerting is not None:
             self._tasks.append(asyncio.create_task(alerting.run()))
         state.State(
@@ -216,12 +228,14 @@ class House:
         self.envoy = Child("envoy", argv, self._log_path("envoy"))
         self.envoy.start()
 
-    async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper) -> None:
+    async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper, job: RebuildJob | None) -> None:
         assert self.ledger is not None
         make = self._make_console
         pages = make(self.ledger, lambda: self.snapshot) if make is not None else None
-        replica = Replica(lambda: self.snapshot.policy)
-        app = application(gauges, str(self.metrics_dir), self.not_ready, (keeper, replica), pages)
+        collectors: list[Collector] = [keeper, Replica(lambda: self.snapshot.policy)]
+        if job is not None:
+            collectors.append(job)
+        app = application(gauges, str(self.metrics_dir), self.not_ready, collectors, pages)
         config = uvicorn.Config(
             app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
         )
@@ -229,6 +243,20 @@ class House:
         # the signals are ours: uvicorn must not take them
         self._http.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         self._tasks.append(asyncio.create_task(self._http.serve()))
+
+    def _rebuild_job(self, keeper: Keeper) -> RebuildJob:
+        """After a loss: from our own usage log, and from Prometheus where one is named."""
+        assert self.ledger is not None
+        read, path = self.plan.records, Path(self.usage_path)
+        records: Records | None = None
+        if read is not None and self.usage_path not in ("-", "off"):
+
+            def records(since_ms: int) -> Iterable[Settlement]:
+                return read((path,), self.snapshot.policy, since_ms) if path.exists() else ()
+
+        return RebuildJob(
+            keeper, self.ledger, lambda: self.snapshot.policy, self.plan.settings.prometheus, records
+        )
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + START_S

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  sg1:epoch, a hash: id, number, state (`whole`; `lost`: spend is being rebuilt), since (ms), empty
 --          (1: nothing at all was left), and `b:<process>`: the last beat of each process
--- ARGV[1]  the process   ARGV[2] its beat (0: no beat)   ARGV[3] the id that it knows ('': none)
+-- ARGV[1]  the process   ARGV[2] its beat (0: it only looks, nothing is written)   ARGV[3] the id that it knows ('': none)
 -- ARGV[4]  the number that it knows   ARGV[5] its last beat that was acknowledged (0: none)
 -- ARGV[6]  a fresh id   ARGV[7] `beat`, or `whole`: the spend of epoch ARGV[3] is rebuilt
 -- Reply    {id, number, state, since, empty, now (us)}
@@ -12,6 +12,7 @@
 -- older one stands in its place (Redis went back to an older copy); or the epoch is an older one. The first that
 -- notices begins a new epoch, with a number that nobody had before.
 
+local KEEP_US = 2 * 86400 * 1000000
 local key = KEYS[1]
 local process, beat, id, number = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local acknowledged, fresh = tonumber(ARGV[5]), ARGV[6]
@@ -27,8 +28,18 @@ local function begin(state, empty)
   redis.call('HSET', key, 'id', fresh, 'number', next_number, 'state', state, 'since', now, 'empty', empty)
 end
 
+if beat > 0 and beat % 1000 == 0 then              -- now and then: processes that are gone
+  local fields = redis.call('HGETALL', key)
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 2) == 'b:' and tonumber(fields[i + 1]) < beat - KEEP_US then
+      redis.call('HDEL', key, fields[i])
+    end
+  end
+end
+
 if not stored[1] then
-  if id == '' then begin('whole', 0) else begin('lost', 1) end
+  if beat == 0 then                                -- only looked at
+  elseif id == '' then begin('whole', 0) else begin('lost', 1) end
 elseif id ~= '' then
   local last = tonumber(redis.call('HGET', key, 'b:' .. process) or '0')
   local went_back = acknowledged > 0 and last < acknowledged

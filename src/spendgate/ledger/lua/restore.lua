@@ -15,6 +15,8 @@
 --                    an exchange, <day> SEP app SEP model: placeholder of a cell
 --   y:<month>  zset  late settlements counted in full, by when they were first acknowledged (us)
 
+local NOISE_NANO, NOISE_SHARE = 10, 1e-10          -- totals are sums of floats
+
 local ask = cjson.decode(ARGV[1])
 local x_key, y_key = prefix .. 'x:' .. ask.month, prefix .. 'y:' .. ask.month
 local month_counter = 'b:month:' .. ask.month
@@ -104,7 +106,7 @@ if ask.c and #ask.c > 0 then
     local cell, total = c[1] .. SEP .. c[2] .. SEP, 0
     for _, d in ipairs(c[3]) do total = total + d[2] end
     local missing = total - (have[cell] or 0)
-    if missing > 0 then
+    if missing > NOISE_NANO + total * NOISE_SHARE then
       rows[#rows + 1] = {c[1], c[2], int(have[cell] or 0), int(total), int(missing)}
       local from_pool = math.min(missing, pool_month)
       pool_month = pool_month - from_pool
