@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
+from spendgate.cli.reconcile_invoice import invoice_command
 from spendgate.money import nano_to_usd
 from spendgate.months import month_key, month_text, parse_month
 
@@ -26,8 +27,13 @@ def command() -> None:
     """Compare the ledger with what others say was spent, and mend it.
 
     \b
-    Example: spendgate reconcile redis --prometheus http://prometheus:9090 --dry-run
+    Example:
+      spendgate reconcile redis --prometheus http://prometheus:9090 --dry-run
+      spendgate reconcile invoice costs.json --provider openai --month 2026-10
     """
+
+
+command.add_command(invoice_command)
 
 
 @command.command("redis")

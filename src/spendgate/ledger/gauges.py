@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from spendgate.budget.forecast import METHOD
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError
+from spendgate.ledger.drift import Drift
 from spendgate.ledger.history import DailyReader, History
 from spendgate.ledger.port import OldestHold, TeamMonth
 from spendgate.money import NANO_PER_USD
@@ -42,6 +43,10 @@ class MonthsReader(DailyReader, Protocol):
         """See `port.Ledger.oldest_holds`."""
         ...
 
+    async def drifts(self) -> list[Drift]:
+        """See `port.Ledger.drifts`."""
+        ...
+
 
 class BudgetGauges(Collector):
     """Refresh before each scrape, then collect. A ledger that does not answer leaves the last numbers of the
@@ -52,6 +57,7 @@ class BudgetGauges(Collector):
     ) -> None:
         self._ledger = ledger
         self._history = history or History(ledger)
+        self._drifts: list[Drift] = []
         self.policy = policy
         self._copies = copies
         self.months: list[TeamMonth] = []
@@ -76,6 +82,7 @@ class BudgetGauges(Collector):
             self._oldest = await self._ledger.oldest_holds([m.team for m in self.months if m.open_holds])
             of_budgets = {m.team: m.settled_nanousd for m in self.months if m.team in self.policy.budgets}
             await self._history.refresh(of_budgets, now_ms)
+            self._drifts = await self._ledger.drifts()
             self._up = True
         except LedgerError:
             self._up = False
@@ -111,11 +118,36 @@ class BudgetGauges(Collector):
                 series += 1
                 if series <= SERIES_MAX:
                     spend.add_metric([m.team, app, model], nano / NANO_PER_USD)
-        yield from (spend, held, holds, age, overdue)
+        yield from (spend, held, holds, age, overdue, *self._of_invoices())
         yield GaugeMetricFamily("spendgate_ledger_up", "1 where the ledger answered.", float(self._up))
         yield GaugeMetricFamily(
             "spendgate_policy_age_seconds", "Since the policy was loaded.", time.time() - self._loaded_at
         )
+
+    def _of_invoices(self) -> Iterator[Metric]:
+        """Of the last month that `spendgate reconcile invoice` compared, by provider."""
+        names = ["provider", "model"]
+        ratio = GaugeMetricFamily(
+            "spendgate_invoice_drift_ratio",
+            "Invoiced less metered and corrected, over invoiced; model `(all)` is the provider's whole.",
+            labels=names,
+        )
+        usd = GaugeMetricFamily(
+            "spendgate_invoice_drift_usd", "Invoiced less metered and corrected.", labels=names
+        )
+        at = GaugeMetricFamily(
+            "spendgate_invoice_reconciled_timestamp_seconds",
+            "When the provider's invoice was last reconciled.",
+            labels=["provider"],
+        )
+        for d in self._drifts:
+            whole = tuple(sum(n[i] for n in d.models.values()) for i in range(3))
+            for model, (open_nanousd, invoiced, metered) in {**d.models, "(all)": whole}.items():
+                ratio.add_metric([d.provider, model], open_nanousd / (invoiced or metered or 1))
+                if model != "(all)":
+                    usd.add_metric([d.provider, model], open_nanousd / NANO_PER_USD)
+            at.add_metric([d.provider], d.at_ms / 1000)
+        yield from (ratio, usd, at)
 
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
         remaining = self._gauge("llm_budget_remaining_usd", "What is left of the month's budget.", ["team"])

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
+from spendgate.ledger.drift import Drift
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.usage import COUNT_MAX, Usage
 
@@ -370,6 +371,10 @@ class Ledger(Protocol):
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """What teams settled on days (`YYYYMMDD`), nano-USD, in the order of the days. Raises
         LedgerUnavailable."""
+        ...
+
+    async def drifts(self) -> list[Drift]:
+        """The last reconciliation with each provider's invoice. Raises LedgerUnavailable."""
         ...
 
     async def open_holds(self, team: str) -> int:

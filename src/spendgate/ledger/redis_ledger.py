@@ -21,6 +21,8 @@ from redis.exceptions import NoScriptError, RedisError
 from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.ledger import connect, recent_refusals
 from spendgate.ledger.cluster_lane import ClusterLane
+from spendgate.ledger.drift import KEY as DRIFT_KEY
+from spendgate.ledger.drift import Drift, decode
 from spendgate.ledger.lane import Lane
 from spendgate.ledger.port import (
     Adjusted,
@@ -404,6 +406,16 @@ class RedisLedger:
             "refusals", lambda: cast(Awaitable[list[bytes]], self._redis.lrange(key, 0, -1))
         )
         return recent_refusals.read(rows)
+
+    async def note_drift(self, drift: Drift) -> None:
+        """Keep what a reconciliation found, for the metric and the alert. Raises LedgerUnavailable."""
+        await self._guard(
+            "drift", lambda: cast(Awaitable[Any], self._redis.hset(DRIFT_KEY, drift.provider, drift.encode()))
+        )
+
+    async def drifts(self) -> list[Drift]:
+        """See `port.Ledger.drifts`."""
+        return decode(await self._guard("drift", lambda: cast(Awaitable[Any], self._redis.hgetall(DRIFT_KEY))))
 
     async def open_holds(self, team: str) -> int:
         """See `port.Ledger.open_holds`."""

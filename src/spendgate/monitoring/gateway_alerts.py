@@ -191,6 +191,16 @@ sum({grown("spendgate_exchanges_total", "30m")})
         description="Providers change prices. Update spendgate, or give the models that you use by --prices.",
     ),
     Alert(
+        name="SpendgateInvoiceDrift",
+        expr='max by (provider) (abs(spendgate_invoice_drift_ratio{model="(all)"})) > 0.1',
+        hold="5m",
+        severity="warning",
+        summary="The invoice of {{ $labels.provider }} and what was metered are "
+        "{{ $value | humanizePercentage }} apart",
+        description="`spendgate reconcile invoice` found it, and says which model, which days and why. Most "
+        "often a price changed, or somebody calls the provider past the gateway.",
+    ),
+    Alert(
         name="SpendgateUsageLogLosing",
         expr=f"sum({grown('spendgate_usage_log_errors_total', '15m')}) > 0",
         hold="0m",

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from unit.gateway.driver import policy_of
 
 from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.drift import Drift
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.port import OldestHold, TeamMonth
 
@@ -41,6 +42,13 @@ class Ledger:
 
     async def daily(self, teams: list[str], days: list[str]) -> dict[str, list[int]]:
         return {team: [USD // 2 if team == "ml" else 0] * len(days) for team in teams}
+
+    async def drifts(self) -> list[Drift]:
+        return [
+            Drift(
+                "openai", "202610", 5000, {"gpt-4o": (-10 * USD, 40 * USD, 50 * USD), "o3": (0, 10 * USD, 0)}
+            )
+        ]
 
 
 def gauges() -> tuple[BudgetGauges, Ledger, CollectorRegistry]:
@@ -79,6 +87,19 @@ async def test_the_forecast_and_the_date_of_exhaustion_stand_beside_the_budget()
     assert registry.get_sample_value("spendgate_forecast_usd", {"team": "quiet"}) == 0
     ends = metrics["spendgate_exhaustion_timestamp_seconds"].samples
     assert all(s.labels["team"] == "ml" for s in ends)
+
+
+async def test_the_last_reconciliation_stands_by_model_and_in_all() -> None:
+    found, _, registry = gauges()
+    await found.refresh(ms(11))
+
+    def ratio(model: str) -> float | None:
+        labels = {"provider": "openai", "model": model}
+        return registry.get_sample_value("spendgate_invoice_drift_ratio", labels)
+
+    assert (ratio("gpt-4o"), ratio("o3"), ratio("(all)")) == (-0.25, 0, -0.2)
+    at = registry.get_sample_value("spendgate_invoice_reconciled_timestamp_seconds", {"provider": "openai"})
+    assert at == 5
 
 
 async def test_a_new_month_starts_at_zero() -> None:

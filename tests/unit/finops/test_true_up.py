@@ -1,0 +1,91 @@
+"""True-ups bring every model to its invoice, to the nano-dollar, and only once."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.billing import PRICES, Use, cells, invoice, month
+
+from spendgate.finops.reconcile import Reconciliation, reconcile
+from spendgate.finops.true_up import BACKFILL, EGRESS_APP, TrueUp, corrections, id_prefix, true_ups
+from spendgate.ledger.port import Adjusted, Adjustment, DayCell
+
+TWO = [*month(), Use(3, "gpt-4o", team="blue", app="batch"), Use(4, "gpt-4o-mini")]
+
+
+def compared(
+    metered: list[DayCell],
+    factor: str = "1.2",
+    extra: tuple[Use, ...] = (),
+    audit: list[Adjusted] | None = None,
+) -> Reconciliation:
+    lines = [*invoice(TWO, factor), *invoice(extra)]
+    return reconcile("openai", "202610", metered, lines, PRICES, corrections(audit or [], "openai", "202610"))
+
+
+def made(planned: list[TrueUp]) -> list[Adjusted]:
+    return [Adjusted(t.adjustment("ann", ("month",)), "20261101", 0, 0) for t in planned]
+
+
+def test_each_app_gets_its_part_by_what_it_was_metered_for_and_egress_its_own_line() -> None:
+    shadow = Use(9, "claude-sonnet-4-5", 5)
+    found = compared(cells(TWO), extra=(shadow,))
+    planned = true_ups(found, cells(TWO), [], "unattributed", "oct.json")
+    assert {(t.team, t.app) for t in planned} == {
+        ("red", "chat"), ("blue", "batch"), ("unattributed", EGRESS_APP)
+    }  # fmt: skip
+    assert sum(t.nano for t in planned) == found.drift_nanousd
+    spent = {
+        team: sum(c.cost_nanousd for c in cells(TWO) if (c.team, c.model) == (team, "gpt-4o"))
+        for team in ("red", "blue")
+    }
+    got = {t.team: t.nano for t in planned if t.model == "gpt-4o"}
+    assert abs(got["red"] * spent["blue"] - got["blue"] * spent["red"]) <= max(spent.values())
+    assert planned[0].reason == "oct.json: true-up of openai for 2026-10"
+
+
+def test_a_second_run_finds_nothing_to_do_and_a_revised_invoice_only_the_rest() -> None:
+    metered = cells(TWO)
+    first = true_ups(compared(metered), metered, [], "x", "a")
+    audit = made(first)
+    found = compared(metered, audit=audit)
+    assert found.drift_nanousd == 0
+    assert true_ups(found, metered, audit, "x", "a") == []
+    revised = compared(metered, "1.1", audit=audit)
+    second = true_ups(revised, metered, audit, "x", "b")
+    assert sum(t.nano for t in second) == revised.drift_nanousd < 0
+    back = [*audit, *made(second)]
+    third = true_ups(compared(metered, audit=back), metered, back, "x", "c")
+    ids = {t.adjustment_id for t in (*first, *second, *third)}
+    assert len(ids) == len(first) + len(second) + len(third)
+    assert compared(metered, audit=[*back, *made(third)]).drift_nanousd == 0
+
+
+def test_two_runs_at_once_make_the_same_adjustments() -> None:
+    metered = cells(TWO)
+    assert true_ups(compared(metered), metered, [], "x", "a") == true_ups(
+        compared(metered), metered, [], "x", "a"
+    )
+
+
+def test_what_a_backfill_corrected_is_not_trued_up_again() -> None:
+    metered = cells(TWO)
+    before = Adjustment(id_prefix(BACKFILL, "openai", "202610") + "1", "red", 777, "x", "", "chat", "gpt-4o")
+    audit = [Adjusted(before, "20261101", 0, 0)]
+    found = compared(metered, audit=audit)
+    planned = true_ups(found, metered, audit, "x", "a")
+    assert (
+        sum(t.nano for t in planned)
+        == found.drift_nanousd
+        == found.invoiced_nanousd - found.metered_nanousd - 777
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["0.7", "0.999999", "1", "1.0000001", "3"]), st.lists(st.integers(1, 31), max_size=4))
+def test_law_true_ups_add_up_to_the_open_drift(factor: str, days: list[int]) -> None:
+    metered = cells(TWO)
+    found = compared(metered, factor, tuple(Use(d, "claude-sonnet-4-5") for d in days))
+    planned = true_ups(found, metered, [], "x", "a")
+    assert sum(t.nano for t in planned) == found.drift_nanousd
+    assert all(t.nano for t in planned)
