@@ -8,6 +8,7 @@ import redis.asyncio as aioredis
 
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers
+from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
 
 
@@ -38,6 +39,10 @@ class ChangedMonths:
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
         """See `ledger.port.Ledger.oldest_holds`."""
         return await self._ledger.oldest_holds(teams)
+
+    async def drifts(self) -> list[Drift]:
+        """See `ledger.port.Ledger.drifts`."""
+        return await self._ledger.drifts()
 
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """See `ledger.port.Ledger.daily`."""
