@@ -31,9 +31,12 @@ if ! { have prometheus && have promtool; } && ! prometheus_unpacked; then
   echo "setup: put both on PATH (Debian: apt-get install prometheus)" >&2
   want=incomplete
 fi
-# Alertmanager, for the alerts that end there. Unpacked as well.
+# Alertmanager, for the alerts that end there. Unpacked as well; Debian's build reads its templates from /usr/share,
+# so root is needed to put them there.
+templates=/usr/share/prometheus/alertmanager
 alertmanager_unpacked() {
   command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 1
+  [ -w /usr/share ] || return 1
   local into
   into=$(mktemp -d)
   (
@@ -41,12 +44,13 @@ alertmanager_unpacked() {
     apt-get download -qq prometheus-alertmanager 2>/dev/null ||
       { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus-alertmanager; }
     dpkg-deb -x prometheus-alertmanager_*.deb .
-  ) && cp "$into/usr/bin/prometheus-alertmanager" .venv/bin/
+  ) && mkdir -p "$templates" && cp -r "$into$templates/." "$templates/" &&
+    cp "$into/usr/bin/prometheus-alertmanager" .venv/bin/
   local done=$?
   rm -rf "$into"
   return $done
 }
-if ! have prometheus-alertmanager && ! alertmanager_unpacked; then
+if ! { have prometheus-alertmanager && [ -d "$templates" ]; } && ! alertmanager_unpacked; then
   echo "setup: no prometheus-alertmanager found; the tests of invoices will fail without it" >&2
   echo "setup: put it on PATH (Debian: apt-get install prometheus-alertmanager)" >&2
   want=incomplete

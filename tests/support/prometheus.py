@@ -34,7 +34,8 @@ def promtool(*argv: str | Path) -> None:
 
 class Prometheus:
     """A running Prometheus with its data in `folder`; a context manager. `scrapes`: HOST:PORT of targets.
-    `blocks`: samples in OpenMetrics text that it has from before."""
+    `blocks`: samples in OpenMetrics text that it has from before. `alertmanager`: HOST:PORT that hears of alerts.
+    """
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Prometheus:
         rules: str = "",
         blocks: str = "",
         interval: str = "1s",
+        alertmanager: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         data = folder / "data"
@@ -55,6 +57,8 @@ class Prometheus:
             "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "scrape_configs": [{"job_name": "gateways", "static_configs": [{"targets": list(scrapes)}]}],
         }
+        if alertmanager:
+            config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
         if rules:
             (folder / "rules.yaml").write_text(rules)
             config["rule_files"] = ["rules.yaml"]
@@ -109,4 +113,50 @@ class Prometheus:
     def alerts(self) -> list[dict[str, Any]]:
         """Pending and firing alerts."""
         found: list[dict[str, Any]] = self._http.get("/api/v1/alerts").json()["data"]["alerts"]
+        return found
+
+
+class Alertmanager:
+    """A running Alertmanager with its data in `folder`; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+        self.address = f"127.0.0.1:{free_port()}"
+        self._log = folder / "log.txt"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    program("prometheus-alertmanager"),
+                    f"--config.file={folder / 'alertmanager.yml'}",
+                    f"--storage.path={folder / 'data'}",
+                    f"--web.listen-address={self.address}",
+                    "--cluster.listen-address=",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._http = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=30)
+
+    def __enter__(self) -> Alertmanager:
+        until(self._ready, bool, "a ready Alertmanager", 60)
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: object, ___: TracebackType | None) -> None:
+        self._http.close()
+        self.process.terminate()
+        self.process.wait(60)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self._log.read_text()
+        try:
+            return self._http.get("/-/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def alerts(self, name: str) -> list[dict[str, Any]]:
+        """The active alerts of a name."""
+        answer = self._http.get("/api/v2/alerts", params={"filter": f'alertname="{name}"', "active": "true"})
+        found: list[dict[str, Any]] = answer.json()
         return found
