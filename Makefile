@@ -1,10 +1,11 @@
-.PHONY: help setup setup-tests demo test lint image mesh bench
+.PHONY: help setup setup-tests demo test lint image mesh bench histories
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
+	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
 setup:

@@ -1,15 +1,17 @@
-"""The ledger's rules in plain Python, to audit the scripts: no Redis, no sharing with the Lua."""
+"""The ledger's rules in plain Python, to audit the scripts: no Redis, no sharing with the Lua. One team."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 
-from spendgate.budget.bounds import Bound
-from spendgate.ledger.port import ReserveRequest, Settlement
+from spendgate.budget.bounds import Bound, Candidate
+from spendgate.ledger.port import Adjustment, ReserveRequest, Settlement
 from spendgate.months import day_key, hour_key, month_key
 
 WINDOW_KEYS = {"month": month_key, "day": day_key, "hour": hour_key, "run": lambda _: "-"}
+DAY_MS = 86_400_000
+SWEPT_BY_RESERVE = 8
 
 
 @dataclass
@@ -18,7 +20,8 @@ class Hold:
     candidate: int
     app: str
     model: str
-    counters: list[str]
+    counters: list[tuple[str, str]]
+    """(name, window)"""
     day: str
     deadline: int
 
@@ -28,16 +31,18 @@ def counter_name(bound: Bound, at_ms: int) -> str:
 
 
 class ModelLedger:
-    """One team."""
-
     def __init__(self) -> None:
         self.settled: Counter[str] = Counter()
         self.reserved: Counter[str] = Counter()
         self.cost: Counter[tuple[str, str, str]] = Counter()
+        self.adjusted: Counter[tuple[str, str, str]] = Counter()
         self.exchanges: Counter[tuple[str, str, str]] = Counter()
         self.holds: dict[str, Hold] = {}
         self.expired: dict[str, Hold] = {}
-        self.ended: set[str] = set()
+        self.ended: dict[str, int] = {}
+        """Exchange → number of the day on which it ended."""
+        self.adjustments: dict[str, Adjustment] = {}
+        self.closed: set[str] = set()
 
     def committed(self, counter: str) -> int:
         return self.settled[counter] + self.reserved[counter]
@@ -46,66 +51,144 @@ class ModelLedger:
         due = sorted((h.deadline, i) for i, h in self.holds.items() if h.deadline <= now)[:limit]
         for _, i in due:
             hold = self.expired[i] = self.holds.pop(i)
-            for c in hold.counters:
+            for c, _ in hold.counters:
                 self.settled[c] += hold.amount
                 self.reserved[c] -= hold.amount
             self._count(hold.day, hold.app, hold.model, hold.amount, 1)
         return [i for _, i in due]
 
-    def reserve(self, ask: ReserveRequest, now: int) -> tuple[int, int]:
-        self.sweep(now, 8)
+    def has_ended(self, exchange_id: str, now: int, within_ms: int) -> bool:
+        day = self.ended.get(exchange_id)
+        return day is not None and (now - within_ms) // DAY_MS <= day <= now // DAY_MS + 1
+
+    def reserve(self, ask: ReserveRequest, now: int) -> tuple[int, int, bool]:
+        """(candidate, held, replayed)"""
+        self.sweep(now, SWEPT_BY_RESERVE)
         known = self.holds.get(ask.exchange_id) or self.expired.get(ask.exchange_id)
         if known:
-            return known.candidate, known.amount
-        if ask.exchange_id in self.ended:
-            return 0, 0
-        for index, c in enumerate(ask.candidates):
-            fits = all(
-                b.floor_nanousd < 0
-                or (
-                    self.committed(counter_name(b, now)) < b.floor_nanousd
-                    and self.committed(counter_name(b, now)) + c.estimate_nanousd <= b.ceiling_nanousd
-                )
-                for b in c.bounds
-            )
-            if fits:
-                counters = [counter_name(b, now) for b in c.bounds]
-                for name in counters:
-                    self.reserved[name] += c.estimate_nanousd
-                self.holds[ask.exchange_id] = Hold(
-                    c.estimate_nanousd, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms
-                )
-                return index, c.estimate_nanousd
-        return -1, 0
+            return known.candidate, known.amount, True
+        if self.has_ended(ask.exchange_id, now, 600_000):
+            return 0, 0, True
+        month = self.committed(f"month:{month_key(now)}")
+        open_now = [
+            (i, c)
+            for i, c in enumerate(ask.candidates)
+            if month >= c.committed_from_nanousd
+            and (c.committed_below_nanousd < 0 or month < c.committed_below_nanousd)
+        ]
+        for index, c in open_now:
+            if all(self._fits(b, c, now) for b in c.bounds):
+                return self._hold(ask, index, c, c.estimate_nanousd, now)
+        for index, c in open_now:
+            amount = self._useful_part(c, now)
+            if amount is not None:
+                return self._hold(ask, index, c, amount, now)
+        return -1, 0, False
+
+    def _fits(self, b: Bound, c: Candidate, now: int) -> bool:
+        committed = self.committed(counter_name(b, now))
+        return b.floor_nanousd < 0 or (
+            committed < b.floor_nanousd and committed + c.estimate_nanousd <= b.ceiling_nanousd
+        )
+
+    def _useful_part(self, c: Candidate, now: int) -> int | None:
+        if c.clamp is None:
+            return None
+        room = c.estimate_nanousd
+        for b in c.bounds:
+            if b.floor_nanousd >= 0:
+                room = min(room, b.floor_nanousd - self.committed(counter_name(b, now)))
+        tokens = (room - c.clamp.fixed_nanousd) * 1000 // max(c.clamp.output_picousd_per_token, 1)
+        if tokens < max(c.clamp.output_tokens_min, 1):
+            return None
+        return min(room, c.clamp.fixed_nanousd + -(-tokens * c.clamp.output_picousd_per_token // 1000))
+
+    def _hold(
+        self, ask: ReserveRequest, index: int, c: Candidate, amount: int, now: int
+    ) -> tuple[int, int, bool]:
+        counters = [(counter_name(b, now), b.window) for b in c.bounds]
+        for name, _ in counters:
+            self.reserved[name] += amount
+        self.holds[ask.exchange_id] = Hold(
+            amount, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms
+        )
+        return index, amount, False
 
     def settle(self, s: Settlement, now: int) -> str:
         cost = 0 if s.release else s.cost_nanousd
         word = "released" if s.release else "settled"
-        if s.exchange_id in self.ended:
-            return "replayed"
-        self.ended.add(s.exchange_id)
-        if hold := self.holds.pop(s.exchange_id, None):
-            for c in hold.counters:
+        hold = self.holds.pop(s.exchange_id, None)
+        if hold:
+            for c, _ in hold.counters:
                 self.settled[c] += cost
                 self.reserved[c] -= hold.amount
+            if not s.release:
+                self._count(hold.day, hold.app, s.model, cost, 1)
         elif hold := self.expired.pop(s.exchange_id, None):
             word = "corrected"
-            for c in hold.counters:
-                self.settled[c] += cost - hold.amount
-            self._count(hold.day, hold.app, hold.model, -hold.amount, -1)
-        else:
-            hold = Hold(0, 0, s.app, s.model, [], day_key(s.at_ms), 0)
-            for scope, window in s.scopes if not s.release else ():
-                self.settled[f"{scope}:{WINDOW_KEYS[window](s.at_ms)}"] += cost
-        if not s.release:
-            self._count(hold.day, hold.app, s.model, cost, 1)
+            if hold.day[:6] in self.closed:
+                self._correct_later(hold, s, cost - hold.amount, now)
+            else:
+                for c, _ in hold.counters:
+                    self.settled[c] += cost - hold.amount
+                self._count(hold.day, hold.app, hold.model, -hold.amount, -1)
+                if not s.release:
+                    self._count(hold.day, hold.app, s.model, cost, 1)
+        elif self.has_ended(s.exchange_id, now, 7 * DAY_MS):
+            return "replayed"
+        elif not s.release:
+            at = now if month_key(s.at_ms) in self.closed else s.at_ms
+            for scope, window in s.scopes:
+                self.settled[f"{scope}:{WINDOW_KEYS[window](at)}"] += cost
+            self._count(day_key(at), s.app, s.model, cost, 1)
+        self.ended[s.exchange_id] = now // DAY_MS
         return word
+
+    def _correct_later(self, hold: Hold, s: Settlement, delta: int, now: int) -> None:
+        months = [
+            f"{c.rpartition(':')[0]}:{month_key(now)}" for c, window in hold.counters if window == "month"
+        ]
+        runs = [c for c, window in hold.counters if window == "run"]
+        delta = max([delta, *(-self.settled[c] for c in months)])
+        for c in (*months, *runs):
+            self.settled[c] = max(0, self.settled[c] + delta)
+        self.adjusted[day_key(now), hold.app, s.model] += delta
 
     def renew(self, ids: list[str], ttl_ms: int, now: int) -> int:
         held = [i for i in ids if i in self.holds]
         for i in held:
             self.holds[i].deadline = now + ttl_ms
         return len(held)
+
+    def adjust(self, a: Adjustment, now: int) -> str:
+        if (known := self.adjustments.get(a.adjustment_id)) is not None:
+            same = (known.cost_nanousd, known.app, known.model, known.day) == (
+                a.cost_nanousd, a.app, a.model, a.day,
+            )  # fmt: skip
+            return "replayed" if same else "differs"
+        day = a.day or day_key(now)
+        if day > day_key(now):
+            return "day"
+        if day[:6] in self.closed:
+            day = day_key(now)
+        names = [f"{scope}:{day[:6]}" for scope in a.scopes]
+        if any(self.settled[name] + a.cost_nanousd < 0 for name in names):
+            return "floor"
+        for name in names:
+            self.settled[name] += a.cost_nanousd
+        self.adjusted[day, a.app, a.model] += a.cost_nanousd
+        self.adjustments[a.adjustment_id] = a
+        return "adjusted"
+
+    def close(self, month: str, now: int) -> str:
+        if month in self.closed:
+            return "again"
+        if month >= month_key(now - 600_000):
+            return "open"
+        if any(h.day[:6] == month for h in self.holds.values()):
+            return "holds"
+        self.closed.add(month)
+        return "closed"
 
     def _count(self, day: str, app: str, model: str, cost: int, exchanges: int) -> None:
         self.cost[day, app, model] += cost

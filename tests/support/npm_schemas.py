@@ -34,7 +34,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[A-Za-z_$][\w$.]*|-?\d+|[{}\[\]()<>:;,|&
 
 def modules() -> Path:
     """Where npm's packages are; a test without them fails."""
-    assert (MODULES / "@kubernetes-models").is_dir(), f"no {MODULES}; run scripts/setup_tests.sh (it needs npm)"
+    assert (MODULES / "@kubernetes-models").is_dir(), (
+        f"no {MODULES}; run scripts/setup_tests.sh (it needs npm)"
+    )
     return MODULES
 
 

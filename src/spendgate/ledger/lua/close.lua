@@ -4,7 +4,7 @@
 -- ARGV[1]  now (ms, 0: Redis' clock)   ARGV[2] month (YYYYMM)   ARGV[3] who closes it ('': only look)
 -- Reply    {word, month's settled, sum of its cells, exchanges, digest of its cells, closed at (ms, 0: not), by, n}
 --          word: `closed` (now); `again` (it was before, and is as it was); `changed` (it was before, and its numbers
---          are others now: n is what settled was); `open` (it is not over, or only looked at); `holds` (n of its
+--          are others now: n is what settled was); `open` (it ended less than ten minutes ago, or is only looked at); `holds` (n of its
 --          requests are still in flight)
 -- Replay   `again`.
 
@@ -39,7 +39,8 @@ if raw then
   if old.x == digest then return answer('again', old.t, old.by, 0) end
   return answer('changed', old.t, old.by, tonumber(old.s))
 end
-if by == '' or month >= string.sub(day_id(now), 1, 6) then return answer('open', 0, '', 0) end
+-- ten minutes after its end, so that a clock that is set back a little does not spend in it again
+if by == '' or month >= string.sub(day_id(now - 600000), 1, 6) then return answer('open', 0, '', 0) end
 local held = 0
 for _, record in ipairs(redis.call('HVALS', holds_key)) do
   if string.sub(cjson.decode(record).d, 1, 6) == month then held = held + 1 end

@@ -144,9 +144,9 @@ local function mark(id, now)
   end
 end
 
--- Did the exchange end since `since` (ms)? Whole days are looked at, today first.
+-- Did the exchange end since `since` (ms)? Whole days are looked at, tomorrow's too: the clock may have been set back.
 local function ended(id, now, since)
-  for day = math.floor(now / DAY_MS), math.floor(since / DAY_MS), -1 do
+  for day = math.floor(now / DAY_MS) + 1, math.floor(since / DAY_MS), -1 do
     local parts = parts_of(day, false)
     if parts > 0 then
       local key, member = marker_of(id, day, parts)

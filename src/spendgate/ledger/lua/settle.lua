@@ -71,13 +71,13 @@ local function correct_later(s, hold, delta, usage)
   for _, c in ipairs(hold.c) do
     if c[2] == 'month' then
       local counter = counter_of(string.match(c[1], '^b:(.*):%d+$'), 'month', now, today)
-      counters[#counters + 1] = counter
+      counters[#counters + 1] = {counter, 'month'}
       delta = math.max(delta, -tonumber(redis.call('HGET', prefix .. counter, 's') or '0'))
     elseif c[2] == 'run' then
-      move(c[1], 'run', delta, 0)
+      counters[#counters + 1] = c
     end
   end
-  for _, counter in ipairs(counters) do move(counter, 'month', delta, 0) end
+  for _, c in ipairs(counters) do move(c[1], c[2], delta, 0) end
   count_daily(today, hold.a, s.m, delta, 0, usage, '~')
 end
 

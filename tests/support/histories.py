@@ -1,0 +1,537 @@
+"""Random histories of one team against the real scripts, held against the laws of the ledger and a model of it.
+
+The laws, by name; each can fail, as the mutations in tests/integration/ledger/test_histories.py show:
+
+bound     what is admitted fits every bound of its candidate, by what the store said before; what is refused fits none
+holds     of every counter, reserved is the sum of the holds that stand in it, and nothing is below zero
+deadline  no hold outlives its deadline: a sweep leaves none that is due, a reservation sweeps eight
+replay    a verb sent again changes not one key
+sums      a month's settled is the sum of its cells, by app and by model
+books     settled is what the model says: every true cost once, in the windows of its reservation
+frozen    a closed month never changes
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any
+
+import redis as sync_redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from spendgate.budget.bounds import Bound, Candidate, Clamp
+from spendgate.ledger.port import Adjustment, ReserveRequest, Settlement
+from spendgate.ledger.wire import (
+    SEP,
+    adjust_argument,
+    adjust_result,
+    reserve_argument,
+    reserve_result,
+    settle_argument,
+    team_prefix,
+    text,
+)
+from spendgate.months import month_key
+from support.asks import ask, bound, candidate, end, void
+from support.model_ledger import SWEPT_BY_RESERVE, ModelLedger, counter_name
+
+START = 1_796_083_190_000
+"""Ten seconds before December 2026, so that histories cross the turn of month, day and hour."""
+TEAM = "red"
+PREFIX = team_prefix(TEAM)
+VERBS = ("reserve", "settle", "renew", "expire", "adjust", "close")
+DAY_MS = 86_400_000
+
+
+LAWS = ("bound", "holds", "deadline", "replay", "sums", "books", "frozen")
+
+
+class LawBroken(AssertionError):
+    """`law` is one of those above."""
+
+    def __init__(self, law: str, detail: object) -> None:
+        super().__init__(f"{law}: {detail}")
+        self.law = law
+
+
+def check(law: str, holds: bool, detail: object) -> None:
+    if not holds:
+        raise LawBroken(law, detail)
+
+
+def lua(name: str) -> str:
+    """A file of the ledger's Lua."""
+    return (files("spendgate.ledger") / "lua" / f"{name}.lua").read_text()
+
+
+def sources() -> dict[str, str]:
+    """Every file that the verbs are made of, to be mutated."""
+    return {name: lua(name) for name in ("common", *VERBS)}
+
+
+_PICTURE = """
+local out = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  local kind = redis.call('TYPE', key)['ok']
+  local value
+  if kind == 'hash' then value = redis.call('HGETALL', key)
+  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'set' then value = redis.call('SMEMBERS', key)
+  else value = {redis.call('GET', key)} end
+  out[#out + 1] = {key, kind, value}
+end
+return out
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All keys of the team, read at one instant."""
+
+    keys: Mapping[str, Any]
+
+    @classmethod
+    def take(cls, client: sync_redis.Redis) -> Picture:
+        keys: dict[str, Any] = {}
+        for key, kind, value in client.eval(_PICTURE, 0, PREFIX.replace("[", r"\[") + "*"):
+            parts = [text(v) for v in value]
+            name = text(key).removeprefix(PREFIX)
+            if text(kind) in ("hash", "zset"):
+                keys[name] = dict(zip(parts[::2], parts[1::2], strict=True))
+            else:
+                keys[name] = frozenset(parts)
+        return cls(keys)
+
+    def counter(self, name: str) -> tuple[int, int]:
+        fields = self.keys.get(f"b:{name}", {})
+        return int(fields.get("s", 0)), int(fields.get("r", 0))
+
+    def committed(self, name: str) -> int:
+        return sum(self.counter(name))
+
+    def counters(self, field: str) -> dict[str, int]:
+        found = {k[2:]: int(v.get(field, 0)) for k, v in self.keys.items() if k.startswith("b:")}
+        return {k: v for k, v in found.items() if v}
+
+    @property
+    def due(self) -> dict[str, float]:
+        return {i: float(at) for i, at in self.keys.get("due", {}).items()}
+
+    @property
+    def holds(self) -> dict[str, Any]:
+        import orjson
+
+        return {i: orjson.loads(raw) for i, raw in self.keys.get("holds", {}).items()}
+
+    def cells(self, *signs: str) -> dict[tuple[str, str, str], int]:
+        """(day, app, model) → sum of the signs."""
+        found: dict[tuple[str, str, str], int] = {}
+        for key, fields in self.keys.items():
+            if key.startswith("d:"):
+                for field, value in fields.items():
+                    app, model, sign = field.split(SEP)
+                    if sign in signs:
+                        found[key[2:], app, model] = found.get((key[2:], app, model), 0) + int(value)
+        return {k: v for k, v in found.items() if v}
+
+    def month(self, month: str) -> dict[str, Any]:
+        """What a report of the month reads."""
+        return {
+            k: {f: n for f, n in v.items() if n != "0"}
+            for k, v in self.keys.items()
+            if k.startswith(f"d:{month}") or k == f"b:month:{month}"
+        }
+
+
+class Scripts:
+    """The verbs, from given sources, on one server."""
+
+    def __init__(self, client: sync_redis.Redis, lua_files: Mapping[str, str]) -> None:
+        self.client = client
+        self._shas = {verb: client.script_load(lua_files["common"] + lua_files[verb]) for verb in VERBS}
+
+    def run(self, verb: str, *arguments: Any) -> Any:
+        return self.client.evalsha(self._shas[verb], 1, PREFIX + "holds", *arguments)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The policy of the moment; None: not set. The pattern's name is its counter's."""
+
+    month: int | None = 200
+    day: int | None = None
+    hour: int | None = 90
+    pattern: str = "gpt-*"
+    model: int | None = 120
+    app: int | None = 150
+    run: int | None = 100
+    overshoot: int = 5
+    downgrade_at: int = 100
+    clamp: bool = True
+
+
+def tens(least: int, most: int) -> st.SearchStrategy[int]:
+    """Round amounts meet round limits exactly, again and again."""
+    return st.integers(least // 10, most // 10).map(lambda n: n * 10)
+
+
+LIMITS = st.builds(
+    Limits,
+    month=st.none() | tens(0, 200),
+    day=st.none() | tens(50, 200),
+    hour=st.none() | tens(20, 120),
+    pattern=st.sampled_from(["gpt-*", "gpt-4*", "*"]),
+    model=st.none() | tens(10, 100),
+    app=st.none() | tens(30, 150),
+    run=st.none() | tens(20, 100),
+    overshoot=st.sampled_from([0, 5, 50]),
+    downgrade_at=tens(0, 150),
+    clamp=st.sampled_from([True, True, False]),
+)
+ids = st.sampled_from(["x0", "x1", "x2"]) | st.sampled_from([f"x{i}" for i in range(12)])
+"""Few names, so that they meet again; now and then more, so that the sweep of eight leaves some."""
+amounts = st.sampled_from([0, 10, 20]) | tens(0, 60) | st.integers(0, 60)
+apps = st.sampled_from(["chat", "batch"])
+models = st.sampled_from(["gpt-4o", "o3"])
+ALL_SCOPES = (("month", "month"), ("day", "day"), ("hour", "hour"), ("run:r", "run"))
+
+
+class Histories(RuleBasedStateMachine):
+    """One team's life. `client` and `lua_files` are set on a subclass by `run_histories`."""
+
+    client: sync_redis.Redis
+    lua_files: Mapping[str, str]
+
+    @initialize()
+    def begin(self) -> None:
+        self.client.flushall()
+        self.scripts = Scripts(self.client, self.lua_files)
+        self.model = ModelLedger()
+        self.now = START
+        self.limits = Limits()
+        self.asked: list[ReserveRequest] = []
+        self.settled: list[tuple[Settlement, int]] = []
+        self.adjusted: list[Adjustment] = []
+        self.frozen: dict[str, Any] = {}
+        self.names = itertools.count()
+        self.before = Picture.take(self.client)
+
+    # -- the world around ------------------------------------------------------------------------------------
+
+    @rule(ms=st.integers(0, 4_000))
+    def time_passes(self, ms: int) -> None:
+        self.now += ms
+
+    @rule(ms=st.sampled_from([3_600_000, 7 * 3_600_000, DAY_MS]))
+    def much_time_passes(self, ms: int) -> None:
+        self.now += ms
+
+    @rule(ms=st.integers(-5_000, 5_000))
+    def it_is_about_midnight(self, ms: int) -> None:
+        self.now = max(self.now, (self.now // DAY_MS + 1) * DAY_MS + ms)
+
+    @precondition(lambda self: self.now < START + 900_000)
+    @rule()
+    def november_is_over(self) -> None:
+        self.now = START + 900_000
+
+    @precondition(lambda self: self.now % DAY_MS < 30_000)
+    @rule()
+    def the_clock_is_set_back_over_midnight(self) -> None:
+        self.now -= self.now % DAY_MS + 1
+
+    @rule(ms=st.integers(1, 30_000))
+    def the_clock_is_set_back(self, ms: int) -> None:
+        self.now -= ms
+
+    @rule(limits=LIMITS)
+    def the_policy_changes(self, limits: Limits) -> None:
+        self.limits = limits
+
+    @rule(factor=st.sampled_from([0, 0.5, 2]))
+    def the_budget_is_raised_or_lowered(self, factor: float) -> None:
+        if self.limits.month is not None:
+            self.limits = replace(self.limits, month=int(self.limits.month * factor))
+
+    @rule()
+    def the_pattern_is_renamed(self) -> None:
+        name = "gpt-4*" if self.limits.pattern == "gpt-*" else "gpt-*"
+        self.limits = replace(self.limits, pattern=name)
+
+    @rule()
+    def the_budget_is_deleted(self) -> None:
+        self.limits = Limits(None, None, None, "gpt-*", None, None, None)
+
+    # -- the verbs -------------------------------------------------------------------------------------------
+
+    @rule(exchange=ids, dear=amounts, cheap=amounts, app=apps, ttl=st.integers(1, 6_000), run=st.booleans())
+    def reserve(self, exchange: str, dear: int, cheap: int, app: str, ttl: int, run: bool) -> None:
+        request = self._request(exchange, dear, cheap, app, ttl, run)
+        expected = self.model.reserve(request, self.now)
+        result = reserve_result(request, self.scripts.run("reserve", reserve_argument(request, self.now)))
+        after = Picture.take(self.client)
+        overdue = [i for i, at in self.before.due.items() if at <= self.now]
+        left = [i for i in overdue if after.due.get(i, float("inf")) <= self.now]
+        check("deadline", len(left) == max(0, len(overdue) - SWEPT_BY_RESERVE), (overdue, left))
+        if not result.replayed:
+            self._admission(request, result.candidate, result.held_nanousd, after)
+        found = (result.candidate, result.held_nanousd, result.replayed)
+        check("replay" if expected[2] else "books", found == expected, (found, expected))
+        month = self.model.committed(f"month:{month_key(self.now)}")
+        check("books", result.committed_nanousd == month, (result.committed_nanousd, month))
+        if result.candidate >= 0:
+            self.asked.append(request)
+
+    def _request(self, exchange: str, dear: int, cheap: int, app: str, ttl: int, run: bool) -> ReserveRequest:
+        x = self.limits
+
+        def limited(limit: int | None, scope: str, window: str) -> Bound:
+            if limit is None:
+                return bound(scope=scope, window=window)
+            return bound(limit, limit + limit * x.overshoot // 100, scope, window)
+
+        common = [limited(x.month, "month", "month"), limited(x.day, "day", "day"),
+                  limited(x.hour, "hour", "hour")]  # fmt: skip
+        tail = [limited(x.app, f"app:{app}", "month")]
+        if run:
+            tail.append(limited(x.run, "run:r", "run"))
+        clamp = Clamp(5, 2000, 3) if x.clamp else None
+        pattern = limited(x.model, f"model:{x.pattern}", "month")
+        return ask(
+            exchange,
+            candidate(dear, *common, pattern, *tail, model="gpt-4o",
+                      committed_below_nanousd=x.downgrade_at),
+            candidate(cheap, *common, *tail, model="o3", clamp=clamp),
+            app=app, ttl_ms=ttl,
+        )  # fmt: skip
+
+    def _admission(self, request: ReserveRequest, index: int, held: int, after: Picture) -> None:
+        before = self.before
+        month = before.committed(f"month:{month_key(self.now)}")
+
+        def fits(c: Candidate, amount: int) -> bool:
+            return all(
+                b.floor_nanousd < 0
+                or (
+                    before.committed(counter_name(b, self.now)) < b.floor_nanousd
+                    and before.committed(counter_name(b, self.now)) + amount <= b.ceiling_nanousd
+                )
+                for b in c.bounds
+            )
+
+        for i, c in enumerate(request.candidates):
+            is_open = month >= c.committed_from_nanousd and (
+                c.committed_below_nanousd < 0 or month < c.committed_below_nanousd
+            )
+            if i == index:
+                check("bound", is_open and fits(c, held), (i, held, request, before.counters("s")))
+                for b in c.bounds:
+                    name = counter_name(b, self.now)
+                    check("bound", after.committed(name) == before.committed(name) + held, (name, held))
+                return
+            if index < 0 or i < index:
+                clamped = index >= 0 and held < request.candidates[index].estimate_nanousd
+                check("bound", clamped or not (is_open and fits(c, c.estimate_nanousd)), (i, index, request))
+
+    @rule(batch=st.lists(st.tuples(ids, amounts, st.booleans(), models, apps), min_size=1, max_size=4))
+    def settle(self, batch: list[tuple[str, int, bool, str, str]]) -> None:
+        sent = [
+            replace(void(i, at_ms=START, app=app), cost_nanousd=cost)
+            if is_release
+            else end(i, cost, at_ms=START, scopes=ALL_SCOPES, model=model, app=app, usage={"input": cost})
+            for i, cost, is_release, model, app in batch
+        ]
+        expected = [self.model.settle(s, self.now) for s in sent]
+        check("books", self._settle(sent) == expected, expected)
+        self.settled += [(s, self.now) for s in sent]
+
+    @precondition(lambda self: self.model.holds or self.model.expired)
+    @rule(n=st.integers(0, 20), cost=amounts, is_release=st.booleans(), model=models)
+    def settle_what_was_reserved(self, n: int, cost: int, is_release: bool, model: str) -> None:
+        known = [*self.model.expired, *self.model.holds]
+        self.settle([(known[n % len(known)], cost, is_release, model, "chat")])
+
+    def _settle(self, batch: list[Settlement]) -> list[str]:
+        reply = self.scripts.run("settle", self.now, *(settle_argument(s) for s in batch))
+        return [text(word) for word in reply[: len(batch)]]
+
+    @rule(exchanges=st.lists(ids, max_size=4, unique=True), ttl=st.integers(1, 6_000))
+    def renew(self, exchanges: list[str], ttl: int) -> None:
+        expected = self.model.renew(exchanges, ttl, self.now)
+        found = int(self.scripts.run("renew", self.now, ttl, *exchanges))
+        check("books", found == expected, (found, expected))
+
+    @rule(limit=st.sampled_from([1, 2, 100]))
+    def expire(self, limit: int) -> None:
+        expected = self.model.sweep(self.now, limit)
+        found = [text(row[0]) for row in self.scripts.run("expire", self.now, limit)]
+        if limit == 100:
+            overdue = [i for i, at in Picture.take(self.client).due.items() if at <= self.now]
+            check("deadline", not overdue, overdue)
+        check("books", found == expected, (found, expected))
+
+    @rule(
+        amount=st.integers(-80, 80).filter(bool),
+        app=apps,
+        model=models,
+        day=st.sampled_from(["", "20261130", "20261201"]),
+    )
+    def adjust(self, amount: int, app: str, model: str, day: str) -> None:
+        a = Adjustment(
+            f"a{next(self.names)}", TEAM, amount, "why", app=app, model=model, day=day,
+            scopes=("month", f"app:{app}"),
+        )  # fmt: skip
+        expected = self.model.adjust(a, self.now)
+        found = self._adjust(a)
+        check("books", found == expected, (a, found, expected))
+        if found == "adjusted":
+            self.adjusted.append(a)
+
+    def _adjust(self, a: Adjustment) -> str:
+        return adjust_result(self.scripts.run("adjust", adjust_argument(a, self.now))).outcome
+
+    @rule()
+    def close_november(self) -> None:
+        expected = self.model.close("202611", self.now)
+        found = text(self.scripts.run("close", self.now, "202611", "ann")[0])
+        check("frozen" if expected == "again" else "books", found == expected, (found, expected))
+        if found == "closed":
+            self.frozen = Picture.take(self.client).month("202611")
+
+    @rule()
+    def november_is_settled_and_closed(self) -> None:
+        self.now = max(self.now, START + 900_000)
+        self.before = Picture.take(self.client)
+        self.expire(100)
+        self.close_november()
+
+    @rule(exchange=ids, cost=amounts, app=apps)
+    def it_ends_just_after_midnight_and_the_clock_is_set_back(
+        self, exchange: str, cost: int, app: str
+    ) -> None:
+        self.now = (self.now // DAY_MS + 1) * DAY_MS + 1
+        self.settle([(exchange, cost, False, "o3", app)])
+        self.now -= 10
+
+    # -- sent again ------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.settled)
+    @rule(n=st.integers(0, 10**6))
+    def a_settlement_is_sent_again(self, n: int) -> None:
+        s, at = self.settled[-1 - n % len(self.settled)]
+        if abs(self.now - at) > 6 * DAY_MS or s.exchange_id in (*self.model.holds, *self.model.expired):
+            return
+        before = Picture.take(self.client)
+        other = replace(s, cost_nanousd=s.cost_nanousd + 1, release=not s.release)
+        for again in (s, other):
+            check("replay", self._settle([again]) == ["replayed"], again)
+        check("replay", Picture.take(self.client) == before, s)
+
+    @precondition(lambda self: self.asked)
+    @rule(n=st.integers(0, 10**6))
+    def a_reservation_is_sent_again(self, n: int) -> None:
+        request = self.asked[n % len(self.asked)]
+        known = (*self.model.holds, *self.model.expired)
+        ended = self.model.has_ended(request.exchange_id, self.now, 600_000)
+        if request.exchange_id not in known and not ended:
+            return
+        self.expire(100)
+        before = Picture.take(self.client)
+        expected = self.model.reserve(request, self.now)
+        reply = reserve_result(request, self.scripts.run("reserve", reserve_argument(request, self.now)))
+        check("replay", (reply.candidate, reply.held_nanousd, reply.replayed) == expected, (reply, expected))
+        check("replay", expected[2] and Picture.take(self.client) == before, request)
+
+    @precondition(lambda self: self.adjusted)
+    @rule(n=st.integers(0, 10**6))
+    def an_adjustment_is_sent_again(self, n: int) -> None:
+        a = self.adjusted[n % len(self.adjusted)]
+        before = Picture.take(self.client)
+        check("replay", self._adjust(a) == "replayed", a)
+        check("replay", self._adjust(replace(a, cost_nanousd=a.cost_nanousd + 1000)) == "differs", a)
+        check("replay", Picture.take(self.client) == before, a)
+
+    # -- the laws that hold at any moment ----------------------------------------------------------------------
+
+    @invariant()
+    def the_laws_hold(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        picture = self.before = Picture.take(self.client)
+        if self.frozen:
+            check("frozen", picture.month("202611") == self.frozen, (picture.month("202611"), self.frozen))
+        in_holds: dict[str, int] = {}
+        for hold in picture.holds.values():
+            for counter, _ in hold["c"]:
+                in_holds[counter[2:]] = in_holds.get(counter[2:], 0) + int(hold["e"])
+        reserved = picture.counters("r")
+        check("holds", reserved == {k: v for k, v in in_holds.items() if v}, (reserved, in_holds))
+        settled = picture.counters("s")
+        check("holds", min([0, *settled.values(), *reserved.values()]) == 0, (settled, reserved))
+        check("deadline", set(picture.due) == set(picture.holds), (picture.due, picture.holds))
+        self._sums(picture)
+        self._books(picture, settled, reserved)
+
+    def _sums(self, picture: Picture) -> None:
+        cells = picture.cells("$", "~")
+        months = {month for day, _, _ in cells if (month := day[:6])} | {"202611", "202612"}
+        for month in months:
+            total = sum(v for (day, _, _), v in cells.items() if day.startswith(month))
+            check("sums", total == picture.counter(f"month:{month}")[0], (month, cells))
+
+    def _books(self, picture: Picture, settled: dict[str, int], reserved: dict[str, int]) -> None:
+        model = self.model
+        check("books", settled == {k: v for k, v in model.settled.items() if v}, (settled, model.settled))
+        check("books", reserved == {k: v for k, v in model.reserved.items() if v}, (reserved, model.reserved))
+        deadlines = {i: h.deadline for i, h in model.holds.items()}
+        check("deadline", picture.due == deadlines, (picture.due, deadlines))
+        for signs, counts in (("$", model.cost), ("#", model.exchanges), ("~", model.adjusted)):
+            expected = {k: v for k, v in counts.items() if v}
+            check("books", picture.cells(signs) == expected, (signs, picture.cells(signs), expected))
+
+
+def run_histories(
+    client: sync_redis.Redis, count: int, lua_files: Mapping[str, str] | None = None, steps: int = 30,
+    shrink: bool = True, same_again: bool = False,
+) -> None:  # fmt: skip
+    """Run `count` random histories, the same ones every time where `same_again`. Raises LawBroken for the first that
+    breaks a law (the shortest, where it is shrunk)."""
+
+    class Machine(Histories):
+        pass
+
+    Machine.client = client
+    Machine.lua_files = lua_files or sources()
+    phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrink else [])]
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+            print_blob=False,
+            derandomize=same_again,
+        ),
+    )
+
+
+def wanted(default: int) -> int:
+    """How many histories to run: SPENDGATE_HISTORIES, where it is set."""
+    return int(os.environ.get("SPENDGATE_HISTORIES", default))

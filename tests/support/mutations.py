@@ -1,0 +1,185 @@
+"""Bugs to plant into the ledger's scripts, each with the laws that it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """In `file`, `old` (which stands there exactly once) becomes `new`; some history then breaks one of `laws`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    laws: tuple[str, ...]
+
+    def applied(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """The sources with the bug. Fails where the text is not as it was: then look at this list again."""
+        found = sources[self.file].count(self.old)
+        assert found == 1, f"{self.name}: {self.old!r} stands {found} times in {self.file}.lua"
+        return {**sources, self.file: sources[self.file].replace(self.old, self.new)}
+
+
+MUTATIONS = (
+    Mutation(
+        "the floor admits at the limit itself", "reserve",
+        "committed >= bound[3]", "committed > bound[3]", ("bound",),
+    ),
+    Mutation(
+        "the estimate is not added to the ceiling's check", "reserve",
+        "committed + c.e > bound[4]", "committed > bound[4]", ("bound",),
+    ),
+    Mutation(
+        "the last bound is not looked at", "reserve",
+        "      if bound[3] >= 0 then\n        local committed",
+        "      if bound[3] >= 0 and j < 5 then\n        local committed", ("bound",),
+    ),
+    Mutation(
+        "holds do not count against a bound", "common",
+        "return tonumber(v[1] or '0') + tonumber(v[2] or '0')", "return tonumber(v[1] or '0')", ("bound", "books"),
+    ),
+    Mutation(
+        "a closed window is tried all the same", "reserve",
+        "if committed_month >= c.f and (c.b < 0 or committed_month < c.b) then", "if true then", ("bound",),
+    ),
+    Mutation(
+        "the second candidate is never tried", "reserve",
+        "    refusals[#refusals + 1] = refused\n", "    refusals[#refusals + 1] = refused\n    break\n",
+        ("bound", "books"),
+    ),
+    Mutation(
+        "a clamped hold takes more than is left", "reserve",
+        "held = math.min(room, c.k[1]", "held = 1 + math.max(room, c.k[1]", ("bound", "books"),
+    ),
+    Mutation(
+        "a reservation holds nothing", "reserve",
+        "  move(counters[i][1], bound[2], 0, held)", "  move(counters[i][1], bound[2], 0, 0)", ("bound", "holds"),
+    ),
+    Mutation(
+        "only the first counter is held", "reserve",
+        "  move(counters[i][1], bound[2], 0, held)", "  if i == 1 then move(counters[i][1], bound[2], 0, held) end",
+        ("bound", "holds"),
+    ),
+    Mutation(
+        "a settlement leaves its hold reserved", "settle",
+        "move(c[1], c[2], more[i] or cost, -held)", "move(c[1], c[2], more[i] or cost, 0)", ("holds",),
+    ),
+    Mutation(
+        "a settlement charges the estimate", "settle",
+        "    charge(s, hold.c, hold.d, cost, held)", "    charge(s, hold.c, hold.d, held, held)", ("sums", "books"),
+    ),
+    Mutation(
+        "a settlement forgets its deadline", "settle",
+        "    redis.call('ZREM', due_key, s.id)\n", "", ("deadline",),
+    ),
+    Mutation(
+        "a settlement forgets to remove the hold", "settle",
+        "    redis.call('HDEL', holds_key, s.id)\n", "", ("holds", "deadline", "books"),
+    ),
+    Mutation(
+        "a settlement counts in the day of now", "settle",
+        "if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end\n    mark",
+        "if not release then count_daily(day_id(now), hold.a, s.m, cost, 1, s.u) end\n    mark", ("sums", "books"),
+    ),
+    Mutation(
+        "a settlement leaves no mark", "settle",
+        "    mark(s.id, now)\n    return word", "    return word", ("replay", "books"),
+    ),
+    Mutation(
+        "a release is charged", "settle",
+        "local cost = release and 0 or s.e", "local cost = s.e", ("sums", "books", "replay"),
+    ),
+    Mutation(
+        "marks of yesterday are not looked at", "common",
+        "math.floor(since / DAY_MS), -1 do", "math.floor(now / DAY_MS), -1 do", ("replay", "books"),
+    ),
+    Mutation(
+        "marks of before the clock was set back are not looked at", "common",
+        "math.floor(now / DAY_MS) + 1, math", "math.floor(now / DAY_MS), math", ("replay", "books"),
+    ),
+    Mutation(
+        "a correction forgets what was charged", "settle",
+        "      for _, c in ipairs(hold.c) do move(c[1], c[2], cost - held, 0) end",
+        "      for _, c in ipairs(hold.c) do move(c[1], c[2], cost, 0) end", ("sums", "books"),
+    ),
+    Mutation(
+        "a correction leaves the estimate in its cell", "settle",
+        "      count_daily(hold.d, hold.a, hold.m, -held, -1, {})\n", "", ("sums",),
+    ),
+    Mutation(
+        "a correction can be made twice", "settle",
+        "    redis.call('DEL', expired_key(s.id))\n", "", ("replay", "books"),
+    ),
+    Mutation(
+        "an expired hold stays reserved", "common",
+        "move(c[1], c[2], held, -held)", "move(c[1], c[2], held, 0)", ("holds", "bound"),
+    ),
+    Mutation(
+        "an expired hold is not charged", "common",
+        "move(c[1], c[2], held, -held)", "move(c[1], c[2], 0, -held)", ("sums", "bound", "books"),
+    ),
+    Mutation(
+        "the sweep looks at the wrong end", "common",
+        "'-inf', int(now), 'LIMIT', 0, limit)", "int(now), '+inf', 'LIMIT', 0, limit)", ("deadline", "books"),
+    ),
+    Mutation(
+        "a reservation does not sweep", "reserve",
+        "local expired = sweep(now, 8)", "local expired = {}", ("deadline",),
+    ),
+    Mutation(
+        "a renewal revives what ended", "renew",
+        "if redis.call('HEXISTS', holds_key, ARGV[i]) == 1 then", "if true then", ("deadline", "books"),
+    ),
+    Mutation(
+        "a renewal moves no deadline", "renew",
+        "    redis.call('ZADD', due_key, deadline, ARGV[i])\n", "", ("deadline",),
+    ),
+    Mutation(
+        "a reservation sent again holds again", "reserve",
+        "if first then", "if false then", ("replay", "holds", "bound"),
+    ),
+    Mutation(
+        "an ended exchange can be reserved again", "reserve",
+        "if ended(ask.id, now, now - 600000) then", "if false then", ("replay", "books"),
+    ),
+    Mutation(
+        "the month of a hold is that of its settlement", "reserve",
+        "counters[i] = {counter_of(bound[1], bound[2], now, today), bound[2]}",
+        "counters[i] = {counter_of(bound[1], bound[2], now + 60000), bound[2]}", ("bound", "holds", "books"),
+    ),
+    Mutation(
+        "an adjustment counts in no cell", "adjust",
+        "count_daily(day, ask.app, ask.m, amount,", "count_daily(day, ask.app, ask.m, 0,", ("sums",),
+    ),
+    Mutation(
+        "an adjustment moves no counter", "adjust",
+        "for _, scope in ipairs(ask.s) do move(counter_on(scope), 'month', amount, 0) end", "", ("sums",),
+    ),
+    Mutation(
+        "an adjustment has no floor", "adjust",
+        "if settled + amount < 0 then", "if false then", ("sums", "books"),
+    ),
+    Mutation(
+        "an adjustment can be made twice", "adjust",
+        "return {'replayed', old.b, month_of(old.b), ''}", "-- again", ("replay",),
+    ),
+    Mutation(
+        "an adjustment changes a closed month", "adjust",
+        "if is_closed(day) then day = today end", "", ("frozen", "books"),
+    ),
+    Mutation(
+        "a late settlement changes a closed month", "settle",
+        "    if is_closed(day) then at, day = now, day_id(now) end\n", "", ("frozen", "books"),
+    ),
+    Mutation(
+        "a late correction changes a closed month", "settle",
+        "if is_closed(hold.d) then", "if false then", ("frozen",),
+    ),
+    Mutation(
+        "a month is closed with requests in flight", "close",
+        "if held > 0 then", "if false then", ("books", "frozen"),
+    ),
+)  # fmt: skip
