@@ -97,7 +97,7 @@ def invoice_command(
         month = parse_month(month_option)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
-    lines = read_files(provider, files, _mapping(map_file))
+    lines = read_files(provider, files, read_mapping(map_file))
     if not any(x.day[:6] == month for x in lines):
         days = sorted({x.day for x in lines})
         has = f"it has {days[0]} to {days[-1]}" if days else "it has no line of this provider"
@@ -106,12 +106,12 @@ def invoice_command(
     label = ", ".join(f.name for f in files)[:120]
     wanted = Wanted(provider, month, lines, models, logs, table(prices), egress_team, label)
     budgets = policy_at_hand(found, tuple(map(str, policy))) if apply else None
-    outcome, planned = asyncio.run(_run(found.redis_url, wanted, budgets, (by or _user()) if apply else ""))
+    outcome, planned = asyncio.run(_run(found.redis_url, wanted, budgets, (by or user()) if apply else ""))
     click.echo(_render(outcome, planned, apply, output), nl=False)
     _tell(outcome, planned, apply)
 
 
-def _mapping(path: Path | None) -> ColumnMap:
+def read_mapping(path: Path | None) -> ColumnMap:
     import yaml
 
     from spendgate.finops.invoice.mapped import ColumnMap, parse_mapping
@@ -134,10 +134,12 @@ async def _run(
     try:
         teams = await ledger.teams()
         cells = await ledger.cells(teams, wanted.month)
-        outcome, planned = _compare(wanted, cells, await _audit(ledger, teams))
+        outcome, planned = _compare(wanted, cells, await read_audit(ledger, teams))
         if by and planned:
-            await _make(ledger, planned, policy, by)
-            outcome, _ = _compare(wanted, cells, await _audit(ledger, sorted({*teams, wanted.egress_team})))
+            await make(ledger, planned, policy, by, "true-up")
+            outcome, _ = _compare(
+                wanted, cells, await read_audit(ledger, sorted({*teams, wanted.egress_team}))
+            )
         await ledger.note_drift(_drift(outcome))
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
@@ -148,7 +150,7 @@ async def _run(
     return outcome, planned
 
 
-async def _audit(ledger: RedisLedger, teams: Sequence[str]) -> list[Adjusted]:
+async def read_audit(ledger: RedisLedger, teams: Sequence[str]) -> list[Adjusted]:
     return [made for team in teams for made in await ledger.adjustments(team)]
 
 
@@ -173,12 +175,13 @@ def _compare(
     if wanted.logs:
         mine = with_estimates_apart(mine, wanted.logs, wanted.month, ours)
         shifted = day_shifts(wanted.logs, wanted.month, ours)
-    fixed = corrections(audit, wanted.provider, wanted.month)
+    fixed = corrections(audit, wanted.provider, wanted.month, ours)
     outcome = reconcile(wanted.provider, wanted.month, mine, wanted.lines, wanted.prices, fixed, shifted)
     return outcome, true_ups(outcome, mine, audit, wanted.egress_team, wanted.label)
 
 
-async def _make(ledger: RedisLedger, planned: list[TrueUp], policy: Policy | None, by: str) -> None:
+async def make(ledger: RedisLedger, planned: list[TrueUp], policy: Policy | None, by: str, what: str) -> None:
+    """Make adjustments one by one. Raises LedgerError for the first that can not be made."""
     from spendgate.budget.limits import month_scopes
 
     for t in planned:
@@ -186,7 +189,7 @@ async def _make(ledger: RedisLedger, planned: list[TrueUp], policy: Policy | Non
         (result,) = await ledger.adjust([t.adjustment(by, month_scopes(budget, t.app, t.model))])
         if result.outcome not in ("adjusted", "replayed"):
             raise LedgerError(
-                f"true-up of team {t.team}, app {t.app}, model {t.model}: {result.outcome} ({result.detail}); the "
+                f"{what} of team {t.team}, app {t.app}, model {t.model}: {result.outcome} ({result.detail}); the "
                 "month it falls into has less than it takes back. What was made before stands; run it again "
                 "when the month has spend, or adjust by hand"
             )
@@ -236,7 +239,7 @@ def _render(outcome: Reconciliation, planned: list[TrueUp], applied: bool, outpu
     return capture.get() + "".join(f"{note}\n" for note in text.notes(outcome))
 
 
-def _user() -> str:
+def user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,15 +1,16 @@
 """True-ups: adjustments that bring the ledger to a provider's invoice. Pure; nano-USD.
 
 What bypassed the gateway is charged to one team that is named for it, as app `direct egress`. All else of a model
-is shared out to the apps that used it, in proportion to what they were metered for in the month. The target is
-computed anew each time and what was trued up before is taken off it, so a second run finds nothing to do; ids are
+is shared out to the apps that used it, in proportion to what they were metered for in the month. What
+was backfilled stays where it is. The target is computed anew each time and what was trued up before is taken off
+it, so a second run finds nothing to do; ids are
 made of the target and of how many true-ups there were, so two runs at once make the same ones.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from spendgate.finops.chargeback import share
@@ -43,18 +44,22 @@ class TrueUp:
         )
 
 
-def id_prefix(kind: str, provider: str, month: str) -> str:
-    """How the ids of a month's corrections begin."""
-    return f"{kind}/{provider}/{month}/"
+def id_prefix(provider: str, month: str) -> str:
+    """How the ids of a month's true-ups begin."""
+    return f"{PREFIX}/{provider}/{month}/"
 
 
-def corrections(audit: Iterable[Adjusted], provider: str, month: str) -> dict[str, int]:
-    """What true-ups and backfills have corrected of a provider's month, by model."""
+def corrections(
+    audit: Iterable[Adjusted], provider: str, month: str, ours: Callable[[str], bool] = lambda _: True
+) -> dict[str, int]:
+    """What true-ups and backfills have corrected of a provider's month, by model. Backfills name no provider:
+    `ours` tells whose models they are."""
     out: dict[str, int] = {}
-    begins = (id_prefix(PREFIX, provider, month), id_prefix(BACKFILL, provider, month))
+    trued, filled = id_prefix(provider, month), f"{BACKFILL}/{month}/"
     for made in audit:
         a = made.adjustment
-        if a.adjustment_id.startswith(begins):
+        mine = a.adjustment_id.startswith(trued) or (a.adjustment_id.startswith(filled) and ours(a.model))
+        if mine:
             out[a.model] = out.get(a.model, 0) + a.cost_nanousd
     return out
 
@@ -68,21 +73,19 @@ def true_ups(
 ) -> list[TrueUp]:
     """What is to be adjusted. `cells` are those that were reconciled, `audit` all adjustments of all teams;
     `label` names the invoice in the reasons."""
-    prefix = id_prefix(PREFIX, found.provider, found.month)
-    backfilled = id_prefix(BACKFILL, found.provider, found.month)
+    prefix, filled = id_prefix(found.provider, found.month), f"{BACKFILL}/{found.month}/"
     done: dict[Where, int] = {}
     times: dict[Where, int] = {}
+    backfilled: dict[Where, int] = {}
     for made in audit:
         a = made.adjustment
         where = (a.team, a.app, a.model)
-        if a.adjustment_id.startswith((prefix, backfilled)):
+        if a.adjustment_id.startswith(prefix):
             done[where] = done.get(where, 0) + a.cost_nanousd
-            times[where] = times.get(where, 0) + a.adjustment_id.startswith(prefix)
-    spent = _spent(cells)
-    wanted: dict[Where, int] = {}
-    for model in found.models:
-        for where, nano in _targets(model, spent.get(fingerprint(model.model), {}), egress_team).items():
-            wanted[where] = wanted.get(where, 0) + nano
+            times[where] = times.get(where, 0) + 1
+        elif a.adjustment_id.startswith(filled):
+            backfilled[where] = backfilled.get(where, 0) + a.cost_nanousd
+    wanted = targets(found, cells, egress_team, backfilled)
     out = []
     for where in sorted({*wanted, *done}):
         nano = wanted.get(where, 0) - done.get(where, 0)
@@ -92,6 +95,23 @@ def true_ups(
             reason = f"{label}: true-up of {found.provider} for {month_text(found.month)}"
             out.append(TrueUp(prefix + digest, *where, nano, reason))
     return out
+
+
+def targets(
+    found: Reconciliation,
+    cells: Iterable[DayCell],
+    egress_team: str,
+    backfilled: Mapping[Where, int] | None = None,
+) -> dict[Where, int]:
+    """What closes the gap of every model, of which `backfilled` is closed."""
+    spent = _spent(cells)
+    wanted: dict[Where, int] = {}
+    for model in found.models:
+        key = fingerprint(model.model)
+        closed = {w: n for w, n in (backfilled or {}).items() if fingerprint(w[2]) == key}
+        for where, nano in _targets(model, spent.get(key, {}), egress_team, closed).items():
+            wanted[where] = wanted.get(where, 0) + nano
+    return wanted
 
 
 def _spent(cells: Iterable[DayCell]) -> dict[str, dict[Where, int]]:
@@ -104,14 +124,17 @@ def _spent(cells: Iterable[DayCell]) -> dict[str, dict[Where, int]]:
     return out
 
 
-def _targets(model: ModelDrift, spent: Mapping[Where, int], egress_team: str) -> dict[Where, int]:
-    """The true-ups that close a model's gap; they add up to it."""
-    passed = max(0, model.causes.get(BYPASS, 0))
+def _targets(
+    model: ModelDrift, spent: Mapping[Where, int], egress_team: str, closed: Mapping[Where, int]
+) -> dict[Where, int]:
+    """The true-ups that close a model's gap; with what is closed they add up to it."""
+    gap = model.gap_nanousd - sum(closed.values())
+    passed = max(0, model.causes.get(BYPASS, 0)) - sum(n for w, n in closed.items() if w[1] == EGRESS_APP)
     out: dict[Where, int] = {}
-    rest = model.gap_nanousd - passed
+    rest = gap - passed
     weights = {w: n for w, n in spent.items() if n > 0}
     if rest and not weights:
-        passed, rest = model.gap_nanousd, 0
+        passed, rest = gap, 0
     if passed:
         out[egress_team, EGRESS_APP, model.model] = passed
     names = sorted(weights)

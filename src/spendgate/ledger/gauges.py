@@ -147,7 +147,8 @@ class BudgetGauges(Collector):
                 if model != "(all)":
                     usd.add_metric([d.provider, model], open_nanousd / NANO_PER_USD)
             at.add_metric([d.provider], d.at_ms / 1000)
-        yield from (ratio, usd, at)
+        if not self._copies:
+            yield from (ratio, usd, at)
 
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
         remaining = self._gauge("llm_budget_remaining_usd", "What is left of the month's budget.", ["team"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.billing import PRICES, Use, cells, invoice, month
 
 from spendgate.finops.reconcile import Reconciliation, reconcile
-from spendgate.finops.true_up import BACKFILL, EGRESS_APP, TrueUp, corrections, id_prefix, true_ups
+from spendgate.finops.true_up import BACKFILL, EGRESS_APP, TrueUp, corrections, true_ups
 from spendgate.ledger.port import Adjusted, Adjustment, DayCell
 
 TWO = [*month(), Use(3, "gpt-4o", team="blue", app="batch"), Use(4, "gpt-4o-mini")]
@@ -70,7 +70,7 @@ def test_two_runs_at_once_make_the_same_adjustments() -> None:
 
 def test_what_a_backfill_corrected_is_not_trued_up_again() -> None:
     metered = cells(TWO)
-    before = Adjustment(id_prefix(BACKFILL, "openai", "202610") + "1", "red", 777, "x", "", "chat", "gpt-4o")
+    before = Adjustment(f"{BACKFILL}/202610/20261003/1", "red", 777, "x", "", "chat", "gpt-4o")
     audit = [Adjusted(before, "20261101", 0, 0)]
     found = compared(metered, audit=audit)
     planned = true_ups(found, metered, audit, "x", "a")

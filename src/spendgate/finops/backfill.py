@@ -1,0 +1,147 @@
+"""Backfill: what past days should have cost, and the adjustments that make up for it. Pure; nano-USD.
+
+What should have been comes from usage logs (each exchange at the corrected prices of its own moment, exact), or
+from a provider's usage export (its tokens of a model and day at the corrected prices, shared out to the apps that
+used it). The target of a day, team, app and model is what should have been less what was metered; what was
+backfilled for that day before is taken off, so that a second run finds nothing to do, whatever the source. The
+ids tell month and day: `backfill/202610/20261003/<digest>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from spendgate.finops.chargeback import price_for
+from spendgate.finops.invoice.line import Line
+from spendgate.finops.log_cells import is_exchange
+from spendgate.finops.reconcile import reconcile
+from spendgate.finops.true_up import BACKFILL, TrueUp, Where, targets
+from spendgate.gateway.record import UsageRecord
+from spendgate.ledger.port import Adjusted, DayCell
+from spendgate.money import NANO_PER_USD
+from spendgate.months import day_key
+from spendgate.pricing.cost import cost_nanousd
+from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import Terms
+
+Days = dict[str, dict[Where, int]]
+"""Nano-USD by day (`YYYYMMDD`), team, app and model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was metered and what should have been, by day and place."""
+
+    metered: Days
+    should: Days
+
+    def targets(self) -> Days:
+        """Should-be less metered, zeros left out."""
+        out: Days = {}
+        for day in sorted({*self.metered, *self.should}):
+            was, now = self.metered.get(day, {}), self.should.get(day, {})
+            gaps = {w: now.get(w, 0) - was.get(w, 0) for w in sorted({*was, *now})}
+            if kept := {w: n for w, n in gaps.items() if n}:
+                out[day] = kept
+        return out
+
+
+def repriced_nanousd(record: UsageRecord, prices: PriceTable) -> int:
+    """What an exchange costs at a price list, under the terms that it was charged by. What was settled at its
+    estimate keeps its cost: it has no tokens."""
+    if not record.tokens:
+        return record.cost_nanousd
+    by = record.priced_by
+    terms = Terms(by.provider, by.service_tier, by.residency, record.at_ms)
+    parts = [(p.model, p.tokens) for p in record.parts] or [(record.model, record.tokens)]
+    return sum(cost_nanousd(price_for(prices, m, terms), u, prices.stand_ins) for m, u in parts)
+
+
+def from_logs(
+    records: Iterable[UsageRecord], prices: PriceTable, days: tuple[str, str], ours: Callable[[str], bool]
+) -> Outcome:
+    """Price every logged exchange of the days (first, last) again."""
+    out = Outcome({}, {})
+    first, last = days
+    for r in records:
+        if not is_exchange(r) or not ours(r.model):
+            continue
+        day = day_key(r.at_ms)
+        if first <= day <= last:
+            where = (r.team, r.app, r.model)
+            _add(out.metered, day, where, r.cost_nanousd)
+            _add(out.should, day, where, repriced_nanousd(r, prices))
+    return out
+
+
+def from_usage(
+    lines: Iterable[Line],
+    cells: Iterable[DayCell],
+    prices: PriceTable,
+    days: tuple[str, str],
+    egress_team: str,
+) -> Outcome:
+    """Price a provider's tokens, day by day; what was never metered is charged to `egress_team`."""
+    first, last = days
+    by_day: dict[str, list[Line]] = {}
+    for line in lines:
+        if first <= line.day <= last:
+            by_day.setdefault(line.day, []).append(_priced(line, prices))
+    of_day: dict[str, list[DayCell]] = {}
+    for cell in cells:
+        if first <= cell.day <= last:
+            of_day.setdefault(cell.day, []).append(cell)
+    out = Outcome({}, {})
+    for day in sorted(by_day):
+        mine = of_day.get(day, [])
+        for cell in mine:
+            _add(
+                out.metered, day, (cell.team, cell.app, cell.model), cell.cost_nanousd - cell.adjusted_nanousd
+            )
+        found = reconcile("", day[:6], mine, by_day[day], prices)
+        for where, nano in targets(found, mine, egress_team).items():
+            _add(out.should, day, where, nano)
+        for where, nano in out.metered.get(day, {}).items():
+            _add(out.should, day, where, nano)
+    return out
+
+
+def _priced(line: Line, prices: PriceTable) -> Line:
+    """The line with the cost of its tokens. The price is that of the name as it is billed (dated), which finds
+    its model's."""
+    if not line.tokens:
+        return replace(line, cost_usd=Decimal(0))
+    nano = cost_nanousd(price_for(prices, line.model), {line.kind or "input": line.tokens}, prices.stand_ins)
+    return replace(line, cost_usd=Decimal(nano) / NANO_PER_USD)
+
+
+def _add(days: Days, day: str, where: Where, nano: int) -> None:
+    into = days.setdefault(day, {})
+    into[where] = into.get(where, 0) + nano
+
+
+def plan(wanted: Mapping[str, Mapping[Where, int]], audit: Iterable[Adjusted], reason: str) -> list[TrueUp]:
+    """The adjustments that are still to make. `wanted` are targets of whole days; days that are not in it are
+    left alone."""
+    done: Days = {}
+    times: dict[tuple[str, Where], int] = {}
+    for made in audit:
+        a = made.adjustment
+        parts = a.adjustment_id.split("/")
+        if parts[0] == BACKFILL and len(parts) == 4:
+            where = (a.team, a.app, a.model)
+            _add(done, parts[2], where, a.cost_nanousd)
+            times[parts[2], where] = times.get((parts[2], where), 0) + 1
+    out = []
+    for day, places in sorted(wanted.items()):
+        for where, target in sorted(places.items()):
+            nano = target - done.get(day, {}).get(where, 0)
+            if nano:
+                key = f"{where}|{times.get((day, where), 0)}|{target}"
+                digest = hashlib.sha256(key.encode()).hexdigest()[:20]
+                said = f"{reason}: backfill of {day[:4]}-{day[4:6]}-{day[6:]}"
+                out.append(TrueUp(f"{BACKFILL}/{day[:6]}/{day}/{digest}", *where, nano, said))
+    return out
