@@ -185,7 +185,9 @@ def _setting_type(f: FieldInfo) -> str:
 def _setting_default(f: FieldInfo) -> str:
     if f.is_required():
         return "required"
-    value: Any = f.default
+    value: Any = f.get_default(call_default_factory=True)
+    if value == {}:
+        return "`{}`"
     if _setting_type(f) == "duration":
         return f"`{value / 1000:g}s`" if value >= 1000 else f"`{value}ms`"
     if isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.recorded import Exchange, documents, exchanges, totals
 
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
+from spendgate.pricing.terms import Terms
 from spendgate.usage import Usage, input_total, output_total
 
 PROVIDERS = {provider.id: provider for provider in providers}
@@ -32,6 +34,9 @@ FLAVOURS = {
     "cohere-chat": ("cohere", "default"),
 }
 """Dialect → genai-prices' provider and flavour. It reads no others."""
+
+AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+"""The moment that both price at: some prices depend on the hour."""
 
 COMPACTION = "test_compaction"
 """Answers whose top-level usage leaves out a call (Anthropic's compaction): we sum `iterations`, it does not."""
@@ -98,29 +103,30 @@ def without_searches(usage: Usage) -> Usage:
     return {kind: n for kind, n in usage.items() if kind != "searches"}
 
 
+def charged(usage: Any, model: str, provider: str) -> Decimal:
+    """What genai-prices charges, in nano-USD."""
+    return calc_price(usage, model, provider_id=provider, genai_request_timestamp=AT).total_price * 10**9
+
+
 def test_genai_prices_charges_the_same() -> None:
     prices = table()
     faults, compared = [], 0
     for exchange, provider, theirs in opinions():
         reading = exchange.reading()
         model = reading.model or exchange.model
-        price = prices.find(model)
+        price = prices.find(model, Terms(provider, at_ms=int(AT.timestamp() * 1000)))
         if price is None:
             continue
         try:
-            told = calc_price(theirs, model, provider_id=provider).total_price * 10**9
+            told = charged(theirs, model, provider)
         except LookupError:
             continue
         if getattr(theirs, "web_searches", None):
-            told -= (
-                calc_price(
-                    type(theirs)(web_searches=theirs.web_searches), model, provider_id=provider
-                ).total_price
-                * 10**9
-            )
+            told -= charged(type(theirs)(web_searches=theirs.web_searches), model, provider)
         ours = cost_nanousd(price, without_searches(reading.usage))
         compared += 1
         if abs(ours - told) > Decimal("0.5"):
             faults.append(f"{exchange.recording.source}: {model}: {ours} but genai-prices says {told}")
     assert not faults, "\n".join(faults)
-    assert compared > 1_500
+
+    assert compared > 2_000

@@ -36,13 +36,18 @@ class Request:
 Reply = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
 
 
-def fixed(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> Reply:
-    """Answer these bytes, `content-length` included (or falsified by `length`)."""
+def fixed(
+    body: bytes, *headers: str, status: str = "200 OK", length: int | None = None, pause_s: float = 0
+) -> Reply:
+    """Answer these bytes, `content-length` included (or falsified by `length`), and close after a pause."""
     size = len(body) if length is None else length
     head = "\r\n".join([f"HTTP/1.1 {status}", f"content-length: {size}", "connection: close", *headers])
 
     async def reply(_: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(head.encode() + b"\r\n\r\n" + body)
+        if pause_s:
+            await writer.drain()
+            await asyncio.sleep(pause_s)
 
     return reply
 

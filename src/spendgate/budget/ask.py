@@ -49,8 +49,8 @@ class Choice:
     downgraded: bool
     quote: Quote
     kept_because: str = ""
-    """Why a wanted route or downgrade did not happen and this model stays: `dearer`, `dialect`, `upstream`,
-    `capability`, or the reason why the wanted model is refused."""
+    """Why a wanted route or downgrade did not happen and this model stays: `dearer`, `dialect`, `signed`,
+    `upstream`, `capability`, or the reason why the wanted model is refused."""
     output_cap: int | None = None
     """The output limit to write into the request for this choice; None: leave the request as it is."""
 

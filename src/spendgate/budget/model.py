@@ -192,6 +192,9 @@ class BudgetSpec(Part):
     unpriced_models: Literal["estimate", "reject", "allow"] = Field(
         "estimate", description="Models without a price: estimate by the dearest relative, reject, or allow."
     )
+    unknown_apis: Literal["pass", "reject"] = Field(
+        "pass", description="Calls that may cost money and that no dialect can meter: let pass, or 403."
+    )
     increase: tuple[Increase, ...] = Field((), description="Temporary raises.")
 
 

@@ -109,6 +109,7 @@ class TeamBudget:
     """`open`, `closed`, or "": up to the fail-open limit."""
     fail_open_nanousd: int | None = None
     unpriced_models: str = "estimate"
+    unknown_apis: str = "pass"
     raises: tuple[Raise, ...] = ()
     advice: tuple[str, ...] = ()
     """What is allowed but probably not meant, for whoever checks the budget."""
@@ -239,6 +240,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         failure_policy=spec.failure_policy or "",
         fail_open_nanousd=_nano(spec.fail_open_limit_usd),
         unpriced_models=spec.unpriced_models,
+        unknown_apis=spec.unknown_apis,
         raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
         advice=tuple(advice(spec)),
     )

@@ -65,6 +65,10 @@ class RequestFacts:
     successful answer that tells none is billed by."""
     free: bool = False
     """The call costs nothing: it passes without a reservation."""
+    named_model: str = ""
+    """What the request itself names, where that is only a name for `model` (a deployment, a profile)."""
+    form_type: str = ""
+    """The content type of a request that is a form, with its boundary; `` where it is JSON."""
     other_models: tuple[str, ...] = ()
     """Further models that the request may be billed for (a batch of several): the dearest bounds it."""
     residency: str = ""
@@ -74,7 +78,8 @@ class RequestFacts:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Usage read from an answer. `problem` is None when it can be charged, else the `unmetered` reason:
-    `no_usage`, `bad_usage`, `not_json`, `truncated`, `encoding`."""
+    `no_usage`, `bad_usage`, `not_json`, `truncated`, `encoding`, `deferred` (it was taken on, to be answered
+    later)."""
 
     usage: Usage
     model: str = ""
@@ -88,6 +93,8 @@ class Reading:
     """The tier that the provider says it served."""
     residency: str = ""
     """The place in which the provider says it processed."""
+    told_nanousd: int | None = None
+    """What the provider itself says that it charges for this answer, where it does: that is the bill."""
 
 
 class StreamMeter(Protocol):

@@ -62,6 +62,8 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
             texts.add(schema)
             texts.needs.add("json_schema")
     _read_modalities(texts, _get(config, "responseModalities"))
+    if "-image" in call[1]:  # such a model answers with images unasked
+        texts.dear_kinds.add("output_image")
     return RequestFacts(
         model=call[1],
         stream=call[2] == "streamGenerateContent",

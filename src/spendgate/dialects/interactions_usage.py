@@ -41,6 +41,8 @@ def read(document: object) -> Reading:
     raw = document.get("usage")
     if isinstance(raw, dict):
         raw = _renamed(raw)
+    elif raw is None and document.get("status") == "in_progress":
+        return Reading({}, model, "deferred")
     reading = gemini_usage.read(model, raw, _searches(document, model))
     tier = short(document.get("service_tier"), TIER_CHARACTERS_MAX)
     return Reading(reading.usage, model, reading.problem, reading.mismatch, service_tier=tier)

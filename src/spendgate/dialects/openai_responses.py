@@ -15,7 +15,7 @@ class OpenAIResponses(JsonApi):
     charged its estimate."""
 
     name = "openai-responses"
-    path_regex = "/+responses"
+    path_regex = "/+responses(/+compact)?"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         return responses_request.read(body)

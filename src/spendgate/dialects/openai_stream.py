@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from spendgate.dialects import jsonbody, openai_usage
@@ -48,7 +49,7 @@ class OpenAIStreamMeter:
             problem = self._unread or ("no_usage" if self._complete else "truncated")
             return Reading({}, self._model, problem)
         if reading.problem is None and not self._complete:
-            return Reading(reading.usage, reading.model, "truncated", reading.mismatch)
+            return replace(reading, problem="truncated")
         return reading
 
     def partial(self) -> tuple[Usage, int]:
@@ -94,13 +95,7 @@ class OpenAIStreamMeter:
         if reading.problem == "no_usage":
             return
         if not reading.model and self._model:
-            reading = Reading(
-                reading.usage,
-                self._model,
-                reading.problem,
-                reading.mismatch,
-                service_tier=reading.service_tier,
-            )
+            reading = replace(reading, model=self._model)
         self._reading = reading
         self._complete = self._complete or self._finished
 

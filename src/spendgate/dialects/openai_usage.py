@@ -7,11 +7,17 @@ recorded answers of six providers, and tells those apart that count reasoning ou
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_EVEN, Decimal
+
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.openai_request import SEARCH_MODEL
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.money import NANO_PER_USD
 from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+TOLD_USD_MAX = 10_000
+"""No answer costs more; a larger amount is not believed."""
 
 
 class BadUsage(ValueError):
@@ -36,7 +42,33 @@ def read(document: JsonObject, raw: object) -> Reading:
     usage["searches"] = searches or int(SEARCH_MODEL.search(model) is not None)
     usage["requests"] = 1
     usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
-    return Reading(usage, model, mismatch=mismatch, service_tier=tier)
+    told = told_nanousd(raw)
+    return Reading(usage, model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
+
+
+def told_nanousd(raw: JsonObject) -> int | None:
+    """What the provider says that this answer costs: OpenRouter's `cost` in USD (with the vendor's own bill
+    where the caller brought a key of theirs), Perplexity's `cost.total_cost`, xAI's `cost_in_usd_ticks` of
+    10^-10 USD. None where it says nothing, or nothing believable."""
+    ticks = count_of(raw.get("cost_in_usd_ticks"))
+    if ticks is not None and ticks > 0:
+        return -(-ticks // 10)
+    cost = raw.get("cost")
+    if isinstance(cost, dict):
+        return _nano(cost.get("total_cost")) or None
+    nano = _nano(cost)
+    if nano is None or not (nano or "cost_details" in raw):
+        return None  # a bare zero says less than a price list
+    if raw.get("is_byok") is True:
+        nano += _nano(object_of(raw.get("cost_details")).get("upstream_inference_cost")) or 0
+    return nano
+
+
+def _nano(usd: object) -> int | None:
+    """An amount that JSON writes as a number, in nano-USD: the shortest text of a float is what was written."""
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd <= TOLD_USD_MAX:
+        return None
+    return int((Decimal(repr(usd)) * NANO_PER_USD).to_integral_value(ROUND_HALF_EVEN))
 
 
 def read_total(document: JsonObject) -> Reading:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spendgate.dialects import paths
+from spendgate.dialects.anthropic_batches import AnthropicBatches
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.anthropic_vertex import AnthropicVertex
 from spendgate.dialects.base import Dialect
@@ -13,10 +15,13 @@ from spendgate.dialects.cohere_v1 import CohereV1
 from spendgate.dialects.gemini import Gemini
 from spendgate.dialects.gemini_embeddings import GeminiEmbeddings
 from spendgate.dialects.interactions import GeminiInteractions
+from spendgate.dialects.moderations import Moderations
 from spendgate.dialects.ollama import Ollama
+from spendgate.dialects.openai_audio import OpenAISpeech, OpenAITranscriptions
 from spendgate.dialects.openai_chat import OpenAIChat
 from spendgate.dialects.openai_completions import OpenAICompletions
 from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
+from spendgate.dialects.openai_images import OpenAIImages
 from spendgate.dialects.openai_responses import OpenAIResponses
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -24,7 +29,12 @@ DIALECTS: tuple[Dialect, ...] = (
     OpenAIResponses(),
     OpenAICompletions(),
     OpenAIEmbeddings(),
+    OpenAIImages(),
+    OpenAITranscriptions(),
+    OpenAISpeech(),
+    Moderations(),
     AnthropicMessages(),
+    AnthropicBatches(),
     AnthropicVertex(),
     Gemini(),
     GeminiEmbeddings(),
@@ -38,10 +48,30 @@ DIALECTS: tuple[Dialect, ...] = (
     BedrockInvoke(),
 )
 
+_MARKS = (
+    ("/v1/messages", "anthropic-messages"),
+    ("/v1/complete", "anthropic-messages"),
+    ("/model/", "bedrock-converse"),
+    ("/v1beta/", "gemini"),
+    ("/models/", "gemini"),
+    ("/v2/", "cohere-chat"),
+    ("/api/", "ollama"),
+)
+
 
 def find(method: str, path: str, content_type: str) -> Dialect | None:
     """The dialect of a request (path without query), None where no API is known that costs money."""
     return next((d for d in DIALECTS if d.matches(method, path, content_type)), None)
+
+
+def nearest(path: str) -> Dialect:
+    """The dialect whose errors a client of this path most likely reads: by what a path has in common with
+    those of its family, else OpenAI's, which most copy."""
+    place = paths.plain(path)
+    for mark, name in _MARKS:
+        if mark in place:
+            return by_name(name)
+    return DIALECTS[0]
 
 
 def by_name(name: str) -> Dialect:

@@ -12,6 +12,7 @@ from typing import Any
 from spendgate.dialects import openai_usage
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject
+from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, short
 
 _NAMES = {
     "input_tokens": "prompt_tokens",
@@ -22,12 +23,17 @@ _NAMES = {
     "server_tool_use": "server_tool_use",
 }
 
+_DEFERRED = ("queued", "in_progress")
+"""The status of an answer that is made in the background."""
+
 
 def read(document: JsonObject) -> Reading:
     """Read a whole response. Never raises."""
     raw = document.get("usage")
     if isinstance(raw, dict):
         raw = {_NAMES[key]: value for key, value in raw.items() if key in _NAMES}
+    elif raw is None and document.get("status") in _DEFERRED:
+        return Reading({}, short(document.get("model"), MODEL_CHARACTERS_MAX), "deferred")
     reading = openai_usage.read(document, raw)
     if reading.problem is None and (searches := _searches(document.get("output"))):
         reading.usage["searches"] = searches

@@ -100,6 +100,8 @@ def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill
 
 
 def _complete(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
+    if reading.told_nanousd is not None and reading.told_nanousd <= COST_MAX_NANOUSD:
+        return Bill(reading.usage, reading.told_nanousd, Outcome.COMPLETE)
     tariff = tariff.answered(reading)
     if not reading.parts:
         return _charge(tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held)
@@ -148,6 +150,11 @@ def flowed(
     reading = meter.result()
     usage = {k: v for k, v in usage.items() if v}
     return _charge(tariff.answered(reading), sent, reading.model, usage, outcome, held)
+
+
+def known(tariff: Tariff, sent: str, usage: Usage, held: int) -> Bill:
+    """Bill an answer by what the request alone tells (characters spoken, images made)."""
+    return _charge(tariff, sent, "", usage, Outcome.COMPLETE, held)
 
 
 def input_only(tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from spendgate.dialects.registry import DIALECTS
 from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.gateway import headers as h
@@ -38,6 +39,7 @@ __all__ = [
 ]  # fmt: skip
 
 DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
+RejectStatus = Literal[400, 402, 403, 429]
 
 
 class _Model(BaseModel):
@@ -75,6 +77,10 @@ class Settings(_Model):
     """The output cap assumed for a request without one, where the model's own maximum is not lower."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
     """The longest LLM body, both ways, in bytes; above it 413, before anything is reserved."""
+    deployments: Mapping[str, str] = Field(default_factory=dict)
+    """Names that stand for a model (Azure deployments, Bedrock profiles), and which: `{team-gpt: gpt-4o}`."""
+    reject_status: Mapping[str, RejectStatus] = Field(default_factory=dict)
+    """The HTTP status of refusals instead of 429, by dialect (400, 402, 403, 429): `{cohere-chat: 402}`."""
     usage_log: str = ""
     """A path, `-` for standard output, `off`; empty: `DATA_DIR/usage.jsonl`."""
     prometheus: str = ""
@@ -92,6 +98,15 @@ class Settings(_Model):
     max_label_values: int = Field(default=2_000, ge=10)
     """At most so many (team, app, model) series a process; more are counted under `other`."""
 
+    @field_validator("reject_status")
+    @classmethod
+    def _known_dialects(cls, value: Mapping[str, int]) -> Mapping[str, int]:
+        known = [dialect.name for dialect in DIALECTS]
+        for name in value:
+            if name not in known:
+                raise ValueError(f"no dialect {name!r}; there are {', '.join(known)}")
+        return value
+
     @field_validator("upstreams")
     @classmethod
     def _apart(cls, value: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
@@ -106,7 +121,8 @@ class Settings(_Model):
     def extractors(self, rings: Mapping[str, KeyRing] | None = None) -> tuple[Extractor, ...]:
         """Build the identity extractors in order. `rings`: the API keys of each file (none: nobody's)."""
         return tuple(
-            s.extractor(rings or {}) if isinstance(s, ApiKeyIdentity) else s.extractor() for s in self.identity
+            s.extractor(rings or {}) if isinstance(s, ApiKeyIdentity) else s.extractor()
+            for s in self.identity
         )
 
     def key_files(self) -> tuple[Path, ...]:
@@ -127,7 +143,7 @@ class Settings(_Model):
         return frozenset({*h.IDENTITY, *known} - (known if forwards else set())) | hidden
 
 
-_DICT_KEYS = ("identity", "upstreams", "tls")
+_DICT_KEYS = ("identity", "upstreams", "tls", "deployments", "reject_status")
 
 
 def _env_values(environ: Mapping[str, str]) -> dict[str, object]:

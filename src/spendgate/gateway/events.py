@@ -118,7 +118,9 @@ class BodyMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Leave this exchange alone: nothing of it is ours."""
+    """Leave this exchange alone: nothing of it is ours. `unknown`: it may cost money all the same."""
+
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,9 @@ class Piece:
 class Nothing:
     """Nothing is to be done (the exchange is over)."""
 
+
+UNKNOWN_API = "unknown_api"
+"""Why a request that no dialect claims is refused."""
 
 Action = Pass | AwaitBody | NeedCount | NeedReserve | Forward | Reject | Answer | Piece | Nothing
 

@@ -14,16 +14,25 @@ from spendgate.budget.bounds import Candidate
 from spendgate.budget.limits import counted_only
 from spendgate.dialects import registry
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
+from spendgate.dialects.free import is_free
 from spendgate.errors import RequestError
-from spendgate.gateway import billing
+from spendgate.gateway import billing, unknown
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
+from spendgate.gateway.reading import read_facts, signed_names
 from spendgate.gateway.record import Ending
-from spendgate.gateway.refusing import ledger_away, over_limit, planned_refusal, too_large, unidentified
+from spendgate.gateway.refusing import (
+    Voice,
+    ledger_away,
+    over_limit,
+    planned_refusal,
+    too_large,
+    unidentified,
+)
 from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.gateway.ticket import MONTH, Ticket
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
@@ -155,6 +164,12 @@ class Exchange:
         """The request's dialect, None where no dialect claims it."""
         return self._dialect
 
+    @property
+    def _voice(self) -> Voice:
+        """Who words refusals, with which status."""
+        assert self._dialect is not None
+        return Voice(self._dialect, self._snapshot.settings.reject_status.get(self._dialect.name, 0))
+
     def _handle(self, event: e.Event) -> e.Action:
         if self.state in (State.PASSING, State.ENDED, State.BROKEN):
             return self._idle(event)
@@ -198,46 +213,65 @@ class Exchange:
         path = event.path.partition("?")[0]
         dialect = registry.find(event.method, path, headers.get("content-type", ""))
         if dialect is None or event.end:
-            return self._pass(event.caller)
+            return self._pass(event, path, claimed=dialect is not None)
         self._dialect, self._path, self._target, self._headers = dialect, path, event.path, headers
         self._address = Address(dialect.name, path, headers.get(":authority", ""))
-        identity = identify(event.caller, self._snapshot.extractors)
-        if self._roster is not None:
-            has_budget = self._snapshot.policy.budget(identity.team) is not None
-            identity = self._roster.admit(identity, has_budget)
-        self._identity = identity
+        self._identify(event.caller)
         require = headers.get(h.REQUIRE_MODEL, "").strip()
         self._require_model = require if h.printable(require) else ""
         size = headers.get("content-length", "")
         limit = self._snapshot.settings.max_body_bytes
         if size.isdigit() and int(size) > limit:
             self.state = State.ENDED
-            return too_large(dialect, limit)
+            return too_large(Voice(dialect), limit)
         self.state = State.AWAIT_BODY
-        return e.AwaitBody(self._snapshot.strip_of(event.caller))
+        signed = signed_names(headers)
+        return e.AwaitBody(tuple(n for n in self._snapshot.strip_of(event.caller) if n not in signed))
 
-    def _pass(self, caller: Caller) -> e.Action:
-        """A path that no dialect claims: not ours, unless only known callers may use such paths."""
+    def _identify(self, caller: Caller) -> None:
+        identity = identify(caller, self._snapshot.extractors)
+        if self._roster is not None:
+            has_budget = self._snapshot.policy.budget(identity.team) is not None
+            identity = self._roster.admit(identity, has_budget)
+        self._identity = identity
+
+    def _pass(self, event: e.RequestHeaders, path: str, *, claimed: bool) -> e.Action:
+        """A path that no dialect claims (or a request without a body): not ours, unless only known callers may
+        use such paths, or it may cost money and the budget refuses what nobody here can meter."""
+        websocket = event.caller.headers.get("upgrade", "").lower() == "websocket"
+        unmetered = not claimed and not is_free(event.method, path, websocket=websocket)
+        identified = self._snapshot.settings.passthrough == "identified"
         self.state = State.PASSING
-        if self._snapshot.settings.passthrough == "identified":
-            self._identity = identify(caller, self._snapshot.extractors)
-            if self._identity.team == UNATTRIBUTED:
-                self.state = State.ENDED
-                return unidentified()
-        return e.Pass()
+        if not (unmetered or identified):
+            return e.Pass()
+        self._identify(event.caller)
+        refusal = None
+        if identified and self._identity.team == UNATTRIBUTED:
+            refusal = unidentified()
+        elif unmetered:
+            budget = self._snapshot.policy.budget(self._identity.team)
+            refusal = unknown.refusal(self._identity, budget, event.method, path)
+        if refusal is None:
+            return e.Pass(unknown=unmetered)
+        self.state = State.ENDED
+        return refusal
 
     def _request_body(self, event: e.RequestBody) -> e.Action:
         dialect = self._dialect
         assert dialect is not None
         self._at_ms = event.now_ms
         try:
-            self._facts = facts = dialect.read_request(event.body, self._path, self._headers)
+            facts = read_facts(dialect, event.body, self._path, self._headers, self._snapshot.settings)
         except RequestError:
             # The provider will most likely refuse it too; if it answers, the answer is metered all the same.
             self.state = State.FORWARDED
             return e.Forward()
+        if facts.free:
+            self.state = State.PASSING
+            return e.Forward()
         if self._fixed:
-            self._facts = facts = replace(facts, model_fixed=True, body_fixed=True, usage_hidden=False)
+            facts = replace(facts, model_fixed=True, body_fixed=True, usage_hidden=False)
+        self._facts = facts
         self._body = event.body
         self._counted = measure(facts.texts, facts.text_bytes)
         return self._plan(event.now_ms)
@@ -256,7 +290,7 @@ class Exchange:
             refusal = planned.plan.refusal
             assert refusal is not None
             budget = self._snapshot.policy.budget(self._identity.team)
-            action = planned_refusal(dialect, self._identity, budget, refusal, now_ms)
+            action = planned_refusal(self._voice, self._identity, budget, refusal, now_ms)
             return self._refuse(action, refusal.model)
         request = planned.request
         if self._fixed:  # nobody will renew it
@@ -285,7 +319,7 @@ class Exchange:
             budget = self._snapshot.policy.budget(self._identity.team)
             choice = planned.choices[result.refusals[-1].candidate] if result.refusals else None
             model = choice.candidate.model if choice else facts.model
-            action = over_limit(dialect, self._identity, budget, model, result, planned.choices)
+            action = over_limit(self._voice, self._identity, budget, model, result, planned.choices)
             return self._refuse(action, model)
         self._held = result.held_nanousd
         return self._forward(result.candidate, result.output_cap)
@@ -298,7 +332,7 @@ class Exchange:
             budget = self._snapshot.policy.budget(self._identity.team)
             choice = planned.choices[index]
             action = ledger_away(
-                dialect, self._identity, budget, choice, event.committed_nanousd,
+                self._voice, self._identity, budget, choice, event.committed_nanousd,
                 planned.allowance_nanousd, event.now_ms,
             )  # fmt: skip
             return self._refuse(action, choice.candidate.model)
@@ -357,7 +391,7 @@ class Exchange:
             self.state = State.PASSING
             if event.local and event.status == 413:
                 self.state = State.ENDED
-                return too_large(dialect, self._snapshot.settings.max_body_bytes)
+                return too_large(Voice(dialect), self._snapshot.settings.max_body_bytes)
             return e.Answer(e.BodyMode.NONE)
         if event.local or event.status >= 300 or event.status < 200:
             self._finish(Bill({}, 0, e.Outcome.FAILED), self._sent, release=True)
@@ -372,7 +406,7 @@ class Exchange:
             self._snapshot.settings.max_body_bytes,
         )
         if isinstance(answer, str):
-            self._finish(Bill({}, self._held or 0, e.Outcome.UNMETERED, answer), self._sent)
+            self._finish(self._unread(answer), self._sent)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE, added)
         self._answer_body = answer
@@ -382,6 +416,13 @@ class Exchange:
                 answer.may_cost(dialect.name, limit)
         self.state = State.STREAM if isinstance(answer, StreamedAnswer) else State.JSON
         return e.Answer(answer.mode, added)
+
+    def _unread(self, why: str) -> Bill:
+        """The bill of an answer whose body is not looked at: by what the request tells, else the estimate."""
+        held = self._held or 0
+        if self._facts is not None and self._facts.known_usage and why == "content_type":
+            return billing.known(self._tariff(self._sent), self._sent, self._facts.known_usage, held)
+        return Bill({}, held, e.Outcome.UNMETERED, why)
 
     def _stream_limit_nanousd(self) -> int | None:
         """What a stream may cost before it is ended (`cutStreams`): what is held for it and what the month
@@ -443,7 +484,11 @@ class Exchange:
         if reading is None:
             return e.Piece()
         sent = self._sent or reading.model
-        bill = billing.whole_answer(self._tariff(sent), sent, reading, held)
+        known = self._facts.known_usage if self._facts is not None else {}
+        if known and reading.problem == "no_usage":
+            bill = billing.known(self._tariff(sent), sent, known, held)
+        else:
+            bill = billing.whole_answer(self._tariff(sent), sent, reading, held)
         self._finish(bill, sent)
         return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
 
@@ -508,9 +553,7 @@ class Exchange:
         saved = 0
         if self._facts is not None and self._decision in ("route", "downgrade"):
             saved = billing.saved_nanousd(self._tariff(self._facts.model), self._facts.model, bill)
-        self._ending = self._ticket(model).ending(
-            bill, settle=settle, release=release, saved_nanousd=saved
-        )
+        self._ending = self._ticket(model).ending(bill, settle=settle, release=release, saved_nanousd=saved)
         self.state = State.ENDED
 
     def _ticket(self, model: str) -> Ticket:
@@ -539,7 +582,9 @@ class Exchange:
             kept_because=self._kept_because(),
             unpriced=bool(planned and planned.plan.unpriced),
             fail_open=self._fail_open,
-            scopes=tuple((b.scope, b.window) for b in choice.candidate.bounds) if choice is not None else MONTH,
+            scopes=tuple((b.scope, b.window) for b in choice.candidate.bounds)
+            if choice is not None
+            else MONTH,
             input_tokens=self._input_tokens(),
             unseen_input=facts is not None and facts.unseen_input,
             path=self._address.path,

@@ -9,12 +9,14 @@ import orjson
 
 from spendgate.budget.evaluate import evaluate
 from spendgate.dialects import registry
+from spendgate.dialects.base import NO_HEADERS
 from spendgate.errors import RequestError
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.extractors import HeaderExtractor
 from spendgate.gateway.identity import Caller, Identity
 from spendgate.gateway.planning import gather
+from spendgate.gateway.reading import read_facts
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.port import Refusal, ReserveResult
 from spendgate.money import nano_to_usd
@@ -56,7 +58,7 @@ def explain(
             f"no dialect claims the path {path}; "
             f"those of {', '.join(d.name for d in registry.DIALECTS)} are metered"
         )
-    facts = dialect.read_request(body, path)
+    facts = read_facts(dialect, body, path, NO_HEADERS, snapshot.settings)
     counted = measure(facts.texts, facts.text_bytes, exact=True)
     planned = gather(snapshot, identity, dialect.name, facts, counted, require_model, "explain", now_ms)
     out: dict[str, Any] = {

@@ -25,8 +25,9 @@ from spendgate.gateway.billing import Bill
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Caller
-from spendgate.gateway.refusing import broken_closed, too_large
+from spendgate.gateway.refusing import Voice, broken_closed, too_large
 from spendgate.gateway.runtime import Runtime
+from spendgate.gateway.transitions import State
 
 log = structlog.get_logger()
 
@@ -81,6 +82,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         caller = Caller(headers, attributes.source.principal, claims, run.now_ms())
         body = http.raw_body or http.body.encode()
         action = exchange.receive(e.RequestHeaders(http.method, http.path, caller))
+        run.metrics.count_unclaimed(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(exchange, action)
         if not isinstance(action, e.AwaitBody):
@@ -90,12 +92,14 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         dialect = exchange.dialect
         assert dialect is not None
         if headers.get(PARTIAL) == "true":
-            return self._rejected(exchange, too_large(dialect, run.snapshot.settings.max_body_bytes))
+            return self._rejected(exchange, too_large(Voice(dialect), run.snapshot.settings.max_body_bytes))
         if not body and http.size > 0:
             raise RuntimeError("Envoy sent no body; set with_request_body with pack_as_bytes")
         decided = await deciding.on(body)
         if isinstance(decided, e.Reject):
             return self._rejected(exchange, decided)
+        if exchange.state is State.PASSING:  # it is free
+            return _allowed(remove, decided.set_headers, ())
         ticket = exchange.ticket
         if ticket.fail_open:
             # no hold is in the ledger that could expire: charged now, whatever the log will say

@@ -119,6 +119,7 @@ class _Call:
                 message.request_headers.end_of_stream,
             )
         )
+        run.metrics.count_unclaimed(exchange.identity.team, action)
         match action:
             case e.AwaitBody():
                 return wire.await_body(action.remove, message.protocol_config.request_body_mode)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from spendgate.gateway import events as e
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.record import Ending
 from spendgate.money import NANO_PER_USD
@@ -115,6 +116,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.unknown_api = Counter(
+            "spendgate_unknown_api_requests_total",
+            "Requests that may cost money and that no dialect claims: `pass` or `reject` (unknownApis).",
+            ["team", "action"],
+            registry=registry,
+        )
         self.errors = Counter(
             "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
         )
@@ -214,6 +221,15 @@ class Metrics:
     def team_label(self, team: str) -> str:
         """A team's name as a label: one that was counted before, or one that still has room."""
         return self.labels(team, OTHER, OTHER)[0]
+
+    def count_unclaimed(self, team: str, action: e.Action) -> None:
+        """Count a request that is of an unknown API: let pass, or refused."""
+        match action:
+            case e.Pass(unknown=True):
+                self.unknown_api.labels(self.team_label(team), "pass").inc()
+            case e.Reject(reason=e.UNKNOWN_API):
+                self.unknown_api.labels(self.team_label(team), "reject").inc()
+                self.rejected.labels(self.team_label(team), e.UNKNOWN_API).inc()
 
     def count(self, ending: Ending) -> None:
         """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk)."""

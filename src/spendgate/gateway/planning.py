@@ -63,6 +63,8 @@ def gather(
         return known
 
     def servable(model: str) -> str:
+        if model != facts.model and facts.body_fixed:
+            return "signed"  # the client signed path and body (SigV4)
         if model != facts.model and facts.model_fixed:
             return "dialect"  # the path names the deployment; the body can not change it
         return snapshot.servable(model, dialect, facts.needs, counted.tokens)

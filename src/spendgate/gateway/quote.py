@@ -53,6 +53,13 @@ def make_quote(
         price, input_tokens, output_tokens, {"requests": 1, **facts.fee_kinds},
         cache_write=facts.cache_write, also=also, stand_ins=prices.stand_ins,
     )  # fmt: skip
+    for other in facts.other_models:
+        dearer = prices.find(other, terms) or prices.dearest_of_family(other, terms)
+        most_of_it = estimate_nanousd(
+            dearer, input_tokens, output_tokens, {"requests": 1, **facts.fee_kinds},
+            cache_write=facts.cache_write, also=also, stand_ins=prices.stand_ins,
+        )  # fmt: skip
+        estimate = max(estimate, most_of_it)
     per_token = output_picousd(price, input_tokens, also) * facts.choices
     fixed = max(0, estimate - cap * per_token // 1000)
     return Quote(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import orjson
 
 from spendgate.budget.ask import Choice, PlannedRefusal
@@ -20,9 +22,21 @@ from spendgate.gateway.identity import Identity
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.port import ReserveResult
 
+QUOTA = 429
 
-def _reject(dialect: Dialect, refusal: RefusalText, kind: str = "budget_exceeded") -> Reject:
-    rejection = Rejection(refusal.status, refusal.code, refusal.text, refusal.details, type=kind)
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who words a refusal, and with which status instead of 429 (0: with 429)."""
+
+    dialect: Dialect
+    status: int = 0
+
+
+def _reject(voice: Voice, refusal: RefusalText, kind: str = "budget_exceeded") -> Reject:
+    dialect = voice.dialect
+    status = voice.status if voice.status and refusal.status == QUOTA else refusal.status
+    rejection = Rejection(status, refusal.code, refusal.text, refusal.details, type=kind)
     body = dialect.error_body(rejection)
     headers = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, refusal.code)]
     headers += dialect.error_headers(rejection)
@@ -32,7 +46,7 @@ def _reject(dialect: Dialect, refusal: RefusalText, kind: str = "budget_exceeded
     resets = refusal.details.get("resets_at")
     if resets:
         headers.append((h.RESET, str(resets)))
-    return Reject(refusal.status, tuple(headers), body, refusal.code)
+    return Reject(status, tuple(headers), body, refusal.code)
 
 
 def _asked(identity: Identity, model: str, now_ms: int) -> Asked:
@@ -40,14 +54,14 @@ def _asked(identity: Identity, model: str, now_ms: int) -> Asked:
 
 
 def planned_refusal(
-    dialect: Dialect, identity: Identity, budget: TeamBudget | None, refusal: PlannedRefusal, now_ms: int
+    voice: Voice, identity: Identity, budget: TeamBudget | None, refusal: PlannedRefusal, now_ms: int
 ) -> Reject:
     """A refusal known before the ledger was asked."""
-    return _reject(dialect, refused_by_plan(_asked(identity, refusal.model, now_ms), budget, refusal))
+    return _reject(voice, refused_by_plan(_asked(identity, refusal.model, now_ms), budget, refusal))
 
 
 def over_limit(
-    dialect: Dialect,
+    voice: Voice,
     identity: Identity,
     budget: TeamBudget | None,
     model: str,
@@ -60,11 +74,11 @@ def over_limit(
     last = result.refusals[-1]
     estimate = choices[last.candidate].candidate.estimate_nanousd
     asked = _asked(identity, model, result.at_ms)
-    return _reject(dialect, refused_by_bound(asked, budget, last.bound, last.committed_nanousd, estimate))
+    return _reject(voice, refused_by_bound(asked, budget, last.bound, last.committed_nanousd, estimate))
 
 
 def ledger_away(
-    dialect: Dialect,
+    voice: Voice,
     identity: Identity,
     budget: TeamBudget | None,
     choice: Choice,
@@ -79,7 +93,7 @@ def ledger_away(
         text = refused_by_bound(asked, budget, month, committed_nanousd, choice.candidate.estimate_nanousd)
     else:
         text = refused_without_ledger(asked, budget, allowance_nanousd)
-    return _reject(dialect, text)
+    return _reject(voice, text)
 
 
 def unidentified() -> Reject:
@@ -93,11 +107,11 @@ def unidentified() -> Reject:
     return Reject(401, headers, orjson.dumps({"error": error}), "unidentified")
 
 
-def too_large(dialect: Dialect, limit_bytes: int) -> Reject:
+def too_large(voice: Voice, limit_bytes: int) -> Reject:
     """The body is above `max_body_bytes`; nothing was reserved."""
     text = f"The request body is above this gateway's limit of {limit_bytes} bytes."
     refusal = RefusalText(413, "request_too_large", text, {"limit_bytes": limit_bytes})
-    return _reject(dialect, refusal, "invalid_request_error")
+    return _reject(voice, refusal, "invalid_request_error")
 
 
 def broken_closed(snapshot: Snapshot, identity: Identity, dialect: Dialect | None) -> Reject | None:
@@ -110,4 +124,5 @@ def broken_closed(snapshot: Snapshot, identity: Identity, dialect: Dialect | Non
         "and it asks to refuse then."
     )
     refusal = RefusalText(429, "ledger_unavailable", text, {"team": identity.team})
-    return _reject(dialect, refusal)
+    voice = Voice(dialect, snapshot.settings.reject_status.get(dialect.name, 0))
+    return _reject(voice, refusal)

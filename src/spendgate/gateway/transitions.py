@@ -48,7 +48,7 @@ TRANSITIONS: dict[State, Moves] = {
         e.Broke: _to(S.BROKEN),
     },
     S.AWAIT_BODY: {
-        e.RequestBody: _to(S.COUNTING, S.RESERVING, S.FORWARDED, S.ENDED),
+        e.RequestBody: _to(S.COUNTING, S.RESERVING, S.FORWARDED, S.PASSING, S.ENDED),
         e.ResponseHeaders: _to(S.PASSING, S.ENDED),  # Envoy's own 413 comes without a body
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),

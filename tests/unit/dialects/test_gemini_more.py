@@ -89,7 +89,7 @@ def test_an_interactions_usage_is_split_into_kinds_that_add_up_to_the_total() ->
 
 def test_an_interaction_in_the_background_has_no_usage_yet() -> None:
     body = json.dumps({"status": "in_progress", "agent": "a"}).encode()
-    assert by_name("gemini-interactions").read_answer(body).problem == "no_usage"
+    assert by_name("gemini-interactions").read_answer(body).problem == "deferred"
 
 
 def event(kind: str, **fields: Any) -> bytes:

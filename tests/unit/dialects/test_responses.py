@@ -177,7 +177,7 @@ def test_searches_are_counted_and_pages_opened_are_not() -> None:
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        ({"status": "queued", "background": True, "usage": None}, "no_usage"),
+        ({"status": "queued", "background": True, "usage": None}, "deferred"),
         ({"usage": {}}, "no_usage"),
         ([], "no_usage"),
         ({"usage": "x"}, "bad_usage"),

@@ -1,0 +1,130 @@
+"""OpenAI audio: `POST …/audio/transcriptions`, `/audio/translations` and `/audio/speech`, also as Azure, Groq and
+Mistral speak it. What is billed is told in tokens or seconds, or (speech) is the request's characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spendgate.dialects import openai_request, paths
+from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
+from spendgate.dialects.form_api import Form, FormApi, read_form
+from spendgate.dialects.media_stream import MediaStreamMeter
+from spendgate.dialects.media_usage import read_speech, read_transcript
+from spendgate.dialects.multipart import is_form
+from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, Texts, short
+from spendgate.errors import RequestError
+
+BYTES_PER_SECOND_MIN = 1_000
+"""No accepted format carries speech in less than 8 kbit/s."""
+AUDIO_TOKENS_PER_SECOND = 10
+"""A token per 100 ms (OpenAI's realtime guide)."""
+WORD_TOKENS_PER_SECOND = 6
+"""Fast speech is four words a second; a word is up to one and a half tokens."""
+TRANSCRIPT_TOKENS = 200
+"""What a transcript of nothing may have."""
+
+SPOKEN_TOKENS_PER_CHARACTER = 4
+"""A minute is some 1,250 tokens and at least 400 characters read slowly (OpenAI's price list: 0.015 USD a
+minute at 12 USD a million tokens)."""
+
+
+class OpenAITranscriptions(FormApi):
+    """The dialect `openai-transcriptions`: speech to text, and its translation."""
+
+    name = "openai-transcriptions"
+    path_regex = "/+audio/+(transcriptions|translations)"
+
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
+        form = read_form(body, headers)
+        deployment = openai_request.deployment(paths.plain(path))
+        texts = Texts()
+        texts.add(form.text("prompt"))
+        seconds, exact = _seconds(form)
+        model = deployment or _model(form)
+        content_type = headers.get("content-type", "")
+        told = exact and "whisper" in model
+        return RequestFacts(
+            model=model,
+            stream=form.flag("stream"),
+            texts=tuple(texts.texts),
+            text_bytes=texts.length_bytes,
+            extra_input_tokens=seconds * AUDIO_TOKENS_PER_SECOND,
+            output_cap=0,
+            extra_output_tokens=seconds * WORD_TOKENS_PER_SECOND + TRANSCRIPT_TOKENS,
+            fee_kinds={"seconds": seconds},
+            known_usage={"seconds": seconds, "requests": 1} if told else {},
+            dear_kinds=frozenset({"input_audio"}),
+            model_fixed=bool(deployment),
+            unseen_input=bool(form.text("file_url") or form.text("file_id")),
+            form_type=content_type if is_form(content_type) else "",
+        )
+
+    def read_document(self, document: object) -> Reading:
+        return read_transcript(document)
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> MediaStreamMeter:
+        return MediaStreamMeter(read_transcript, count=count)
+
+
+class OpenAISpeech(FormApi):
+    """The dialect `openai-speech`: text to speech. Models that bill tokens tell them in event streams alone;
+    else their estimate is charged."""
+
+    name = "openai-speech"
+    path_regex = "/+audio/+speech"
+
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
+        form = read_form(body, headers)
+        deployment = openai_request.deployment(paths.plain(path))
+        model = deployment or _model(form)
+        texts = Texts()
+        texts.add(form.text("input"))
+        characters = len(form.text("input"))
+        texts.add(form.text("instructions"))
+        spoken = {"characters": characters} if characters else {}
+        by_tokens = model.startswith("gpt-")
+        return RequestFacts(
+            model=model,
+            stream=form.text("stream_format") == "sse",
+            texts=tuple(texts.texts),
+            text_bytes=texts.length_bytes,
+            output_cap=0,
+            extra_output_tokens=characters * SPOKEN_TOKENS_PER_CHARACTER + TRANSCRIPT_TOKENS,
+            fee_kinds=spoken,
+            known_usage={} if by_tokens or not spoken else {**spoken, "requests": 1},
+            dear_kinds=frozenset({"output_audio"}),
+            model_fixed=bool(deployment),
+        )
+
+    def read_document(self, document: object) -> Reading:
+        return read_speech(document)
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> MediaStreamMeter:
+        return MediaStreamMeter(read_speech, count=count)
+
+
+def _model(form: Form) -> str:
+    model = form.text("model")
+    if not model or len(model) > MODEL_CHARACTERS_MAX:
+        raise RequestError("model: missing, empty or too long; name the model to use")
+    return short(model, MODEL_CHARACTERS_MAX)
+
+
+def _seconds(form: Form) -> tuple[int, bool]:
+    """How long the sound sent is at most, and whether that is exact."""
+    files = [content for name, content in form.files if name.startswith("file")]
+    total, exact = 0, bool(files)
+    for content in files:
+        seconds = _wav_seconds(content)
+        exact = exact and seconds is not None
+        total += -(-len(content) // BYTES_PER_SECOND_MIN) if seconds is None else seconds
+    return max(total, 1), exact
+
+
+def _wav_seconds(content: bytes) -> int | None:
+    """The length of a WAV file, rounded up; None for any other. A rate that is too high to be true is not
+    believed: it would shorten the bill."""
+    if content[:4] != b"RIFF" or content[8:16] != b"WAVEfmt ":
+        return None
+    rate = int.from_bytes(content[28:32], "little")
+    return -(-len(content) // rate) if BYTES_PER_SECOND_MIN <= rate <= 384_000 else None
