@@ -209,7 +209,7 @@ def test_what_can_not_be_changed_is_kept_and_the_answer_says_so(world: World) ->
 
 
 def test_the_provider_sees_no_header_of_ours(world: World) -> None:
-    world.chat("ml", headers={"x-spendgate-cluster": "evil", "x-llm-run": "r", "x-budget-utilization": "0"})
+    world.chat("heads", headers={"x-spendgate-cluster": "evil", "x-llm-run": "r", "x-budget-utilization": "0"})
     seen = {n.lower() for n in dict(world.provider.last()["headers"])}
     assert not {n for n in seen if n.startswith(("x-llm-", "x-spendgate-", "x-budget-", "accept-encoding"))}
 
