@@ -170,6 +170,11 @@ class TeamBudget:
         return percent_of(self.limit_nanousd(now_ms), FAIL_OPEN_DEFAULT_PERCENT)
 
 
+DOCTOR = "spendgate-doctor"
+"""Team (and app) of `spendgate doctor`: every request of it is refused, which proves that budgets hold."""
+_NOTHING = TeamBudget(DOCTOR, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The budgets in force together. `version` changes iff what they say changes."""
@@ -190,8 +195,8 @@ class Policy:
         return cls(MappingProxyType({t: by_team[t] for t in sorted(by_team)}), version)
 
     def budget(self, team: str) -> TeamBudget | None:
-        """The team's budget, None where it has none."""
-        return self.budgets.get(team)
+        """The team's budget, None where it has none. The doctor's team has nothing, whatever the policy."""
+        return self.budgets.get(team) or (_NOTHING if team == DOCTOR else None)
 
     @property
     def teams(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "propose": ("spendgate.cli.propose", "A budget change as a branch and pull request."),
     "prices": ("spendgate.cli.prices", "What models cost: list, show, diff, check, import."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
+    "doctor": ("spendgate.cli.doctor", "Proves that budgets hold; finds what keeps them from it."),
     "keys": ("spendgate.cli.keys", "API keys of teams: issue, list, rotate, revoke."),
     "render": (
         "spendgate.cli.render",

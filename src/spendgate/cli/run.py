@@ -100,6 +100,5 @@ def _announce(house: House, follow_as: str | None) -> None:
     ]
     if follow_as == "text":
         print("\n".join(lines))
-    scheme = "http" if house.plan.settings.tls is None else "https"
-    print(f"ready: {scheme}://{house.listen}" if house.listen else f"ready: {' '.join(house.grpc)}")
+    print(f"ready: {house.url}" if house.url else f"ready: {' '.join(house.grpc)}")
     sys.stdout.flush()

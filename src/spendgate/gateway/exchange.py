@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from spendgate.budget.ask import Choice
 from spendgate.budget.bounds import Candidate
 from spendgate.budget.limits import counted_only
+from spendgate.budget.policy import DOCTOR
 from spendgate.dialects import registry
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
 from spendgate.dialects.free import is_free
@@ -230,6 +231,8 @@ class Exchange:
 
     def _identify(self, caller: Caller) -> None:
         identity = identify(caller, self._snapshot.extractors)
+        if identity.app == DOCTOR:
+            identity = replace(identity, team=DOCTOR)
         if self._roster is not None:
             has_budget = self._snapshot.policy.budget(identity.team) is not None
             identity = self._roster.admit(identity, has_budget)

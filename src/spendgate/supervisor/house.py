@@ -117,6 +117,12 @@ class House:
         # behind Envoy of our own only: `serve` leaves the telling to the controller
         self._senders = senders_from(os.environ) if self.listen else []
 
+    @property
+    def url(self) -> str:
+        """Where clients reach it, "" without an Envoy of ours."""
+        scheme = "http" if self.plan.settings.tls is None else "https"
+        return f"{scheme}://{self.listen}" if self.listen else ""
+
     # -- start ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -182,6 +188,8 @@ class House:
             listen=self.listen,
             policy=tuple(str(p.resolve()) for p in self.plan.policy),
             prices=tuple(str(p.resolve()) for p in self.plan.prices),
+            config=str(self.plan.config.resolve()) if self.plan.config else "",
+            url=self.url,
         ).write(self.data_dir)
         self._serving = True
 

@@ -20,6 +20,9 @@ class State:
     listen: str
     policy: tuple[str, ...]
     prices: tuple[str, ...]
+    config: str = ""
+    url: str = ""
+    """Where clients reach it; "": no Envoy of ours."""
 
     def write(self, data_dir: Path) -> None:
         """Write it whole or not at all."""

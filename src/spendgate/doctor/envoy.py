@@ -1,0 +1,354 @@
+"""What is wrong with an Envoy that is to enforce budgets. Pure: configuration in, findings out.
+
+Each check stands for something measured on Envoy 1.40 or written down in its issues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from spendgate.doctor.envoy_dump import Dump, Json, routes_for, typed
+from spendgate.doctor.finding import Finding, error, info, warning
+from spendgate.durations import parse_duration_ms
+from spendgate.gateway import headers as h
+from spendgate.gateway.config import JwtIdentity, Settings, SpiffeIdentity
+from spendgate.supervisor.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY
+
+LLM_PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
+RENDER = "take it from `spendgate render bootstrap`, `envoyfilter` or `extension-policy`"
+MANY = 10_000
+MIB = 1024 * 1024
+PROC, AUTHZ = "ExternalProcessor", "ExtAuthz"
+
+
+def check_envoy(dump: Dump, settings: Settings) -> list[Finding]:
+    """Every finding of a configuration."""
+    out: list[Finding] = []
+    guarded = 0
+    for name, listener, manager in dump.managers():
+        filters = [f for f in manager.get("http_filters", []) if f.get("typed_config")]
+        ours = [f for f in filters if _kind(f) in (PROC, AUTHZ)]
+        if not ours:
+            continue
+        guarded += 1
+        config = ours[0]["typed_config"]
+        check = _ext_proc if _kind(ours[0]) == PROC else _ext_authz
+        out += check(name, config, settings)
+        out += _order(name, filters, ours[0], settings)
+        out += _listener(name, listener, manager, ours[0], dump, settings)
+        out += _cluster(config, dump, settings)
+        if _kind(ours[0]) == AUTHZ:
+            out += _access_log(name, manager)
+    if not guarded:
+        out.append(
+            error(
+                "filter-missing",
+                "envoy",
+                "no listener asks spendgate: no budget is enforced",
+                f"add the ext_proc filter before the router; {RENDER}",
+            )
+        )
+    out += _providers(dump)
+    return out
+
+
+def _kind(http_filter: Json) -> str:
+    return str(http_filter["typed_config"].get("@type", "")).rpartition(".")[2]
+
+
+def _ms(value: Any, default: int) -> int:
+    return parse_duration_ms(value) if value else default
+
+
+def _ext_proc(name: str, config: Json, settings: Settings) -> Iterator[Finding]:
+    where = f"listener {name}, ext_proc"
+    mode = config.get("processing_mode", {})
+    body = mode.get("request_body_mode", "NONE")
+    fix = f"set processing_mode.request_body_mode: BUFFERED; {RENDER}"
+    if body == "NONE":
+        yield error("request-body-mode", where, "the request's body is not shown: nothing is estimated", fix)
+    elif body != "BUFFERED":
+        yield error(
+            "request-body-mode", where,
+            f"request_body_mode is {body}: fail-open and timeouts do not work, bodies come in pieces", fix,
+        )  # fmt: skip
+    if mode.get("request_header_mode") == "SKIP":
+        yield error("request-headers-skipped", where, "the request's headers are not shown: nobody is known",
+                    "set processing_mode.request_header_mode: SEND")  # fmt: skip
+    if mode.get("response_header_mode") == "SKIP":
+        yield error("response-headers-skipped", where, "answers are not shown: all is charged at the estimate",
+                    "set processing_mode.response_header_mode: SEND")  # fmt: skip
+    if mode.get("response_body_mode") == "FULL_DUPLEX_STREAMED":
+        yield error("response-body-mode", where, "a configured FULL_DUPLEX_STREAMED disables mode overrides",
+                    "set processing_mode.response_body_mode: NONE")  # fmt: skip
+    if not config.get("allow_mode_override"):
+        yield error("mode-override", where, "mode overrides are off: no answer is metered",
+                    "set allow_mode_override: true")  # fmt: skip
+    if config.get("observability_mode"):
+        yield error("observability-mode", where, "observability_mode ignores what we answer: nothing is enforced",
+                    "take observability_mode away")  # fmt: skip
+    if config.get("disable_immediate_response"):
+        yield error(
+            "immediate-response", where, "refusals become errors 500", "take disable_immediate_response away"
+        )
+    rules = config.get("mutation_rules", {})
+    if rules.get("disallow_all"):
+        yield error("mutation-rules", where, "no header may be changed: models can not be routed, nothing is stripped",
+                    "set mutation_rules: {allow_all_routing: true}")  # fmt: skip
+    yield from _attributes(where, config, settings)
+    yield from _failing(where, config, _ms(config.get("message_timeout"), 200), settings)
+
+
+def _attributes(where: str, config: Json, settings: Settings) -> Iterator[Finding]:
+    asked = set(config.get("request_attributes", []))
+    principal = "connection.uri_san_peer_certificate"
+    if principal not in asked and any(isinstance(s, SpiffeIdentity) for s in settings.identity):
+        yield error("principal-attribute", where, "identity is by mTLS principal, and Envoy does not send it",
+                    f"add {principal} to request_attributes")  # fmt: skip
+    missing = [a for a in REQUEST_ATTRIBUTES if a not in asked and a != principal]
+    if missing:
+        yield warning(
+            "request-attributes", where,
+            "an exchange that Envoy asks twice for (a retry on another worker) is reserved twice",
+            f"add {', '.join(missing)} to request_attributes",
+        )  # fmt: skip
+    if "response.code_details" not in config.get("response_attributes", []):
+        yield warning("response-attributes", where, "Envoy's own errors are taken for the provider's answers",
+                      "add response.code_details to response_attributes")  # fmt: skip
+    spaces = config.get("metadata_options", {}).get("forwarding_namespaces", {}).get("untyped", [])
+    if "envoy.filters.http.jwt_authn" not in spaces and _by_token(settings):
+        yield error("jwt-metadata", where, "identity is by JWT, and its claims are not forwarded",
+                    "add envoy.filters.http.jwt_authn to metadata_options.forwarding_namespaces.untyped")  # fmt: skip
+
+
+def _by_token(settings: Settings) -> bool:
+    return any(isinstance(s, JwtIdentity) for s in settings.identity)
+
+
+def _failing(where: str, config: Json, timeout_ms: int, settings: Settings) -> Iterator[Finding]:
+    if timeout_ms <= settings.ledger_timeout:
+        yield error(
+            "message-timeout", where,
+            f"Envoy waits {timeout_ms} ms, the ledger may take {settings.ledger_timeout} ms: Envoy gives up first",
+            "raise message_timeout above ledger_timeout, for example 2s",
+        )  # fmt: skip
+    opens = bool(config.get("failure_mode_allow"))
+    if opens != (settings.failure_mode == "open"):
+        yield warning(
+            "failure-mode", where,
+            f"Envoy fails {'open' if opens else 'closed'}, the settings say {settings.failure_mode}",
+            f"set failure_mode_allow: {str(not opens).lower()}, or failure_mode in the settings",
+        )  # fmt: skip
+    elif opens:
+        yield info("fails-open", where, "while no worker answers, traffic passes unmetered",
+                   "if it must not, set failure_mode: closed")  # fmt: skip
+
+
+def _ext_authz(name: str, config: Json, settings: Settings) -> Iterator[Finding]:
+    where = f"listener {name}, ext_authz"
+    body = config.get("with_request_body")
+    if not body:
+        yield error("authz-body", where, "the request's body is not shown: nothing is estimated",
+                    "set with_request_body: {max_request_bytes, pack_as_bytes: true}")  # fmt: skip
+    else:
+        if body.get("allow_partial_message"):
+            yield error("authz-partial-body", where, "long bodies are cut: they are refused as too large",
+                        "set with_request_body.allow_partial_message: false")  # fmt: skip
+        if int(body.get("max_request_bytes", 0)) < settings.max_body_bytes:
+            yield warning("body-limit", where, f"bodies above {body.get('max_request_bytes', 0)} bytes get 413",
+                          f"set with_request_body.max_request_bytes: {settings.max_body_bytes}")  # fmt: skip
+    if config.get("metadata_context_namespaces", []) == [] and _by_token(settings):
+        yield error("jwt-metadata", where, "identity is by JWT, and its claims are not forwarded",
+                    "set metadata_context_namespaces: [envoy.filters.http.jwt_authn]")  # fmt: skip
+    timeout = config.get("grpc_service", {}).get("timeout")
+    yield from _failing(where, config, _ms(timeout, 200), settings)
+    yield info("authz-limits", where, "ext_authz changes no request and sees no answer: no model is routed",
+               "use ext_proc where the gateway has it")  # fmt: skip
+
+
+def _access_log(name: str, manager: Json) -> Iterator[Finding]:
+    if not list(typed(manager.get("access_log", []), "HttpGrpcAccessLogConfig")):
+        yield error(
+            "access-log", f"listener {name}", "no gRPC access log: what ext_authz holds is charged at the estimate",
+            "add the access log that `spendgate render bootstrap --entry ext_authz` prints",
+        )  # fmt: skip
+
+
+def _order(name: str, filters: list[Json], ours: Json, settings: Settings) -> Iterator[Finding]:
+    kinds = [_kind(f) for f in filters]
+    at = filters.index(ours)
+    if "JwtAuthentication" in kinds and kinds.index("JwtAuthentication") > at:
+        yield error("filter-order", f"listener {name}", "tokens are verified after spendgate is asked: no claims come",
+                    "put jwt_authn before ext_proc")  # fmt: skip
+    elif "JwtAuthentication" not in kinds and _by_token(settings):
+        yield error("jwt-filter", f"listener {name}", "identity is by JWT, and no filter verifies tokens here",
+                    "add jwt_authn, or give jwks_file or jwks_url of the source")  # fmt: skip
+
+
+def _listener(
+    name: str, listener: Json, manager: Json, ours: Json, dump: Dump, settings: Settings
+) -> Iterator[Finding]:
+    early = {
+        m.get("remove")
+        for part in typed(manager.get("early_header_mutation_extensions", []), "HeaderMutation")
+        for m in part.get("mutations", [])
+    }
+    if h.CLUSTER not in early and len(settings.upstreams) > 1:
+        yield error("internal-headers", f"listener {name}", "a client can choose the provider by a header of its own",
+                    f"strip {', '.join(STRIPPED_EARLY)} by early_header_mutation; {RENDER}")  # fmt: skip
+    if any(isinstance(s, SpiffeIdentity) for s in settings.identity):
+        contexts = list(typed(listener, "DownstreamTlsContext"))
+        if not any("validation_context" in str(c) or "combined" in str(c) for c in contexts):
+            yield error("client-certificates", f"listener {name}", "mTLS names callers, and no certificate is asked",
+                        "give the listener client_ca (setting tls)")  # fmt: skip
+    config = dump.route_config(manager)
+    for path in LLM_PATHS:
+        for host, route in routes_for(config, path):
+            where = f"listener {name}, route of {path}"
+            yield from _route(where, listener, host, route, ours, settings)
+
+
+def _route(
+    where: str, listener: Json, host: Json, route: Json, ours: Json, settings: Settings
+) -> Iterator[Finding]:
+    per_route = route.get("typed_per_filter_config", {}).get(ours.get("name"), {})
+    if per_route.get("disabled"):
+        yield error("route-disabled", where, "spendgate is switched off on this route: it is free",
+                    "take the per-route `disabled: true` away")  # fmt: skip
+        return
+    if "route" not in route:
+        return
+    action = route["route"]
+    limits = [route.get("request_body_buffer_limit"), host.get("request_body_buffer_limit")]
+    limits += [host.get("per_request_buffer_limit_bytes"), route.get("per_request_buffer_limit_bytes")]
+    limits.append(listener.get("per_connection_buffer_limit_bytes"))
+    limit = max((int(x) for x in limits if x), default=MIB)
+    if limit < settings.max_body_bytes:
+        yield warning("body-limit", where, f"bodies above {limit} bytes get 413, long answers 500",
+                      f"set request_body_buffer_limit: {settings.max_body_bytes} on the virtual host")  # fmt: skip
+    timeout = action.get("timeout")
+    if timeout is None or 0 < _ms_or_zero(timeout) < 300_000:
+        yield warning("route-timeout", where, f"answers and streams are cut after {timeout or '15s'}",
+                      "set timeout: 0s; stream_idle_timeout still ends what is silent")  # fmt: skip
+    if "retry_policy" in action and "5xx" in str(action["retry_policy"].get("retry_on", "")):
+        yield warning("provider-retries", where, "Envoy repeats paid calls unseen: one reservation for several bills",
+                      "leave retries to the SDK, or retry on connect-failure only")  # fmt: skip
+
+
+def _ms_or_zero(text: str) -> int:
+    return 0 if text in ("0s", "0.000s") else parse_duration_ms(text)
+
+
+def _cluster(config: Json, dump: Dump, settings: Settings) -> Iterator[Finding]:
+    name = str(config.get("grpc_service", {}).get("envoy_grpc", {}).get("cluster_name", ""))
+    where = f"cluster {name}"
+    cluster = dump.clusters.get(name)
+    if cluster is None:
+        yield error("cluster-missing", where, "the cluster of spendgate does not exist",
+                    "name the cluster of the service `spendgate` in grpc_service.envoy_grpc.cluster_name")  # fmt: skip
+        return
+    thresholds = cluster.get("circuit_breakers", {}).get("thresholds", [{}])
+    if int(thresholds[0].get("max_requests", 1024)) < MANY:
+        bad = "passes unmetered" if settings.failure_mode == "open" else "fails"
+        yield error(
+            "circuit-breaker", where,
+            f"at most {thresholds[0].get('max_requests', 1024)} open calls: what is above {bad}",
+            "set circuit_breakers.thresholds: [{max_requests: 100000, max_pending_requests: 100000, "
+            "max_connections: 100000, max_retries: 100000}]",
+        )  # fmt: skip
+    if not cluster.get("health_checks") and cluster.get("type") != "EDS" and "cluster_type" not in cluster:
+        yield warning("health-checks", where, "a dead worker is found by calls that wait for it",
+                      f"add grpc_health_check and healthy_panic_threshold 0; {RENDER}")  # fmt: skip
+    elif cluster.get("common_lb_config", {}).get("healthy_panic_threshold", {"value": 50}).get("value", 0):
+        yield warning("panic-threshold", where, "with half of the workers dead, calls go to dead ones too",
+                      "set common_lb_config.healthy_panic_threshold: {value: 0}")  # fmt: skip
+    options = str(cluster.get("typed_extension_protocol_options", "")) + str(
+        cluster.get("http2_protocol_options", "")
+    )
+    if "http2" not in options and "http2_protocol_options" not in cluster:
+        yield error("cluster-http2", where, "gRPC needs HTTP/2, and the cluster speaks HTTP/1.1",
+                    "set explicit_http_config: {http2_protocol_options: {}}, in Istio name the port grpc")  # fmt: skip
+
+
+def _providers(dump: Dump) -> Iterator[Finding]:
+    for name, cluster in dump.clusters.items():
+        has_key = bool(list(typed(cluster, "CredentialInjector")))
+        contexts = list(typed(cluster, "UpstreamTlsContext"))
+        if contexts and not any(
+            "trusted_ca" in str(c) or "validation_context_sds" in str(c) for c in contexts
+        ):
+            yield warning("provider-tls", f"cluster {name}", "the provider's certificate is not verified",
+                          "set validation_context.trusted_ca and match_typed_subject_alt_names")  # fmt: skip
+        if has_key and not contexts and not _is_local(cluster):
+            yield error("key-in-clear", f"cluster {name}", "the provider's key goes over the wire in clear",
+                        "use an https:// url for the upstream")  # fmt: skip
+
+
+def _is_local(cluster: Json) -> bool:
+    hosts = [
+        str(e.get("endpoint", {}).get("address", {}).get("socket_address", {}).get("address", ""))
+        for group in cluster.get("load_assignment", {}).get("endpoints", [])
+        for e in group.get("lb_endpoints", [])
+    ]
+    return all(
+        x.startswith("127.") or x in ("localhost", "::1") or x.endswith(".svc.cluster.local") for x in hosts
+    )
+
+
+def check_version(server_info: Json) -> Iterator[Finding]:
+    """What is known of this version of Envoy."""
+    text = str(server_info.get("version", ""))
+    parts = text.split("/")
+    numbers = parts[1].split("-")[0] if len(parts) > 1 else text
+    try:
+        version = tuple(int(x) for x in numbers.split(".")[:3])
+    except ValueError:
+        yield info(
+            "envoy-version", "envoy", f"its version can not be read: {text!r}", "use Envoy 1.36 or newer"
+        )
+        return
+    fixed = {(1, 30): 10, (1, 31): 6, (1, 32): 4, (1, 33): 1}
+    patch = fixed.get((version[0], version[1])) if len(version) > 2 else None
+    if version[:2] < (1, 30) or (patch is not None and version[2] < patch):
+        yield error("envoy-version", "envoy", f"{numbers} can crash on its own replies with ext_proc (CVE-2025-30157)",
+                    "upgrade to Envoy 1.36 or newer")  # fmt: skip
+    elif version[:2] < (1, 36):
+        yield warning("envoy-version", "envoy", f"{numbers} is older than what spendgate is tested with",
+                      "upgrade to Envoy 1.36 or newer")  # fmt: skip
+
+
+def check_hosts(clusters: Json, dump: Dump) -> Iterator[Finding]:
+    """Workers that Envoy does not reach, from /clusters?format=json."""
+    ours = {
+        str(f["typed_config"].get("grpc_service", {}).get("envoy_grpc", {}).get("cluster_name", ""))
+        for _, _, manager in dump.managers()
+        for f in manager.get("http_filters", [])
+        if f.get("typed_config") and _kind(f) in (PROC, AUTHZ)
+    }
+    for status in clusters.get("cluster_statuses", []):
+        if status.get("name") not in ours:
+            continue
+        hosts = status.get("host_statuses", [])
+        healthy = [x for x in hosts if _healthy(x.get("health_status", {}))]
+        if len(healthy) < len(hosts) or not hosts:
+            yield error(
+                "workers-away", f"cluster {status['name']}", f"{len(healthy)} of {len(hosts)} workers are healthy",
+                "start `spendgate serve`, and see that its address and port are those of the cluster",
+            )  # fmt: skip
+
+
+def _healthy(status: Json) -> bool:
+    return not any(value for key, value in status.items() if key.startswith("failed_"))
+
+
+def is_local_url(url: str) -> bool:
+    """Does a URL stay on this machine?"""
+    parts = urlsplit(url)
+    return parts.scheme in ("unix", "redis+socket") or (parts.hostname or "") in (
+        "",
+        "127.0.0.1",
+        "localhost",
+        "::1",
+    )

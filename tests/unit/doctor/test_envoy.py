@@ -1,0 +1,231 @@
+"""An Envoy that would not hold a budget is found out, and the fix is named."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spendgate.doctor.envoy import check_envoy, check_hosts, check_version
+from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
+from spendgate.gateway.config import Settings
+from spendgate.supervisor import bootstrap as b
+
+SETTINGS = Settings.model_validate(
+    {
+        "identity": [{"kind": "spiffe"}, {"kind": "jwt", "issuer": "i", "jwks_file": "/k"}],
+        "tls": {"certificate": "/c", "key": "/k", "client_ca": "/a"},
+        "upstreams": [
+            {"name": "openai", "url": "https://api.openai.com", "credential": {"env": "K"}},
+            {"name": "vllm", "url": "http://10.0.0.7:8000", "models": ["llama-*"]},
+        ],
+    }
+)
+Json = dict[str, Any]
+
+
+def rendered(entry: b.Entry = "ext_proc") -> Json:
+    return b.bootstrap("127.0.0.1:1", SETTINGS.upstreams, ["127.0.0.1:9002"], SETTINGS, "", entry)
+
+
+def codes(config: Json, settings: Settings = SETTINGS) -> set[str]:
+    return {f.code for f in check_envoy(of_bootstrap(config), settings) if f.severity != "info"}
+
+
+def manager(config: Json) -> Json:
+    found: Json = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def ours(config: Json) -> Json:
+    [found] = [f for f in manager(config)["http_filters"] if f["name"].split(".")[-1] in ("ext_proc", "ext_authz")]
+    out: Json = found["typed_config"]
+    return out
+
+
+def cluster(config: Json, name: str = "spendgate") -> Json:
+    [found] = [c for c in config["static_resources"]["clusters"] if c["name"] == name]
+    out: Json = found
+    return out
+
+
+def routes(config: Json) -> list[Json]:
+    found: list[Json] = manager(config)["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+@pytest.mark.parametrize("entry", ["ext_proc", "ext_authz"])
+def test_what_we_render_is_healthy(entry: b.Entry) -> None:
+    assert codes(rendered(entry)) == set()
+
+
+def _mode(**mode: str) -> Callable[[Json], None]:
+    return lambda c: ours(c)["processing_mode"].update(mode)
+
+
+def _without(*path: str) -> Callable[[Json], None]:
+    def act(config: Json) -> None:
+        at = ours(config)
+        for key in path[:-1]:
+            at = at[key]
+        del at[path[-1]]
+
+    return act
+
+
+def _set(**fields: Any) -> Callable[[Json], None]:
+    return lambda c: ours(c).update(fields)
+
+
+def _cluster(**fields: Any) -> Callable[[Json], None]:
+    return lambda c: cluster(c).update(fields)
+
+
+def _drop(key: str, name: str = "spendgate") -> Callable[[Json], None]:
+    return lambda c: cluster(c, name).pop(key)
+
+
+def _routes(act: Callable[[Json], object]) -> Callable[[Json], None]:
+    return lambda c: [act(r) for r in routes(c)] and None
+
+
+def _filters(act: Callable[[list[Json]], object]) -> Callable[[Json], None]:
+    return lambda c: act(manager(c)["http_filters"]) and None
+
+
+PLANTED: dict[str, tuple[Callable[[Json], None], str, str]] = {
+    "no filter": (_filters(lambda f: f.pop(1)), "filter-missing", "ext_proc filter before the router"),
+    "no request body": (_mode(request_body_mode="NONE"), "request-body-mode", "BUFFERED"),
+    "body in pieces": (_mode(request_body_mode="STREAMED"), "request-body-mode", "BUFFERED"),
+    "full duplex": (_mode(request_body_mode="FULL_DUPLEX_STREAMED"), "request-body-mode", "BUFFERED"),
+    "duplex answers": (_mode(response_body_mode="FULL_DUPLEX_STREAMED"), "response-body-mode", "NONE"),
+    "no request headers": (_mode(request_header_mode="SKIP"), "request-headers-skipped", "SEND"),
+    "no answers": (_mode(response_header_mode="SKIP"), "response-headers-skipped", "SEND"),
+    "no overrides": (_set(allow_mode_override=False), "mode-override", "allow_mode_override: true"),
+    "observing only": (_set(observability_mode=True), "observability-mode", "take observability_mode away"),
+    "no 429": (_set(disable_immediate_response=True), "immediate-response", "disable_immediate_response"),
+    "no mutations": (_set(mutation_rules={"disallow_all": True}), "mutation-rules", "allow_all_routing"),
+    "no principal": (
+        lambda c: ours(c)["request_attributes"].remove("connection.uri_san_peer_certificate"),
+        "principal-attribute", "connection.uri_san_peer_certificate",
+    ),
+    "no request time": (_without("request_attributes"), "request-attributes", "request.time"),
+    "no code details": (_without("response_attributes"), "response-attributes", "response.code_details"),
+    "no claims": (_without("metadata_options"), "jwt-metadata", "forwarding_namespaces"),
+    "default timeout": (_without("message_timeout"), "message-timeout", "message_timeout above ledger_timeout"),
+    "closed": (_set(failure_mode_allow=False), "failure-mode", "failure_mode_allow: true"),
+    "tokens too late": (_filters(lambda f: f.insert(1, f.pop(0))), "filter-order", "jwt_authn before ext_proc"),
+    "no tokens": (_filters(lambda f: f.pop(0)), "jwt-filter", "jwt_authn"),
+    "1024 calls": (_drop("circuit_breakers"), "circuit-breaker", "max_requests: 100000"),
+    "no health checks": (_drop("health_checks"), "health-checks", "grpc_health_check"),
+    "panic": (_drop("common_lb_config"), "panic-threshold", "healthy_panic_threshold"),
+    "http/1.1": (_drop("typed_extension_protocol_options"), "cluster-http2", "http2_protocol_options"),
+    "no cluster": (_cluster(name="other"), "cluster-missing", "cluster_name"),
+    "1 MiB": (_routes(lambda r: r.pop("request_body_buffer_limit", None)), "body-limit", "request_body_buffer_limit"),
+    "15 s": (_routes(lambda r: r["route"].pop("timeout")), "route-timeout", "timeout: 0s"),
+    "60 s": (_routes(lambda r: r["route"].update(timeout="60s")), "route-timeout", "timeout: 0s"),
+    "retries": (
+        _routes(lambda r: r["route"].update(retry_policy={"retry_on": "5xx,reset"})), "provider-retries", "SDK",
+    ),
+    "a free route": (
+        _routes(lambda r: r.update(typed_per_filter_config={"envoy.filters.http.ext_proc": {"disabled": True}})),
+        "route-disabled", "disabled: true",
+    ),
+    "headers kept": (
+        lambda c: manager(c).pop("early_header_mutation_extensions"), "internal-headers", "early_header_mutation",
+    ),
+    "no certificate": (
+        lambda c: c["static_resources"]["listeners"][0]["filter_chains"][0].pop("transport_socket"),
+        "client-certificates", "client_ca",
+    ),
+    "unverified provider": (
+        lambda c: cluster(c, "openai")["transport_socket"]["typed_config"].update(common_tls_context={}),
+        "provider-tls", "trusted_ca",
+    ),
+    "key in clear": (_drop("transport_socket", "openai"), "key-in-clear", "https://"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found_and_its_fix_named(name: str) -> None:
+    plant, code, fix = PLANTED[name]
+    config = copy.deepcopy(rendered())
+    plant(config)
+    found = [f for f in check_envoy(of_bootstrap(config), SETTINGS) if f.code == code]
+    assert found, f"{code} was not found"
+    assert all(fix in f.fix for f in found), found
+
+
+AUTHZ: dict[str, tuple[Callable[[Json], object], str, str]] = {
+    "no body": (lambda c: ours(c).pop("with_request_body"), "authz-body", "pack_as_bytes"),
+    "part of a body": (
+        lambda c: ours(c)["with_request_body"].update(allow_partial_message=True), "authz-partial-body", "false",
+    ),
+    "short bodies": (
+        lambda c: ours(c)["with_request_body"].update(max_request_bytes=1000), "body-limit", "max_request_bytes",
+    ),
+    "no log": (lambda c: manager(c).pop("access_log"), "access-log", "--entry ext_authz"),
+    "no claims": (lambda c: ours(c).pop("metadata_context_namespaces"), "jwt-metadata", "metadata_context"),
+    "default timeout": (lambda c: ours(c)["grpc_service"].pop("timeout"), "message-timeout", "2s"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUTHZ)
+def test_a_planted_fault_of_ext_authz_is_found_and_its_fix_named(name: str) -> None:
+    plant, code, fix = AUTHZ[name]
+    config = copy.deepcopy(rendered("ext_authz"))
+    plant(config)
+    found = [f for f in check_envoy(of_bootstrap(config), SETTINGS) if f.code == code]
+    assert found and all(fix in f.fix for f in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [
+        ("9e55/1.40.0/Clean/RELEASE/BoringSSL", ""),
+        ("9e55/1.36.2-dev/Clean/RELEASE/BoringSSL", ""),
+        ("9e55/1.35.9/Clean/RELEASE/BoringSSL", "warning"),
+        ("9e55/1.33.0/Clean/RELEASE/BoringSSL", "error"),
+        ("9e55/1.33.1/Clean/RELEASE/BoringSSL", "warning"),
+        ("9e55/1.28.7/Clean/RELEASE/BoringSSL", "error"),
+        ("", "info"),
+    ],
+)
+def test_versions_with_known_faults_are_named(version: str, code: str) -> None:
+    assert [f.severity for f in check_version({"version": version})] == ([code] if code else [])
+
+
+def test_workers_that_envoy_does_not_reach_are_counted() -> None:
+    dump = of_bootstrap(rendered())
+    hosts = [
+        {"health_status": {"eds_health_status": "HEALTHY"}},
+        {"health_status": {"failed_active_health_check": True}},
+    ]
+    found = list(check_hosts({"cluster_statuses": [{"name": "spendgate", "host_statuses": hosts}]}, dump))
+    assert [f.code for f in found] == ["workers-away"]
+    assert "1 of 2" in found[0].problem
+    assert not list(check_hosts({"cluster_statuses": [{"name": "spendgate", "host_statuses": hosts[:1]}]}, dump))
+
+
+def test_routes_of_a_mesh_are_found_by_their_name() -> None:
+    config = rendered()
+    listener = config["static_resources"]["listeners"][0]
+    route_config = {"name": "80", **manager(config).pop("route_config")}
+    manager(config)["rds"] = {"route_config_name": "80"}
+    for route in route_config["virtual_hosts"][0]["routes"]:
+        route["route"]["timeout"] = "15s"
+    kind = "type.googleapis.com/envoy.admin.v3."
+    dump = {
+        "configs": [
+            {"@type": kind + "ListenersConfigDump", "dynamic_listeners": [{"active_state": {"listener": listener}}]},
+            {"@type": kind + "RoutesConfigDump", "dynamic_route_configs": [{"route_config": route_config}]},
+            {
+                "@type": kind + "ClustersConfigDump",
+                "dynamic_active_clusters": [{"cluster": c} for c in config["static_resources"]["clusters"]],
+            },
+        ]
+    }
+    found = check_envoy(of_config_dump(dump), SETTINGS)
+    assert {f.code for f in found if f.severity != "info"} == {"route-timeout"}
