@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
     "reconcile": ("spendgate.cli.reconcile", "The ledger beside Prometheus, usage logs and invoices."),
     "backfill": ("spendgate.cli.backfill", "Price past days again and make up for it."),
+    "log": ("spendgate.cli.log", "Look at the usage log: its last exchanges, and those to come."),
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "simulate": ("spendgate.cli.simulate", "What a policy would have done to logged traffic."),
     "propose": ("spendgate.cli.propose", "A budget change as a branch and pull request."),

@@ -32,6 +32,7 @@ from spendgate.gateway.upstream_settings import (
     default_upstream,
     upstream_url,
 )
+from spendgate.gateway.usage_log import Rotation
 
 __all__ = [
     "ApiKeyEntry", "ApiKeyIdentity", "Credential", "HeaderIdentity", "JwtIdentity", "ListenerTls", "Settings",
@@ -83,6 +84,12 @@ class Settings(_Model):
     """The HTTP status of refusals instead of 429, by dialect (400, 402, 403, 429): `{cohere-chat: 402}`."""
     usage_log: str = ""
     """A path, `-` for standard output, `off`; empty: `DATA_DIR/usage.jsonl`."""
+    usage_log_max_bytes: int = Field(default=2**30, ge=0)
+    """The usage log is put aside at this size, as `usage-<time>.jsonl`; 0: never."""
+    usage_log_every: DurationMs = 0
+    """The usage log is put aside when such a period of UTC has ended (`24h`, `1h`); by default never."""
+    usage_log_keep: int = Field(default=0, ge=0)
+    """So many usage logs put aside are kept, the oldest are removed; 0: all are kept."""
     prometheus: str = ""
     """For `up`: the URL of a Prometheus that scrapes it; the ledger is rebuilt from it after a loss."""
     failure_mode: Literal["open", "closed"] = "open"
@@ -117,6 +124,10 @@ class Settings(_Model):
         if sum(u.default for u in value) > 1:
             raise ValueError("only one upstream can be the default")
         return value
+
+    def rotation(self) -> Rotation:
+        """When the usage log is put aside."""
+        return Rotation(self.usage_log_max_bytes, self.usage_log_every, self.usage_log_keep)
 
     def extractors(self, rings: Mapping[str, KeyRing] | None = None) -> tuple[Extractor, ...]:
         """Build the identity extractors in order. `rings`: the API keys of each file (none: nobody's)."""

@@ -122,7 +122,7 @@ async def serve(config: WorkerConfig) -> None:
     count("warm")  # the ranks load here, not in the first request
     ledger = RedisLedger.from_url(config.redis, settings.ledger_timeout / 1000)
     spool = Spool(data_dir / "spool", f"worker-{config.index}")
-    usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"))
+    usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"), settings.rotation())
     recent = RecentSettlements()
     settler = Settler(ledger, spool, recent, usage_log, metrics)
     runtime = Runtime(snapshot, ledger, settler, metrics, config.workers)

@@ -113,6 +113,7 @@ class House:
         self._tasks: list[asyncio.Task[None]] = []
         self._http: uvicorn.Server | None = None
         self._serving = False
+        self.rotation = plan.settings.rotation()
         self.usage_path = plan.settings.usage_log or str(self.data_dir / "usage.jsonl")
         # behind Envoy of our own only: `serve` leaves the telling to the controller
         self._senders = senders_from(os.environ) if self.listen else []
@@ -160,7 +161,7 @@ class House:
         job = self._rebuild_job(keeper) if self.listen else None  # `serve` leaves this to the controller
         await self._start_admin(gauges, keeper, job)
         await self._until_ready()
-        usage_log = UsageLog(self.usage_path)
+        usage_log = UsageLog(self.usage_path, self.rotation)
 
         def apply(fresh: Snapshot) -> None:
             self.snapshot = fresh
