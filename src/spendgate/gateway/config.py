@@ -25,6 +25,7 @@ from spendgate.gateway.identity_settings import (
     SpiffeIdentity,
     SpiffeRule,
 )
+from spendgate.gateway.rotation import Rotation
 from spendgate.gateway.upstream_settings import (
     Credential,
     ListenerTls,
@@ -32,7 +33,6 @@ from spendgate.gateway.upstream_settings import (
     default_upstream,
     upstream_url,
 )
-from spendgate.gateway.usage_log import Rotation
 
 __all__ = [
     "ApiKeyEntry", "ApiKeyIdentity", "Credential", "HeaderIdentity", "JwtIdentity", "ListenerTls", "Settings",

@@ -13,23 +13,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """When a file is put aside: at a size, and where a period of UTC (a day, an hour) has ended; 0: never.
-
-    `keep`: so many files put aside stay, the oldest are removed; 0: all stay."""
-
-    max_bytes: int = 0
-    every_ms: int = 0
-    keep: int = 0
-
-
-NEVER = Rotation()
+from spendgate.gateway.rotation import NEVER, Rotation
 
 
 class UsageLog:
@@ -101,9 +88,10 @@ class UsageLog:
             return False
         if r.max_bytes and found.st_size >= r.max_bytes:
             return True
-        return bool(r.every_ms) and int(self._clock() * 1000) // r.every_ms > int(
-            found.st_mtime * 1000
-        ) // r.every_ms
+        return (
+            bool(r.every_ms)
+            and int(self._clock() * 1000) // r.every_ms > int(found.st_mtime * 1000) // r.every_ms
+        )
 
     def _put_aside(self, path: Path) -> None:
         """Rename to `usage-20261126T061500.123456Z.jsonl`; names sort by time."""

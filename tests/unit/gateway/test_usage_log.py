@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from spendgate.gateway.usage_log import Rotation, UsageLog, rotated
+from spendgate.gateway.rotation import Rotation
+from spendgate.gateway.usage_log import UsageLog, rotated
 
 DAY_S = 86_400
 
