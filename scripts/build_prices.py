@@ -32,6 +32,8 @@ from typing import Any
 
 import yaml
 
+from spendgate.tokens.bound import FAMILIES, Family
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "scripts" / "price_sources"
 CATALOGUE = ROOT / "src" / "spendgate" / "pricing" / "catalogue.json"
@@ -144,12 +146,18 @@ def build() -> str:
         if tiers := own["service_tiers"].get(id_):
             listed["tiers"] = tiers
         out[id_] = {**listed, "models": dict(sorted(models.items()))}
-    head = {
+    head: dict[str, Any] = {
         "format": 1,
         "checked": CHECKED,
         "sources": [f"genai-prices {version('genai-prices')} (MIT)", f"{known['source']} (MIT)", "own.yaml"],
+        "tokenizers": {name: tokenizer(family) for name, family in FAMILIES.items()},
     }
     return written(head, out)
+
+
+def tokenizer(of: Family) -> dict[str, int]:
+    """What bounds the tokens of a model: percent of the o200k count, and hidden tokens on top."""
+    return {"percent": of.factor_percent, "hidden": of.overhead_plain, "hidden_with_tools": of.overhead_tools}
 
 
 def written(head: dict[str, Any], providers: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ since the same model costs differently with those who host it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache, cached_property
@@ -38,6 +38,8 @@ class Catalogue:
     checked: date
     """The day on which the sources were last looked at."""
     sources: tuple[str, ...]
+    tokenizers: Mapping[str, Mapping[str, int]]
+    """What bounds the tokens of each family of models (see `spendgate.tokens.bound`)."""
     _providers: dict[str, Any]
     _made: dict[tuple[str, str], Entry] = field(default_factory=dict, compare=False, repr=False)
 
@@ -166,6 +168,7 @@ def read(data: bytes) -> Catalogue:
         hashlib.sha256(data).hexdigest(),
         date.fromisoformat(document["checked"]),
         tuple(document["sources"]),
+        document["tokenizers"],
         document["providers"],
     )
 

@@ -123,10 +123,16 @@ class Entry:
         return Entry(price, (Period(ALWAYS, price.rates, price.tiers),))
 
     def at(self, at_ms: int | None, tier: str = "", residency: str = "") -> Price:
-        """The price at a moment (None: the last one known). What the tier does not price stays standard."""
+        """The price at a moment (None: the last one known, at the dearest hour). What the tier does not price
+        stays standard."""
         index = len(self.periods) - 1 if at_ms is None else max(0, _index(self.periods, at_ms))
         hour = -1
-        if self.hours and at_ms is not None and index == len(self.periods) - 1:
+        if self.hours and at_ms is None:
+            hour = max(
+                range(-1, len(self.hours)),
+                key=lambda i: _both((self.hours[i] if i >= 0 else self.periods[-1]).rates),
+            )
+        elif self.hours and index == len(self.periods) - 1:
             hour = next((i for i, h in enumerate(self.hours) if h.holds(at_ms)), -1)
         tier = tier.lower()
         tier = self.tier_names.get(tier, tier)
@@ -184,9 +190,7 @@ class Entry:
 
 def laid_over(tiers: tuple[Tier, ...], over: Period) -> tuple[Tier, ...]:
     """Context tiers of a service tier: its own, and the standard ones of the kinds that it does not price."""
-    merged = {
-        t.above_input_tokens: {k: r for k, r in t.rates.items() if k not in over.rates} for t in tiers
-    }
+    merged = {t.above_input_tokens: {k: r for k, r in t.rates.items() if k not in over.rates} for t in tiers}
     for tier in over.tiers:
         merged.setdefault(tier.above_input_tokens, {}).update(tier.rates)
     return tuple(Tier(above, rates) for above, rates in sorted(merged.items()) if rates)

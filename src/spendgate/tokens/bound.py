@@ -23,7 +23,9 @@ text (images, audio, stored conversations) is the dialect's `extra_input_tokens`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from spendgate.tokens.count import Counted
 
@@ -39,7 +41,13 @@ class Family:
 
 OPENAI = Family(110, 50, 100)
 CLAUDE = Family(200, 150, 800)
+GEMINI = Family(110, 50, 1400)
 OTHER = Family(160, 400, 1400)
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {"openai": OPENAI, "claude": CLAUDE, "gemini": GEMINI, "other": OTHER}
+)
+"""All families by their names in the price catalogue, which states them (a test compares)."""
 
 _OPENAI = re.compile(r"^(ft:)?(gpt-(?!oss)|chatgpt-|o[1-9](-|$)|text-embedding-|codex-|computer-use)")
 
@@ -49,6 +57,8 @@ def family(model: str) -> Family:
     name = model.rsplit("/", 1)[-1].lower()
     if "claude" in name:
         return CLAUDE
+    if name.startswith("gemini"):
+        return GEMINI
     return OPENAI if _OPENAI.match(name) else OTHER
 
 

@@ -18,6 +18,7 @@ from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
+from spendgate.tokens.bound import FAMILIES
 
 BUILD = load_script("build_prices")
 THEIRS = {p.id: p for p in providers}
@@ -51,6 +52,12 @@ def test_the_catalogue_says_where_it_is_from_and_when_that_was_looked_at(catalog
     assert datetime.fromtimestamp(catalogue.checked_ms / 1000, UTC).date() == catalogue.checked
     for provider in catalogue.providers:
         assert catalogue.source_of(provider).startswith("https://"), provider
+
+
+def test_the_catalogue_states_how_tokens_of_each_family_are_bounded(catalogue: Catalogue) -> None:
+    assert {n: tuple(t.values()) for n, t in catalogue.tokenizers.items()} == {
+        n: (f.factor_percent, f.overhead_plain, f.overhead_tools) for n, f in FAMILIES.items()
+    }
 
 
 def test_what_is_priced_at_nothing_is_stated_to_be_free(catalogue: Catalogue) -> None:

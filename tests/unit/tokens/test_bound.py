@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spendgate.tokens.bound import CLAUDE, OPENAI, OTHER, family, input_best, input_bound
+from spendgate.tokens.bound import CLAUDE, GEMINI, OPENAI, OTHER, family, input_best, input_bound
 from spendgate.tokens.count import Counted, measure
 
 models = st.sampled_from(["gpt-4o", "claude-sonnet-4-5", "llama-3-70b", "", "mistral-large"])
@@ -14,7 +14,7 @@ models = st.sampled_from(["gpt-4o", "claude-sonnet-4-5", "llama-3-70b", "", "mis
         ("gpt-4o", OPENAI), ("openai/gpt-5.4", OPENAI), ("o3", OPENAI), ("o4-mini", OPENAI),
         ("ft:gpt-4o-mini-2024-07-18:acme::x", OPENAI), ("gpt-oss-120b", OTHER), ("orca-2", OTHER),
         ("claude-opus", CLAUDE), ("us.anthropic.claude-3-haiku", CLAUDE), ("anthropic/claude-opus-5", CLAUDE),
-        ("llama-3-8b", OTHER), ("", OTHER),
+        ("llama-3-8b", OTHER), ("", OTHER), ("models/gemini-2.5-pro", GEMINI), ("gemma-3-27b-it", OTHER),
     ],
 )  # fmt: skip
 def test_the_family_is_read_from_the_name(model: str, expected: object) -> None:
