@@ -12,7 +12,7 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from spendgate.budget.load import load_policy
+from spendgate.budget.load import budget_from_document, load_policy
 from spendgate.budget.policy import Policy
 from spendgate.doctor.envoy import check_envoy, check_hosts, check_version
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
@@ -25,6 +25,8 @@ from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.gateway.api_keys import KeyRing
 from spendgate.gateway.config import Settings, load_config
 from spendgate.gateway.key_file import read as read_keys
+from spendgate.ledger import connect
+from spendgate.ledger.policy_store import PolicyStore, documents_of
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key
 from spendgate.pricing.load import table
@@ -70,11 +72,13 @@ async def examine(patient: Patient) -> list[Finding]:
     out: list[Finding] = []
     settings = _settings(patient, out)
     out += _files(patient, settings, now_ms)
+    answers = False
     if patient.redis:
         facts = await facts_of(patient.redis)
         out += check_redis(facts, settings)
-    policy = _policy(patient, out)
-    spent = await _spent(patient, now_ms) if patient.redis else Spent()
+        answers = not facts.unreachable
+    policy = _given(patient, out) if patient.policy else await _controllers(patient) if answers else None
+    spent = await _spent(patient, now_ms) if answers else Spent()
     if policy is not None:
         try:
             out += check_policy(policy, settings, table(patient.prices), spent, now_ms)
@@ -110,9 +114,8 @@ def _files(patient: Patient, settings: Settings, now_ms: int) -> Iterator[Findin
     yield from check_settings(settings, rings, patient.environ, now_ms)
 
 
-def _policy(patient: Patient, out: list[Finding]) -> Policy | None:
-    if not patient.policy:
-        return None
+def _given(patient: Patient, out: list[Finding]) -> Policy | None:
+    """The policy of the files that were given."""
     try:
         return load_policy(patient.policy)
     except ConfigurationError as e:
@@ -121,6 +124,23 @@ def _policy(patient: Patient, out: list[Finding]) -> Policy | None:
             error("policy-invalid", where, str(e), "spendgate validate names every fault with its line")
         )
         return None
+
+
+async def _controllers(patient: Patient) -> Policy | None:
+    """The policy that the controller wrote to Redis, if there is one."""
+    client = connect.client(patient.redis, 3.0)
+    try:
+        snapshot = await PolicyStore(client).read()
+    except LedgerError:
+        return None  # check_redis says why
+    finally:
+        await client.aclose()
+    if snapshot is None:
+        return None
+    return Policy.of(
+        budget_from_document(document, f"{entry.namespace}/{entry.name}")
+        for entry, document in documents_of(snapshot)
+    )
 
 
 async def _spent(patient: Patient, now_ms: int) -> Spent:

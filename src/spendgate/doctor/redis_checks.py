@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from spendgate.doctor.envoy import is_local_url
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.doctor.redis_facts import RedisFacts
 from spendgate.gateway.config import Settings
+from spendgate.ledger.connect import redacted
 
 OLDEST = (6, 2)
 """HRANDFIELD came in 6.2."""
@@ -16,18 +17,9 @@ FULL = 0.9
 SKEW_MS = 5_000
 
 
-def without_password(url: str) -> str:
-    """A URL that may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
-
-
 def check_redis(facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
     """Every finding of a server."""
-    where = without_password(facts.url)
+    where = redacted(facts.url)
     if facts.unreachable:
         yield error("redis-unreachable", where, f"does not answer: {facts.unreachable}",
                     "start it, check the URL, its password and network policies")  # fmt: skip
@@ -51,7 +43,7 @@ def check_redis(facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
         if not facts.password:
             yield warning("redis-password", where, "everybody who reaches it can write budgets and spend",
                           "give its user a password, and a network policy")  # fmt: skip
-        if urlsplit(facts.url).scheme == "redis":
+        if urlsplit(facts.url).scheme.startswith("redis+") or urlsplit(facts.url).scheme == "redis":
             yield info("redis-tls", where, "spend and policy go over the wire in clear", "use rediss://")
 
 

@@ -83,6 +83,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         body = http.raw_body or http.body.encode()
         action = exchange.receive(e.RequestHeaders(http.method, http.path, caller))
         run.metrics.count_unclaimed(exchange.identity.team, action)
+        run.metrics.count_unclaimed(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(exchange, action)
         if not isinstance(action, e.AwaitBody):

@@ -144,7 +144,7 @@ def test_a_user_who_may_not_run_scripts_is_found(tmp_path: Path) -> None:
         status, found = doctor("--redis", f"redis://limited:pw@127.0.0.1:{port}", "--data-dir", str(tmp_path))
     assert status == 1
     assert "ACL SETUSER" in found["redis-scripts"]["fix"]
-    assert "pw" not in json.dumps(found["redis-scripts"]["where"]).replace("***", "")
+    assert "limited:pw" not in json.dumps(found)
     assert "redis-config" in found, "CONFIG was not allowed, and that is said"
 
 
