@@ -1,4 +1,4 @@
-.PHONY: help setup setup-tests demo test lint image mesh bench histories
+.PHONY: help setup setup-tests demo test lint image mesh bench histories bench-controller chaos
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
@@ -7,6 +7,8 @@ help:
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
 	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make bench-controller   ten thousand budgets on a real API server: memory, CPU, time to enforcement"
+	@echo "make chaos   controllers under faults, the long form: a thousand crossings, a minute of cut watches"
 	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
 setup:
 	@scripts/setup.sh
@@ -24,5 +26,10 @@ image: setup-tests
 	@SPENDGATE_TEST_IMAGE=whole .venv/bin/python -m pytest tests/integration/deploy/test_image.py
 mesh: setup-tests
 	@SPENDGATE_TEST_HOUSES=istio-gateway,istio-sidecar,envoy-gateway .venv/bin/python -m pytest tests/conformance
+chaos: setup-tests
+	@SPENDGATE_TEST_CHAOS=1000 SPENDGATE_TEST_CUT_S=60 .venv/bin/python -m pytest -s \
+	  tests/integration/kube/test_chaos.py tests/integration/kube/test_api_server_faults.py
 bench: setup-tests
 	@.venv/bin/python bench/run.py
+bench-controller: setup-tests
+	@.venv/bin/python bench/controller.py

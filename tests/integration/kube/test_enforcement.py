@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,27 +98,24 @@ def test_a_budget_bites_when_it_is_applied_and_a_raise_lets_the_next_request_pas
     assert mesh.ask("search") == 200
 
 
-def test_with_no_controller_a_restarted_gateway_still_enforces_the_last_policy(
+def test_with_both_controllers_dead_gateways_go_on_over_restarts_and_changes_apply_with_their_return(
     cluster: Cluster, start: Start, mesh: Mesh
 ) -> None:
-    controller = start()
-    cluster.apply(budget("search", 0))
+    controllers = [start("ctl-a"), start("ctl-b")]
+    cluster.apply(budget("search", 0, failurePolicy="closed"), budget("chat", 50))
     mesh.until_answers("search", 429, "the refusal")
-    controller.stop()
-    assert mesh.gateway is not None
-    assert mesh.gateway.stop() == 0
-    mesh.start_gateway()
-    mesh.until_answers("search", 429, "the refusal after the restart")
-
-
-def test_a_gateway_that_starts_without_redis_and_controller_enforces_what_its_disk_remembers(
-    cluster: Cluster, start: Start, mesh: Mesh
-) -> None:
-    controller = start()
-    cluster.apply(budget("search", 0, failurePolicy="closed"))
-    mesh.until_answers("search", 429, "the refusal")
-    controller.stop()
-    assert mesh.gateway is not None
-    mesh.gateway.stop()
-    mesh.start_gateway("redis://127.0.0.1:1/0")
-    mesh.until_answers("search", 429, "the refusal without Redis")
+    for controller in controllers:
+        controller.signal(signal.SIGKILL)
+        controller.process.wait()
+    cluster.apply(budget("search", 50), budget("chat", 0))
+    for redis_url in ("", "redis://127.0.0.1:1/0", ""):  # the second start: Redis is away as well
+        assert mesh.gateway is not None
+        assert mesh.gateway.stop() == 0
+        mesh.start_gateway(redis_url)
+        mesh.until_answers("search", 429, "the refusal after a restart")
+    assert mesh.ask("chat") == 200
+    begun = time.monotonic()
+    start("ctl-c")
+    mesh.until_answers("search", 200, "the raise made meanwhile")
+    mesh.until_answers("chat", 429, "the cut made meanwhile")
+    print(f"changes in force {time.monotonic() - begun:.1f} s after the start of a controller")
