@@ -11,6 +11,8 @@ from spendgate.controller.status import Numbers
 from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
 
+_NOTHING = Numbers(0, 0)
+
 
 class ChangedMonths:
     """Reads a team's month (its apps and models, day by day) only where its two counters moved since the last
@@ -31,7 +33,12 @@ class ChangedMonths:
         if month != self._month:
             self._known, self._month = {}, month
         numbers = await read_numbers(self._redis, teams, month)
-        moved = [t for t in teams if t not in self._known or self._known[t][0] != numbers[t]]
+        moved = []
+        for team in teams:
+            if numbers[team] == _NOTHING:
+                self._known[team] = _NOTHING, TeamMonth(team, month, 0, 0, 0, {}, {}, {}, {})
+            elif team not in self._known or self._known[team][0] != numbers[team]:
+                moved.append(team)
         for found in await self._ledger.months(moved, month):
             self._known[found.team] = numbers[found.team], found
         return [self._known[t][1] for t in teams]
