@@ -247,12 +247,8 @@ class Controller:
         objects = list(self.informer.objects.values())
         result = reconcile(objects, self.publisher.last_valid, self.compiler)
         self.reconciled = result
-        uids = [str(o["metadata"].get("uid", "")) for o in objects]
-        self.publisher.learn(result, uids)
-        self.compiler.forget_all_but(
-            uids,
-            [(str(o["metadata"].get("uid", "")), int(o["metadata"].get("generation", 0))) for o in objects],
-        )
+        self.publisher.learn(result, (str(o["metadata"].get("uid", "")) for o in objects))
+        self.compiler.tidy(objects)
         self._keys = {e.budget.team: e.key for e in result.in_force}
         self.gauges.apply(Policy.of(e.budget for e in result.in_force))
 

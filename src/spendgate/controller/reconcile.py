@@ -11,7 +11,7 @@ Rules, one a line of the tests:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -83,10 +83,14 @@ class Compiler:
             found = self._known[cache_key] = compiled(obj)
         return found
 
-    def forget_all_but(self, uids: Iterable[str], kept: Iterable[tuple[str, int]]) -> None:
-        """Drop what no document needs any more."""
-        alive, wanted = set(uids), set(kept)
-        self._known = {k: v for k, v in self._known.items() if k[0] in alive and k in wanted}
+    def tidy(self, objects: Collection[Mapping[str, Any]]) -> None:
+        """Forget what no object needs any more, once that is worth the walk."""
+        if len(self._known) <= len(objects) * 1.05 + 100:
+            return
+        wanted = {
+            (str(o["metadata"].get("uid", "")), int(o["metadata"].get("generation", 0))) for o in objects
+        }
+        self._known = {k: v for k, v in self._known.items() if k in wanted}
 
 
 def compiled(obj: Mapping[str, Any]) -> InForce | str:

@@ -120,3 +120,12 @@ def test_a_status_alone_does_not_change_the_version() -> None:
     busy["metadata"]["resourceVersion"] = "2"
     versions = {snapshot_of(run(o).in_force, 1, 0).version for o in (plain, busy)}
     assert len(versions) == 1
+
+
+def test_the_compiler_does_not_grow_with_generations_that_are_gone() -> None:
+    compiler = Compiler()
+    for generation in range(1, 400):
+        objects = [obj("a", generation=generation)]
+        reconcile(objects, {}, compiler)
+        compiler.tidy(objects)
+    assert len(compiler._known) <= 102
