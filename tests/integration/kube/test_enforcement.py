@@ -92,8 +92,9 @@ def test_a_budget_bites_when_it_is_applied_and_a_raise_lets_the_next_request_pas
     assert mesh.ask("another") == 200
     cluster.apply(budget("search", 50))
     mesh.until_answers("search", 200, "the raise")
-    status = await_status(cluster, "search", lambda s: s.get("currentSpendUSD", 0) > 0, "live spend")
-    assert status["phase"] == "Ready"
+    await_status(
+        cluster, "search", lambda s: s.get("currentSpendUSD", 0) > 0 and s["phase"] == "Ready", "live spend"
+    )
     cluster.kubectl("delete", "lb", "search", "-n", "ml-platform")
     assert mesh.ask("search") == 200
 
