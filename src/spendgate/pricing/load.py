@@ -40,7 +40,7 @@ def table(overrides: Sequence[Path] = ()) -> PriceTable:
             continue
         for name, entry in read.prices.items():
             known = prices.get(name) or _known(name, aliases)
-            (globs if is_glob(name) else prices)[name] = _filled(entry, known)
+            (globs if is_glob(name) else prices)[name] = _filled(entry, known, _provider_of(name))
         aliases.update(read.aliases)
         discounts += read.discounts
     if faults:
@@ -70,23 +70,27 @@ def load_overrides(path: Path) -> PriceFile:
     return parse(text, str(path))
 
 
+def _provider_of(name: str) -> str:
+    """The provider that an override's name begins with, `` where it names none."""
+    provider, slash, _ = name.partition("/")
+    return provider if slash and provider in builtin().providers else ""
+
+
 def _known(name: str, aliases: dict[str, str]) -> Entry | None:
     """What the catalogue knows of an override's model; `azure/gpt-4o` names the provider too."""
     if is_glob(name) or not literal_prefix(name):
         return None
     catalogue = builtin()
-    provider, slash, model = name.partition("/")
-    if slash and provider in catalogue.providers:
-        found = catalogue.find(model, provider)
-        if found is not None:
-            return found
+    provider = _provider_of(name)
+    if provider and (found := catalogue.find(name.removeprefix(f"{provider}/"), provider)) is not None:
+        return found
     return catalogue.find(aliases.get(name, name))
 
 
-def _filled(entry: Entry, known: Entry | None) -> Entry:
+def _filled(entry: Entry, known: Entry | None, provider: str) -> Entry:
     """An override with what was known of its model besides: nothing of it is lost but the rates replaced."""
     if known is None:
-        return entry
+        return replace(entry, facts=replace(entry.facts, provider=provider)) if provider else entry
     facts, before = entry.facts, known.facts
     fees = {kind: rate for kind, rate in known.periods[-1].rates.items() if kind in FEES}
     periods = tuple(replace(p, rates={**fees, **p.rates}) for p in entry.periods)
@@ -100,7 +104,7 @@ def _filled(entry: Entry, known: Entry | None) -> Entry:
             context_tokens=facts.context_tokens or before.context_tokens,
             dialects=facts.dialects or before.dialects,
             capabilities=before.capabilities if facts.capabilities is None else facts.capabilities,
-            provider=before.provider,
+            provider=provider or before.provider,
         ),
         (*earlier, *periods),
         (),

@@ -52,6 +52,15 @@ def test_simulate_does_what_its_page_says(folder: Path) -> None:
             assert shape(out) == shape(shown)
 
 
+def test_a_price_is_changed_as_its_page_says(folder: Path) -> None:
+    pages = blocks("change-a-price.md")
+    assert len(pages) == 3
+    out = "".join(run(commands, folder) for commands, _ in pages)
+    assert "input 2, cached_input 1, output 8" in out
+    assert "each has a price" in out
+    assert "gpt-4o,input,2.50,2" in (folder / "changes.csv").read_text()
+
+
 async def test_chargeback_does_what_its_page_says(
     folder: Path, ledger: RedisLedger, server: EmbeddedRedis
 ) -> None:
