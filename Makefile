@@ -1,8 +1,9 @@
-.PHONY: help setup setup-tests demo test lint image mesh bench histories bench-controller chaos
+.PHONY: help setup setup-tests demo test faults lint image mesh bench histories bench-controller chaos
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
+	@echo "make faults  Redis killed, cut off, flushed, failed over… under load for minutes; the books are compared"
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
@@ -18,6 +19,8 @@ demo: setup
 	@.venv/bin/python scripts/demo.py
 test: setup-tests
 	@.venv/bin/python -m pytest
+faults: setup-tests
+	@SPENDGATE_FAULTS_MINUTES=$${SPENDGATE_FAULTS_MINUTES:-10} .venv/bin/python -m pytest tests/faults
 lint: setup-tests
 	@.venv/bin/ruff check src tests scripts bench
 	@.venv/bin/mypy

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import json
 import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import TracebackType
 
@@ -25,12 +26,14 @@ ESTIMATE = cost(MODEL, {"input": 120, "output": CAP})
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one request. `metered`: the answer carried our headers; `cost_usd` by its own usage."""
+    """What became of one request. `metered`: the answer carried our headers; `cost_usd` by its own usage;
+    `began` by the monotonic clock."""
 
     status: int
     complete: bool
     metered: bool
     cost_usd: Decimal
+    began: float = 0.0
 
 
 class Load:
@@ -70,10 +73,14 @@ class Load:
         for turn in itertools.count(number):
             if self._stop.is_set():
                 return
+            began = time.monotonic()
             try:
-                self.results.append(await self._one(session, stream=turn % 2 == 0))
+                done = await self._one(session, stream=turn % 2 == 0)
+                self.results.append(replace(done, began=began))
+                if done.status == 429:
+                    await asyncio.sleep(0.2)
             except (aiohttp.ClientError, TimeoutError, ConnectionError):
-                self.results.append(Result(0, False, False, Decimal(0)))
+                self.results.append(Result(0, False, False, Decimal(0), began))
                 await asyncio.sleep(0.1)
 
     async def _one(self, session: aiohttp.ClientSession, stream: bool) -> Result:

@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 
 
 class TcpProxy:
@@ -16,6 +17,8 @@ class TcpProxy:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._up = True
+        self.delay_s = 0.0
+        """How long every piece is held back, in either direction."""
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -73,6 +76,8 @@ class TcpProxy:
                     data = ready.recv(65536)
                     if not data:
                         return
+                    if self.delay_s:
+                        time.sleep(self.delay_s)
                     (server if ready is client else client).sendall(data)
         except OSError:
             return

@@ -62,7 +62,9 @@ def issue(
 ) -> tuple[str, ApiKey]:
     """Make a key of 56 random bytes: its text (to be shown once) and its entry."""
     if len(entropy) != ID_BYTES + SECRET_BYTES + SALT_BYTES:
-        raise ValueError(f"{ID_BYTES + SECRET_BYTES + SALT_BYTES} random bytes make a key, not {len(entropy)}")
+        raise ValueError(
+            f"{ID_BYTES + SECRET_BYTES + SALT_BYTES} random bytes make a key, not {len(entropy)}"
+        )
     name = base64.b32encode(entropy[:ID_BYTES]).decode().rstrip("=").lower()
     secret = base64.urlsafe_b64encode(entropy[ID_BYTES : ID_BYTES + SECRET_BYTES]).decode().rstrip("=")
     salt = entropy[ID_BYTES + SECRET_BYTES :]
@@ -86,9 +88,7 @@ class KeyRing:
     @classmethod
     def of(cls, keys: Iterable[ApiKey], plain: Iterable[PlainHash] = ()) -> KeyRing:
         """Put keys together."""
-        return cls(
-            MappingProxyType({k.id: k for k in keys}), MappingProxyType({p.sha256: p for p in plain})
-        )
+        return cls(MappingProxyType({k.id: k for k in keys}), MappingProxyType({p.sha256: p for p in plain}))
 
     def find(self, key: str, now_ms: int) -> ApiKey | PlainHash | None:
         """Whose key this is; None for an unknown, wrong, expired or revoked one."""

@@ -143,7 +143,9 @@ class JwtIdentity(_Model):
         if self.verified_here and not self.issuer:
             raise ValueError("give the issuer whose tokens are verified")
         if self.required and not self.verified_here:
-            raise ValueError("required needs jwks_file or jwks_url; in a mesh its own jwt_authn demands the token")
+            raise ValueError(
+                "required needs jwks_file or jwks_url; in a mesh its own jwt_authn demands the token"
+            )
         url = urlsplit(self.jwks_url)
         if self.jwks_url and (url.scheme not in ("http", "https") or not url.hostname):
             raise ValueError(f"not a URL: {self.jwks_url!r}")

@@ -22,7 +22,7 @@ from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.standing import Standing
 from spendgate.gateway.throttle import Throttle
 from spendgate.ledger.local_guard import LocalGuard
-from spendgate.ledger.port import Ledger, ReserveRequest
+from spendgate.ledger.port import Ledger, ReserveRequest, Settlement
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 
@@ -101,7 +101,12 @@ class Runtime:
             self.metrics.ledger_failures.labels("reserve").inc()
             self._said(log.error, "ledger_unavailable", error=str(problem))
             self._away = True
-            return self._local(need)
+            down = self._local(need)
+            if not down.admitted:  # it may have been reserved all the same: nobody will settle it
+                request = need.request
+                void = Settlement(request.exchange_id, team, request.app, "", 0, release=True)
+                self.settler.void(void)
+            return down
         if self._away:
             self._away = False
             log.warning("ledger_back")

@@ -83,6 +83,7 @@ class Settler:
         self._wake = asyncio.Event()
         self._closing = False
         self._hurried = False
+        self._voids: list[Settlement] = []
         self._said = Throttle()
         self.is_full = False
         """Neither the ledger nor the disk took the last batch."""
@@ -95,6 +96,11 @@ class Settler:
     def put(self, ending: Ending) -> None:
         """Take an ending. Never waits, never raises."""
         self._queue.append(ending)
+        self._wake.set()
+
+    def void(self, settlement: Settlement) -> None:
+        """Release what may have been reserved without anybody hearing of it. Never waits."""
+        self._voids.append(settlement)
         self._wake.set()
 
     def hurry(self) -> None:
@@ -125,6 +131,7 @@ class Settler:
                 busy = len(self._queue) >= BUSY
                 batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
                 await self._settle(batch)
+            await self._void()
             now = time.monotonic()
             if now >= next_refusals:
                 next_refusals = now + REFUSALS_S
@@ -135,6 +142,7 @@ class Settler:
                 await self._mend()
             if not self._queue and not self._spool.depth():
                 self.when_home()
+        await self._void()
         await self._count_refusals()
         await self._mend()
 
@@ -182,6 +190,11 @@ class Settler:
             team=record.team,
             remedy="give it a price by --prices",
         )
+
+    async def _void(self) -> None:
+        voids, self._voids = self._voids, []
+        if voids and not await self._make_safe(voids):
+            self._voids = voids + self._voids
 
     async def _count_refusals(self) -> None:
         """Refusals since the last call as one entry a team, app, model and day."""

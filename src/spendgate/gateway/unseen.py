@@ -56,7 +56,14 @@ USAGE_PATHS: tuple[str, ...] = tuple(
 )  # fmt: skip
 """What Envoy's filters read of an answer or of a stream's events; the last event that has a path counts."""
 METERED = frozenset(
-    {"openai-chat", "openai-responses", "openai-completions", "openai-embeddings", "anthropic-messages", "gemini"}
+    {
+        "openai-chat",
+        "openai-responses",
+        "openai-completions",
+        "openai-embeddings",
+        "anthropic-messages",
+        "gemini",
+    }
 )
 """Dialects whose usage these paths hold whole, but for searches and parts of several models."""
 
@@ -94,9 +101,7 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
     """The end of an exchange whose answer only Envoy saw, at the prices of now."""
     held = ticket.held_nanousd or 0
     address = Address(ticket.dialect, ticket.path, ticket.host)
-    terms = snapshot.terms(
-        ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency
-    )
+    terms = snapshot.terms(ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
     tariff = Tariff(snapshot.prices, terms)
     if facts.status >= 300 or not facts.sent:
         outcome = Outcome.ABORTED if facts.status == 0 else Outcome.FAILED

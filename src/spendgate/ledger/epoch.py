@@ -36,6 +36,8 @@ class Beating(Protocol):
 
     async def epoch(self, *arguments: Any) -> list[Any]: ...
 
+    async def shard_beats(self, process: str, beat: int) -> list[int]: ...
+
 
 async def epoch_of(ledger: Beating) -> Epoch:
     """The epoch in force, looked at without a beat; number 0 where nobody ever beat. Raises LedgerUnavailable."""
@@ -66,6 +68,8 @@ class Pulse:
         self.epoch = known or Epoch()
         self.acknowledged = acknowledged
         self._sent = acknowledged
+        self._shards: list[int] = []
+        """The last beat that each part of a cluster acknowledged in this life."""
         self._clock_us = clock_us
         self._ahead_us = 0
 
@@ -76,9 +80,13 @@ class Pulse:
         self._sent = max(self._sent + 1, self._clock_us())
         asked_at = self._clock_us()
         known = self.epoch
+        shards = await ledger.shard_beats(self.process, self._sent)
+        part_lost = any(now < last for now, last in zip(shards, self._shards, strict=False))
         reply = await ledger.epoch(
-            self.process, self._sent, known.id, known.number, self.acknowledged, secrets.token_hex(8), "beat"
-        )
+            self.process, self._sent, known.id, known.number, self.acknowledged, secrets.token_hex(8),
+            "lose" if part_lost else "beat",
+        )  # fmt: skip
+        self._shards = [self._sent] * len(shards)
         self.epoch = _read(reply)
         self.acknowledged = self._sent
         self._ahead_us = int(reply[5]) - (asked_at + self._clock_us()) // 2

@@ -44,6 +44,7 @@ from spendgate.ledger.wire import (
     adjust_argument,
     adjust_result,
     adjusted,
+    beat_keys,
     clean,
     day_cells,
     day_cost,
@@ -85,6 +86,13 @@ RESERVE, SETTLE, RENEW, EXPIRE, ADJUST, OLDEST = (
 REMEMBER, RESTORE = Script("remember"), Script("restore")
 EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
 
+_BEAT = """
+local last = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], 172800)
+return last
+"""
+
 
 class RedisLedger:
     """The ledger's port on one Redis. `timeout_s` bounds every call; past it LedgerUnavailable is raised."""
@@ -99,6 +107,7 @@ class RedisLedger:
         self._waiting: list[_Waiter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._known: set[str] = set()
+        self._beat_keys: tuple[str, ...] = ()
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float = 0.25) -> RedisLedger:
@@ -108,7 +117,11 @@ class RedisLedger:
         ConfigurationError for an URL that can not be read.
         """
         client = connect.client(url, max(timeout_s, BULK_TIMEOUT_S))
-        return cls(client, timeout_s, _lane_of(connect.parse(url), max(timeout_s, 0.1)))
+        address = connect.parse(url)
+        made = cls(client, timeout_s, _lane_of(address, max(timeout_s, 0.1)))
+        if address.kind == "cluster":
+            made._beat_keys = beat_keys()
+        return made
 
     async def _guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
         try:
@@ -270,13 +283,31 @@ class RedisLedger:
         replies = await self.run_scripts(RESTORE, [(team, [argument]) for team, argument in asked])
         return [restored(team, reply) for (team, _), reply in zip(asked, replies, strict=True)]
 
+    async def shard_beats(self, process: str, beat: int) -> list[int]:
+        """Leave a beat in every part of a cluster, and give back the process' last one in each (0: none); of a
+        single server there is none but the epoch's. Raises LedgerUnavailable."""
+        if not self._beat_keys:
+            return []
+
+        calls = [("EVAL", _BEAT, 1, key, process, beat) for key in self._beat_keys]
+        return [int(x) for x in await self._send_all("beats", calls)]
+
     async def epoch(self, *arguments: Any) -> list[Any]:
         """Run `epoch.lua`. Raises LedgerUnavailable."""
-        return await self._guard(
-            "epoch",
-            lambda: cast(Awaitable[list[Any]], self._redis.eval(EPOCH, 1, EPOCH_KEY, *arguments)),
-            self._bulk_timeout_s,
-        )
+        (reply,) = await self._send_all("epoch", [("EVAL", EPOCH, 1, EPOCH_KEY, *arguments)])
+        return list(reply)
+
+    async def _send_all(self, what: str, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Replies in one round trip; an error reply is raised."""
+
+        async def call() -> list[Any]:
+            replies = await self._send(commands)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return replies
+
+        return await self._guard(what, call, self._bulk_timeout_s)
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
         """See `port.Ledger.renew`."""

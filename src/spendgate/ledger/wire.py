@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
 import orjson
+from redis.crc import key_slot
 
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import (
@@ -38,6 +40,22 @@ EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
 NAME_MAX = 200
 """Characters of a name that are kept."""
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+BEAT_PARTS = 16
+"""In so many equal parts of a cluster's slots processes leave beats: every master with more than 2,048 slots in a
+row has one, so that its loss is noticed."""
+
+
+def beat_keys() -> tuple[str, ...]:
+    """One key for each part of the slots."""
+    found: dict[int, str] = {}
+    for n in count():
+        key = f"sg1:beat:{{{n}}}"
+        found.setdefault(key_slot(key.encode()) * BEAT_PARTS // 16384, key)
+        if len(found) == BEAT_PARTS:
+            break
+    return tuple(found[part] for part in sorted(found))
 
 
 def clean(name: str) -> str:

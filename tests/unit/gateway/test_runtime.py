@@ -12,7 +12,7 @@ from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Caller
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
-from spendgate.ledger.port import ReserveRequest, ReserveResult
+from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
 
 # the estimate of `chat()` is 0.0011375 USD: 100 tokens of output at 10 USD and 55 of input at 2.50 a million
 SPEC = "{team: ml, monthlyBudgetUSD: 10, failOpenLimitUSD: 0.005}"
@@ -33,6 +33,12 @@ class Ledger:
 
 class Settler:
     is_full = False
+
+    def __init__(self) -> None:
+        self.voids: list[Settlement] = []
+
+    def void(self, settlement: Settlement) -> None:
+        self.voids.append(settlement)
 
     def put(self, ending: object) -> None: ...
 
@@ -151,3 +157,14 @@ async def test_a_month_that_fell_by_half_makes_the_pulse_look_at_once() -> None:
         ledger.committed = committed
         await run.reserve(need())
         assert standing.hurried == hurried
+
+
+async def test_what_was_asked_of_a_silent_ledger_and_then_refused_is_voided() -> None:
+    closed = "{team: ml, monthlyBudgetUSD: 10, failurePolicy: closed}"
+    run, ledger = runtime(closed)
+    asked = need(closed)
+    assert not (await run.reserve(asked)).admitted  # type: ignore[union-attr]
+    [void] = run.settler.voids  # type: ignore[attr-defined]
+    assert (void.exchange_id, void.team, void.release) == (asked.request.exchange_id, "ml", True)
+    await run.reserve(need(closed))  # not asked: nothing to void
+    assert (ledger.asked, len(run.settler.voids)) == (1, 1)  # type: ignore[attr-defined]

@@ -24,7 +24,9 @@ def test_a_ticket_reads_as_it_was_written() -> None:
     assert Ticket.from_json(TICKET.to_json()) == TICKET
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"team": "ml"}', TICKET.to_json().replace('"x"', '"x", "y": 1')])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"team": "ml"}', TICKET.to_json().replace('"x"', '"x", "y": 1')]
+)
 def test_what_is_no_ticket_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ticket"):
         Ticket.from_json(text)
@@ -60,7 +62,11 @@ def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
 def test_a_stream_that_only_began_has_no_final_usage() -> None:
     from dataclasses import replace
 
-    begun = {"message.model": "claude-opus-4-1", "message.usage.input_tokens": 10, "message.usage.output_tokens": 1}
+    begun = {
+        "message.model": "claude-opus-4-1",
+        "message.usage.input_tokens": 10,
+        "message.usage.output_tokens": 1,
+    }
     ticket = replace(TICKET, dialect="anthropic-messages", model="claude-opus-4-1")
     assert settle_by_log(ticket, LogFacts(200, True, begun), SNAPSHOT).record.outcome is Outcome.UNMETERED
     whole = {**begun, "usage.output_tokens": 7}

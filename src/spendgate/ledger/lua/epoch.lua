@@ -4,7 +4,8 @@
 --          (1: nothing at all was left), and `b:<process>`: the last beat of each process
 -- ARGV[1]  the process   ARGV[2] its beat (0: it only looks, nothing is written)   ARGV[3] the id that it knows ('': none)
 -- ARGV[4]  the number that it knows   ARGV[5] its last beat that was acknowledged (0: none)
--- ARGV[6]  a fresh id   ARGV[7] `beat`, or `whole`: the spend of epoch ARGV[3] is rebuilt
+-- ARGV[6]  a fresh id   ARGV[7] `beat`; `lose`: another part of a cluster lost its data; or `whole`: the spend
+--          of epoch ARGV[3] is rebuilt
 -- Reply    {id, number, state, since, empty, now (us)}
 -- Replay   a beat sent again is the same beat; `whole` for another epoch changes nothing.
 --
@@ -44,7 +45,8 @@ elseif id ~= '' then
   local last = tonumber(redis.call('HGET', key, 'b:' .. process) or '0')
   local went_back = acknowledged > 0 and last < acknowledged
   -- another's newer epoch tells of the same loss: it is not begun twice
-  if stored_number < number or (stored_number == number and (stored[1] ~= id or went_back)) then
+  if stored_number < number
+    or (stored_number == number and (stored[1] ~= id or went_back or ARGV[7] == 'lose')) then
     begin('lost', 0)
   end
 end

@@ -1,0 +1,173 @@
+"""Everything that can happen to Redis, under load on two gateways: the books are right afterwards, to the
+nano-dollar, nobody is refused who may spend, and who may not spends no more than the formula says.
+
+Each fault comes once, in an order and with lengths that a seed decides; `make faults` goes on for minutes. The seed
+is printed; SPENDGATE_FAULTS_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+from support.fleet import ON_REDIS, TIGHT, WIDE, Fleet, fleet_on
+from support.provider import Provider
+from support.redis import server_of, versions
+from support.tcp_proxy import TcpProxy
+from support.topologies import Node, Place, raw, running, wait
+
+from spendgate.ledger.wire import team_prefix
+
+SEED = int(os.environ.get("SPENDGATE_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+MINUTES = float(os.environ.get("SPENDGATE_FAULTS_MINUTES") or 0)
+ONLY = os.environ.get("SPENDGATE_FAULTS_ONLY", "").split()
+CONFIG = {"ledger_timeout": "250ms", "reservation_ttl": "5s", "drain_timeout": "2s"}
+
+pytestmark = pytest.mark.timeout(300 + 120 * MINUTES)
+
+
+@pytest.fixture(scope="module")
+def fleet(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    options = {"appendonly": "yes", "appendfsync": "everysec"}
+    node = Node(server_of(versions()[-1]), folder / "redis", options).start()
+    proxy = TcpProxy(("127.0.0.1", node.port))
+    try:
+        with fleet_on(folder, provider, f"redis://127.0.0.1:{proxy.port}", node, proxy, CONFIG) as running:
+            yield running
+    finally:
+        proxy.close()
+        node.stop()
+
+
+def rounds(rng: random.Random) -> Iterator[str]:
+    """The losses and three more; with minutes to spend each fault once, then by chance until they are over."""
+    losses = ["flushed", "older_copy", "killed"]
+    others = [name for name in ON_REDIS if name not in losses]
+    names = losses + (others if MINUTES else rng.sample(others, 3))
+    rng.shuffle(names)
+    yield from ONLY or names
+    end = time.monotonic() + MINUTES * 60
+    while time.monotonic() < end:
+        yield rng.choice(ONLY or names)
+
+
+def test_after_every_fault_of_redis_the_books_are_the_providers_to_the_nano_dollar(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(SEED)
+    with capsys.disabled():
+        print(f"\nfaults: seed {SEED} (SPENDGATE_FAULTS_SEED), {MINUTES:g} minutes")
+        for name in rounds(rng):
+            with fleet.load() as loads:
+                fleet.moving(loads, 10)
+                time.sleep(rng.uniform(0, 0.3))
+                ON_REDIS[name](fleet, rng)
+                fleet.moving(loads, 20)
+            fleet.exact(f"{name} (seed {SEED})")
+            wrong = fleet.refused_wrongly()
+            assert not wrong, f"{name} (seed {SEED}): {wrong[:5]}"
+            over, allowed = fleet.overspend()
+            print(
+                f"  {name:16} settled = billed = ${fleet.settled():.9f}; {TIGHT} is ${over:.6f} over its bound, "
+                f"the formula allows ${allowed:.6f}"
+            )
+            assert over <= allowed, f"{name} (seed {SEED})"
+
+
+def failover_of_a_master(place: Place) -> None:
+    """kill -9 of the master that holds the wide team; its replica takes over with what it has."""
+    [master] = [n for n in place.masters() if _serves(place, n)]
+    master.stop()
+    others = [n for n in place.nodes if n is not master]
+    wait(lambda: any(_is_master(n) and _serves(place, n, others) for n in others), "the replica took over")
+
+
+def _is_master(node: Node) -> bool:
+    with contextlib.closing(node.client()) as c:
+        return bool(raw(c, "ROLE")[0] == b"master")
+
+
+def _serves(place: Place, node: Node, nodes: list[Node] | None = None) -> bool:
+    if "cluster" not in place.url:
+        return True
+    slot = key_slot(team_prefix(WIDE).encode())
+    for asked in nodes or place.nodes:
+        with contextlib.closing(asked.client()) as c:
+            for first, last, master, *_ in raw(c, "CLUSTER", "SLOTS"):
+                if first <= slot <= last and master[1] == node.port:
+                    return True
+    return False
+
+
+def slot_on_the_move(place: Place) -> None:
+    """The wide team's slot goes to another master, key by key."""
+    slot = key_slot(team_prefix(WIDE).encode())
+    [source] = [n for n in place.masters() if _serves(place, n)]
+    target = next(n for n in place.masters() if n is not source)
+
+    def tell(node: Node, *command: Any) -> Any:
+        with contextlib.closing(node.client()) as c:
+            return raw(c, *command)
+
+    ids = {n.port: tell(n, "CLUSTER", "MYID").decode() for n in (source, target)}
+    tell(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    tell(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    while keys := tell(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+        for key in keys:
+            tell(source, "MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+    for node in (target, source, *(n for n in place.masters() if n not in (source, target))):
+        tell(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+def with_replicas(place: Place, folder: Path) -> None:
+    """Give every master of a cluster a replica."""
+    masters = list(place.nodes)
+    for i, master in enumerate(masters):
+        with contextlib.closing(master.client()) as c:
+            master_id = raw(c, "CLUSTER", "MYID").decode()
+        replica = Node(master.executable, folder / f"r{i}", dict(master.options)).start()
+        place.nodes.append(replica)
+        with contextlib.closing(replica.client()) as c:
+            raw(c, "CLUSTER", "MEET", "127.0.0.1", master.port)
+            wait(
+                lambda c=c, i=master_id: i in raw(c, "CLUSTER", "NODES").decode(),
+                "the replica knows its master",
+            )
+            raw(c, "CLUSTER", "REPLICATE", master_id)
+            wait(
+                lambda c=c: raw(c, "ROLE")[:1] + raw(c, "ROLE")[3:4] == [b"slave", b"connected"],
+                "it has a copy",
+            )
+
+
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+def test_slots_that_move_and_masters_that_die_lose_nothing(
+    kind: str, provider: Provider, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(kind, "redis-8.2", tmp_path / "redis") as place:
+        faults = [failover_of_a_master]
+        if kind == "cluster":
+            with_replicas(place, tmp_path / "redis")
+            faults = [slot_on_the_move, failover_of_a_master]
+        with (
+            fleet_on(tmp_path, provider, place.url, config=CONFIG, size=2 if MINUTES else 1) as fleet,
+            capsys.disabled(),
+        ):
+            for fault in faults:
+                with fleet.load() as loads:
+                    fleet.moving(loads, 20)
+                    fault(place)
+                    fleet.moving(loads, 20)
+                fleet.exact(fault.__name__)
+                assert not fleet.refused_wrongly(), fleet.refused_wrongly()[:5]
+                over, allowed = fleet.overspend()
+                print(f"  {kind}: {fault.__name__:20} settled = billed = ${fleet.settled():.9f}")
+                assert over <= allowed
