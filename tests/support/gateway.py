@@ -33,11 +33,12 @@ class Gateway:
         workers: int = 2,
         clean: bool = True,
         env: Mapping[str, str] | None = None,
+        ports: tuple[int, int] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.data_dir = folder, folder / "data"
         self.policy_path = folder / "policy.yaml"
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = ports or (free_port(), free_port())
         self.clean = clean
         argv = ["up", "--quiet", *(["--upstream", upstream] if upstream else []), "--workers", str(workers)]
         argv += ["--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin_port}"]

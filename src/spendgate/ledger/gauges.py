@@ -107,6 +107,14 @@ class BudgetGauges(Collector):
         overdue = self._gauge(
             "spendgate_overdue_holds", "Reservations past their deadline, not swept yet.", ["team"]
         )
+        refused = self._gauge(
+            "spendgate_month_refusals", "Requests refused this month, from the ledger.", ["team"]
+        )
+        saved = self._gauge(
+            "spendgate_month_saved_usd",
+            "Saved this month by other models than those asked for, from the ledger (may be negative).",
+            ["team"],
+        )
         for oldest in self._oldest:
             age.add_metric([oldest.team], oldest.age_ms / 1000)
             overdue.add_metric([oldest.team], oldest.overdue)
@@ -114,11 +122,13 @@ class BudgetGauges(Collector):
         for m in self.months:
             held.add_metric([m.team], m.reserved_nanousd / NANO_PER_USD)
             holds.add_metric([m.team], m.open_holds)
+            refused.add_metric([m.team], m.refused)
+            saved.add_metric([m.team], m.saved_nanousd / NANO_PER_USD)
             for (app, model), nano in m.cells.items():
                 series += 1
                 if series <= SERIES_MAX:
                     spend.add_metric([m.team, app, model], nano / NANO_PER_USD)
-        yield from (spend, held, holds, age, overdue, *self._of_invoices())
+        yield from (spend, held, holds, age, overdue, refused, saved, *self._of_invoices())
         yield GaugeMetricFamily("spendgate_ledger_up", "1 where the ledger answered.", float(self._up))
         yield GaugeMetricFamily(
             "spendgate_policy_age_seconds", "Since the policy was loaded.", time.time() - self._loaded_at

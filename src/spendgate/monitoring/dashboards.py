@@ -39,6 +39,21 @@ DAY = f"""clamp_min(
 """Spent in the 24 hours before; on the first of a month, since the month's turn. The second is there so that
 midnight belongs to the day that ends."""
 
+REFUSED_NOW = f"sum by (team) (max by (team) (spendgate_month_refusals{{{TEAM}}} offset 1s))"
+REFUSED = f"""(
+  {REFUSED_NOW}
+  - (
+    sum by (team) (max by (team) (spendgate_month_refusals{{{TEAM}}} offset 86401s))
+    * scalar(day_of_month(vector(time() - 1)) > bool 1)
+    or 0 * {REFUSED_NOW}
+  )
+  > 0
+)
+or on (team)
+sum by (team) ({grown(f"llm_requests_rejected_budget_total{{{TEAM}}}", "24h")})"""
+"""Refused in the 24 hours before, as the ledger counts: a gateway's counter forgets at its restart. Where no ledger
+is scraped, by the counters."""
+
 COLOURS: tuple[tuple[float | None, str], ...] = (
     (None, "green"),
     (0.5, "yellow"),
@@ -100,13 +115,8 @@ CHARGEBACK = (
     Panel(
         "Requests Rejected (Budget Limits)",
         "stat",
-        "Requests refused by a budget in the last 24 hours of the range.",
-        (
-            (
-                f"sum by (team) ({grown(f'llm_requests_rejected_budget_total{{{TEAM}}}', '24h')})",
-                "{{team}}",
-            ),
-        ),
+        "Requests refused by a budget in the last 24 hours of the range; on the first of a month, since its turn.",
+        ((REFUSED, "{{team}}"),),
         (12, 8, 0, 24),
         alert="LLMBudget100Percent",
     ),
@@ -264,6 +274,51 @@ OPERATIONS = (
         (12, 8, 0, 36),
         unit="currencyUSD",
         alert="LLMBudgetBurnRate",
+    ),
+    Panel(
+        "Saved by Routing",
+        "timeseries",
+        "USD that cheaper models than those asked for have saved in the month, at the same tokens; from the ledger.",
+        ((f"max by (team) (spendgate_month_saved_usd{{{TEAM}}})", "{{team}}"),),
+        (12, 8, 0, 44),
+        unit="currencyUSD",
+        least=None,
+    ),
+    Panel(
+        "Passed Without the Ledger (1 h)",
+        "timeseries",
+        "USD by estimate that passed while the ledger did not answer, and requests refused meanwhile.",
+        (
+            (
+                f"sum by (team) ({grown(f'spendgate_fail_open_usd_total{{{TEAM}}}', '1h')})",
+                "{{team}}: passed, USD",
+            ),
+            (f"sum by (team) ({grown(f'spendgate_fail_closed_total{{{TEAM}}}', '1h')})", "{{team}}: refused"),
+        ),
+        (12, 8, 12, 44),
+        alert="SpendgateFailOpen",
+    ),
+    Panel(
+        "Holds Past Their Time",
+        "timeseries",
+        "Reservations that nobody settled and nobody swept yet, and holds that expired in an hour.",
+        (
+            (f"max by (team) (spendgate_overdue_holds{{{TEAM}}})", "{{team}}: overdue"),
+            (
+                f"sum by (team) ({grown(f'spendgate_holds_expired_total{{{TEAM}}}', '1h')})",
+                "{{team}}: expired",
+            ),
+        ),
+        (12, 8, 0, 52),
+        alert="SpendgateHoldsOverdue",
+    ),
+    Panel(
+        "Ledger's Losses",
+        "timeseries",
+        "The number of the ledger's epoch (one more after each loss), and whether it is being rebuilt.",
+        (("max(spendgate_ledger_epoch)", "epoch"), ("max(spendgate_ledger_rebuilding)", "rebuilding")),
+        (12, 8, 12, 52),
+        alert="SpendgateLedgerLost",
     ),
     Panel(
         "Policy Age",

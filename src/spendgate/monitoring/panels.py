@@ -56,6 +56,8 @@ class Panel:
     columns: tuple[tuple[str, str], ...] = ()
     alert: str = ""
     top: float | None = None
+    least: float | None = 0
+    """Where the axis begins; None: wherever the numbers do."""
 
 
 def _query(panel: Panel, number: int, expr: str, legend: str) -> prometheus.Dataquery:
@@ -71,7 +73,9 @@ def _query(panel: Panel, number: int, expr: str, legend: str) -> prometheus.Data
 def _panel(panel: Panel, runbooks: str) -> Any:
     width, height, x, y = panel.place
     out = _BUILDERS[panel.kind]().title(panel.title).description(panel.description).unit(panel.unit)
-    out = out.datasource(SOURCE).grid_pos(model.GridPos(h=height, w=width, x=x, y=y)).min(0)
+    out = out.datasource(SOURCE).grid_pos(model.GridPos(h=height, w=width, x=x, y=y))
+    if panel.least is not None:
+        out = out.min(panel.least)
     for number, (expr, legend) in enumerate(panel.queries):
         out = out.with_target(_query(panel, number, expr, legend))
     if panel.steps:
@@ -99,6 +103,21 @@ def _panel(panel: Panel, runbooks: str) -> Any:
     if panel.kind == "table":
         out = out.sort_by([common.TableSortByFieldState().display_name(panel.columns[-1][1]).desc(True)])
     return out
+
+
+def _months() -> list[build.DashboardLink]:
+    """The month is the dashboard's time range; these choose it."""
+    return [
+        build.DashboardLink(title)
+        .type(model.DashboardLinkType.LINK)
+        .url(f"?from={begin}&to={end}")
+        .include_vars(True)
+        for title, begin, end in (
+            ("This month", "now/M", "now"),
+            ("Last month", "now-1M/M", "now-1M/M"),
+            ("The month before", "now-2M/M", "now-2M/M"),
+        )
+    ]
 
 
 def dashboard(
@@ -130,6 +149,7 @@ def dashboard(
         .time("now/M", "now")
         .refresh("1m")
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .links(_months())
         .with_variable(source)
         .with_variable(teams)
     )
