@@ -35,6 +35,8 @@ chaos: setup-tests
 	  tests/integration/kube/test_chaos.py tests/integration/kube/test_api_server_faults.py
 month: setup-tests
 	@SPENDGATE_MONTH_EXCHANGES=$(or $(COUNT),1000000) .venv/bin/python -m pytest -q tests/integration/finops/test_scripted_month.py
+histories: setup-tests
+	@SPENDGATE_HISTORIES=$(or $(COUNT),10000) .venv/bin/python -m pytest -q --timeout=7200 tests/integration/ledger/test_histories.py -k every_random
 bench: setup-tests
 	@.venv/bin/python bench/run.py
 bench-controller: setup-tests
