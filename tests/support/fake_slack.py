@@ -133,7 +133,9 @@ class FakeSlack:
         except ValueError:
             return web.json_response({"ok": False, "error": "invalid_json"})
         if not body.get("channel") or not body.get("text"):
-            return web.json_response({"ok": False, "error": "no_text" if body.get("channel") else "no_channel"})
+            return web.json_response(
+                {"ok": False, "error": "no_text" if body.get("channel") else "no_channel"}
+            )
         fault = await self._fault(lambda: self._accept(body["channel"], body["text"]))
         if isinstance(fault, int):
             return web.Response(status=fault, text="fault", headers={"Retry-After": "1"})

@@ -400,6 +400,14 @@ class Histories(RuleBasedStateMachine):
         if found == "adjusted":
             self.adjusted.append(a)
 
+    @rule()
+    def all_is_taken_back(self) -> None:
+        settled = self.model.settled[f"month:{month_key(self.now)}"]
+        if settled > 0:
+            a = Adjustment(f"a{next(self.names)}", TEAM, -settled, "credit")
+            check("books", self.model.adjust(a, self.now) == self._adjust(a) == "adjusted", a)
+            self.adjusted.append(a)
+
     def _adjust(self, a: Adjustment) -> str:
         return adjust_result(self.scripts.run("adjust", adjust_argument(a, self.now))).outcome
 

@@ -129,8 +129,12 @@ class ModelLedger:
             if hold.day[:6] in self.closed:
                 self._correct_later(hold, s, cost - hold.amount, now)
             else:
+                month = f"month:{hold.day[:6]}"
+                below = self.settled[month] + cost - hold.amount
+                if below < 0 and any(c == month for c, _ in hold.counters):
+                    self.adjusted[hold.day, hold.app, hold.model] -= below
                 for c, _ in hold.counters:
-                    self.settled[c] += cost - hold.amount
+                    self.settled[c] = max(0, self.settled[c] + cost - hold.amount)
                 self._count(hold.day, hold.app, hold.model, -hold.amount, -1)
                 if not s.release:
                     self._count(hold.day, hold.app, s.model, cost, 1)

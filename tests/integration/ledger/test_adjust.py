@@ -106,6 +106,19 @@ async def test_a_day_that_is_not_within_400_days_is_refused(ledger: RedisLedger,
     assert await ledger.adjustments("red") == []
 
 
+async def test_what_was_taken_back_from_an_estimate_never_brings_the_month_below_zero(
+    ledger: RedisLedger,
+) -> None:
+    await ledger.reserve(ask("x1", candidate(10), ttl_ms=1), T0)
+    await ledger.expire("red", T0 + 10)  # charged at its estimate
+    (result,) = await ledger.adjust([adjustment(cost=-7, app="chat", model="gpt-4o")], T0 + 20)
+    assert result.settled_nanousd == 3
+    assert await ledger.settle([end("x1", 2)], T0 + 30) == ["corrected"]
+    month = await ledger.month("red", MONTH)
+    assert (month.settled_nanousd, month.adjusted_nanousd) == (0, -2)  # of the 7 only 2 could stand
+    assert sum(month.apps.values()) == sum(month.models.values()) == 0
+
+
 async def test_an_adjusted_month_is_what_the_next_reservation_meets(ledger: RedisLedger) -> None:
     await ledger.adjust([adjustment(cost=900)], T0)
     refused = await ledger.reserve(ask("x1", candidate(200, bound(1000))), T0)

@@ -103,7 +103,15 @@ local function settle(s)
     if is_closed(hold.d) then
       correct_later(s, hold, cost - held, release and {} or s.u)
     else
-      for _, c in ipairs(hold.c) do move(c[1], c[2], cost - held, 0) end
+      local month = 'b:month:' .. string.sub(hold.d, 1, 6)
+      for _, c in ipairs(hold.c) do
+        if c[1] == month then
+          -- an adjustment took back from what the estimate had charged: the month ends at zero, not below
+          local below = tonumber(redis.call('HGET', prefix .. month, 's') or '0') + cost - held
+          if below < 0 then count_daily(hold.d, hold.a, hold.m, -below, 0, {}, '~') end
+        end
+        move(c[1], c[2], cost - held, 0)
+      end
       count_daily(hold.d, hold.a, hold.m, -held, -1, {})
       if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end
     end
