@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 stamp=.venv/.spendgate-setup-tests
-want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/schemas/package-lock.json | sha256sum | cut -d' ' -f1)
+want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks}/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
 # Prometheus and promtool prove the alerts and dashboards in the tests. Unpacked, not installed: no service is
@@ -66,19 +66,21 @@ if ! command -v chromium >/dev/null 2>&1; then
     want=incomplete
   fi
 fi
-# Schemas of other people's Kubernetes resources and of compose files, for the tests: pinned by version and
-# integrity in tests/schemas/package-lock.json. No script of a package is run.
-schemas() {
+# Packages of npm, for the tests: schemas of other people's Kubernetes resources and of compose files, and the
+# official JavaScript SDKs. Pinned by version and integrity in package-lock.json. No script of a package is run.
+npm_packages() {
   command -v npm >/dev/null 2>&1 || {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 &&
       apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm
-  } && (cd tests/schemas && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  } && (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
 }
-if ! schemas; then
-  echo "setup: npm could not install tests/schemas; the tests of k8s/ will fail without it" >&2
-  echo "setup: put node and npm on PATH (Debian: apt-get install nodejs npm), and run this again" >&2
-  want=incomplete
-fi
+for folder in tests/schemas tests/sdks; do
+  if ! npm_packages "$folder"; then
+    echo "setup: npm could not install $folder; the tests of k8s/ or of the SDKs will fail without it" >&2
+    echo "setup: put node and npm on PATH (Debian: apt-get install nodejs npm), and run this again" >&2
+    want=incomplete
+  fi
+done
 # Recorded traffic of real providers, for the tests of the dialects: fetched by hash into a cache of the user's.
 if ! .venv/bin/python scripts/fetch_corpus.py >/dev/null; then
   echo "setup: the recorded traffic could not be fetched; the tests in tests/corpus will fail without it" >&2

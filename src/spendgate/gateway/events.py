@@ -217,3 +217,7 @@ class Notes:
     fail_open: bool = False
     kept_because: str = ""
     flags: tuple[str, ...] = field(default=())
+    refused_nanousd: int = 0
+    """The estimate of a refused request; 0 for a try that its SDK says to be a repetition."""
+    repeat_key: str = ""
+    """What is the same in every try of a refused call, where the SDK does not number them."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
-from spendgate.budget.ask import Choice
+from spendgate.budget.ask import Choice, PlannedRefusal
 from spendgate.budget.bounds import Candidate
 from spendgate.budget.limits import counted_only
 from spendgate.budget.policy import DOCTOR
@@ -34,11 +35,12 @@ from spendgate.gateway.refusing import (
     too_large,
     unidentified,
 )
+from spendgate.gateway.repeats import is_repeat, repeat_key
 from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.gateway.ticket import MONTH, Ticket
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
 from spendgate.ledger.port import ReserveRequest, ReserveResult
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_to_nano
 from spendgate.tokens.count import Counted, measure
 
 WITHIN_BUDGET = "within_budget"
@@ -294,7 +296,7 @@ class Exchange:
             assert refusal is not None
             budget = self._snapshot.policy.budget(self._identity.team)
             action = planned_refusal(self._voice, self._identity, budget, refusal, now_ms)
-            return self._refuse(action, refusal.model)
+            return self._refuse(action, refusal.model, _estimated(refusal))
         request = planned.request
         if self._fixed:  # nobody will renew it
             request = replace(request, ttl_ms=self._snapshot.settings.unseen_ttl)
@@ -323,7 +325,8 @@ class Exchange:
             choice = planned.choices[result.refusals[-1].candidate] if result.refusals else None
             model = choice.candidate.model if choice else facts.model
             action = over_limit(self._voice, self._identity, budget, model, result, planned.choices)
-            return self._refuse(action, model)
+            estimate = choice.candidate.estimate_nanousd if choice is not None else 0
+            return self._refuse(action, model, estimate)
         self._held = result.held_nanousd
         return self._forward(result.candidate, result.output_cap)
 
@@ -338,7 +341,7 @@ class Exchange:
                 self._voice, self._identity, budget, choice, event.committed_nanousd,
                 planned.allowance_nanousd, event.now_ms,
             )  # fmt: skip
-            return self._refuse(action, choice.candidate.model)
+            return self._refuse(action, choice.candidate.model, choice.candidate.estimate_nanousd)
         self._fail_open = True
         self._held = planned.choices[index].candidate.estimate_nanousd
         return self._forward(index, None)
@@ -379,10 +382,16 @@ class Exchange:
             return e.Forward(body, (*moved, (h.CLUSTER, upstream)), route=True)
         return e.Forward(body, moved)
 
-    def _refuse(self, action: e.Reject, model: str) -> e.Action:
+    def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> e.Action:
+        dialect, identity = self._dialect, self._identity
+        assert dialect is not None
         self._decision, self._reason = "reject", action.reason
-        self._body = b""
         self._finish(Bill({}, 0, e.Outcome.REFUSED), model, settle=False)
+        if self._ending is not None and not is_repeat(self._headers):
+            key = repeat_key(dialect.name, identity.team, identity.app, self._path, self._body)
+            notes = replace(self._ending.notes, refused_nanousd=estimate_nanousd, repeat_key=key)
+            self._ending = replace(self._ending, notes=notes)
+        self._body = b""
         return action
 
     # -- the answer -----------------------------------------------------------------------------------------
@@ -595,6 +604,12 @@ class Exchange:
             service_tier=facts.service_tier if facts is not None else "",
             residency=facts.residency if facts is not None else "",
         )
+
+
+def _estimated(refusal: PlannedRefusal) -> int:
+    """What a request was estimated at that the plan refused; 0 where it was refused before that."""
+    usd = refusal.details.get("estimated_usd")
+    return usd_to_nano(Decimal(usd)) if isinstance(usd, str) else 0
 
 
 def ratio(part: int, whole: int) -> str:

@@ -116,6 +116,18 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.refused_usd = Counter(
+            "spendgate_refused_usd_total",
+            "Estimates of refused requests, in USD; a call that an SDK repeats counts once.",
+            ["team", "reason"],
+            registry=registry,
+        )
+        self.refused_calls = Counter(
+            "spendgate_refused_calls_total",
+            "Refused calls, a call that an SDK repeats once; `spendgate_refused_total` has each try.",
+            ["team", "reason"],
+            registry=registry,
+        )
         self.unknown_api = Counter(
             "spendgate_unknown_api_requests_total",
             "Requests that may cost money and that no dialect claims: `pass` or `reject` (unknownApis).",
@@ -221,6 +233,12 @@ class Metrics:
     def team_label(self, team: str) -> str:
         """A team's name as a label: one that was counted before, or one that still has room."""
         return self.labels(team, OTHER, OTHER)[0]
+
+    def count_refused_call(self, ending: Ending) -> None:
+        """Count the money of a refused call that was not counted before."""
+        labels = (self.team_label(ending.record.team), ending.record.reason)
+        self.refused_calls.labels(*labels).inc()
+        self.refused_usd.labels(*labels).inc(ending.notes.refused_nanousd / NANO_PER_USD)
 
     def count_unclaimed(self, team: str, action: e.Action) -> None:
         """Count a request that is of an unknown API: let pass, or refused."""

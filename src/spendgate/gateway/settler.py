@@ -25,6 +25,7 @@ from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import Ending
 from spendgate.gateway.refusals import Refusals
+from spendgate.gateway.repeats import WINDOW_MS
 from spendgate.gateway.throttle import Throttle
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import Ledger, Settlement
@@ -160,6 +161,7 @@ class Settler:
         except OSError as problem:
             self._metrics.lost.inc(len(batch))
             log.error("usage_log_failed", lines=len(batch), error=str(problem))
+        await self._count_refused_money([x for x in batch if x.notes.refused_nanousd])
         for ending in batch:
             self._metrics.count(ending)
             if ending.record.outcome is Outcome.REFUSED:
@@ -174,6 +176,21 @@ class Settler:
                     team=ending.record.team,
                     model=ending.record.model,
                 )
+
+    async def _count_refused_money(self, refused: list[Ending]) -> None:
+        """Each call once, whichever worker its tries reach. Where the ledger can not say, every try counts."""
+        unmarked = [x for x in refused if x.notes.repeat_key]
+        again: set[int] = set()
+        if unmarked:
+            try:
+                keys = [(x.record.team, x.notes.repeat_key) for x in unmarked]
+                first = await self._ledger.first_seen(keys, WINDOW_MS)
+                again = {id(x) for x, new in zip(unmarked, first, strict=True) if not new}
+            except LedgerUnavailable:
+                self._metrics.ledger_failures.labels("first_seen").inc()
+        for ending in refused:
+            if id(ending) not in again:
+                self._metrics.count_refused_call(ending)
 
     def _say_unpriced(self, ending: Ending) -> None:
         """Once a model and what of it has no price; the metric counts the rest."""

@@ -389,6 +389,11 @@ class Ledger(Protocol):
         """Names the running store; another one means that it restarted and may have lost its last second."""
         ...
 
+    async def first_seen(self, keys: list[tuple[str, str]], ttl_ms: int) -> list[bool]:
+        """Was each (team, key) never asked for in the last `ttl_ms`? Asking makes it seen. Raises
+        LedgerUnavailable."""
+        ...
+
     async def ping(self) -> bool:
         """Does the store answer? Never raises."""
         ...

@@ -474,6 +474,17 @@ class RedisLedger:
         info = await self._guard("run id", lambda: cast(Awaitable[Any], self._redis.info("server")))
         return str(info["run_id"])
 
+    async def first_seen(self, keys: list[tuple[str, str]], ttl_ms: int) -> list[bool]:
+        """See `port.Ledger.first_seen`."""
+
+        async def call() -> list[bool]:
+            pipe = self._redis.pipeline(transaction=False)
+            for team, key in keys:
+                pipe.set(f"{team_prefix(team)}seen:{key}", 1, nx=True, px=ttl_ms)
+            return [bool(new) for new in await pipe.execute()]
+
+        return await self._guard("first seen", call, self._bulk_timeout_s)
+
     async def ping(self) -> bool:
         """See `port.Ledger.ping`."""
         try:

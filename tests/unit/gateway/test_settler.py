@@ -26,12 +26,20 @@ class Ledger:
         self.away = False
         self.batches: list[list[Settlement]] = []
         self.noted: list[RefusedRequest] = []
+        self.seen: set[tuple[str, str]] = set()
 
     async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
         if self.away:
             raise LedgerUnavailable("away")
         self.batches.append(batch)
         return [("settled", 1)] * len(batch)
+
+    async def first_seen(self, keys: list[tuple[str, str]], ttl_ms: int) -> list[bool]:
+        if self.away:
+            raise LedgerUnavailable("away")
+        fresh = [key not in self.seen for key in keys]
+        self.seen.update(keys)
+        return fresh
 
     async def note_refusals(self, refused: list[RefusedRequest]) -> None:
         if self.away:
