@@ -27,7 +27,7 @@ def program(name: str) -> str:
 def promtool(*argv: str | Path) -> None:
     """Run promtool; its complaint fails the test."""
     done = subprocess.run(
-        [program("promtool"), *map(str, argv)], capture_output=True, text=True, check=False, timeout=120
+        [program("promtool"), *map(str, argv)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
