@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -87,9 +88,12 @@ async def usage(process: psutil.Process, seconds: float) -> dict[str, float]:
     return {"cpu_millicores": round(cpu * 1000), "rss_mib": round(peak / 2**20)}
 
 
-async def reach(kube: Kube, source: RedisPolicySource, changes: int) -> dict[str, float]:
-    """Seconds from a change to its enforcement."""
+async def reach(
+    kube: Kube, source: RedisPolicySource, changes: int, process: psutil.Process
+) -> dict[str, float]:
+    """Seconds from a change to its enforcement, and what a change costs the controller."""
     took = []
+    before = sum(process.cpu_times()[:2])
     for i in range(changes):
         usd = 2000 + i
         path = object_path(GROUP, VERSION, PLURAL, ("default", "team-0"))
@@ -104,6 +108,7 @@ async def reach(kube: Kube, source: RedisPolicySource, changes: int) -> dict[str
         "p50_s": round(statistics.median(took), 3),
         "p99_s": round(took[min(len(took) - 1, int(len(took) * 0.99))], 3),
         "max_s": round(took[-1], 3),
+        "controller_cpu_ms_a_change": round(1000 * (sum(process.cpu_times()[:2]) - before) / changes),
     }
 
 
@@ -139,6 +144,7 @@ async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: 
     began = time.monotonic()
     await fill(kube, args.budgets)
     out: dict[str, Any] = {"budgets": args.budgets, "created_s": round(time.monotonic() - began)}
+    out["machine"] = {"cores": os.cpu_count(), "load": round(os.getloadavg()[1], 1)}
     health, metrics = free_port(), free_port()
     env = environment(
         KUBECONFIG=str(cluster.kubeconfig("controller")), REDIS_URL=url, POD_NAMESPACE="llm-gateway",
@@ -172,7 +178,7 @@ async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: 
         out["idle"] = await usage(process, args.seconds)
         await spend(url, args.budgets)
         out["with_spend_on_a_tenth"] = await usage(process, args.seconds)
-        out["apply_to_gateway"] = await reach(kube, source, args.changes)
+        out["apply_to_gateway"] = await reach(kube, source, args.changes, process)
         for task in (following, scraping):
             task.cancel()
         problems = await asyncio.gather(following, scraping, return_exceptions=True)

@@ -190,9 +190,10 @@ class Policy:
             if budget.team in by_team:
                 raise ValueError(f"two budgets for team {budget.team}")
             by_team[budget.team] = budget
-        content = "".join(f"{json.dumps(t)} {by_team[t].digest}\n" for t in sorted(by_team))
+        ordered = {t: by_team[t] for t in sorted(by_team)}
+        content = "".join(f"{json.dumps(t)} {b.digest}\n" for t, b in ordered.items())
         version = hashlib.sha256(content.encode()).hexdigest()
-        return cls(MappingProxyType({t: by_team[t] for t in sorted(by_team)}), version)
+        return cls(MappingProxyType(ordered), version)
 
     def budget(self, team: str) -> TeamBudget | None:
         """The team's budget, None where it has none. The doctor's team has nothing, whatever the policy."""

@@ -8,7 +8,7 @@ import structlog
 
 from spendgate.controller.reconcile import InForce, Reconciled, compiled
 from spendgate.ledger.policy_store import BadSnapshot, PolicyStore, document_of, version_of
-from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
+from spendgate.protos.policy_pb2 import PolicySnapshot
 
 log = structlog.get_logger()
 
@@ -29,16 +29,14 @@ def snapshot_of(in_force: Iterable[InForce], generation: int, now_ms: int) -> Po
     )
     snapshot.written_at.FromMilliseconds(now_ms)
     for e in entries:
-        snapshot.budgets.append(
-            BudgetDocument(
-                namespace=e.key[0],
-                name=e.key[1],
-                uid=e.uid,
-                resource_version=e.resource_version,
-                generation=e.generation,
-                team=e.budget.team,
-                json=e.json,
-            )
+        snapshot.budgets.add(
+            namespace=e.key[0],
+            name=e.key[1],
+            uid=e.uid,
+            resource_version=e.resource_version,
+            generation=e.generation,
+            team=e.budget.team,
+            json=e.json,
         )
     return snapshot
 

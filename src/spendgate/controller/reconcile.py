@@ -62,7 +62,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """The whole outcome; `in_force` sorted by (team, namespace, name), at most one a team."""
+    """The whole outcome; `in_force` sorted by team, of which each has one."""
 
     in_force: tuple[InForce, ...]
     verdicts: Mapping[Key, Verdict]
@@ -72,15 +72,20 @@ class Compiler:
     """Compiles documents, each generation once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], InForce | str] = {}
+        self._known: dict[tuple[str, int], Verdict | str] = {}
 
-    def compile(self, obj: Mapping[str, Any]) -> InForce | str:
-        """The compiled document, or what is wrong with it, for people."""
+    def look(self, obj: Mapping[str, Any]) -> Verdict | str:
+        """The verdict on a valid document, if nothing stands against it; or what is wrong with it, for people."""
         meta = obj["metadata"]
         cache_key = (str(meta.get("uid", "")), int(meta.get("generation", 0)))
         found = self._known.get(cache_key)
-        if found is None or (isinstance(found, InForce) and found.key != key_of(dict(obj))):
-            found = self._known[cache_key] = compiled(obj)
+        if found is None or (isinstance(found, Verdict) and found.key != key_of(dict(obj))):
+            made = compiled(obj)
+            if isinstance(made, InForce):
+                found = Verdict(made.key, made.generation, State.READY, "", made.budget.team, made)
+            else:
+                found = made
+            self._known[cache_key] = found
         return found
 
     def tidy(self, objects: Collection[Mapping[str, Any]]) -> None:
@@ -122,38 +127,42 @@ def reconcile(
 ) -> Reconciled:
     """Judge all objects. `last_valid`: by uid, what was in force or valid before."""
     verdicts: dict[Key, Verdict] = {}
-    claims: list[tuple[InForce, Verdict]] = []
+    claims: dict[str, Verdict] = {}
+    losers: list[Verdict] = []
     for obj in objects:
-        meta = obj["metadata"]
-        key = (str(meta.get("namespace", "")), str(meta.get("name", "")))
-        generation = int(meta.get("generation", 0))
-        result = compiler.compile(obj)
-        if isinstance(result, str):
+        verdict = compiler.look(obj)
+        if isinstance(verdict, str):
+            meta = obj["metadata"]
+            key, generation = key_of(dict(obj)), int(meta.get("generation", 0))
             kept = last_valid.get(str(meta.get("uid", "")))
-            verdict = Verdict(key, generation, State.INVALID, result, _team(kept, obj), kept)
-            if kept is not None:
-                claims.append((kept, verdict))
-        else:
-            verdict = Verdict(key, generation, State.READY, "", result.budget.team, result)
-            claims.append((result, verdict))
-        verdicts[key] = verdict
-    winners: dict[str, InForce] = {}
-    for entry, verdict in sorted(claims, key=lambda c: (c[0].created, *c[1].key)):
-        team = entry.budget.team
-        winner = winners.setdefault(team, entry)
-        if winner is not entry:
-            where = "/".join(winner.key)
-            verdicts[verdict.key] = Verdict(
-                verdict.key,
-                verdict.generation,
-                State.INVALID if verdict.state is State.INVALID else State.CONFLICT,
-                (f"{verdict.message}; " if verdict.message else "")
-                + f"team {team} already has the older budget {where}; delete one of the two",
-                "",
-                None,
-            )
-    order = sorted(winners.values(), key=lambda e: (e.budget.team, *e.key))
-    return Reconciled(tuple(order), verdicts)
+            verdict = Verdict(key, generation, State.INVALID, verdict, _team(kept, obj), kept)
+        verdicts[verdict.key] = verdict
+        if verdict.in_force is None:
+            continue
+        team = verdict.in_force.budget.team
+        rival = claims.setdefault(team, verdict)
+        if rival is not verdict:
+            claims[team], loser = sorted((rival, verdict), key=_seniority)
+            losers.append(loser)
+    for verdict in losers:
+        assert verdict.in_force is not None
+        team = verdict.in_force.budget.team
+        where = "/".join(claims[team].key)
+        verdicts[verdict.key] = Verdict(
+            verdict.key,
+            verdict.generation,
+            State.INVALID if verdict.state is State.INVALID else State.CONFLICT,
+            (f"{verdict.message}; " if verdict.message else "")
+            + f"team {team} already has the older budget {where}; delete one of the two",
+            "",
+            None,
+        )
+    in_force = (claims[team].in_force for team in sorted(claims))
+    return Reconciled(tuple(e for e in in_force if e is not None), verdicts)
+
+
+def _seniority(verdict: Verdict) -> tuple[str, ...]:
+    return (verdict.in_force.created if verdict.in_force else "", *verdict.key)
 
 
 def _team(kept: InForce | None, obj: Mapping[str, Any]) -> str:

@@ -101,9 +101,9 @@ def test_a_deleted_document_is_gone_even_if_it_is_remembered() -> None:
 
 def test_a_generation_is_compiled_once() -> None:
     compiler = Compiler()
-    first = compiler.compile(obj("a"))
-    assert compiler.compile(obj("a")) is first
-    assert compiler.compile(obj("a", usd=11, generation=2)) is not first
+    first = compiler.look(obj("a"))
+    assert compiler.look(obj("a")) is first
+    assert compiler.look(obj("a", usd=11, generation=2)) is not first
 
 
 def test_a_snapshot_survives_the_wire_and_remembers_what_was_in_force() -> None:
