@@ -13,6 +13,12 @@ from spendgate.gateway.runtime import Runtime
 from spendgate.tokens.count import measure
 
 
+def give_way() -> None:
+    """Let the event loop have its turn, from a thread. A sleep of no length would take the lock back before the
+    loop's thread is awake."""
+    time.sleep(0.000_05)
+
+
 class Deciding:
     """One exchange's way to its decision. The call may be cancelled at any moment: `left` ends it then."""
 
@@ -35,7 +41,9 @@ class Deciding:
                     self._reserving = None
                 case e.NeedCount():
                     need = action
-                    counted = await asyncio.to_thread(measure, need.texts, need.text_bytes, exact=True)
+                    counted = await asyncio.to_thread(
+                        measure, need.texts, need.text_bytes, exact=True, pause=give_way
+                    )
                     action = exchange.receive(e.CountDone(counted))
                 case _:
                     break

@@ -1,12 +1,13 @@
 """Counting tokens of a request's texts in bounded time. Pure.
 
 Up to 16 KB everything is counted, inline. Above, a sample stands for the whole unless the caller asks for
-exactness (off the event loop: rs-bpe releases the GIL), and then 4 MB are counted at most.
+exactness, and then 4 MB are counted at most: in pieces, since no tokenizer here gives the interpreter's lock away
+while it counts, and a thread that counts a megabyte at once would stop the event loop as well as if it ran there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spendgate.tokens.encoder import Encoder, encoder
@@ -15,6 +16,10 @@ INLINE_BYTES = 16_384
 FULL_CHARS = 4 * 1024 * 1024
 """The most that is ever counted of one request; the rest is extrapolated."""
 HEAD_CHARS, MIDDLE_CHARS, TAIL_CHARS = 2048, 1024, 1024
+PIECE_CHARS = 8_192
+"""The most that is counted between two pauses: half a millisecond of letters without a space."""
+NEAR_CHARS = 256
+"""A piece ends before a space, where one is as near: there a token ends too, and the sum stays exact."""
 MANY = 512
 """More texts than this are sampled by their number, not by their length: walking a million of them would take
 longer than counting the sample."""
@@ -38,12 +43,18 @@ def count(text: str) -> int:
 
 
 def measure(
-    texts: Sequence[str], text_bytes: int, *, exact: bool = False, inline_limit: int = INLINE_BYTES
+    texts: Sequence[str],
+    text_bytes: int,
+    *,
+    exact: bool = False,
+    inline_limit: int = INLINE_BYTES,
+    pause: Callable[[], None] = lambda: None,
 ) -> Counted:
     """Count the tokens of `texts`, whose UTF-8 bytes are `text_bytes` together.
 
     Up to `inline_limit` bytes: all of it. Above: a sample of 4 K characters (head, middle, tail)
-    extrapolated; with `exact` all of it up to 4 M characters, and the rest extrapolated from those.
+    extrapolated; with `exact` all of it up to 4 M characters, and the rest extrapolated from those. `pause` is
+    called between pieces: in a thread, let it give the event loop its turn.
     """
     enc = encoder()
     if text_bytes <= inline_limit:
@@ -53,8 +64,10 @@ def measure(
         return Counted(_extrapolate(enc, pieces, text_bytes), False, text_bytes)
     chars = sum(map(len, texts))
     if chars <= FULL_CHARS:
-        return Counted(_sum(enc, texts), enc.exact, text_bytes)
-    return Counted(_extrapolate(enc, cut(texts, 0, FULL_CHARS), text_bytes), False, text_bytes)
+        return Counted(_sum_paused(enc, texts, pause), enc.exact, text_bytes)
+    head = cut(texts, 0, FULL_CHARS)
+    head_bytes = sum(map(_size, head))
+    return Counted(_scaled(_sum_paused(enc, head, pause), head_bytes, text_bytes), False, text_bytes)
 
 
 def reaches(texts: Sequence[str], threshold: int) -> bool:
@@ -117,9 +130,41 @@ def _sum(enc: Encoder, texts: Sequence[str]) -> int:
     return sum(map(enc.count, filter(None, texts)))
 
 
+def _sum_paused(enc: Encoder, texts: Sequence[str], pause: Callable[[], None]) -> int:
+    """The same, with a pause whenever a piece's worth of characters was counted."""
+    total = since = 0
+    for text in texts:
+        for piece in pieces(text):
+            total += enc.count(piece)
+            since += len(piece)
+            if since >= PIECE_CHARS // 2:
+                since = 0
+                pause()
+    return total
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces of at most `PIECE_CHARS`, cut before a space where one is near."""
+    at = 0
+    while len(text) - at > PIECE_CHARS:
+        end = at + PIECE_CHARS
+        space = text.rfind(" ", end - NEAR_CHARS, end)
+        if space > at and not text[space - 1].isspace():
+            end = space
+        yield text[at:end]
+        at = end
+    if at < len(text):
+        yield text[at:]
+
+
 def _extrapolate(enc: Encoder, pieces: list[str], text_bytes: int) -> int:
     """The tokens of `pieces` scaled up to `text_bytes`, rounded up."""
-    sampled = sum(len(p.encode("utf-8", "replace")) for p in pieces)
-    if not sampled:
-        return 0
-    return min(text_bytes, -(-_sum(enc, pieces) * text_bytes // sampled))
+    return _scaled(_sum(enc, pieces), sum(map(_size, pieces)), text_bytes)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _scaled(tokens: int, counted_bytes: int, text_bytes: int) -> int:
+    return min(text_bytes, -(-tokens * text_bytes // counted_bytes)) if counted_bytes else 0

@@ -1,8 +1,19 @@
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spendgate.tokens import count as module
-from spendgate.tokens.count import Counted, count, cut, measure, reaches, sample
+from spendgate.tokens.count import (
+    MANY,
+    PIECE_CHARS,
+    Counted,
+    count,
+    cut,
+    measure,
+    pieces,
+    reaches,
+    sample,
+    sample_many,
+)
 from spendgate.tokens.encoder import Encoder, byte_encoder, encoder
 
 texts = st.lists(st.text(max_size=200), max_size=8)
@@ -121,3 +132,61 @@ def test_without_any_encoder_bytes_stand_for_tokens(monkeypatch) -> None:
     assert measure(["é" * 20_000], 40_000, exact=True) == Counted(40_000, False, 40_000)
     assert byte_encoder().count_till("abcd", 3) is None
     assert byte_encoder().count_till("abcd", 4) == 4
+
+
+@given(st.text(max_size=300), st.integers(1, 200))
+def test_pieces_are_the_text_again_and_none_is_too_long(text: str, times: int) -> None:
+    whole = text * times
+    cut_up = list(pieces(whole))
+    assert "".join(cut_up) == whole
+    assert all(0 < len(p) <= PIECE_CHARS for p in cut_up)
+
+
+@given(st.lists(st.text("abcdefghij ,.\u00e9", min_size=1, max_size=30), min_size=1, max_size=9))
+@settings(deadline=None)
+def test_counting_in_pieces_loses_nothing_and_adds_a_token_a_cut_at_most(words: list[str]) -> None:
+    text = " ".join(words) * (20_000 // len(" ".join(words)))
+    whole = module._sum_paused(encoder(), [text], lambda: None)
+    assert abs(whole - count(text)) <= 2 * len(list(pieces(text)))
+
+
+def test_text_with_spaces_is_counted_in_pieces_as_it_is_whole() -> None:
+    text = "The quick brown fox jumps over the lazy dog, and says nothing. " * 3000
+    assert len(list(pieces(text))) > 20
+    assert measure([text], len(text), exact=True) == Counted(count(text), True, len(text))
+
+
+def test_the_loop_gets_its_turn_after_every_piece() -> None:
+    """Work between two pauses is bounded in characters, whatever the texts are."""
+    since, most, turns = 0, 0, 0
+
+    def counted(text: str) -> int:
+        nonlocal since, most
+        since += len(text)
+        most = max(most, since)
+        return len(text)
+
+    def pause() -> None:
+        nonlocal since, turns
+        since, turns = 0, turns + 1
+
+    enc = Encoder("meter", True, counted, lambda text, limit: None)
+    for texts in (["x" * 1_000_000], ["word " * 200_000], ["ab"] * 100_000):
+        most = since = turns = 0
+        module._sum_paused(enc, texts, pause)
+        assert most <= 2 * PIECE_CHARS
+        assert turns >= sum(map(len, texts)) // PIECE_CHARS - 1
+
+
+def test_a_million_texts_are_not_walked() -> None:
+    class Texts(list[str]):
+        looked = 0
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            raise AssertionError("walked")
+
+    many = Texts(["hello there"] * 100_000)
+    got = measure(many, 1_100_000)
+    assert not got.exact
+    assert abs(got.tokens - 200_000) <= 2_000
+    assert len(sample_many(many)) <= MANY
