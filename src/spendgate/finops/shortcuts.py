@@ -25,7 +25,8 @@ Decided = tuple[Choice | None, str, int | None]
 INPUT_SLACK = 3
 """An input bound is at most twice the tokens (`tokens.bound`), and an overhead."""
 INPUT_OVERHEAD = 2000
-_Key = tuple[str, str, str, str, str, str, bool, bool, int]
+_Key = tuple[str, str, str, str, str, str, bool, bool, int, int]
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,12 @@ class Shortcuts:
         self._default = snapshot.settings.default_output_tokens
         self._plans: dict[_Key, _Remembered] = {}
         self._output_rates: dict[str, int] = {}
+        self._dated: dict[tuple[str, str, str], bool | None] = {}
 
     def decide(self, demand: Demand, budget: TeamBudget | None, committed: dict[str, int]) -> Decided | None:
         """The decision where it is certain, None where it must be asked."""
-        known = self._plans.get(_key(demand, budget))
+        day = self._day(demand, budget)
+        known = self._plans.get(_key(demand, budget, day)) if day is not None else None
         if known is None or not demand.tokens or not demand.is_plain:
             return None
         if demand.input_tokens > known.context_tokens:
@@ -66,7 +69,10 @@ class Shortcuts:
 
     def learn(self, demand: Demand, budget: TeamBudget | None, planned: Plan) -> None:
         """Remember a plan, if it can hold for another request at all."""
-        key = _key(demand, budget)
+        day = self._day(demand, budget)
+        if day is None:
+            return
+        key = _key(demand, budget, day)
         if key in self._plans or not demand.tokens or not demand.is_plain or demand.service_tier:
             return
         if budget is not None and (
@@ -78,7 +84,7 @@ class Shortcuts:
         prices: list[Price] = []
         for model in _models(demand, budget):
             price = self._prices.find(model, demand.terms)
-            if price is None or self._prices.varies(model, demand.provider):
+            if price is None:
                 return
             prices.append(price)
         context = min((p.context_tokens for p in prices if p.context_tokens is not None), default=1 << 60)
@@ -90,6 +96,23 @@ class Shortcuts:
         refusal = planned.refusal.reason if planned.refusal is not None else ""
         top = max(_top_rate(p) for p in prices)
         self._plans[key] = _Remembered(planned.choices, refusal, context, output, top)
+
+    def _day(self, demand: Demand, budget: TeamBudget | None) -> int | None:
+        """The day that a plan holds for, where a price or discount begins or ends on a day; 0 for all days; None
+        where a price hangs on the hour."""
+        who = (demand.asked, demand.provider, demand.team)
+        if who not in self._dated:
+            self._dated[who] = self._hangs(demand, budget)
+        dated = self._dated[who]
+        return None if dated is None else demand.at_ms // DAY_MS if dated else 0
+
+    def _hangs(self, demand: Demand, budget: TeamBudget | None) -> bool | None:
+        models = _models(demand, budget)
+        for model in models:
+            found = self._prices.locate(model, demand.provider)
+            if found is not None and found.entry.hours:
+                return None
+        return any(self._prices.varies(model, demand.provider) for model in models)
 
     def _most_output(self, demand: Demand) -> int:
         """Not less than any output limit that the estimate can be read as."""
@@ -123,14 +146,14 @@ def _certain(known: _Remembered, committed: dict[str, int], most_nanousd: int) -
     return None, reason, None
 
 
-def _key(demand: Demand, budget: TeamBudget | None) -> _Key:
+def _key(demand: Demand, budget: TeamBudget | None, day: int) -> _Key:
     """All that a plan depends on, sizes apart."""
     below, limit = False, 0
     if budget is not None:
         below = budget.routing is not None and demand.input_tokens < budget.routing.complexity_threshold
         limit = budget.limit_nanousd(demand.at_ms) if budget.raises else 0
     who = (demand.team, demand.app, demand.asked, demand.dialect)
-    return (*who, demand.provider, demand.residency, demand.required, below, limit)
+    return (*who, demand.provider, demand.residency, demand.required, below, limit, day)
 
 
 def _models(demand: Demand, budget: TeamBudget | None) -> set[str]:

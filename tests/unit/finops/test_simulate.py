@@ -247,6 +247,22 @@ def test_shortcuts_change_nothing_and_every_nano_dollar_is_accounted_for(
     assert total.logged_nanousd == sum(r.cost_nanousd for r in records)
 
 
+def test_a_shortcut_ends_with_the_day_that_its_price_ends_with(tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(
+        "models:\n  gpt-4o: [{input: 2.50, output: 10.00}, {from: 2026-11-25, input: 2500, output: 10000}]\n"
+    )
+    dated = table([file])
+    before = [billed(i) for i in range(20)]
+    after = [billed(i) for i in range(86_400, 86_405)]
+    quick, whole = (
+        replay(tmp_path, "monthlyBudgetUSD: 2", [*before, *after], prices=dated, reprice=True, shortcuts=way)
+        for way in (True, False)
+    )
+    assert quick == whole
+    assert quick.total.refused == len(after)  # a thousand times dearer, they do not fit
+
+
 def test_most_exchanges_take_the_shortcut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spendgate.finops import simulate as module
 
