@@ -23,12 +23,14 @@ class Seen:
 class KeyedProvider:
     """Answers OpenAI chat and Anthropic messages; 401 without its key, 404 outside its paths.
 
-    A chat answer has 3 input and 2 output tokens; `statuses` are answered first, one a request."""
+    A chat answer has 3 input and 2 output tokens; `statuses` are answered first, one a request. `files` need no
+    key."""
 
     def __init__(self, key: str = "", header: str = "authorization", paths: tuple[str, ...] = ()) -> None:
         self.key, self.header, self.paths = key, header, paths
         self.seen: list[Seen] = []
         self.statuses: list[int] = []
+        self.files: dict[str, dict[str, Any]] = {}
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,6 +59,8 @@ class KeyedProvider:
 
     def answer(self, seen: Seen) -> tuple[int, dict[str, Any]]:
         """Status and JSON for a request."""
+        if seen.path in self.files:
+            return 200, self.files[seen.path]
         if self.key and seen.headers.get(self.header) != self.key:
             return 401, {"error": {"message": "wrong key", "type": "invalid_request_error"}}
         path = seen.path.partition("?")[0]

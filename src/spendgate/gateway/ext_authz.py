@@ -66,7 +66,9 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         deciding = Deciding(run, exchange)
         finished = False
         try:
-            answer = await self._decide(exchange, deciding, attributes, headers)
+            sidecar = wire.sidecar_principal(context.invocation_metadata()) if run.wants_sidecar else ""
+            caller = self._caller(attributes, headers, sidecar)
+            answer = await self._decide(exchange, deciding, caller, attributes)
             finished = True
             return answer
         except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
@@ -76,10 +78,13 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             if not finished:  # cancelled: the client left while we decided
                 deciding.left(lambda: self._left(exchange))
 
-    async def _decide(self, exchange: Exchange, deciding: Deciding, attributes: Any, headers: Any) -> Any:
-        run, http = self._run, attributes.request.http
+    def _caller(self, attributes: Any, headers: dict[str, str], sidecar: str) -> Caller:
+        run = self._run
         claims = wire.jwt_claims(attributes.metadata_context) if run.wants_claims else ()
-        caller = Caller(headers, attributes.source.principal, claims, run.now_ms())
+        return Caller(headers, attributes.source.principal, claims, run.now_ms(), sidecar)
+
+    async def _decide(self, exchange: Exchange, deciding: Deciding, caller: Caller, attributes: Any) -> Any:
+        run, http = self._run, attributes.request.http
         body = http.raw_body or http.body.encode()
         action = exchange.receive(e.RequestHeaders(http.method, http.path, caller))
         run.metrics.count_unclaimed(exchange.identity.team, action)
@@ -92,7 +97,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         remove = action.remove
         dialect = exchange.dialect
         assert dialect is not None
-        if headers.get(PARTIAL) == "true":
+        if caller.headers.get(PARTIAL) == "true":
             return self._rejected(exchange, too_large(Voice(dialect), run.snapshot.settings.max_body_bytes))
         if not body and http.size > 0:
             raise RuntimeError("Envoy sent no body; set with_request_body with pack_as_bytes")

@@ -48,7 +48,9 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
 
     async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802  Envoy's name
         """Answer each message in turn; hand the ending over whatever happens."""
-        call = _Call(self._run)
+        run = self._run
+        sidecar = wire.sidecar_principal(context.invocation_metadata()) if run.wants_sidecar else ""
+        call = _Call(run, sidecar)
         self._run.calls += 1
         try:
             while True:
@@ -66,10 +68,11 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
 class _Call:
     """One exchange on the wire."""
 
-    __slots__ = ("_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_run")
+    __slots__ = ("_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_run", "_sidecar")
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, sidecar: str = "") -> None:
         self._run = runtime
+        self._sidecar = sidecar
         self._exchange: Exchange | None = None
         self._buffered = False
         self._duplex = False
@@ -108,7 +111,7 @@ class _Call:
         snapshot = run.snapshot
         claims = wire.jwt_claims(message.metadata_context) if run.wants_claims else ()
         principal = wire.attribute_text(fields, "connection.uri_san_peer_certificate")
-        caller = Caller(headers, principal, claims, run.now_ms())
+        caller = Caller(headers, principal, claims, run.now_ms(), self._sidecar)
         exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
         self._exchange = exchange
         action = exchange.receive(

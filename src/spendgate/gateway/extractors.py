@@ -83,9 +83,11 @@ class SpiffeExtractor:
     rules: tuple[PrincipalRule, ...] = ()
     trust_domains: frozenset[str] = frozenset()
     """Empty: whatever the listener's certificate authorities vouch for."""
+    sidecars: bool = False
+    """Where the caller has no certificate: the identity of the sidecar that asks."""
 
     def read(self, caller: Caller) -> Found:
-        principal = caller.principal
+        principal = caller.principal or (caller.sidecar if self.sidecars else "")
         if not principal.startswith("spiffe://"):
             return Found()
         if self.trust_domains and principal[9:].partition("/")[0] not in self.trust_domains:

@@ -28,6 +28,8 @@ class Caller:
     claims: tuple[Mapping[str, object], ...] = ()
     now_ms: int = 0
     """The time of asking, for keys that expire."""
+    sidecar: str = ""
+    """The principal of the sidecar that asks, which is that of its workload; "" where a gateway asks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,9 @@ class SpiffeIdentity(_Model):
     """Its groups are team, app, user; empty: only the rules count."""
     trust_domains: tuple[str, ...] = ()
     """Principals of other trust domains name nobody; empty: all that the listener's authorities vouch for."""
+    sidecars: bool = False
+    """Attached to sidecars, whose applications have no certificate: the identity of the sidecar itself, as the
+    gateway's own sidecar tells it. Only where nothing reaches the gateway's port but through that sidecar (STRICT)."""
 
     @field_validator("pattern")
     @classmethod
@@ -111,7 +114,8 @@ class SpiffeIdentity(_Model):
 
     def extractor(self) -> SpiffeExtractor:
         pattern = re.compile(self.pattern) if self.pattern else None
-        return SpiffeExtractor(pattern, tuple(r.rule() for r in self.rules), frozenset(self.trust_domains))
+        rules = tuple(r.rule() for r in self.rules)
+        return SpiffeExtractor(pattern, rules, frozenset(self.trust_domains), self.sidecars)
 
 
 class JwtIdentity(_Model):

@@ -13,7 +13,7 @@ from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.extractors import ClaimExtractor
+from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.gateway.identity import Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
@@ -53,7 +53,7 @@ class Runtime:
         self.calls = 0
         self.guard = LocalGuard()
         self.roster = Roster(snapshot.settings.max_unbudgeted_teams)
-        self.wants_claims = False
+        self.wants_claims = self.wants_sidecar = False
         self._kept: set[asyncio.Future[Any]] = set()
         self._closed_until = 0.0
         self._away = False
@@ -73,6 +73,7 @@ class Runtime:
     def snapshot(self, value: Snapshot) -> None:
         self._snapshot = value
         self.wants_claims = any(isinstance(x, ClaimExtractor) for x in value.extractors)
+        self.wants_sidecar = any(isinstance(x, SpiffeExtractor) and x.sidecars for x in value.extractors)
         prices = value.prices
         self.metrics.priced_by(prices.version, prices.catalogue.checked_ms if prices.catalogue else 0)
 

@@ -5,7 +5,8 @@ Messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -34,13 +35,13 @@ def header_map(headers: Any) -> dict[str, str]:
     """Envoy's header list as a dict; keys are lower case already. A header that comes more than once is joined
     by commas, as HTTP says: two names of a team are no name of a team."""
     out = {
-        h.key: (h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value) for h in headers.headers
+        x.key: (x.raw_value.decode("utf-8", "replace") if x.raw_value else x.value) for x in headers.headers
     }
     if len(out) == len(headers.headers):
         return out
     every: dict[str, list[str]] = {}
-    for h in headers.headers:
-        every.setdefault(h.key, []).append(h.raw_value.decode("utf-8", "replace") if h.raw_value else h.value)
+    for x in headers.headers:
+        every.setdefault(x.key, []).append(x.raw_value.decode("utf-8", "replace") if x.raw_value else x.value)
     return {key: ",".join(values) for key, values in every.items()}
 
 
@@ -52,6 +53,25 @@ def attributes(message: Any) -> Mapping[str, Any]:
 def attribute_text(fields: Mapping[str, Any], key: str) -> str:
     """A text attribute, "" where it is missing."""
     return fields[key].string_value if key in fields else ""
+
+
+ATTACHED = "x-spendgate-attached"
+"""In the metadata of a sidecar's gRPC call (never in a request): `sidecar`."""
+CLIENT_CERTIFICATE = "x-forwarded-client-cert"
+_ELEMENT_URI = re.compile(r'(?:^|;)uri=("?)([^;"]+)\1(?=;|$)', re.IGNORECASE)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def sidecar_principal(metadata: Iterable[tuple[str, Any]]) -> str:
+    """The principal of the sidecar that calls, from the metadata of its gRPC call: what the Envoy before us wrote
+    last into x-forwarded-client-cert. "" where a gateway calls (its identity is not the caller's)."""
+    found = {key: value for key, value in metadata if key in (ATTACHED, CLIENT_CERTIFICATE)}
+    if found.get(ATTACHED) != "sidecar":
+        return ""
+    text = str(found.get(CLIENT_CERTIFICATE, ""))
+    plain = _QUOTED.sub(lambda m: m[0].replace(",", " ").replace(";", " "), text)
+    uris = _ELEMENT_URI.findall(plain.rpartition(",")[2].strip())
+    return uris[0][1] if len(uris) == 1 else ""
 
 
 def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings
+from spendgate.gateway.wire import ATTACHED
 from spendgate.supervisor import bootstrap as b
 
 Json = dict[str, Any]
@@ -65,6 +66,10 @@ def envoy_filter(
         "filterChain": {"filter": {"name": _MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
     }
     ours = b.spendgate_cluster(["unix:/none"], settings.failure_mode)
+    asking = b.ext_proc_filter(settings, cluster_name(host, port), host)
+    if attach == "sidecar":  # its certificate is its workload's; a gateway's is not its callers'
+        metadata = [{"key": ATTACHED, "value": "sidecar"}]
+        asking["typed_config"]["grpc_service"]["initial_metadata"] = metadata
     patches = [
         _patch(
             "CLUSTER",
@@ -90,7 +95,7 @@ def envoy_filter(
             {"context": context, "listener": router},
             "INSERT_BEFORE",
             # by default the authority is the cluster's name, whose `|` a sidecar before the gateway refuses
-            b.ext_proc_filter(settings, cluster_name(host, port), host),
+            asking,
         ),
         _patch(
             "VIRTUAL_HOST",

@@ -34,6 +34,8 @@ class World:
     provider: KeyedProvider
     ca: Authority
     issuer: Issuer
+    published: Issuer
+    """An issuer whose keys are fetched."""
     clients: dict[str, httpx.Client] = field(default_factory=dict)
 
     def client(self, uri: str = "") -> httpx.Client:
@@ -85,7 +87,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (folder / "jwks.json").write_text(issuer.jwks())
     (folder / "keys.yaml").write_text("keys: []\n")
     (folder / "provider.key").write_text(PROVIDER_KEY + "\n")
+    published = Issuer("https://published.example")
     with KeyedProvider(f"Bearer {PROVIDER_KEY}") as provider:
+        provider.files["/jwks.json"] = json.loads(published.jwks())
         config = {
             "tls": {
                 "certificate": certificate, "key": key, "client_ca": str(ca.file),
@@ -100,6 +104,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 },
                 {"kind": "jwt", "issuer": issuer.name, "audiences": ["llm"], "header": "x-id-token",
                  "jwks_file": str(folder / "jwks.json"), "team": "org.team"},
+                {"kind": "jwt", "issuer": published.name, "header": "x-other-token",
+                 "jwks_url": f"{provider.url}/jwks.json"},
                 {"kind": "api-key", "file": str(folder / "keys.yaml")},
                 {"kind": "headers", "trusted_principals": ["spiffe://cluster.local/ns/edge/sa/proxy"]},
             ],
@@ -108,7 +114,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             ],
         }  # fmt: skip
         with Gateway(folder / "g", "", POLICY, config=config, workers=1) as gateway:
-            made = World(folder, gateway, provider, ca, issuer)
+            made = World(folder, gateway, provider, ca, issuer, published)
             yield made
             for client in made.clients.values():
                 client.close()
@@ -131,6 +137,14 @@ def test_a_token_names_team_and_app_by_its_claims(world: World) -> None:
     assert world.booked(x_id_token=token) == ("tokens", "cli")
     assert "x-id-token" not in world.last().headers
     assert world.gateway.usage("tokens")[-1]["user"] == "ann"
+
+
+def test_keys_that_an_issuer_publishes_are_fetched_and_its_tokens_believed(world: World) -> None:
+    token = world.published.token(team="tokens", azp="web")
+    until(lambda: world.ask(x_other_token=token).status_code, lambda s: s == 200, "the issuer's keys")
+    assert world.booked(x_other_token=token) == ("tokens", "web")
+    stranger = Issuer(world.published.name).token(team="victim")
+    assert world.ask(x_other_token=stranger).status_code == 401
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key", "x-goog-api-key"])

@@ -431,7 +431,7 @@ EVENTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(EVENTS, max_size=8), st.booleans(), st.integers(0, 12))
 def test_whatever_happens_a_hold_ends_exactly_once(
     events: list[e.Event], stream: bool, spent_usd: int

@@ -12,6 +12,7 @@ from spendgate.gateway.api_keys import KeyRing, PlainHash
 from spendgate.gateway.config import Settings
 from spendgate.gateway.extractors import ApiKeyExtractor, ClaimExtractor, HeaderExtractor, SpiffeExtractor
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify, run_of
+from spendgate.gateway.wire import sidecar_principal
 
 HEADERS = (HeaderExtractor(),)
 
@@ -149,3 +150,32 @@ def test_callers_can_not_bring_teams_into_being_without_limit() -> None:
     names = [roster.admit(Identity(t, "a"), False).team for t in ("x", "y", "z", "x")]
     assert names == ["x", "y", UNATTRIBUTED, "x"]
     assert roster.admit(Identity("budgeted", "a"), True).team == "budgeted"
+
+
+SIDECAR = ("x-spendgate-attached", "sidecar")
+ELEMENT = 'By=spiffe://c/ns/gw/sa/sg;Hash=ab;Subject="CN=a,O=b;URI=spiffe://evil";URI=spiffe://c/ns/ml/sa/chat'
+
+
+@pytest.mark.parametrize(
+    ("metadata", "principal"),
+    [
+        ([SIDECAR, ("x-forwarded-client-cert", ELEMENT)], "spiffe://c/ns/ml/sa/chat"),
+        ([SIDECAR, ("x-forwarded-client-cert", f"URI=spiffe://victim,{ELEMENT}")], "spiffe://c/ns/ml/sa/chat"),
+        ([("x-forwarded-client-cert", ELEMENT)], ""),
+        ([SIDECAR], ""),
+        ([SIDECAR, ("x-forwarded-client-cert", f"{ELEMENT};URI=spiffe://two")], ""),
+        ([SIDECAR, ("x-forwarded-client-cert", "Hash=ab")], ""),
+    ],
+)
+def test_the_sidecar_that_calls_is_known_by_what_the_envoy_before_us_wrote_last(
+    metadata: list[tuple[str, str]], principal: str
+) -> None:
+    assert sidecar_principal(metadata) == principal
+
+
+def test_a_sidecars_identity_counts_only_where_it_is_asked_for_and_no_caller_has_one() -> None:
+    caller = Caller({}, sidecar="spiffe://c/ns/ml/sa/chat")
+    assert identify(caller, (SpiffeExtractor(),)).team == UNATTRIBUTED
+    assert identify(caller, (SpiffeExtractor(sidecars=True),)) == Identity("ml", "chat")
+    both = Caller({}, principal="spiffe://c/ns/real/sa/app", sidecar="spiffe://c/ns/ml/sa/chat")
+    assert identify(both, (SpiffeExtractor(sidecars=True),)).team == "real"

@@ -1,0 +1,157 @@
+"""Attached to sidecars: the workload's own certificate names the team, through real Envoys as Istio sets them up.
+
+application → its sidecar ═mTLS═ the gateway's sidecar → spendgate serve
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from support.istio import patched, proxy
+from support.keyed_provider import KeyedProvider
+from support.pki import Authority
+from support.policy import budget, policy
+from support.processes import SPENDGATE, Command, free_port, until
+
+from spendgate.supervisor.bootstrap import TYPE, as_yaml
+from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.istio import cluster_name
+
+Json = dict[str, Any]
+SERVICE = "spendgate.spendgate.svc.cluster.local"
+CLUSTER = cluster_name(SERVICE, 9002)
+CONFIG = {"identity": [{"kind": "spiffe", "sidecars": True}]}
+POLICY = policy(budget("ml", 10), budget("victim", 10), budget("unattributed", 0), budget("istio-system", 10))
+
+
+def spiffe(namespace: str, account: str) -> str:
+    return f"spiffe://cluster.local/ns/{namespace}/sa/{account}"
+
+
+def tls(kind: str, files: tuple[str, str], ca: Path, **more: object) -> Json:
+    """A transport socket with a certificate that demands one of the same authority."""
+    common = {
+        "tls_certificates": [{"certificate_chain": {"filename": files[0]}, "private_key": {"filename": files[1]}}],
+        "validation_context": {"trusted_ca": {"filename": str(ca)}},
+        "alpn_protocols": ["h2"],
+    }
+    config = {"@type": f"{TYPE}extensions.transport_sockets.tls.v3.{kind}", "common_tls_context": common, **more}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": config}
+
+
+def inbound(listen: str, worker: str, socket: Json) -> Json:
+    """The gateway's own sidecar: it demands a certificate and writes down whose it was, as Istio's does."""
+    base = proxy(listen, "127.0.0.1:1", worker, CLUSTER)
+    listener = base["static_resources"]["listeners"][0]
+    [chain] = listener["filter_chains"]
+    chain["transport_socket"] = socket
+    manager = chain["filters"][0]["typed_config"]
+    manager["forward_client_cert_details"] = "APPEND_FORWARD"
+    manager["set_current_client_cert_details"] = {"subject": True, "dns": True, "uri": True}
+    for host in manager["route_config"]["virtual_hosts"]:
+        for route in host["routes"]:
+            route["route"] = {"cluster": CLUSTER, "timeout": "0s"}
+    return base
+
+
+@contextmanager
+def envoy(folder: Path, config: Json) -> Iterator[None]:
+    folder.mkdir()
+    (folder / "envoy.yaml").write_text(as_yaml(config))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [envoy_binary(), "-c", str(folder / "envoy.yaml"), "--use-dynamic-base-id", "--concurrency", "1"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        yield
+        assert process.poll() is None, (folder / "log").read_text()[-2000:]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """URLs of a sidecar and of a gateway that are attached; and the usage log."""
+    folder = tmp_path_factory.mktemp("sidecar")
+    ca = Authority(folder)
+    (folder / "policy.yaml").write_text(POLICY)
+    (folder / "config.yaml").write_text(json.dumps(CONFIG))
+    worker, admin, inside = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    listens = {"sidecar": f"127.0.0.1:{free_port()}", "gateway": f"127.0.0.1:{free_port()}"}
+    names = {"sidecar": spiffe("ml", "chat"), "gateway": spiffe("istio-system", "egress")}
+    with ExitStack() as stack:
+        provider = stack.enter_context(KeyedProvider())
+        serve = Command(
+            folder / "serve",
+            ["serve", "--grpc", worker, "--admin", admin, "--data-dir", str(folder / "data"),
+             "--policy", str(folder / "policy.yaml"), "--config", str(folder / "config.yaml")],
+        )  # fmt: skip
+        stack.callback(serve.stop)
+        serve.ready()
+        server = ca.issue("server", uri=spiffe("llm-gateway", "spendgate"))
+        accepting = tls("DownstreamTlsContext", server, ca.file, require_client_certificate=True)
+        stack.enter_context(envoy(folder / "inbound", inbound(inside, worker, accepting)))
+        for attach, listen in listens.items():
+            rendered = subprocess.run(
+                [SPENDGATE, "render", "envoyfilter", "--service", SERVICE, "--attach", attach,
+                 "--namespace", "ml", "--config", str(folder / "config.yaml")],
+                capture_output=True, text=True, check=True,
+            ).stdout  # fmt: skip
+            base = proxy(listen, provider.url.removeprefix("http://"), inside, CLUSTER)
+            [cluster] = [c for c in base["static_resources"]["clusters"] if c["name"] == CLUSTER]
+            own = ca.issue(attach, uri=names[attach])
+            cluster["transport_socket"] = tls("UpstreamTlsContext", own, ca.file)
+            stack.enter_context(envoy(folder / attach, patched(base, yaml.safe_load(rendered))))
+            until(lambda at=listen: reason(f"http://{at}"), bool, "an attached Envoy", 60)
+        yield {**{k: f"http://{v}" for k, v in listens.items()}, "log": str(folder / "data" / "usage.jsonl")}
+
+
+def reason(url: str) -> str:
+    """What a request is told by spendgate ("": it did not take part)."""
+    try:
+        return ask(url).headers.get("x-spendgate-reason", "")
+    except httpx.TransportError:
+        return ""
+
+
+def ask(url: str, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{url}/v1/chat/completions",
+        json={"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
+        headers={k.replace("_", "-"): v for k, v in headers.items()},
+        trust_env=False,
+        timeout=60,
+    )
+
+
+def test_a_sidecars_certificate_names_team_and_app_whatever_the_application_says(ways: dict[str, str]) -> None:
+    forged = {
+        "x_llm_team": "victim", "x_spendgate_attached": "sidecar",
+        "x_forwarded_client_cert": f"URI={spiffe('victim', 'app')}",
+    }  # fmt: skip
+    answer = ask(ways["sidecar"], x_request_id="by-the-sidecar", **forged)
+    assert answer.status_code == 200, answer.text
+
+    def line() -> list[Json]:
+        text = Path(ways["log"]).read_text()
+        lines = [json.loads(x) for x in text[: text.rfind("\n") + 1].splitlines()]
+        return [x for x in lines if x["outcome"] == "complete"]
+
+    lines = until(line, bool, "its usage line", 60)
+    assert {(x["team"], x["app"]) for x in lines} == {("ml", "chat")}
+
+
+def test_a_gateways_certificate_is_not_its_callers(ways: dict[str, str]) -> None:
+    answer = ask(ways["gateway"], x_forwarded_client_cert=f"URI={spiffe('victim', 'app')}")
+    assert answer.status_code == 429
+    assert answer.json()["error"]["details"]["team"] == "unattributed"
