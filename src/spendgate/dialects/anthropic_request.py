@@ -7,6 +7,7 @@ from typing import Any
 
 from spendgate.dialects import jsonbody, jsonedit
 from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.images import anthropic_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
     TIER_CHARACTERS_MAX,
@@ -210,7 +211,8 @@ class _Reader:
                 texts.add(block)
                 texts.needs.add("tools")
             case "image":
-                texts.extra_tokens += self._image_tokens
+                size = size_of(object_of(block.get("source")).get("data"))
+                texts.extra_tokens += anthropic_tokens(size, self._image_tokens)
                 texts.needs.add("images")
                 texts.dear_kinds.add("input_image")
             case "document":

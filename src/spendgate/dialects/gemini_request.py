@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from spendgate.dialects import jsonedit
 from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.images import gemini_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
     MODEL_CHARACTERS_MAX,
@@ -50,7 +51,7 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
         raise RequestError("the path names no model; write …/models/MODEL:generateContent")
     document = parse_request(body)
     texts = Texts()
-    reader = Reader(texts)
+    reader = Reader(texts, call[1])
     reader.read_content(_get(document, "systemInstruction"))
     contents = document.get("contents")
     for content in contents if isinstance(contents, list) else [contents]:
@@ -144,8 +145,9 @@ def _read_tools(texts: Texts, document: JsonObject) -> int:
 class Reader:
     """Walks contents: turns of parts."""
 
-    def __init__(self, texts: Texts) -> None:
+    def __init__(self, texts: Texts, model: str = "") -> None:
         self._texts = texts
+        self._model = model
         self.unseen = False
 
     def read_content(self, content: Any) -> None:
@@ -178,7 +180,7 @@ class Reader:
         raw = data.get("data")
         length = len(raw) if isinstance(raw, str) else 0
         if kind.startswith("image/"):
-            texts.extra_tokens += IMAGE_TOKENS
+            texts.extra_tokens += gemini_tokens(self._model, size_of(raw), IMAGE_TOKENS)
             texts.needs.add("images")
             texts.dear_kinds.add("input_image")
         elif kind.startswith(("audio/", "video/")):

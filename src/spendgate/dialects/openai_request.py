@@ -7,6 +7,7 @@ from typing import Any
 
 from spendgate.dialects import jsonbody, jsonedit
 from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.images import Patches, Tiles, openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
     TIER_CHARACTERS_MAX,
@@ -25,15 +26,15 @@ MESSAGE_TOKENS = 4
 PRIMING_TOKENS = 3
 """Tokens that frame each message, and start the answer (OpenAI cookbook, "How to count tokens")."""
 
-IMAGE_TOKENS = (
-    (re.compile(r"gpt-4o-mini"), 2_833, 2_833 + 8 * 5_667),
-    (re.compile(r"(4\.1|gpt-5\S*|o4)-(mini|nano)"), 3_779, 3_779),
-    (re.compile(r"gpt-5\.[2-9]|gpt-[6-9]"), 3_000, 3_000),
-    (re.compile(r""), 85, 85 + 8 * 170),
+ImageRule = Tiles | Patches
+IMAGE_RULES: tuple[tuple[re.Pattern[str], ImageRule], ...] = (
+    (re.compile(r"gpt-4o-mini"), Tiles(2_833, 5_667)),
+    (re.compile(r"(4\.1|gpt-5\S*|o4)-(mini|nano)"), Patches(1_536, 246)),
+    (re.compile(r"gpt-5\.[2-9]|gpt-[6-9]"), Patches(2_500, 120)),
+    (re.compile(r""), Tiles(85, 170)),
 )
-"""(model, low detail, high detail): the most tokens of an image (OpenAI vision guide, "Calculating costs").
-Tiles: scaled into 2048×2048, then the shortest side to 768, 512 px tiles: at most 4 × 2 of them (the often
-quoted 1,105 is a 1:2 image, not the worst). Patches: 1,536 of them × at most 2.46 (2,500 × 1.2 since 5.2)."""
+"""How a model counts images (OpenAI vision guide, "Calculating costs"). At most 4 × 2 tiles (the often quoted
+1,105 is a 1:2 image, not the worst); 1,536 patches × at most 2.46 (2,500 × 1.2 since 5.2)."""
 
 AUDIO_BYTES_PER_TOKEN = 100
 """Audio is a token per 100 ms, and no accepted format carries speech in less than 8 kbit/s."""
@@ -130,8 +131,9 @@ def user_of(document: JsonObject) -> str:
     return ""
 
 
-def image_tokens(model: str) -> tuple[int, int]:
-    return next((low, high) for pattern, low, high in IMAGE_TOKENS if pattern.search(model))
+def image_tokens(model: str) -> ImageRule:
+    """The rule by which a model counts images."""
+    return next(rule for pattern, rule in IMAGE_RULES if pattern.search(model))
 
 
 def _prediction_tokens(prediction: object) -> int:
@@ -143,7 +145,7 @@ def _prediction_tokens(prediction: object) -> int:
     return texts.length_bytes
 
 
-def _read_messages(texts: Texts, messages: Any, image_tokens: tuple[int, int]) -> None:
+def _read_messages(texts: Texts, messages: Any, image_rule: ImageRule) -> None:
     if not isinstance(messages, list):
         texts.add(messages)
         return
@@ -155,7 +157,7 @@ def _read_messages(texts: Texts, messages: Any, image_tokens: tuple[int, int]) -
         content = message.get("content")
         if isinstance(content, list):
             for part in content:
-                _read_part(texts, part, image_tokens)
+                _read_part(texts, part, image_rule)
         else:
             texts.add(content)
         for key in ("name", "refusal", "reasoning_content", "reasoning"):
@@ -171,7 +173,7 @@ def _read_messages(texts: Texts, messages: Any, image_tokens: tuple[int, int]) -
             texts.dear_kinds.add("input_audio")
 
 
-def _read_part(texts: Texts, part: Any, image_tokens: tuple[int, int]) -> None:
+def _read_part(texts: Texts, part: Any, image_rule: ImageRule) -> None:
     """One part of a message. An unknown kind is bounded by its JSON."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("text", "refusal"):
@@ -179,7 +181,8 @@ def _read_part(texts: Texts, part: Any, image_tokens: tuple[int, int]) -> None:
     elif kind == "image_url":
         image = part.get("image_url")
         low = isinstance(image, dict) and image.get("detail") == "low"
-        texts.extra_tokens += image_tokens[0 if low else 1]
+        size = size_of(image.get("url") if isinstance(image, dict) else image)
+        texts.extra_tokens += openai_tokens(image_rule, size, low=low)
         texts.needs.add("images")
         texts.dear_kinds.add("input_image")
     elif kind == "input_audio":

@@ -6,11 +6,13 @@ from typing import Any
 
 from spendgate.dialects import jsonbody, jsonedit
 from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.images import openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.openai_request import (
     AUDIO_BYTES_PER_TOKEN,
     MESSAGE_TOKENS,
     PRIMING_TOKENS,
+    ImageRule,
     image_tokens,
     user_of,
 )
@@ -138,7 +140,7 @@ def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int]:
 class _Reader:
     """Walks the input: a text, or a list of items whose contents are texts or lists of parts."""
 
-    def __init__(self, texts: Texts, image_tokens: tuple[int, int]) -> None:
+    def __init__(self, texts: Texts, image_tokens: ImageRule) -> None:
         self.texts = texts
         self.unseen = False
         self._image_tokens = image_tokens
@@ -178,7 +180,7 @@ class _Reader:
             case "item_reference":
                 self.unseen = True
             case "image_generation_call":
-                self._add_image("")
+                self._add_image("", item.get("result"))
             case _:
                 texts.add(item)  # an unknown item is bounded by its JSON
 
@@ -203,7 +205,7 @@ class _Reader:
             case "refusal":
                 texts.add(part.get("refusal"))
             case "input_image" | "computer_screenshot":
-                self._add_image(part.get("detail"))
+                self._add_image(part.get("detail"), part.get("image_url"))
             case "input_audio":
                 data = object_of(part.get("input_audio")).get("data")
                 length = len(data) if isinstance(data, str) else 0
@@ -216,8 +218,7 @@ class _Reader:
             case _:
                 texts.add(part)
 
-    def _add_image(self, detail: object) -> None:
-        low, high = self._image_tokens
-        self.texts.extra_tokens += low if detail == "low" else high
+    def _add_image(self, detail: object, image: object) -> None:
+        self.texts.extra_tokens += openai_tokens(self._image_tokens, size_of(image), low=detail == "low")
         self.texts.needs.add("images")
         self.texts.dear_kinds.add("input_image")

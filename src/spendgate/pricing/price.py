@@ -132,7 +132,7 @@ class Entry:
                 range(-1, len(self.hours)),
                 key=lambda i: _both((self.hours[i] if i >= 0 else self.periods[-1]).rates),
             )
-        elif self.hours and index == len(self.periods) - 1:
+        elif self.hours and at_ms is not None and index == len(self.periods) - 1:
             hour = next((i for i, h in enumerate(self.hours) if h.holds(at_ms)), -1)
         tier = tier.lower()
         tier = self.tier_names.get(tier, tier)
