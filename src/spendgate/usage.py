@@ -13,7 +13,7 @@ INPUT_KINDS: tuple[str, ...] = (
     "input_audio", "input_image", "input_video", "tool_input",
 )  # fmt: skip
 OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_audio", "output_image")
-OTHER_KINDS: tuple[str, ...] = ("requests", "images", "seconds", "characters", "searches")
+OTHER_KINDS: tuple[str, ...] = ("requests", "images", "seconds", "characters", "searches", "file_searches")
 KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS + OTHER_KINDS
 
 _INPUT, _OUTPUT = frozenset(INPUT_KINDS), frozenset(OUTPUT_KINDS)

@@ -62,7 +62,7 @@ def test_the_metered_usage_is_what_the_provider_counted() -> None:
         told = totals(exchange.recording)
         if told is None or contradicts(exchange):
             continue
-        usage = exchange.reading().usage
+        usage = exchange.own_usage()
         cached = usage.get("cached_input", 0)
         written = usage.get("cache_write_5m", 0) + usage.get("cache_write_1h", 0)
         own = (input_total(usage), output_total(usage), cached, written, usage.get("reasoning", 0))

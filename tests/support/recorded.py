@@ -18,6 +18,7 @@ from botocore.eventstream import EventStreamBuffer
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, Reading, RequestFacts, StreamMeter
 from spendgate.errors import RequestError
+from spendgate.usage import Usage
 from support.scripts import load_script
 
 _FETCH = load_script("fetch_corpus")
@@ -53,6 +54,17 @@ class Exchange:
             meter.feed(self.recording.answer, True)
             return meter.result()
         return self.dialect.read_answer(self.recording.answer, self.recording.headers)
+
+    def own_usage(self) -> Usage:
+        """What the answering model itself is billed for: without images that a tool had another model draw."""
+        reading = self.reading()
+        drawn = sum(
+            part.get("output_image", 0) for model, part in reading.parts if model.startswith("gpt-image")
+        )
+        usage = dict(reading.usage)
+        if drawn:
+            usage["output_image"] -= drawn
+        return {kind: n for kind, n in usage.items() if n}
 
     def meter(self) -> StreamMeter:
         """A fresh meter that counts words."""

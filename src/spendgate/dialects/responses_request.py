@@ -16,8 +16,10 @@ from spendgate.dialects.openai_request import (
     image_tokens,
     user_of,
 )
+from spendgate.dialects.responses_usage import IMAGE_MODEL, IMAGE_TOKENS_MAX
 from spendgate.dialects.texts import (
     DOCUMENT_TOKENS_MAX,
+    MODEL_CHARACTERS_MAX,
     TIER_CHARACTERS_MAX,
     Texts,
     model_of,
@@ -25,6 +27,7 @@ from spendgate.dialects.texts import (
     positive,
     short,
 )
+from spendgate.usage import Usage
 
 STORED_MODEL = "unknown"
 """Stands for the model that a stored prompt names; the answer tells it."""
@@ -40,6 +43,9 @@ WEB_SEARCH_INPUT_TOKENS = 17_000
 """Input that one web search adds: a short question with one search was billed 16,981 (recorded, gpt-4o)."""
 FILE_SEARCH_INPUT_TOKENS = 16_000
 """Input that one file search adds: 20 chunks of 800 tokens (file search guide, "Default settings")."""
+
+IMAGES_MAX = 2
+"""Images of a drawing tool that are held for; one is what a call makes."""
 
 HOSTED_TOOL_TOKENS = {
     "code_interpreter": 1_500,
@@ -69,7 +75,7 @@ def read(body: bytes) -> RequestFacts:
     reader = _Reader(texts, image_tokens(model))
     reader.read_input(document.get("instructions"))
     reader.read_input(document.get("input"))
-    searches, tool_tokens = _read_tools(texts, document)
+    fees, tool_tokens, drawers = _read_tools(texts, document)
     _read_prompt(reader, document.get("prompt"))
     form = object_of(object_of(document.get("text")).get("format"))
     if form.get("type") == "json_schema":
@@ -87,7 +93,9 @@ def read(body: bytes) -> RequestFacts:
         output_cap=positive(document.get("max_output_tokens")),
         needs=frozenset(texts.needs),
         user=user_of(document),
-        fee_kinds={"searches": searches} if searches else {},
+        fee_kinds=fees,
+        extra_output_tokens=IMAGE_TOKENS_MAX * IMAGES_MAX * len(drawers),
+        other_models=drawers,
         output_cap_min=OUTPUT_TOKENS_MIN,
         tool_input_tokens=tool_tokens,
         dear_kinds=frozenset(texts.dear_kinds),
@@ -115,26 +123,31 @@ def _read_prompt(reader: _Reader, prompt: object) -> None:
         reader.read_part(value) if isinstance(value, dict) else reader.texts.add(value)
 
 
-def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int]:
-    """Take the tools' schemas. Returns the web searches that may be billed at most, and the input tokens
-    that the provider's own tools may add."""
+def _read_tools(texts: Texts, document: JsonObject) -> tuple[Usage, int, tuple[str, ...]]:
+    """Take the tools' schemas. Returns the fees that may be billed at most, the input tokens that the
+    provider's own tools may add, and the models that draw for one."""
     tools = document.get("tools")
     if not tools:
-        return 0, 0
+        return {}, 0, ()
     texts.add(tools)
     texts.needs.add("tools")
     calls = min(positive(document.get("max_tool_calls")) or TOOL_CALLS_DEFAULT, TOOL_CALLS_MAX)
-    searches = tokens = described = 0
+    fees: Usage = {}
+    tokens = described = 0
+    drawers: list[str] = []
     for tool in tools if isinstance(tools, list) else ():
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind in _SEARCHES:
-            searches = calls
+            fees["searches"] = calls
             tokens = max(tokens, WEB_SEARCH_INPUT_TOKENS * calls)
         elif kind == "file_search":
+            fees["file_searches"] = calls
             tokens = max(tokens, FILE_SEARCH_INPUT_TOKENS * calls)
         elif isinstance(kind, str):
             described += HOSTED_TOOL_TOKENS.get(kind, 0)
-    return searches, tokens + described
+            if kind == "image_generation":
+                drawers.append(short(tool.get("model"), MODEL_CHARACTERS_MAX) or IMAGE_MODEL)
+    return fees, tokens + described, tuple(drawers)
 
 
 class _Reader:

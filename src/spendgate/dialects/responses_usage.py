@@ -2,17 +2,20 @@
 
 `input_tokens` includes cached and cache-written tokens, `output_tokens` includes reasoning, and
 `total_tokens` is their sum (it held in all 615 recorded answers). Web searches are in no count: they are the
-answer's `web_search_call` items whose action is a search; opening a page is free (OpenAI's price list).
+answer's `web_search_call` items whose action is a search; opening a page is free (OpenAI's price list). Searches
+of files are its `file_search_call` items. Images that a tool made are another model's bill, by size and quality.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from spendgate.dialects import openai_usage
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, short
+from spendgate.usage import Usage
 
 _NAMES = {
     "input_tokens": "prompt_tokens",
@@ -22,6 +25,16 @@ _NAMES = {
     "output_tokens_details": "completion_tokens_details",
     "server_tool_use": "server_tool_use",
 }
+
+IMAGE_MODEL = "gpt-image-1"
+"""What draws for the image generation tool where the answer names no other."""
+IMAGE_TOKENS = {
+    "low": {"1024x1024": 272, "1024x1536": 408, "1536x1024": 400},
+    "medium": {"1024x1024": 1_056, "1024x1536": 1_584, "1536x1024": 1_568},
+    "high": {"1024x1024": 4_160, "1024x1536": 6_240, "1536x1024": 6_208},
+}
+"""Quality → size → tokens of an image (image generation guide, "Cost and latency")."""
+IMAGE_TOKENS_MAX = 6_240
 
 _DEFERRED = ("queued", "in_progress")
 """The status of an answer that is made in the background."""
@@ -35,18 +48,42 @@ def read(document: JsonObject) -> Reading:
     elif raw is None and document.get("status") in _DEFERRED:
         return Reading({}, short(document.get("model"), MODEL_CHARACTERS_MAX), "deferred")
     reading = openai_usage.read(document, raw)
-    if reading.problem is None and (searches := _searches(document.get("output"))):
-        reading.usage["searches"] = searches
-    return reading
+    if reading.problem is not None:
+        return reading
+    output = document.get("output")
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    usage = dict(reading.usage)
+    if searches := sum(map(_is_search, items)):
+        usage["searches"] = searches
+    if files := sum(item.get("type") == "file_search_call" for item in items):
+        usage["file_searches"] = files
+    drawn = sum(_image_tokens(item) for item in items if item.get("type") == "image_generation_call")
+    if not drawn:
+        return replace(reading, usage=usage)
+    own = (reading.model, usage)
+    drawing: Usage = {"output_image": drawn}
+    whole = usage | {"output_image": usage.get("output_image", 0) + drawn}
+    return replace(reading, usage=whole, parts=(own, (_image_model(document.get("tools")), drawing)))
 
 
-def _searches(output: Any) -> int:
-    """The web searches among the items of an answer."""
-    return sum(_is_search(item) for item in output) if isinstance(output, list) else 0
+def _image_model(tools: Any) -> str:
+    """The model that draws for the image generation tool."""
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and tool.get("type") == "image_generation":
+            return short(tool.get("model"), MODEL_CHARACTERS_MAX) or IMAGE_MODEL
+    return IMAGE_MODEL
 
 
-def _is_search(item: Any) -> bool:
-    if not isinstance(item, dict) or item.get("type") != "web_search_call":
+def _image_tokens(item: JsonObject) -> int:
+    """The tokens of an image that a tool made, which no usage counts; the most where it is not known which."""
+    if item.get("status") == "failed":
+        return 0
+    known = IMAGE_TOKENS.get(str(item.get("quality")), {})
+    return known.get(str(item.get("size")), IMAGE_TOKENS_MAX)
+
+
+def _is_search(item: JsonObject) -> bool:
+    if item.get("type") != "web_search_call":
         return False
     action = item.get("action")
     return not isinstance(action, dict) or action.get("type", "search") == "search"

@@ -18,7 +18,7 @@ NO_RATES: Mapping[str, int] = MappingProxyType({})
 UNIT_OF: Mapping[str, int] = MappingProxyType({"seconds": 3600})
 """How many units of a kind its rate is for; 1 where it is not listed."""
 
-FEES = frozenset({*OTHER_KINDS, "file_searches"})
+FEES = frozenset(OTHER_KINDS)
 """Kinds that are no tokens, priced each."""
 
 STANDARD = frozenset({

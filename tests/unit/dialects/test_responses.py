@@ -108,8 +108,11 @@ def test_the_providers_own_tools_are_held_for() -> None:
     assert read(tools=[search]).tool_input_tokens == 170_000
     assert read(tools=[search], max_tool_calls=2).fee_kinds == {"searches": 2}
     facts = read(tools=[{"type": "file_search"}], max_tool_calls=1)
-    assert (facts.fee_kinds, facts.tool_input_tokens) == ({}, 16_000)
+    assert (facts.fee_kinds, facts.tool_input_tokens) == ({"file_searches": 1}, 16_000)
     assert read(tools=[{"type": "function", "name": "f"}]).tool_input_tokens == 0
+    assert read(tools=[{"type": "code_interpreter"}, {"type": "apply_patch"}]).tool_input_tokens == 2_500
+    drawing = read(tools=[{"type": "image_generation", "model": "gpt-image-1-mini"}])
+    assert (drawing.other_models, drawing.extra_output_tokens) == (("gpt-image-1-mini",), 2 * 6_240)
 
 
 def rewritten(body: bytes, **wanted: Any) -> bytes:
@@ -172,6 +175,28 @@ def test_searches_are_counted_and_pages_opened_are_not() -> None:
         7,
     ]
     assert usage({"usage": report(1, 1), "output": output}).usage["searches"] == 2
+    files = [{"type": "file_search_call"}, {"type": "file_search_call"}]
+    assert usage({"usage": report(1, 1), "output": files}).usage["file_searches"] == 2
+
+
+@pytest.mark.parametrize(
+    ("item", "tokens"),
+    [
+        ({"quality": "low", "size": "1024x1024"}, 272),
+        ({"quality": "high", "size": "1536x1024"}, 6_208),
+        ({"quality": "auto", "size": "auto"}, 6_240),
+        ({}, 6_240),
+    ],
+)
+def test_an_image_that_a_tool_drew_is_another_models_bill(item: dict[str, str], tokens: int) -> None:
+    output = [{"type": "image_generation_call", "status": "completed", **item}]
+    tools = [{"type": "image_generation", "model": "gpt-image-1-mini"}]
+    reading = usage({"model": "gpt-4.1", "usage": report(10, 5), "output": output, "tools": tools})
+    own = {"input": 10, "output": 5, "requests": 1}
+    assert reading.parts == (("gpt-4.1", own), ("gpt-image-1-mini", {"output_image": tokens}))
+    assert reading.usage == {**own, "output_image": tokens}
+    failed = [output[0] | {"status": "failed"}]
+    assert usage({"model": "gpt-4.1", "usage": report(10, 5), "output": failed}).parts == ()
 
 
 @pytest.mark.parametrize(
