@@ -13,6 +13,7 @@ from spendgate.gateway.config import Settings
 from spendgate.pricing.load import load_overrides
 
 ROOT = Path(__file__).parents[3]
+PRICES = {"models", "deployments", "discounts"}
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
@@ -41,7 +42,7 @@ def test_settings_that_are_shown_are_valid(page: str, document: dict[str, Any]) 
     assert Settings.model_validate(document), page
 
 
-@pytest.mark.parametrize(("page", "text"), [(p, t) for p, t, d in shown() if set(d) == {"models"}])
+@pytest.mark.parametrize(("page", "text"), [(p, t) for p, t, d in shown() if set(d) <= PRICES])
 def test_prices_that_are_shown_are_valid(page: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text(text)
