@@ -46,7 +46,7 @@ from spendgate.supervisor.providers import GENERIC, secrets, upstream_cluster
 from spendgate.supervisor.routes import removed_headers, routes
 
 __all__ = [
-    "EXT_PROC", "TYPE", "Json", "address", "as_yaml", "bootstrap", "early_strip", "ext_proc_filter",
+    "EXT_PROC", "TYPE", "UNBOUNDED", "Json", "address", "as_yaml", "bootstrap", "early_strip", "ext_proc_filter",
     "one_upstream", "removed_headers", "routes", "spendgate_cluster", "upstream_cluster",
 ]  # fmt: skip
 REQUEST_ATTRIBUTES = [
