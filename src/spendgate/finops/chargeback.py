@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from spendgate.ledger.port import DayCell
 from spendgate.pricing.cost import cost_pico
@@ -127,7 +128,7 @@ def _line(cells: Sequence[DayCell], prices: PriceTable) -> Line | None:
     if not (requests or cost or adjusted or refused or any(tokens.values())):
         return None
     of = cells[0]
-    kinds = _kinds(cost, tokens, price_for(prices, of.model), adjusted)
+    kinds = _kinds(cost, tokens, price_for(prices, of.model, at_day(of.day)), adjusted)
     saved = sum(c.saved_nanousd for c in cells)
     return Line(of.team, of.app, of.model, requests, cost, kinds, saved, refused)
 
@@ -135,6 +136,11 @@ def _line(cells: Sequence[DayCell], prices: PriceTable) -> Line | None:
 def _kinds(cost: int, tokens: Usage, price: Price, adjusted: int) -> tuple[KindShare, ...]:
     metered = share_by_kind(cost - adjusted, tokens, price)
     return (*metered, KindShare(ADJUSTMENT, 0, adjusted)) if adjusted else metered
+
+
+def at_day(day: str) -> Terms:
+    """The terms of a day (`YYYYMMDD`, UTC) in the ledger, which keeps no hours: those of its noon."""
+    return Terms(at_ms=int(datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp() + 43_200) * 1000)
 
 
 def price_for(prices: PriceTable, model: str, terms: Terms = ANY) -> Price:

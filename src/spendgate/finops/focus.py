@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from spendgate.errors import ConfigurationError
-from spendgate.finops.chargeback import ADJUSTMENT, UNEXPLAINED, KindShare, price_for, share_by_kind
+from spendgate.finops.chargeback import ADJUSTMENT, UNEXPLAINED, KindShare, at_day, price_for, share_by_kind
 from spendgate.ledger.port import DayCell
 from spendgate.money import nano_to_usd
 from spendgate.pricing.cost import cost_pico
@@ -106,7 +106,7 @@ def focus_rows(
     end = (start + timedelta(days=32)).replace(day=1)
     for cell in cells:
         day = datetime.strptime(cell.day, "%Y%m%d").replace(tzinfo=UTC)
-        price = price_for(prices, cell.model)
+        price = price_for(prices, cell.model, at_day(cell.day))
         maker = provider_of(cell.model)
         team = cell.team or "(unnamed)"
         shares = share_by_kind(cell.cost_nanousd - cell.adjusted_nanousd, cell.tokens, price)

@@ -17,7 +17,7 @@ from spendgate.gateway.extractors import HeaderExtractor
 from spendgate.gateway.identity import Caller, Identity
 from spendgate.gateway.planning import gather
 from spendgate.gateway.reading import read_facts
-from spendgate.gateway.snapshot import Snapshot
+from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.ledger.port import Refusal, ReserveResult
 from spendgate.money import nano_to_usd
 from spendgate.tokens.bound import input_bound
@@ -60,7 +60,10 @@ def explain(
         )
     facts = read_facts(dialect, body, path, NO_HEADERS, snapshot.settings)
     counted = measure(facts.texts, facts.text_bytes, exact=True)
-    planned = gather(snapshot, identity, dialect.name, facts, counted, require_model, "explain", now_ms)
+    address = Address(dialect.name, path.partition("?")[0])
+    planned = gather(
+        snapshot, identity, dialect.name, facts, counted, require_model, "explain", now_ms, address
+    )
     out: dict[str, Any] = {
         "team": identity.team,
         "app": identity.app,

@@ -62,12 +62,10 @@ def measure(
     if not exact:
         pieces = sample_many(texts) if len(texts) > MANY else sample(texts, sum(map(len, texts)))
         return Counted(_extrapolate(enc, pieces, text_bytes), False, text_bytes)
-    chars = sum(map(len, texts))
-    if chars <= FULL_CHARS:
-        return Counted(_sum_paused(enc, texts, pause), enc.exact, text_bytes)
-    head = cut(texts, 0, FULL_CHARS)
-    head_bytes = sum(map(_size, head))
-    return Counted(_scaled(_sum_paused(enc, head, pause), head_bytes, text_bytes), False, text_bytes)
+    tokens, counted_bytes = _sum_paused(enc, texts, pause)
+    if counted_bytes is None:
+        return Counted(tokens, enc.exact, text_bytes)
+    return Counted(_scaled(tokens, counted_bytes, text_bytes), False, text_bytes)
 
 
 def reaches(texts: Sequence[str], threshold: int) -> bool:
@@ -130,17 +128,24 @@ def _sum(enc: Encoder, texts: Sequence[str]) -> int:
     return sum(map(enc.count, filter(None, texts)))
 
 
-def _sum_paused(enc: Encoder, texts: Sequence[str], pause: Callable[[], None]) -> int:
-    """The same, with a pause whenever a piece's worth of characters was counted."""
-    total = since = 0
+def _sum_paused(
+    enc: Encoder, texts: Sequence[str], pause: Callable[[], None], most_chars: int = FULL_CHARS
+) -> tuple[int, int | None]:
+    """The same, with a pause whenever a piece's worth of characters was counted: (tokens, None where that is all
+    of it, else the bytes that were counted)."""
+    total = since = chars = size = 0
     for text in texts:
         for piece in pieces(text):
+            if chars + len(piece) > most_chars:
+                return total, size
             total += enc.count(piece)
             since += len(piece)
+            chars += len(piece)
+            size += _size(piece)
             if since >= PIECE_CHARS // 2:
                 since = 0
                 pause()
-    return total
+    return total, None
 
 
 def pieces(text: str) -> Iterator[str]:
