@@ -90,6 +90,8 @@ class Settings(_Model):
     """The usage log is put aside when such a period of UTC has ended (`24h`, `1h`); by default never."""
     usage_log_keep: int = Field(default=0, ge=0)
     """So many usage logs put aside are kept, the oldest are removed; 0: all are kept."""
+    otlp_endpoint: str = ""
+    """An OpenTelemetry collector (`http://HOST:4318`) that gets each usage line as an OTLP log record; empty: none."""
     prometheus: str = ""
     """For `up`: the URL of a Prometheus that scrapes it; the ledger is rebuilt from it after a loss."""
     failure_mode: Literal["open", "closed"] = "open"

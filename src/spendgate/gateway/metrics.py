@@ -145,6 +145,11 @@ class Metrics:
         self.lost = Counter(
             "spendgate_usage_log_errors_total", "Usage lines that could not be written.", registry=registry
         )
+        self.otlp_dropped = Counter(
+            "spendgate_otlp_dropped_total",
+            "Usage lines that the OpenTelemetry collector did not take; the usage log has them.",
+            registry=registry,
+        )
         self.decided = Histogram(
             "spendgate_decision_seconds",
             "From the request's body to the decision, the reservation included.",

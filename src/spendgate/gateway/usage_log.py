@@ -24,8 +24,14 @@ class UsageLog:
     (`off`)."""
 
     def __init__(
-        self, target: str, rotation: Rotation = NEVER, clock: Callable[[], float] = time.time
+        self,
+        target: str,
+        rotation: Rotation = NEVER,
+        clock: Callable[[], float] = time.time,
+        also: Callable[[list[bytes]], None] | None = None,
     ) -> None:
+        """`also` gets every batch of lines first, whatever the target."""
+        self._also = also
         self._target = target
         self._rotation = rotation
         self._clock = clock
@@ -38,6 +44,8 @@ class UsageLog:
 
     def write(self, lines: list[bytes]) -> None:
         """Append lines (without newlines), all or none. Raises OSError."""
+        if self._also is not None and lines:
+            self._also(lines)
         if not lines or not self.is_on:
             return
         data = b"\n".join(lines) + b"\n"

@@ -35,6 +35,7 @@ from spendgate.gateway.config import Upstream, load_config
 from spendgate.gateway.ext_authz import Authorization
 from spendgate.gateway.ext_proc import ExternalProcessor
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.otlp import OtlpExporter
 from spendgate.gateway.policy_source import POLICY_FILE, PolicyMetrics, RedisPolicySource
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.runtime import Runtime
@@ -122,7 +123,10 @@ async def serve(config: WorkerConfig) -> None:
     count("warm")  # the ranks load here, not in the first request
     ledger = RedisLedger.from_url(config.redis, settings.ledger_timeout / 1000)
     spool = Spool(data_dir / "spool", f"worker-{config.index}")
-    usage_log = UsageLog(settings.usage_log or str(data_dir / "usage.jsonl"), settings.rotation())
+    otlp = OtlpExporter(settings.otlp_endpoint, metrics) if settings.otlp_endpoint else None
+    usage_log = UsageLog(
+        settings.usage_log or str(data_dir / "usage.jsonl"), settings.rotation(), also=otlp.put if otlp else None
+    )
     recent = RecentSettlements()
     settler = Settler(ledger, spool, recent, usage_log, metrics)
     runtime = Runtime(snapshot, ledger, settler, metrics, config.workers)
@@ -159,6 +163,7 @@ async def serve(config: WorkerConfig) -> None:
     if not bound:
         raise ConfigurationError(f"can not listen on {config.grpc}; is the port taken?")
     settling = asyncio.create_task(settler.run())
+    exporting = asyncio.create_task(otlp.run()) if otlp else None
     helpers = [
         _forever(runtime.renew_forever()),
         _forever(standing.run_forever()),
@@ -187,6 +192,9 @@ async def serve(config: WorkerConfig) -> None:
         task.cancel()
     settler.close()
     await settling
+    if otlp is not None and exporting is not None:
+        otlp.close()
+        await exporting
     spool.close()
     usage_log.close()
     await ledger.close()

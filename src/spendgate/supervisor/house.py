@@ -26,6 +26,7 @@ from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, SpendgateError
 from spendgate.gateway.config import Settings
 from spendgate.gateway.metrics import Metrics
+from spendgate.gateway.otlp import OtlpExporter
 from spendgate.gateway.policy_source import POLICY_FILE, RedisPolicySource
 from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.snapshot import Snapshot
@@ -161,7 +162,11 @@ class House:
         job = self._rebuild_job(keeper) if self.listen else None  # `serve` leaves this to the controller
         await self._start_admin(gauges, keeper, job)
         await self._until_ready()
-        usage_log = UsageLog(self.usage_path, self.rotation)
+        endpoint = self.plan.settings.otlp_endpoint
+        otlp = OtlpExporter(endpoint, metrics) if endpoint else None
+        if otlp is not None:
+            self._tasks.append(asyncio.create_task(otlp.run()))
+        usage_log = UsageLog(self.usage_path, self.rotation, also=otlp.put if otlp else None)
 
         def apply(fresh: Snapshot) -> None:
             self.snapshot = fresh
