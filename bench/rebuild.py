@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import psutil
 from support.prometheus import Prometheus
 
 from spendgate.budget.policy import Policy
@@ -31,6 +33,12 @@ from spendgate.rebuild.prometheus import COST, Counters
 from spendgate.rebuild.rebuild import fill_up
 
 DAY_S = 86_400
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of a core that a process used."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def sample_times(start_s: int, days: int) -> list[int]:
@@ -76,7 +84,9 @@ async def run(teams: int, models: int, days: int, gateways: int) -> None:
             ledger = RedisLedger.from_url(redis.url, timeout_s=30.0)
             pulse = Pulse()
             await pulse.beat(ledger)
+            servers = {"Prometheus": prometheus.process.pid, "Redis": redis.pid, "reader": os.getpid()}
             for round_ in ("first", "again"):
+                before = {name: cpu_s(pid) for name, pid in servers.items()}
                 began = time.monotonic()
                 with Counters(prometheus.url) as counters:
                     totals = await asyncio.to_thread(read_totals, counters, "202610", times[-1] * 1000)
@@ -88,6 +98,8 @@ async def run(teams: int, models: int, days: int, gateways: int) -> None:
                     f"${done.added_nanousd / 1e9:,.2f} added of ${totals.total() / 1e9:,.2f}: "
                     f"{read_s:.1f} s reading Prometheus, {whole_s - read_s:.1f} s writing Redis, {whole_s:.1f} s in all"
                 )
+                used = {name: cpu_s(pid) - before[name] for name, pid in servers.items()}
+                print("  of a core: " + ", ".join(f"{name} {s:.1f} s" for name, s in used.items()))
             await ledger.close()
     print(
         f"memory of the reader: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at its highest"

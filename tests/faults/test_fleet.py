@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import psutil
 import pytest
 from redis.crc import key_slot
 from support.fleet import ON_REDIS, TIGHT, WIDE, Fleet, fleet_on
+from support.load import ESTIMATE
 from support.processes import until
 from support.provider import Provider
 from support.redis import server_of, versions
@@ -28,6 +30,8 @@ from support.topologies import Node, Place, raw, running, wait
 from spendgate.ledger.wire import team_prefix
 
 SEED = int(os.environ.get("SPENDGATE_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+IN_FLIGHT = 6
+"""Clients of one gateway: what one worker has in flight at most."""
 MINUTES = float(os.environ.get("SPENDGATE_FAULTS_MINUTES") or 0)
 ONLY = os.environ.get("SPENDGATE_FAULTS_ONLY", "").split()
 CONFIG = {"ledger_timeout": "250ms", "reservation_ttl": "5s", "drain_timeout": "2s"}
@@ -130,6 +134,31 @@ def test_a_disk_that_is_full_while_redis_is_away_loses_nothing(
     assert full.metric("spendgate_internal_errors_total") == 0
     with capsys.disabled():
         print(f"  full disk while Redis was away: settled = billed = ${fleet.settled():.9f}")
+
+
+def test_a_worker_that_is_killed_costs_at_most_the_estimates_in_flight(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settled lies between the provider's count and that plus the estimates in flight. What nobody saw is told apart
+    by the answers: they carry none of our headers (a worker killed between headers and reservation)."""
+    with fleet.load() as loads:
+        fleet.moving(loads, 20)
+        fleet.worker(1).kill()
+        fleet.moving(loads, 40)
+        until(
+            lambda: fleet.gateways[1].admin.get("/readyz").status_code, lambda s: s == 200, "the restart", 60
+        )
+    killed = [r for load in loads for r in load.results]
+    unseen = sum((r.cost_usd for r in killed if r.complete and not r.metered), Decimal(0))
+    broken = sum(not r.complete and r.status != 429 for r in killed)
+    fleet.quiet()
+    low = fleet.invoice() + fleet.offset - unseen - broken * ESTIMATE
+    high = fleet.invoice() + fleet.offset + (IN_FLIGHT + broken) * ESTIMATE
+    settled = until(fleet.settled, lambda usd: low <= usd <= high, f"between {low} and {high}", 60)
+    with capsys.disabled():
+        print(
+            f"  worker killed: ${low:.9f} <= ${settled:.9f} <= ${high:.9f}; unseen ${unseen}, broken {broken}"
+        )
 
 
 def failover_of_a_master(place: Place) -> None:

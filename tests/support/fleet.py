@@ -207,7 +207,11 @@ def flushed(fleet: Fleet, rng: random.Random) -> None:
 def older_copy(fleet: Fleet, rng: random.Random) -> None:
     """An older copy takes the place of what is there."""
     client = fleet.redis()
-    copy = {key: client.dump(key) for key in client.keys("sg1:*")}
+    keys: list[bytes] = client.keys("sg1:*")
+    with client.pipeline(transaction=True) as pipe:  # of one instant, as a dump is
+        for key in keys:
+            pipe.dump(key)
+        copy = dict(zip(keys, pipe.execute(), strict=True))
     time.sleep(rng.uniform(2.5, 3.5))  # so that every process has beaten since
     fleet.lost_at.append(time.monotonic())
     with client.pipeline(transaction=True) as pipe:

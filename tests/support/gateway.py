@@ -53,7 +53,12 @@ class Gateway:
                 argv += [f"--{flag}", str(path)]
         self.command = Command(folder, argv, env)
         self.url = self.command.ready()
-        self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", trust_env=False, timeout=60)
+        self.admin = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.admin_port}",
+            trust_env=False,
+            timeout=60,
+            limits=httpx.Limits(max_keepalive_connections=0),  # one kept may be closed as it is used
+        )
 
     def __enter__(self) -> Gateway:
         return self

@@ -52,7 +52,16 @@ class Prometheus:
         if blocks:
             samples = folder / "samples.txt"
             samples.write_text(blocks)
-            promtool("tsdb", "create-blocks-from", "openmetrics", "--quiet", samples, data)
+            # blocks as long as may be: each is a pass over all samples
+            promtool(
+                "tsdb",
+                "create-blocks-from",
+                "--max-block-duration=2000h",
+                "openmetrics",
+                "--quiet",
+                samples,
+                data,
+            )
         config: dict[str, Any] = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "scrape_configs": [{"job_name": "gateways", "static_configs": [{"targets": list(scrapes)}]}],

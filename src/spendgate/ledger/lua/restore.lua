@@ -41,6 +41,9 @@ if new_epoch and not ask.dry then
       for _, c in ipairs(hold.c) do move(c[1], c[2], 0, -tonumber(hold.e)) end
     end
     redis.call('DEL', holds_key, due_key)
+    for _, b in ipairs(ask.b) do                   -- nothing is held now, whatever a torn copy says
+      if redis.call('HEXISTS', prefix .. b[1], 'r') == 1 then redis.call('HSET', prefix .. b[1], 'r', '0') end
+    end
   end
 end
 
