@@ -40,6 +40,8 @@ class Standing:
         self._when_lost = when_lost
         self._memory = self._read()
         self._read_stamp = self._stamp()
+        self._owed = self._memory
+        """What was remembered when the ledger lost it: what is read since is not lost."""
         self._unrestored: set[str] = set()
         self._hurry = asyncio.Event()
         self.pulse = Pulse(known=self._memory.epoch)
@@ -59,7 +61,7 @@ class Standing:
         name = clean(team)
         if name not in self._unrestored:
             return
-        argument = restore_argument(self.pulse.epoch, self._memory.month, self._memory.teams[name])
+        argument = restore_argument(self.pulse.epoch, self._owed.month, self._owed.teams[name])
         await self._ledger.restore([(team, argument)])
         self._unrestored.discard(name)
 
@@ -82,9 +84,9 @@ class Standing:
         before = self.pulse.epoch
         if not await self.pulse.beat(self._ledger):
             return
-        self._memory = self._read()
-        behind = self._memory.epoch.number < self.pulse.epoch.number
-        self._unrestored = set(self._memory.teams) if behind else set()
+        self._owed = self._memory = self._read()
+        behind = self._owed.epoch.number < self.pulse.epoch.number  # else the supervisor was faster
+        self._unrestored = set(self._owed.teams) if behind else set()
         log.critical(
             "ledger_lost",
             epoch=self.pulse.epoch.number,
