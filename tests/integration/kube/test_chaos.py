@@ -239,7 +239,11 @@ def test_crossings_under_chaos_none_lost_none_twice_no_status_backwards(
 
     unsaid = Counter(heads(slack, first=True))
     print(f"{total} crossings, {rounds} rounds; seconds to a new leader: {pair.took}")
-    print(f"said again: {len(slack.slack.texts) - len(unsaid)}; refused for the rate: {slack.slack.limited}")
+    told = heads(slack)
+    print(
+        f"arrived twice, and said so: {len(told) - len(set(told))}; marked as perhaps sent before: "
+        f"{sum(AGAIN in text for text in slack.slack.texts)}; refused for the rate: {slack.slack.limited}"
+    )
     assert max(unsaid.values()) == 1, "the same crossing twice, without a word of it"
     assert Counter(events).most_common(1)[0][1] == 1, "an event twice"
     for i in range(TEAMS):
