@@ -153,7 +153,7 @@ async def measure(args: argparse.Namespace, cluster: Cluster, url: str, folder: 
     env = environment(
         KUBECONFIG=str(cluster.kubeconfig("controller")), REDIS_URL=url, POD_NAMESPACE="llm-gateway",
         SPENDGATE_HTTP=f"127.0.0.1:{health}", SPENDGATE_METRICS=f"127.0.0.1:{metrics}",
-        SLACK_WEBHOOK_URL="http://127.0.0.1:9/none", MALLOC_ARENA_MAX="2",
+        SLACK_WEBHOOK_URL="http://127.0.0.1:9/none",
     )  # fmt: skip
     with (folder / "controller.log").open("wb") as log:
         controller = subprocess.Popen(  # noqa: ASYNC220

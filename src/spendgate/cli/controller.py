@@ -48,12 +48,14 @@ def command(policy: tuple[Path, ...]) -> None:
     from spendgate.console.settings import ConsoleSettings
     from spendgate.controller.access import find_access
     from spendgate.controller.controller import Controller
+    from spendgate.controller.heap import give_back_large_pieces
     from spendgate.controller.local import LocalController
     from spendgate.controller.settings import ControllerSettings
     from spendgate.gateway import logs
     from spendgate.gateway.config import Settings
     from spendgate.gateway.snapshot import snapshot
 
+    give_back_large_pieces()
     settings = ControllerSettings.from_environment(os.environ)
     logs.configure(os.environ.get("SPENDGATE_LOG_LEVEL", "info"), process="controller")
 

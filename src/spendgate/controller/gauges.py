@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis.asyncio as aioredis
 
@@ -11,17 +12,21 @@ from spendgate.controller.status import Numbers
 from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
 
+IN_TURN = 500
 _NOTHING = Numbers(0, 0)
+_EMPTY: dict[Any, int] = {}
+"""Shared by all teams without spend; nobody writes into a month that was read."""
 
 
 class ChangedMonths:
-    """Reads a team's month (its apps and models, day by day) only where its two counters moved since the last
-    time: of ten thousand teams few do between two scrapes."""
+    """Reads every team's month (its apps and models, day by day) where there are few; of many only those whose two
+    counters moved since the last time, and some in turn, for what moves without them (refusals)."""
 
     def __init__(self, ledger: Ledger, redis: aioredis.Redis) -> None:
         self._ledger = ledger
         self._redis = redis
         self._month = ""
+        self._turn = 0
         self._known: dict[str, tuple[Numbers, TeamMonth]] = {}
 
     async def teams(self) -> list[str]:
@@ -33,15 +38,21 @@ class ChangedMonths:
         if month != self._month:
             self._known, self._month = {}, month
         numbers = await read_numbers(self._redis, teams, month)
-        moved = []
+        moved = set(self._in_turn(teams))
         for team in teams:
-            if numbers[team] == _NOTHING:
-                self._known[team] = _NOTHING, TeamMonth(team, month, 0, 0, 0, {}, {}, {}, {})
-            elif team not in self._known or self._known[team][0] != numbers[team]:
-                moved.append(team)
-        for found in await self._ledger.months(moved, month):
+            known = self._known.get(team)
+            if known is None and numbers[team] == _NOTHING and team not in moved:
+                self._known[team] = _NOTHING, TeamMonth(team, month, 0, 0, 0, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
+            elif known is None or known[0] != numbers[team]:
+                moved.add(team)
+        for found in await self._ledger.months(sorted(moved), month):
             self._known[found.team] = numbers[found.team], found
         return [self._known[t][1] for t in teams]
+
+    def _in_turn(self, teams: list[str]) -> list[str]:
+        start = self._turn if self._turn < len(teams) else 0
+        self._turn = start + IN_TURN
+        return teams[start : self._turn]
 
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
         """See `ledger.port.Ledger.oldest_holds`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -26,6 +27,7 @@ from spendgate.months import month_key
 
 SERIES_MAX = 10_000
 COPY = "spendgate_gateway_"
+TEAM, CELL = ("team",), ("team", "app", "model")
 
 
 class MonthsReader(DailyReader, Protocol):
@@ -93,42 +95,39 @@ class BudgetGauges(Collector):
         return self.months
 
     def collect(self) -> Iterable[Metric]:
-        """The families of the contract."""
-        now_ms = int(time.time() * 1000)
-        yield from self._of_budgets(now_ms)
-        spend = self._gauge(
-            "spendgate_spend_usd", "Settled this month, from the ledger.", ["team", "app", "model"]
+        """The families of the contract, each made when it is asked for: of thousands of teams one family at a
+        time is in memory."""
+        yield from self._of_budgets(int(time.time() * 1000))
+        cells = (([m.team, *cell], nano / NANO_PER_USD) for m in self.months for cell, nano in m.cells.items())
+        yield self._gauge(
+            "spendgate_spend_usd", "Settled this month, from the ledger.", islice(cells, SERIES_MAX), CELL
         )
-        held = self._gauge("spendgate_reserved_usd", "Held by requests in flight.", ["team"])
-        holds = self._gauge("spendgate_open_reservations", "Reservations in flight.", ["team"])
-        age = self._gauge(
-            "spendgate_oldest_hold_age_seconds", "Age of the oldest reservation in flight.", ["team"]
-        )
-        overdue = self._gauge(
-            "spendgate_overdue_holds", "Reservations past their deadline, not swept yet.", ["team"]
-        )
-        refused = self._gauge(
-            "spendgate_month_refusals", "Requests refused this month, from the ledger.", ["team"]
-        )
-        saved = self._gauge(
+        yield self._gauge(
+            "spendgate_reserved_usd", "Held by requests in flight.",
+            (([m.team], m.reserved_nanousd / NANO_PER_USD) for m in self.months),
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_open_reservations", "Reservations in flight.",
+            (([m.team], m.open_holds) for m in self.months),
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_oldest_hold_age_seconds", "Age of the oldest reservation in flight.",
+            (([h.team], h.age_ms / 1000) for h in self._oldest),
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_overdue_holds", "Reservations past their deadline, not swept yet.",
+            (([h.team], h.overdue) for h in self._oldest),
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_month_refusals", "Requests refused this month, from the ledger.",
+            (([m.team], m.refused) for m in self.months),
+        )  # fmt: skip
+        yield self._gauge(
             "spendgate_month_saved_usd",
             "Saved this month by other models than those asked for, from the ledger (may be negative).",
-            ["team"],
+            (([m.team], m.saved_nanousd / NANO_PER_USD) for m in self.months),
         )
-        for oldest in self._oldest:
-            age.add_metric([oldest.team], oldest.age_ms / 1000)
-            overdue.add_metric([oldest.team], oldest.overdue)
-        series = 0
-        for m in self.months:
-            held.add_metric([m.team], m.reserved_nanousd / NANO_PER_USD)
-            holds.add_metric([m.team], m.open_holds)
-            refused.add_metric([m.team], m.refused)
-            saved.add_metric([m.team], m.saved_nanousd / NANO_PER_USD)
-            for (app, model), nano in m.cells.items():
-                series += 1
-                if series <= SERIES_MAX:
-                    spend.add_metric([m.team, app, model], nano / NANO_PER_USD)
-        yield from (spend, held, holds, age, overdue, refused, saved, *self._of_invoices())
+        yield from self._of_invoices()
         yield GaugeMetricFamily("spendgate_ledger_up", "1 where the ledger answered.", float(self._up))
         yield GaugeMetricFamily(
             "spendgate_policy_age_seconds", "Since the policy was loaded.", time.time() - self._loaded_at
@@ -161,35 +160,37 @@ class BudgetGauges(Collector):
             yield from (ratio, usd, at)
 
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
-        remaining = self._gauge("llm_budget_remaining_usd", "What is left of the month's budget.", ["team"])
-        used = self._gauge(
-            "llm_budget_utilization_ratio", "Committed (settled + reserved) / budget.", ["team"]
-        )
-        limit_usd = self._gauge("spendgate_budget_usd", "The month's budget.", ["team"])
-        ahead = self._gauge(
-            "spendgate_forecast_usd", f"Spend expected by the month's end: {METHOD}.", ["team"]
-        )
-        ends = self._gauge(
+        rows = [(m, b, b.limit_nanousd(now_ms)) for m in self.months if (b := self.policy.budget(m.team))]
+        yield self._gauge(
+            "llm_budget_remaining_usd", "What is left of the month's budget.",
+            (([m.team], (limit - m.committed_nanousd) / NANO_PER_USD) for m, _, limit in rows),
+        )  # fmt: skip
+        yield self._gauge(
+            "llm_budget_utilization_ratio", "Committed (settled + reserved) / budget.",
+            (([m.team], m.committed_nanousd / limit if limit else 1.0) for m, _, limit in rows),
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_budget_usd", "The month's budget.",
+            (([m.team], limit / NANO_PER_USD) for m, _, limit in rows),
+        )  # fmt: skip
+        outlooks = [(m.team, *self._history.outlook(b, now_ms, m.settled_nanousd)) for m, b, _ in rows]
+        yield self._gauge(
+            "spendgate_forecast_usd", f"Spend expected by the month's end: {METHOD}.",
+            (([team], end / NANO_PER_USD) for team, end, _ in outlooks),
+        )  # fmt: skip
+        yield self._gauge(
             "spendgate_exhaustion_timestamp_seconds",
             "When the month's bound is expected to be reached; no sample where not within the month.",
-            ["team"],
+            (([team], at / 1000) for team, _, at in outlooks if at is not None),
         )
-        for m in self.months:
-            budget = self.policy.budget(m.team)
-            if budget is None:
-                continue
-            limit = budget.limit_nanousd(now_ms)
-            remaining.add_metric([m.team], (limit - m.committed_nanousd) / NANO_PER_USD)
-            used.add_metric([m.team], m.committed_nanousd / limit if limit else 1.0)
-            limit_usd.add_metric([m.team], limit / NANO_PER_USD)
-            end_usd, exhausted_ms = self._history.outlook(budget, now_ms, m.settled_nanousd)
-            ahead.add_metric([m.team], end_usd / NANO_PER_USD)
-            if exhausted_ms is not None:
-                ends.add_metric([m.team], exhausted_ms / 1000)
-        yield from (remaining, used, limit_usd, ahead, ends)
 
-    def _gauge(self, name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
+    def _gauge(
+        self, name: str, text: str, samples: Iterable[tuple[list[str], float]], labels: tuple[str, ...] = TEAM
+    ) -> GaugeMetricFamily:
         if self._copies:
             name = COPY + name.removeprefix("spendgate_").removeprefix("llm_")
             text = f"{text} A gateway's copy; the controller has the original."
-        return GaugeMetricFamily(name, text, labels=labels)
+        family = GaugeMetricFamily(name, text, labels=labels)
+        for values, number in samples:
+            family.add_metric(values, number)
+        return family

@@ -78,7 +78,7 @@ def encode(snapshot: PolicySnapshot) -> bytes:
     """Serialize with the checksum at the end."""
     snapshot.ClearField("checksum")
     payload = snapshot.SerializeToString(deterministic=True)
-    return payload + b"\x7a\x20" + hashlib.sha256(payload).digest()
+    return b"".join((payload, b"\x7a\x20", hashlib.sha256(payload).digest()))
 
 
 def decode(data: bytes) -> PolicySnapshot:

@@ -259,11 +259,6 @@ def team_month(
     )
 
 
-def day_cost(fields: dict[Any, Any]) -> int:
-    """What a day's hash adds up to, nano-USD."""
-    return sum(int(v) for k, v in fields.items() if text(k).endswith(f"{SEP}{COST}"))
-
-
 def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
     """Read a day's hash, sorted by app and model. A cell whose every count was taken back is left out."""
     counts: dict[tuple[str, str], dict[str, int]] = {}

@@ -84,6 +84,8 @@ async def test_what_another_model_saved_and_what_was_refused_stand_in_the_days_c
         DayCell("red", "20261118", "chat", "gpt-4o", 1, 321, {"input": 10}, saved_nanousd=-79),
         DayCell("red", "20261118", "chat", "o3", 0, 0, {}, refused=7),
     ]
+    days = ["20261117", "20261118"]
+    assert await ledger.daily(["red", "blue"], days) == {"red": [0, 321], "blue": [0, 0]}
     month = await ledger.month("red", MONTH)
     assert (month.requests, month.saved_nanousd, month.refused) == (1, -79, 7)
     assert (month.committed_nanousd, month.tokens, month.models) == (321, {"input": 10}, {"gpt-4o": 321})

@@ -13,6 +13,7 @@ from spendgate.controller.gauges import ChangedMonths
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.scrape import READ_S_A_TEAM, Scrape
 from spendgate.controller.status import Numbers
+from spendgate.ledger.drift import Drift
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.port import OldestHold, TeamMonth
 
@@ -34,11 +35,15 @@ class Ledger:
         if teams:
             self.read.append(list(teams))
         return [
-            TeamMonth(t, month, self.settled[t], 0, 1, {}, {}, {}, {("app", "m"): self.settled[t]})
+            TeamMonth(t, month, n, 0, 1, {}, {}, {}, {("app", "m"): n} if n else {})
             for t in teams
+            for n in [self.settled.get(t, 0)]
         ]
 
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
+        return []
+
+    async def drifts(self) -> list[Drift]:
         return []
 
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
@@ -56,7 +61,10 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     return made
 
 
-async def test_a_month_is_read_anew_only_where_its_counters_moved(ledger: Ledger) -> None:
+async def test_of_many_teams_a_month_is_read_anew_only_where_its_counters_moved(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IN_TURN", 0)
     months = ChangedMonths(ledger, redis=None)  # type: ignore[arg-type]
     teams = ["blue", "idle", "red"]
     assert [m.settled_nanousd for m in await months.months(teams, "202611")] == [7 * USD, 0, 5 * USD]
@@ -65,6 +73,17 @@ async def test_a_month_is_read_anew_only_where_its_counters_moved(ledger: Ledger
     assert [m.settled_nanousd for m in await months.months(teams, "202611")] == [7 * USD, 0, 6 * USD]
     await months.months(teams, "202612")
     assert ledger.read == [["blue", "red"], ["red"], ["blue", "red"]]
+
+
+async def test_every_team_has_its_turn_for_what_moves_without_spend(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IN_TURN", 1)
+    months = ChangedMonths(ledger, redis=None)  # type: ignore[arg-type]
+    ledger.settled["idle"] = 0
+    for _ in range(4):
+        await months.months(["blue", "idle", "red"], "202611")
+    assert ledger.read == [["blue", "red"], ["idle"], ["red"], ["blue"]]
 
 
 def vitals(in_force: int) -> Vitals:
