@@ -35,6 +35,7 @@ class Route:
     provider: str = ""
     """Whose prices count, `` where that is not known."""
     host: str = ""
+    residency: str = ""
 
     def serves(self, model: str, dialect: str) -> bool:
         """Can this upstream serve the model in the dialect? Empty lists mean all."""
@@ -52,6 +53,7 @@ def routes_of(upstreams: tuple[Upstream, ...]) -> tuple[Route, ...]:
             frozenset(u.dialects),
             u.provider or provider_of_url(u.url) or provider_of_host(u.authority),
             u.authority or urlsplit(u.url).netloc,
+            u.residency,
         )
         for u in upstreams
     )
@@ -101,7 +103,7 @@ class Snapshot:
         return Terms(
             provider or provider_of_request(address.dialect, address.path),
             tier,
-            residency or residency_of(host, address.path),
+            residency or (route.residency if route is not None else "") or residency_of(host, address.path),
             at_ms,
         )
 

@@ -70,6 +70,8 @@ class Upstream(_Model):
     """The dialects that it speaks; empty: all."""
     provider: str = ""
     """Whose prices count (`azure`, `groq`, …); empty: the URL's host tells."""
+    residency: str = ""
+    """The place whose surcharge counts (`us`, `eu`, `regional`); empty: the request's address tells."""
     default: bool = False
     """Gets what no upstream serves, and the paths that no dialect claims. Left out everywhere: the first upstream
     without `models`, else the first."""

@@ -147,6 +147,13 @@ def test_the_upstream_tells_it_before_the_host() -> None:
     assert cost(d) == 1000 * 590 + 100 * 790
 
 
+def test_an_upstream_may_bind_to_a_place() -> None:
+    upstreams = [{"name": "a", "url": "http://proxy.internal", "provider": "openai", "residency": "eu"}]
+    d = exchange(chat(model="gpt-5.4"), USAGE, of=snap(upstreams=upstreams))
+    assert cost(d) == (2_500_000 + 1_500_000) * 11 // 10
+    assert d.ending.record.priced_by.residency == "eu"
+
+
 def test_an_azure_deployment_is_priced_by_the_operators_map_else_by_the_model_that_answers(
     tmp_path: Path,
 ) -> None:
