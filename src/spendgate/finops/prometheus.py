@@ -21,6 +21,8 @@ REQUESTS = "spendgate_requests_total"
 REFUSED = "spendgate_refused_total"
 SAVED = "spendgate_routing_saved_usd_total"
 ADDED = "spendgate_routing_added_usd_total"
+CORRECTED = "spendgate_corrected_requests_total"
+CORRECTED_USD = "spendgate_corrected_usd_total"
 _CELL = ("team", "app", "model")
 
 
@@ -29,12 +31,13 @@ class PrometheusSource(Counters):
 
     def cells(self, month: str, now_ms: int, team: str | None = None) -> list[DayCell]:
         """The month as the ledger would give it, sorted by team, day, app and model. Raises PrometheusError."""
-        cost, requests, refused, saved, added = (
-            summed(self.increases(m, month, now_ms), *_CELL) for m in (COST, REQUESTS, REFUSED, SAVED, ADDED)
+        cost, requests, refused, saved, added, corrected, corrected_usd = (
+            summed(self.increases(m, month, now_ms), *_CELL)
+            for m in (COST, REQUESTS, REFUSED, SAVED, ADDED, CORRECTED, CORRECTED_USD)
         )
         tokens = summed(self.increases(TOKENS, month, now_ms), *_CELL, "kind")
         _share_out(tokens, cost)
-        keys = {*cost, *requests, *refused, *saved, *added, *(k[:3] for k in tokens)}
+        keys = {*cost, *requests, *refused, *saved, *added, *corrected, *(k[:3] for k in tokens)}
         by_cell: dict[tuple[str, ...], list[tuple[str, Days]]] = {}
         for (*cell, kind), days in tokens.items():
             by_cell.setdefault(tuple(cell), []).append((kind, days))
@@ -49,7 +52,9 @@ class PrometheusSource(Counters):
                     row[name] = row.get(name, 0) + sign * n
 
             put("cost_nanousd", whole(cost.get(key, {}), usd_to_nano))
+            put("cost_nanousd", whole(corrected_usd.get(key, {}), usd_to_nano), -1)
             put("requests", whole(requests.get(key, {}), _count))
+            put("requests", whole(corrected.get(key, {}), _count), -1)
             put("refused", whole(refused.get(key, {}), _count))
             put("saved_nanousd", whole(saved.get(key, {}), usd_to_nano))
             put("saved_nanousd", whole(added.get(key, {}), usd_to_nano), -1)

@@ -59,6 +59,18 @@ class Metrics:
             spend,
             registry=registry,
         )
+        self.corrected = Counter(
+            "spendgate_corrected_requests_total",
+            "Exchanges counted twice: when their hold expired, and at their end. The ledger has them once.",
+            spend,
+            registry=registry,
+        )
+        self.corrected_usd = Counter(
+            "spendgate_corrected_usd_total",
+            "What they were charged when their hold expired, in USD: to be taken off llm_cost_usd_total.",
+            spend,
+            registry=registry,
+        )
         self.tokens = Counter(
             "spendgate_tokens_total", "Metered tokens by kind.", [*spend, "kind"], registry=registry
         )
@@ -254,8 +266,9 @@ class Metrics:
                 self.unknown_api.labels(self.team_label(team), "reject").inc()
                 self.rejected.labels(self.team_label(team), e.UNKNOWN_API).inc()
 
-    def count(self, ending: Ending) -> None:
-        """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk)."""
+    def count(self, ending: Ending, corrected: bool = False) -> None:
+        """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk). `corrected`: its
+        hold had expired and was counted then, at what was held; the ledger took that back."""
         r, notes = ending.record, ending.notes
         team, app, model = self.labels(r.team, r.app, r.model)
         self.exchanges.labels(r.outcome.value).inc()
@@ -268,6 +281,9 @@ class Metrics:
         charged = ending.settlement is not None and not ending.settlement.release
         if charged or notes.unmetered == "expired":
             self.requests.labels(team, app, model).inc()
+        if corrected:
+            self.corrected.labels(team, app, model).inc()
+            self.corrected_usd.labels(team, app, model).inc(ending.held_nanousd / NANO_PER_USD)
         if r.saved_nanousd > 0:
             self.saved.labels(team, app, model).inc(r.saved_nanousd / NANO_PER_USD)
         elif r.saved_nanousd < 0:

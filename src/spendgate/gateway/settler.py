@@ -81,6 +81,7 @@ class Settler:
         self._metrics = metrics
         self._queue: deque[Ending] = deque()
         self._refusals = Refusals()
+        self._corrected: set[str] = set()
         self._wake = asyncio.Event()
         self._closing = False
         self._hurried = False
@@ -149,6 +150,7 @@ class Settler:
 
     async def _settle(self, batch: list[Ending]) -> None:
         settlements = [x.settlement for x in batch if x.settlement is not None]
+        self._corrected = set()
         if settlements:
             began = time.perf_counter()
             if not await self._make_safe(settlements):
@@ -163,7 +165,7 @@ class Settler:
             log.error("usage_log_failed", lines=len(batch), error=str(problem))
         await self._count_refused_money([x for x in batch if x.notes.refused_nanousd])
         for ending in batch:
-            self._metrics.count(ending)
+            self._metrics.count(ending, ending.record.exchange_id in self._corrected)
             if ending.record.outcome is Outcome.REFUSED:
                 self._refusals.add(ending.record)
             if ending.notes.unpriced:
@@ -230,6 +232,8 @@ class Settler:
         try:
             taken = await self._ledger.settle_timed(settlements)
             self._recent.add(settlements, [at for _, at in taken])
+            words = zip(settlements, taken, strict=True)
+            self._corrected = {s.exchange_id for s, (word, _) in words if word == "corrected"}
         except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
             self._metrics.ledger_failures.labels("settle").inc()
             self._said(

@@ -58,7 +58,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         "spendgate_tokens_total", series("app", team="green") + ',kind="input"', [(5, 7), (40, 9)]
     )
     others = [
-        ("spendgate_requests", "spendgate_requests_total", [(5, 3), (40, 5)]),
+        # one of the six was counted when its hold expired, at $0.05, and again at its end
+        ("spendgate_requests", "spendgate_requests_total", [(5, 3), (40, 6)]),
+        ("spendgate_corrected_requests", "spendgate_corrected_requests_total", [(40, 1)]),
+        ("spendgate_corrected_usd", "spendgate_corrected_usd_total", [(40, 0.05)]),
         ("spendgate_refused", "spendgate_refused_total", [(5, 1), (40, 1)]),
         (
             "spendgate_routing_saved_usd",
@@ -67,7 +70,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         ),
         ("spendgate_routing_added_usd", "spendgate_routing_added_usd_total", [(41, 0.05)]),
     ]
-    cost += counter(COST, series("app", team="green"), [(5, 0.1), (40, 0.30000000000000004)])
+    cost += counter(COST, series("app", team="green"), [(5, 0.1), (40, 0.35000000000000003)])
     text = "\n".join(
         [
             *("# TYPE llm_cost_usd counter", *cost, "# TYPE spendgate_tokens counter", *tokens),

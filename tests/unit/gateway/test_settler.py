@@ -25,6 +25,7 @@ class Ledger:
     def __init__(self) -> None:
         self.away = False
         self.batches: list[list[Settlement]] = []
+        self.words: dict[str, str] = {}
         self.noted: list[RefusedRequest] = []
         self.seen: set[tuple[str, str]] = set()
 
@@ -32,7 +33,7 @@ class Ledger:
         if self.away:
             raise LedgerUnavailable("away")
         self.batches.append(batch)
-        return [("settled", 1)] * len(batch)
+        return [(self.words.get(s.exchange_id, "settled"), 1) for s in batch]
 
     async def first_seen(self, keys: list[tuple[str, str]], ttl_ms: int) -> list[bool]:
         if self.away:
@@ -191,6 +192,22 @@ async def test_refusals_that_nobody_took_are_handed_over_again_under_the_same_id
     await settler.run()
     assert sum(s.refused for s in spool.kept) == 3
     assert [s.exchange_id for s in spool.tried] == [s.exchange_id for s in spool.kept] * 2
+
+
+async def test_an_exchange_that_was_counted_when_its_hold_expired_says_what_to_take_off(
+    tmp_path: Path,
+) -> None:
+    settler, ledger, _, _, registry = house(tmp_path)
+    ledger.words = {FIRST.record.exchange_id: "corrected"}
+    late = replace(FIRST, held_nanousd=7_000_000)
+    settler.put(late)
+    settler.put(ending(2))
+    settler.close()
+    await settler.run()
+    labels = {"team": FIRST.record.team, "app": FIRST.record.app, "model": FIRST.record.model}
+    assert registry.get_sample_value("spendgate_corrected_requests_total", labels) == 1
+    assert registry.get_sample_value("spendgate_corrected_usd_total", labels) == 0.007
+    assert registry.get_sample_value("spendgate_requests_total", labels) == 2
 
 
 def test_names_that_clients_invent_do_not_fill_the_ledger() -> None:
