@@ -12,7 +12,9 @@ from support.policy import budget, policy
 from support.processes import until
 from support.provider import Provider
 from support.scripts import load_script
-from support.sdks import Call, Raised, make
+from support.sdks import ANSWERS, Call, Raised, make
+
+from spendgate.tokens.count import count
 
 TABLE = load_script("build_sdk_table")
 STATUS = {sdk.dialect: 402 for sdk in TABLE.SDKS} | {"bedrock-converse": 400}
@@ -26,10 +28,12 @@ def cases(*statuses: int) -> list[tuple[Any, int]]:
     return [(sdk, status) for sdk in TABLE.SDKS for status in statuses if status in sdk.raised]
 
 
+HOW = ("json", "stream")
 LIMITED = {"modelLimits": [{"modelPattern": "*", "allowedApps": ["nobody"]}]}
 POLICY = policy(
     *(budget(team(sdk, status), 0) for sdk, status in cases(429, 402, 400)),
     *(budget(team(sdk, 403), 10, **LIMITED) for sdk in TABLE.SDKS),
+    *(budget(f"{sdk}-{how}", 10) for sdk in ANSWERS for how in HOW),
 )
 
 
@@ -83,6 +87,19 @@ def test_a_call_that_an_sdk_repeats_is_refused_money_once(
         )
         counted = gateway.metric("spendgate_refused_calls_total", team=name)
         assert counted == 1, f"{name}: {counted} calls, {money} USD"
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("sdk", ANSWERS)
+def test_an_sdk_is_answered_as_ever_and_billed_as_the_provider_bills(
+    gateway: Gateway, provider: Provider, sdk: str, how: str
+) -> None:
+    bill = provider.billed()
+    headers = {"x-llm-team": f"{sdk}-{how}", "x-mock-output-tokens": "7"}
+    assert count(ANSWERS[sdk](gateway.url, headers, how == "stream")) == 7
+    line = gateway.line(f"{sdk}-{how}")
+    [(_, billed)] = bill.now()["models"].items()
+    assert (line["tokens"], line["outcome"]) == (billed["tokens"], "complete")
 
 
 def test_a_refusal_names_no_time_to_come_back_for(gateway: Gateway) -> None:

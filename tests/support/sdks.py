@@ -138,6 +138,56 @@ def _invoke(url: str, headers: dict[str, str]) -> None:
     _boto3(url, headers).invoke_model(modelId=BEDROCK_MODEL, body=json.dumps(body))
 
 
+def _answers_google(url: str, headers: dict[str, str], stream: bool) -> str:
+    from google import genai
+
+    client = genai.Client(api_key=KEY, http_options={"base_url": url, "headers": headers})
+    models = client.models  # they do not keep their client
+    asked: dict[str, Any] = {"model": "gemini-2.5-flash", "contents": "hi"}
+    if stream:
+        return "".join(chunk.text or "" for chunk in models.generate_content_stream(**asked))
+    return models.generate_content(**asked).text or ""
+
+
+def _answers_cohere(url: str, headers: dict[str, str], stream: bool) -> str:
+    import cohere
+
+    client = cohere.ClientV2(api_key=KEY, base_url=url)
+    asked: dict[str, Any] = {"model": "command-r7b-12-2024", "messages": MESSAGES}
+    asked["request_options"] = {"additional_headers": headers}
+    if stream:
+        events = client.chat_stream(**asked)
+        return "".join(e.delta.message.content.text for e in events if e.type == "content-delta")
+    return client.chat(**asked).message.content[0].text
+
+
+def _answers_boto3(url: str, headers: dict[str, str], stream: bool) -> str:
+    asked = {"modelId": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+    if stream:
+        events = _boto3(url, headers).converse_stream(**asked)["stream"]
+        deltas = [e["contentBlockDelta"] for e in events if "contentBlockDelta" in e]
+        return "".join(delta["delta"]["text"] for delta in deltas)
+    return str(_boto3(url, headers).converse(**asked)["output"]["message"]["content"][0]["text"])
+
+
+def _answers_mistral(url: str, headers: dict[str, str], stream: bool) -> str:
+    from mistralai.client import Mistral
+
+    chat = Mistral(api_key=KEY, server_url=url).chat
+    asked: dict[str, Any] = {"model": "mistral-large-latest", "messages": MESSAGES, "http_headers": headers}
+    if stream:
+        return "".join(e.data.choices[0].delta.content or "" for e in chat.stream(**asked) if e.data.choices)
+    return str(chat.complete(**asked).choices[0].message.content)
+
+
+ANSWERS: dict[str, Callable[[str, dict[str, str], bool], str]] = {
+    "google-genai": _answers_google,
+    "cohere": _answers_cohere,
+    "boto3": _answers_boto3,
+    "mistralai": _answers_mistral,
+}
+"""SDK → an answer of a mock provider, whole or streamed, as text (`x-mock-` headers say how long)."""
+
 CALLS: dict[str, Callable[[str, dict[str, str]], None]] = {
     "openai": lambda url, h: _openai(url, h).chat.completions.create(model="gpt-4o", messages=MESSAGES),
     "openai.responses": lambda url, h: _openai(url, h).responses.create(model="gpt-4o", input="hi"),

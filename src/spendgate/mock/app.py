@@ -9,19 +9,30 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import orjson
 
-from spendgate.mock import anthropic_messages, openai_chat, openai_embeddings, openai_responses
+from spendgate.mock import (
+    anthropic_messages,
+    bedrock,
+    cohere,
+    gemini,
+    ollama,
+    openai_chat,
+    openai_embeddings,
+    openai_responses,
+)
 from spendgate.mock.answer import Answer, BadRequest, Order, plan
 from spendgate.mock.books import Books
 from spendgate.mock.control import BadControl, Control, read
-from spendgate.mock.exchange import Exchange, Gone, Receive, Send
+from spendgate.mock.exchange import EVENTS, Exchange, Gone, Receive, Send
 from spendgate.mock.sse import Event, comment
 from spendgate.pricing.load import table
 
 DEPLOYMENT = re.compile(r"^/openai/deployments/([^/]+)/chat/completions$")
+GEMINI_CALL = re.compile(r"^/v1(?:beta)?/models/([^/:]+):(generateContent|streamGenerateContent)$")
+CONVERSE = re.compile(r"^/model/([^/]+)/converse(-stream)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,7 @@ class Api:
     events: Callable[[Answer], Iterator[Event]]
     error: Callable[[int, str, str], bytes]
     foreign: tuple[str, ...]
+    stream_type: bytes = EVENTS
 
 
 OPENAI = Api("chatcmpl-", openai_chat.whole, openai_chat.events, openai_chat.error, ("cache_write_1h",))
@@ -49,6 +61,11 @@ EMBEDDINGS = Api(
 ANTHROPIC = Api(
     "msg_", anthropic_messages.whole, anthropic_messages.events, anthropic_messages.error, ("audio",)
 )
+GEMINI = Api("", gemini.whole, gemini.events, gemini.error, ("cache_write", "cache_write_1h"))
+_PLAIN = ("cached", "cache_write", "cache_write_1h", "audio")
+COHERE = Api("", cohere.whole, cohere.events, cohere.error, _PLAIN)
+OLLAMA = Api("", ollama.whole, ollama.events, ollama.error, (*_PLAIN, "size"), ollama.LINES)
+BEDROCK = Api("", bedrock.whole, bedrock.events, bedrock.error, ("audio", "size"), bedrock.MESSAGES)
 
 
 class App:
@@ -82,16 +99,8 @@ class App:
                 await asyncio.sleep(control.delay_ms / 1000)
             if await self._broken(exchange, api, control):
                 return
-            deployment = DEPLOYMENT.match(path)
-            if exchange.method == "POST" and (path == "/v1/chat/completions" or deployment):
-                order = openai_chat.read(_document(body), deployment[1] if deployment else "")
-            elif exchange.method == "POST" and path == "/v1/messages":
-                order = anthropic_messages.read(_document(body))
-            elif exchange.method == "POST" and path == "/v1/responses":
-                order = openai_responses.read(_document(body))
-            elif exchange.method == "POST" and path == "/v1/embeddings":
-                order = openai_embeddings.read(_document(body))
-            else:
+            order = _order(path, body) if exchange.method == "POST" else None
+            if order is None:
                 await self._other(exchange, api, body, number)
                 return
         except (BadControl, BadRequest) as e:
@@ -138,7 +147,7 @@ class App:
         stop = total // 2 if control.reset == "mid" or control.body == "truncated" else total + 1
         sent = length = 0
         billed = False
-        await exchange.start(control.encoding)
+        await exchange.start(control.encoding, api.stream_type)
         try:
             if control.body == "not-json":
                 await exchange.piece(b"data: {oops\n\n")
@@ -201,10 +210,39 @@ class App:
         await exchange.whole(status, api.error(status, message, exchange.request_id))
 
 
+_BY_PATH = {"/v1/responses": RESPONSES, "/v1/embeddings": EMBEDDINGS, "/v2/chat": COHERE, "/api/chat": OLLAMA}
+
+
 def _api(path: str) -> Api:
     if path.startswith("/v1/messages"):
         return ANTHROPIC
-    return {"/v1/responses": RESPONSES, "/v1/embeddings": EMBEDDINGS}.get(path, OPENAI)
+    if GEMINI_CALL.match(path):
+        return GEMINI
+    if path.startswith("/model/"):
+        return BEDROCK
+    return _BY_PATH.get(path, OPENAI)
+
+
+def _order(path: str, body: bytes) -> Order | None:
+    """What a POST asks for; None for paths that cost nothing. Raises BadRequest."""
+    if deployment := DEPLOYMENT.match(path):
+        return openai_chat.read(_document(body), deployment[1])
+    if call := GEMINI_CALL.match(path):
+        return gemini.read(_document(body), call[1], call[2])
+    if call := CONVERSE.match(path):
+        return bedrock.read(_document(body), unquote(call[1]), call[2] is not None)
+    reader = _READERS.get(path)
+    return None if reader is None else reader(_document(body))
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], Order]] = {
+    "/v1/chat/completions": openai_chat.read,
+    "/v1/messages": anthropic_messages.read,
+    "/v1/responses": openai_responses.read,
+    "/v1/embeddings": openai_embeddings.read,
+    "/v2/chat": cohere.read,
+    "/api/chat": ollama.read,
+}
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -76,10 +76,10 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def start(self, encoding: str) -> None:
-        """Begin a stream of events."""
+    async def start(self, encoding: str, content_type: bytes = EVENTS) -> None:
+        """Begin a stream, of events where nothing else is said."""
         self._encoder = encoder(encoding) if encoding else None
-        headers = self._head(EVENTS, encoding)
+        headers = self._head(content_type, encoding)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def piece(self, raw: bytes) -> None:

@@ -1,10 +1,13 @@
 """The real SDKs against the mock provider in a process of its own."""
 
+import json
+
 import anthropic
 import httpx
 import openai
 import pytest
 
+from spendgate.dialects.registry import by_name
 from spendgate.tokens.count import count
 
 PROMPT = "Tell me about budgets."
@@ -177,3 +180,32 @@ def test_openai_embeddings_bill_their_input(gpt: openai.OpenAI, http: httpx.Clie
     tokens = {"input": count(PROMPT) + 1}
     assert got.usage.prompt_tokens == tokens["input"]
     assert invoice(http) == {"text-embedding-3-small": {"requests": 1, "aborted": 0, "tokens": tokens}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollama_answers_in_lines_and_bills_the_same(http: httpx.Client, stream: bool) -> None:
+    body = {"model": "llama3", "messages": MESSAGES, "stream": stream, "options": {"num_predict": 5}}
+    got = http.post("/api/chat", json=body)
+    lines = [json.loads(line) for line in got.text.splitlines()]
+    assert (len(lines), lines[-1]["done"]) == (6 if stream else 1, True)
+    assert (lines[-1]["prompt_eval_count"], lines[-1]["eval_count"]) == (count(PROMPT), 5)
+    assert invoice(http)["llama3"]["tokens"] == {"input": count(PROMPT), "output": 5}
+
+
+def test_a_mock_answer_of_each_api_is_read_by_its_dialect(http: httpx.Client) -> None:
+    wish = {"x-mock-output-tokens": "7", "x-mock-reasoning": "2"}
+    contents = [{"role": "user", "parts": [{"text": PROMPT}]}]
+    asked = {
+        "gemini": ("/v1beta/models/m:generateContent", {"contents": contents}),
+        "cohere-chat": ("/v2/chat", {"model": "m", "messages": MESSAGES}),
+        "ollama": ("/api/chat", {"model": "m", "messages": MESSAGES, "stream": False}),
+        "bedrock-converse": ("/model/m/converse", {"messages": [{"content": [{"text": PROMPT}]}]}),
+    }
+    for name, (path, body) in asked.items():
+        http.post("/mock/reset")
+        answer = http.post(path, json=body, headers=wish).content
+        read = {k: n for k, n in by_name(name).read_answer(answer).usage.items() if k != "requests"}
+        billed = invoice(http)["m"]["tokens"]
+        if name != "gemini":  # it alone tells reasoning apart
+            billed["output"] += billed.pop("reasoning")
+        assert read == billed, name
