@@ -58,6 +58,8 @@ class RequestFacts:
     of unknown size): only the model's context window bounds it."""
     body_fixed: bool = False
     """The client signed the body (AWS SigV4): nothing of it can be rewritten."""
+    fixed_because: str = "signed"
+    """Why the body is fixed: `signed` by the client (SigV4), or `entry`: asked by a filter that can change nothing."""
     service_tier: str = ""
     """The tier that the client asked for (`flex`, `priority`, …); `` where it asked for none."""
     known_usage: Usage = field(default_factory=dict)

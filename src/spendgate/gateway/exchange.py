@@ -275,7 +275,7 @@ class Exchange:
             self.state = State.PASSING
             return e.Forward()
         if self._fixed:
-            facts = replace(facts, model_fixed=True, body_fixed=True, usage_hidden=False)
+            facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
         self._facts = facts
         self._body = event.body
         self._counted = measure(facts.texts, facts.text_bytes)

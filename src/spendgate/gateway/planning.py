@@ -64,7 +64,7 @@ def gather(
 
     def servable(model: str) -> str:
         if model != facts.model and facts.body_fixed:
-            return "signed"  # the client signed path and body (SigV4)
+            return facts.fixed_because
         if model != facts.model and facts.model_fixed:
             return "dialect"  # the path names the deployment; the body can not change it
         return snapshot.servable(model, dialect, facts.needs, counted.tokens)

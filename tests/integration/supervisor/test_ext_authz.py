@@ -204,7 +204,7 @@ def test_what_can_not_be_changed_is_kept_and_the_answer_says_so(world: World) ->
     assert line["tokens"]["output"] == 20, "no output cap is written into the request"
     answer = world.chat("routed")
     assert answer.headers["x-spendgate-model"] == "gpt-4o"
-    assert answer.headers["x-spendgate-kept-because"] == "dialect"
+    assert answer.headers["x-spendgate-kept-because"] == "entry"
     assert "x-model-downgraded" not in answer.headers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,11 +60,19 @@ class World:
 
     def booked(self, uri: str = "", **headers: str) -> tuple[str, str]:
         """Whom one request is booked on: (team, app). Fails where it is refused."""
-        before = len(self.gateway.usage())
-        answer = self.ask(uri, **headers)
-        assert answer.status_code == 200, answer.text
-        line = until(self.gateway.usage, lambda x: len(x) > before, "its usage line")[-1]
+        line = self.line(uri, **headers)
         return line["team"], line["app"]
+
+    def line(self, uri: str = "", **headers: str) -> dict[str, Any]:
+        """The usage line of one request. Fails where it is refused."""
+        name = uuid.uuid4().hex
+        answer = self.ask(uri, x_request_id=name, **headers)
+        assert answer.status_code == 200, answer.text
+
+        def mine() -> list[dict[str, Any]]:
+            return [x for x in self.gateway.usage() if x["request_id"] == name]
+
+        return until(mine, bool, "its usage line")[0]
 
     def keys(self, *argv: str) -> dict[str, Any]:
         """Run `spendgate keys`."""
@@ -134,9 +143,9 @@ def test_a_certificate_names_team_and_app_by_rule_and_by_pattern(world: World) -
 
 def test_a_token_names_team_and_app_by_its_claims(world: World) -> None:
     token = world.issuer.token(org={"team": "tokens"}, azp="cli", sub="ann", aud="llm")
-    assert world.booked(x_id_token=token) == ("tokens", "cli")
+    line = world.line(x_id_token=token)
+    assert (line["team"], line["app"], line["user"]) == ("tokens", "cli", "ann")
     assert "x-id-token" not in world.last().headers
-    assert world.gateway.usage("tokens")[-1]["user"] == "ann"
 
 
 def test_keys_that_an_issuer_publishes_are_fetched_and_its_tokens_believed(world: World) -> None:
@@ -257,8 +266,8 @@ def test_a_real_identity_is_not_changed_by_forged_headers(world: World) -> None:
         "x_llm_team": "victim", "x_llm_app": "essential", "x_llm_user": "root", "x_spendgate_cluster": "evil",
         "x_budget_utilization": "0", "x_model_downgraded": "true", "x_spendgate_model": "free",
     }  # fmt: skip
-    assert world.booked(spiffe("ml-eu", "chat"), **headers) == ("ml", "chat@ml-eu")
-    assert world.gateway.usage("ml")[-1]["user"] == ""
+    line = world.line(spiffe("ml-eu", "chat"), **headers)
+    assert (line["team"], line["app"], line["user"]) == ("ml", "chat@ml-eu", "")
     sent = {
         n for n in world.last().headers if n.startswith(("x-llm-", "x-spendgate-", "x-budget-", "x-model-"))
     }
