@@ -31,6 +31,9 @@ GRID_S = 300
 """How finely lives are looked for; also Prometheus' own patience with a series (its lookback)."""
 LAST_S = 7200
 """How far back the last word of a life is looked for: a scrape that failed for two hours loses nothing."""
+ROWS_MAX = 500_000
+"""So many values are read at midnights, each day's of every series: of 50,000 series the last ten midnights. What
+grew before the first one that is read is put on the day that it ends."""
 CELL = ("team", "app", "model")
 Cell = tuple[str, str, str]
 
@@ -65,7 +68,7 @@ def read_totals(counters: Counters, month: str, now_ms: int) -> Totals:
     if not series:
         return Totals(month, {}, 0)
     lives = _lives(counters, start, stop)
-    reading = _Reading(counters, start, stop, lives)
+    reading = _Reading(counters, start, stop, lives, midnights=max(2, ROWS_MAX // len(series)))
     reading.read()
     targets = {target_of(labels_of(labels)) for labels in series}
     for target in sorted(targets - set(lives)):
@@ -130,6 +133,7 @@ class _Reading:
     start: datetime
     stop: datetime
     lives: dict[Labels, list[Life]]
+    midnights: int
     grown: dict[Cell, Days] = field(default_factory=dict)
     known: dict[Labels, dict[Labels, Decimal]] = field(default_factory=dict)
 
@@ -139,10 +143,9 @@ class _Reading:
             return
         self._before_the_month()
         events: list[tuple[float, int, Labels, int]] = []
-        midnight = self.start + timedelta(days=1)
-        while midnight < self.stop:
-            events.append((midnight.timestamp(), 1, (), 0))
-            midnight += timedelta(days=1)
+        days = (self.stop - self.start) // timedelta(days=1)
+        ends = [self.start + timedelta(days=n) for n in range(1, days + 1)]
+        events += [(m.timestamp(), 1, (), 0) for m in ends[-self.midnights :] if m < self.stop]
         for target, lives in self.lives.items():
             for i, life in enumerate(lives):
                 end_s = min(life.last_s + GRID_S, self.stop.timestamp())

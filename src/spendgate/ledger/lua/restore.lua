@@ -34,7 +34,7 @@ if new_epoch and not ask.dry then
     if string.sub(field, 1, 1) == 'B' or string.sub(field, 1, 1) == '@' then redis.call('HDEL', x_key, field) end
   end
   redis.call('HSET', x_key, 'n', int(ask.n))
-  redis.call('EXPIRE', x_key, TTL_S.month)
+  redis.call('EXPIRE', x_key, TTL_S.day)
   if ask.t and not ask.empty then                  -- an older copy's holds: those that live are held again
     for _, raw in ipairs(redis.call('HVALS', holds_key)) do
       local hold = cjson.decode(raw)
@@ -89,6 +89,18 @@ if ask.t and ask.t > known_at then
   end
 end
 
+-- Put money into a day's cell: as count_daily, for very many at once.
+local placed = {}
+local function place(day, cell, part)
+  local key = prefix .. 'd:' .. day
+  if not placed[day] then
+    redis.call('HINCRBY', key, cell .. '#', 0)
+    redis.call('EXPIRE', key, DAILY_TTL_S)
+    placed[day] = true
+  end
+  redis.call('HINCRBY', key, cell .. '$', int(part))
+end
+
 -- Totals of cells. First what stands without an exchange is given to them, then counters rise.
 local rows = {}
 local after = before + remembered
@@ -120,7 +132,7 @@ if ask.c and #ask.c > 0 then
           local part = math.min(rest, math.max(0, d[2] - (have_day[d[1] .. SEP .. cell] or 0)))
           if i == #c[3] then part = rest end
           if part > 0 then
-            count_daily(d[1], c[1], c[2], part, 0, {})
+            place(d[1], cell, part)
             redis.call('HINCRBY', x_key, d[1] .. SEP .. c[1] .. SEP .. c[2], int(part))
             rest = rest - part
           end
