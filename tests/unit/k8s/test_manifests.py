@@ -110,6 +110,7 @@ def test_the_gateway_is_spread_scaled_and_never_fewer_while_rolled() -> None:
     keys = [c["topologyKey"] for c in spec["template"]["spec"]["topologySpreadConstraints"]]
     assert keys == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert "replicas" not in spec  # the autoscaler's
     scaler = of_kind("base", "HorizontalPodAutoscaler")["spendgate"]["spec"]
     assert scaler["scaleTargetRef"]["name"] == "spendgate"
     assert 2 <= scaler["minReplicas"] < scaler["maxReplicas"]
@@ -119,7 +120,7 @@ def test_the_gateway_is_spread_scaled_and_never_fewer_while_rolled() -> None:
 def test_what_has_several_replicas_survives_a_node_drain(name: str) -> None:
     several = {
         d["metadata"]["name"] for d in documents(name)
-        if d["kind"] in ("Deployment", "StatefulSet") and d["spec"]["replicas"] > 1
+        if d["kind"] in ("Deployment", "StatefulSet") and d["spec"].get("replicas", 2) > 1
     }  # fmt: skip
     budgets = of_kind(name, "PodDisruptionBudget")
     assert several <= {d["spec"]["selector"]["matchLabels"]["app"] for d in budgets.values()}
