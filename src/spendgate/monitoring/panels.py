@@ -105,7 +105,7 @@ def _panel(panel: Panel, runbooks: str) -> Any:
     return out
 
 
-def _months() -> list[build.DashboardLink]:
+def _months() -> list[Any]:
     """The month is the dashboard's time range; these choose it."""
     return [
         build.DashboardLink(title)
