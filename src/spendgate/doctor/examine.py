@@ -19,7 +19,7 @@ from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.doctor.finding import Finding, error, in_order, info, warning
 from spendgate.doctor.policy_checks import Spent, check_in_force, check_policy, check_settings
 from spendgate.doctor.probe import Target, probe
-from spendgate.doctor.redis_checks import check_redis
+from spendgate.doctor.redis_checks import check_lacks, check_redis
 from spendgate.doctor.redis_facts import facts_of
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.gateway.api_keys import KeyRing
@@ -28,6 +28,7 @@ from spendgate.gateway.key_file import read as read_keys
 from spendgate.ledger import connect
 from spendgate.ledger.policy_store import PolicyStore, documents_of
 from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.server_check import check_server
 from spendgate.months import month_key
 from spendgate.pricing.load import table
 
@@ -76,6 +77,8 @@ async def examine(patient: Patient) -> list[Finding]:
     if patient.redis:
         facts = await facts_of(patient.redis)
         out += check_redis(facts, settings)
+        if not facts.unreachable:
+            out += check_lacks(patient.redis, await check_server(patient.redis))
         answers = not facts.unreachable
     policy = _given(patient, out) if patient.policy else await _controllers(patient) if answers else None
     spent = await _spent(patient, now_ms) if answers else Spent()

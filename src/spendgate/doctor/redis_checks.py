@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from spendgate.doctor.envoy import is_local_url
@@ -10,6 +10,7 @@ from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.doctor.redis_facts import RedisFacts
 from spendgate.gateway.config import Settings
 from spendgate.ledger.connect import redacted
+from spendgate.ledger.server_check import Finding as Lack
 
 OLDEST = (6, 2)
 """HRANDFIELD came in 6.2."""
@@ -45,6 +46,15 @@ def check_redis(facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
                           "give its user a password, and a network policy")  # fmt: skip
         if urlsplit(facts.url).scheme.startswith("redis+") or urlsplit(facts.url).scheme == "redis":
             yield info("redis-tls", where, "spend and policy go over the wire in clear", "use rediss://")
+
+
+def check_lacks(url: str, lacks: Iterable[Lack]) -> Iterator[Finding]:
+    """What a look at every right and every master adds to the facts of one server."""
+    for lack in lacks:
+        if lack.severity != "ok" and (lack.subject in ("rights", "cluster") or lack.place):
+            make = error if lack.severity == "error" else warning
+            where = f"{redacted(url)} {lack.place}".strip()
+            yield make(f"redis-{lack.subject}", where, lack.found, lack.remedy)
 
 
 def _server(where: str, facts: RedisFacts) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.topologies import Place, acl, places, raw, running
 
+from spendgate.doctor.examine import Patient, examine
 from spendgate.errors import ConfigurationError
 from spendgate.ledger.server_check import Finding, check_server, server_findings
 
@@ -89,3 +90,21 @@ def test_each_lack_has_its_finding_and_its_remedy(
     found = [f for f in server_findings(GOOD | fields) if f.severity != "ok"]
     assert [(f.severity, f.subject) for f in found] == ([complaint] if complaint else [])
     assert all(f.remedy for f in found)
+
+
+async def test_the_doctor_tells_of_rights_and_of_each_master(
+    secured: Place, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (node,) = secured.nodes
+    with contextlib.closing(node.client()) as c:
+        raw(c, "ACL", "SETUSER", "gateway", "-hincrby")
+    found = [f for f in await examine(Patient(redis=secured.url)) if f.code == "redis-rights"]
+    assert [f.problem.partition(":")[0] for f in found] == ["HINCRBY"]
+    acl(node)
+    with running("cluster", "redis-8.2", tmp_path_factory.mktemp("cluster")) as cluster:
+        lame = cluster.nodes[1]
+        with contextlib.closing(lame.client()) as c:
+            raw(c, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        (found_one,) = [f for f in await examine(Patient(redis=cluster.url)) if "thrown away" not in f.problem
+                        and f.code == "redis-eviction"]  # fmt: skip
+        assert found_one.where.endswith(str(lame.port))
