@@ -599,6 +599,7 @@ class Exchange:
             else MONTH,
             input_tokens=self._input_tokens(),
             unseen_input=facts is not None and facts.unseen_input,
+            known_usage=facts.known_usage if facts is not None else {},
             path=self._address.path,
             host=self._address.host,
             service_tier=facts.service_tier if facts is not None else "",

@@ -3,7 +3,7 @@ request to its access log, so that any worker can settle what another one reserv
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import orjson
 
@@ -11,6 +11,7 @@ from spendgate.gateway.billing import Bill
 from spendgate.gateway.events import Notes
 from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.ledger.port import Settlement
+from spendgate.usage import Usage
 
 MONTH: tuple[tuple[str, str], ...] = (("month", "month"),)
 
@@ -42,6 +43,8 @@ class Ticket:
     input_tokens: int = 0
     unseen_input: bool = False
     """Input was used that only the provider knows."""
+    known_usage: Usage = field(default_factory=dict)
+    """What a successful answer that tells no usage is billed by (characters to be spoken, images to be made)."""
     path: str = ""
     host: str = ""
     service_tier: str = ""

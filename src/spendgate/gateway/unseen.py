@@ -111,6 +111,8 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
         reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
         if reading.problem is None:
             return ticket.ending(billing.whole_answer(tariff, ticket.model, reading, held))
+    if facts.status and ticket.known_usage:
+        return ticket.ending(billing.known(tariff, ticket.model, ticket.known_usage, held))
     if facts.status == 0 and not ticket.unseen_input:
         return ticket.ending(billing.input_only(tariff, ticket.model, ticket.input_tokens, held))
     return ticket.ending(Bill({}, held, Outcome.UNMETERED, "body_unseen"))

@@ -68,11 +68,13 @@ class Desk:
         self.runtime = Runtime(snapshot_of(SPECS), self.ledger, self.settler, metrics)  # type: ignore[arg-type]
         self.service = Authorization(self.runtime)
 
+    path = "/v1/chat/completions"
+
     async def check(self, team: str = "ml", body: bytes | None = None, **headers: str) -> Any:
         body = orjson.dumps(chat()) if body is None else body
         request = pb.CheckRequest()
         http = request.attributes.request.http
-        http.method, http.path, http.host, http.id = "POST", "/v1/chat/completions", "x", "1"
+        http.method, http.path, http.host, http.id = "POST", self.path, "x", "1"
         http.headers.update({"content-type": "application/json", "x-llm-team": team, **headers})
         http.raw_body, http.size = body, 200
         request.attributes.request.time.seconds = 1
@@ -125,6 +127,16 @@ async def test_without_a_body_traffic_passes_loudly_unless_the_budget_is_closed(
     assert desk.errors() == 1
     reply = await desk.check("closed", b"")
     assert reply.denied_response.status.code == 429
+
+
+async def test_a_call_that_costs_nothing_passes_without_a_ticket() -> None:
+    desk = Desk()
+    desk.path = "/v1/moderations"
+    reply = await desk.check(body=orjson.dumps({"model": "omni-moderation-latest", "input": "hi"}))
+    assert reply.HasField("ok_response")
+    assert "ticket" not in reply.dynamic_metadata
+    assert desk.errors() == 0
+    assert desk.ledger.asked == []
 
 
 async def test_a_cut_body_is_refused_as_too_large() -> None:

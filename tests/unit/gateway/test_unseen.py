@@ -59,6 +59,16 @@ def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
     assert ending.record.cost_nanousd == HELD
 
 
+def test_what_the_request_alone_tells_is_billed_where_the_answer_tells_nothing() -> None:
+    from dataclasses import replace
+
+    ticket = replace(TICKET, known_usage={"input": 4}, model="gpt-4o")
+    assert Ticket.from_json(ticket.to_json()) == ticket
+    record = settle_by_log(ticket, LogFacts(200, True), SNAPSHOT).record
+    assert (record.outcome, record.tokens, record.cost_nanousd) == (Outcome.COMPLETE, {"input": 4}, 4 * 2500)
+    assert settle_by_log(ticket, LogFacts(500, True), SNAPSHOT).record.cost_nanousd == 0
+
+
 def test_a_stream_that_only_began_has_no_final_usage() -> None:
     from dataclasses import replace
 
