@@ -37,7 +37,7 @@ from spendgate.rebuild.job import RebuildJob
 from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
-VITALS_BY_LABEL = ("calls", "duties_done", "duties_failed", "alerts")
+VITALS_BY_LABEL = ("calls", "alerts")
 NOTE = "<!-- Written by scripts/build_docs.py; do not edit. -->\n\n"
 
 

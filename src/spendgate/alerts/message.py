@@ -57,7 +57,7 @@ def slack_text(alert: Alert, links: Links = NO_LINKS, again: bool = False) -> st
 
 
 def _headline(alert: Alert) -> str:
-    team = _name(alert.team) or "All teams"
+    team = _name(alert.team)
     of = f"{usd(alert.settled_nanousd)} spent of {usd(alert.limit_nanousd)}"
     month = month_text(alert.month)
     match alert.kind:
@@ -69,9 +69,13 @@ def _headline(alert: Alert) -> str:
         case "recovered":
             return f"LLM budget of team {team} was raised and is no longer exhausted in {month}: {of}."
         case "rebuilt":
-            return f"Ledger of team {team} was rebuilt for {month}: {alert.detail}"
+            return f"{_ledger(alert)} was rebuilt for {month}: {alert.detail}"
         case "drift":
-            return f"Ledger of team {team} drifts in {month}: {alert.detail}"
+            return f"{_ledger(alert)} drifts in {month}: {alert.detail}"
+
+
+def _ledger(alert: Alert) -> str:
+    return f"Ledger of team {_name(alert.team)}" if alert.team else "The ledger of all teams"
 
 
 def _outlook(alert: Alert) -> str:

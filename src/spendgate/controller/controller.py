@@ -17,12 +17,11 @@ import structlog
 from starlette.types import ASGIApp
 
 from spendgate.alerts.sender import Sender
-from spendgate.alerts.watcher import AlertLoop
+from spendgate.alerts.watcher import AlertLoop, house_alert
 from spendgate.budget.model import GROUP
 from spendgate.budget.policy import Policy
 from spendgate.controller.access import Access
 from spendgate.controller.crd import PLURAL, VERSION
-from spendgate.controller.duties import Context, Duties, Duty
 from spendgate.controller.events import EventSender
 from spendgate.controller.gauges import ChangedMonths
 from spendgate.controller.informer import Delta, Informer, Key, resource_path
@@ -49,7 +48,7 @@ from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
-from spendgate.rebuild.job import RebuildJob
+from spendgate.rebuild.job import Finding, RebuildJob
 
 log = structlog.get_logger()
 
@@ -87,7 +86,6 @@ class Controller:
         access: Access,
         senders: Sequence[Sender] = (),
         console: MakeConsole | None = None,
-        duties: Sequence[Duty] = (),
     ) -> None:
         self._make_console = console
         self.settings = settings
@@ -116,16 +114,15 @@ class Controller:
             count=self._count_alerts,
             owner=self.identity,
         )
-        self.duties = Duties(
-            duties,
-            self._acts,
-            lambda: Context(self.ledger, self.redis, self.gauges.policy, now_ms()),
-            self.alerts.notify,
-        )
         memory = settings.data_dir / MEMORY_FILE if settings.data_dir is not None else None
         self.keeper = Keeper(self.ledger, lambda: self.gauges.policy, memory)
         self.rebuild = RebuildJob(
-            self.keeper, self.ledger, lambda: self.gauges.policy, settings.prometheus, leads=self._acts
+            self.keeper,
+            self.ledger,
+            lambda: self.gauges.policy,
+            settings.prometheus,
+            leads=self._acts,
+            tell=self._tell_of_the_ledger,
         )
         self.compiler = Compiler()
         self.reconciled = Reconciled((), {})
@@ -160,7 +157,6 @@ class Controller:
             asyncio.create_task(self._status_loop(), name="status"),
             asyncio.create_task(self._ping_loop(), name="ping"),
             asyncio.create_task(self._alert_loop(), name="alerts"),
-            asyncio.create_task(self.duties.run(), name="duties"),
             asyncio.create_task(self.keeper.run(), name="memory"),
             asyncio.create_task(self.rebuild.run(), name="rebuild"),
         ]
@@ -310,6 +306,9 @@ class Controller:
         key = self._keys.get(team)
         return self.informer.objects.get(key) if key is not None else None
 
+    async def _tell_of_the_ledger(self, kind: Finding, key: str, detail: str) -> None:
+        await self.alerts.notify(house_alert(kind, key, detail, now_ms()))
+
     def _count_alerts(self, name: str, n: int) -> None:
         self._alert_counts[name] = n if name == "pending" else self._alert_counts.get(name, 0) + n
 
@@ -396,7 +395,5 @@ class Controller:
             backlog=self.writer.backlog,
             silent_s=self._silent_s() if self.informer.synced.is_set() else 0.0,
             calls=dict(self.kube.calls),
-            duties_done=dict(self.duties.done),
-            duties_failed=dict(self.duties.failed),
             alerts=dict(self._alert_counts),
         )

@@ -26,8 +26,6 @@ class Vitals:
     backlog: int
     silent_s: float
     calls: dict[str, int]
-    duties_done: dict[str, int] = field(default_factory=dict)
-    duties_failed: dict[str, int] = field(default_factory=dict)
     alerts: dict[str, int] = field(default_factory=dict)
 
 
@@ -82,12 +80,3 @@ class ControllerMetrics(Collector):
         for result in ("posted", "failed", "refused"):
             alerts.add_metric([result], v.alerts.get(result, 0))
         yield alerts
-        duties = CounterMetricFamily(
-            "spendgate_controller_duties",
-            "Runs of what the leader does now and then, by how they ended.",
-            labels=["duty", "result"],
-        )
-        for result, runs in (("done", v.duties_done), ("failed", v.duties_failed)):
-            for duty, n in sorted(runs.items()):
-                duties.add_metric([duty, result], n)
-        yield duties

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Literal
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,6 +21,7 @@ from spendgate.errors import SpendgateError
 from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.port import Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key, utc
 from spendgate.rebuild.lives import Totals, read_totals
 from spendgate.rebuild.prometheus import Counters
@@ -33,6 +35,11 @@ AGAIN_S = 30.0
 GRACE_S = 5.0
 """Gateways notice a loss within a second and send again at once."""
 LOOK_S = 0.5
+DRIFT_RATIO = 0.01
+"""From here on a difference is told: what is on its way makes less."""
+Finding = Literal["rebuilt", "drift"]
+Tell = Callable[[Finding, str, str], Awaitable[None]]
+"""What was found, a key under which it is told once a month, a sentence for people."""
 Records = Callable[[int], Iterable[Settlement]]
 """Exchanges of usage logs since a time (ms), as settlements."""
 
@@ -49,6 +56,7 @@ class RebuildJob(Collector):
         records: Records | None = None,
         leads: Callable[[], bool] = lambda: True,
         grace_s: float = GRACE_S,
+        tell: Tell | None = None,
     ) -> None:
         self._keeper = keeper
         self._ledger = ledger
@@ -57,6 +65,7 @@ class RebuildJob(Collector):
         self._records = records
         self._leads = leads
         self._grace_s = grace_s
+        self._tell = tell
         self.drift_ratio = 0.0
         self.done_at_s = 0.0
         self.failures = 0
@@ -100,7 +109,20 @@ class RebuildJob(Collector):
         if epoch.lost and epoch.id == self._keeper.pulse.epoch.id:
             await self._keeper.rebuilt()
             log.warning("ledger_rebuilt", epoch=epoch.number, replayed=replayed)
+            await self._say("rebuilt", epoch.id, _rebuilt(difference, replayed))
+        elif difference is not None and difference.dry and difference.drift_ratio >= DRIFT_RATIO:
+            await self._say(
+                "drift", f"prometheus:{time.strftime('%Y%m%d', time.gmtime())}", _drift(difference)
+            )
         return difference
+
+    async def _say(self, kind: Finding, key: str, detail: str) -> None:
+        if self._tell is None:
+            return
+        try:
+            await self._tell(kind, key, detail)
+        except SpendgateError as problem:  # kept where it is told, and told when Redis is there again
+            log.warning("reconcile_not_told", kind=kind, error=str(problem))
 
     def _months(self) -> list[str]:
         """This month, and on its first day the one before too: the current month last."""
@@ -150,6 +172,29 @@ class RebuildJob(Collector):
                 "spendgate_reconcile_failures", "Comparisons or rebuilds that failed.", self.failures
             ),
         ]
+
+
+def _rebuilt(difference: Difference | None, replayed: int) -> str:
+    """What a rebuild did."""
+    told = f"{replayed} exchanges of usage logs were told again"
+    if difference is None:
+        return f"{told}; what else was lost is only in Prometheus, and none is named."
+    added, teams = usd(difference.added_nanousd), sum(bool(r.rows) for r in difference.restored)
+    return f"{told}, ${added} of {teams} teams were filled up from Prometheus."
+
+
+def _drift(difference: Difference) -> str:
+    """How far the two books are apart."""
+    return (
+        f"Prometheus counted ${usd(difference.added_nanousd)} that the ledger lacks, "
+        f"{difference.drift_ratio:.1%} of ${usd(difference.total_nanousd)}. Nothing was changed: look with "
+        "`spendgate reconcile redis --dry-run`."
+    )
+
+
+def usd(nano: int) -> str:
+    """Two decimals."""
+    return f"{nano / NANO_PER_USD:.2f}"
 
 
 DAY_MS = 86_400_000

@@ -159,7 +159,7 @@ class House:
         self._start_workers()
         if self.listen:
             self._start_envoy()
-        job = self._rebuild_job(keeper) if self.listen else None  # `serve` leaves this to the controller
+        job = self._rebuild_job(keeper, alerting) if self.listen else None  # `serve` leaves this to the controller
         await self._start_admin(gauges, keeper, job)
         await self._until_ready()
         endpoint = self.plan.settings.otlp_endpoint
@@ -258,7 +258,7 @@ class House:
         self._http.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         self._tasks.append(asyncio.create_task(self._http.serve()))
 
-    def _rebuild_job(self, keeper: Keeper) -> RebuildJob:
+    def _rebuild_job(self, keeper: Keeper, alerting: Alerting | None) -> RebuildJob:
         """After a loss: from our own usage log, and from Prometheus where one is named."""
         assert self.ledger is not None
         read, path = self.plan.records, Path(self.usage_path)
@@ -269,7 +269,12 @@ class House:
                 return read((path,), self.snapshot.policy, since_ms) if path.exists() else ()
 
         return RebuildJob(
-            keeper, self.ledger, lambda: self.snapshot.policy, self.plan.settings.prometheus, records
+            keeper,
+            self.ledger,
+            lambda: self.snapshot.policy,
+            self.plan.settings.prometheus,
+            records,
+            tell=alerting.tell if alerting is not None else None,
         )
 
     async def _until_ready(self) -> None:

@@ -14,14 +14,19 @@ import redis as sync_redis
 from support.policy import budget, policy
 from support.prometheus import Prometheus
 
+from spendgate.alerts.message import text_of
+from spendgate.alerts.watcher import house_alert
+from spendgate.budget.policy import Policy
 from spendgate.cli.main import main
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.record import UsageRecord
 from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.epoch import Pulse
+from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.port import TeamMonth
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.months import month_key, month_text
+from spendgate.rebuild.job import RebuildJob
 from spendgate.rebuild.lives import STARTED
 from spendgate.rebuild.prometheus import COST
 
@@ -148,3 +153,37 @@ def test_without_a_source_it_says_what_to_give(capsys: pytest.CaptureFixture[str
         main(["reconcile", "redis", "--redis", "redis://127.0.0.1:1"])
     assert e.value.code == 2
     assert "give --prometheus URL or --usage-log PATH" in capsys.readouterr().err
+
+
+async def test_the_job_tells_of_drift_and_changes_nothing_and_of_a_rebuild_with_its_sum(
+    prometheus: Prometheus, server: EmbeddedRedis, ledger: RedisLedger
+) -> None:
+    told: list[tuple[str, str, str]] = []
+
+    async def tell(kind: str, key: str, detail: str) -> None:
+        told.append((kind, key, detail))
+
+    keeper = Keeper(ledger, Policy)
+    await keeper.start()
+    job = RebuildJob(keeper, ledger, Policy, prometheus.url, grace_s=0.0, tell=tell)
+    await keeper.rebuilt()  # whatever the first beat found, it is whole now: a comparison
+    await job.round()
+    ((kind, key, detail),) = told
+    assert (kind, key[:11]) == ("drift", "prometheus:")
+    assert "$3.62 that the ledger lacks, 100.0% of $3.62" in detail
+    assert (await state(ledger))[0]["red"].settled_nanousd == 0
+
+    sync_redis.Redis.from_url(server.url).flushall()
+    async with asyncio.timeout(60):
+        while not keeper.pulse.epoch.lost:
+            await keeper._round()
+    await job.round()
+    assert told[1][0] == "rebuilt"
+    assert "$3.62 of 2 teams were filled up from Prometheus" in told[1][2]
+    assert (await state(ledger))[0]["red"].settled_nanousd == 2_625_000_000
+    while keeper.pulse.epoch.lost:
+        await keeper._round()
+    await job.round()
+    assert len(told) == 2
+    text = text_of(house_alert("rebuilt", told[1][1], told[1][2], NOW_S * 1000))
+    assert text.startswith(f"The ledger of all teams was rebuilt for {month_text(MONTH)}: ")
