@@ -26,10 +26,10 @@ from spendgate.months import month_key
 log = structlog.get_logger()
 
 RECALL_S = 2.0
-RECALL_S_A_TEAM = 0.001
-"""Between two readings: two seconds, five where there are five thousand teams, never more than RECALL_MAX_S, which
-is well within what gateways send again (`recent`)."""
-RECALL_MAX_S = 10.0
+RECALL_S_A_TEAM = 0.004
+RECALL_MAX_S = 20.0
+"""Between two readings: two seconds, twenty where there are five thousand teams or more. A reading costs Redis one
+small script a team, of every replica. RECALL_MAX_S is well within what gateways send again (`recent`)."""
 
 
 class Keeper(Collector):

@@ -26,7 +26,7 @@ class RecentSettlements:
     """
 
     def __init__(
-        self, seconds: float = 30.0, entries_max: int = 100_000, clock: Callable[[], float] = time.monotonic
+        self, seconds: float = 60.0, entries_max: int = 100_000, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._seconds = seconds
         self._clock = clock
