@@ -114,7 +114,9 @@ VERSION = re.compile(r"(-v\d+(:\d+)?|(-1)?:\d+)?$")
 
 def main() -> None:
     """Write the catalogue."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--facts", action="store_true", help=f"read the limits again, from {LITELLM}")
     if parser.parse_args().facts:
         (SOURCES / "facts.json").write_text(facts(), encoding="utf-8")
@@ -348,7 +350,9 @@ def facts() -> str:
                 out.setdefault(provider.id, {})[names[0]] = fact
     head = json.dumps({"source": LITELLM.replace("==", " "), "read": str(date.today())})[1:-1]
     lines = [
-        f'{json.dumps(p)}: {{\n' + ",\n".join(f" {json.dumps(n)}: {json.dumps(f)}" for n, f in of.items()) + "}"
+        f"{json.dumps(p)}: {{\n"
+        + ",\n".join(f" {json.dumps(n)}: {json.dumps(f)}" for n, f in of.items())
+        + "}"
         for p, of in out.items()
     ]
     return "{" + head + ', "models": {\n' + ",\n".join(lines) + "}}\n"

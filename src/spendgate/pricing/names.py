@@ -34,7 +34,9 @@ _PATH = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/([^/]+)/
 _ARN = re.compile(r"^arn:aws[a-z-]*:bedrock:[^/]*/")
 _REGION = re.compile(r"^(us-gov|us|eu|apac|ap|jp|au|ca|sa|me|af|il|mx)\.(?=[a-z0-9-]+\.)")
 _BEDROCK_VERSION = re.compile(r"(-v\d+(:\d+(:\w+)?)?|(-1)?:\d+(:\w+)?)?$")
-_BEDROCK_VENDOR = re.compile(r"^(?:global\.|regional\.)?(anthropic|cohere|openai|deepseek|mistral|moonshotai|zai)\.")
+_BEDROCK_VENDOR = re.compile(
+    r"^(?:global\.|regional\.)?(anthropic|cohere|openai|deepseek|mistral|moonshotai|zai)\."
+)
 _BEDROCK = re.compile(r"^([a-z-]+\.)?[a-z0-9-]+\.[a-z]")
 _REVISION = re.compile(r"^(gemini-.*|text-embedding-|textembedding-.*)-00\d$")
 _DATE = re.compile(r"(-20\d\d-[01]\d-[0-3]\d|[-@]20\d\d[01]\d[0-3]\d|-[01]\d-20\d\d)$")

@@ -59,10 +59,10 @@ class PriceTable:
     aliases: Mapping[str, str] = field(default_factory=dict)
     catalogue: Catalogue | None = None
     discounts: tuple[Discount, ...] = ()
-    _remembered: dict[tuple[str, str], Found | None] = field(
+    _remembered: dict[tuple[str, str], Found | None] = field(default_factory=dict, compare=False, repr=False)
+    _discounted: dict[tuple[int, int], tuple[Price, Price]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    _discounted: dict[tuple[int, int], tuple[Price, Price]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def version(self) -> str:
@@ -236,6 +236,7 @@ class PriceTable:
                     if best is None or (entry.weight, name) > (best.weight, best.facts.model):
                         dearest[words[:length]] = entry
         return dearest
+
 
 def as_entry(price: Price | Entry) -> Entry:
     """An entry as it is, a single price as an entry that always has it."""
