@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from support.gateway import Gateway
 from support.keyed_provider import KeyedProvider, Seen
 from support.pki import Authority, Issuer
 from support.policy import budget, policy
-from support.processes import SPENDGATE, until
+from support.processes import SPENDGATE, free_port, until
+
+from spendgate.supervisor.addresses import run_dir
+from spendgate.supervisor.house import envoy_binary
 
 POLICY = policy(
     *(budget(t, 10) for t in ("ml", "payments", "edge-team", "keyed", "tokens", "victim")),
@@ -37,6 +40,7 @@ class World:
     issuer: Issuer
     published: Issuer
     """An issuer whose keys are fetched."""
+    url: str
     clients: dict[str, httpx.Client] = field(default_factory=dict)
 
     def client(self, uri: str = "") -> httpx.Client:
@@ -46,7 +50,7 @@ class World:
             if uri:
                 context.load_cert_chain(*self.ca.issue(f"client-{len(self.clients)}", uri=uri))
             self.clients[uri] = httpx.Client(
-                base_url=self.gateway.url, verify=context, trust_env=False, timeout=60
+                base_url=self.url, verify=context, trust_env=False, timeout=60
             )
         return self.clients[uri]
 
@@ -73,6 +77,11 @@ class World:
             return [x for x in self.gateway.usage() if x["request_id"] == name]
 
         return until(mine, bool, "its usage line")[0]
+
+    def close(self) -> None:
+        """Close the clients."""
+        for client in self.clients.values():
+            client.close()
 
     def keys(self, *argv: str) -> dict[str, Any]:
         """Run `spendgate keys`."""
@@ -123,10 +132,42 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             ],
         }  # fmt: skip
         with Gateway(folder / "g", "", POLICY, config=config, workers=1) as gateway:
-            made = World(folder, gateway, provider, ca, issuer, published)
+            made = World(folder, gateway, provider, ca, issuer, published, gateway.url)
             yield made
-            for client in made.clients.values():
-                client.close()
+            made.close()
+
+
+@pytest.fixture(scope="module")
+def by_authz(world: World) -> Iterator[World]:
+    """The same world, entered through an Envoy that asks by ext_authz."""
+    listen = f"127.0.0.1:{free_port()}"
+    worker = run_dir(world.gateway.data_dir.resolve()) / "worker.sock"
+    rendered = subprocess.run(
+        [SPENDGATE, "render", "bootstrap", "--entry", "ext_authz", "--listen", listen, "--grpc", f"unix:{worker}",
+         "--config", str(world.gateway.folder / "config.yaml")],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    (world.folder / "authz.yaml").write_text(rendered)
+    with (world.folder / "authz.log").open("wb") as log:
+        envoy = subprocess.Popen(
+            [envoy_binary(), "-c", str(world.folder / "authz.yaml"), "--use-dynamic-base-id", "--concurrency", "1"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    made = replace(world, url=f"https://{listen}", clients={})
+
+    def serves() -> bool:
+        try:
+            return made.ask(spiffe("ml-eu", "chat")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        until(serves, bool, "Envoy", 60)
+        yield made
+    finally:
+        made.close()
+        envoy.terminate()
+        envoy.wait(60)
 
 
 def spiffe(namespace: str, account: str, domain: str = "cluster.local") -> str:
@@ -207,6 +248,28 @@ def test_no_key_is_in_any_file_of_the_gateway(world: World) -> None:
             content = path.read_bytes()
             assert key.encode() not in content, path
             assert PROVIDER_KEY.encode() not in content, path
+
+
+# -- the same by ext_authz ----------------------------------------------------------------------------------
+
+
+def test_ext_authz_knows_the_same_callers(by_authz: World) -> None:
+    assert by_authz.booked(spiffe("payments", "checkout")) == ("payments", "checkout")
+    token = by_authz.issuer.token(org={"team": "tokens"}, azp="cli", sub="ann", aud="llm")
+    assert by_authz.booked(x_id_token=token) == ("tokens", "cli")
+    asked = {"x_llm_team": "edge-team", "x_llm_app": "browser"}
+    assert by_authz.booked(spiffe("edge", "proxy"), **asked) == ("edge-team", "browser")
+    key = by_authz.keys("issue", "--team", "keyed", "--app", "a", "-o", "json")["key"]
+    until(lambda: by_authz.ask(authorization=key).status_code, lambda s: s == 200, "the new key")
+    assert by_authz.booked(authorization=key) == ("keyed", "a")
+    assert by_authz.last().headers["authorization"] == f"Bearer {PROVIDER_KEY}"
+    assert by_authz.client().get("/v1/models").status_code == 401
+
+
+def test_ext_authz_believes_no_forgery_either(by_authz: World) -> None:
+    test_no_forgery_reaches_the_provider_or_another_teams_budget(by_authz)
+    test_a_header_sent_twice_names_nobody(by_authz)
+    test_a_real_identity_is_not_changed_by_forged_headers(by_authz)
 
 
 # -- attacks ------------------------------------------------------------------------------------------------
