@@ -17,8 +17,8 @@ from spendgate.errors import ConfigurationError, Fault
 def command(paths: tuple[Path, ...]) -> None:
     """Check files before they are used: budgets, prices, settings.
 
-    What a file is, its content tells: LLMBudget documents, a `models:` table of prices, or settings. Folders
-    hold budgets. Every fault is one line, file:line: field: problem; what to do. Exit 1 where there is any.
+    What a file is, its content tells: LLMBudget documents, a `models:` table of prices, the `keys:` of API keys, or
+    settings. Folders hold budgets. Every fault is one line, file:line: field: problem; what to do. Exit 1 where there is any.
 
     \b
     Example: spendgate validate budgets/ prices.yaml spendgate.yaml
@@ -32,7 +32,7 @@ def command(paths: tuple[Path, ...]) -> None:
             budgets.append(path)
             continue
         try:
-            texts.append(_prices(path) if kind == "prices" else _settings(path))
+            texts.append(_READERS[kind](path))
         except ConfigurationError as e:
             faults += e.faults or [Fault(str(path), 0, "", str(e))]
     if budgets:
@@ -58,6 +58,8 @@ def _kind(path: Path) -> str:
         return "budgets"
     if not isinstance(first, dict) or "kind" in first or "apiVersion" in first or "spec" in first:
         return "budgets"
+    if "keys" in first:
+        return "keys"
     return "prices" if {"models", "deployments", "discounts"} & first.keys() else "settings"
 
 
@@ -85,3 +87,13 @@ def _settings(path: Path) -> str:
 
     settings = load_config(path, os.environ)
     return f"{path}: {len(settings.model_fields_set)} settings, valid"
+
+
+def _keys(path: Path) -> str:
+    from spendgate.gateway.key_file import read
+
+    ring = read(path)
+    return f"{path}: {len(ring.keys) + len(ring.plain)} API keys, valid"
+
+
+_READERS = {"prices": _prices, "settings": _settings, "keys": _keys}

@@ -30,11 +30,13 @@ def test_what_a_file_is_its_content_tells(tmp_path: Path) -> None:
     budgets = write(tmp_path, "b.yaml", BUDGET)
     prices = write(tmp_path, "p.yaml", "models:\n  gpt-4o: {input: 2.5, output: 10}\n")
     settings = write(tmp_path, "s.yaml", "reservation_ttl: 5s\n")
-    result = validate(prices, settings, budgets)
+    keys = write(tmp_path, "k.yaml", f"keys: [{{sha256: {'ab' * 32}, team: ml}}]\n")
+    result = validate(prices, settings, budgets, keys)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"{prices}: prices of 1 models, valid",
         f"{settings}: 1 settings, valid",
+        f"{keys}: 1 API keys, valid",
         f"{budgets}: 1 budget (ml), valid",
     ]
     assert result.stderr == ""
