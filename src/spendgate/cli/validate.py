@@ -18,7 +18,8 @@ def command(paths: tuple[Path, ...]) -> None:
     """Check files before they are used: budgets, prices, settings.
 
     What a file is, its content tells: LLMBudget documents, a `models:` table of prices, the `keys:` of API keys, or
-    settings. Folders hold budgets. Every fault is one line, file:line: field: problem; what to do. Exit 1 where there is any.
+    settings. Folders hold budgets. Every fault is one line, file:line: field: problem; what to do. Exit 1 where
+    there is any.
 
     \b
     Example: spendgate validate budgets/ prices.yaml spendgate.yaml
