@@ -262,12 +262,12 @@ or
         description="For 15 minutes: somebody was not told that a threshold was crossed.",
     ),
     Alert(
-        name="SpendgateDutyFailing",
-        expr=f"""sum by (duty) ({grown('spendgate_controller_duties_total{result!="done"}', "1h")}) > 1""",
+        name="SpendgateReconcileFailing",
+        expr=f"sum({grown('spendgate_reconcile_failures_total', '1h')}) > 1",
         hold="0m",
         severity="warning",
-        summary='The controller\'s duty {{ $labels.duty }} failed {{ $value | printf "%.0f" }} times in an hour',
-        description="It is tried again by itself; its log line duty_failed says why.",
+        summary='Comparing or rebuilding the ledger failed {{ $value | printf "%.0f" }} times in an hour',
+        description="It is tried again by itself; the log line reconcile_failed says why.",
     ),
     Alert(
         name="SpendgateBudgetInvalid",

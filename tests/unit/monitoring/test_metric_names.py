@@ -21,6 +21,7 @@ from spendgate.ledger.keeper import Keeper
 from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
+from spendgate.rebuild.job import RebuildJob
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 NAME = re.compile(r"\b(?:llm|spendgate)_[a-z_]+\b")
@@ -44,7 +45,8 @@ def shown() -> set[str]:
     vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in by_label})  # type: ignore[arg-type]
     gauges = BudgetGauges(FakeLedger(), Policy())
     keeper = Keeper(cast(Any, None), Policy)
-    collected = [*registry.collect(), *gauges.collect(), *keeper.collect()]
+    job = RebuildJob(keeper, cast(Any, None), Policy)
+    collected = [*registry.collect(), *gauges.collect(), *keeper.collect(), *job.collect()]
     return samples([*collected, *ControllerMetrics(lambda: vitals).collect()])
 
 
