@@ -68,7 +68,7 @@ def test_a_dialect_claims_its_path_alone_and_envoy_routes_by_the_same_pattern(di
 
 
 @EACH
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_odd_requests_are_read_or_refused_with_a_reason(dialect: Dialect, data: st.DataObject) -> None:
     document = data.draw(st.dictionaries(st.sampled_from(KEYS), ANY, max_size=6))
@@ -85,7 +85,7 @@ def test_odd_requests_are_read_or_refused_with_a_reason(dialect: Dialect, data: 
 
 
 @EACH
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_odd_answers_are_read_without_a_fault(dialect: Dialect, data: st.DataObject) -> None:
     for body in (json.dumps(data.draw(ANY)).encode(), data.draw(st.binary(max_size=60))):
@@ -95,7 +95,7 @@ def test_odd_answers_are_read_without_a_fault(dialect: Dialect, data: st.DataObj
 
 
 @EACH
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_no_stream_raises_and_all_of_it_passes_however_it_is_cut(
     dialect: Dialect, data: st.DataObject
