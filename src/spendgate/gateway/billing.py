@@ -15,6 +15,7 @@ from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import Usage, input_total
 
 LISTED = PricedBy()
+MISMATCH = "usage_mismatch"
 ANYWHERE = ("", "global", "not_available")
 """Words of providers for an answer that was bound to no place."""
 COST_MAX_NANOUSD = LEDGER_MAX_NANOUSD // 1000
@@ -57,6 +58,9 @@ class Bill:
     """Where several models were billed: each with its share; their costs add up to the bill's."""
     priced_by: PricedBy = LISTED
     """Whose price it was, and what was charged by a stand-in."""
+    flags: tuple[str, ...] = ()
+    """What is odd about it all the same: `usage_mismatch` (the provider's own total is not the sum of its parts;
+    the larger reading was charged)."""
 
 
 def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
@@ -100,6 +104,11 @@ def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill
 
 
 def _complete(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
+    bill = _priced(tariff, sent, reading, held)
+    return replace(bill, flags=(MISMATCH,)) if reading.mismatch else bill
+
+
+def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     if reading.told_nanousd is not None and reading.told_nanousd <= COST_MAX_NANOUSD:
         return Bill(reading.usage, reading.told_nanousd, Outcome.COMPLETE)
     tariff = tariff.answered(reading)

@@ -128,6 +128,13 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.flagged = Counter(
+            "spendgate_flagged_total",
+            "Settled exchanges with something odd: `usage_mismatch` (the provider's total is not the sum of its "
+            "parts; the larger was charged).",
+            ["flag", "model"],
+            registry=registry,
+        )
         self.refused_usd = Counter(
             "spendgate_refused_usd_total",
             "Estimates of refused requests, in USD; a call that an SDK repeats counts once.",
@@ -301,5 +308,7 @@ class Metrics:
             self.expired.labels(team).inc()
         if notes.fail_open:
             self.fail_open.labels(team).inc()
+        for flag in notes.flags:
+            self.flagged.labels(flag, model).inc()
         if notes.kept_because:
             self.kept.labels(notes.kept_because).inc()

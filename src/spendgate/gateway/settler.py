@@ -170,6 +170,14 @@ class Settler:
                 self._refusals.add(ending.record)
             if ending.notes.unpriced:
                 self._say_unpriced(ending)
+            if ending.notes.flags:
+                log.warning(
+                    "flagged",
+                    exchange_id=ending.record.exchange_id,
+                    flags=ending.notes.flags,
+                    team=ending.record.team,
+                    model=ending.record.model,
+                )
             if ending.record.unmetered:
                 log.warning(
                     "unmetered",

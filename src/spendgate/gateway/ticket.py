@@ -114,5 +114,6 @@ class Ticket:
             unpriced=self.unpriced or bill.priced_by.has_stand_in,
             fail_open=self.fail_open,
             kept_because=self.kept_because,
+            flags=bill.flags,
         )
         return Ending(record, settlement, self.held_nanousd or 0, notes)

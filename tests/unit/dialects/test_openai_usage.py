@@ -191,3 +191,26 @@ def test_no_usage_raises_and_none_poisons_the_ledger(usage: Any, model: Any) -> 
 @given(st.binary(max_size=80))
 def test_no_bytes_raise(body: bytes) -> None:
     assert DIALECT.read_answer(body).problem in ("not_json", "no_usage", "bad_usage")
+
+
+@pytest.mark.parametrize(
+    ("raw", "nanousd"),
+    [
+        ({"cost": 0.00014355, "cost_details": {"upstream_inference_cost": None}}, 143_550),
+        ({"cost": 1e-9}, 1),
+        ({"cost": 2}, 2_000_000_000),
+        ({"cost": 0, "cost_details": {}}, 0),
+        ({"cost": 0}, None),
+        ({"cost": 0.05, "is_byok": True, "cost_details": {"upstream_inference_cost": 1.0}}, 1_050_000_000),
+        ({"cost": {"input_tokens_cost": 0.1, "total_cost": 0.25}}, 250_000_000),
+        ({"cost_in_usd_ticks": 1_234_567}, 123_457),
+        ({"cost": -1}, None),
+        ({"cost": True}, None),
+        ({"cost": "0.5"}, None),
+        ({"cost": 1e300}, None),
+        ({}, None),
+    ],
+)
+def test_what_the_provider_says_it_charges_is_read_exactly(raw: dict[str, Any], nanousd: int | None) -> None:
+    document = {"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1} | raw}
+    assert OpenAIChat().read_answer(json.dumps(document).encode()).told_nanousd == nanousd

@@ -226,3 +226,19 @@ def test_a_status_for_no_dialect_is_a_fault_that_names_those_there_are() -> None
     assert load_config(None, {"SPENDGATE_DEPLOYMENTS": "{a: gpt-4o}"}) == Settings(
         deployments={"a": "gpt-4o"}
     )
+
+
+def test_a_total_that_is_not_the_sum_of_its_parts_is_charged_at_its_larger_reading_and_flagged() -> None:
+    d = Drive(snapshot_of(SMALL))
+    d.send(chat())
+    d.answer()
+    body = orjson.loads(chat_answer())
+    body["usage"]["total_tokens"] = 40
+    d.piece(orjson.dumps(body), end=True)
+    assert d.ending.record.tokens == {"input": 10, "output": 30}
+    assert d.ending.notes.flags == ("usage_mismatch",)
+    fine = Drive(snapshot_of(SMALL))
+    fine.send(chat())
+    fine.answer()
+    fine.piece(chat_answer(), end=True)
+    assert fine.ending.notes.flags == ()
