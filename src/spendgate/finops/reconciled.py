@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from spendgate.finops.reconcile import CAUSES, ModelDrift, Reconciliation, drift_ratio
+from spendgate.finops.causes import CAUSES
+from spendgate.finops.reconcile import ModelDrift, Reconciliation, drift_ratio
 from spendgate.finops.report import escape, table_rows
 from spendgate.finops.true_up import TrueUp
 from spendgate.money import nano_to_usd

@@ -13,9 +13,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from spendgate.finops.causes import BYPASS
 from spendgate.finops.chargeback import share
 from spendgate.finops.invoice.line import fingerprint
-from spendgate.finops.reconcile import BYPASS, ModelDrift, Reconciliation
+from spendgate.finops.reconcile import ModelDrift, Reconciliation
 from spendgate.ledger.port import Adjusted, Adjustment, DayCell
 from spendgate.months import month_text
 

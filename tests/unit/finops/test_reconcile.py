@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.billing import PRICES, Use, cells, invoice, month, more, usd
 
+from spendgate.finops import causes as c
 from spendgate.finops import reconcile as r
 from spendgate.finops.invoice.line import Line
 from spendgate.ledger.port import DayCell
@@ -40,7 +41,7 @@ def test_books_that_agree_have_no_drift_and_no_cause() -> None:
 
 def test_a_changed_price_is_the_invoice_less_the_metered_tokens_at_ours() -> None:
     found = compare(cells(month()), invoice(month(), "1.2"))
-    assert found.causes == {r.PRICE: pytest.approx(found.metered_nanousd * 0.2, abs=100)}
+    assert found.causes == {c.PRICE: pytest.approx(found.metered_nanousd * 0.2, abs=100)}
     assert "billed at" in found.models[0].notes[0]
 
 
@@ -48,7 +49,7 @@ def test_a_price_that_changed_within_the_month_is_found_from_its_day_on() -> Non
     uses = month()
     found = causes(cells(uses), [*invoice(uses[:20]), *invoice(uses[20:], "0.5")])
     late = sum(c.cost_nanousd for c in cells(uses[20:]))
-    assert found == {r.PRICE: pytest.approx(-late / 2, abs=100)}
+    assert found == {c.PRICE: pytest.approx(-late / 2, abs=100)}
 
 
 def test_a_model_that_was_never_metered_is_direct_egress() -> None:
@@ -56,7 +57,7 @@ def test_a_model_that_was_never_metered_is_direct_egress() -> None:
     found = compare(cells(month()), [*invoice(month()), *invoice([shadow])])
     egress = next(m for m in found.models if m.is_egress)
     assert egress.model == "gpt-4o-mini-2026-08-06"
-    assert egress.causes == {r.BYPASS: nano(usd("gpt-4o-mini", shadow.tokens))}
+    assert egress.causes == {c.BYPASS: nano(usd("gpt-4o-mini", shadow.tokens))}
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -67,22 +68,22 @@ def test_requests_past_the_gateway_are_a_bypass_of_the_tokens_missed(counted: bo
     if not counted:
         lines = [replace(x, requests=0) for x in lines]
     missed = nano(usd("gpt-4o", {"input": 400_000, "output": 36_000}))
-    assert causes(cells(uses), lines) == {r.BYPASS: missed}
+    assert causes(cells(uses), lines) == {c.BYPASS: missed}
 
 
 def test_aborted_streams_are_output_that_the_provider_counted_further() -> None:
     uses = month()
     billed = [more(u, output=700) for u in uses]
-    assert causes(cells(uses), invoice(billed)) == {r.ABORTED: nano(usd("gpt-4o", {"output": 700 * 31}))}
+    assert causes(cells(uses), invoice(billed)) == {c.ABORTED: nano(usd("gpt-4o", {"output": 700 * 31}))}
     fewer = [more(u, output=-700) for u in uses]
-    assert causes(cells(uses), invoice(fewer)) == {r.ABORTED: -nano(usd("gpt-4o", {"output": 700 * 31}))}
+    assert causes(cells(uses), invoice(fewer)) == {c.ABORTED: -nano(usd("gpt-4o", {"output": 700 * 31}))}
 
 
 def test_other_cache_semantics_are_the_same_input_in_other_kinds() -> None:
     uses = month()
     billed = [more(u, input=50_000, cached_input=-50_000) for u in uses]
     per_day = nano(usd("gpt-4o", {"input": 50_000})) - nano(usd("gpt-4o", {"cached_input": 50_000}))
-    assert causes(cells(uses), invoice(billed)) == {r.CACHE: 31 * per_day}
+    assert causes(cells(uses), invoice(billed)) == {c.CACHE: 31 * per_day}
 
 
 def test_exchanges_settled_at_their_estimate_cost_what_their_tokens_do() -> None:
@@ -92,7 +93,7 @@ def test_exchanges_settled_at_their_estimate_cost_what_their_tokens_do() -> None
         replace(more(u, input=9_000, output=800), requests=u.requests + 4) if u.day == 9 else u for u in uses
     ]
     true = nano(usd("gpt-4o", {"input": 9_000, "output": 800}))
-    assert causes([*cells(uses), guess], invoice(billed)) == {r.ESTIMATES: true - 2 * USD}
+    assert causes([*cells(uses), guess], invoice(billed)) == {c.ESTIMATES: true - 2 * USD}
     # the ledger keeps them in one cell with what was metered
     joined = [
         replace(c, requests=c.requests + 4, cost_nanousd=c.cost_nanousd + 2 * USD)
@@ -100,23 +101,23 @@ def test_exchanges_settled_at_their_estimate_cost_what_their_tokens_do() -> None
         else c
         for c in cells(uses)
     ]
-    assert causes(joined, invoice(billed)) == {r.ESTIMATES: true - 2 * USD}
+    assert causes(joined, invoice(billed)) == {c.ESTIMATES: true - 2 * USD}
 
 
 def test_amounts_printed_in_cents_are_rounding() -> None:
     uses = month()
     lines = [replace(x, cost_usd=round(x.cost_usd, 2)) for x in invoice(uses)]
     found = compare(cells(uses), lines)
-    assert set(found.causes) == {r.ROUNDING}
+    assert set(found.causes) == {c.ROUNDING}
     assert abs(found.drift_nanousd) <= 31 * 3 * USD // 200
 
 
 def test_what_the_invoice_has_not_is_said_to_be_missing() -> None:
     uses = month()
     found = causes(cells(uses), invoice(uses[:-2]))
-    assert found == {r.MISSING: -sum(c.cost_nanousd for c in cells(uses[-2:]))}
+    assert found == {c.MISSING: -sum(c.cost_nanousd for c in cells(uses[-2:]))}
     only_mini = causes(cells([*uses, Use(3, "gpt-4o-mini")]), invoice(uses))
-    assert only_mini == {r.MISSING: -cells([Use(3, "gpt-4o-mini")])[0].cost_nanousd}
+    assert only_mini == {c.MISSING: -cells([Use(3, "gpt-4o-mini")])[0].cost_nanousd}
 
 
 def test_several_causes_in_one_month_are_told_apart_by_their_days() -> None:
@@ -130,10 +131,10 @@ def test_several_causes_in_one_month_are_told_apart_by_their_days() -> None:
     ]
     found = causes(cells(uses), lines)
     assert found == {
-        r.BYPASS: nano(usd("gpt-4o", {"input": 100_000, "output": 4_000})),
-        r.ABORTED: nano(usd("gpt-4o", {"output": 5_000})),
-        r.CACHE: nano(usd("gpt-4o", {"input": 150_000})) - nano(usd("gpt-4o", {"cached_input": 150_000})),
-        r.PRICE: pytest.approx(sum(c.cost_nanousd for c in cells(uses[25:])) / 10, abs=10),
+        c.BYPASS: nano(usd("gpt-4o", {"input": 100_000, "output": 4_000})),
+        c.ABORTED: nano(usd("gpt-4o", {"output": 5_000})),
+        c.CACHE: nano(usd("gpt-4o", {"input": 150_000})) - nano(usd("gpt-4o", {"cached_input": 150_000})),
+        c.PRICE: pytest.approx(sum(c.cost_nanousd for c in cells(uses[25:])) / 10, abs=10),
     }
 
 
@@ -175,26 +176,26 @@ class TestTimeZones:
         metered = cells(HOURS)
         shifts = {m: self.shifted(m, m // 60) for m in (60, 420, 480, 540)}
         found = compare(metered, self.billed(), shifted=shifts)
-        assert set(found.causes) <= {r.TIME_ZONE}
-        assert found.causes.get(r.TIME_ZONE, 0) == found.invoiced_nanousd - found.metered_nanousd
+        assert set(found.causes) <= {c.TIME_ZONE}
+        assert found.causes.get(c.TIME_ZONE, 0) == found.invoiced_nanousd - found.metered_nanousd
         assert "begin +08:00 after midnight UTC" in found.models[0].notes[0]
 
     def test_without_logs_days_that_only_swap_amounts_are_recognised(self) -> None:
         found = compare(cells(HOURS), self.billed())
-        assert set(found.causes) <= {r.TIME_ZONE}
+        assert set(found.causes) <= {c.TIME_ZONE}
         assert "give --log" in found.models[0].notes[0]
 
     def test_a_changed_price_is_no_time_zone(self) -> None:
         shifts = {m: self.shifted(m, m // 60) for m in (60, 480)}
         lines = [replace(x, cost_usd=x.cost_usd * 2) for u in HOURS for x in u.lines()]
-        assert set(causes(cells(HOURS), lines, shifted=shifts)) == {r.PRICE}
+        assert set(causes(cells(HOURS), lines, shifted=shifts)) == {c.PRICE}
 
 
 def test_an_invoice_without_tokens_off_by_the_same_factor_is_a_price_and_else_unexplained() -> None:
     uses = month()
-    assert set(causes(cells(uses), invoice(uses, "1.3", tokens=False))) == {r.PRICE}
+    assert set(causes(cells(uses), invoice(uses, "1.3", tokens=False))) == {c.PRICE}
     odd = [x for i, u in enumerate(uses) for x in invoice([u], "1" if i % 2 else "1.5", tokens=False)]
-    assert set(causes(cells(uses), odd)) == {r.UNEXPLAINED}
+    assert set(causes(cells(uses), odd)) == {c.UNEXPLAINED}
 
 
 def test_what_was_corrected_before_is_no_drift_any_more() -> None:
