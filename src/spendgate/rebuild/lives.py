@@ -31,8 +31,8 @@ GRID_S = 300
 """How finely lives are looked for; also Prometheus' own patience with a series (its lookback)."""
 LAST_S = 7200
 """How far back the last word of a life is looked for: a scrape that failed for two hours loses nothing."""
-ROWS_MAX = 500_000
-"""So many values are read at midnights, each day's of every series: of 50,000 series the last ten midnights. What
+ROWS_MAX = 200_000
+"""So many values are read at midnights, each day's of every series: of 50,000 series the last four midnights. What
 grew before the first one that is read is put on the day that it ends."""
 CELL = ("team", "app", "model")
 Cell = tuple[str, str, str]
