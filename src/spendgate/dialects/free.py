@@ -17,7 +17,7 @@ _FREE = re.compile(
     r"|/responses/input_tokens"
     r"|/(tokenize|detokenize)"
     r"|/(responses|batches|uploads|messages/batches|vector_stores)/[^/]+/(cancel|complete|parts)"
-    r"|/(files|uploads|models|conversations|conversations/[^/]+/items|containers|containers/[^/]+/files)"
+    r"|/(files|uploads|models|conversations|conversations/[^/]+/items|containers/[^/]+/files)"
     r"|/skills(/[^/]+/versions)?"
     r"|/vector_stores(/[^/]+)?(/(files|search|file_batches))?"
     r"|/api/(show|pull|push|create|copy|delete|ps|tags|version)"

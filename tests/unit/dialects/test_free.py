@@ -24,7 +24,7 @@ def test_these_are_free(path: str) -> None:
     "path",
     ["/v1/batches", "/v1/videos", "/v1/ocr", "/v1/threads/t/runs", "/v1/complete", "/v1/realtime/sessions",
      "/v1beta/models/imagen-4:predict", "/agents/a/agentAliases/b/sessions/c/text", "/v1/fine_tuning/jobs", "/",
-     "/v1/messages/count_tokens/x", "/v1/files/extra/deep/x"],
+     "/v1/messages/count_tokens/x", "/v1/files/extra/deep/x", "/v1/containers"],
 )  # fmt: skip
 def test_these_may_cost_money(path: str) -> None:
     assert not is_free("POST", path)
