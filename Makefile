@@ -19,7 +19,7 @@ setup-tests:
 demo: setup
 	@.venv/bin/python scripts/demo.py
 test: setup-tests
-	@.venv/bin/python -m pytest
+	@scripts/test.sh
 faults: setup-tests
 	@SPENDGATE_FAULTS_MINUTES=$${SPENDGATE_FAULTS_MINUTES:-10} .venv/bin/python -m pytest tests/faults
 lint: setup-tests
