@@ -29,7 +29,8 @@ lint: setup-tests
 image: setup-tests
 	@SPENDGATE_TEST_IMAGE=whole .venv/bin/python -m pytest tests/integration/deploy/test_image.py
 mesh: setup-tests
-	@SPENDGATE_TEST_HOUSES=istio-gateway,istio-sidecar,envoy-gateway .venv/bin/python -m pytest tests/conformance
+	@for house in istio-gateway istio-sidecar envoy-gateway; do \
+	  SPENDGATE_TEST_HOUSES=$$house .venv/bin/python -m pytest tests/conformance || exit 1; done
 chaos: setup-tests
 	@SPENDGATE_TEST_CHAOS=1000 SPENDGATE_TEST_CUT_S=60 .venv/bin/python -m pytest -s \
 	  tests/integration/kube/test_chaos.py tests/integration/kube/test_api_server_faults.py
