@@ -1,7 +1,7 @@
 """One mock provider for all; one gateway a module, by the module's POLICY (and CONFIG, PRICES).
 
 A module with `HOUSES` runs once for each: `up`, and the ways in which a mesh attaches the gateway
-(support.meshes). `make mesh` runs every module that can in every house.
+(support.meshes). `make mesh` runs more modules in every house of a mesh.
 """
 
 from __future__ import annotations
