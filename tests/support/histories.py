@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
         self.asked: list[ReserveRequest] = []
         self.settled: list[tuple[Settlement, int]] = []
         self.adjusted: list[Adjustment] = []
-        self.frozen: dict[str, Any] = {}
+        self.frozen: dict[str, Any] | None = None
         self.names = itertools.count()
         self.before = Picture.take(self.client)
 
@@ -479,7 +479,7 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         picture = self.before = Picture.take(self.client)
-        if self.frozen:
+        if self.frozen is not None:
             check("frozen", picture.month("202611") == self.frozen, (picture.month("202611"), self.frozen))
         in_holds: dict[str, int] = {}
         for hold in picture.holds.values():

@@ -15,6 +15,8 @@ class Mutation:
     old: str
     new: str
     laws: tuple[str, ...]
+    rare: bool = False
+    """It takes many histories to meet; looked for by `make histories` only."""
 
     def applied(self, sources: Mapping[str, str]) -> dict[str, str]:
         """The sources with the bug. Fails where the text is not as it was: then look at this list again."""
@@ -35,7 +37,7 @@ MUTATIONS = (
     Mutation(
         "the bounds of pattern, app and run are not looked at", "reserve",
         "      if bound[3] >= 0 then\n        local committed",
-        "      if bound[3] >= 0 and j < 4 then\n        local committed", ("bound",),
+        "      if bound[3] >= 0 and j < 4 then\n        local committed", ("bound",), rare=True,
     ),
     Mutation(
         "holds do not count against a bound", "common",
@@ -43,7 +45,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a closed window is tried all the same", "reserve",
-        "if committed_month >= c.f and (c.b < 0 or committed_month < c.b) then", "if true then", ("bound",),
+        "if committed_month >= c.f and (c.b < 0 or committed_month < c.b) then", "if true then", ("bound",), rare=True,
     ),
     Mutation(
         "the second candidate is never tried", "reserve",
@@ -52,7 +54,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a clamped hold takes more than is left", "reserve",
-        "held = math.min(room, c.k[1]", "held = 1 + math.max(room, c.k[1]", ("bound", "books"),
+        "held = math.min(room, c.k[1]", "held = 1 + math.max(room, c.k[1]", ("bound", "books"), rare=True,
     ),
     Mutation(
         "a reservation holds nothing", "reserve",
@@ -98,19 +100,19 @@ MUTATIONS = (
     ),
     Mutation(
         "marks of before the clock was set back are not looked at", "common",
-        "math.floor(now / DAY_MS) + 1, math", "math.floor(now / DAY_MS), math", ("replay", "books"),
+        "math.floor(now / DAY_MS) + 1, math", "math.floor(now / DAY_MS), math", ("replay", "books"), rare=True,
     ),
     Mutation(
         "a correction forgets what was charged", "settle",
-        "        move(c[1], c[2], cost - held, 0)", "        move(c[1], c[2], cost, 0)", ("sums", "books"),
+        "        move(c[1], c[2], cost - held, 0)", "        move(c[1], c[2], cost, 0)", ("sums", "books"), rare=True,
     ),
     Mutation(
         "a correction leaves the estimate in its cell", "settle",
-        "      count_daily(hold.d, hold.a, hold.m, -held, -1, {})\n", "", ("sums",),
+        "      count_daily(hold.d, hold.a, hold.m, -held, -1, {})\n", "", ("sums",), rare=True,
     ),
     Mutation(
         "a correction can be made twice", "settle",
-        "    redis.call('DEL', expired_key(s.id))\n", "", ("replay", "books"),
+        "    redis.call('DEL', expired_key(s.id))\n", "", ("replay", "books"), rare=True,
     ),
     Mutation(
         "an expired hold stays reserved", "common",
@@ -134,7 +136,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a renewal moves no deadline", "renew",
-        "    redis.call('ZADD', due_key, deadline, ARGV[i])\n", "", ("deadline",),
+        "    redis.call('ZADD', due_key, deadline, ARGV[i])\n", "", ("deadline",), rare=True,
     ),
     Mutation(
         "a reservation sent again holds again", "reserve",
@@ -175,6 +177,6 @@ MUTATIONS = (
     ),
     Mutation(
         "a month is closed with requests in flight", "close",
-        "if held > 0 then", "if false then", ("books", "frozen"),
+        "if held > 0 then", "if false then", ("books", "frozen"), rare=True,
     ),
 )  # fmt: skip
