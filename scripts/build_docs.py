@@ -14,7 +14,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from spendgate.budget import model as budget
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import COMMANDS, spendgate
 from spendgate.controller.metrics import ControllerMetrics, Vitals
-from spendgate.gateway import config
+from spendgate.gateway import config, words
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.policy_source import PolicyMetrics
 from spendgate.ledger.gauges import COPY, BudgetGauges
@@ -51,12 +51,62 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "settings.md", settings()
     yield "metrics.md", metrics()
     yield "llmbudget.md", llmbudget()
+    yield "headers-and-reasons.md", headers_and_reasons()
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines) + "\n"
+
+
+# -- headers and reasons ----------------------------------------------------------------------------------
+
+
+def headers_and_reasons() -> str:
+    """What requests and answers carry, and why a request was refused or moved (`gateway/words.py`)."""
+
+    def named(words: Mapping[str, str]) -> list[tuple[str, ...]]:
+        return [(", ".join(f"`{n}`" for n in name.split(", ")), meaning) for name, meaning in words.items()]
+
+    parts = [
+        "# Headers and reasons",
+        "## Request headers",
+        table(("header", "meaning"), named(words.REQUEST_HEADERS)),
+        REQUEST_NOTE,
+        "## Response headers",
+        table(
+            ("header", "when", "meaning"),
+            [(f"`{name}`", when, meaning) for name, (when, meaning) in words.RESPONSE_HEADERS.items()],
+        ),
+        RESPONSE_NOTE,
+        "## Reasons of refusals",
+        REFUSAL_NOTE,
+        table(("reason", "the request was refused because"), named(words.REFUSALS)),
+        OTHER_REFUSALS,
+        "## Reasons of answers",
+        table(("reason", "the request was sent"), named(words.ANSWERS)),
+        "## Outcomes in the usage log",
+        table(("outcome", "meaning"), named({o.value: text for o, text in words.OUTCOMES.items()})),
+        OUTCOME_NOTE,
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+REQUEST_NOTE = (
+    """Whatever a client sends under `x-spendgate-…`, `x-budget-…` or `x-model-downgraded` is taken off."""
+)
+RESPONSE_NOTE = """`x-spendgate-cluster` chooses the upstream inside Envoy; it never enters or leaves."""
+REFUSAL_NOTE = """\
+Status 429, or what `reject_status` says for the dialect (403 for `app_not_allowed_for_model` and `unknown_api`); the
+body in the dialect's own error shape with
+`error.type: "budget_exceeded"`, `error.code` the reason, and the numbers in `error.details`."""
+OTHER_REFUSALS = """A body above `max_body_bytes` gets 413 with the code `request_too_large`.
+Where the setting `passthrough` asks for it, a caller whom no source of identity knows gets 401 with the code
+`unidentified` on paths that no dialect claims."""
+OUTCOME_NOTE = """\
+Why an exchange was `unmetered`, also the label of `spendgate_unmetered_total`: `no_usage`, `bad_usage`,
+`not_json`, `truncated`, `encoding`, `too_large`, `expired`, `internal_error`."""
 
 
 # -- commands ---------------------------------------------------------------------------------------------

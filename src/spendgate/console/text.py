@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from spendgate.gateway.words import REFUSALS
 from spendgate.money import NANO_PER_USD
 from spendgate.months import utc
-
-REASONS = {
-    "monthly_budget_exceeded": "it does not fit what is left of the month's budget",
-    "model_budget_exceeded": "it does not fit what is left for the model",
-    "app_not_allowed_for_model": "the app may not use this model",
-    "app_budget_exceeded": "it does not fit what is left for the app",
-    "spend_rate_exceeded": "too much within this hour",
-    "request_cost_exceeded": "this one request could cost more than a request may",
-    "run_budget_exceeded": "it does not fit what is left for the run",
-    "daily_budget_exceeded": "it does not fit what is left of the day's budget",
-    "unbudgeted": "the team has no budget",
-    "unpriced_model": "the model has no price",
-    "ledger_unavailable": "the ledger did not answer and the local allowance was used up",
-}
-"""Why a request was refused (the contract's reasons), in words."""
 
 
 def usd(nano: int | None) -> str:
@@ -56,4 +42,4 @@ def month_name(key: str) -> str:
 
 def reason(code: str) -> str:
     """A refusal's reason in words; an unknown one as it is."""
-    return REASONS.get(code, code)
+    return REFUSALS.get(code, code).replace("`", "")

@@ -20,6 +20,10 @@ OTHER = "other"
 PRICE_VERSIONS_MAX = 50
 
 
+ROUTED = ("simple_query", "complex_query", "budget_pressure")
+"""Why a request goes to another model (rules 3 and 4)."""
+
+
 class Metrics:
     """All counters of one process. `max_series`: combinations of labels that are kept apart."""
 
@@ -40,6 +44,8 @@ class Metrics:
         self.routed = Counter(
             "llm_model_routing_total", "Requests sent to another model.", ["reason"], registry=registry
         )
+        for reason in ROUTED:
+            self.routed.labels(reason)  # there from the first scrape, so that no first event is lost
         self.requests = Counter(
             "spendgate_requests_total",
             "Settled exchanges, as the ledger counts them.",

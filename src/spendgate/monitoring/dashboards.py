@@ -124,7 +124,7 @@ CHARGEBACK = (
         "Model Routing Decisions",
         "timeseries",
         "Requests sent to another model than asked for, by why: in the hour before each point, of all teams.",
-        ((f"sum by (reason) ({grown('llm_model_routing_total', '1h')})", "{{reason}}"),),
+        (("sum by (reason) (increase(llm_model_routing_total[1h]))", "{{reason}}"),),
         (12, 8, 12, 24),
     ),
 )

@@ -1,0 +1,69 @@
+"""What headers, reasons and outcomes mean, in words: the reference page and the console read them here."""
+
+from __future__ import annotations
+
+from spendgate.gateway import headers as h
+from spendgate.gateway.events import Outcome
+
+REQUEST_HEADERS: dict[str, str] = {
+    ", ".join(h.IDENTITY): (
+        "who asks, where the setting `identity` reads plain headers (the default); not sent to the provider"
+    ),
+    h.REQUIRE_MODEL: "this model and no other: bypasses routing and downgrade, never a limit",
+    h.RUN: "the run (agent, batch job) that `maxUSDPerRun` bounds; else the trace id of `traceparent`",
+    h.REQUEST_ID: "kept, and written into the usage log",
+}
+"""What a request may carry."""
+
+RESPONSE_HEADERS: dict[str, tuple[str, str]] = {
+    h.MODEL: ("metered answers", "the model that the request was sent to"),
+    h.REASON: ("metered answers, refusals", "why, see below"),
+    h.ESTIMATE: ("metered answers", "what was reserved, an exact decimal"),
+    h.COST: ("metered answers that are no stream", "the true cost, an exact decimal"),
+    h.UTILIZATION: ("teams with a budget", "committed / budget as a ratio, this request's estimate included"),
+    h.DOWNGRADED: ("only then, `true`", "a cheaper model answered because of the budget"),
+    h.KEPT: (
+        "a downgrade was due and not made",
+        "why: `dearer`, `dialect`, `signed` (an AWS signature covers the request), `entry` (ext_authz can change "
+        "nothing), `upstream`, `capability`, or the limit of the cheaper model",
+    ),
+    h.CLAMPED: ("`clampOutput` lowered it", "the output cap that was sent, in tokens"),
+    h.RESET: ("refusals by a window", "when the budget starts anew, RFC 3339"),
+    h.SHOULD_RETRY: ("refusals, `false`", "tells SDKs not to retry into an empty budget"),
+}
+"""When an answer carries it, and what it says."""
+
+REFUSALS: dict[str, str] = {
+    "monthly_budget_exceeded": "it does not fit the team's month",
+    "daily_budget_exceeded": "it does not fit `dailyBudgetUSD`",
+    "spend_rate_exceeded": "it does not fit `maxUSDPerHour`",
+    "model_budget_exceeded": "it does not fit `maxMonthlyUSD` of the models that a pattern matches",
+    "app_budget_exceeded": "it does not fit the app's `maxMonthlyUSD`",
+    "run_budget_exceeded": "it does not fit `maxUSDPerRun`",
+    "request_cost_exceeded": "its estimate is above `maxUSDPerRequest`",
+    "app_not_allowed_for_model": "the app is not among `allowedApps` of the model's pattern",
+    "unpriced_model": "the model has no price, and the budget says `unpricedModels: reject`",
+    "unbudgeted": "the team has no budget, and the setting `unbudgeted` is `reject`",
+    "ledger_unavailable": "the ledger does not answer, and the allowance for that is used up",
+    "unknown_api": "no dialect can meter the path, and the budget says `unknownApis: reject`",
+}
+"""Reasons of refusals: the request was refused because …"""
+
+ANSWERS: dict[str, str] = {
+    "within_budget": "as asked",
+    "no_budget_defined": "as asked; the team has no budget and is metered only",
+    "simple_query": "to `cheapModel`: fewer input tokens than `complexityThreshold`",
+    "complex_query": "to `expensiveModel`",
+    "budget_pressure": "to a cheaper model: a threshold was reached",
+    "required_model": "as `x-require-model` says",
+}
+"""Reasons of answers: the request was sent …"""
+
+OUTCOMES: dict[Outcome, str] = {
+    Outcome.COMPLETE: "the answer's own end, or its last usage, was seen",
+    Outcome.ABORTED: "the client left; billed for what was streamed",
+    Outcome.FAILED: "the provider answered an error (cost 0), or cut the answer (billed for what flowed)",
+    Outcome.REFUSED: "by a budget; cost 0",
+    Outcome.UNMETERED: "the usage could not be read; charged at the estimate",
+}
+"""How an exchange ended, as the usage log says it."""
