@@ -185,13 +185,23 @@ def test_hostile_names_are_kept_apart_in_ledger_and_metrics(
         "../up",
         "%s%n",
         "team with spaces",
-        "a,b=c",
+        "a=b;c",
     ]
     for team in teams:
         assert post(raw_gateway, ask(), team).status == 200
     for team in teams:
         assert raw_gateway.settled(team, 1)["requests"] == 1
         assert raw_gateway.metric("llm_cost_usd_total", team=team) > 0
+
+
+def test_a_name_with_a_comma_is_two_headers_and_names_nobody(
+    raw_gateway: Gateway, upstream: RawUpstream
+) -> None:
+    upstream.reply = fixed(GOOD, IS_JSON)
+    before = raw_gateway.quiet("unattributed")["requests"]
+    assert post(raw_gateway, ask(), "a,b").status == 200
+    raw_gateway.settled("unattributed", before + 1)
+    assert raw_gateway.row("a,b")["requests"] == raw_gateway.row("a")["requests"] == 0
 
 
 # -- answers ------------------------------------------------------------------------------------------------

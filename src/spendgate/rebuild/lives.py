@@ -77,13 +77,24 @@ def read_totals(counters: Counters, month: str, now_ms: int) -> Totals:
             if target_of(labels) == target:
                 for day, more in days.items():
                     reading.add(labels, day, more)
-    seen = counters.vector(f"timestamp({STARTED})", stop) or counters.vector(f"timestamp({COST})", stop)
-    reach_s = min(seen.values(), default=Decimal(0))
     return Totals(
         month,
         {cell: whole(by_day, usd_to_nano) for cell, by_day in reading.grown.items()},
-        int(reach_s * 10**6),
+        int(_reach_s(counters, start, stop) * 10**6),
     )
+
+
+def _reach_s(counters: Counters, start: datetime, stop: datetime) -> Decimal:
+    """Until when everything counted is in Prometheus: the oldest of the last scrapes of all replicas that live.
+
+    Where none lives any more (a sample counts for five minutes), the very last scrape of any: what a replica counted
+    after its last scrape is not known, but what it counted before is in the totals all the same."""
+    seen = counters.vector(f"timestamp({STARTED})", stop) or counters.vector(f"timestamp({COST})", stop)
+    if seen:
+        return min(seen.values())
+    span_s = max(1, int((stop - start).total_seconds()))
+    last = counters.vector(f"max_over_time(timestamp({STARTED})[{span_s}s:{GRID_S - 60}s])", stop)
+    return max(last.values(), default=Decimal(0))
 
 
 def target_of(labels: Labels) -> Labels:

@@ -40,16 +40,28 @@ SPENT = {("red", "a", "gpt-4o"): 2.5, ("red", "b", "claude"): 0.125, ("blue", "x
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A gateway that began a minute ago, and counted at once."""
-    times = range(NOW_S - 60, NOW_S, 10)
+    with Prometheus(tmp_path_factory.mktemp("prometheus"), blocks=scraped(NOW_S)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def long_gone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """The same, when nothing was scraped for a quarter of an hour: to Prometheus its series are no more."""
+    with Prometheus(tmp_path_factory.mktemp("gone"), blocks=scraped(NOW_S - 900)) as running:
+        yield running
+
+
+def scraped(until_s: int) -> str:
+    """A minute of samples until then, as OpenMetrics."""
+    times = range(until_s - 60, until_s, 10)
     cost = [
         f'{COST}{{team="{t}",app="{a}",model="{m}",instance="g"}} {usd} {at}'
         for (t, a, m), usd in SPENT.items()
         for at in times
     ]
-    started = [f'{STARTED}{{instance="g"}} {NOW_S - 61} {at}' for at in times]
+    started = [f'{STARTED}{{instance="g"}} {until_s - 61} {at}' for at in times]
     lines = ["# TYPE llm_cost_usd counter", *cost, f"# TYPE {STARTED} gauge", *started, "# EOF", ""]
-    with Prometheus(tmp_path_factory.mktemp("prometheus"), blocks="\n".join(lines)) as running:
-        yield running
+    return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +102,8 @@ async def state(ledger: RedisLedger) -> tuple[dict[str, TeamMonth], list[int]]:
     return months, limits
 
 
-def record(n: int, team: str, app: str, model: str, nano: int) -> bytes:
-    at_ms = (NOW_S - 30) * 1000
+def record(n: int, team: str, app: str, model: str, nano: int, ago_s: int = 30) -> bytes:
+    at_ms = (NOW_S - ago_s) * 1000
     return UsageRecord(
         f"x{n}", "", at_ms, team, app, "", "", "openai", model, model, "", {"input": 7, "output": 3}, nano, nano,
         "v", "allow", "within_budget", Outcome.COMPLETE,
@@ -146,6 +158,19 @@ async def test_usage_logs_and_prometheus_together_count_nothing_twice_in_either_
     assert limits == [2_500_000_000, 2_500_000_000]
     told = [await run(server, tmp_path, capsys, *steps[0])]
     assert told[0]["replayed"] == 0
+
+
+async def test_what_gateways_counted_that_are_long_gone_is_not_counted_twice_either(
+    long_gone: Prometheus, server: EmbeddedRedis, ledger: RedisLedger, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    await Pulse().beat(ledger)
+    log = tmp_path / "usage.jsonl"
+    log.write_bytes(record(1, "red", "a", "gpt-4o", 2_500_000_000, ago_s=930) + b"\n")
+    for step in (("--prometheus", long_gone.url), ("--usage-log", str(log))):
+        await run(server, tmp_path, capsys, *step)
+    months, _ = await state(ledger)
+    assert (months["red"].settled_nanousd, months["red"].requests) == (2_625_000_000, 1)
 
 
 def test_without_a_source_it_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:

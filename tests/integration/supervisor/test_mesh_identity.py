@@ -35,7 +35,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 def test_a_call_is_booked_on_the_namespace_and_service_account_of_its_pod(mesh: Mesh) -> None:
-    before = mesh.row("ml-platform")
+    before = mesh.settled("ml-platform", 1)  # the call that found the whole way there
     reply = chat(mesh, "nobody-reads-this", max_tokens=5)
     row = mesh.settled("ml-platform", before["requests"] + 1)
     cost = Decimal(reply.headers["x-spendgate-cost-usd"])
