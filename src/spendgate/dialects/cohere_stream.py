@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from spendgate.dialects import cohere_usage, jsonbody
-from spendgate.dialects.base import Reading
-from spendgate.dialects.jsonbody import object_of
-from spendgate.dialects.streamed import Passage, StreamedTokens
-from spendgate.usage import Usage
+from spendgate.dialects.event_meter import EventMeter
+from spendgate.dialects.jsonbody import JsonObject, object_of
 
 _FAILURES = ("ERROR", "ERROR_TOXIC", "ERROR_LIMIT", "TIMEOUT")
 
 
-class CohereStreamMeter:
-    """Meters one stream of events. `message-end` carries the usage; nothing is ever taken out."""
+class CohereStreamMeter(EventMeter):
+    """`message-end` carries the usage."""
 
-    def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = Passage(self, hide=False)
-        self._tokens = StreamedTokens(count)
-        self._reading: Reading | None = None
-        self._failed = False
-        self._unread = ""
-
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
-
-    @property
-    def complete(self) -> bool:
-        return self._reading is not None
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
-
-    def result(self) -> Reading:
-        return self._reading or Reading({}, problem=self._unread or "truncated")
-
-    def partial(self) -> tuple[Usage, int]:
-        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
-
-    def oversize(self) -> None:
-        self._unread = "truncated"
-
-    def read(self, data: bytes, name: bytes) -> bool:
-        """Read one event. False: the client sees them all."""
-        if data == b"[DONE]":
-            return False
-        try:
-            event = jsonbody.parse(data)
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
-        if not isinstance(event, dict):
-            return False
+    def take(self, event: JsonObject, name: bytes) -> None:
         delta = object_of(event.get("delta"))
         if event.get("type") == "message-end":
             self._reading = cohere_usage.read(delta.get("usage"))
@@ -65,7 +25,6 @@ class CohereStreamMeter:
             self._failed = True
         else:
             self._read_message(object_of(delta.get("message")))
-        return False
 
     def _read_message(self, message: jsonbody.JsonObject) -> None:
         self._add(message.get("tool_plan"))

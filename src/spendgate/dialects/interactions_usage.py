@@ -6,15 +6,11 @@ thoughts; `total_tokens` is the sum (it held in all 18 recorded answers).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from spendgate.dialects import gemini_usage, jsonbody
 from spendgate.dialects.base import Reading
+from spendgate.dialects.event_meter import EventMeter
 from spendgate.dialects.jsonbody import JsonObject, object_of
-from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
-from spendgate.usage import Usage
 
 _COUNTS = {
     "total_input_tokens": "promptTokenCount",
@@ -73,46 +69,10 @@ def _searches(document: JsonObject, model: str) -> int:
     return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
 
 
-class InteractionsStreamMeter:
-    """Meters one stream of events. The last one holds the interaction with its usage; nothing is taken out."""
+class InteractionsStreamMeter(EventMeter):
+    """The last event holds the interaction with its usage."""
 
-    def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = Passage(self, hide=False)
-        self._tokens = StreamedTokens(count)
-        self._reading: Reading | None = None
-        self._model = ""
-        self._failed = False
-        self._unread = ""
-
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
-
-    @property
-    def complete(self) -> bool:
-        return self._reading is not None
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
-
-    def result(self) -> Reading:
-        return self._reading or Reading({}, self._model, self._unread or "truncated")
-
-    def partial(self) -> tuple[Usage, int]:
-        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
-
-    def oversize(self) -> None:
-        self._unread = "truncated"
-
-    def read(self, data: bytes, name: bytes) -> bool:
-        """Read one event. False: the client sees them all."""
-        if data == b"[DONE]":
-            return False
-        try:
-            event: Any = object_of(jsonbody.parse(data))
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
+    def take(self, event: JsonObject, name: bytes) -> None:
         interaction = object_of(event.get("interaction"))
         self._model = short(interaction.get("model"), MODEL_CHARACTERS_MAX) or self._model
         kind = event.get("event_type") or name.decode("ascii", "replace")
@@ -127,4 +87,3 @@ class InteractionsStreamMeter:
                 self._tokens.add(text)
             elif delta.get("type") in ("function_call", "arguments_delta"):
                 self._tokens.add(jsonbody.dumps(delta))
-        return False

@@ -3,64 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from spendgate.dialects import jsonbody
 from spendgate.dialects.base import Reading
-from spendgate.dialects.jsonbody import object_of
-from spendgate.dialects.streamed import Passage, StreamedTokens
-from spendgate.usage import Usage
+from spendgate.dialects.event_meter import EventMeter
+from spendgate.dialects.jsonbody import JsonObject
 
 
-class MediaStreamMeter:
-    """Meters one stream of events; nothing is ever taken out. Edited and several images end with an event
-    each: their usage adds up."""
+class MediaStreamMeter(EventMeter):
+    """Edited and several images end with an event each: their usage adds up."""
 
     def __init__(self, read: Callable[[object], Reading], *, count: Callable[[str], int]) -> None:
+        super().__init__(count=count)
         self._read_usage = read
-        self._passage = Passage(self, hide=False)
-        self._tokens = StreamedTokens(count)
-        self._reading: Reading | None = None
-        self._failed = False
-        self._unread = ""
 
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
-
-    @property
-    def complete(self) -> bool:
-        return self._reading is not None
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
-
-    def result(self) -> Reading:
-        return self._reading or Reading({}, problem=self._unread or "truncated")
-
-    def partial(self) -> tuple[Usage, int]:
-        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
-
-    def oversize(self) -> None:
-        self._unread = "truncated"
-
-    def read(self, data: bytes, name: bytes) -> bool:
-        """Read one event. False: the client sees them all."""
-        if data == b"[DONE]":
-            return False
-        try:
-            event: Any = object_of(jsonbody.parse(data))
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
-        kind = event.get("type") if isinstance(event.get("type"), str) else ""
+    def take(self, event: JsonObject, name: bytes) -> None:
+        given = event.get("type")
+        kind = given if isinstance(given, str) else ""
         if kind.endswith((".completed", ".done")):
             self._add(self._read_usage(event))
         elif kind == "error" or name == b"error" or event.get("error"):
             self._failed = True
         elif kind == "transcript.text.delta" and isinstance(event.get("delta"), str) and event["delta"]:
             self._tokens.add(event["delta"])
-        return False
 
     def _add(self, reading: Reading) -> None:
         known = self._reading
