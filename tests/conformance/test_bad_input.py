@@ -313,7 +313,10 @@ def test_the_sdk_gets_its_answer_whatever_usage_the_provider_reports(
     else:
         assert chat(gateway, team, max_tokens=8, usage=usage).answer.choices
     line = gateway.line(team)
-    assert (line["outcome"], line["cost_usd"]) == ("unmetered", line["estimate_usd"])
+    if stream and line["outcome"] == "aborted":  # the SDK hung up at [DONE], before the stream's own end came
+        assert 0 < Decimal(line["cost_usd"]) <= Decimal(line["estimate_usd"])
+    else:
+        assert (line["outcome"], line["cost_usd"]) == ("unmetered", line["estimate_usd"])
 
 
 # -- answers that end too early -----------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class Cluster:
         f = self.folder
         self.apiserver = self._run(
             "apiserver", [self.apiserver_path, f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
-            "--bind-address=127.0.0.1", f"--secure-port={self.port}",
+            "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={self.port}",
             f"--tls-cert-file={f}/tls.crt", f"--tls-private-key-file={f}/tls.key",
             f"--client-ca-file={f}/tls.crt", f"--token-auth-file={f}/tokens.csv",
             "--authorization-mode=RBAC", "--endpoint-reconciler-type=none",

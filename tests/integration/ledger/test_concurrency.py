@@ -50,19 +50,23 @@ async def test_parallel_reserves_of_several_processes_never_pass_the_ceiling(
     assert (month.reserved_nanousd, month.open_holds) == (admitted * 37, admitted)
 
 
-def test_reserves_of_one_turn_of_the_loop_share_one_round_trip(
-    server: EmbeddedRedis, redis_client: sync_redis.Redis
-) -> None:
-    async def reads() -> int:
-        ledger = RedisLedger.from_url(server.url, timeout_s=30.0)
-        await ledger.reserve(ask("warm", candidate(1)), T0)
-        before = redis_client.info("stats")["total_reads_processed"]
-        await asyncio.gather(*(ledger.reserve(ask(f"x{i}", candidate(1)), T0) for i in range(100)))
-        after = redis_client.info("stats")["total_reads_processed"]
+def test_reserves_of_one_turn_of_the_loop_share_one_round_trip(tmp_path: Path) -> None:
+    """How many pieces the server reads one joined write in is the kernel's to say; written one by one they would be a
+    hundred each time."""
+
+    async def reads(url: str, client: sync_redis.Redis, turn: int) -> int:
+        ledger = RedisLedger.from_url(url, timeout_s=30.0)
+        await ledger.reserve(ask(f"warm{turn}", candidate(1)), T0)
+        before = client.info("stats")["total_reads_processed"]
+        await asyncio.gather(*(ledger.reserve(ask(f"x{turn}-{i}", candidate(1)), T0) for i in range(100)))
+        after = client.info("stats")["total_reads_processed"]
         await ledger.close()
         return int(after - before)
 
-    assert uvloop.run(reads()) < 20  # workers' loop: it joins what is written in one turn
+    # a server of its own: what other tests' clients still send counts as reads too
+    with EmbeddedRedis(tmp_path) as own, sync_redis.Redis.from_url(own.url) as client:
+        # workers' loop: it joins what is written in one turn
+        assert min(uvloop.run(reads(own.url, client, turn)) for turn in range(8)) < 20
 
 
 async def test_the_same_reserve_sent_many_times_at_once_holds_once(ledger: RedisLedger) -> None:
