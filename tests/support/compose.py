@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +20,7 @@ import yaml
 
 from spendgate.ledger.embedded import find_redis_server
 from spendgate.supervisor.house import envoy_binary
-from support.processes import SPENDGATE, free_port, until
-from support.prometheus import program
+from support.processes import SPENDGATE, free_port, program, until
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,14 +30,6 @@ FILE = ROOT / "docker-compose.yml"
 def compose() -> Json:
     """The file as data, merge keys resolved."""
     found: Json = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return found
-
-
-def redis_cli() -> str:
-    """The redis-cli that is installed with us, else one from PATH."""
-    beside = Path(sys.executable).with_name("redis-cli")
-    found = str(beside) if beside.exists() else shutil.which("redis-cli")
-    assert found, "no redis-cli on PATH; install it (Debian: redis-tools)"
     return found
 
 
@@ -199,7 +189,7 @@ class Services:
         if words[0] == "python":
             words[0] = sys.executable
         if words[0] == "redis-cli":
-            words = [redis_cli(), "-p", str(self.port("redis", 6379)), *words[1:]]
+            words = [program("redis-cli"), "-p", str(self.port("redis", 6379)), *words[1:]]
 
         def passes() -> bool:
             process = self.running[service]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from support.processes import free_port
+from support.processes import free_port, program
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 120.0
@@ -156,11 +155,8 @@ class Cluster:
         warnings: bool = False,
     ) -> str:
         """Run kubectl; its output, stderr too where it failed and `check` is off, or with `warnings`."""
-        kubectl = shutil.which("kubectl")
-        if kubectl is None:
-            raise RuntimeError("no kubectl on PATH; install it (Debian: kubernetes-client)")
         done = subprocess.run(
-            [kubectl, f"--kubeconfig={self.kubeconfig(user)}", f"--cache-dir={self.folder}/cache", *args],
+            [program("kubectl"), f"--kubeconfig={self.kubeconfig(user)}", f"--cache-dir={self.folder}/cache", *args],
             input=stdin, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         if check and done.returncode != 0:

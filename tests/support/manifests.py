@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from support.processes import program
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,13 +38,15 @@ def _is_generated(document: Json) -> bool:
 @cache
 def rendered(name: str) -> str:
     """The output of `kubectl kustomize k8s/NAME`; its complaint fails the test."""
-    kubectl = shutil.which("kubectl")
-    assert kubectl, "no kubectl on PATH; install it (Debian: kubernetes-client)"
+    return kustomized(K8S / name)
+
+
+def kustomized(folder: Path) -> str:
+    """The output of `kubectl kustomize FOLDER`; its complaint fails the test."""
     done = subprocess.run(
-        [kubectl, "kustomize", str(K8S / name)], capture_output=True, text=True, check=False, timeout=60
+        [program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,16 @@ SPENDGATE = str(Path(sys.executable).with_name("spendgate"))
 START_S = 60.0
 STOP_S = 60.0
 T = TypeVar("T")
+
+
+def program(name: str) -> str:
+    """The path of a program that scripts/setup_tests.sh put beside our Python, else of one on PATH; a test without it
+    fails.
+    """
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
+    assert path, f"no {name} in .venv/bin nor on PATH; run make setup-tests and read what it says"
+    return path
 
 
 def free_port() -> int:

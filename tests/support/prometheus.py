@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import yaml
 
-from support.processes import free_port, until
-
-
-def program(name: str) -> str:
-    """The path of `prometheus` or `promtool`; a test without it fails."""
-    beside = Path(sys.executable).with_name(name)
-    path = str(beside) if beside.exists() else shutil.which(name)
-    assert path, f"no {name} on PATH; run make setup, or: apt-get install prometheus"
-    return path
+from support.processes import free_port, program, until
 
 
 def promtool(*argv: str | Path) -> None:
@@ -32,7 +22,38 @@ def promtool(*argv: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-class Prometheus:
+class Server:
+    """A running server with a log in `folder`, looked for at /-/ready; a context manager."""
+
+    def __init__(self, folder: Path, address: str, argv: Sequence[str | Path]) -> None:
+        self._log = folder / "log.txt"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [program(str(argv[0])), *map(str, argv[1:])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._http = httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=60)
+
+    def __enter__(self) -> Self:
+        until(self._ready, bool, f"a ready {type(self).__name__}", 60)
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: object, ___: TracebackType | None) -> None:
+        self._http.close()
+        self.process.terminate()
+        self.process.wait(60)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self._log.read_text()
+        try:
+            return self._http.get("/-/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+class Prometheus(Server):
     """A running Prometheus with its data in `folder`; a context manager. `scrapes`: HOST:PORT of targets.
     `blocks`: samples in OpenMetrics text that it has from before. `alertmanager`: HOST:PORT that hears of alerts.
     """
@@ -72,38 +93,19 @@ class Prometheus:
             (folder / "rules.yaml").write_text(rules)
             config["rule_files"] = ["rules.yaml"]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self._log = folder / "log.txt"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    program("prometheus"),
-                    f"--config.file={folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={data}",
-                    "--storage.tsdb.retention.time=10y",
-                    f"--web.listen-address={self.url.removeprefix('http://')}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
-
-    def __enter__(self) -> Prometheus:
-        until(self._ready, bool, "a ready Prometheus", 60)
-        return self
-
-    def __exit__(self, _: type[BaseException] | None, __: object, ___: TracebackType | None) -> None:
-        self._http.close()
-        self.process.terminate()
-        self.process.wait(60)
-
-    def _ready(self) -> bool:
-        assert self.process.poll() is None, self._log.read_text()
-        try:
-            return self._http.get("/-/ready").status_code == 200
-        except httpx.TransportError:
-            return False
+        address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{address}"
+        super().__init__(
+            folder,
+            address,
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={data}",
+                "--storage.tsdb.retention.time=10y",
+                f"--web.listen-address={address}",
+            ],
+        )
 
     def query(self, expr: str, at: float | None = None) -> dict[tuple[tuple[str, str], ...], float]:
         """An instant query: sorted labels → value. Fails on an error of Prometheus."""
@@ -125,44 +127,24 @@ class Prometheus:
         return found
 
 
-class Alertmanager:
+class Alertmanager(Server):
     """A running Alertmanager with its data in `folder`; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
         self.address = f"127.0.0.1:{free_port()}"
-        self._log = folder / "log.txt"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    program("prometheus-alertmanager"),
-                    f"--config.file={folder / 'alertmanager.yml'}",
-                    f"--storage.path={folder / 'data'}",
-                    f"--web.listen-address={self.address}",
-                    "--cluster.listen-address=",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._http = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=30)
-
-    def __enter__(self) -> Alertmanager:
-        until(self._ready, bool, "a ready Alertmanager", 60)
-        return self
-
-    def __exit__(self, _: type[BaseException] | None, __: object, ___: TracebackType | None) -> None:
-        self._http.close()
-        self.process.terminate()
-        self.process.wait(60)
-
-    def _ready(self) -> bool:
-        assert self.process.poll() is None, self._log.read_text()
-        try:
-            return self._http.get("/-/ready").status_code == 200
-        except httpx.TransportError:
-            return False
+        super().__init__(
+            folder,
+            self.address,
+            [
+                "prometheus-alertmanager",
+                f"--config.file={folder / 'alertmanager.yml'}",
+                f"--storage.path={folder / 'data'}",
+                f"--web.listen-address={self.address}",
+                "--cluster.listen-address=",
+            ],
+        )
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
         """The active alerts of a name."""

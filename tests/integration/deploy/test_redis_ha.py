@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import redis
-from support.compose import redis_cli
 from support.manifests import K8S, documents
-from support.processes import free_port, until
+from support.processes import free_port, program, until
 
 from spendgate.ledger.connect import parse
 from spendgate.ledger.embedded import find_redis_server
@@ -49,7 +48,7 @@ class Pods:
         config = self.folder / node / "given.conf"
         text = (K8S / "components/redis/redis.conf").read_text()
         config.write_text(text.replace("bind * -::*", f"bind {node}").replace("dir /data", f"dir {data}"))
-        tools = f"{Path(redis_cli()).parent}:{os.environ['PATH']}"
+        tools = f"{Path(program('redis-cli')).parent}:{os.environ['PATH']}"
         subprocess.run(
             ["sh", str(K8S / "components/redis-ha/start.sh")], check=True, timeout=60,
             env={"PATH": tools, "NODES": " ".join(NODES), "SELF": node, "REDIS_PORT": str(self.port),

@@ -4,7 +4,6 @@ Prometheus operator: applied without a warning, without an unknown field, and tw
 from __future__ import annotations
 
 import copy
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from support.kube import Cluster, binaries
 from support.manifests import OVERLAYS, TENANTS, documents
 from support.npm_schemas import crd, foreign
+from support.processes import program
 
 Json = dict[str, Any]
 ALL = ("base", *OVERLAYS, *TENANTS)
@@ -44,10 +44,8 @@ def apply(cluster: Cluster, docs: list[Json]) -> subprocess.CompletedProcess[str
     """kubectl apply, server-side, with every field checked; stderr holds warnings."""
     for document in docs:
         document["apiVersion"] = OLD.get(document["kind"], document["apiVersion"])
-    kubectl = shutil.which("kubectl")
-    assert kubectl
     return subprocess.run(
-        [kubectl, f"--kubeconfig={cluster.kubeconfig('admin')}", f"--cache-dir={cluster.folder}/cache",
+        [program("kubectl"), f"--kubeconfig={cluster.kubeconfig('admin')}", f"--cache-dir={cluster.folder}/cache",
          "apply", "--server-side", "--validate=strict", "-f", "-"],
         input=yaml.safe_dump_all(docs), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.manifests import K8S, pod_templates, restricted_faults
+from support.manifests import K8S, kustomized, pod_templates, restricted_faults
 from support.npm_schemas import faults
 
 from spendgate.cli.doctor import command
@@ -28,9 +27,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Json]:
         "components": [str(up / "components/doctor")],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return [d for d in yaml.safe_load_all(done.stdout) if d]
+    return [d for d in yaml.safe_load_all(kustomized(folder)) if d]
 
 
 def named(documents: list[Json], kind: str) -> Json:
