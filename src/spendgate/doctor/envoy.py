@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from spendgate.doctor.envoy_dump import Dump, Json, routes_for, typed
 from spendgate.doctor.finding import Finding, error, info, warning
@@ -341,14 +340,3 @@ def check_hosts(clusters: Json, dump: Dump) -> Iterator[Finding]:
 
 def _healthy(status: Json) -> bool:
     return not any(value for key, value in status.items() if key.startswith("failed_"))
-
-
-def is_local_url(url: str) -> bool:
-    """Does a URL stay on this machine?"""
-    parts = urlsplit(url)
-    return parts.scheme in ("unix", "redis+socket") or (parts.hostname or "") in (
-        "",
-        "127.0.0.1",
-        "localhost",
-        "::1",
-    )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
 
-from spendgate.doctor.envoy import is_local_url
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.doctor.redis_facts import RedisFacts
 from spendgate.gateway.config import Settings
-from spendgate.ledger.connect import redacted
+from spendgate.ledger.connect import parse, redacted
 from spendgate.ledger.server_check import Finding as Lack
 
 OLDEST = (6, 2)
 """HRANDFIELD came in 6.2."""
 FULL = 0.9
 SKEW_MS = 5_000
+_HERE = ("127.0.0.1", "::1", "localhost")
 
 
 def check_redis(facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
@@ -40,11 +39,12 @@ def check_redis(facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
     if abs(facts.skew_ms) > SKEW_MS:
         yield warning("redis-clock", where, f"its clock differs from here by {facts.skew_ms / 1000:.0f} s",
                       "run NTP on both: days and months begin by the clock of Redis")  # fmt: skip
-    if not is_local_url(facts.url):
+    address = parse(facts.url)
+    if not all(host in _HERE for host, _ in address.hosts):
         if not facts.password:
             yield warning("redis-password", where, "everybody who reaches it can write budgets and spend",
                           "give its user a password, and a network policy")  # fmt: skip
-        if urlsplit(facts.url).scheme.startswith("redis+") or urlsplit(facts.url).scheme == "redis":
+        if not address.tls:
             yield info("redis-tls", where, "spend and policy go over the wire in clear", "use rediss://")
 
 

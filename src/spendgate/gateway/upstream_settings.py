@@ -92,11 +92,11 @@ class Upstream(_Model):
 
 def upstream_url(value: str) -> str:
     """Check an upstream's URL: http or https, a host, no query. Raises ValueError."""
-    parts = urlsplit(value)
     try:
+        parts = urlsplit(value)
         port_ok = parts.port is None or parts.port > 0
     except ValueError:
-        port_ok = False
+        parts, port_ok = urlsplit(""), False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
         raise ValueError(f"not an upstream URL: {value!r}; write for example https://api.openai.com")
     if parts.query or parts.fragment or parts.username or parts.path not in ("", "/"):

@@ -13,11 +13,12 @@ percent-encoded.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -87,10 +88,22 @@ class Address:
 
 def redacted(url: str) -> str:
     """A URL fit for logs."""
-    parts = urlsplit(url)
-    where = parts.netloc.rpartition("@")
-    netloc = f"***@{where[2]}" if where[1] else parts.netloc
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+    scheme, netloc, path, _ = _split(url)
+    _, secret, where = netloc.rpartition("@")
+    return urlunsplit((scheme, f"***@{where}" if secret else netloc, path, "", ""))
+
+
+_URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
+"""RFC 3986, appendix B."""
+
+
+def _split(url: str) -> tuple[str, str, str, str]:
+    """Scheme, authority, path and query of anything. (`urlsplit` refuses several hosts with an IPv6 address among
+    them, from some releases of Python 3.11 on.)"""
+    found = _URL.fullmatch(url)
+    assert found is not None, "the expression fits every text"
+    scheme, netloc, path, query = (part or "" for part in found.groups())
+    return scheme, netloc, path, query
 
 
 def parse(url: str) -> Address:
@@ -138,12 +151,12 @@ def _single(url: str, tls: bool) -> Address:
 
 
 def _several(url: str, kind: Kind, tls: bool) -> Address:
-    parts = urlsplit(url)
-    userinfo, _, hosts = parts.netloc.rpartition("@")
-    query = dict(parse_url(urlunsplit(("redis", "host", "", parts.query, ""))))
-    options: dict[str, Any] = {k: v for k, v in query.items() if k not in ("host", "connection_class")}
+    _, netloc, path, query = _split(url)
+    userinfo, _, hosts = netloc.rpartition("@")
+    given = dict(parse_url(urlunsplit(("redis", "host", "", query, ""))))
+    options: dict[str, Any] = {k: v for k, v in given.items() if k not in ("host", "connection_class")}
     username, _, password = userinfo.partition(":")
-    name = unquote(parts.path.strip("/"))
+    name = unquote(path.strip("/"))
     default = SENTINEL_PORT if kind == "sentinel" else PORT
     if kind == "sentinel" and (not name or "/" in name):
         raise ValueError(
