@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -29,7 +29,7 @@ from spendgate.controller.kube import Kube, Object
 from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.publisher import Fenced, Publisher
-from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, reconcile
+from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, changes, reconcile
 from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.spend import read_numbers
@@ -252,39 +252,40 @@ class Controller:
 
     async def _status_loop(self) -> None:
         await self.informer.synced.wait()
-        seen: Reconciled | None = None
+        seen = Reconciled((), {})
         while True:
             started = time.monotonic()
             pace_s = max(STATUS_S, STATUS_S_A_TEAM * len(self.reconciled.verdicts))
             every_s = min(pace_s, self.settings.reconcile_interval_ms / 1000)
             if self._reports():
                 seen = self.reconciled
-                await self._status_round()
+                await self._status_round(seen.verdicts)
             while time.monotonic() - started < every_s:
                 await asyncio.sleep(min(0.2, every_s))
-                if self._reports() and seen is not self.reconciled:
-                    break  # a changed document is answered at once
+                if self._reports() and seen is not self.reconciled:  # a changed document is answered at once
+                    before, seen = seen, self.reconciled
+                    changed = changes(before.verdicts, seen.verdicts)
+                    if changed:
+                        await self._status_round(changed)
 
-    async def _status_round(self) -> None:
+    async def _status_round(self, verdicts: Mapping[Key, Verdict]) -> None:
+        """Bring the statuses of these up to date."""
         at = now_ms()
         numbers: dict[str, Numbers] | None = None
         fault = ""
-        reconciled = self.reconciled
+        budgets = [v.in_force.budget for v in verdicts.values() if v.in_force is not None]
         try:
-            teams = [e.budget.team for e in reconciled.in_force]
-            found = await read_numbers(self.redis, teams, month_key(at))
+            found = await read_numbers(self.redis, [b.team for b in budgets], month_key(at))
             await self.history.refresh({t: n.settled_nanousd for t, n in found.items()}, at)
             numbers = {
-                e.budget.team: replace(
-                    n, forecast_nanousd=self.history.outlook(e.budget, at, n.settled_nanousd)[0]
-                )
-                for e in reconciled.in_force
-                if (n := found.get(e.budget.team)) is not None
+                b.team: replace(n, forecast_nanousd=self.history.outlook(b, at, n.settled_nanousd)[0])
+                for b in budgets
+                if (n := found.get(b.team)) is not None
             }
         except LedgerError as problem:
             fault = "Redis does not answer"
             log.warning("numbers_missing", error=str(problem))
-        todo = self.writer.pending(reconciled.verdicts, numbers, at, self._unpriced_of, fault)
+        todo = self.writer.pending(verdicts, numbers, at, self._unpriced_of, fault)
         await self.writer.write(todo, self.leadership.leads, now_ms)
 
     def _unpriced_of(self, verdict: Verdict) -> tuple[str, ...]:

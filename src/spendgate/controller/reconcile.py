@@ -161,6 +161,12 @@ def reconcile(
     return Reconciled(tuple(e for e in in_force if e is not None), verdicts)
 
 
+def changes(before: Mapping[Key, Verdict], now: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
+    """The verdicts that are new or not what they were. What stands unchanged is mostly the very same object, so that
+    this costs little among thousands."""
+    return {key: v for key, v in now.items() if (old := before.get(key)) is not v and old != v}
+
+
 def _seniority(verdict: Verdict) -> tuple[str, ...]:
     return (verdict.in_force.created if verdict.in_force else "", *verdict.key)
 

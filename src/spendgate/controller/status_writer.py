@@ -69,7 +69,11 @@ class StatusWriter:
         self._judged: dict[Key, tuple[tuple[Any, ...], Pending]] = {}
         self.patches = 0
         self.events = 0
-        self.backlog = 0
+
+    @property
+    def backlog(self) -> int:
+        """How many statuses wait for the bound."""
+        return len(self._judged)
 
     def pending(
         self,
@@ -79,11 +83,12 @@ class StatusWriter:
         unpriced: Callable[[Verdict], tuple[str, ...]],
         fault: str = "",
     ) -> list[Pending]:
-        """What to write, the most urgent and the longest untouched first."""
+        """What to write of these verdicts, all or some, the most urgent and the longest untouched first."""
         out: list[Pending] = []
         month = month_key(now_ms)
-        self._settled = {k: v for k, v in self._settled.items() if k in verdicts}
-        judged, self._judged = self._judged, {}
+        for known in (self._settled, self._judged):
+            for gone in known.keys() - self._informer.objects.keys():
+                del known[gone]
         for key, verdict in verdicts.items():
             obj = self._informer.objects.get(key)
             if obj is None:
@@ -95,10 +100,10 @@ class StatusWriter:
             inputs = (version, verdict, found, limit, month, fault)
             if self._settled.get(key) == inputs:
                 continue
-            known = judged.get(key)
-            if known is not None and known[0] == inputs:  # it waits for its turn
-                self._judged[key] = known
-                out.append(known[1])
+            waiting = self._judged.pop(key, None)
+            if waiting is not None and waiting[0] == inputs:  # it waits for its turn
+                self._judged[key] = waiting
+                out.append(waiting[1])
                 continue
             old = obj.get("status") or {}
             new = rules.desired(verdict, found, old, now_ms, unpriced(verdict), fault if budget else "")
@@ -115,13 +120,11 @@ class StatusWriter:
         """Write in order until the bound, the end, or until `may` says that we do not lead any more."""
         now = asyncio.get_running_loop().time()
         self._bucket = self._bucket or Bucket(RATE_S, BURST, now)
-        for done, item in enumerate(todo):
-            self.backlog = len(todo) - done
+        for item in todo:
             if not may() or not self._bucket.take(asyncio.get_running_loop().time()):
                 return
             if not await self._patch(item, now_ms()):
                 return
-        self.backlog = 0
 
     async def _patch(self, item: Pending, now_ms: int) -> bool:
         """False where the API server is away: the rest waits as well."""
@@ -147,6 +150,7 @@ class StatusWriter:
             log.warning("status_failed", error=str(problem))
             return False
         self.patches += 1
+        self._judged.pop(item.key, None)
         self._informer.patched(obj, answer)
         for kind, turned, reason, message in rules.transitions(item.old, item.new):
             await self._tell(obj, kind, turned, reason, message)

@@ -47,8 +47,7 @@ class History:
         known stays."""
         days = history_days(now_ms)
         if days != self._days:
-            self._days, self._spent, self._settled = days, {}, {}
-        self._made = {t: made for t, made in self._made.items() if t in settled}
+            self._days, self._spent, self._settled, self._made = days, {}, {}, {}
         unread = [t for t in settled if t not in self._spent]
         old = [
             t

@@ -1,0 +1,117 @@
+"""Which statuses wait to be written, and in which order."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from unit.controller.test_reconcile import obj, run
+
+from spendgate.controller.informer import Informer, key_of
+from spendgate.controller.kube import Kube, Object
+from spendgate.controller.reconcile import Compiler, Reconciled, changes, reconcile
+from spendgate.controller.status import Numbers
+from spendgate.controller.status_writer import BURST, Pending, StatusWriter
+
+NOW_MS = 1_795_000_000_000
+
+
+class Answers:
+    """An API server that takes every patch."""
+
+    def __init__(self) -> None:
+        self.patched: list[str] = []
+        self.versions = 100
+
+    async def merge_patch(self, path: str, body: Object) -> Object:
+        name = path.split("/")[-2]
+        self.patched.append(name)
+        self.versions += 1
+        answer = obj(name, f"team-{name}", 10)
+        answer["metadata"]["resourceVersion"] = str(self.versions)
+        answer["status"] = {k: v for k, v in body["status"].items() if v is not None}
+        return answer
+
+    async def create(self, path: str, body: Object) -> Object:
+        return body
+
+
+class House:
+    """A writer over budgets that nobody watches."""
+
+    def __init__(self, *names: str) -> None:
+        self.kube = Answers()
+        self.informer = Informer(cast(Kube, self.kube), "/budgets", lambda _: None)
+        self.writer = StatusWriter(cast(Kube, self.kube), self.informer, "us")
+        self.compiler = Compiler()
+        for name in names:
+            self.put(obj(name, f"team-{name}"))
+
+    def put(self, made: dict[str, Any]) -> None:
+        self.informer.objects[key_of(made)] = made
+
+    def judged(self) -> Reconciled:
+        return reconcile(self.informer.objects.values(), {}, self.compiler)
+
+    def pending(self, verdicts: Any) -> list[Pending]:
+        numbers = {v.in_force.budget.team: Numbers(0, 0) for v in verdicts.values() if v.in_force}
+        return self.writer.pending(verdicts, numbers, NOW_MS, lambda _: ())
+
+    async def write(self, todo: list[Pending]) -> None:
+        await self.writer.write(todo, lambda: True, lambda: NOW_MS)
+
+
+async def test_a_look_at_some_leaves_the_others_waiting() -> None:
+    house = House("a", "b", "c")
+    every = house.judged().verdicts
+    assert len(house.pending(every)) == 3 == house.writer.backlog
+    [only] = house.pending({("ns", "b"): every["ns", "b"]})
+    await house.write([only])
+    assert house.kube.patched == ["b"]
+    assert house.writer.backlog == 2
+    assert {p.key[1] for p in house.pending(house.judged().verdicts)} == {"a", "c"}
+
+
+async def test_what_was_written_is_not_written_again() -> None:
+    house = House("a")
+    await house.write(house.pending(house.judged().verdicts))
+    assert house.pending(house.judged().verdicts) == []
+    assert (house.kube.patched, house.writer.backlog) == (["a"], 0)
+
+
+async def test_a_deleted_budget_waits_no_more() -> None:
+    house = House("a", "b")
+    house.pending(house.judged().verdicts)
+    del house.informer.objects["ns", "a"]
+    house.pending({})
+    assert house.writer.backlog == 1
+
+
+async def test_never_faster_than_the_bound() -> None:
+    names = [f"n{i:03}" for i in range(int(BURST) + 30)]
+    house = House(*names)
+    await house.write(house.pending(house.judged().verdicts))
+    assert int(BURST) <= len(house.kube.patched) < len(names)
+    assert house.writer.backlog == len(names) - len(house.kube.patched)
+
+
+def test_only_what_became_of_a_document_anew_is_a_change() -> None:
+    compiler = Compiler()
+    one, two = obj("a", "red"), obj("b", "blue")
+    before = reconcile([one, two], {}, compiler)
+    assert changes(before.verdicts, reconcile([one, two], {}, compiler).verdicts) == {}
+    raised = obj("b", "blue", 20, generation=2)
+    after = reconcile([one, raised], {}, compiler)
+    assert changes(before.verdicts, after.verdicts) == {("ns", "b"): after.verdicts["ns", "b"]}
+
+
+@pytest.mark.parametrize("gone", ["a", "b"])
+def test_who_takes_over_from_a_deleted_rival_is_a_change(gone: str) -> None:
+    rivals = {
+        "a": obj("a", "red", created="2026-01-01T00:00:00Z"),
+        "b": obj("b", "red", created="2026-02-01T00:00:00Z"),
+    }
+    before = run(*rivals.values())
+    [left] = [name for name in rivals if name != gone]
+    after = run(rivals[left])
+    assert (("ns", left) in changes(before.verdicts, after.verdicts)) == (left == "b")
