@@ -138,34 +138,27 @@ def _explained(
 
 
 def _live(
-    snapshot: Snapshot, found: Found, identity: Identity, app: str
+    snapshot: Snapshot, where: Found, identity: Identity, app: str
 ) -> tuple[dict[str, Any], dict[str, int], int]:
     """How every bound stands, as data; committed by scope; the ledger's time."""
-    from spendgate.budget.bounds import UNLIMITED, Bound
-    from spendgate.budget.limits import all_bounds
-    from spendgate.gateway.bounds_now import rows_of, verdict
-    from spendgate.ledger.holds import read_counters
+    from spendgate.gateway.bounds_now import read_bounds
     from spendgate.months import utc
 
-    budget = snapshot.policy.budget(identity.team)
-    now_ms = time.time_ns() // 1_000_000
-    bounds: tuple[Bound, ...] = (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
-    if budget is not None:
-        bounds = all_bounds(budget, app, identity.run, now_ms, snapshot.decision)
-    pairs = [(b.scope, b.window) for b in bounds]
-    at_ms, holds, counters = asyncio.run(
-        with_ledger(found.redis_url, lambda ledger: read_counters(ledger, identity.team, pairs))
+    team, now_ms = identity.team, time.time_ns() // 1_000_000
+    found = asyncio.run(
+        with_ledger(
+            where.redis_url, lambda ledger: read_bounds(ledger, snapshot, team, app, identity.run, now_ms)
+        )
     )
-    rows = rows_of(bounds, counters)
     live = {
-        "at": utc(at_ms).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "team": identity.team,
+        "at": utc(found.at_ms).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "team": team,
         "app": app or None,
-        "open_holds": holds,
-        "bounds": rows,
-        "verdict": verdict(rows),
+        "open_holds": found.open_holds,
+        "bounds": list(found.rows),
+        "verdict": found.verdict,
     }
-    return {"live": live}, {scope: c.committed_nanousd for scope, c in counters.items()}, at_ms
+    return {"live": live}, found.committed, found.at_ms
 
 
 def _show(found: dict[str, Any]) -> None:

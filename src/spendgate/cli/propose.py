@@ -177,15 +177,13 @@ def _amount(text: str) -> Decimal:
 
 def _run(usd: Decimal, until: datetime | None, given: dict[str, Any]) -> None:
     from spendgate.proposals.comment import commenter
-    from spendgate.proposals.forges import find_forge, kind_of
+    from spendgate.proposals.forges import reach
     from spendgate.proposals.propose import Wish, propose
-    from spendgate.proposals.repository import Remote
 
     wish = Wish(given["team"], usd, given["reason"], until, given["asked_by"])
-    remote = Remote.of(given["repo"], given["base"])
-    token = os.environ.get(f"{kind_of(remote, given['forge']).upper()}_TOKEN", "")
-    remote = Remote(remote.url, remote.base, token)
-    forge = None if given["dry_run"] else find_forge(remote, given["forge"], os.environ)
+    remote, forge = reach(
+        given["repo"], given["base"], given["forge"], os.environ, reads_only=given["dry_run"]
+    )
     comment: Callable[[Sequence[Path]], str] | None = commenter(given["logs"]) if given["logs"] else None
     made = propose(wish, remote, forge, path=given["path"], comment=comment, dry_run=given["dry_run"])
     _show(made, wish, given["output"])

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
-from spendgate.proposals.forges import find_forge, kind_of
+from spendgate.proposals.forges import reach
 from spendgate.proposals.propose import Proposal, Wish, propose
-from spendgate.proposals.repository import Remote
 
 
 class Asking:
@@ -38,10 +37,7 @@ class Asking:
 
     def _ask(self, wish: Wish) -> Proposal:
         s = self._settings
-        remote = Remote.of(s.repo, s.base)
-        token = self._environ.get(f"{kind_of(remote, s.forge).upper()}_TOKEN", "")
-        remote = Remote(remote.url, remote.base, token)
-        forge = find_forge(remote, s.forge, self._environ)
+        remote, forge = reach(s.repo, s.base, s.forge, self._environ)
         return propose(wish, remote, forge, path=s.path)
 
 

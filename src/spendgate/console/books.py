@@ -9,20 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from spendgate.alerts.phase import phase
-from spendgate.budget.bounds import UNLIMITED, Bound
+from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
-from spendgate.budget.limits import all_bounds
 from spendgate.budget.policy import TeamBudget
 from spendgate.errors import LedgerError
-from spendgate.gateway.bounds_now import rows_of, verdict
+from spendgate.gateway.bounds_now import BoundsNow, read_bounds
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.history import History
-from spendgate.ledger.holds import Holds, read_counters, read_holds
+from spendgate.ledger.holds import Holds, read_holds
 from spendgate.ledger.port import DayCell, RefusedRequest, TeamMonth
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.report import utilization
@@ -68,19 +66,6 @@ class TeamView:
     exhausted_at_ms: int | None
     refusals: tuple[RefusedRequest, ...]
     holds: Holds
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Every bound as a row (`gateway.bounds_now`), and what is committed by scope."""
-
-    rows: tuple[dict[str, Any], ...]
-    committed: dict[str, int]
-
-    @property
-    def verdict(self) -> str:
-        """The rows in a sentence."""
-        return verdict(self.rows)
 
 
 class Books:
@@ -180,19 +165,10 @@ class Books:
             holds=(await read_holds(self._ledger, [team], HOLDS_SHOWN, now))[0],
         )
 
-    async def bounds(self, team: str, app: str, run: str) -> Standing:
+    async def bounds(self, team: str, app: str, run: str) -> BoundsNow:
         """How every bound of a team stands at this moment."""
         now = self.now_ms()
-        budget = self.snapshot().policy.budget(team)
-        bounds: tuple[Bound, ...] = (
-            Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),
-        )
-        if budget is not None:
-            bounds = all_bounds(budget, app, run, now, self.snapshot().decision)
-        _, _, counters = await read_counters(self._ledger, team, [(b.scope, b.window) for b in bounds], now)
-        return Standing(
-            tuple(rows_of(bounds, counters)), {s: c.committed_nanousd for s, c in counters.items()}
-        )
+        return await read_bounds(self._ledger, self.snapshot(), team, app, run, now, now)
 
     async def cells(self, month: str) -> list[DayCell]:
         """Every team's daily cells of a month, for the chargeback."""

@@ -1,12 +1,20 @@
-"""How every bound of a team stands now, and which of them would refuse the next request. Pure."""
+"""How every bound of a team stands now, and which of them would refuse the next request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spendgate.budget.bounds import UNLIMITED, Bound
+from spendgate.budget.limits import all_bounds
+from spendgate.gateway.snapshot import Snapshot
+from spendgate.ledger.holds import read_counters
+from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.money import nano_to_usd
+
+_COUNTED_ONLY = (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
+"""Of a team without a budget."""
 
 
 class Counted(Protocol):
@@ -17,6 +25,37 @@ class Counted(Protocol):
 
     @property
     def reserved_nanousd(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BoundsNow:
+    """Every bound as a row (see `rows_of`), what is committed by scope in nano-USD, how many holds are open, and the
+    ledger's time in ms."""
+
+    rows: tuple[dict[str, Any], ...]
+    committed: dict[str, int]
+    open_holds: int
+    at_ms: int
+
+    @property
+    def verdict(self) -> str:
+        """The rows in a sentence."""
+        return verdict(self.rows)
+
+
+async def read_bounds(
+    ledger: RedisLedger, snapshot: Snapshot, team: str, app: str, run: str, now_ms: int, at_ms: int = 0
+) -> BoundsNow:
+    """How every bound that could be met stands. `now_ms` says which raises are running; the counters are those of the
+    ledger's own time, or of `at_ms`. Raises LedgerUnavailable."""
+    budget = snapshot.policy.budget(team)
+    bounds: Sequence[Bound] = _COUNTED_ONLY
+    if budget is not None:
+        bounds = all_bounds(budget, app, run, now_ms, snapshot.decision)
+    pairs = [(b.scope, b.window) for b in bounds]
+    at, holds, counters = await read_counters(ledger, team, pairs, at_ms)
+    committed = {scope: c.committed_nanousd for scope, c in counters.items()}
+    return BoundsNow(tuple(rows_of(bounds, counters)), committed, holds, at)
 
 
 def rows_of(bounds: Sequence[Bound], counters: Mapping[str, Counted]) -> list[dict[str, Any]]:

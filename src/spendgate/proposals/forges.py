@@ -69,6 +69,17 @@ def find_forge(remote: Remote, kind: str, environ: Mapping[str, str]) -> Forge |
     return GitLab(environ.get("GITLAB_API_URL") or f"https://{remote.host}/api/v4", remote.path, token)
 
 
+def reach(
+    repo: str, base: str, kind: str, environ: Mapping[str, str], *, reads_only: bool = False
+) -> tuple[Remote, Forge | None]:
+    """The policy's repository with the token that reads and pushes, and the forge where a request is opened: none
+    for who only reads. `repo`, `base`: as Remote.of takes them. Raises as `find_forge`."""
+    remote = Remote.of(repo, base)
+    token = environ.get(f"{kind_of(remote, kind).upper()}_TOKEN", "")
+    remote = Remote(remote.url, remote.base, token)
+    return remote, None if reads_only else find_forge(remote, kind, environ)
+
+
 def kind_of(remote: Remote, kind: str) -> str:
     """`github`, `gitlab` or `none`: what `auto` means for a remote."""
     if kind != "auto":
