@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import redis as sync_redis
 from support.asks import ask, bound, candidate, end
 
 from spendgate.budget.load import parse_documents
@@ -18,7 +17,6 @@ from spendgate.console.pages import Console
 from spendgate.console.settings import ConsoleSettings
 from spendgate.gateway.config import Settings
 from spendgate.gateway.snapshot import Snapshot, snapshot
-from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.port import RefusedRequest
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.pricing.load import table
@@ -47,21 +45,6 @@ kind: LLMBudget
 metadata: {name: odd}
 spec: {team: "a/b <i>&\\"é", monthlyBudgetUSD: 7}
 """
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-async def ledger(server: EmbeddedRedis) -> AsyncIterator[RedisLedger]:
-    with sync_redis.Redis(unix_socket_path=server.url.removeprefix("unix://")) as redis:
-        redis.flushall()
-    made = RedisLedger.from_url(server.url, timeout_s=5)
-    yield made
-    await made.close()
 
 
 @pytest.fixture(scope="session")

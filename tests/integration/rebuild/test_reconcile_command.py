@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +62,6 @@ def scraped(until_s: int) -> str:
     started = [f'{STARTED}{{instance="g"}} {until_s - 61} {at}' for at in times]
     lines = ["# TYPE llm_cost_usd counter", *cost, f"# TYPE {STARTED} gauge", *started, "# EOF", ""]
     return "\n".join(lines)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
-@pytest.fixture
-async def ledger(server: EmbeddedRedis) -> AsyncIterator[RedisLedger]:
-    client = sync_redis.Redis.from_url(server.url)
-    client.flushall()
-    client.close()
-    made = RedisLedger.from_url(server.url, timeout_s=5.0)
-    yield made
-    await made.close()
 
 
 async def run(server: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> Any:

@@ -39,7 +39,8 @@ def test_a_url_is_read(url: str, expected: dict[str, object]) -> None:
     ("url", "words"),
     [
         ("http://h", "it starts with one of redis://"), ("", "it starts with one of"), ("h:6379", "starts with"),
-        ("redis://h:port", "not the URL"), ("redis://[::1", "not the URL"), ("redis+cluster://a:1/2", "no numbered databases"),
+        ("redis://h:port", "not the URL"), ("redis://[::1", "not the URL"),
+        ("redis+cluster://a:1/2", "no numbered databases"),
         ("redis+cluster://", "no HOST:PORT"), ("redis+cluster://a:0", "no HOST:PORT"),
         ("redis+sentinel://a:1", "name the master"), ("redis+sentinel://a:1/x/y", "name the master"),
         ("redis://h?socket_timeout=soon", "not the URL"),

@@ -1,4 +1,4 @@
-"""One real Redis; ledgers on it that start empty."""
+"""A real Redis for all, and a ledger on it that starts empty. (tests/integration/ledger tries each Redis there is.)"""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-async def ledger(server: EmbeddedRedis) -> AsyncIterator[RedisLedger]:
-    client = sync_redis.Redis.from_url(server.url)
-    client.flushall()
-    client.close()
+def redis_client(server: EmbeddedRedis) -> Iterator[sync_redis.Redis]:
+    with sync_redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+async def ledger(server: EmbeddedRedis, redis_client: sync_redis.Redis) -> AsyncIterator[RedisLedger]:
     made = RedisLedger.from_url(server.url, timeout_s=5.0)
     yield made
     await made.close()
