@@ -262,11 +262,13 @@ class Controller:
                 await self._status_round(seen.verdicts)
             while time.monotonic() - started < every_s:
                 await asyncio.sleep(min(0.2, every_s))
-                if self._reports() and seen is not self.reconciled:  # a changed document is answered at once
-                    before, seen = seen, self.reconciled
-                    changed = changes(before.verdicts, seen.verdicts)
-                    if changed:
-                        await self._status_round(changed)
+                if not self._reports():
+                    continue
+                before, seen = seen, self.reconciled
+                if changed := changes(before.verdicts, seen.verdicts):  # it is answered at once
+                    await self._status_round(changed)
+                else:
+                    await self.writer.go_on(self.leadership.leads, now_ms)
 
     async def _status_round(self, verdicts: Mapping[Key, Verdict]) -> None:
         """Bring the statuses of these up to date."""

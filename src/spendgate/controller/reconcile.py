@@ -164,6 +164,8 @@ def reconcile(
 def changes(before: Mapping[Key, Verdict], now: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
     """The verdicts that are new or not what they were. What stands unchanged is mostly the very same object, so that
     this costs little among thousands."""
+    if before is now:
+        return {}
     return {key: v for key, v in now.items() if (old := before.get(key)) is not v and old != v}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,9 +50,10 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One status to write. `urgent`: more than numbers changed."""
+    """One status to write. `version`: the resourceVersion it was judged by; `urgent`: more than numbers changed."""
 
     key: Key
+    version: str
     old: Mapping[str, Any]
     new: dict[str, Any]
     urgent: bool
@@ -67,6 +69,7 @@ class StatusWriter:
         self._bucket: Bucket | None = None
         self._settled: dict[Key, tuple[Any, ...]] = {}
         self._judged: dict[Key, tuple[tuple[Any, ...], Pending]] = {}
+        self._queue: deque[Pending] = deque()
         self.patches = 0
         self.events = 0
 
@@ -96,7 +99,7 @@ class StatusWriter:
             budget = verdict.in_force.budget if verdict.in_force else None
             found = numbers.get(budget.team, Numbers(0, 0)) if numbers is not None and budget else None
             limit = budget.limit_nanousd(now_ms) if budget else 0
-            version = obj["metadata"].get("resourceVersion")
+            version = str(obj["metadata"].get("resourceVersion") or "")
             inputs = (version, verdict, found, limit, month, fault)
             if self._settled.get(key) == inputs:
                 continue
@@ -110,27 +113,40 @@ class StatusWriter:
             if not rules.changed(old, new):
                 self._settled[key] = inputs
                 continue
-            pending = Pending(key, old, new, rules.conditions_changed(old, new))
+            pending = Pending(key, version, old, new, rules.conditions_changed(old, new))
             self._judged[key] = inputs, pending
             out.append(pending)
         out.sort(key=lambda p: (not p.urgent, str(p.old.get("lastUpdated", ""))))
         return out
 
     async def write(self, todo: list[Pending], may: Callable[[], bool], now_ms: Callable[[], int]) -> None:
+        """Write these, then what waits from before, as `go_on` does."""
+        keys = {p.key for p in todo}
+        self._queue = deque([*todo, *(p for p in self._queue if p.key not in keys)])
+        await self.go_on(may, now_ms)
+
+    async def go_on(self, may: Callable[[], bool], now_ms: Callable[[], int]) -> None:
         """Write in order until the bound, the end, or until `may` says that we do not lead any more."""
         now = asyncio.get_running_loop().time()
         self._bucket = self._bucket or Bucket(RATE_S, BURST, now)
-        for item in todo:
+        while self._queue:
+            item = self._queue[0]
+            known = self._judged.get(item.key)
+            if known is None or known[1] is not item:  # written, or judged anew
+                self._queue.popleft()
+                continue
             if not may() or not self._bucket.take(asyncio.get_running_loop().time()):
                 return
             if not await self._patch(item, now_ms()):
                 return
+            if self._queue and self._queue[0] is item:
+                self._queue.popleft()
 
     async def _patch(self, item: Pending, now_ms: int) -> bool:
         """False where the API server is away: the rest waits as well."""
         obj = self._informer.objects.get(item.key)
-        if obj is None:
-            return True
+        if obj is None or str(obj["metadata"].get("resourceVersion") or "") != item.version:
+            return True  # it changed meanwhile; the next round looks again
         meta = obj["metadata"]
         # uid and resourceVersion: who was deposed, or has an old view, changes nothing
         new = item.new | {"lastUpdated": rules.stamp(now_ms)}

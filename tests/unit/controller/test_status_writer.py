@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -93,6 +94,29 @@ async def test_never_faster_than_the_bound() -> None:
     await house.write(house.pending(house.judged().verdicts))
     assert int(BURST) <= len(house.kube.patched) < len(names)
     assert house.writer.backlog == len(names) - len(house.kube.patched)
+
+
+async def test_what_waits_is_written_on_as_the_bound_allows() -> None:
+    house = House(*(f"n{i:03}" for i in range(int(BURST) + 5)))
+    await house.write(house.pending(house.judged().verdicts))
+    while house.writer.backlog:
+        await asyncio.sleep(0.05)
+        await house.writer.go_on(lambda: True, lambda: NOW_MS)
+    assert len(set(house.kube.patched)) == len(house.kube.patched) == int(BURST) + 5
+
+
+async def test_what_changed_while_it_waited_is_judged_anew_first() -> None:
+    house = House("a", "b")
+    todo = house.pending(house.judged().verdicts)
+    changed = obj("a", "team-a", 20, generation=2)
+    changed["metadata"]["resourceVersion"] = "2"
+    house.put(changed)
+    await house.write(todo)
+    assert house.kube.patched == ["b"]
+    [again] = house.pending(house.judged().verdicts)
+    assert (again.key, again.new["observedGeneration"]) == (("ns", "a"), 2)
+    await house.write([again])
+    assert house.kube.patched == ["b", "a"]
 
 
 def test_only_what_became_of_a_document_anew_is_a_change() -> None:
