@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any
 
-from spendgate.dialects import anthropic_usage, bedrock_invoke_usage, bedrock_usage, eventstream, jsonbody
+from spendgate.dialects import anthropic_usage, bedrock_invoke_usage, bedrock_usage
 from spendgate.dialects.base import Reading
+from spendgate.dialects.event_meter import MessageMeter
 from spendgate.dialects.jsonbody import JsonObject, object_of
-from spendgate.dialects.streamed import StreamedTokens
 from spendgate.usage import Usage
 
 _TEXT_KEYS = (
@@ -25,54 +24,34 @@ _TEXT_KEYS = (
 )
 
 
-class BedrockInvokeStreamMeter:
-    """Meters one stream of messages. The last chunk carries Bedrock's own metrics; nothing is taken out."""
+class BedrockInvokeStreamMeter(MessageMeter):
+    """The last chunk carries Bedrock's own metrics, which are the reading; the vendor's usage stands beside them."""
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._framer = eventstream.Framer()
-        self._tokens = StreamedTokens(count)
+        super().__init__(count=count)
         self._own = Reading({}, problem="no_usage")
         self._anthropic: JsonObject = {}
-        self._metrics: Reading | None = None
-        self._failed = False
-        self._unread = ""
-
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        for message in self._framer.feed(piece):
-            self._read(message)
-        if self._framer.broken:
-            self._unread = self._unread or "not_json"
-        return None
-
-    @property
-    def complete(self) -> bool:
-        return self._metrics is not None
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
 
     def result(self) -> Reading:
         own = anthropic_usage.read("", self._anthropic) if self._anthropic else self._own
-        if self._metrics is None:
+        if self._reading is None:
             return Reading(own.usage, "", self._unread or "truncated", own.mismatch)
-        return bedrock_invoke_usage.reconcile(own, self._metrics)
+        return bedrock_invoke_usage.reconcile(own, self._reading)
 
     def partial(self) -> tuple[Usage, int]:
         return dict(self.result().usage), self._tokens.total
 
-    def _read(self, message: eventstream.Message) -> None:
-        if message.headers.get(":message-type", "event") != "event":
-            self._failed = True
+    def take(self, event: JsonObject, kind: str) -> None:
+        inner = event.get("bytes")
+        if not isinstance(inner, str):
+            self._read_chunk(event)
             return
         try:
-            outer = object_of(jsonbody.parse(message.payload))
-            inner = outer.get("bytes")
-            chunk = jsonbody.parse(base64.b64decode(inner)) if isinstance(inner, str) else outer
-        except (jsonbody.NotJson, binascii.Error):
-            self._unread = self._unread or "not_json"
+            chunk = self._parsed(base64.b64decode(inner))
+        except binascii.Error:
+            self._garbled()
             return
-        if isinstance(chunk, dict):
+        if chunk is not None:
             self._read_chunk(chunk)
 
     def _read_chunk(self, chunk: JsonObject) -> None:
@@ -86,7 +65,7 @@ class BedrockInvokeStreamMeter:
             case _:
                 self._read_vendor(chunk)
         if bedrock_invoke_usage.METRICS in chunk:
-            self._metrics = bedrock_invoke_usage.metrics(chunk)
+            self._reading = bedrock_invoke_usage.metrics(chunk)
         self._add_texts(chunk)
 
     def _read_vendor(self, chunk: JsonObject) -> None:
@@ -108,7 +87,3 @@ class BedrockInvokeStreamMeter:
         for holder in holders:
             for key in _TEXT_KEYS:
                 self._add(holder.get(key))
-
-    def _add(self, text: Any) -> None:
-        if text and isinstance(text, str):
-            self._tokens.add(text)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from spendgate.dialects import cohere_usage, jsonbody
+from spendgate.dialects import cohere_usage
 from spendgate.dialects.event_meter import EventMeter
 from spendgate.dialects.jsonbody import JsonObject, object_of
 
@@ -26,7 +24,7 @@ class CohereStreamMeter(EventMeter):
         else:
             self._read_message(object_of(delta.get("message")))
 
-    def _read_message(self, message: jsonbody.JsonObject) -> None:
+    def _read_message(self, message: JsonObject) -> None:
         self._add(message.get("tool_plan"))
         content = object_of(message.get("content"))
         self._add(content.get("text"))
@@ -34,7 +32,3 @@ class CohereStreamMeter(EventMeter):
         function = object_of(object_of(message.get("tool_calls")).get("function"))
         self._add(function.get("name"))
         self._add(function.get("arguments"))
-
-    def _add(self, text: Any) -> None:
-        if text and isinstance(text, str):
-            self._tokens.add(text)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from spendgate.dialects import cohere_request, cohere_usage, frames, jsonbody
+from spendgate.dialects import cohere_request, cohere_usage
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.cohere import CohereApi
-from spendgate.dialects.jsonbody import object_of
-from spendgate.dialects.streamed import StreamedTokens
+from spendgate.dialects.event_meter import ObjectMeter
+from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
-from spendgate.usage import Usage
 
 DEFAULT_MODEL = "command-a-03-2025"
 """What serves a request that names no model (Cohere API reference, "Chat", version 1)."""
@@ -66,48 +64,13 @@ class CohereV1(CohereApi):
         return CohereV1StreamMeter(count=count)
 
 
-class CohereV1StreamMeter:
-    """Meters one stream of JSON lines. The last one (`stream-end`) holds the whole response; nothing is ever
-    taken out."""
+class CohereV1StreamMeter(ObjectMeter):
+    """The last object (`stream-end`) holds the whole response."""
 
-    def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._framer = frames.Framer()
-        self._tokens = StreamedTokens(count)
-        self._reading: Reading | None = None
-        self._failed = False
-        self._unread = ""
-
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        for raw in self._framer.feed(piece):
-            if raw is None:
-                self._unread = "truncated"
-            else:
-                self._read(raw)
-        return None
-
-    @property
-    def complete(self) -> bool:
-        return self._reading is not None
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
-
-    def result(self) -> Reading:
-        return self._reading or Reading({}, problem=self._unread or "truncated")
-
-    def partial(self) -> tuple[Usage, int]:
-        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
-
-    def _read(self, raw: bytes) -> None:
-        try:
-            event: Any = object_of(jsonbody.parse(raw))
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return
+    def take(self, event: JsonObject) -> None:
         if event.get("event_type") == "stream-end" or event.get("is_finished") is True:
             self._reading = cohere_usage.read(object_of(event.get("response")).get("meta"))
             failure = str(event.get("finish_reason", "")).startswith("ERROR")
             self._failed = self._failed or (failure and self._reading.problem is not None)
-        elif (text := event.get("text")) and isinstance(text, str):
-            self._tokens.add(text)
+        else:
+            self._add(event.get("text"))

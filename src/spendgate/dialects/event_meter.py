@@ -1,34 +1,35 @@
-"""What the meters have in common whose usage comes whole, in one event of the stream."""
+"""What the meters have in common whose usage comes whole, in one event of the stream, by the stream's framing:
+server-sent events, objects of JSON one after the other, or Amazon's binary messages.
+
+Nothing is ever taken out. A dialect says in `take` what its events mean: it sets `_reading` at the one with the usage
+and `_failed` at an error, and gives texts to `_add`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from spendgate.dialects import jsonbody
+from spendgate.dialects import eventstream, frames, jsonbody
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
 
 
-class EventMeter:
-    """Meters one stream of events; nothing is ever taken out. A dialect says in `take` what its events mean: it
-    sets `_reading` at the one with the usage, `_failed` at an error, and gives texts to `_tokens`."""
+class UsageMeter(ABC):
+    """Meters one stream, whatever its framing."""
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = Passage(self, hide=False)
         self._tokens = StreamedTokens(count)
         self._reading: Reading | None = None
         self._model = ""
         self._failed = False
         self._unread = ""
 
-    def take(self, event: JsonObject, name: bytes) -> None:
-        """Read one event; `name` is that of its `event:` line. What is no JSON object comes as an empty one."""
-        raise NotImplementedError
-
+    @abstractmethod
     def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
+        """See `StreamMeter`."""
 
     @property
     def complete(self) -> bool:
@@ -45,16 +46,92 @@ class EventMeter:
         return dict(self._reading.usage) if self._reading else {}, self._tokens.total
 
     def oversize(self) -> None:
+        """Part of an event too large to be read went by."""
         self._unread = "truncated"
+
+    def _add(self, text: object) -> None:
+        """Count what was streamed, if it is text."""
+        if text and isinstance(text, str):
+            self._tokens.add(text)
+
+    def _add_json(self, value: object) -> None:
+        """Count what was streamed as data (a tool call) by its JSON."""
+        try:
+            self._tokens.add(jsonbody.dumps(value))
+        except jsonbody.NotJson:
+            self._garbled()
+
+    def _parsed(self, data: bytes) -> JsonObject | None:
+        """The object that an event holds, an empty one where it is another value; None where it is no JSON."""
+        try:
+            return object_of(jsonbody.parse(data))
+        except jsonbody.NotJson:
+            self._garbled()
+            return None
+
+    def _garbled(self) -> None:
+        self._unread = self._unread or "not_json"
+
+
+class EventMeter(UsageMeter):
+    """Meters server-sent events."""
+
+    def __init__(self, *, count: Callable[[str], int]) -> None:
+        super().__init__(count=count)
+        self._passage = Passage(self, hide=False)
+
+    @abstractmethod
+    def take(self, event: JsonObject, name: bytes) -> None:
+        """Read one event; `name` is that of its `event:` line."""
+
+    def feed(self, piece: bytes, end: bool) -> bytes | None:
+        return self._passage.feed(piece, end)
 
     def read(self, data: bytes, name: bytes) -> bool:
         """Read one event. False: the client sees them all."""
-        if data == b"[DONE]":  # some that copy an API end as the chat API does
-            return False
-        try:
-            event = object_of(jsonbody.parse(data))
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
-        self.take(event, name)
+        # some that copy an API end as the chat API does
+        if data != b"[DONE]" and (event := self._parsed(data)) is not None:
+            self.take(event, name)
         return False
+
+
+class ObjectMeter(UsageMeter):
+    """Meters objects of JSON, one a line."""
+
+    def __init__(self, *, count: Callable[[str], int]) -> None:
+        super().__init__(count=count)
+        self._framer = frames.Framer()
+
+    @abstractmethod
+    def take(self, event: JsonObject) -> None:
+        """Read one object."""
+
+    def feed(self, piece: bytes, end: bool) -> bytes | None:
+        for raw in self._framer.feed(piece):
+            if raw is None:
+                self.oversize()
+            elif (event := self._parsed(raw)) is not None:
+                self.take(event)
+        return None
+
+
+class MessageMeter(UsageMeter):
+    """Meters the messages of Amazon's event stream. Those that are no events are errors."""
+
+    def __init__(self, *, count: Callable[[str], int]) -> None:
+        super().__init__(count=count)
+        self._framer = eventstream.Framer()
+
+    @abstractmethod
+    def take(self, event: JsonObject, kind: str) -> None:
+        """Read one event; `kind` is its `:event-type`."""
+
+    def feed(self, piece: bytes, end: bool) -> bytes | None:
+        for message in self._framer.feed(piece):
+            if message.headers.get(":message-type", "event") != "event":
+                self._failed = True
+            elif (event := self._parsed(message.payload)) is not None:
+                self.take(event, message.headers.get(":event-type", ""))
+        if self._framer.broken:
+            self._garbled()
+        return None

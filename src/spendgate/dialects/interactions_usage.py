@@ -6,7 +6,7 @@ thoughts; `total_tokens` is the sum (it held in all 18 recorded answers).
 
 from __future__ import annotations
 
-from spendgate.dialects import gemini_usage, jsonbody
+from spendgate.dialects import gemini_usage
 from spendgate.dialects.base import Reading
 from spendgate.dialects.event_meter import EventMeter
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -84,6 +84,6 @@ class InteractionsStreamMeter(EventMeter):
             delta = object_of(event.get("delta"))
             text = delta.get("text")
             if text and isinstance(text, str):
-                self._tokens.add(text)
+                self._add(text)
             elif delta.get("type") in ("function_call", "arguments_delta"):
-                self._tokens.add(jsonbody.dumps(delta))
+                self._add_json(delta)

@@ -20,13 +20,13 @@ class MediaStreamMeter(EventMeter):
         given = event.get("type")
         kind = given if isinstance(given, str) else ""
         if kind.endswith((".completed", ".done")):
-            self._add(self._read_usage(event))
+            self._sum(self._read_usage(event))
         elif kind == "error" or name == b"error" or event.get("error"):
             self._failed = True
-        elif kind == "transcript.text.delta" and isinstance(event.get("delta"), str) and event["delta"]:
-            self._tokens.add(event["delta"])
+        elif kind == "transcript.text.delta":
+            self._add(event.get("delta"))
 
-    def _add(self, reading: Reading) -> None:
+    def _sum(self, reading: Reading) -> None:
         known = self._reading
         if known is None or known.problem is not None or reading.problem is not None:
             self._reading = reading if known is None or known.problem is None else known

@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from spendgate.dialects import frames, jsonbody
 from spendgate.dialects.base import Reading
-from spendgate.dialects.jsonbody import count_of, object_of
-from spendgate.dialects.streamed import StreamedTokens
+from spendgate.dialects.event_meter import ObjectMeter
+from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, short
-from spendgate.usage import KINDS, Usage
+from spendgate.usage import KINDS
 
 
 def read(document: object) -> Reading:
@@ -32,61 +28,22 @@ def read(document: object) -> Reading:
     return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, model)
 
 
-class OllamaStreamMeter:
-    """Meters one stream of JSON lines; nothing is ever taken out."""
+class OllamaStreamMeter(ObjectMeter):
+    """The last line says `done` and carries the usage."""
 
-    def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._framer = frames.Framer()
-        self._tokens = StreamedTokens(count)
-        self._reading: Reading | None = None
-        self._model = ""
-        self._failed = False
-        self._unread = ""
-
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        for raw in self._framer.feed(piece):
-            if raw is None:
-                self._unread = "truncated"
-            else:
-                self._read(raw)
-        return None
-
-    @property
-    def complete(self) -> bool:
-        return self._reading is not None
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
-
-    def result(self) -> Reading:
-        return self._reading or Reading({}, self._model, self._unread or "truncated")
-
-    def partial(self) -> tuple[Usage, int]:
-        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
-
-    def _read(self, raw: bytes) -> None:
-        try:
-            line: Any = jsonbody.parse(raw)
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return
-        self._model = short(line.get("model"), MODEL_CHARACTERS_MAX) or self._model
-        if line.get("error"):
+    def take(self, event: JsonObject) -> None:
+        self._model = short(event.get("model"), MODEL_CHARACTERS_MAX) or self._model
+        if event.get("error"):
             self._failed = True
-        message = object_of(line.get("message"))
+        message = object_of(event.get("message"))
         for text in (
-            line.get("response"),
-            line.get("thinking"),
+            event.get("response"),
+            event.get("thinking"),
             message.get("content"),
             message.get("thinking"),
         ):
-            if text and isinstance(text, str):
-                self._tokens.add(text)
+            self._add(text)
         if calls := message.get("tool_calls"):
-            try:
-                self._tokens.add(jsonbody.dumps(calls))
-            except jsonbody.NotJson:
-                self._unread = self._unread or "not_json"
-        if line.get("done") is True:
-            self._reading = read(line)
+            self._add_json(calls)
+        if event.get("done") is True:
+            self._reading = read(event)

@@ -19,9 +19,8 @@ class ResponsesStreamMeter(EventMeter):
         if not isinstance(kind, str):
             kind = ""
         if kind.endswith(".delta"):
-            text = event.get("delta")
-            if text and isinstance(text, str) and kind != _SOUND:
-                self._tokens.add(text)
+            if kind != _SOUND:
+                self._add(event.get("delta"))
         elif kind in _ENDS:
             self._end(object_of(event.get("response")), failed=kind == "response.failed")
         elif kind == "error" or name == b"error" or event.get("error"):
