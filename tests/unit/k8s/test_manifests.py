@@ -47,6 +47,27 @@ def test_kustomize_makes_what_was_reviewed(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_controller_may_ask_the_prometheus_that_it_is_told_of(name: str) -> None:
+    [container] = of_kind(name, "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"]["containers"]
+    [told] = [e["value"] for e in container["env"] if e["name"] == "SPENDGATE_PROMETHEUS"]
+    host, port = told.removeprefix("http://").split(":")
+    rules = of_kind(name, "NetworkPolicy")["llm-budget-controller"]["spec"]["egress"]
+    allowed = {
+        (to["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], open_port["port"])
+        for rule in rules
+        for to in rule.get("to", ())
+        if "namespaceSelector" in to
+        for open_port in rule["ports"]
+    }
+    assert (host.split(".")[1], int(port)) in allowed
+
+
+def test_without_monitoring_no_prometheus_is_asked() -> None:
+    [container] = of_kind("base", "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"]["containers"]
+    assert "SPENDGATE_PROMETHEUS" not in {e["name"] for e in container["env"]}
+
+
 @pytest.mark.parametrize("name", sorted(GENERATED))
 def test_what_is_read_off_the_code_is_up_to_date(name: str) -> None:
     committed = (ROOT / name).read_text(encoding="utf-8")
