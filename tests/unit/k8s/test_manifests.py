@@ -63,6 +63,19 @@ def test_the_controller_may_ask_the_prometheus_that_it_is_told_of(name: str) -> 
     assert (host.split(".")[1], int(port)) in allowed
 
 
+def test_only_the_egress_gateways_envoys_may_open_exchanges_where_no_sidecar_does() -> None:
+    name = "overlays/istio-egress"
+    assert set(of_kind(name, "EnvoyFilter")) == {"spendgate"}
+    spec = of_kind(name, "AuthorizationPolicy")["spendgate"]["spec"]
+    [service] = [s for s in documents(name) if s["kind"] == "Service" and s["metadata"]["name"] == "spendgate"]
+    [grpc] = [p["port"] for p in service["spec"]["ports"] if p["name"] == "grpc"]
+    who = {
+        port: [f["source"] for f in rule.get("from", ())]
+        for rule in spec["rules"] for to in rule["to"] for port in to["operation"]["ports"]
+    }  # fmt: skip
+    assert (spec["action"], who) == ("ALLOW", {str(grpc): [{"namespaces": ["istio-system"]}], "9090": []})
+
+
 def test_without_monitoring_no_prometheus_is_asked() -> None:
     [container] = of_kind("base", "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"]["containers"]
     assert "SPENDGATE_PROMETHEUS" not in {e["name"] for e in container["env"]}
