@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects import rewriting
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import anthropic_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -116,14 +116,7 @@ def rewrite(body: bytes, facts: RequestFacts, *, model: str | None, output_cap: 
     """Edit the body. A cap is written into `max_tokens`, only ever lowering the client's own, but stays above
     `thinking.budget_tokens` (`facts.output_cap_min`): the provider refuses a request whose thinking budget
     reaches its `max_tokens`. Raises RequestError."""
-    changes: dict[str, jsonedit.Value] = {}
-    if model is not None:
-        changes["model"] = jsonbody.dumps(model).encode()
-    if output_cap is not None:
-        cap = max(output_cap, facts.output_cap_min)
-        given = facts.output_cap
-        changes["max_tokens"] = str(cap if given is None else min(cap, given)).encode()
-    return jsonedit.edit(body, changes) if changes else body
+    return rewriting.rewrite(body, facts, "max_tokens", model=model, output_cap=output_cap)
 
 
 def _image_tokens(model: str) -> int:

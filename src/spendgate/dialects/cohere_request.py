@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects import rewriting
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
@@ -52,14 +52,7 @@ def read(body: bytes) -> RequestFacts:
 def rewrite(body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None) -> bytes:
     """Edit the body. A cap is written into `max_tokens`, and only ever lowers the client's own.
     Raises RequestError."""
-    changes: dict[str, jsonedit.Value] = {}
-    if model is not None:
-        changes["model"] = jsonbody.dumps(model).encode()
-    if output_cap is not None:
-        cap = max(output_cap, facts.output_cap_min)
-        given = facts.output_cap
-        changes["max_tokens"] = str(cap if given is None else min(cap, given)).encode()
-    return jsonedit.edit(body, changes) if changes else body
+    return rewriting.rewrite(body, facts, "max_tokens", model=model, output_cap=output_cap)
 
 
 def _read_message(texts: Texts, message: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import interactions_usage, jsonbody, jsonedit
+from spendgate.dialects import interactions_usage, jsonedit, rewriting
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini import google_error
 from spendgate.dialects.gemini_request import (
@@ -64,16 +64,10 @@ class GeminiInteractions(JsonApi):
     ) -> bytes:
         """Edit the body. A cap is written into `generation_config.max_output_tokens`, and only ever lowers
         the client's own. Raises RequestError."""
-        changes: dict[str, jsonedit.Value] = {}
-        if model is not None and not facts.model_fixed:
-            changes["model"] = jsonbody.dumps(model).encode()
+        changes = rewriting.renamed(facts, model)
         if output_cap is not None:
-            given = facts.output_cap
-            cap: dict[str, jsonedit.Value] = {
-                "max_output_tokens": str(output_cap if given is None else min(output_cap, given)).encode()
-            }
-            changes["generation_config"] = lambda old: jsonedit.edit(
-                old if old.startswith(b"{") else b"{}", cap
+            changes["generation_config"] = rewriting.inside(
+                "max_output_tokens", rewriting.lowered(facts, output_cap)
             )
         return jsonedit.edit(body, changes) if changes else body
 

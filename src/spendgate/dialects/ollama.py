@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit, ollama_usage, paths
+from spendgate.dialects import jsonbody, jsonedit, ollama_usage, paths, rewriting
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.jsonbody import object_of
@@ -67,15 +67,9 @@ class Ollama(JsonApi):
     ) -> bytes:
         """Edit the body. A cap is written into `options.num_predict`, and only ever lowers the client's own.
         Raises RequestError."""
-        changes: dict[str, jsonedit.Value] = {}
-        if model is not None:
-            changes["model"] = jsonbody.dumps(model).encode()
+        changes = rewriting.renamed(facts, model)
         if output_cap is not None and facts.output_cap != 0:
-            given = facts.output_cap
-            cap: dict[str, jsonedit.Value] = {
-                "num_predict": str(output_cap if given is None else min(output_cap, given)).encode()
-            }
-            changes["options"] = lambda old: jsonedit.edit(old if old.startswith(b"{") else b"{}", cap)
+            changes["options"] = rewriting.inside("num_predict", rewriting.lowered(facts, output_cap))
         return jsonedit.edit(body, changes) if changes else body
 
     def read_document(self, document: object) -> Reading:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit, openai_request, openai_usage, paths
+from spendgate.dialects import jsonbody, jsonedit, openai_request, openai_usage, paths, rewriting
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
@@ -61,12 +61,9 @@ class OpenAICompletions(JsonApi):
     ) -> bytes:
         """Edit the body. A cap is written into `max_tokens`, and only ever lowers the client's own.
         Raises RequestError."""
-        changes: dict[str, jsonedit.Value] = {}
-        if model is not None and not facts.model_fixed:
-            changes["model"] = jsonbody.dumps(model).encode()
+        changes = rewriting.renamed(facts, model)
         if output_cap is not None:
-            given = facts.output_cap
-            changes["max_tokens"] = str(output_cap if given is None else min(output_cap, given)).encode()
+            changes["max_tokens"] = rewriting.lowered(facts, output_cap)
         if ask_usage:
             changes["stream_options"] = openai_request.with_usage
         return jsonedit.edit(body, changes) if changes else body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects import jsonedit, rewriting
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import Patches, Tiles, openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -98,9 +98,7 @@ def rewrite(
     """Edit the body. The cap goes where the client's own limit stands (`max_tokens`,
     `max_completion_tokens` or both, each only ever lowered), else into `max_completion_tokens`.
     Raises RequestError."""
-    changes: dict[str, jsonedit.Value] = {}
-    if model is not None and not facts.model_fixed:
-        changes["model"] = jsonbody.dumps(model).encode()
+    changes = rewriting.renamed(facts, model)
     if output_cap is not None:
         cap = max(output_cap, facts.output_cap_min)
         document = parse_request(body)
