@@ -39,8 +39,9 @@ unpacked() { # INTO PACKAGE...
       [ -n "$mirror" ] || exit 1
       : >apt/status
       echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $SUITE main" >apt/sources.list
-      own=(-o "Dir::State=$work/apt" -o "Dir::State::lists=$work/apt/lists" -o "Dir::State::status=$work/apt/status"
-        -o "Dir::Cache=$work/apt/cache" -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null)
+      own=(-o APT::Sandbox::User=root -o "Dir::State=$work/apt" -o "Dir::State::lists=$work/apt/lists"
+        -o "Dir::State::status=$work/apt/status" -o "Dir::Cache=$work/apt/cache"
+        -o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null)
       apt-get -qq "${own[@]}" update && apt-get -qq "${own[@]}" download "$@" 2>/dev/null || exit 1
     else
       apt-get -qq download "$@" 2>/dev/null ||
