@@ -33,7 +33,7 @@ def cost_nanousd(price: Price, usage: Usage, stand_ins: Mapping[str, int] = NO_R
     """The cost of a usage in nano-USD, rounded half to even once. Kinds without any price cost their
     stand-in (pico-USD a unit), and nothing without one: ask `unpriced` for them."""
     parts, missing = _parts(price, usage)
-    parts += sum(usage[kind] * _own_rate(stand_ins, kind) for kind in missing)
+    parts += sum(usage[kind] * (_rate(stand_ins, kind) or 0) for kind in missing)
     numerator, denominator = price.multiplier
     return _half_even(parts * numerator, PARTS_PER_NANO * denominator)
 
@@ -74,7 +74,7 @@ def estimate_nanousd(
     for kind, n in fee_kinds.items():
         known = [rate for rates in reachable if (rate := _rate(rates, kind)) is not None]
         if known or kind != "requests":
-            total += n * (max(known) if known else _own_rate(stand_ins, kind))
+            total += n * (max(known) if known else _rate(stand_ins, kind) or 0)
     numerator, denominator = price.multiplier
     return -(-total * numerator // (PARTS_PER_NANO * denominator))
 

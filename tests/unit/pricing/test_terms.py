@@ -382,6 +382,16 @@ def test_no_usage_of_any_model_is_silently_free(
         assert all(price.rates.get(k, price.rates.get("output")) == 0 for k in usage)
 
 
+def test_a_stand_in_derives_as_a_rate_does() -> None:
+    """No price list has a rate of its own for tools' input: a model without a price for tokens is charged the dearest
+    price of input."""
+    prices = table()
+    whisper, usage = priced(prices, "whisper-1"), {"tool_input": 1000}
+    assert unpriced(whisper, usage) == {"tool_input"} and "tool_input" not in prices.stand_ins
+    assert cost_nanousd(whisper, usage, prices.stand_ins) == prices.stand_ins["input"]
+    assert estimate_nanousd(whisper, 0, 0, usage, stand_ins=prices.stand_ins) == prices.stand_ins["input"]
+
+
 @given(
     MODELS,
     st.integers(0, 400_000),
