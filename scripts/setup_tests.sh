@@ -72,9 +72,12 @@ if ! knows_components; then
   { SUITE=trixie unpacked "$debs" kubectl && cp "$debs/usr/bin/kubectl" .venv/bin/ && knows_components; } ||
     missing "kubectl of 1.21 or later" "k8s/" "put one on PATH (Debian 13: apt-get install kubectl)"
 fi
-# A real browser looks at the console.
-have chromium || installed chromium ||
-  missing "chromium" "the console" "put it on PATH (Debian: apt-get install chromium)"
+# A real browser looks at the console; what drives it brings a node of its own, which needs libatomic.
+drives() { .venv/lib/python3*/site-packages/playwright/driver/node --version >/dev/null 2>&1; }
+{ have chromium && drives; } || installed chromium libatomic1 ||
+  missing "chromium" "the console" "put it on PATH (Debian: apt-get install chromium libatomic1)"
+# The tutorial is followed to the letter.
+have curl || installed curl || missing "curl" "the tutorial" "put it on PATH (Debian: apt-get install curl)"
 # Packages of npm: schemas of other people's Kubernetes resources and of compose files, and the official JavaScript
 # SDKs. Pinned by version and integrity in package-lock.json. No script of a package is run.
 have npm || installed nodejs npm || true

@@ -144,11 +144,11 @@ def test_a_provider_that_refuses_the_connection_costs_nothing(closed_door: Gatew
     assert closed_door.quiet("refused")["settled_usd"] == "0.00"
 
 
-@pytest.mark.parametrize(("target", "model"), [(CHAT, "gpt-4o-mini"), (MESSAGES, "claude-opus-4-0")])
+@pytest.mark.parametrize(("target", "model"), [(CHAT, "gpt-4o-mini"), (MESSAGES, "claude-opus-4-1")])
 def test_a_stream_that_the_provider_cuts_is_billed_by_what_flowed(
     gateway: Gateway, provider: Provider, target: str, model: str
 ) -> None:
-    team = f"cut-{target[-5:]}"  # and a model of its own: the provider may still be writing another test's bill
+    team = f"cut-{target[-5:]}"
     bill = provider.billed()
     body = ask(model, stream=True)
     with connect(gateway, target, team, body, reset="mid", output_tokens=40, chunk_ms=10) as s:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def carry_out(stage: Stage, folder: Path, skip: str = "") -> None:
                 for k, v in os.environ.items()
                 if not k.startswith(("PYTHON", "VIRTUAL_ENV", "SPENDGATE"))
             }
+            env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"  # where `python` is
             done = subprocess.run(
                 moved(rest), shell=True, cwd=here, env=env, capture_output=True, text=True, check=False
             )

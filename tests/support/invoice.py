@@ -14,7 +14,6 @@ PRICES: dict[str, dict[str, str]] = {
         "input": "15.00", "output": "75.00",
         "cached_input": "1.50", "cache_write_5m": "18.75", "cache_write_1h": "30.00",
     },
-    "claude-opus-4-0": {"input": "15.00", "output": "75.00"},
     "claude-sonnet": {"input": "3.00", "output": "15.00"},
     "claude-haiku": {"input": "0.25", "output": "1.25"},
 }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from support.invoice import difference
-from support.processes import Command, free_port
+from support.processes import Command, free_port, until
 
 
 class Provider:
@@ -44,8 +44,13 @@ class Provider:
         return self.requests(1)[0]
 
     def billed(self) -> Bill:
-        """Begin to watch the invoice."""
+        """Begin to watch the invoice, once all that was asked before is on it."""
+        until(self._open, lambda n: n == 0, "the end of the answers under way")
         return Bill(self)
+
+    def _open(self) -> int:
+        answer: dict[str, int] = self._http.get("/mock/open").json()
+        return answer["open"]
 
 
 class Bill:

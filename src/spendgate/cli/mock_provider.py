@@ -25,7 +25,8 @@ def command(listen: str, quiet: bool) -> None:
     Example: spendgate mock-provider --listen 127.0.0.1:9900
     It answers OpenAI chat completions and Anthropic messages, JSON and streams,
     and does what `x-mock-` headers say (x-mock-output-tokens: 500).
-    GET /mock/invoice shows what it would bill, GET /mock/requests?last=1 what arrived.
+    GET /mock/invoice shows what it would bill, GET /mock/open how many answers are
+    not on it yet, GET /mock/requests?last=1 what arrived.
     """
     address = re.fullmatch(r"\[?([^\[\]]+?)\]?:(\d{1,5})", listen)
     if address is None or int(address[2]) > 65535:
