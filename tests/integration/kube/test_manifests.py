@@ -94,6 +94,7 @@ def some(name: str, kind: str) -> Json:
     ("name", "kind", "at"),
     [
         ("overlays/istio", "EnvoyFilter", ("spec",)),
+        ("overlays/istio", "AuthorizationPolicy", ("spec", "rules", 0, "to", 0, "operation")),
         ("overlays/istio", "ServiceEntry", ("spec", "ports", 0)),
         ("overlays/istio", "PodMonitor", ("spec", "podMetricsEndpoints", 0)),
         ("overlays/istio", "PrometheusRule", ("spec", "groups", 0)),

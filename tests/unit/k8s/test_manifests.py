@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from envoy.service.ext_proc.v3 import external_processor_pb2
 from support.manifests import (
     K8S,
     OVERLAYS,
@@ -49,7 +50,9 @@ def test_kustomize_makes_what_was_reviewed(name: str) -> None:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_controller_may_ask_the_prometheus_that_it_is_told_of(name: str) -> None:
-    [container] = of_kind(name, "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"]["containers"]
+    [container] = of_kind(name, "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"][
+        "containers"
+    ]
     [told] = [e["value"] for e in container["env"] if e["name"] == "SPENDGATE_PROMETHEUS"]
     host, port = told.removeprefix("http://").split(":")
     rules = of_kind(name, "NetworkPolicy")["llm-budget-controller"]["spec"]["egress"]
@@ -63,21 +66,102 @@ def test_the_controller_may_ask_the_prometheus_that_it_is_told_of(name: str) -> 
     assert (host.split(".")[1], int(port)) in allowed
 
 
-def test_only_the_egress_gateways_envoys_may_open_exchanges_where_no_sidecar_does() -> None:
-    name = "overlays/istio-egress"
-    assert set(of_kind(name, "EnvoyFilter")) == {"spendgate"}
-    spec = of_kind(name, "AuthorizationPolicy")["spendgate"]["spec"]
-    [service] = [s for s in documents(name) if s["kind"] == "Service" and s["metadata"]["name"] == "spendgate"]
-    [grpc] = [p["port"] for p in service["spec"]["ports"] if p["name"] == "grpc"]
-    who = {
-        port: [f["source"] for f in rule.get("from", ())]
-        for rule in spec["rules"] for to in rule["to"] for port in to["operation"]["ports"]
-    }  # fmt: skip
-    assert (spec["action"], who) == ("ALLOW", {str(grpc): [{"namespaces": ["istio-system"]}], "9090": []})
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("overlays/istio", {"principals": ["*"]}),
+        ("overlays/istio-ha", {"principals": ["*"]}),
+        ("overlays/istio-egress", {"namespaces": ["istio-system"]}),
+    ],
+)
+def test_on_the_port_of_ext_proc_the_mesh_lets_exchanges_pass_and_nothing_else(
+    name: str, source: Json
+) -> None:
+    [policy] = of_kind(name, "AuthorizationPolicy").values()  # a second one that allows would widen it
+    ext_proc = external_processor_pb2.DESCRIPTOR.services_by_name["ExternalProcessor"]
+    [port] = of_kind(name, "Service")["spendgate"]["spec"]["ports"]
+    assert policy["metadata"]["namespace"] == "llm-gateway"
+    assert policy["spec"] == {
+        "selector": {"matchLabels": {"app": "spendgate"}},
+        "action": "ALLOW",
+        "rules": [
+            {
+                "from": [{"source": source}],
+                "to": [
+                    {"operation": {"ports": [str(port["port"])], "paths": [f"/{ext_proc.full_name}/Process"]}}
+                ],
+            },
+            {"to": [{"operation": {"ports": ["9090"]}}]},
+        ],
+    }
+    mutual = of_kind(name, "PeerAuthentication")["spendgate"]["spec"]
+    assert mutual["mtls"] == {"mode": "STRICT"}  # else a caller has no principal
+
+
+def peers(name: str) -> list[Json]:
+    """Who may reach the gateways' gRPC port, by the network policies."""
+    [rule] = [
+        rule
+        for policy in of_kind(name, "NetworkPolicy").values()
+        if policy["spec"]["podSelector"].get("matchLabels") == {"app": "spendgate"}
+        for rule in policy["spec"].get("ingress", ())
+        if {"protocol": "TCP", "port": "grpc"} in rule["ports"]
+    ]
+    found: list[Json] = rule["from"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "attached"),
+    [
+        ("overlays/istio", {"spendgate", "spendgate-sidecars"}),
+        ("overlays/istio-ha", {"spendgate", "spendgate-sidecars"}),
+        ("overlays/istio-egress", {"spendgate"}),
+    ],
+)
+def test_envoys_reach_the_gateways_by_the_label_that_their_filter_is_chosen_by(
+    name: str, attached: set[str]
+) -> None:
+    filters = of_kind(name, "EnvoyFilter")
+    assert filters.keys() == attached
+    chosen = [f["spec"]["workloadSelector"]["labels"] for f in filters.values()]
+    allowed = [p["podSelector"]["matchLabels"] for p in peers(name) if "namespaceSelector" in p]
+    of_istio = [x for x in allowed if "gateway.envoyproxy.io/owning-gateway-namespace" not in x]
+    assert sorted(map(str, of_istio)) == sorted(map(str, chosen))
+
+
+def test_of_envoy_gateways_proxies_those_of_its_namespaces_gateways_reach_the_gateways() -> None:
+    name = "overlays/envoy-gateway"
+    [gateway] = of_kind(name, "Gateway").values()
+    assert {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "envoy-gateway-system"}},
+        "podSelector": {
+            "matchLabels": {
+                "gateway.envoyproxy.io/owning-gateway-namespace": gateway["metadata"]["namespace"]
+            }
+        },
+    } in peers(name)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_no_whole_namespace_reaches_the_gateways(name: str) -> None:
+    assert peers(name)
+    assert all(p.keys() <= {"podSelector", "namespaceSelector"} for p in peers(name))
+    assert all(p["podSelector"]["matchLabels"] for p in peers(name))
+
+
+def test_only_routes_of_its_own_namespace_lead_out_of_the_egress_gateway() -> None:
+    [gateway] = of_kind("overlays/istio", "Gateway").values()
+    [service] = of_kind("overlays/istio", "VirtualService").values()
+    assert gateway["metadata"]["namespace"] == service["metadata"]["namespace"]
+    for server in gateway["spec"]["servers"]:
+        assert server["hosts"] == [f"./{host}" for host in service["spec"]["hosts"]]
 
 
 def test_without_monitoring_no_prometheus_is_asked() -> None:
-    [container] = of_kind("base", "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"]["containers"]
+    [container] = of_kind("base", "Deployment")["llm-budget-controller"]["spec"]["template"]["spec"][
+        "containers"
+    ]
     assert "SPENDGATE_PROMETHEUS" not in {e["name"] for e in container["env"]}
 
 
