@@ -20,6 +20,7 @@ from spendgate.gateway.config import Settings, load_config
 from spendgate.supervisor.bootstrap import one_upstream
 from spendgate.supervisor.console import follow
 from spendgate.supervisor.house import House, Plan
+from spendgate.tasks import cancelled
 
 
 def run_up(upstream: str | None, listen: str, follow_as: str | None, given: GatewayOptions) -> None:
@@ -74,13 +75,12 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
                 follower = asyncio.create_task(follow(Path(house.usage_path), follow_as))
             await house.watch(stop)
         else:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+            await cancelled(starting)
     finally:
         await house.stop()
         if follower is not None:
             await asyncio.sleep(0.3)  # the last lines
-            follower.cancel()
+            await cancelled(follower)
         shutil.rmtree(house.metrics_dir, ignore_errors=True)
 
 

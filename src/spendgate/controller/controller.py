@@ -35,7 +35,6 @@ from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
-from spendgate.controller.tasks import cancelled
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger import connect
@@ -49,6 +48,7 @@ from spendgate.months import month_key
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
 from spendgate.rebuild.job import Finding, RebuildJob
+from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
 

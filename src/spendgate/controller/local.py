@@ -27,13 +27,13 @@ from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, reconcile
 from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
-from spendgate.controller.tasks import cancelled
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger import connect
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
 

@@ -22,8 +22,8 @@ from spendgate.controller.admission import BadReview, Others, answer
 from spendgate.controller.crd import PLURAL, VERSION
 from spendgate.controller.informer import Delta, Informer, Key, key_of, resource_path
 from spendgate.controller.kube import Kube
-from spendgate.controller.tasks import cancelled
 from spendgate.errors import ConfigurationError
+from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
 

@@ -31,6 +31,7 @@ from spendgate.ledger.policy_store import (
     encode,
 )
 from spendgate.protos.policy_pb2 import PolicySnapshot
+from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
 
@@ -117,8 +118,7 @@ class RedisPolicySource:
                 if listening.done():
                     listening.result()
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await cancelled(listening)
             await self._redis.aclose()
 
     def age_s(self) -> float:

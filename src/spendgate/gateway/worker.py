@@ -46,6 +46,7 @@ from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.recent import RecentSettlements
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.spool import Spool
+from spendgate.tasks import cancelled
 from spendgate.tokens.count import count
 
 ENVIRONMENT = "SPENDGATE_WORKER_CONFIG"
@@ -188,8 +189,7 @@ async def serve(config: WorkerConfig) -> None:
     await access_log.drain()
     await server.stop(settings.drain_timeout / 1000)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
-    for task in helpers:
-        task.cancel()
+    await cancelled(*helpers)
     settler.close()
     await settling
     if otlp is not None and exporting is not None:

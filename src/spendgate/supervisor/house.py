@@ -50,6 +50,7 @@ from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
 from spendgate.supervisor.replica import Replica
 from spendgate.supervisor.sweeper import Sweeper
+from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
 
@@ -356,11 +357,10 @@ class House:
             worker.signal()
         waits = (asyncio.to_thread(w.wait, drain_s + 15.0) for w in self.workers)
         await asyncio.gather(*waits)
-        for task in self._tasks[1:]:
-            task.cancel()
         if self._http is not None:
             self._http.should_exit = True
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(*self._tasks[1:])
+        await asyncio.gather(*self._tasks[:1], return_exceptions=True)
         await self._health.close()
         if self.ledger is not None:
             await self.ledger.close()

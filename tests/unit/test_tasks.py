@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from spendgate.controller.tasks import cancelled
+from spendgate.tasks import cancelled
 
 
 async def test_a_task_that_takes_a_cancellation_for_something_else_ends_all_the_same() -> None:

@@ -12,7 +12,7 @@ async def cancelled(*tasks: asyncio.Task[Any]) -> None:
     """Cancel until every task has ended; what they raise is not ours.
 
     Once is not enough: a library may take the cancellation for a timeout of its own (redis-py does while it
-    connects), and the task then goes on as if nothing had been said.
+    connects, and before Python 3.11.3 in every call), and the task then goes on as if nothing had been said.
     """
     pending = {t for t in tasks if not t.done()}
     while pending:
