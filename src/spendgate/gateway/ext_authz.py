@@ -24,7 +24,7 @@ from spendgate.gateway import wire
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import Caller
+from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
 from spendgate.gateway.refusing import Voice, broken_closed, too_large
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.transitions import State
@@ -66,8 +66,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         deciding = Deciding(run, exchange)
         finished = False
         try:
-            sidecar = wire.sidecar_principal(context.invocation_metadata()) if run.wants_sidecar else ""
-            caller = self._caller(attributes, headers, sidecar)
+            proxy = wire.proxy(context.invocation_metadata()) if run.wants_proxy else UNKNOWN_PROXY
+            caller = self._caller(attributes, headers, proxy)
             answer = await self._decide(exchange, deciding, caller, attributes)
             finished = True
             return answer
@@ -78,16 +78,15 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             if not finished:  # cancelled: the client left while we decided
                 deciding.left(lambda: self._left(exchange))
 
-    def _caller(self, attributes: Any, headers: dict[str, str], sidecar: str) -> Caller:
+    def _caller(self, attributes: Any, headers: dict[str, str], proxy: Proxy) -> Caller:
         run = self._run
         claims = wire.jwt_claims(attributes.metadata_context) if run.wants_claims else ()
-        return Caller(headers, attributes.source.principal, claims, run.now_ms(), sidecar)
+        return run.caller(proxy, headers, attributes.source.principal, claims)
 
     async def _decide(self, exchange: Exchange, deciding: Deciding, caller: Caller, attributes: Any) -> Any:
         run, http = self._run, attributes.request.http
         body = http.raw_body or http.body.encode()
         action = exchange.receive(e.RequestHeaders(http.method, http.path, caller))
-        run.metrics.count_unclaimed(exchange.identity.team, action)
         run.metrics.count_unclaimed(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(exchange, action)

@@ -19,7 +19,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway import wire
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import Caller
+from spendgate.gateway.identity import UNKNOWN_PROXY, Proxy
 from spendgate.gateway.refusing import broken_closed
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.transitions import State
@@ -49,8 +49,8 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
     async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802  Envoy's name
         """Answer each message in turn; hand the ending over whatever happens."""
         run = self._run
-        sidecar = wire.sidecar_principal(context.invocation_metadata()) if run.wants_sidecar else ""
-        call = _Call(run, sidecar)
+        proxy = wire.proxy(context.invocation_metadata()) if run.wants_proxy else UNKNOWN_PROXY
+        call = _Call(run, proxy)
         self._run.calls += 1
         try:
             while True:
@@ -68,11 +68,11 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
 class _Call:
     """One exchange on the wire."""
 
-    __slots__ = ("_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_run", "_sidecar")
+    __slots__ = ("_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_proxy", "_run")
 
-    def __init__(self, runtime: Runtime, sidecar: str = "") -> None:
+    def __init__(self, runtime: Runtime, proxy: Proxy) -> None:
         self._run = runtime
-        self._sidecar = sidecar
+        self._proxy = proxy
         self._exchange: Exchange | None = None
         self._buffered = False
         self._duplex = False
@@ -111,7 +111,7 @@ class _Call:
         snapshot = run.snapshot
         claims = wire.jwt_claims(message.metadata_context) if run.wants_claims else ()
         principal = wire.attribute_text(fields, "connection.uri_san_peer_certificate")
-        caller = Caller(headers, principal, claims, run.now_ms(), self._sidecar)
+        caller = run.caller(self._proxy, headers, principal, claims)
         exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
         self._exchange = exchange
         action = exchange.receive(

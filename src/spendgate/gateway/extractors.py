@@ -85,6 +85,8 @@ class SpiffeExtractor:
     """Empty: whatever the listener's certificate authorities vouch for."""
     sidecars: bool = False
     """Where the caller has no certificate: the identity of the sidecar that asks."""
+    gateways: tuple[re.Pattern[str], ...] = ()
+    """The proxies that may speak for others (`Caller.told_by`); empty: all."""
 
     def read(self, caller: Caller) -> Found:
         principal = caller.principal or (caller.sidecar if self.sidecars else "")

@@ -19,6 +19,18 @@ UNATTRIBUTED = "unattributed"
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """The Envoy that asks us. `principal` is that of its certificate as the Envoy before us saw it, "" where none
+    did; `sidecar`: it says that it is one."""
+
+    principal: str = ""
+    sidecar: bool = False
+
+
+UNKNOWN_PROXY = Proxy()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """What Envoy knows of a caller. `principal` is the mTLS URI SAN; `claims` those of each verified JWT, apart:
     what one issuer says of a person must not be mixed with what another says."""
@@ -30,6 +42,24 @@ class Caller:
     """The time of asking, for keys that expire."""
     sidecar: str = ""
     """The principal of the sidecar that asks, which is that of its workload; "" where a gateway asks."""
+
+    @classmethod
+    def told_by(
+        cls,
+        proxy: Proxy,
+        gateways: tuple[re.Pattern[str], ...],
+        headers: Mapping[str, str],
+        principal: str,
+        claims: tuple[Mapping[str, object], ...],
+        now_ms: int,
+    ) -> Caller:
+        """The caller as a proxy tells of it. Where `gateways` are named, only they may speak for others: what
+        anybody else tells of certificates and tokens is not believed, and the caller is the workload that asks."""
+        if not gateways:
+            return cls(headers, principal, claims, now_ms, proxy.principal if proxy.sidecar else "")
+        if any(p.fullmatch(proxy.principal) for p in gateways):
+            return cls(headers, principal, claims, now_ms)
+        return cls(headers, "", (), now_ms, proxy.principal)
 
 
 @dataclass(frozen=True, slots=True)

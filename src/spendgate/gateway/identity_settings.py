@@ -104,6 +104,10 @@ class SpiffeIdentity(_Model):
     sidecars: bool = False
     """Attached to sidecars, whose applications have no certificate: the identity of the sidecar itself, as the
     gateway's own sidecar tells it. Only where nothing reaches the gateway's port but through that sidecar (STRICT)."""
+    gateways: tuple[str, ...] = ()
+    """Globs of the principals (SPIFFE ids; `*` within one part of the path) of the proxies that may speak for others,
+    also under STRICT. Whoever else asks is believed no certificate and no token but its own, so that an application
+    that speaks ext_proc itself can name nobody else. Empty: everybody that reaches the port is believed."""
 
     @field_validator("pattern")
     @classmethod
@@ -115,7 +119,8 @@ class SpiffeIdentity(_Model):
     def extractor(self) -> SpiffeExtractor:
         pattern = re.compile(self.pattern) if self.pattern else None
         rules = tuple(r.rule() for r in self.rules)
-        return SpiffeExtractor(pattern, rules, frozenset(self.trust_domains), self.sidecars)
+        gateways = tuple(_glob(g) for g in self.gateways)
+        return SpiffeExtractor(pattern, rules, frozenset(self.trust_domains), self.sidecars, gateways)
 
 
 class JwtIdentity(_Model):

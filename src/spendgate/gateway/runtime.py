@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -14,7 +16,7 @@ from spendgate.errors import LedgerUnavailable
 from spendgate.gateway import events as e
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
-from spendgate.gateway.identity import Roster
+from spendgate.gateway.identity import Caller, Proxy, Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
 from spendgate.gateway.settler import Settler
@@ -53,7 +55,8 @@ class Runtime:
         self.calls = 0
         self.guard = LocalGuard()
         self.roster = Roster(snapshot.settings.max_unbudgeted_teams)
-        self.wants_claims = self.wants_sidecar = False
+        self.wants_claims = self.wants_proxy = False
+        self.gateways: tuple[re.Pattern[str], ...] = ()
         self._kept: set[asyncio.Future[Any]] = set()
         self._closed_until = 0.0
         self._away = False
@@ -73,9 +76,21 @@ class Runtime:
     def snapshot(self, value: Snapshot) -> None:
         self._snapshot = value
         self.wants_claims = any(isinstance(x, ClaimExtractor) for x in value.extractors)
-        self.wants_sidecar = any(isinstance(x, SpiffeExtractor) and x.sidecars for x in value.extractors)
+        principals = [x for x in value.extractors if isinstance(x, SpiffeExtractor)]
+        self.wants_proxy = any(x.sidecars or x.gateways for x in principals)
+        self.gateways = tuple(p for x in principals for p in x.gateways)
         prices = value.prices
         self.metrics.priced_by(prices.version, prices.catalogue.checked_ms if prices.catalogue else 0)
+
+    def caller(
+        self,
+        proxy: Proxy,
+        headers: Mapping[str, str],
+        principal: str,
+        claims: tuple[Mapping[str, object], ...],
+    ) -> Caller:
+        """Who calls, now, as a proxy tells it."""
+        return Caller.told_by(proxy, self.gateways, headers, principal, claims, self.now_ms())
 
     @staticmethod
     def now_ms() -> int:

@@ -16,6 +16,7 @@ from envoy.type.v3 import http_status_pb2
 from google.protobuf.json_format import MessageToDict
 
 from spendgate.gateway import events as e
+from spendgate.gateway.identity import Proxy
 
 FILTER = "envoy.filters.http.ext_proc"
 JWT = "envoy.filters.http.jwt_authn"
@@ -62,16 +63,14 @@ _ELEMENT_URI = re.compile(r'(?:^|;)uri=("?)([^;"]+)\1(?=;|$)', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
-def sidecar_principal(metadata: Iterable[tuple[str, Any]]) -> str:
-    """The principal of the sidecar that calls, from the metadata of its gRPC call: what the Envoy before us wrote
-    last into x-forwarded-client-cert. "" where a gateway calls (its identity is not the caller's)."""
+def proxy(metadata: Iterable[tuple[str, Any]]) -> Proxy:
+    """The Envoy that calls, from the metadata of its gRPC call. Its principal is what the Envoy before us wrote
+    last into x-forwarded-client-cert."""
     found = {key: value for key, value in metadata if key in (ATTACHED, CLIENT_CERTIFICATE)}
-    if found.get(ATTACHED) != "sidecar":
-        return ""
     text = str(found.get(CLIENT_CERTIFICATE, ""))
     plain = _QUOTED.sub(lambda m: m[0].replace(",", " ").replace(";", " "), text)
     uris = _ELEMENT_URI.findall(plain.rpartition(",")[2].strip())
-    return uris[0][1] if len(uris) == 1 else ""
+    return Proxy(uris[0][1] if len(uris) == 1 else "", found.get(ATTACHED) == "sidecar")
 
 
 def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:

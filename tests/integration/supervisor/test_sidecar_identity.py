@@ -1,6 +1,8 @@
 """Attached to sidecars: the workload's own certificate names the team, through real Envoys as Istio sets them up.
 
 application → its sidecar ═mTLS═ the gateway's sidecar → spendgate serve
+
+The application `ml/chat` is also let speak to the gateway itself, through its sidecar as it would reach any service.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from support.istio import patched, proxy
 from support.keyed_provider import KeyedProvider
 from support.pki import Authority
@@ -28,7 +33,8 @@ from spendgate.supervisor.istio import cluster_name
 Json = dict[str, Any]
 SERVICE = "spendgate.spendgate.svc.cluster.local"
 CLUSTER = cluster_name(SERVICE, 9002)
-CONFIG = {"identity": [{"kind": "spiffe", "sidecars": True}]}
+GATEWAYS = ["spiffe://*/ns/istio-system/sa/*"]
+CONFIG = {"identity": [{"kind": "jwt"}, {"kind": "spiffe", "sidecars": True, "gateways": GATEWAYS}]}
 POLICY = policy(budget("ml", 10), budget("victim", 10), budget("unattributed", 0), budget("istio-system", 10))
 
 
@@ -39,26 +45,44 @@ def spiffe(namespace: str, account: str) -> str:
 def tls(kind: str, files: tuple[str, str], ca: Path, **more: object) -> Json:
     """A transport socket with a certificate that demands one of the same authority."""
     common = {
-        "tls_certificates": [{"certificate_chain": {"filename": files[0]}, "private_key": {"filename": files[1]}}],
+        "tls_certificates": [
+            {"certificate_chain": {"filename": files[0]}, "private_key": {"filename": files[1]}}
+        ],
         "validation_context": {"trusted_ca": {"filename": str(ca)}},
         "alpn_protocols": ["h2"],
     }
-    config = {"@type": f"{TYPE}extensions.transport_sockets.tls.v3.{kind}", "common_tls_context": common, **more}
+    config = {
+        "@type": f"{TYPE}extensions.transport_sockets.tls.v3.{kind}",
+        "common_tls_context": common,
+        **more,
+    }
     return {"name": "envoy.transport_sockets.tls", "typed_config": config}
+
+
+def calls(listen: str, gateway: str) -> tuple[Json, Json]:
+    """A proxy that passes gRPC on to a gateway, and its filter chain."""
+    base = proxy(listen, "127.0.0.1:1", gateway, CLUSTER)
+    [chain] = base["static_resources"]["listeners"][0]["filter_chains"]
+    for host in chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]:
+        for route in host["routes"]:
+            route["route"] = {"cluster": CLUSTER, "timeout": "0s"}
+    return base, chain
 
 
 def inbound(listen: str, worker: str, socket: Json) -> Json:
     """The gateway's own sidecar: it demands a certificate and writes down whose it was, as Istio's does."""
-    base = proxy(listen, "127.0.0.1:1", worker, CLUSTER)
-    listener = base["static_resources"]["listeners"][0]
-    [chain] = listener["filter_chains"]
+    base, chain = calls(listen, worker)
     chain["transport_socket"] = socket
     manager = chain["filters"][0]["typed_config"]
     manager["forward_client_cert_details"] = "APPEND_FORWARD"
     manager["set_current_client_cert_details"] = {"subject": True, "dns": True, "uri": True}
-    for host in manager["route_config"]["virtual_hosts"]:
-        for route in host["routes"]:
-            route["route"] = {"cluster": CLUSTER, "timeout": "0s"}
+    return base
+
+
+def with_certificate(base: Json, socket: Json) -> Json:
+    """The proxy, showing a certificate to the gateway."""
+    [cluster] = [c for c in base["static_resources"]["clusters"] if c["name"] == CLUSTER]
+    cluster["transport_socket"] = socket
     return base
 
 
@@ -81,13 +105,15 @@ def envoy(folder: Path, config: Json) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """URLs of a sidecar and of a gateway that are attached; and the usage log."""
+    """URLs of a sidecar and of a gateway that are attached; what sends gRPC with their certificates (`…-grpc`); and
+    the usage log."""
     folder = tmp_path_factory.mktemp("sidecar")
     ca = Authority(folder)
     (folder / "policy.yaml").write_text(POLICY)
     (folder / "config.yaml").write_text(json.dumps(CONFIG))
     worker, admin, inside = (f"127.0.0.1:{free_port()}" for _ in range(3))
     listens = {"sidecar": f"127.0.0.1:{free_port()}", "gateway": f"127.0.0.1:{free_port()}"}
+    plain = {name: f"127.0.0.1:{free_port()}" for name in listens}
     names = {"sidecar": spiffe("ml", "chat"), "gateway": spiffe("istio-system", "egress")}
     with ExitStack() as stack:
         provider = stack.enter_context(KeyedProvider())
@@ -108,12 +134,15 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
                 capture_output=True, text=True, check=True,
             ).stdout  # fmt: skip
             base = proxy(listen, provider.url.removeprefix("http://"), inside, CLUSTER)
-            [cluster] = [c for c in base["static_resources"]["clusters"] if c["name"] == CLUSTER]
-            own = ca.issue(attach, uri=names[attach])
-            cluster["transport_socket"] = tls("UpstreamTlsContext", own, ca.file)
-            stack.enter_context(envoy(folder / attach, patched(base, yaml.safe_load(rendered))))
+            own = tls("UpstreamTlsContext", ca.issue(attach, uri=names[attach]), ca.file)
+            filtered = patched(with_certificate(base, own), yaml.safe_load(rendered))
+            stack.enter_context(envoy(folder / attach, filtered))
+            outbound, _ = calls(plain[attach], inside)
+            stack.enter_context(envoy(folder / f"{attach}-grpc", with_certificate(outbound, own)))
             until(lambda at=listen: reason(f"http://{at}"), bool, "an attached Envoy", 60)
-        yield {**{k: f"http://{v}" for k, v in listens.items()}, "log": str(folder / "data" / "usage.jsonl")}
+        urls = {k: f"http://{v}" for k, v in listens.items()}
+        log = str(folder / "data" / "usage.jsonl")
+        yield {**urls, **{f"{k}-grpc": v for k, v in plain.items()}, "log": log}
 
 
 def reason(url: str) -> str:
@@ -134,7 +163,9 @@ def ask(url: str, **headers: str) -> httpx.Response:
     )
 
 
-def test_a_sidecars_certificate_names_team_and_app_whatever_the_application_says(ways: dict[str, str]) -> None:
+def test_a_sidecars_certificate_names_team_and_app_whatever_the_application_says(
+    ways: dict[str, str],
+) -> None:
     forged = {
         "x_llm_team": "victim", "x_spendgate_attached": "sidecar",
         "x_forwarded_client_cert": f"URI={spiffe('victim', 'app')}",
@@ -155,3 +186,42 @@ def test_a_gateways_certificate_is_not_its_callers(ways: dict[str, str]) -> None
     answer = ask(ways["gateway"], x_forwarded_client_cert=f"URI={spiffe('victim', 'app')}")
     assert answer.status_code == 429
     assert answer.json()["error"]["details"]["team"] == "unattributed"
+
+
+def exchange(address: str, *metadata: tuple[str, str]) -> str:
+    """Whose budget refuses an exchange that claims the certificate and the token of `unattributed`'s neighbour
+    `victim`, whose requests cost more than any budget here has: the team that the refusal names."""
+    first, body = pb.ProcessingRequest(), pb.ProcessingRequest()
+    for key, value in {
+        ":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json", "x-llm-team": "victim",
+    }.items():  # fmt: skip
+        first.request_headers.headers.headers.add(key=key, raw_value=value.encode())
+    told = first.attributes["envoy.filters.http.ext_proc"].fields
+    told["connection.uri_san_peer_certificate"].string_value = spiffe("victim", "app")
+    token = first.metadata_context.filter_metadata["envoy.filters.http.jwt_authn"]
+    token.update({"token": {"team": "victim", "azp": "app"}})
+    costly = {
+        "model": "gpt-4o",
+        "messages": [{"role": "user", "content": "hi"}],
+        "n": 128,
+        "max_tokens": 16_000,
+    }
+    body.request_body.body = json.dumps(costly).encode()
+    body.request_body.end_of_stream = True
+    with grpc.insecure_channel(address) as channel:
+        stub = external_processor_pb2_grpc.ExternalProcessorStub(channel)
+        answers = list(stub.Process(iter((first, body)), metadata=metadata, timeout=60, wait_for_ready=True))
+    assert [a.WhichOneof("response") for a in answers] == ["request_headers", "immediate_response"]
+    return str(json.loads(answers[1].immediate_response.body)["error"]["details"]["team"])
+
+
+def test_an_application_that_speaks_ext_proc_itself_can_name_nobody_but_itself(ways: dict[str, str]) -> None:
+    address = ways["sidecar-grpc"]
+    forged = ("x-forwarded-client-cert", f"URI={spiffe('istio-system', 'egress')}")
+    assert exchange(address) == "ml"
+    assert exchange(address, ("x-spendgate-attached", "sidecar")) == "ml"
+    assert exchange(address, forged, ("x-spendgate-attached", "gateway")) == "ml"
+
+
+def test_a_named_gateway_speaks_for_its_callers(ways: dict[str, str]) -> None:
+    assert exchange(ways["gateway-grpc"]) == "victim"

@@ -154,3 +154,12 @@ async def test_while_the_ledger_is_away_what_passes_is_charged_at_once() -> None
     assert ending.record.outcome is Outcome.UNMETERED
     assert ending.settlement is not None
     assert ending.settlement.cost_nanousd == ending.held_nanousd > 0
+
+
+async def test_a_request_of_an_unknown_api_is_counted_once() -> None:
+    desk = Desk()
+    desk.path = "/v1/videos"
+    answer = await desk.check()
+    assert answer.HasField("ok_response")
+    counted = desk.runtime.metrics.unknown_api.labels("ml", "pass")._value.get()
+    assert counted == 1

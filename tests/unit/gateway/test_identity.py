@@ -11,8 +11,9 @@ from spendgate.gateway import api_keys
 from spendgate.gateway.api_keys import KeyRing, PlainHash
 from spendgate.gateway.config import Settings
 from spendgate.gateway.extractors import ApiKeyExtractor, ClaimExtractor, HeaderExtractor, SpiffeExtractor
-from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Roster, identify, run_of
-from spendgate.gateway.wire import sidecar_principal
+from spendgate.gateway.identity import UNATTRIBUTED, Caller, Identity, Proxy, Roster, identify, run_of
+from spendgate.gateway.identity_settings import SpiffeIdentity
+from spendgate.gateway.wire import proxy
 
 HEADERS = (HeaderExtractor(),)
 
@@ -153,24 +154,58 @@ def test_callers_can_not_bring_teams_into_being_without_limit() -> None:
 
 
 SIDECAR = ("x-spendgate-attached", "sidecar")
-ELEMENT = 'By=spiffe://c/ns/gw/sa/sg;Hash=ab;Subject="CN=a,O=b;URI=spiffe://evil";URI=spiffe://c/ns/ml/sa/chat'
+CHAT = "spiffe://c/ns/ml/sa/chat"
+ELEMENT = (
+    'By=spiffe://c/ns/gw/sa/sg;Hash=ab;Subject="CN=a,O=b;URI=spiffe://evil";URI=spiffe://c/ns/ml/sa/chat'
+)
 
 
 @pytest.mark.parametrize(
-    ("metadata", "principal"),
+    ("metadata", "expected"),
     [
-        ([SIDECAR, ("x-forwarded-client-cert", ELEMENT)], "spiffe://c/ns/ml/sa/chat"),
-        ([SIDECAR, ("x-forwarded-client-cert", f"URI=spiffe://victim,{ELEMENT}")], "spiffe://c/ns/ml/sa/chat"),
-        ([("x-forwarded-client-cert", ELEMENT)], ""),
-        ([SIDECAR], ""),
-        ([SIDECAR, ("x-forwarded-client-cert", f"{ELEMENT};URI=spiffe://two")], ""),
-        ([SIDECAR, ("x-forwarded-client-cert", "Hash=ab")], ""),
+        ([SIDECAR, ("x-forwarded-client-cert", ELEMENT)], Proxy(CHAT, True)),
+        ([SIDECAR, ("x-forwarded-client-cert", f"URI=spiffe://victim,{ELEMENT}")], Proxy(CHAT, True)),
+        ([("x-forwarded-client-cert", ELEMENT)], Proxy(CHAT)),
+        ([SIDECAR], Proxy("", True)),
+        ([SIDECAR, ("x-forwarded-client-cert", f"{ELEMENT};URI=spiffe://two")], Proxy("", True)),
+        ([SIDECAR, ("x-forwarded-client-cert", "Hash=ab")], Proxy("", True)),
     ],
 )
-def test_the_sidecar_that_calls_is_known_by_what_the_envoy_before_us_wrote_last(
-    metadata: list[tuple[str, str]], principal: str
+def test_the_proxy_that_calls_is_known_by_what_the_envoy_before_us_wrote_last(
+    metadata: list[tuple[str, str]], expected: Proxy
 ) -> None:
-    assert sidecar_principal(metadata) == principal
+    assert proxy(metadata) == expected
+
+
+def told(by: Proxy, *gateways: str) -> tuple[str, str, bool]:
+    """What is believed of a call that claims the certificate and the token of `victim`."""
+    patterns = SpiffeIdentity(kind="spiffe", gateways=gateways).extractor().gateways
+    claims = ({"team": "victim"},)
+    caller = Caller.told_by(by, patterns, {}, "spiffe://c/ns/victim/sa/app", claims, 0)
+    return caller.principal, caller.sidecar, caller.claims == claims
+
+
+def test_only_the_named_gateways_speak_for_others() -> None:
+    victim, gateways = (
+        "spiffe://c/ns/victim/sa/app",
+        ("spiffe://c/ns/istio-system/sa/*", "spiffe://c/ns/e/sa/out"),
+    )
+    for name in ("spiffe://c/ns/istio-system/sa/egress", "spiffe://c/ns/e/sa/out"):
+        assert told(Proxy(name), *gateways) == (victim, "", True)
+        assert told(Proxy(name, True), *gateways) == (victim, "", True)
+    for says in (True, False):
+        assert told(Proxy(CHAT, says), *gateways) == ("", CHAT, False)
+        assert told(Proxy("", says), *gateways) == ("", "", False)
+    near = "spiffe://c/ns/istio-system/sa/egress/more"
+    assert told(Proxy(near), *gateways) == ("", near, False)
+
+
+def test_with_no_gateway_named_a_proxy_is_believed_and_a_sidecars_certificate_stands_behind_its_callers() -> (
+    None
+):
+    victim = "spiffe://c/ns/victim/sa/app"
+    assert told(Proxy(CHAT)) == (victim, "", True)
+    assert told(Proxy(CHAT, True)) == (victim, CHAT, True)
 
 
 def test_a_sidecars_identity_counts_only_where_it_is_asked_for_and_no_caller_has_one() -> None:
