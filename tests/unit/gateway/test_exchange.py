@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.gateway.driver import Drive, FakeLedger, chat, chat_answer, snapshot_of
 
 from spendgate.gateway import events as e
-from spendgate.gateway.exchange import ratio
+from spendgate.gateway.case import ratio
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
 
 USD = 1_000_000_000

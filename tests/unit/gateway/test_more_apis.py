@@ -155,7 +155,7 @@ def test_spoken_characters_are_billed_without_a_look_at_the_sound() -> None:
 
 
 def d_headers(d: Drive) -> tuple[tuple[str, str], ...]:
-    return d.exchange._answer_headers()
+    return d.exchange.answer_headers
 
 
 def test_images_are_billed_by_their_number_where_no_usage_is_told() -> None:

@@ -1,0 +1,268 @@
+"""A request's way to its provider: whose it is, what it may cost, what is asked of the ledger, what is sent on or
+answered instead. Each step says where it leads; the exchange keeps the state. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import NamedTuple
+
+from spendgate.budget.ask import PlannedRefusal
+from spendgate.budget.policy import DOCTOR, TeamBudget
+from spendgate.dialects import registry
+from spendgate.dialects.base import Dialect, RequestFacts
+from spendgate.dialects.free import is_free
+from spendgate.errors import RequestError
+from spendgate.gateway import events as e
+from spendgate.gateway import headers as h
+from spendgate.gateway import unknown
+from spendgate.gateway.case import WITHIN_BUDGET, Case
+from spendgate.gateway.identity import UNATTRIBUTED, Caller, Roster, identify
+from spendgate.gateway.planning import Planned, eligible, gather, would_be
+from spendgate.gateway.reading import read_facts, signed_names
+from spendgate.gateway.refusing import (
+    Voice,
+    ledger_away,
+    over_limit,
+    planned_refusal,
+    too_large,
+    unidentified,
+)
+from spendgate.gateway.repeats import is_repeat, repeat_key
+from spendgate.gateway.snapshot import Address
+from spendgate.gateway.transitions import State
+from spendgate.ledger.port import ReserveResult
+from spendgate.money import usd_to_nano
+from spendgate.tokens.count import measure
+
+
+class Refused(NamedTuple):
+    """A request that the budget refuses: for which model, what it would have held (nano-USD), and what is the same
+    in all tries of it. 0 and "" for a try that its SDK says is a repetition: it is counted once."""
+
+    model: str
+    estimate_nanousd: int = 0
+    repeat_key: str = ""
+
+
+class Turn(NamedTuple):
+    """Where a step leads, what is to be done, and what was refused, if anything was."""
+
+    state: State
+    action: e.Action
+    refused: Refused | None = None
+
+
+class Admission:
+    """The steps of one request, in the order of its events."""
+
+    __slots__ = ("_body", "_case", "_fixed", "_looked", "_roster")
+
+    def __init__(self, case: Case, roster: Roster | None, fixed: bool) -> None:
+        self._case = case
+        self._roster = roster
+        self._fixed = fixed
+        self._body = b""
+        self._looked = False
+
+    def headers(self, event: e.RequestHeaders) -> Turn:
+        """Whose request it is, and whether it is ours."""
+        case, headers = self._case, event.caller.headers
+        path = event.path.partition("?")[0]
+        dialect = registry.find(event.method, path, headers.get("content-type", ""))
+        if dialect is None or event.end:
+            return self._unclaimed(event, path, claimed=dialect is not None)
+        case.dialect, case.target, case.headers = dialect, event.path, headers
+        case.address = Address(dialect.name, path, headers.get(":authority", ""))
+        self._identify(event.caller)
+        require = headers.get(h.REQUIRE_MODEL, "").strip()
+        case.require_model = require if h.printable(require) else ""
+        size = headers.get("content-length", "")
+        limit = case.snapshot.settings.max_body_bytes
+        if size.isdigit() and int(size) > limit:
+            return Turn(State.ENDED, too_large(Voice(dialect), limit))
+        signed = signed_names(headers)
+        stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
+        return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
+
+    def _identify(self, caller: Caller) -> None:
+        case = self._case
+        identity = identify(caller, case.snapshot.extractors)
+        if identity.app == DOCTOR:
+            identity = replace(identity, team=DOCTOR)
+        if self._roster is not None:
+            has_budget = case.snapshot.policy.budget(identity.team) is not None
+            identity = self._roster.admit(identity, has_budget)
+        case.identity = identity
+
+    def _unclaimed(self, event: e.RequestHeaders, path: str, *, claimed: bool) -> Turn:
+        """A path that no dialect claims (or a request without a body): not ours, unless only known callers may
+        use such paths, or it may cost money and the budget refuses what nobody here can meter."""
+        case = self._case
+        websocket = event.caller.headers.get("upgrade", "").lower() == "websocket"
+        unmetered = not claimed and not is_free(event.method, path, websocket=websocket)
+        identified = case.snapshot.settings.passthrough == "identified"
+        if not (unmetered or identified):
+            return Turn(State.PASSING, e.Pass())
+        self._identify(event.caller)
+        refusal = None
+        if identified and case.identity.team == UNATTRIBUTED:
+            refusal = unidentified()
+        elif unmetered:
+            refusal = unknown.refusal(case.identity, self._budget, event.method, path)
+        if refusal is None:
+            return Turn(State.PASSING, e.Pass(unknown=unmetered))
+        return Turn(State.ENDED, refusal)
+
+    def body(self, event: e.RequestBody) -> Turn:
+        """What it asks for, and what that may cost at most."""
+        case = self._case
+        assert case.dialect is not None
+        case.at_ms = event.now_ms
+        try:
+            facts = read_facts(
+                case.dialect, event.body, case.address.path, case.headers, case.snapshot.settings
+            )
+        except RequestError:
+            # The provider will most likely refuse it too; if it answers, the answer is metered all the same.
+            return Turn(State.FORWARDED, e.Forward())
+        if facts.free:
+            return Turn(State.PASSING, e.Forward())
+        if self._fixed:
+            facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
+        case.facts = facts
+        self._body = event.body
+        case.counted = measure(facts.texts, facts.text_bytes)
+        return self.plan()
+
+    def plan(self) -> Turn:
+        """What to ask of the ledger, by what was counted."""
+        case = self._case
+        facts, dialect = self._asked()
+        planned = gather(
+            case.snapshot, case.identity, dialect.name, facts, case.counted,
+            case.require_model, case.exchange_id, case.at_ms, case.address,
+        )  # fmt: skip
+        if planned.wants_exact and not self._looked:
+            return self._look(facts)
+        case.planned = planned
+        if planned.request is None:
+            refusal = planned.plan.refusal
+            assert refusal is not None
+            action = planned_refusal(self._voice, case.identity, self._budget, refusal, case.at_ms)
+            return self._refuse(action, refusal.model, _estimated(refusal))
+        request = planned.request
+        if self._fixed:  # nobody will renew it
+            request = replace(request, ttl_ms=case.snapshot.settings.unseen_ttl)
+        bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
+        return Turn(State.RESERVING, e.NeedReserve(request, planned.allowance_nanousd, bound))
+
+    def _look(self, facts: RequestFacts) -> Turn:
+        """A rough count would decide: count exactly, once."""
+        self._looked = True
+        return Turn(State.COUNTING, e.NeedCount(facts.texts, facts.text_bytes))
+
+    def reserved(self, result: ReserveResult) -> Turn:
+        """The ledger took one of the candidates, or none."""
+        case, planned = self._case, self._plan
+        facts, _ = self._asked()
+        case.result = result
+        case.at_ms = result.at_ms
+        if result.candidate >= 0:
+            case.held_nanousd = result.held_nanousd
+            return self._forward(result.candidate, result.output_cap)
+        if not case.counted.exact and not self._looked:
+            return self._look(facts)
+        choice = planned.choices[result.refusals[-1].candidate] if result.refusals else None
+        model = choice.candidate.model if choice else facts.model
+        action = over_limit(self._voice, case.identity, self._budget, model, result, planned.choices)
+        return self._refuse(action, model, choice.candidate.estimate_nanousd if choice is not None else 0)
+
+    def ledger_down(self, event: e.LedgerDown) -> Turn:
+        """The ledger is away; the local guard has decided."""
+        case, planned = self._case, self._plan
+        index = eligible(planned, event.committed_nanousd)
+        choice = planned.choices[index]
+        if not event.admitted:
+            action = ledger_away(
+                self._voice, case.identity, self._budget, choice, event.committed_nanousd,
+                planned.allowance_nanousd, event.now_ms,
+            )  # fmt: skip
+            return self._refuse(action, choice.candidate.model, choice.candidate.estimate_nanousd)
+        case.fail_open = True
+        case.held_nanousd = choice.candidate.estimate_nanousd
+        return self._forward(index, None)
+
+    def _forward(self, index: int, clamped: int | None) -> Turn:
+        case, planned = self._case, self._plan
+        facts, dialect = self._asked()
+        choice = planned.choices[index]
+        case.choice = choice
+        case.sent = choice.candidate.model
+        cap = clamped if clamped is not None else choice.output_cap
+        if planned.plan.audit:
+            before = case.result.committed_nanousd - case.held if case.result is not None else 0
+            case.sent = planned.choices[-1].candidate.model
+            case.reason = f"audit:{would_be(planned, index, before) or WITHIN_BUDGET}"
+            cap = None
+        else:
+            case.reason = choice.reason or planned.plan.note or WITHIN_BUDGET
+            if choice.downgraded:
+                case.decision = "downgrade"
+            elif case.sent != facts.model:
+                case.decision = "route"
+        model = case.sent if case.sent != facts.model else None
+        body: bytes | None = None
+        if model is not None or cap is not None or facts.usage_hidden:
+            body = dialect.rewrite(
+                self._body, facts, model=model, output_cap=cap, ask_usage=facts.usage_hidden
+            )
+            if body is self._body:
+                body = None
+        self._body = b""
+        target = dialect.rewrite_path(case.target, model) if model is not None else None
+        moved = ((":path", target),) if target is not None else ()
+        upstream = case.snapshot.goes_to(case.sent, dialect.name)
+        if upstream and len(case.snapshot.routes) > 1:
+            return Turn(State.FORWARDED, e.Forward(body, (*moved, (h.CLUSTER, upstream)), route=True))
+        return Turn(State.FORWARDED, e.Forward(body, moved))
+
+    def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> Turn:
+        case = self._case
+        case.decision, case.reason = "reject", action.reason
+        refused = Refused(model)
+        if not is_repeat(case.headers):
+            _, dialect = self._asked()
+            team, app = case.identity.team, case.identity.app
+            key = repeat_key(dialect.name, team, app, case.address.path, self._body)
+            refused = Refused(model, estimate_nanousd, key)
+        self._body = b""
+        return Turn(State.ENDED, action, refused)
+
+    @property
+    def _voice(self) -> Voice:
+        """Who words refusals, with which status."""
+        dialect = self._case.dialect
+        assert dialect is not None
+        return Voice(dialect, self._case.snapshot.settings.reject_status.get(dialect.name, 0))
+
+    @property
+    def _budget(self) -> TeamBudget | None:
+        return self._case.snapshot.policy.budget(self._case.identity.team)
+
+    @property
+    def _plan(self) -> Planned:
+        planned = self._case.planned
+        assert planned is not None
+        return planned
+
+    def _asked(self) -> tuple[RequestFacts, Dialect]:
+        case = self._case
+        assert case.facts is not None and case.dialect is not None
+        return case.facts, case.dialect
+
+
+def _estimated(refusal: PlannedRefusal) -> int:
+    """What a request was estimated at that the plan refused; 0 where it was refused before that."""
+    usd = refusal.details.get("estimated_usd")
+    return usd_to_nano(Decimal(usd)) if isinstance(usd, str) else 0

@@ -1,0 +1,180 @@
+"""What is known of one exchange, filled in as it goes on: the record that its steps share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spendgate.budget.ask import Choice
+from spendgate.budget.bounds import Candidate
+from spendgate.budget.limits import counted_only
+from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
+from spendgate.gateway import headers as h
+from spendgate.gateway.billing import Tariff
+from spendgate.gateway.identity import UNATTRIBUTED, Identity
+from spendgate.gateway.planning import Planned
+from spendgate.gateway.snapshot import Address, Snapshot
+from spendgate.gateway.ticket import MONTH, Ticket
+from spendgate.ledger.port import ReserveRequest, ReserveResult
+from spendgate.money import nano_to_usd
+from spendgate.tokens.count import Counted
+
+WITHIN_BUDGET = "within_budget"
+NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
+NOWHERE = Address("")
+UNCOUNTED = Counted(0, True, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision in the usage log's words: `allow`, `route`, `downgrade` or `reject`, and why."""
+
+    decision: str
+    reason: str
+    model: str
+    held_nanousd: int
+    kept_because: str
+
+
+@dataclass(slots=True)
+class Case:
+    """One exchange. `snapshot` is the one it began with."""
+
+    exchange_id: str
+    request_id: str
+    snapshot: Snapshot
+    identity: Identity = NOBODY
+    dialect: Dialect | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
+    target: str = ""
+    """The raw path with its query."""
+    address: Address = NOWHERE
+    require_model: str = ""
+    facts: RequestFacts | None = None
+    """None also where the request could not be read."""
+    counted: Counted = UNCOUNTED
+    planned: Planned | None = None
+    result: ReserveResult | None = None
+    """None where the ledger was away."""
+    choice: Choice | None = None
+    sent: str = ""
+    """The model that the request was sent to."""
+    held_nanousd: int | None = None
+    """None: nothing was asked of the ledger."""
+    at_ms: int = 0
+    """The time of the reservation, by the ledger's clock."""
+    decision: str = "allow"
+    reason: str = WITHIN_BUDGET
+    fail_open: bool = False
+
+    @property
+    def held(self) -> int:
+        """What is held, in nano-USD."""
+        return self.held_nanousd or 0
+
+    @property
+    def input_tokens(self) -> int:
+        """The input as counted, in tokens."""
+        extra = self.facts.extra_input_tokens if self.facts is not None else 0
+        return self.counted.tokens + extra
+
+    @property
+    def kept_because(self) -> str:
+        """Why a cheaper model was not taken, "" where that is no question."""
+        kept = self.planned.plan.kept_because if self.planned is not None else ""
+        return kept or (self.choice.kept_because if self.choice is not None else "")
+
+    @property
+    def decided(self) -> Decided:
+        """What was decided about a request that was forwarded."""
+        return Decided(self.decision, self.reason, self.sent, self.held, self.kept_because)
+
+    def tariff(self, model: str) -> Tariff:
+        """What this exchange is priced by: at the time of its reservation, on the tier that it asked for."""
+        facts = self.facts
+        tier, place = (facts.service_tier, facts.residency) if facts is not None else ("", "")
+        terms = self.snapshot.terms(model, self.address, self.at_ms or None, tier, place)
+        return Tariff(self.snapshot.prices, terms)
+
+    def hold_again(self) -> ReserveRequest | None:
+        """What is held, asked for once more without a limit; None where nothing is."""
+        if self.choice is None or not self.held:
+            return None
+        own = self.choice.candidate
+        candidate = Candidate(own.model, self.held, counted_only(own.bounds))
+        ttl_ms = self.snapshot.settings.reservation_ttl
+        return ReserveRequest(self.exchange_id, self.identity.team, self.identity.app, ttl_ms, (candidate,))
+
+    def stream_limit_nanousd(self) -> int | None:
+        """What a stream may cost before it is ended (`cutStreams`): what is held for it and what the month
+        had left when it began. None: it runs to its own end."""
+        budget = self.snapshot.policy.budget(self.identity.team)
+        if budget is None or not budget.cut_streams or budget.audit:
+            return None
+        if self.result is None or self.choice is None:
+            return None
+        ceiling = self.choice.candidate.bounds[0].ceiling_nanousd
+        if ceiling < 0:
+            return None
+        return self.held + max(0, ceiling - self.result.committed_nanousd)
+
+    def answer_headers(self) -> tuple[tuple[str, str], ...]:
+        """What the answer says about the decision; nothing where none was made."""
+        planned, result = self.planned, self.result
+        if planned is None or self.choice is None:
+            return ()
+        out = [(h.MODEL, self.sent), (h.REASON, self.reason), (h.ESTIMATE, nano_to_usd(self.held))]
+        limit = planned.plan.limit_nanousd
+        if limit and result is not None:
+            out.append((h.UTILIZATION, ratio(result.committed_nanousd, limit)))
+        if self.decision == "downgrade":
+            out.append((h.DOWNGRADED, "true"))
+        if kept := self.kept_because:
+            out.append((h.KEPT, kept))
+        if result is not None and result.output_cap is not None and not planned.plan.audit:
+            out.append((h.CLAMPED, str(result.output_cap)))
+        return tuple(out)
+
+    def ticket(self, model: str) -> Ticket:
+        """The exchange as it stands, sent to `model`."""
+        planned, identity, choice, facts = self.planned, self.identity, self.choice, self.facts
+        assert self.dialect is not None
+        requested = facts.model if facts is not None else ""
+        model = model or requested or "unknown"
+        return Ticket(
+            exchange_id=self.exchange_id,
+            request_id=self.request_id,
+            at_ms=self.at_ms,
+            team=identity.team,
+            app=identity.app,
+            user=identity.user or (facts.user if facts is not None else ""),
+            run=identity.run,
+            dialect=self.dialect.name,
+            model_requested=self.require_model or requested,
+            model=model,
+            upstream=self.snapshot.goes_to(model, self.dialect.name),
+            held_nanousd=self.held_nanousd,
+            price_version=self.snapshot.prices.version,
+            decision=self.decision,
+            reason=self.reason,
+            kept_because=self.kept_because,
+            unpriced=bool(planned and planned.plan.unpriced),
+            fail_open=self.fail_open,
+            scopes=tuple((b.scope, b.window) for b in choice.candidate.bounds)
+            if choice is not None
+            else MONTH,
+            input_tokens=self.input_tokens,
+            unseen_input=facts is not None and facts.unseen_input,
+            known_usage=facts.known_usage if facts is not None else {},
+            path=self.address.path,
+            host=self.address.host,
+            service_tier=facts.service_tier if facts is not None else "",
+            residency=facts.residency if facts is not None else "",
+        )
+
+
+def ratio(part: int, whole: int) -> str:
+    """A ratio with two to four decimals, rounded half up: 0.85, 1.0432."""
+    scaled = (part * 20_000 + whole) // (2 * whole)
+    text = f"{scaled // 10_000}.{scaled % 10_000:04d}"
+    return text[:-2] if text.endswith("00") else text.rstrip("0")
