@@ -61,7 +61,8 @@ def _kind(path: Path) -> str:
         return "budgets"
     if "keys" in first:
         return "keys"
-    return "prices" if {"models", "deployments", "discounts"} & first.keys() else "settings"
+    # settings have `deployments` too; a file of nothing else is one of prices
+    return "prices" if {"models", "discounts"} & first.keys() or set(first) == {"deployments"} else "settings"
 
 
 def _budgets(paths: list[Path]) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spendgate.ledger.redis_ledger import RedisLedger, Script
+from spendgate.ledger.redis_calls import Script
+from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.wire import text
 
 CLOSE = Script("close")
@@ -62,7 +63,7 @@ async def look_at_month(
 
 
 async def _run(ledger: RedisLedger, teams: Sequence[str], month: str, by: str, now_ms: int) -> list[Closing]:
-    replies = await ledger.ask("close", CLOSE, [(team, [now_ms, month, by]) for team in teams])
+    replies = await ledger.calls.ask("close", CLOSE, [(team, [now_ms, month, by]) for team in teams])
     out = []
     for team, reply in zip(teams, replies, strict=True):
         word, settled, cells, exchanges, digest, at, who, n = (text(x) for x in reply)

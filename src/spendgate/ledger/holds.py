@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from spendgate.ledger.redis_ledger import RedisLedger, Script
+from spendgate.ledger.redis_calls import Script
+from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.wire import text
 
 HOLDS, COUNTERS = (Script(v) for v in ("holds", "counters"))
@@ -55,7 +56,7 @@ async def read_holds(
     ledger: RedisLedger, teams: Sequence[str], limit: int = 1000, now_ms: int = 0
 ) -> list[Holds]:
     """The holds of teams, at most `limit` of each, in the order given. Raises LedgerUnavailable."""
-    replies = await ledger.ask("holds", HOLDS, [(team, [now_ms, limit]) for team in teams])
+    replies = await ledger.calls.ask("holds", HOLDS, [(team, [now_ms, limit]) for team in teams])
     return [
         Holds(team, int(now), int(total), tuple(_hold(team, row) for row in rows))
         for team, (now, total, *rows) in zip(teams, replies, strict=True)
@@ -67,7 +68,7 @@ async def read_counters(
 ) -> tuple[int, int, dict[str, Counter]]:
     """(time in ms, open holds, counter by scope) of (scope, window) pairs. Raises LedgerUnavailable."""
     flat: list[Any] = [now_ms, *(part for pair in bounds for part in pair)]
-    ((now, holds, *rows),) = await ledger.ask("counters", COUNTERS, [(team, flat)])
+    ((now, holds, *rows),) = await ledger.calls.ask("counters", COUNTERS, [(team, flat)])
     found = {scope: Counter(int(s), int(r)) for (scope, _), (s, r) in zip(bounds, rows, strict=True)}
     return int(now), int(holds), found
 

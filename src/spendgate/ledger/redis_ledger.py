@@ -7,16 +7,14 @@ trip is paid once for all of them.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Iterable, Sequence
 from importlib.resources import files
 from itertools import groupby
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.ledger import connect, recent_refusals
@@ -38,6 +36,7 @@ from spendgate.ledger.port import (
     Settlement,
     TeamMonth,
 )
+from spendgate.ledger.redis_calls import BULK_TIMEOUT_S, RedisCalls, Script
 from spendgate.ledger.wire import (
     EPOCH_KEY,
     TEAMS_KEY,
@@ -45,7 +44,6 @@ from spendgate.ledger.wire import (
     adjust_result,
     adjusted,
     beat_keys,
-    clean,
     day_cells,
     expired_rows,
     reserve_argument,
@@ -57,27 +55,12 @@ from spendgate.ledger.wire import (
     text,
 )
 
-BULK_TIMEOUT_S = 2.0
-"""The least time given to calls off the request's path."""
-CALLS_A_TRIP = 500
-"""Scripts run in one round trip."""
 OLDEST_SAMPLE = 1000
 """Of a team with more holds than this, the oldest of a sample of so many is told."""
 MONTHS_A_TRIP = 100
 BALANCES_A_TRIP = 1000
 """Teams read in one round trip."""
-_T = TypeVar("_T")
 _Waiter = tuple[str, bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
-
-
-class Script:
-    """A Lua file with the common prelude before it, and its SHA-1 as EVALSHA wants it."""
-
-    def __init__(self, verb: str) -> None:
-        folder = files("spendgate.ledger") / "lua"
-        self.text = (folder / "common.lua").read_text() + (folder / f"{verb}.lua").read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
 
 RESERVE, SETTLE, RENEW, EXPIRE, ADJUST, OLDEST = (
     Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust", "oldest")
@@ -100,13 +83,9 @@ class RedisLedger:
     def __init__(
         self, client: aioredis.Redis, timeout_s: float = 0.25, lane: Lane | ClusterLane | None = None
     ) -> None:
-        self._lane = lane
-        self._redis = client
-        self._timeout_s = timeout_s
-        self._bulk_timeout_s = max(timeout_s, BULK_TIMEOUT_S)
+        self.calls = RedisCalls(client, timeout_s, lane)
         self._waiting: list[_Waiter] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._known: set[str] = set()
         self._beat_keys: tuple[str, ...] = ()
 
     @classmethod
@@ -123,70 +102,6 @@ class RedisLedger:
             made._beat_keys = beat_keys()
         return made
 
-    async def _guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
-        try:
-            async with asyncio.timeout(timeout_s or self._timeout_s):
-                return await call()
-        except (RedisError, OSError, TimeoutError) as e:
-            self._known.clear()
-            if self._lane is not None and isinstance(e, TimeoutError):
-                self._lane.reset()  # it may lead nowhere
-            raise LedgerUnavailable(f"{what}: Redis did not answer: {type(e).__name__}: {e}") from e
-
-    async def _run(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """Run one script for several teams in one pipeline; load it where Redis does not know it.
-
-        One reply a call; a call that failed has its exception for a reply.
-        """
-        fresh = {team for team, _ in calls} - self._known
-        commands: list[tuple[Any, ...]] = [
-            ("EVALSHA", script.sha, 1, team_prefix(team) + "holds", *args) for team, args in calls
-        ]
-        if fresh:
-            commands.append(("SADD", TEAMS_KEY, *(clean(team) for team in fresh)))
-        replies = await self._send(commands)
-        for _ in calls:
-            missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
-            if not missing:
-                break
-            # a new server: it may have lost its teams too, they are added again by the next calls
-            self._known.clear()
-            first, *others = missing  # EVAL makes the script known where its key is
-            late = await self._send(
-                [("EVAL", script.text, *commands[first][2:]), *(commands[i] for i in others)]
-            )
-            for i, reply in zip(missing, late, strict=True):
-                replies[i] = reply
-        if fresh and not isinstance(replies[-1], Exception):
-            self._known |= fresh
-        return replies[: len(calls)]
-
-    async def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """All replies in one round trip; an error reply stands as an exception in the list."""
-        if self._lane is not None:
-            return await self._lane.run(commands)
-        pipe = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        return list(await pipe.execute(raise_on_error=False))
-
-    async def _run_all(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """As `_run`, and any call's failure is raised."""
-        replies = await self._run(script, calls)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
-
-    async def ask(self, what: str, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """Run one script for several (team, arguments), off the request's path; one reply each, in order. `what`
-        names the call where Redis is away. Raises LedgerUnavailable."""
-        out: list[Any] = []
-        for start in range(0, len(calls), CALLS_A_TRIP):
-            part = calls[start : start + CALLS_A_TRIP]
-            out += await self._guard(what, partial(self._run_all, script, part), self._bulk_timeout_s)
-        return out
-
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
         """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger can not hold."""
         argument = reserve_argument(request, now_ms)
@@ -202,19 +117,19 @@ class RedisLedger:
 
     async def _reserve_at_once(self, request: ReserveRequest, argument: bytes) -> ReserveResult | None:
         """The usual case, with nothing to set up: no batch, no task. None where the long way is needed."""
-        if self._lane is None or request.team not in self._known:
+        if self.calls.lane is None or not self.calls.knows(request.team):
             return None
         command = ("EVALSHA", RESERVE.sha, 1, team_prefix(request.team) + "holds", argument)
-        future = self._lane.now(command)
+        future = self.calls.lane.now(command)
         if future is None:
             return None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.calls.timeout_s):
                 reply = await future
         except TimeoutError as e:
-            self._known.clear()
-            self._lane.reset(command)  # it may lead nowhere
-            raise LedgerUnavailable(f"reserve: Redis did not answer within {self._timeout_s} s") from e
+            self.calls.forget()
+            self.calls.lane.reset(command)  # it may lead nowhere
+            raise LedgerUnavailable(f"reserve: Redis did not answer within {self.calls.timeout_s} s") from e
         except OSError:
             return None  # the connection broke: the long way makes a new one
         return None if isinstance(reply, Exception) else reserve_result(request, reply)
@@ -228,7 +143,7 @@ class RedisLedger:
     async def _reserve_batch(self, batch: list[_Waiter]) -> None:
         calls = [(team, [argument]) for team, argument, _, _ in batch]
         try:
-            replies = await self._guard("reserve", lambda: self._run(RESERVE, calls))
+            replies = await self.calls.guard("reserve", lambda: self.calls.run(RESERVE, calls))
         except BaseException as e:
             for _, _, _, future in batch:  # every waiter must hear of it, whatever it is
                 if not future.done():
@@ -256,31 +171,24 @@ class RedisLedger:
             calls.append((team, [now_ms, *(settle_argument(batch[i]) for i in indices)]))
         if not calls:
             return []
-        replies = await self._guard("settle", lambda: self._run_all(SETTLE, calls), self._bulk_timeout_s)
+        replies = await self.calls.bulk("settle", lambda: self.calls.run_all(SETTLE, calls))
         words = [(text(word), int(reply[-1])) for reply in replies for word in reply[:-1]]
         out = [("", 0)] * len(batch)
         for i, word in zip(order, words, strict=True):
             out[i] = word
         return out
 
-    async def run_scripts(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """Run one script for many teams, a hundred in a round trip; the replies in order. For what stands
-        beside an exchange's way (memory, restoring). Raises LedgerUnavailable."""
-        out: list[Any] = []
-        for start in range(0, len(calls), MONTHS_A_TRIP):
-            some = calls[start : start + MONTHS_A_TRIP]
-            out += await self._guard("script", partial(self._run_all, script, some), self._bulk_timeout_s)
-        return out
-
     async def remember(self, asked: list[tuple[str, list[str]]]) -> list[tuple[int, list[int]]]:
         """Counters (without the team's prefix) of teams: the ledger's time (us) and what each has settled, a
         team's all at one instant. Raises LedgerUnavailable."""
-        replies = await self.run_scripts(REMEMBER, list(asked))
+        replies = await self.calls.ask("remember", REMEMBER, list(asked), MONTHS_A_TRIP)
         return [(int(at), [int(n) for n in amounts]) for at, *amounts in replies]
 
     async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]:
         """Give teams back what was lost; arguments by `memory.restore_argument`. Raises LedgerUnavailable."""
-        replies = await self.run_scripts(RESTORE, [(team, [argument]) for team, argument in asked])
+        replies = await self.calls.ask(
+            "restore", RESTORE, [(team, [argument]) for team, argument in asked], MONTHS_A_TRIP
+        )
         return [restored(team, reply) for (team, _), reply in zip(asked, replies, strict=True)]
 
     async def shard_beats(self, process: str, beat: int) -> list[int]:
@@ -290,24 +198,12 @@ class RedisLedger:
             return []
 
         calls = [("EVAL", _BEAT, 1, key, process, beat) for key in self._beat_keys]
-        return [int(x) for x in await self._send_all("beats", calls)]
+        return [int(x) for x in await self.calls.send_all("beats", calls)]
 
     async def epoch(self, *arguments: Any) -> list[Any]:
         """Run `epoch.lua`. Raises LedgerUnavailable."""
-        (reply,) = await self._send_all("epoch", [("EVAL", EPOCH, 1, EPOCH_KEY, *arguments)])
+        (reply,) = await self.calls.send_all("epoch", [("EVAL", EPOCH, 1, EPOCH_KEY, *arguments)])
         return list(reply)
-
-    async def _send_all(self, what: str, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Replies in one round trip; an error reply is raised."""
-
-        async def call() -> list[Any]:
-            replies = await self._send(commands)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            return replies
-
-        return await self._guard(what, call, self._bulk_timeout_s)
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
         """See `port.Ledger.renew`."""
@@ -316,7 +212,7 @@ class RedisLedger:
             calls.append((team, [now_ms, ttl_ms, *(exchange for _, exchange in group)]))
         if not calls:
             return 0
-        replies = await self._guard("renew", lambda: self._run_all(RENEW, calls), self._bulk_timeout_s)
+        replies = await self.calls.bulk("renew", lambda: self.calls.run_all(RENEW, calls))
         return sum(int(n) for n in replies)
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
@@ -325,28 +221,24 @@ class RedisLedger:
 
     async def expire_many(self, teams: Sequence[str], now_ms: int = 0, limit: int = 100) -> list[Expired]:
         """As `expire`, for many teams in one round trip, at most `limit` holds of each."""
-        replies = await self.ask("expire", EXPIRE, [(team, [now_ms, limit]) for team in teams])
+        replies = await self.calls.ask("expire", EXPIRE, [(team, [now_ms, limit]) for team in teams])
         return [x for team, rows in zip(teams, replies, strict=True) for x in expired_rows(team, rows)]
 
     async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
         """See `port.Ledger.adjust`: one round trip for every 100."""
-        out: list[AdjustResult] = []
-        for start in range(0, len(batch), MONTHS_A_TRIP):
-            calls = [(a.team, [adjust_argument(a, now_ms)]) for a in batch[start : start + MONTHS_A_TRIP]]
-            replies = await self._guard("adjust", partial(self._run_all, ADJUST, calls), self._bulk_timeout_s)
-            out += map(adjust_result, replies)
-        return out
+        calls: list[tuple[str, list[Any]]] = [(a.team, [adjust_argument(a, now_ms)]) for a in batch]
+        return [adjust_result(x) for x in await self.calls.ask("adjust", ADJUST, calls, MONTHS_A_TRIP)]
 
     async def adjustments(self, team: str) -> list[Adjusted]:
         """See `port.Ledger.adjustments`."""
         key = team_prefix(team) + "adj"
-        fields = await self._guard("adjustments", lambda: self._redis.hgetall(key), self._bulk_timeout_s)
+        fields = await self.calls.bulk("adjustments", lambda: self.calls.redis.hgetall(key))
         return adjusted(team, fields)
 
     async def teams(self) -> list[str]:
         """See `port.Ledger.teams`."""
-        members = await self._guard(
-            "teams", lambda: cast(Awaitable[Iterable[Any]], self._redis.smembers(TEAMS_KEY))
+        members = await self.calls.guard(
+            "teams", lambda: cast(Awaitable[Iterable[Any]], self.calls.redis.smembers(TEAMS_KEY))
         )
         return sorted(text(m) for m in members)
 
@@ -362,14 +254,14 @@ class RedisLedger:
         return out
 
     async def _months(self, teams: list[str], month: str) -> list[TeamMonth]:
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self.calls.redis.pipeline(transaction=False)
         for team in teams:
             prefix = team_prefix(team)
             pipe.hmget(f"{prefix}b:month:{month}", "s", "r")
             pipe.hlen(f"{prefix}holds")
             for day in range(1, 32):
                 pipe.hgetall(f"{prefix}d:{month}{day:02d}")
-        replies = await self._guard("month", pipe.execute, self._bulk_timeout_s)
+        replies = await self.calls.bulk("month", pipe.execute)
         size = len(replies) // len(teams)
         return [
             team_month(team, month, reply[0], int(reply[1]), reply[2:])
@@ -381,10 +273,10 @@ class RedisLedger:
         `BALANCES_A_TRIP` teams. Raises LedgerUnavailable."""
         out: list[tuple[int, int]] = []
         for start in range(0, len(teams), BALANCES_A_TRIP):
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self.calls.redis.pipeline(transaction=False)
             for team in teams[start : start + BALANCES_A_TRIP]:
                 pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
-            replies = await self._guard("balances", pipe.execute, self._bulk_timeout_s)
+            replies = await self.calls.bulk("balances", pipe.execute)
             out += [(int(settled or 0), int(reserved or 0)) for settled, reserved in replies]
         return out
 
@@ -395,11 +287,11 @@ class RedisLedger:
         days = [f"{month}{day:02d}" for day in range(1, 32)]
         out: list[DayCell] = []
         for start in range(0, len(teams), MONTHS_A_TRIP):
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self.calls.redis.pipeline(transaction=False)
             asked = [(t, d) for t in teams[start : start + MONTHS_A_TRIP] for d in days]
             for team, day in asked:
                 pipe.hgetall(f"{team_prefix(team)}d:{day}")
-            replies = await self._guard("cells", pipe.execute, self._bulk_timeout_s)
+            replies = await self.calls.bulk("cells", pipe.execute)
             for (team, day), fields in zip(asked, replies, strict=True):
                 out += day_cells(team, day, fields)
         return out
@@ -409,11 +301,11 @@ class RedisLedger:
         out: dict[str, list[int]] = {}
         for start in range(0, len(teams), MONTHS_A_TRIP):
             some = teams[start : start + MONTHS_A_TRIP]
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self.calls.redis.pipeline(transaction=False)
             for team in some:
                 prefix = team_prefix(team)
                 pipe.execute_command("EVAL", DAILY, len(days), *(f"{prefix}d:{day}" for day in days))
-            replies = await self._guard("daily", pipe.execute, self._bulk_timeout_s)
+            replies = await self.calls.bulk("daily", pipe.execute)
             for team, sums in zip(some, replies, strict=True):
                 out[team] = [int(n) for n in sums]
         return out
@@ -422,40 +314,45 @@ class RedisLedger:
         """See `port.Ledger.note_refusals`."""
 
         async def write() -> None:
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self.calls.redis.pipeline(transaction=False)
             for command in recent_refusals.commands(refused):
                 pipe.execute_command(*command)
             await pipe.execute()
 
         if refused:
-            await self._guard("note refusals", write, self._bulk_timeout_s)
+            await self.calls.bulk("note refusals", write)
 
     async def refusals(self, team: str) -> list[RefusedRequest]:
         """See `port.Ledger.refusals`."""
         key = recent_refusals.refusals_key(team)
-        rows = await self._guard(
-            "refusals", lambda: cast(Awaitable[list[bytes]], self._redis.lrange(key, 0, -1))
+        rows = await self.calls.guard(
+            "refusals", lambda: cast(Awaitable[list[bytes]], self.calls.redis.lrange(key, 0, -1))
         )
         return recent_refusals.read(rows)
 
     async def note_drift(self, drift: Drift) -> None:
         """Keep what a reconciliation found, for the metric and the alert. Raises LedgerUnavailable."""
-        await self._guard(
-            "drift", lambda: cast(Awaitable[Any], self._redis.hset(DRIFT_KEY, drift.provider, drift.encode()))
+        await self.calls.guard(
+            "drift",
+            lambda: cast(Awaitable[Any], self.calls.redis.hset(DRIFT_KEY, drift.provider, drift.encode())),
         )
 
     async def drifts(self) -> list[Drift]:
         """See `port.Ledger.drifts`."""
-        return decode(await self._guard("drift", lambda: cast(Awaitable[Any], self._redis.hgetall(DRIFT_KEY))))
+        return decode(
+            await self.calls.guard("drift", lambda: cast(Awaitable[Any], self.calls.redis.hgetall(DRIFT_KEY)))
+        )
 
     async def open_holds(self, team: str) -> int:
         """See `port.Ledger.open_holds`."""
         key = team_prefix(team) + "holds"
-        return await self._guard("open holds", lambda: self._redis.hlen(key))
+        return await self.calls.guard("open holds", lambda: self.calls.redis.hlen(key))
 
     async def oldest_holds(self, teams: Sequence[str], now_ms: int = 0) -> list[OldestHold]:
         """See `port.Ledger.oldest_holds`."""
-        replies = await self.ask("oldest hold", OLDEST, [(team, [now_ms, OLDEST_SAMPLE]) for team in teams])
+        replies = await self.calls.ask(
+            "oldest hold", OLDEST, [(team, [now_ms, OLDEST_SAMPLE]) for team in teams]
+        )
         return [
             OldestHold(team, int(n), max(0, int(now) - int(oldest)) if int(oldest) else 0, int(overdue))
             for team, (now, n, oldest, overdue) in zip(teams, replies, strict=True)
@@ -464,31 +361,30 @@ class RedisLedger:
     async def run_id(self) -> str:
         """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server, and another
         one where a replica took over; of every master of a cluster."""
-        if isinstance(self._redis, RedisCluster):
-            infos = await self._guard(
+        if isinstance(self.calls.redis, RedisCluster):
+            infos = await self.calls.bulk(
                 "run id",
-                lambda: cast(Any, self._redis).info("server", target_nodes=RedisCluster.PRIMARIES),
-                self._bulk_timeout_s,
+                lambda: cast(Any, self.calls.redis).info("server", target_nodes=RedisCluster.PRIMARIES),
             )
             return " ".join(sorted(str(info["run_id"]) for info in infos.values()))
-        info = await self._guard("run id", lambda: cast(Awaitable[Any], self._redis.info("server")))
+        info = await self.calls.guard("run id", lambda: cast(Awaitable[Any], self.calls.redis.info("server")))
         return str(info["run_id"])
 
     async def first_seen(self, keys: list[tuple[str, str]], ttl_ms: int) -> list[bool]:
         """See `port.Ledger.first_seen`."""
 
         async def call() -> list[bool]:
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self.calls.redis.pipeline(transaction=False)
             for team, key in keys:
                 pipe.set(f"{team_prefix(team)}seen:{key}", 1, nx=True, px=ttl_ms)
             return [bool(new) for new in await pipe.execute()]
 
-        return await self._guard("first seen", call, self._bulk_timeout_s)
+        return await self.calls.bulk("first seen", call)
 
     async def ping(self) -> bool:
         """See `port.Ledger.ping`."""
         try:
-            return bool(await self._guard("ping", lambda: cast(Awaitable[Any], self._redis.ping())))
+            return bool(await self.calls.guard("ping", lambda: cast(Awaitable[Any], self.calls.redis.ping())))
         except LedgerError:
             return False
 
@@ -496,9 +392,9 @@ class RedisLedger:
         """Wait for what is under way, then give connections back."""
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-        if self._lane is not None:
-            self._lane.close()
-        await self._redis.aclose()
+        if self.calls.lane is not None:
+            self.calls.lane.close()
+        await self.calls.redis.aclose()
 
 
 def _lane_of(address: connect.Address, timeout_s: float) -> Lane | ClusterLane:

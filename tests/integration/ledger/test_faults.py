@@ -97,7 +97,7 @@ async def test_a_silent_server_is_unavailable_in_time_and_replies_never_get_mixe
 async def test_a_batch_whose_reply_was_lost_may_be_sent_again(own: EmbeddedRedis) -> None:
     slow, patient = (RedisLedger.from_url(own.url, timeout_s=t) for t in (0.05, 5.0))
     await slow.settle([end("warm", 0, scopes=())], T0)
-    slow._bulk_timeout_s = 0.05
+    slow.calls.bulk_timeout_s = 0.05
     batch = [end(f"x{i}", 10) for i in range(10)]
     freeze(own)
     with pytest.raises(LedgerUnavailable):
@@ -105,7 +105,7 @@ async def test_a_batch_whose_reply_was_lost_may_be_sent_again(own: EmbeddedRedis
     thaw(own)
     words = await patient.settle(batch, T0)
     assert set(words) <= {"settled", "replayed"}
-    slow._bulk_timeout_s = 5.0
+    slow.calls.bulk_timeout_s = 5.0
     assert await slow.settle(batch, T0) == ["replayed"] * 10
     assert (await patient.month("red", MONTH)).settled_nanousd == 100
     await slow.close()

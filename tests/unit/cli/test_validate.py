@@ -42,6 +42,15 @@ def test_what_a_file_is_its_content_tells(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
+def test_deployments_belong_to_prices_alone_and_to_settings_beside_others(tmp_path: Path) -> None:
+    prices = write(tmp_path, "p.yaml", "deployments: {chat-prod: gpt-4o}\n")
+    settings = write(tmp_path, "s.yaml", "failure_mode: open\ndeployments: {chat-prod: gpt-4o}\n")
+    assert validate(prices, settings).stdout.splitlines() == [
+        f"{prices}: prices of 0 models, 1 other names, valid",
+        f"{settings}: 2 settings, valid",
+    ]
+
+
 def test_every_fault_of_every_file_is_one_line_on_stderr(tmp_path: Path) -> None:
     budgets = write(tmp_path, "b.yaml", BUDGET + "  x: 1\n  dailyBudgetUSD: -1\n")
     prices = write(tmp_path, "p.yaml", "models:\n  gpt-4o: {input: -2.5, output: 10}\n")
