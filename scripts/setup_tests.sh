@@ -8,7 +8,7 @@ scripts/setup.sh
 stamp=.venv/.spendgate-setup-tests
 want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks}/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,dev]'
 
 missing() { # WHAT TESTS REMEDY
   echo "setup: no $1; the tests of $2 will fail without it" >&2
