@@ -6,6 +6,7 @@ https://istio.io/latest/docs/reference/config/networking/envoy-filter/
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -104,3 +105,44 @@ def patched(config: Json, envoy_filter: Json) -> Json:
     network.typed_config.Pack(manager)
     document: Json = json.loads(MessageToJson(out, preserving_proto_field_name=True))
     return document
+
+
+def authorization(policy: Json, ports: dict[str, int]) -> Json:
+    """The filter that Istio makes of an AuthorizationPolicy that allows. `ports`: where a port of the policy is found
+    here. What it does not know is an error of the test.
+
+    https://istio.io/latest/docs/reference/config/security/authorization-policy/
+    """
+    assert policy["spec"]["action"] == "ALLOW"
+    rules = [_rule(rule, ports) for rule in policy["spec"]["rules"]]
+    policies = {f"rule[{i}]": rule for i, rule in enumerate(rules)}
+    config = {"@type": b.TYPE + "extensions.filters.http.rbac.v3.RBAC", "rules": {"policies": policies}}
+    return {"name": "envoy.filters.http.rbac", "typed_config": config}
+
+
+def _rule(rule: Json, ports: dict[str, int]) -> Json:
+    assert set(rule) <= {"from", "to"}
+    principals = [{"or_ids": {"ids": _sources(x["source"])}} for x in rule.get("from", ())]
+    permissions = [{"and_rules": {"rules": _operations(x["operation"], ports)}} for x in rule.get("to", ())]
+    return {"principals": principals or [{"any": True}], "permissions": permissions or [{"any": True}]}
+
+
+def _sources(source: Json) -> list[Json]:
+    assert len(source) == 1, "several sorts of sources are all to be met"
+    [(sort, names)] = source.items()
+    patterns = {
+        "principals": lambda name: "spiffe://.+" if name == "*" else "spiffe://" + re.escape(name),
+        "namespaces": lambda name: f"spiffe://.+/ns/{re.escape(name)}/.+",
+    }
+    return [
+        {"authenticated": {"principal_name": {"safe_regex": {"regex": patterns[sort](name)}}}}
+        for name in names
+    ]
+
+
+def _operations(operation: Json, ports: dict[str, int]) -> list[Json]:
+    each = {
+        "ports": lambda port: {"destination_port": ports[port]},
+        "paths": lambda path: {"url_path": {"path": {"exact": path}}},
+    }
+    return [{"or_rules": {"rules": [each[sort](x) for x in values]}} for sort, values in operation.items()]
