@@ -9,6 +9,8 @@ stamp=.venv/.spendgate-setup-tests
 want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks}/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,dev]'
+# what the image's build installs first, for the test that does it without a network
+.venv/bin/python -m pip download --quiet --disable-pip-version-check -d .venv/wheels 'hatchling>=1.25'
 
 missing() { # WHAT TESTS REMEDY
   echo "setup: no $1; the tests of $2 will fail without it" >&2

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,9 +76,9 @@ def context() -> list[Path]:
     return [Path(p) for p in tracked if not ignored(p) and (ROOT / p).is_file()]
 
 
-def carry_out(stage: Stage, folder: Path, skip: str = "") -> None:
+def carry_out(stage: Stage, folder: Path, skip: str = "", env: Mapping[str, str] | None = None) -> None:
     """Run the stage's WORKDIR, COPY and RUN below `folder` (`/opt` and `/src` are folders of it); a RUN that
-    contains `skip` is left out."""
+    contains `skip` is left out. `env`: more variables for RUN."""
     here = folder
     allowed = context()
 
@@ -100,13 +101,14 @@ def carry_out(stage: Stage, folder: Path, skip: str = "") -> None:
                     into.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(ROOT / path, into)
         elif word == "RUN" and not (skip and skip in rest):
-            env = {
+            own = {
                 k: v
                 for k, v in os.environ.items()
                 if not k.startswith(("PYTHON", "VIRTUAL_ENV", "SPENDGATE"))
             }
-            env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"  # where `python` is
+            own["PATH"] = f"{Path(sys.executable).parent}:{own['PATH']}"  # where `python` is
+            own |= env or {}
             done = subprocess.run(
-                moved(rest), shell=True, cwd=here, env=env, capture_output=True, text=True, check=False
+                moved(rest), shell=True, cwd=here, env=own, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, f"RUN {rest}\n{done.stdout}{done.stderr}"

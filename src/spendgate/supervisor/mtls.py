@@ -132,8 +132,8 @@ def _peers(uris: list[str]) -> list[Json]:
 
 
 def terminator(listen: str, grpc: str, admin: str, source: Source, clients: list[str]) -> Json:
-    """The bootstrap of the Envoy beside a gateway: mTLS on `listen`, plain gRPC to `grpc` on the same pod.
-    `clients`: URIs of the certificates that may call. Raises ConfigurationError for an address that is none."""
+    """The bootstrap of the Envoy beside a gateway: mTLS on `listen`, plain gRPC to `grpc` on the same pod, which is
+    told whose certificate it was (x-forwarded-client-cert). `clients`: URIs of the certificates that may call. Raises ConfigurationError for an address that is none."""
     context = {
         "common_tls_context": {
             "alpn_protocols": ["h2"],
@@ -149,6 +149,8 @@ def terminator(listen: str, grpc: str, admin: str, source: Source, clients: list
         "codec_type": "HTTP2",
         "http2_protocol_options": {"max_concurrent_streams": 100000},
         "stream_idle_timeout": "0s",  # the calling Envoy's timeouts count
+        "forward_client_cert_details": "SANITIZE_SET",  # who calls, as the setting `gateways` of an identity reads it
+        "set_current_client_cert_details": {"uri": True},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
