@@ -17,7 +17,8 @@ from support.calls import chat, message, who
 from support.gateway import Gateway
 from support.invoice import cost, total
 from support.policy import budget, policy
-from support.processes import SPENDGATE, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, until
 from support.provider import Provider
 from support.raw_http import JSON, send
 from support.raw_upstream import SSE, RawUpstream, pieces, reset_at_once

@@ -16,7 +16,8 @@ import pytest
 from support.calls import chat
 from support.gateway import Gateway
 from support.policy import budget, policy
-from support.processes import SPENDGATE, Command, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
 POLICY = policy(

@@ -20,7 +20,8 @@ import yaml
 
 from spendgate.ledger.embedded import find_redis_server
 from spendgate.supervisor.house import envoy_binary
-from support.processes import SPENDGATE, free_port, program, until
+from support.ports import free_port
+from support.processes import SPENDGATE, program, until
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.processes import Command, free_port, until
+from support.ports import free_port
+from support.processes import Command, until
 
 KEY = "sk-test-0123456789"
 

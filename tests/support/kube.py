@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from support.processes import free_port, program
+from support.ports import free_port
+from support.processes import program
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 120.0

@@ -28,7 +28,8 @@ from support.envoy_gateway import configured
 from support.gateway import Gateway
 from support.istio import patched, proxy
 from support.pki import Authority
-from support.processes import SPENDGATE, Command, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, Command, until
 
 Json = dict[str, Any]
 HOUSES = ("istio-gateway", "istio-sidecar", "envoy-gateway")

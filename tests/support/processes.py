@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,15 +26,6 @@ def program(name: str) -> str:
     path = str(beside) if beside.exists() else shutil.which(name)
     assert path, f"no {name} in .venv/bin nor on PATH; run make setup-tests and read what it says"
     return path
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 def until(look: Callable[[], T], good: Callable[[T], bool], what: str, timeout_s: float = 30.0) -> T:

@@ -11,7 +11,8 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from support.processes import free_port, program, until
+from support.ports import free_port
+from support.processes import program, until
 
 
 def promtool(*argv: str | Path) -> None:

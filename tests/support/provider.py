@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from support.invoice import difference
-from support.processes import Command, free_port, until
+from support.ports import free_port
+from support.processes import Command, until
 
 
 class Provider:

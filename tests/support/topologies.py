@@ -4,9 +4,7 @@ masters with replicas and sentinels. Every server dies with the test process."""
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import trustme
 from redis.crc import key_slot
 
 from spendgate.children import dying_with_parent
+from support.ports import free_port
 from support.redis import server_of, versions
 
 START_S = 60.0
@@ -26,27 +25,11 @@ RIGHTS = (
     "on >{password} ~sg1:* &sg1:* +@read +@write +@scripting +@connection +@pubsub +info +ping +time +cluster"
 )
 """What a gateway needs of an ACL user; docs/how-to/redis.md says the same."""
-_taken: set[int] = set()
-_lock = threading.Lock()
 
 
-def free_port() -> int:
-    """A port whose number plus 10,000 is free too (the bus of a cluster), never given out twice."""
-    while True:
-        with socket.socket() as s, socket.socket() as bus:
-            s.bind(("127.0.0.1", 0))
-            port = int(s.getsockname()[1])
-            if port > 55_000:
-                port -= 20_000
-                continue
-            try:
-                bus.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        with _lock:
-            if port not in _taken:
-                _taken.update((port, port + 10_000))
-                return port
+def _port() -> int:
+    """A port whose number plus 10,000 is free too: the bus of a cluster."""
+    return free_port(bus=10_000)
 
 
 @dataclass
@@ -56,7 +39,7 @@ class Node:
     executable: str
     folder: Path
     options: dict[str, str]
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=_port)
     tls: Path | None = None
     password: str = ""
     sentinel: str = ""

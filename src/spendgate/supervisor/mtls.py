@@ -133,7 +133,8 @@ def _peers(uris: list[str]) -> list[Json]:
 
 def terminator(listen: str, grpc: str, admin: str, source: Source, clients: list[str]) -> Json:
     """The bootstrap of the Envoy beside a gateway: mTLS on `listen`, plain gRPC to `grpc` on the same pod, which is
-    told whose certificate it was (x-forwarded-client-cert). `clients`: URIs of the certificates that may call. Raises ConfigurationError for an address that is none."""
+    told whose certificate it was (x-forwarded-client-cert). `clients`: URIs of the certificates that may call. Raises
+    ConfigurationError for an address that is none."""
     context = {
         "common_tls_context": {
             "alpn_protocols": ["h2"],

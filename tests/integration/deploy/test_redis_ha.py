@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import redis
 from support.manifests import K8S, documents
-from support.processes import free_port, program, until
+from support.ports import free_port
+from support.processes import program, until
 
 from spendgate.ledger.connect import parse
 from spendgate.ledger.embedded import find_redis_server

@@ -17,7 +17,8 @@ from support.gateway import Gateway
 from support.keyed_provider import KeyedProvider
 from support.pki import Authority
 from support.policy import budget, policy
-from support.processes import SPENDGATE, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, until
 
 from spendgate.ledger.embedded import find_redis_server
 from spendgate.supervisor.house import envoy_binary

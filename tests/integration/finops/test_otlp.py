@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from support.processes import free_port
+from support.ports import free_port
 from support.usage_lines import record
 
 from spendgate.gateway.events import Outcome

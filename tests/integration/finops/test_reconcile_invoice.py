@@ -21,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from support.billing import Use, invoice, month
-from support.processes import free_port, until
+from support.ports import free_port
+from support.processes import until
 from support.prometheus import Alertmanager, Prometheus
 from support.usage_lines import record, write_log
 

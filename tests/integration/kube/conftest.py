@@ -17,7 +17,8 @@ import redis as sync_redis
 import yaml
 from support.fake_slack import FakeSlack
 from support.kube import ROOT, Cluster, binaries, environment
-from support.processes import SPENDGATE, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, until
 from support.tcp_proxy import TcpProxy
 
 from spendgate.ledger.embedded import EmbeddedRedis

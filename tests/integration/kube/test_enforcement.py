@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from support.kube import Cluster
-from support.processes import SPENDGATE, Command, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
 from spendgate.supervisor.house import envoy_binary

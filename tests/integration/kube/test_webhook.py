@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import trustme
 from support.kube import ROOT, Cluster, environment
-from support.processes import SPENDGATE, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, until
 
 from .conftest import budget, documents
 

@@ -17,7 +17,8 @@ import pytest
 from support.calls import chat
 from support.gateway import Gateway
 from support.policy import budget, policy, thresholds
-from support.processes import free_port, until
+from support.ports import free_port
+from support.processes import until
 from support.prometheus import Prometheus
 from support.provider import Provider
 

@@ -17,7 +17,8 @@ from support.istio import authorization
 from support.manifests import documents
 from support.pki import Authority
 from support.policy import budget, policy
-from support.processes import Command, free_port
+from support.ports import free_port
+from support.processes import Command
 from support.sidecars import calls, envoy, inbound, spiffe, tls, with_certificate
 
 CALLERS = {"application": spiffe("ml", "chat"), "egress": spiffe("istio-system", "egress")}

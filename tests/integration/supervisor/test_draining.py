@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from support.manifests import documents, pod_templates
-from support.processes import free_port, until
+from support.ports import free_port
+from support.processes import until
 
 from spendgate.gateway.config import Settings
 from spendgate.supervisor.bootstrap import bootstrap, one_upstream

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from support.calls import who
 from support.policy import budget, policy
-from support.processes import SPENDGATE, Command, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
 from spendgate.supervisor.house import envoy_binary

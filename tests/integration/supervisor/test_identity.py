@@ -17,7 +17,8 @@ from support.gateway import Gateway
 from support.keyed_provider import KeyedProvider, Seen
 from support.pki import Authority, Issuer
 from support.policy import budget, policy
-from support.processes import SPENDGATE, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, until
 
 from spendgate.supervisor.addresses import run_dir
 from spendgate.supervisor.house import envoy_binary

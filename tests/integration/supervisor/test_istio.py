@@ -15,7 +15,8 @@ import yaml
 from support.calls import who
 from support.istio import patched, proxy
 from support.policy import budget, policy
-from support.processes import SPENDGATE, Command, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
 from spendgate.supervisor.bootstrap import as_yaml

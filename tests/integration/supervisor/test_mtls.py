@@ -18,7 +18,8 @@ from cryptography import x509
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from support.manifests import ROOT
 from support.pki import Authority
-from support.processes import free_port, until
+from support.ports import free_port
+from support.processes import until
 
 from spendgate.supervisor.house import envoy_binary
 from spendgate.supervisor.mtls import Files, terminator

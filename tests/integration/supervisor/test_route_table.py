@@ -12,7 +12,8 @@ import pytest
 from support.gateway import Gateway
 from support.keyed_provider import KeyedProvider
 from support.policy import budget, policy, thresholds
-from support.processes import Command, free_port, until
+from support.ports import free_port
+from support.processes import Command, until
 
 PRICES = "models: {llama-3-8b: {input: 0.05, output: 0.08}, gemini-2.0-flash: {input: 0.1, output: 0.4}}\n"
 POLICY = policy(

@@ -24,7 +24,8 @@ from support.istio import patched, proxy
 from support.keyed_provider import KeyedProvider
 from support.pki import Authority
 from support.policy import budget, policy
-from support.processes import SPENDGATE, Command, free_port, until
+from support.ports import free_port
+from support.processes import SPENDGATE, Command, until
 from support.sidecars import CLUSTER, SERVICE, calls, envoy, inbound, spiffe, tls, with_certificate
 
 Json = dict[str, Any]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import trustme
 from support.gateway import Gateway
-from support.processes import Command, free_port, until
+from support.ports import free_port
+from support.processes import Command, until
 
 ANSWER = {
     "id": "x", "object": "chat.completion", "model": "gpt-4o",
