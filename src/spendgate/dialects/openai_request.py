@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from spendgate.dialects import jsonedit, rewriting
@@ -129,6 +130,7 @@ def user_of(document: JsonObject) -> str:
     return ""
 
 
+@lru_cache(maxsize=1024)
 def image_tokens(model: str) -> ImageRule:
     """The rule by which a model counts images."""
     return next(rule for pattern, rule in IMAGE_RULES if pattern.search(model))

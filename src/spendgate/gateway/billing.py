@@ -9,7 +9,7 @@ from spendgate.dialects.base import Reading, StreamMeter
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.record import PricedBy, UsagePart
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.pricing.cost import cost_nanousd, unpriced
+from spendgate.pricing.cost import charge, cost_nanousd
 from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import Usage, input_total
@@ -65,16 +65,16 @@ class Bill:
 
 def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
     price, own = tariff.price_of(sent, answered)
-    missing = sorted(unpriced(price, usage))
+    cost, missing = charge(price, usage, tariff.prices.stand_ins)
     alone = Tariff(tariff.prices, replace(tariff.terms, provider="")) if tariff.terms.provider else tariff
     by = PricedBy(
         provider="" if alone.price_of(sent, answered)[0] is price else price.provider,
         service_tier=price.tier if price.tier_known else tariff.terms.tier,
         residency=tariff.terms.residency if price.multiplier != (1, 1) else "",
         stand_in="" if own else price.model,
-        unpriced=(*missing, *(() if price.tier_known else ("service_tier",))),
+        unpriced=(*sorted(missing), *(() if price.tier_known else ("service_tier",))),
     )
-    return cost_nanousd(price, usage, tariff.prices.stand_ins), by
+    return cost, by
 
 
 def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:

@@ -17,25 +17,51 @@ of an hour's price stay exact; surcharge and discount multiply the sum; it is ro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from spendgate.pricing.price import NO_RATES, UNIT_OF, Price, rank_picousd
 from spendgate.usage import Usage, input_total
 
-__all__ = ["cost_nanousd", "cost_pico", "estimate_nanousd", "output_picousd", "rank_picousd", "unpriced"]
+__all__ = ["charge", "cost_nanousd", "cost_pico", "estimate_nanousd", "output_picousd", "rank_picousd"]
 
 PARTS = 4 * 3600
 """Parts of a pico-USD in which sums are kept."""
 PARTS_PER_NANO = 1000 * PARTS
+KINDS_MAX = 256
+"""So many kinds are remembered; their names come from catalogues and from what providers answer."""
+
+
+class Level(dict[str, int | None]):
+    """The rates that hold from so much input on, by kind of usage, in parts of a pico-USD; None where nothing prices
+    a kind. Each is worked out when it is first asked for."""
+
+    def __init__(self, rates: Mapping[str, int]) -> None:
+        super().__init__()
+        self.rates = rates
+
+    def __missing__(self, kind: str) -> int | None:
+        rate = _rate(self.rates, kind)
+        if len(self) < KINDS_MAX:
+            self[kind] = rate
+        return rate
 
 
 def cost_nanousd(price: Price, usage: Usage, stand_ins: Mapping[str, int] = NO_RATES) -> int:
     """The cost of a usage in nano-USD, rounded half to even once. Kinds without any price cost their
-    stand-in (pico-USD a unit), and nothing without one: ask `unpriced` for them."""
+    stand-in (pico-USD a unit), and nothing without one: `charge` names them."""
+    return charge(price, usage, stand_ins)[0]
+
+
+def charge(
+    price: Price, usage: Usage, stand_ins: Mapping[str, int] = NO_RATES
+) -> tuple[int, frozenset[str]]:
+    """As `cost_nanousd`, and the kinds that have no price at all; `requests` only counts, unless a rate is given
+    for it."""
     parts, missing = _parts(price, usage)
-    parts += sum(usage[kind] * (_rate(stand_ins, kind) or 0) for kind in missing)
+    if missing:
+        parts += sum(usage[kind] * (_rate(stand_ins, kind) or 0) for kind in missing)
     numerator, denominator = price.multiplier
-    return _half_even(parts * numerator, PARTS_PER_NANO * denominator)
+    return _half_even(parts * numerator, PARTS_PER_NANO * denominator), missing
 
 
 def cost_pico(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
@@ -46,11 +72,6 @@ def cost_pico(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
     return _half_even(parts * numerator, PARTS * denominator), missing
 
 
-def unpriced(price: Price, usage: Usage) -> frozenset[str]:
-    """The kinds used that have no price at all; `requests` only counts, unless a rate is given for it."""
-    return _parts(price, usage)[1]
-
-
 def estimate_nanousd(
     price: Price,
     input_tokens: int,
@@ -58,7 +79,7 @@ def estimate_nanousd(
     fee_kinds: Mapping[str, int] = NO_RATES,
     *,
     cache_write: bool = False,
-    also: Collection[str] = (),
+    also: frozenset[str] = frozenset(),
     stand_ins: Mapping[str, int] = NO_RATES,
 ) -> int:
     """The most that an exchange within these counts can cost, in nano-USD, rounded up.
@@ -69,29 +90,29 @@ def estimate_nanousd(
     `fee_kinds` are the most calls of each fee; one without a price takes its stand-in.
     """
     reachable = _reachable(price, input_tokens)
-    total = input_tokens * max(_input_rate(price, rates, cache_write, also) for rates in reachable)
-    total += output_tokens * max(_output_rate(rates, also) for rates in reachable)
+    dear_input, dear_output = _dearest(price, reachable, cache_write, also)
+    total = input_tokens * dear_input + output_tokens * dear_output
     for kind, n in fee_kinds.items():
-        known = [rate for rates in reachable if (rate := _rate(rates, kind)) is not None]
+        known = [rate for level in reachable if (rate := level[kind]) is not None]
         if known or kind != "requests":
             total += n * (max(known) if known else _rate(stand_ins, kind) or 0)
     numerator, denominator = price.multiplier
     return -(-total * numerator // (PARTS_PER_NANO * denominator))
 
 
-def output_picousd(price: Price, input_tokens: int, also: Collection[str] = ()) -> int:
+def output_picousd(price: Price, input_tokens: int, also: frozenset[str] = frozenset()) -> int:
     """The most that one more output token can cost, in pico-USD, rounded up."""
     numerator, denominator = price.multiplier
-    dearest = max(_output_rate(rates, also) for rates in _reachable(price, input_tokens))
+    _, dearest = _dearest(price, _reachable(price, input_tokens), False, also)
     return -(-dearest * numerator // (PARTS * denominator))
 
 
 def _parts(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
-    rates = _rates(price, input_total(usage))
+    level = _reachable(price, input_total(usage))[-1]
     total = 0
     missing = []
     for kind, n in usage.items():
-        rate = _rate(rates, kind)
+        rate = level[kind]
         if rate is not None:
             total += n * rate
         elif n and kind != "requests":
@@ -99,32 +120,54 @@ def _parts(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
     return total, frozenset(missing)
 
 
-def _rates(price: Price, input_tokens: int) -> Mapping[str, int]:
-    """The rates that hold at this much input: those of every tier passed, over the base."""
-    return _reachable(price, input_tokens)[-1]
+def _levels(price: Price) -> tuple[Level, ...]:
+    """Those of the price without and with each context tier, ascending; a tier's rates are over the lower ones'."""
+    known: tuple[Level, ...] | None = price.memo.get("levels")
+    if known is None:
+        made = [Level(price.rates)]
+        for tier in price.tiers:
+            made.append(Level({**made[-1].rates, **tier.rates}))
+        known = price.memo["levels"] = tuple(made)
+    return known
 
 
-def _reachable(price: Price, input_tokens: int) -> list[Mapping[str, int]]:
-    """The rates of every tier that up to this much input can fall into, the base first."""
-    reachable = [price.rates]
-    for tier in price.tiers:
-        if input_tokens > tier.above_input_tokens:
-            reachable.append({**reachable[-1], **tier.rates})
-    return reachable
+def _reachable(price: Price, input_tokens: int) -> tuple[Level, ...]:
+    """The levels that up to this much input can fall into, the base first."""
+    levels = _levels(price)
+    if not price.tiers:
+        return levels
+    passed = sum(input_tokens > tier.above_input_tokens for tier in price.tiers)
+    return levels[: 1 + passed]
 
 
-def _input_rate(price: Price, rates: Mapping[str, int], cache_write: bool, also: Collection[str]) -> int:
+def _dearest(
+    price: Price, reachable: tuple[Level, ...], cache_write: bool, also: frozenset[str]
+) -> tuple[int, int]:
+    """The dearest rates that a token of the input and of the output can take within these levels."""
+    key = (len(reachable), cache_write, also)
+    known: tuple[int, int] | None = price.memo.get(key)
+    if known is None:
+        known = (
+            max(_input_rate(level, cache_write, also) for level in reachable),
+            max(_output_rate(level, also) for level in reachable),
+        )
+        if len(price.memo) < KINDS_MAX:
+            price.memo[key] = known
+    return known
+
+
+def _input_rate(level: Level, cache_write: bool, also: frozenset[str]) -> int:
     kinds = {"input", "cached_input", *(k for k in also if not _is_output(k))}
     if cache_write:
         kinds |= {"cache_write_5m", "cache_write_1h"}
-    elif "cache_write_5m" in rates and "cache_write_1h" not in rates:
+    elif "cache_write_5m" in level.rates and "cache_write_1h" not in level.rates:
         kinds.add("cache_write_5m")
-    return max(_rate(rates, k) or 0 for k in kinds)
+    return max(level[k] or 0 for k in kinds)
 
 
-def _output_rate(rates: Mapping[str, int], also: Collection[str]) -> int:
+def _output_rate(level: Level, also: frozenset[str]) -> int:
     kinds = {"output", "reasoning", *(k for k in also if _is_output(k))}
-    return max(_rate(rates, k) or 0 for k in kinds)
+    return max(level[k] or 0 for k in kinds)
 
 
 def _is_output(kind: str) -> bool:

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from spendgate.usage import OTHER_KINDS
 
@@ -65,6 +66,8 @@ class Price:
     """The service tier of these rates; `` for the standard price."""
     tier_known: bool = True
     """False: a tier was asked for that the price list does not have, and the dearest of its tiers stands in."""
+    memo: dict[object, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was worked out from these rates (`pricing.cost`), and is asked for by every exchange."""
 
     def serves(self, dialect: str) -> bool:
         """May this dialect's requests name the model? True where the catalogue does not know."""

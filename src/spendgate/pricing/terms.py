@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import urlsplit
 
 from spendgate.pricing import names
@@ -119,8 +119,11 @@ _DIALECTS = (
 _LOCATION = re.compile(r"/locations/([a-z0-9-]+)/")
 _OPENAI_PLACE = re.compile(r"^([a-z]{2})\.api\.openai\.com$")
 _VERTEX_PLACE = re.compile(r"^[a-z0-9-]+-aiplatform\.googleapis\.com$")
+REMEMBERED = 1024
+"""Hosts and paths whose meaning is kept: nearly all requests go to the same few."""
 
 
+@lru_cache(maxsize=REMEMBERED)
 def provider_of_host(host: str) -> str:
     """Who answers at a host (a port does not matter), `` where it is none we know (a gateway's own name)."""
     host = host.rsplit("@", 1)[-1].partition(":")[0].lower().rstrip(".")
@@ -138,6 +141,7 @@ def provider_of_url(url: str) -> str:
     return provider_of_host(urlsplit(url).netloc)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def provider_of_request(dialect: str, path: str) -> str:
     """Who a request must be for by its dialect and path alone, `` where many speak it."""
     if "/openai/deployments/" in path:
@@ -147,6 +151,7 @@ def provider_of_request(dialect: str, path: str) -> str:
     return next((provider for start, provider in _DIALECTS if dialect.startswith(start)), "")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def residency_of(host: str, path: str) -> str:
     """The place that a request's address binds its processing to, `` where it is none: `us` or `eu` for
     OpenAI's regional hosts, `regional` for a Vertex location other than `global`."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spendgate.errors import ConfigurationError
 from spendgate.pricing.catalogue import builtin, day_ms
-from spendgate.pricing.cost import cost_nanousd, estimate_nanousd, unpriced
+from spendgate.pricing.cost import charge, cost_nanousd, estimate_nanousd
 from spendgate.pricing.load import files_of, table
 from spendgate.pricing.parse import parse
 from spendgate.pricing.price import Entry, Price
@@ -378,7 +378,7 @@ def test_no_usage_of_any_model_is_silently_free(
     price = prices.find(model, terms) or prices.dearest_of_family(model, terms)
     usage = {k: n * 1000 for k, n in usage.items()}
     if cost_nanousd(price, usage, prices.stand_ins) == 0:
-        assert not unpriced(price, usage)
+        assert not charge(price, usage)[1]
         assert all(price.rates.get(k, price.rates.get("output")) == 0 for k in usage)
 
 
@@ -387,7 +387,7 @@ def test_a_stand_in_derives_as_a_rate_does() -> None:
     price of input."""
     prices = table()
     whisper, usage = priced(prices, "whisper-1"), {"tool_input": 1000}
-    assert unpriced(whisper, usage) == {"tool_input"} and "tool_input" not in prices.stand_ins
+    assert charge(whisper, usage)[1] == {"tool_input"} and "tool_input" not in prices.stand_ins
     assert cost_nanousd(whisper, usage, prices.stand_ins) == prices.stand_ins["input"]
     assert estimate_nanousd(whisper, 0, 0, usage, stand_ins=prices.stand_ins) == prices.stand_ins["input"]
 
