@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
 
@@ -15,7 +16,13 @@ def utc(epoch_ms: int) -> datetime:
 
 def month_key(epoch_ms: int) -> str:
     """The month's key, `YYYYMM`."""
-    return utc(epoch_ms).strftime("%Y%m")
+    return _month_of(epoch_ms // 60_000)
+
+
+@lru_cache(maxsize=256)
+def _month_of(minute: int) -> str:
+    """No month ends within a minute, and every exchange asks for its month several times."""
+    return utc(minute * 60_000).strftime("%Y%m")
 
 
 def day_key(epoch_ms: int) -> str:

@@ -36,7 +36,7 @@ class Deciding:
         while True:
             match action:
                 case e.NeedReserve():
-                    self._reserving = asyncio.ensure_future(run.reserve(action))
+                    self._reserving = asyncio.get_running_loop().create_task(run.reserve(action))
                     action = exchange.receive(await asyncio.shield(self._reserving))
                     self._reserving = None
                 case e.NeedCount():

@@ -108,6 +108,8 @@ Event = (
 class BodyMode(Enum):
     """How the body of the answer is to be shown to us."""
 
+    __hash__ = object.__hash__  # as State's
+
     NONE = "none"
     BUFFERED = "buffered"
     STREAMED = "streamed"

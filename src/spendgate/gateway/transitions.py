@@ -14,6 +14,8 @@ from spendgate.gateway import events as e
 class State(Enum):
     """Where an exchange stands."""
 
+    __hash__ = object.__hash__  # each member is one object; Enum's own hash is a call into Python
+
     START = "start"
     AWAIT_BODY = "await_body"
     """It is ours; the body is being buffered by Envoy."""
