@@ -106,7 +106,8 @@ Where the setting `passthrough` asks for it, a caller whom no source of identity
 `unidentified` on paths that no dialect claims."""
 OUTCOME_NOTE = """\
 Why an exchange was `unmetered`, also the label of `spendgate_unmetered_total`: `no_usage`, `bad_usage`,
-`not_json`, `truncated`, `encoding`, `too_large`, `expired`, `internal_error`."""
+`not_json`, `truncated`, `encoding`, `too_large`, `content_type`, `empty`, `deferred` (an answer that comes later),
+`body_unseen` (ext_authz), `expired`, `internal_error`."""
 
 
 # -- commands ---------------------------------------------------------------------------------------------

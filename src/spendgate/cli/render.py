@@ -55,7 +55,11 @@ def bootstrap(
     envoy_admin: str,
     entry: Literal["ext_proc", "ext_authz"],
 ) -> None:
-    """A complete Envoy bootstrap: listener, routes, our filter, provider and gateway clusters."""
+    """A complete Envoy bootstrap: listener, routes, our filter, provider and gateway clusters.
+
+    \b
+    Example: spendgate render bootstrap --upstream https://api.openai.com --grpc 127.0.0.1:9002 > envoy.yaml
+    """
     from spendgate.gateway.config import load_config
     from spendgate.supervisor import bootstrap as b
     from spendgate.supervisor.addresses import endpoints

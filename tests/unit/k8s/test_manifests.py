@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,25 @@ def test_the_controller_may_ask_the_prometheus_that_it_is_told_of(name: str) -> 
         for open_port in rule["ports"]
     }
     assert (host.split(".")[1], int(port)) in allowed
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_who_is_told_of_a_redis_may_reach_it(name: str) -> None:
+    policies = of_kind(name, "NetworkPolicy")
+    told = 0
+    for who, workload in of_kind(name, "Deployment").items():
+        for container in workload["spec"]["template"]["spec"]["containers"]:
+            [*urls] = [e["value"] for e in container.get("env", ()) if e["name"] == "REDIS_URL"]
+            for port in {int(port) for url in urls for port in re.findall(r":(\d+)", url)}:
+                allowed = {
+                    p["port"]
+                    for rule in policies[who]["spec"]["egress"]
+                    if {"podSelector": {"matchLabels": {"app": "redis"}}} in rule.get("to", ())
+                    for p in rule["ports"]
+                }
+                assert port in allowed, (who, port)
+                told += 1
+    assert told >= 2
 
 
 @pytest.mark.parametrize(
@@ -304,7 +324,7 @@ def test_only_the_envoy_of_ours_and_the_controller_may_leave_the_cluster(name: s
                 outside.add(policy["spec"]["podSelector"]["matchLabels"]["app"])
                 assert ports <= {443, 6443}
     ours = of_kind(name, "Deployment").keys() & {"llm-envoy"}
-    assert outside == {"llm-budget-controller"} | ours
+    assert outside == {"llm-budget-controller", "llm-budget-webhook"} | ours  # to the API server
     assert of_kind(name, "NetworkPolicy")["default-deny"]["spec"] == {
         "podSelector": {}, "policyTypes": ["Ingress", "Egress"],
     }  # fmt: skip
