@@ -207,7 +207,7 @@ def main() -> None:
     try:
         cluster.start()
         cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "base"))
-        cluster.kubectl("wait", "--for=condition=Established", "crd/llmbudgets.ai.systemhardening.com")
+        cluster.established()
         with EmbeddedRedis(folder / "redis") as redis:
             print(json.dumps(asyncio.run(measure(args, cluster, redis.url, folder)), indent=1))
     finally:

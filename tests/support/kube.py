@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from support.ports import free_port
-from support.processes import program
+from support.processes import program, until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 120.0
@@ -163,6 +163,22 @@ class Cluster:
         if check and done.returncode != 0:
             raise RuntimeError(f"kubectl {' '.join(args)}: {done.stderr}")
         return done.stdout if done.returncode == 0 and not warnings else done.stdout + done.stderr
+
+    def established(self) -> None:
+        """Wait until the server serves every CRD that it was given. (`kubectl wait` fails on one that was created a
+        moment ago and has no conditions yet.)"""
+
+        def waiting() -> list[str]:
+            return [
+                crd["metadata"]["name"]
+                for crd in self.get("crd")["items"]
+                if not any(
+                    c["type"] == "Established" and c["status"] == "True"
+                    for c in crd.get("status", {}).get("conditions") or ()
+                )
+            ]
+
+        until(waiting, lambda names: not names, "the CRDs", 60)
 
     def get(self, *args: str) -> Any:
         """kubectl get as data."""

@@ -43,9 +43,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         cluster.start()
         cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "base"))
-        cluster.kubectl(
-            "wait", "--for=condition=Established", "crd/llmbudgets.ai.systemhardening.com", "--timeout=30s"
-        )
+        cluster.established()
         yield cluster
     finally:
         cluster.stop()

@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         kinds = sorted({kind for name in ALL for kind in foreign(documents(name))})
         assert kinds
         cluster.apply(*(crd(*kind) for kind in kinds))
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        cluster.established()
         for namespace in ("istio-system", "ml-platform"):
             cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         yield cluster
@@ -55,7 +55,7 @@ def first_the_crd(cluster: Cluster, docs: list[Json]) -> None:
     ours = [d for d in docs if d["kind"] == "CustomResourceDefinition"]
     if ours:
         cluster.apply(*ours)
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        cluster.established()
 
 
 @pytest.mark.parametrize("name", ALL)
