@@ -75,6 +75,11 @@ class RequestFacts:
     """Further models that the request may be billed for (a batch of several): the dearest bounds it."""
     residency: str = ""
     """The place that the client bound the processing to (Anthropic's `inference_geo`); `` for none."""
+    flags: tuple[str, ...] = ()
+    """What was odd in reading it; the usage log's line has it."""
+    output_hidden: bool = False
+    """It asks for output that need not be seen to be billed (reasoning, tools that the provider runs): a client
+    that leaves early does not show what was spent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import Any, cast
 import orjson
 
 from spendgate.errors import ConfigurationError, Fault
-from spendgate.gateway.events import Outcome
+from spendgate.gateway.events import ChargedBy, Outcome
 from spendgate.gateway.record import PricedBy, UsagePart, UsageRecord
 from spendgate.money import LEDGER_MAX_NANOUSD, NANO_PER_USD
 from spendgate.usage import COUNT_MAX, Usage
@@ -31,6 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _LISTED = PricedBy()
 _OUTCOMES = {o.value: o for o in Outcome}
+_CHARGED_BY = {c.value: c for c in ChargedBy}
 _REMEDY = "mend or remove the line"
 
 
@@ -130,6 +131,9 @@ def parse(line: bytes) -> UsageRecord:
     outcome = _OUTCOMES.get(_text(get("outcome"), "outcome"))
     if outcome is None:
         raise _Bad("outcome", f"{get('outcome')!r} is none of {', '.join(_OUTCOMES)}")
+    charged_by = _CHARGED_BY.get(_text(get("charged_by", ""), "charged_by"))
+    if charged_by is None:
+        raise _Bad("charged_by", f"{get('charged_by')!r} is none of {', '.join(filter(None, _CHARGED_BY))}")
     parts = get("parts")
     return UsageRecord(
         exchange_id=_text(get("exchange_id"), "exchange_id"),
@@ -154,6 +158,10 @@ def parse(line: bytes) -> UsageRecord:
         parts=_parts(parts) if parts is not None else (),
         saved_nanousd=_saved(get("saved_usd")),
         priced_by=_priced_by(get("priced_by")),
+        model_answered=intern(_text(get("model_answered", ""), "model_answered")),
+        attempts=_attempts(get("attempts", 0)),
+        charged_by=charged_by,
+        flags=_flags(get("flags")),
     )
 
 
@@ -213,6 +221,20 @@ def _priced_by(value: Any) -> PricedBy:
     if not isinstance(kinds, list) or not all(isinstance(k, str) for k in kinds):
         raise _Bad("priced_by.unpriced", f"{kinds!r} is not a list of kinds")
     return PricedBy(provider, tier, residency, stand_in, tuple(kinds))
+
+
+def _attempts(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= COUNT_MAX:
+        raise _Bad("attempts", f"{value!r} is not a count")
+    return value
+
+
+def _flags(value: Any) -> tuple[str, ...]:
+    if not value:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
+        raise _Bad("flags", f"{value!r} is not a list of words")
+    return tuple(map(intern, value))
 
 
 def _parts(value: Any) -> tuple[UsagePart, ...]:

@@ -116,13 +116,13 @@ class StreamedAnswer:
     def bill(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What it costs now that its end came."""
         if self._unreadable:
-            return Bill({}, held, Outcome.UNMETERED, "encoding")
+            return billing.at_hold(held, "encoding")
         return billing.stream_end(tariff, sent, self._meter, input_tokens, held)
 
     def bill_cut(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What it costs, since the call ended before it did."""
         if self._unreadable:
-            return Bill({}, held, Outcome.UNMETERED, "encoding")
+            return billing.at_hold(held, "encoding")
         if self.metered:
             return billing.stream_end(tariff, sent, self._meter, input_tokens, held)
         return billing.flowed(tariff, sent, self._meter, input_tokens, held, Outcome.ABORTED)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spendgate.dialects.base import Reading, StreamMeter
-from spendgate.gateway.events import Outcome
+from spendgate.gateway.events import ChargedBy, Outcome
 from spendgate.gateway.record import PricedBy, UsagePart
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.pricing.cost import charge, cost_nanousd
@@ -61,6 +61,14 @@ class Bill:
     flags: tuple[str, ...] = ()
     """What is odd about it all the same: `usage_mismatch` (the provider's own total is not the sum of its parts;
     the larger reading was charged)."""
+    charged_by: ChargedBy = ChargedBy.NOTHING
+    model_answered: str = ""
+    """The model that the provider says it answered with."""
+
+
+def at_hold(held: int, why: str, outcome: Outcome = Outcome.UNMETERED) -> Bill:
+    """Bill what was held, since nobody told what was spent; `why` is the `unmetered` reason."""
+    return Bill({}, held, outcome, why, charged_by=ChargedBy.HOLD)
 
 
 def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
@@ -89,17 +97,25 @@ def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:
     return min(cost_nanousd(price, bill.usage, tariff.prices.stand_ins), COST_MAX_NANOUSD) - bill.cost_nanousd
 
 
-def _charge(tariff: Tariff, sent: str, answered: str, usage: Usage, outcome: Outcome, held: int) -> Bill:
+def _charge(
+    tariff: Tariff,
+    sent: str,
+    answered: str,
+    usage: Usage,
+    outcome: Outcome,
+    held: int,
+    charged_by: ChargedBy = ChargedBy.COUNTED,
+) -> Bill:
     cost, by = _cost(tariff, sent, answered, usage)
     if cost > COST_MAX_NANOUSD:
-        return Bill({}, held, Outcome.UNMETERED, "bad_usage")
-    return Bill(usage, cost, outcome, priced_by=by)
+        return at_hold(held, "bad_usage")
+    return Bill(usage, cost, outcome, priced_by=by, charged_by=charged_by, model_answered=answered)
 
 
 def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     """Bill a JSON answer; what can not be metered costs what was held."""
     if reading.problem is not None:
-        return Bill({}, held, Outcome.UNMETERED, reading.problem)
+        return at_hold(held, reading.problem)
     return _complete(tariff, sent, reading, held)
 
 
@@ -110,10 +126,18 @@ def _complete(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
 
 def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     if reading.told_nanousd is not None and reading.told_nanousd <= COST_MAX_NANOUSD:
-        return Bill(reading.usage, reading.told_nanousd, Outcome.COMPLETE)
+        return Bill(
+            reading.usage,
+            reading.told_nanousd,
+            Outcome.COMPLETE,
+            charged_by=ChargedBy.TOLD,
+            model_answered=reading.model,
+        )
     tariff = tariff.answered(reading)
     if not reading.parts:
-        return _charge(tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held)
+        return _charge(
+            tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held, ChargedBy.USAGE
+        )
     parts = []
     whole = LISTED
     for model, usage in reading.parts:
@@ -123,8 +147,16 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
         whole = by.joined(whole)
     cost = sum(p.cost_nanousd for p in parts)
     if cost > COST_MAX_NANOUSD:
-        return Bill({}, held, Outcome.UNMETERED, "bad_usage")
-    return Bill(reading.usage, cost, Outcome.COMPLETE, parts=tuple(parts), priced_by=whole)
+        return at_hold(held, "bad_usage")
+    return Bill(
+        reading.usage,
+        cost,
+        Outcome.COMPLETE,
+        parts=tuple(parts),
+        priced_by=whole,
+        charged_by=ChargedBy.USAGE,
+        model_answered=reading.model,
+    )
 
 
 def stream_end(tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int, held: int) -> Bill:
@@ -133,9 +165,9 @@ def stream_end(tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int,
     if reading.problem is None and not meter.failed:
         return _complete(tariff, sent, reading, held)
     if reading.problem is not None and meter.complete and not meter.failed:
-        return Bill({}, held, Outcome.UNMETERED, reading.problem)
+        return at_hold(held, reading.problem)
     if reading.problem == "bad_usage" or reading.problem == "encoding":
-        return Bill({}, held, Outcome.UNMETERED, reading.problem)
+        return at_hold(held, reading.problem)
     return flowed(tariff, sent, meter, input_tokens, held, Outcome.FAILED)
 
 

@@ -170,6 +170,7 @@ class Case:
             host=self.address.host,
             service_tier=facts.service_tier if facts is not None else "",
             residency=facts.residency if facts is not None else "",
+            flags=facts.flags if facts is not None else (),
         )
 
 

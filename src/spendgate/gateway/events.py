@@ -78,9 +78,29 @@ class ResponsePiece:
     end: bool
 
 
+class EndedBy(Enum):
+    """Who ended a call before its answer did. `docs/reference/ends.md` has what each is charged."""
+
+    __hash__ = object.__hash__
+
+    CLIENT = "client"
+    """The client left, or nothing says otherwise: Envoy resets the call for both."""
+    DRAIN = "drain"
+    """This gateway stops, and could not wait any longer."""
+    LATE = "late"
+    """Our reply took so long that Envoy had sent the request on without it."""
+    ENVOY = "envoy"
+    """Envoy gave the call up: a timeout of its own, or its connection to us was lost."""
+    PROVIDER = "provider"
+    """The provider broke off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Over:
-    """Envoy ended the call: after a normal end, an abort or a reset. They look the same."""
+    """Envoy ended the call, after a normal end, an abort or a reset: they look the same on the wire, `by` is what
+    the adapter knows of it."""
+
+    by: EndedBy = EndedBy.CLIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +218,21 @@ Action = Pass | AwaitBody | NeedCount | NeedReserve | Forward | Reject | Answer 
 
 
 # -- the end ----------------------------------------------------------------------------------------------
+
+
+class ChargedBy(Enum):
+    """What an exchange's cost was made from, as the usage log says it."""
+
+    USAGE = "usage"
+    """The usage that the provider reported."""
+    COUNTED = "counted"
+    """What was counted here: of what flowed, or by the request alone."""
+    HOLD = "hold"
+    """What was held, since what was spent is not known."""
+    TOLD = "told"
+    """The amount that the provider itself says it charges."""
+    NOTHING = ""
+    """Nothing was charged."""
 
 
 class Outcome(Enum):

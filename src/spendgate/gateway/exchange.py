@@ -188,7 +188,7 @@ class Exchange:
         case = self._case
         if case.facts is not None and case.facts.known_usage and why == "content_type":
             return billing.known(case.tariff(case.sent), case.sent, case.facts.known_usage, case.held)
-        return Bill({}, case.held, e.Outcome.UNMETERED, why)
+        return billing.at_hold(case.held, why)
 
     def _piece(self, event: e.ResponsePiece) -> e.Action:
         answer = self._answer_body
@@ -244,7 +244,7 @@ class Exchange:
         """The call ended before the answer did: the client left, or the provider broke off."""
         case, answer = self._case, self._answer_body
         if self._unseen(answer):
-            self._finish(Bill({}, case.held, e.Outcome.UNMETERED, "truncated"), case.sent)
+            self._finish(billing.at_hold(case.held, "truncated"), case.sent)
         elif self.state is State.FORWARDED and case.facts is not None:
             tariff = case.tariff(case.sent)
             self._finish(billing.input_only(tariff, case.sent, case.input_tokens, case.held), case.sent)
@@ -253,7 +253,7 @@ class Exchange:
             bill = answer.bill_cut(case.tariff(sent), sent, case.input_tokens, case.held)
             self._finish(bill, sent)
         elif self.state is State.JSON:
-            self._finish(Bill({}, case.held, e.Outcome.UNMETERED, "truncated"), case.sent)
+            self._finish(billing.at_hold(case.held, "truncated"), case.sent)
         elif self.state is State.RESERVING and case.planned is not None:
             # The reservation may or may not have been made; nothing was sent. Void it.
             case.held_nanousd = 0
@@ -264,12 +264,12 @@ class Exchange:
     def _broke(self) -> e.Action:
         case, state = self._case, self.state
         if state in (State.FORWARDED, State.JSON, State.STREAM) and self._ending is None:
-            self._finish(Bill({}, case.held, e.Outcome.UNMETERED, "internal_error"), case.sent)
+            self._finish(billing.at_hold(case.held, "internal_error"), case.sent)
         elif state is State.RESERVING and case.planned is not None and case.planned.request is not None:
             # It will be sent on unread by us: charge what would have been held.
             candidate = case.planned.request.candidates[-1]
             case.held_nanousd = candidate.estimate_nanousd
-            bill = Bill({}, candidate.estimate_nanousd, e.Outcome.UNMETERED, "internal_error")
+            bill = billing.at_hold(candidate.estimate_nanousd, "internal_error")
             self._finish(bill, candidate.model)
         self.state = State.BROKEN
         return e.Nothing()

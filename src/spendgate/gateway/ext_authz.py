@@ -18,10 +18,9 @@ from envoy.service.auth.v3 import external_auth_pb2 as pb
 from envoy.service.auth.v3 import external_auth_pb2_grpc
 from envoy.type.v3 import http_status_pb2
 
+from spendgate.gateway import billing, wire
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
-from spendgate.gateway import wire
-from spendgate.gateway.billing import Bill
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
@@ -110,7 +109,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         ticket = exchange.ticket
         if ticket.fail_open:
             # no hold is in the ledger that could expire: charged now, whatever the log will say
-            bill = Bill({}, ticket.held_nanousd or 0, e.Outcome.UNMETERED, "body_unseen")
+            bill = billing.at_hold(ticket.held_nanousd or 0, "body_unseen")
             run.settler.put(ticket.ending(bill))
             return _allowed(remove, decided.set_headers, exchange.answer_headers)
         return _allowed(remove, decided.set_headers, exchange.answer_headers, ticket.to_json())

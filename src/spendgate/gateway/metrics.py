@@ -89,6 +89,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.unmetered_usd = Counter(
+            "spendgate_unmetered_usd_total",
+            "What was charged without having been metered, in USD, by why.",
+            ["team", "reason"],
+            registry=registry,
+        )
         self.expired = Counter(
             "spendgate_holds_expired_total",
             "Holds that nobody settled in time, charged at their estimate.",
@@ -310,6 +316,8 @@ class Metrics:
             self.routed.labels(r.reason).inc()
         if notes.unmetered:
             self.unmetered.labels(notes.unmetered).inc()
+            usd = r.cost_nanousd / NANO_PER_USD
+            self.unmetered_usd.labels(team, notes.unmetered).inc(usd)
         if notes.unmetered == "expired":
             self.expired.labels(team).inc()
         if notes.fail_open:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from spendgate.gateway.events import Notes, Outcome
+from spendgate.gateway.events import ChargedBy, Notes, Outcome
 from spendgate.ledger.port import Expired, Settlement
 from spendgate.money import nano_to_usd
 from spendgate.usage import Usage
@@ -96,6 +96,13 @@ class UsageRecord:
     saved_nanousd: int = 0
     """What the model asked for would have cost more (below zero: less), at the same usage."""
     priced_by: PricedBy = field(default_factory=PricedBy)
+    model_answered: str = ""
+    """The model that the provider says it answered with; `` where it says none."""
+    attempts: int = 0
+    """How often Envoy sent it to the provider; 0 where Envoy does not tell."""
+    charged_by: ChargedBy = ChargedBy.NOTHING
+    flags: tuple[str, ...] = ()
+    """What was odd about it."""
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
@@ -128,6 +135,12 @@ class UsageRecord:
             row["priced_by"] = priced_by
         if self.parts:
             row["parts"] = [part.row() for part in self.parts]
+        if self.model_answered:
+            row["model_answered"] = self.model_answered
+        if self.attempts:
+            row["attempts"] = self.attempts
+        row["charged_by"] = self.charged_by.value
+        row["flags"] = self.flags
         return orjson.dumps(row)
 
 
@@ -163,5 +176,6 @@ def expired_ending(expired: Expired, price_version: str) -> Ending:
         reason="expired",
         outcome=Outcome.UNMETERED,
         unmetered="expired",
+        charged_by=ChargedBy.HOLD,
     )
     return Ending(record, None, expired.charged_nanousd, Notes(unmetered="expired"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from spendgate.gateway.events import Outcome
+from spendgate.gateway.events import ChargedBy, Outcome
 from spendgate.gateway.record import PricedBy, UsagePart, UsageRecord
 from spendgate.protos import usage_pb2 as pb
 
@@ -50,20 +50,25 @@ def to_proto(record: UsageRecord) -> pb.UsageRecord:
             stand_in=record.priced_by.stand_in,
             unpriced=record.priced_by.unpriced,
         ),
+        model_answered=record.model_answered,
+        attempts=record.attempts,
+        charged_by=record.charged_by.value,
+        flags=record.flags,
     )
 
 
 def from_proto(message: pb.UsageRecord) -> UsageRecord:
     """Read a message; a time finer than a millisecond is cut.
 
-    Raises ValueError for an outcome that this release does not know.
+    Raises ValueError for an outcome, or a way of charging, that this release does not know.
     """
     outcome = _BY_NUMBER.get(message.outcome)
     if outcome is None:
-        raise ValueError(
-            f"exchange {message.exchange_id or '(no id)'}: unknown outcome {message.outcome}; "
-            "it was written by a newer release, read it with that one"
-        )
+        raise _newer(message, f"outcome {message.outcome}")
+    try:
+        charged_by = ChargedBy(message.charged_by)
+    except ValueError as e:
+        raise _newer(message, f"charged_by {message.charged_by!r}") from e
     return UsageRecord(
         exchange_id=message.exchange_id,
         request_id=message.request_id,
@@ -93,4 +98,15 @@ def from_proto(message: pb.UsageRecord) -> UsageRecord:
             message.priced_by.stand_in,
             tuple(message.priced_by.unpriced),
         ),
+        model_answered=message.model_answered,
+        attempts=message.attempts,
+        charged_by=charged_by,
+        flags=tuple(message.flags),
+    )
+
+
+def _newer(message: pb.UsageRecord, what: str) -> ValueError:
+    return ValueError(
+        f"exchange {message.exchange_id or '(no id)'}: unknown {what}; "
+        "it was written by a newer release, read it with that one"
     )

@@ -50,6 +50,8 @@ class Ticket:
     service_tier: str = ""
     residency: str = ""
     """Where it was sent and how it is to be served: what its price depends on, beside the model."""
+    flags: tuple[str, ...] = ()
+    """What was odd in reading the request."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""
@@ -61,6 +63,7 @@ class Ticket:
         try:
             fields = orjson.loads(text)
             fields["scopes"] = tuple((str(a), str(b)) for a, b in fields["scopes"])
+            fields["flags"] = tuple(fields.get("flags", ()))
             return cls(**fields)
         except (TypeError, KeyError, ValueError) as e:
             raise ValueError(f"not a ticket: {e}") from e
@@ -70,6 +73,7 @@ class Ticket:
     ) -> Ending:
         """The end of the exchange at this bill. `settle` False: nothing was held; `release`: it is voided.
         `saved_nanousd`: what another model than asked saved."""
+        flags = tuple(dict.fromkeys((*self.flags, *bill.flags)))
         tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
         settlement: Settlement | None = None
         if settle and (self.held_nanousd is not None or bill.cost_nanousd or bill.usage):
@@ -108,12 +112,15 @@ class Ticket:
             parts=bill.parts,
             saved_nanousd=saved_nanousd,
             priced_by=bill.priced_by,
+            model_answered=bill.model_answered,
+            charged_by=bill.charged_by,
+            flags=flags,
         )
         notes = Notes(
             unmetered=bill.unmetered,
             unpriced=self.unpriced or bill.priced_by.has_stand_in,
             fail_open=self.fail_open,
             kept_because=self.kept_because,
-            flags=bill.flags,
+            flags=flags,
         )
         return Ending(record, settlement, self.held_nanousd or 0, notes)

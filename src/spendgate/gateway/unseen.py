@@ -115,4 +115,4 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
         return ticket.ending(billing.known(tariff, ticket.model, ticket.known_usage, held))
     if facts.status == 0 and not ticket.unseen_input:
         return ticket.ending(billing.input_only(tariff, ticket.model, ticket.input_tokens, held))
-    return ticket.ending(Bill({}, held, Outcome.UNMETERED, "body_unseen"))
+    return ticket.ending(billing.at_hold(held, "body_unseen"))

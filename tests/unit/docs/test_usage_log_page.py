@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from spendgate.gateway.events import Outcome
+from spendgate.gateway.events import ChargedBy, Outcome
 from spendgate.gateway.record import PricedBy, UsagePart, UsageRecord
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "usage-log.md").read_text()
@@ -19,6 +19,7 @@ def test_every_field_of_a_line_is_documented() -> None:
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
         {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (UsagePart("m", {}, 1),),
         saved_nanousd=7, priced_by=PricedBy(*("p", "t", "r", "s"), ("k",)),
+        model_answered="ma", attempts=2,
     )  # fmt: skip
     assert {f.name for f in fields(UsageRecord)} >= {"saved_nanousd", "priced_by"}
     line = orjson.loads(full.line())
@@ -30,3 +31,4 @@ def test_every_field_of_a_line_is_documented() -> None:
     for name in (*line["parts"][0], *line["priced_by"]):
         assert f"`{name}`" in table or f"{name}," in table or f"{name}}}" in table, name
     assert all(f"`{o.value}`" in table for o in Outcome)
+    assert all(f"`{c.value}`" in table for c in ChargedBy if c.value)

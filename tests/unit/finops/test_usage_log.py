@@ -10,6 +10,7 @@ from support.usage_lines import expired, record, write_log
 
 from spendgate.errors import ConfigurationError
 from spendgate.finops.usage_log import UsageLogReader, parse, read
+from spendgate.gateway.events import ChargedBy
 from spendgate.gateway.record import UsagePart
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.usage import KINDS
@@ -27,6 +28,17 @@ def test_what_the_gateway_writes_is_read_back_as_it_was(
 ) -> None:
     written = record(team=team, cost_nanousd=cost, tokens=tokens, at_ms=at_ms)
     assert parse(written.line()) == written
+
+
+def test_what_a_cost_was_made_from_is_read_back(tmp_path: Path) -> None:
+    full = record(
+        1,
+        model_answered="gpt-4o-2024-08-06",
+        attempts=3,
+        charged_by=ChargedBy.TOLD,
+        flags=("usage_mismatch",),
+    )
+    assert list(read([write_log(tmp_path / "u.jsonl", [full])])) == [full]
 
 
 @pytest.mark.parametrize("saved", [-5_000_000_001, -1, 1, 7_500_000])

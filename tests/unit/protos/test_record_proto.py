@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spendgate.gateway.events import Outcome
+from spendgate.gateway.events import ChargedBy, Outcome
 from spendgate.gateway.record import UsagePart, UsageRecord
 from spendgate.gateway.record_proto import from_proto, to_proto
 from spendgate.money import nano_to_usd, usd_to_nano
@@ -42,6 +42,10 @@ records = st.builds(
     unmetered=text,
     parts=st.lists(parts, max_size=3).map(tuple),
     saved_nanousd=st.integers(-(2**53) + 1, 2**53 - 1),
+    model_answered=text,
+    attempts=st.integers(0, 2**31 - 1),
+    charged_by=st.sampled_from(ChargedBy),
+    flags=st.lists(text, max_size=3).map(tuple),
 )
 
 
@@ -84,6 +88,7 @@ def test_no_field_of_the_message_is_left_empty() -> None:
     full = UsageRecord(
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
         {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (part,), 7,
+        model_answered="ma", attempts=2, charged_by=ChargedBy.USAGE, flags=("odd",),
     )  # fmt: skip
     assert set(MessageToDict(to_proto(full), preserving_proto_field_name=True)) == {
         f.name for f in pb.UsageRecord.DESCRIPTOR.fields
