@@ -8,18 +8,22 @@ from typing import Any
 
 import orjson
 
+from spendgate.dialects.scan import CONTAINER, WORK_MAX, is_too_much
 from spendgate.usage import COUNT_MAX
 
 JsonObject = dict[str, Any]
 
 
 class NotJson(ValueError):
-    """The bytes are no JSON, or nested too deep to be read."""
+    """The bytes are no JSON, nested too deep, or too many values to be read."""
 
 
 def parse(body: bytes) -> Any:
     """Parse JSON; of duplicate keys the last wins. What orjson refuses but many servers accept (a byte order
-    mark, lone surrogates, NaN, nesting over 1024) is read by the slower standard parser. Raises NotJson."""
+    mark, lone surrogates, NaN, nesting over 1024) is read by the slower standard parser. Raises NotJson, also
+    for what would be too much work."""
+    if is_too_much(body):
+        raise NotJson(f"has too many parts: more than {WORK_MAX:,} values, or {WORK_MAX // CONTAINER:,} objects")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,0 +1,52 @@
+"""How much work a JSON text would be, told by its bytes before it is parsed. Pure.
+
+A parser holds the interpreter's lock while it builds its objects, and 31 MB of `{},{},…` become ten million of
+them: 1.2 GB, and seconds in which a worker answers nobody. Searching bytes is some hundred times cheaper than
+building objects: 31 MB take 25 ms, and texts below `SCANNED_ABOVE` nothing, since they cannot hold so many.
+"""
+
+from __future__ import annotations
+
+SCANNED_ABOVE = 64 * 1024
+"""A shorter text is never too much."""
+WORK_MAX = 1_000_000
+"""The most work of one text: a million values, or a quarter of a million objects and arrays. That is at most some
+50 MB of objects, made in 25 ms; the largest batch of token arrays that OpenAI takes (300,000) is a third."""
+CONTAINER = 4
+"""An object or array is so much more work than a plain value."""
+
+_SLICE = 4 * 1024 * 1024
+_BACKSLASH = 0x5C
+
+
+def is_too_much(text: bytes) -> bool:
+    """Would parsing make more of it than `WORK_MAX`?"""
+    if len(text) <= SCANNED_ABOVE or _work(text) <= WORK_MAX:
+        return False
+    return _work_outside_strings(text) > WORK_MAX
+
+
+def _work(text: bytes) -> int:
+    """The work of a text if nothing of it stood in a string: a value is followed by a comma, or ends its
+    container."""
+    return CONTAINER * (text.count(b"{") + text.count(b"[")) + text.count(b",")
+
+
+def _work_outside_strings(text: bytes) -> int:
+    """The same without what stands in strings (prompts of CSV, of code, of JSON). Stops where it is too much; slice
+    by slice, so that other threads have their turn."""
+    work, position, in_string = 0, 0, False
+    while position < len(text) and work <= WORK_MAX:
+        end = min(position + _SLICE, len(text))
+        while end < len(text) and text[end - 1] == _BACKSLASH:
+            end += 1  # an escape is not cut in two
+        # what is escaped goes, so that each quote left begins or ends a string
+        piece = text[position:end].replace(b"\\\\", b"").replace(b'\\"', b"")
+        position = end
+        strings = piece.count(b'"')
+        if strings > 2 * WORK_MAX:
+            return strings
+        parts = piece.split(b'"')
+        work += _work(b" ".join(parts[1 if in_string else 0 :: 2]))
+        in_string ^= strings % 2 == 1
+    return work

@@ -1,0 +1,59 @@
+"""What a JSON text would be of work, told before it is parsed."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spendgate.dialects import jsonbody, scan
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet='a",\\{}[]:é \n', max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=6)
+        | st.dictionaries(st.text(alphabet='k"\\,{[', max_size=4), inner, max_size=6)
+    ),
+    max_leaves=40,
+)
+
+
+def _values(value: object) -> int:
+    """The work by the parsed value itself."""
+    if isinstance(value, dict | list):
+        inner = list(value.values()) if isinstance(value, dict) else value
+        return scan.CONTAINER + max(len(inner) - 1, 0) + sum(map(_values, inner))
+    return 0
+
+
+@given(VALUES, st.integers(1, 40))
+def test_the_work_is_what_the_parsed_value_has_of_containers_and_values(value: object, size: int) -> None:
+    text = json.dumps(value, ensure_ascii=False).encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "_SLICE", size)  # so that slices end within strings and escapes
+        assert scan._work_outside_strings(text) == _values(value)
+    assert scan._work(text) >= _values(value)
+
+
+@pytest.mark.parametrize("part", [b"{}", b"[]", b'{"":0}', b'""', b"0", b'"\\\\"', b'{"a":[[{}]]}'])
+def test_no_body_of_many_parts_is_parsed(part: bytes) -> None:
+    body = b'{"model":"gpt-4o","messages":[' + b",".join([part] * 1_100_000) + b"]}"
+    began = time.process_time()
+    with pytest.raises(jsonbody.NotJson, match="too many parts"):
+        jsonbody.parse(body)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("text", ["a,b,", '{"a": "b"}, ', "\\", '"', "[[[", "{\\,"])
+def test_a_long_prompt_is_no_work_whatever_it_says(text: str) -> None:
+    prompt = text * (6_000_000 // len(text))
+    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}]}).encode()
+    assert jsonbody.parse(body)["messages"][0]["content"] == prompt
+
+
+def test_token_arrays_up_to_what_openai_takes_are_read() -> None:
+    body = json.dumps({"input": [[*range(8192)]] * 37}).encode()
+    assert len(jsonbody.parse(body)["input"]) == 37
