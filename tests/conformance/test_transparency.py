@@ -226,6 +226,8 @@ def test_nothing_internal_reaches_the_provider_and_authorization_does(
         "x-llm-team": "headers", "x-llm-app": "a", "x-llm-user": "u", "x-llm-run": "r",
         "X-Require-Model": "gpt-4o", "x-spendgate-cluster": "nowhere", "x-spendgate-model": "m",
         "x-spendgate-cost-usd": "1", "x-budget-utilization": "0.99", "x-model-downgraded": "true",
+        "x-envoy-retry-on": "5xx", "x-envoy-hedge-on-per-try-timeout": "true", "x-envoy-made-up": "1",
+        "x-forwarded-client-cert": "URI=spiffe://me",
     }  # fmt: skip
     kept = {
         "x-my-header": "Mine",
@@ -240,7 +242,9 @@ def test_nothing_internal_reaches_the_provider_and_authorization_does(
         leaked = [
             k
             for k in arrived
-            if k.startswith(("x-llm-", "x-spendgate-", "x-budget-", "x-model-", "x-require-"))
+            if k.startswith(
+                ("x-llm-", "x-spendgate-", "x-budget-", "x-model-", "x-require-", "x-forwarded-client")
+            )
         ]
         assert not leaked
         assert arrived["authorization"] == "Bearer sk-test"

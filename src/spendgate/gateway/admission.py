@@ -83,6 +83,7 @@ class Admission:
             return Turn(State.ENDED, too_large(Voice(dialect), limit))
         signed = signed_names(headers)
         stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
+        stripped += h.never_sent(headers, last=event.last)
         return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
 
     def _identify(self, caller: Caller) -> None:

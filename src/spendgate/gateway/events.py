@@ -18,12 +18,14 @@ from spendgate.tokens.count import Counted
 
 @dataclass(frozen=True, slots=True)
 class RequestHeaders:
-    """The request began. `end`: it has no body. `path` is raw, with its query."""
+    """The request began. `end`: it has no body. `path` is raw, with its query. `last`: no other Envoy with our
+    filter follows."""
 
     method: str
     path: str
     caller: Caller
     end: bool = False
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)

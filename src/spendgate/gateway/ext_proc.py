@@ -19,7 +19,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway import wire
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import UNKNOWN_PROXY, Proxy
+from spendgate.gateway.identity import Proxy
 from spendgate.gateway.refusing import broken_closed
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.transitions import State
@@ -49,7 +49,7 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
     async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802  Envoy's name
         """Answer each message in turn; hand the ending over whatever happens."""
         run = self._run
-        proxy = wire.proxy(context.invocation_metadata()) if run.wants_proxy else UNKNOWN_PROXY
+        proxy = wire.proxy(context.invocation_metadata(), principals=run.wants_proxy)
         call = _Call(run, proxy)
         self._run.calls += 1
         try:
@@ -120,6 +120,7 @@ class _Call:
                 headers.get(":path", ""),
                 caller,
                 message.request_headers.end_of_stream,
+                self._proxy.last,
             )
         )
         run.metrics.count_unclaimed(exchange.identity.team, action)
@@ -129,7 +130,9 @@ class _Call:
             case e.Reject():
                 return self._rejected(action)
         run.metrics.passed.inc()
-        return wire.PASS_ALL
+        # a sidecar's other calls go to services of the mesh, which these headers are meant for
+        hidden = () if self._proxy.sidecar else h.never_sent(headers)
+        return wire.pass_without(hidden) if hidden else wire.PASS_ALL
 
     async def _request_body(self, body: Any) -> Any:
         exchange, run = self._exchange, self._run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 IDENTITY: tuple[str, ...] = ("x-llm-team", "x-llm-app", "x-llm-user")
 """Headers that say who asks, by default. Where they are no source of identity, they are a forgery: stripped."""
 
@@ -26,9 +28,24 @@ CLUSTER = "x-spendgate-cluster"
 
 INTERNAL_PREFIXES: tuple[str, ...] = ("x-spendgate-", "x-budget-", "x-model-downgraded")
 """Never taken from a client and never sent to a provider."""
+ENVOY_PREFIX = "x-envoy-"
+"""By these a client would tell Envoy's router to retry, to hedge or to give up: several bills for one hold. The
+router adds its own after our filter. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter"""
+BETWEEN_PROXIES: tuple[str, ...] = ("x-envoy-peer-metadata", "x-envoy-peer-metadata-id")
+"""What Istio's proxies tell each other of the workload."""
+CLIENT_CERTIFICATE = "x-forwarded-client-cert"
+"""Whose certificate the proxies before saw. No business of a provider's."""
 
 MAX_VALUE = 128
 """Longest believed identity value in characters; a longer one is not an identity but an attack or a bug."""
+
+
+def never_sent(names: Iterable[str], *, last: bool = True) -> tuple[str, ...]:
+    """Which of a request's headers no provider gets, whoever set or signed them. `last`: no other proxy of ours
+    follows."""
+    prefixes = (ENVOY_PREFIX, *INTERNAL_PREFIXES)
+    kept = () if last else BETWEEN_PROXIES
+    return tuple(n for n in names if (n.startswith(prefixes) or n == CLIENT_CERTIFICATE) and n not in kept)
 
 
 def printable(value: str) -> bool:

@@ -21,10 +21,11 @@ UNATTRIBUTED = "unattributed"
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """The Envoy that asks us. `principal` is that of its certificate as the Envoy before us saw it, "" where none
-    did; `sidecar`: it says that it is one."""
+    did; `sidecar`: it says that it is one; `last`: no other Envoy with our filter follows it."""
 
     principal: str = ""
     sidecar: bool = False
+    last: bool = True
 
 
 UNKNOWN_PROXY = Proxy()

@@ -16,9 +16,12 @@ from envoy.type.v3 import http_status_pb2
 from google.protobuf.json_format import MessageToDict
 
 from spendgate.gateway import events as e
+from spendgate.gateway.headers import CLIENT_CERTIFICATE
 from spendgate.gateway.identity import Proxy
 
-FILTER = "envoy.filters.http.ext_proc"
+FILTERS = ("envoy.filters.http.ext_proc", "spendgate.ext_proc")
+"""Under which keys attributes come: Envoy 1.40 writes the filter's generic name, whatever its name in the
+configuration is; one that writes the configured name is understood too."""
 JWT = "envoy.filters.http.jwt_authn"
 _Mode = processing_mode_pb2.ProcessingMode
 _OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
@@ -48,7 +51,11 @@ def header_map(headers: Any) -> dict[str, str]:
 
 def attributes(message: Any) -> Mapping[str, Any]:
     """The CEL attributes of a message (flat dotted keys), {} where none came."""
-    return message.attributes[FILTER].fields if FILTER in message.attributes else {}
+    for name in FILTERS:
+        if name in message.attributes:
+            fields: Mapping[str, Any] = message.attributes[name].fields
+            return fields
+    return {}
 
 
 def attribute_text(fields: Mapping[str, Any], key: str) -> str:
@@ -58,19 +65,24 @@ def attribute_text(fields: Mapping[str, Any], key: str) -> str:
 
 ATTACHED = "x-spendgate-attached"
 """In the metadata of a sidecar's gRPC call (never in a request): `sidecar`."""
-CLIENT_CERTIFICATE = "x-forwarded-client-cert"
+PLACE = "x-spendgate-place"
+"""Likewise, of an Envoy that another one with our filter follows: `not-last`."""
+NOT_LAST = "not-last"
 _ELEMENT_URI = re.compile(r'(?:^|;)uri=("?)([^;"]+)\1(?=;|$)', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
-def proxy(metadata: Iterable[tuple[str, Any]]) -> Proxy:
-    """The Envoy that calls, from the metadata of its gRPC call. Its principal is what the Envoy before us wrote
-    last into x-forwarded-client-cert."""
-    found = {key: value for key, value in metadata if key in (ATTACHED, CLIENT_CERTIFICATE)}
+def proxy(metadata: Iterable[tuple[str, Any]], *, principals: bool = True) -> Proxy:
+    """The Envoy that calls, from the metadata of its gRPC call. Its principal (`principals`: it is wanted) is what the
+    Envoy before us wrote last into x-forwarded-client-cert."""
+    found = {key: value for key, value in metadata if key in (ATTACHED, PLACE, CLIENT_CERTIFICATE)}
+    last = found.get(PLACE) != NOT_LAST
+    if not principals:
+        return Proxy(sidecar=found.get(ATTACHED) == "sidecar", last=last)
     text = str(found.get(CLIENT_CERTIFICATE, ""))
     plain = _QUOTED.sub(lambda m: m[0].replace(",", " ").replace(";", " "), text)
     uris = _ELEMENT_URI.findall(plain.rpartition(",")[2].strip())
-    return Proxy(uris[0][1] if len(uris) == 1 else "", found.get(ATTACHED) == "sidecar")
+    return Proxy(uris[0][1] if len(uris) == 1 else "", found.get(ATTACHED) == "sidecar", last)
 
 
 def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:
@@ -97,6 +109,13 @@ def pass_all(response_too: bool) -> Any:
     mode.response_header_mode = _Mode.SKIP if response_too else _Mode.SEND
     mode.request_body_mode = _Mode.NONE
     mode.response_body_mode = _Mode.NONE
+    return reply
+
+
+def pass_without(remove: tuple[str, ...]) -> Any:
+    """`PASS_ALL`, with these headers taken off."""
+    reply = pass_all(True)
+    reply.request_headers.response.header_mutation.remove_headers.extend(remove)
     return reply
 
 

@@ -148,7 +148,8 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: s
                 "response_header_mode": "SEND",
                 "response_body_mode": "NONE",
             },
-            mutation_rules={"allow_all_routing": True},
+            # without allow_envoy our replies could not take a client's `x-envoy-…` off
+            mutation_rules={"allow_all_routing": True, "allow_envoy": True},
             request_attributes=REQUEST_ATTRIBUTES,
             response_attributes=RESPONSE_ATTRIBUTES,
             metadata_options={"forwarding_namespaces": {"untyped": ["envoy.filters.http.jwt_authn"]}},
@@ -156,13 +157,15 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: s
     }
 
 
-def early_strip() -> Json:
-    """Takes a client's copies of our headers off before the route is chosen."""
+def early_strip(*, prefixes: bool = False) -> Json:
+    """Takes a client's copies of our headers off before the route is chosen. `prefixes`: Envoy's own `x-envoy-…` too,
+    by a field that old Envoys of a mesh may not know; there the exchange takes them off, before the router reads."""
+    more: list[Json] = [{"remove_on_match": {"key_matcher": {"prefix": h.ENVOY_PREFIX}}}] if prefixes else []
     return {
         "name": "strip",
         "typed_config": any_of(
             "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            mutations=[{"remove": name} for name in STRIPPED_EARLY],
+            mutations=[*({"remove": name} for name in STRIPPED_EARLY), *more],
         ),
     }
 
@@ -190,7 +193,7 @@ def bootstrap(
         http_protocol_options={"accept_http_10": True},
         http2_protocol_options={"max_concurrent_streams": 100000},
         upgrade_configs=[{"upgrade_type": "websocket", "enabled": True}],
-        early_header_mutation_extensions=[early_strip()],
+        early_header_mutation_extensions=[early_strip(prefixes=True)],
         local_reply_config={
             "mappers": [
                 {

@@ -21,6 +21,17 @@ _BREAKER = {
 """The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load."""
 
 
+_ROUTER = [
+    "x-envoy-expected-rq-timeout-ms", "x-envoy-hedge-on-per-try-timeout", "x-envoy-max-retries",
+    "x-envoy-retriable-header-names", "x-envoy-retriable-status-codes", "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on", "x-envoy-upstream-alt-stat-name", "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response", "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-stream-duration-ms",
+]  # fmt: skip
+"""What the router obeys, by name: this API takes no prefix in the oldest version that is supported, and has no
+mutation rules that would let our replies take `x-envoy-…` off. Envoy itself takes them off what comes from outside."""
+
+
 def _document(kind: str, namespace: str, gateway: str, spec: Json) -> Json:
     target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway}
     return {
@@ -85,7 +96,7 @@ def extension_policies(
             gateway,
             {
                 "connection": {"bufferLimit": limit},
-                "headers": {"earlyRequestHeaders": {"remove": b.STRIPPED_EARLY}},
+                "headers": {"earlyRequestHeaders": {"remove": [*b.STRIPPED_EARLY, *_ROUTER]}},
             },
         ),
     ]

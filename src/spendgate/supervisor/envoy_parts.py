@@ -11,8 +11,10 @@ from spendgate.errors import ConfigurationError
 
 Json = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
-EXT_PROC = "envoy.filters.http.ext_proc"
-EXT_AUTHZ = "envoy.filters.http.ext_authz"
+EXT_PROC = "spendgate.ext_proc"
+"""Our filter's name. It is not the generic one: what a route sets under a filter's name hits every filter of that name
+(an InferencePool's route in Istio names another processor under the generic one). The type decides what it does."""
+EXT_AUTHZ = "spendgate.ext_authz"
 Entry = Literal["ext_proc", "ext_authz"]
 """By which of its filters Envoy asks us."""
 UNBOUNDED = {

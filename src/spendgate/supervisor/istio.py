@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from spendgate.errors import ConfigurationError
+from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings
 from spendgate.gateway.wire import ATTACHED
 from spendgate.supervisor import bootstrap as b
@@ -19,6 +20,11 @@ Attach = Literal["gateway", "sidecar"]
 _CONTEXT: dict[Attach, str] = {"gateway": "GATEWAY", "sidecar": "SIDECAR_OUTBOUND"}
 _NAME: dict[Attach, str] = {"gateway": "spendgate", "sidecar": "spendgate-sidecars"}
 _MANAGER = "envoy.filters.network.http_connection_manager"
+_BETWEEN: dict[Attach, tuple[str, ...]] = {
+    "gateway": (h.CLIENT_CERTIFICATE, *h.BETWEEN_PROXIES),
+    "sidecar": (),  # the same routes lead to services of the mesh, which may be told
+}
+"""What proxies of the mesh tell each other of a workload: no provider gets it."""
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -103,7 +109,7 @@ def envoy_filter(
             "MERGE",
             {
                 "request_body_buffer_limit": settings.max_body_bytes,
-                "request_headers_to_remove": b.removed_headers(settings),
+                "request_headers_to_remove": sorted({*b.removed_headers(settings), *_BETWEEN[attach]}),
             },
         ),
     ]

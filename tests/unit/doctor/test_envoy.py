@@ -130,7 +130,7 @@ PLANTED: dict[str, tuple[Callable[[Json], None], str, str]] = {
         _routes(lambda r: r["route"].update(retry_policy={"retry_on": "5xx,reset"})), "provider-retries", "SDK",
     ),
     "a free route": (
-        _routes(lambda r: r.update(typed_per_filter_config={"envoy.filters.http.ext_proc": {"disabled": True}})),
+        _routes(lambda r: r.update(typed_per_filter_config={"spendgate.ext_proc": {"disabled": True}})),
         "route-disabled", "disabled: true",
     ),
     "headers kept": (

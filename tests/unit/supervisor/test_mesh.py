@@ -47,7 +47,7 @@ def test_a_real_envoy_accepts_the_patches_merged_as_istio_does(
     rendered = envoy_filter(SERVICE, 9002, "ml", attach, {"app": "x"}, settings)
     base = proxy("127.0.0.1:0", "127.0.0.1:9900", "127.0.0.1:9002", cluster_name(SERVICE, 9002))
     config = patched(base, yaml.safe_load(b.as_yaml(rendered)))
-    assert "envoy.filters.http.ext_proc" in json.dumps(config)
+    assert "spendgate.ext_proc" in json.dumps(config)
     path = tmp_path / "envoy.yaml"
     path.write_text(b.as_yaml(config))
     done = subprocess.run(
