@@ -98,8 +98,8 @@ REQUEST_NOTE = (
 )
 RESPONSE_NOTE = """`x-spendgate-cluster` chooses the upstream inside Envoy; it never enters or leaves."""
 REFUSAL_NOTE = """\
-Status 429, or what `reject_status` says for the dialect (403 for `app_not_allowed_for_model` and `unknown_api`); the
-body in the dialect's own error shape with
+Status 429 (403 for `app_not_allowed_for_model` and `unknown_api`), or what the setting `reject_status` or the shipped
+table of agents says for the client (see SDKs and refusals); the body in the dialect's own error shape with
 `error.type: "budget_exceeded"`, `error.code` the reason, and the numbers in `error.details`."""
 OTHER_REFUSALS = """A body above `max_body_bytes` gets 413 with the code `request_too_large`.
 Where the setting `passthrough` asks for it, a caller whom no source of identity knows gets 401 with the code

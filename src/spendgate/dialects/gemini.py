@@ -64,6 +64,13 @@ class Gemini(JsonApi):
         return google_error(rejection)
 
 
+def _status(rejection: Rejection) -> str:
+    """The google.rpc.Code; a budget is no fault of the request's form, whatever HTTP status it is told with."""
+    if rejection.status == 400 and rejection.type == "budget_exceeded":
+        return "FAILED_PRECONDITION"
+    return _STATUSES.get(rejection.status, "UNKNOWN")
+
+
 def google_error(rejection: Rejection) -> bytes:
     """A refusal as google.rpc's status, which Google's SDKs raise as their own exception."""
     info = {
@@ -75,7 +82,7 @@ def google_error(rejection: Rejection) -> bytes:
     error = {
         "code": rejection.status,
         "message": rejection.message,
-        "status": _STATUSES.get(rejection.status, "UNKNOWN"),
+        "status": _status(rejection),
         "details": [info],
     }
     return jsonbody.dumps({"error": error}).encode()

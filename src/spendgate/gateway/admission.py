@@ -27,6 +27,7 @@ from spendgate.gateway.refusing import (
     planned_refusal,
     too_large,
     unidentified,
+    voice_of,
 )
 from spendgate.gateway.repeats import is_repeat, repeat_key
 from spendgate.gateway.snapshot import Address
@@ -80,7 +81,7 @@ class Admission:
         size = headers.get("content-length", "")
         limit = case.snapshot.settings.max_body_bytes
         if size.isdigit() and int(size) > limit:
-            return Turn(State.ENDED, too_large(Voice(dialect), limit))
+            return Turn(State.ENDED, too_large(self._voice, limit))
         signed = signed_names(headers)
         stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
         stripped += h.never_sent(headers, last=event.last)
@@ -110,7 +111,7 @@ class Admission:
         if identified and case.identity.team == UNATTRIBUTED:
             refusal = unidentified()
         elif unmetered:
-            refusal = unknown.refusal(case.identity, self._budget, event.method, path)
+            refusal = unknown.refusal(case.snapshot, case.identity, event.caller.headers, event.method, path)
         if refusal is None:
             return Turn(State.PASSING, e.Pass(unknown=unmetered))
         return Turn(State.ENDED, refusal)
@@ -245,7 +246,7 @@ class Admission:
         """Who words refusals, with which status."""
         dialect = self._case.dialect
         assert dialect is not None
-        return Voice(dialect, self._case.snapshot.settings.reject_status.get(dialect.name, 0))
+        return voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers)
 
     @property
     def _budget(self) -> TeamBudget | None:

@@ -14,6 +14,7 @@ from spendgate.dialects.registry import DIALECTS
 from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.gateway import headers as h
+from spendgate.gateway import reject_status
 from spendgate.gateway.api_keys import KeyRing
 from spendgate.gateway.identity import Extractor
 from spendgate.gateway.identity_settings import (
@@ -81,7 +82,7 @@ class Settings(_Model):
     deployments: Mapping[str, str] = Field(default_factory=dict)
     """Names that stand for a model (Azure deployments, Bedrock profiles), and which: `{team-gpt: gpt-4o}`."""
     reject_status: Mapping[str, RejectStatus] = Field(default_factory=dict)
-    """The HTTP status of refusals instead of 429, by dialect (400, 402, 403, 429): `{cohere-chat: 402}`."""
+    """The HTTP status of refusals, by dialect, `app:GLOB` or `user-agent:GLOB` (400, 402, 403, 429); see SDKs."""
     usage_log: str = ""
     """A path, `-` for standard output, `off`; empty: `DATA_DIR/usage.jsonl`."""
     usage_log_max_bytes: int = Field(default=2**30, ge=0)
@@ -109,11 +110,10 @@ class Settings(_Model):
 
     @field_validator("reject_status")
     @classmethod
-    def _known_dialects(cls, value: Mapping[str, int]) -> Mapping[str, int]:
-        known = [dialect.name for dialect in DIALECTS]
-        for name in value:
-            if name not in known:
-                raise ValueError(f"no dialect {name!r}; there are {', '.join(known)}")
+    def _known_senders(cls, value: Mapping[str, int]) -> Mapping[str, int]:
+        for key in value:
+            if problem := reject_status.fault(key, (dialect.name for dialect in DIALECTS)):
+                raise ValueError(problem)
         return value
 
     @field_validator("upstreams")

@@ -7,6 +7,7 @@ for (count, reserve), and takes the ending exactly once when there is one. `Admi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from spendgate.dialects.base import Dialect
@@ -19,7 +20,7 @@ from spendgate.gateway.billing import Bill
 from spendgate.gateway.case import Case, Decided
 from spendgate.gateway.identity import Identity, Roster
 from spendgate.gateway.record import Ending
-from spendgate.gateway.refusing import Voice, too_large
+from spendgate.gateway.refusing import too_large, voice_of
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.ticket import Ticket
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
@@ -108,6 +109,11 @@ class Exchange:
         """The request's dialect, None where no dialect claims it."""
         return self._case.dialect
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers by lower-case name; none where no dialect claims it."""
+        return self._case.headers
+
     # -- the request ----------------------------------------------------------------------------------------
 
     def _handle(self, event: e.Event) -> e.Action:
@@ -161,7 +167,7 @@ class Exchange:
         if self.state is State.AWAIT_BODY:
             if event.local and event.status == 413:
                 self.state = State.ENDED
-                return too_large(Voice(dialect), limit)
+                return too_large(voice_of(case.snapshot, dialect, case.identity, case.headers), limit)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE)
         if event.local or event.status >= 300 or event.status < 200:

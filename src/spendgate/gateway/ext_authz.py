@@ -24,7 +24,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
-from spendgate.gateway.refusing import Voice, broken_closed, too_large
+from spendgate.gateway.refusing import broken_closed, too_large, voice_of
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.transitions import State
 
@@ -96,7 +96,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         dialect = exchange.dialect
         assert dialect is not None
         if caller.headers.get(PARTIAL) == "true":
-            return self._rejected(exchange, too_large(Voice(dialect), run.snapshot.settings.max_body_bytes))
+            voice = voice_of(run.snapshot, dialect, exchange.identity, caller.headers)
+            return self._rejected(exchange, too_large(voice, run.snapshot.settings.max_body_bytes))
         if not body and http.size > 0:
             raise RuntimeError("Envoy sent no body; set with_request_body with pack_as_bytes")
         decided = await deciding.on(body)
@@ -132,7 +133,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             error=f"{type(problem).__name__}: {problem}",
             exc_info=problem,
         )
-        closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect)
+        closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
         exchange.receive(e.Broke(str(problem)) if closed is None else e.Over())
         run.take(exchange)
         return _denied(closed) if closed is not None else _allowed((), (), ())

@@ -234,7 +234,7 @@ class _Call:
         closed = None
         if exchange is not None:
             if kind == "request_body" and exchange.state is not State.FORWARDED:
-                closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect)
+                closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
             exchange.receive(e.Broke(str(problem)) if closed is None else e.Over())
             run.live.discard(exchange)
             self._hand_over()

@@ -1,7 +1,9 @@
-"""A refusal as the client gets it: the dialect's own error shape, 429 or 403, and no invitation to retry."""
+"""A refusal as the client gets it: the dialect's own error shape, with a status that its program takes
+as final, and no invitation to retry."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -19,26 +21,38 @@ from spendgate.dialects.base import Dialect, Rejection
 from spendgate.gateway import headers as h
 from spendgate.gateway.events import Reject
 from spendgate.gateway.identity import Identity
+from spendgate.gateway.reject_status import BY_THEMSELVES, PASSING, Sender, Statuses
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.port import ReserveResult
-
-QUOTA = 429
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Who words a refusal, and with which status instead of 429 (0: with 429)."""
+    """Who words a refusal, and to whom: what the sender's program needs may be another status."""
 
     dialect: Dialect
-    status: int = 0
+    statuses: Statuses = BY_THEMSELVES
+    app: str = ""
+    user_agent: str = ""
+
+    def status(self, reason: str, status: int) -> int:
+        """The status of a refusal that by itself has `status`."""
+        return self.statuses.of(Sender(self.dialect.name, self.app, self.user_agent), reason, status)
+
+
+def voice_of(snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str]) -> Voice:
+    """The voice for one request. `headers`: its own, by lower-case name."""
+    statuses = Statuses(snapshot.settings.reject_status)
+    return Voice(dialect, statuses, identity.app, headers.get("user-agent", ""))
 
 
 def _reject(voice: Voice, refusal: RefusalText, kind: str = "budget_exceeded") -> Reject:
     dialect = voice.dialect
-    status = voice.status if voice.status and refusal.status == QUOTA else refusal.status
+    status = voice.status(refusal.code, refusal.status)
     rejection = Rejection(status, refusal.code, refusal.text, refusal.details, type=kind)
     body = dialect.error_body(rejection)
-    headers = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, refusal.code)]
+    again = "true" if refusal.code in PASSING else "false"
+    headers = [("content-type", "application/json"), (h.SHOULD_RETRY, again), (h.REASON, refusal.code)]
     headers += dialect.error_headers(rejection)
     utilization = refusal.details.get("utilization")
     if utilization is not None:
@@ -114,7 +128,9 @@ def too_large(voice: Voice, limit_bytes: int) -> Reject:
     return _reject(voice, refusal, "invalid_request_error")
 
 
-def broken_closed(snapshot: Snapshot, identity: Identity, dialect: Dialect | None) -> Reject | None:
+def broken_closed(
+    snapshot: Snapshot, identity: Identity, dialect: Dialect | None, headers: Mapping[str, str]
+) -> Reject | None:
     """Where a fault of ours meets a budget with `failurePolicy: closed`: a refusal. Else None: let pass."""
     budget = snapshot.policy.budget(identity.team)
     if dialect is None or budget is None or budget.failure_policy != "closed" or budget.audit:
@@ -124,5 +140,4 @@ def broken_closed(snapshot: Snapshot, identity: Identity, dialect: Dialect | Non
         "and it asks to refuse then."
     )
     refusal = RefusalText(429, "ledger_unavailable", text, {"team": identity.team})
-    voice = Voice(dialect, snapshot.settings.reject_status.get(dialect.name, 0))
-    return _reject(voice, refusal)
+    return _reject(voice_of(snapshot, dialect, identity, headers), refusal)

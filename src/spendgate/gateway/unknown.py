@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from spendgate.budget.policy import TeamBudget
+from collections.abc import Mapping
+
 from spendgate.dialects import registry
 from spendgate.dialects.base import Rejection
 from spendgate.gateway import headers as h
 from spendgate.gateway.events import UNKNOWN_API, Reject
 from spendgate.gateway.identity import Identity
+from spendgate.gateway.refusing import voice_of
+from spendgate.gateway.snapshot import Snapshot
 
 STATUS = 403
 
 
-def refusal(identity: Identity, budget: TeamBudget | None, method: str, path: str) -> Reject | None:
+def refusal(
+    snapshot: Snapshot, identity: Identity, headers: Mapping[str, str], method: str, path: str
+) -> Reject | None:
     """The refusal of an unknown API; None where the budget (or that there is none) lets it pass."""
+    budget = snapshot.policy.budget(identity.team)
     if budget is None or budget.unknown_apis != "reject" or budget.audit:
         return None
     text = (
@@ -24,7 +30,8 @@ def refusal(identity: Identity, budget: TeamBudget | None, method: str, path: st
         text += f" Ask in {budget.contact}."
     details: dict[str, object] = {"team": identity.team, "app": identity.app, "path": path[:200]}
     dialect = registry.nearest(path)
-    rejection = Rejection(STATUS, UNKNOWN_API, text, details)
-    headers = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, UNKNOWN_API)]
-    headers += dialect.error_headers(rejection)
-    return Reject(STATUS, tuple(headers), dialect.error_body(rejection), UNKNOWN_API)
+    status = voice_of(snapshot, dialect, identity, headers).status(UNKNOWN_API, STATUS)
+    rejection = Rejection(status, UNKNOWN_API, text, details)
+    answer = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, UNKNOWN_API)]
+    answer += dialect.error_headers(rejection)
+    return Reject(status, tuple(answer), dialect.error_body(rejection), UNKNOWN_API)

@@ -219,7 +219,7 @@ def test_a_403_stays_one() -> None:
 
 
 def test_a_status_for_no_dialect_is_a_fault_that_names_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match=r"no dialect 'telepathy'; there are .*cohere-chat"):
+    with pytest.raises(ConfigurationError, match=r"no dialect 'telepathy'; write app:GLOB, .*cohere-chat"):
         load_config(None, {"SPENDGATE_REJECT_STATUS": "{telepathy: 402}"})
     with pytest.raises(ConfigurationError, match="reject_status"):
         load_config(None, {"SPENDGATE_REJECT_STATUS": "{cohere-chat: 500}"})
