@@ -93,9 +93,11 @@ def headers_and_reasons() -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-REQUEST_NOTE = (
-    """Whatever a client sends under `x-spendgate-…`, `x-budget-…` or `x-model-downgraded` is taken off."""
-)
+REQUEST_NOTE = """\
+Whatever a client sends under `x-spendgate-…`, `x-budget-…` or `x-model-downgraded` is taken off. So is all that begins
+with `x-envoy-`, by which Envoy's router could be told to retry, to hedge or to give up (several bills for one call),
+and `x-forwarded-client-cert`: no provider learns whose certificate called. That an AWS SDK signed such a header does
+not keep it."""
 RESPONSE_NOTE = """`x-spendgate-cluster` chooses the upstream inside Envoy; it never enters or leaves."""
 REFUSAL_NOTE = """\
 Status 429 (403 for `app_not_allowed_for_model` and `unknown_api`), or what the setting `reject_status` or the shipped
