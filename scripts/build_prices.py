@@ -1,14 +1,14 @@
 """Build src/spendgate/pricing/catalogue.json from published price data. Run it at release time.
 
     python scripts/build_prices.py                       # writes the catalogue again
-    python scripts/build_prices.py --facts               # first reads the limits of models again
+    python scripts/build_prices.py --facts               # takes the extract of litellm's list again first
 
 Three sources, all in the repository or pinned:
 
 - prices: the package `genai-prices` (MIT) at the version of pyproject.toml's extra `dev`: exact decimals,
   effective dates, tiers by context, cache kinds, service tiers;
-- facts (`price_sources/facts.json`): longest answers, capabilities and residency surcharges, an extract of the
-  JSON file in the package `litellm` (MIT), refreshed by `--facts`;
+- an extract of the list in the package `litellm` (MIT), `price_sources/litellm.json`, refreshed by `--facts`: what
+  genai-prices lacks (models, service tiers, fees, context tiers, residency surcharges, limits, capabilities);
 - `price_sources/own.yaml`: our own additions, each with its reason.
 
 Numbers become integers: pico-USD a unit, `seconds` an hour of them. A number finer than that (float dust at the
@@ -20,33 +20,29 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
-import tempfile
-import zipfile
-from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spendgate.pricing import names
+from spendgate.pricing.price import FEES
 from spendgate.tokens.bound import FAMILIES, Family
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "scripts" / "price_sources"
 CATALOGUE = ROOT / "src" / "spendgate" / "pricing" / "catalogue.json"
-CHECKED = "2026-11-24"
+CHECKED = "2026-11-29"
 """The day on which the sources were last looked at: the catalogue's age counts from it."""
-LITELLM = "litellm==1.106.2"
-LITELLM_JSON = "litellm/model_prices_and_context_window_backup.json"
-
 PROVIDERS = (
     "openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "moonshotai", "zai", "minimax",
     "meta", "perplexity", "voyageai",
     "azure", "aws", "groq", "together", "fireworks", "cerebras", "openrouter", "databricks", "cloudflare",
-    "baseten", "novita", "ovhcloud",
+    "baseten", "novita", "ovhcloud", "deepinfra", "alibaba",
 )  # fmt: skip
 """Those that sell their own models first, then those that host them; the order of lookups by name alone."""
 
@@ -72,25 +68,17 @@ UNITS = {
 }
 """(our kind, pico-USD a unit of ours for one USD at the source)."""
 
-CAPABILITIES = {
-    "supports_function_calling": "tools",
-    "supports_vision": "images",
-    "supports_audio_input": "audio",
-    "supports_response_schema": "json_schema",
-}
-RESIDENCY = {
-    "regional_processing_uplift_multiplier_eu": "eu",
-    "regional_processing_uplift_multiplier_us": "us",
-    "regional_endpoint_uplift_multiplier": "regional",
-}
-FACT_PREFIXES = {
-    "openai": ("",), "anthropic": ("",), "google": ("vertex_ai/", "gemini/", ""), "azure": ("azure/",),
-    "mistral": ("mistral/",), "cohere": ("", "cohere_chat/"), "deepseek": ("deepseek/",), "x-ai": ("xai/",),
-    "groq": ("groq/",), "together": ("together_ai/",), "aws": ("",), "fireworks": ("fireworks_ai/",),
-    "openrouter": ("openrouter/",), "moonshotai": ("moonshot/",), "perplexity": ("perplexity/",),
-    "cerebras": ("cerebras/",), "zai": ("zai/",),
+URLS = {"deepinfra": "https://deepinfra.com/pricing", "alibaba": "https://www.alibabacloud.com/help/en/model-studio/models"}
+"""Where providers publish their prices that genai-prices does not have."""
+FILLED = {
+    "openai": "", "anthropic": "", "google": r"gemini|claude|text-|textembedding", "azure": "", "mistral": "",
+    "cohere": "", "deepseek": "", "x-ai": "", "groq": "", "aws": "", "moonshotai": "", "perplexity": "", "zai": "",
+    "deepinfra": "", "alibaba": "",
 }  # fmt: skip
+"""Providers whose models are taken from litellm where genai-prices lacks them: what the name begins with."""
 
+ROUTER = re.compile(r"model[-_]router")
+"""What is priced by its fee alone: the model that it chooses comes on top."""
 NO_OUTPUT = re.compile(r"(embed|voyage-|rerank|bge-|^e5-|/e5|/gte-|m2-bert|minilm|mpnet)", re.IGNORECASE)
 """Models that answer with no tokens. A text model that lacks its output price at the source stays without, and
 its output is charged as unpriced."""
@@ -117,9 +105,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--facts", action="store_true", help=f"read the limits again, from {LITELLM}")
+    parser.add_argument("--facts", action="store_true", help="take the extract of litellm's list again")
     if parser.parse_args().facts:
-        (SOURCES / "facts.json").write_text(facts(), encoding="utf-8")
+        from price_litellm import extract
+
+        (SOURCES / "litellm.json").write_text(extract(), encoding="utf-8")
     CATALOGUE.write_text(build(), encoding="utf-8")
     print(f"{CATALOGUE.relative_to(ROOT)}: {CATALOGUE.stat().st_size} bytes", file=sys.stderr)
 
@@ -129,22 +119,34 @@ def build() -> str:
     from genai_prices.data import providers
 
     own = yaml.load((SOURCES / "own.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    known = json.loads((SOURCES / "facts.json").read_text(encoding="utf-8"))
+    known = json.loads((SOURCES / "litellm.json").read_text(encoding="utf-8"))
     found = {p.id: p for p in providers}
     out: dict[str, Any] = {"": {"url": "", "models": {n: family(of) for n, of in own["families"].items()}}}
     for id_ in PROVIDERS:
-        provider = found[id_]
+        provider, listed_there = found.get(id_), known["models"].get(id_, {})
         models: dict[str, Any] = {}
-        for m in provider.models:
-            entry = model(id_, m, known["models"].get(id_, {}))
+        for m in provider.models if provider is not None else ():
+            entry = model(id_, m, listed_there)
             if entry is not None:
                 models[name_of(id_, m.id)] = entry
+        if id_ in FILLED:
+            fill(id_, models, listed_there, provider)
         for name in own["free"].get(id_, ()):
             models[name] = {"prices": [["", {"input": 0, "output": 0}]]}
         for name, fees in own["fees"].get(id_, {}).items():
-            models[name] = {"prices": [["", {k: each(k, v) for k, v in fees.items()}]]}
+            models.setdefault(name, {"prices": [["", {}]]})["prices"] = [["", {k: each(k, v) for k, v in fees.items()}]]
+        for name, of in own["prices"].get(id_, {}).items():
+            models.setdefault(name, {}).update(stated(of))
+        for name, words in own["service"].get(id_, {}).items():
+            models[name].setdefault("service", {}).update(service_of(words))
+        for name, day in own["provisional"].get(id_, {}).items():
+            models[name]["provisional"] = day
+        for pattern, places in own["residency"].get(id_, {}).items():
+            for name, entry in models.items():
+                if re.match(pattern, name):
+                    entry["residency"] = {**{p: int(n) for p, n in places.items()}, **entry.get("residency", {})}
         drop_needless_names(models)
-        listed: dict[str, Any] = {"url": (provider.pricing_urls or [""])[0]}
+        listed: dict[str, Any] = {"url": (provider.pricing_urls or [""])[0] if provider is not None else URLS[id_]}
         if tiers := own["service_tiers"].get(id_):
             listed["tiers"] = tiers
         out[id_] = {**listed, "models": dict(sorted(models.items()))}
@@ -182,7 +184,7 @@ def name_of(provider: str, id_: str) -> str:
     return VERSION.sub("", name) if provider == "aws" else name
 
 
-def model(provider: str, m: Any, facts_of: dict[str, Any]) -> dict[str, Any] | None:
+def model(provider: str, m: Any, listed: dict[str, Any]) -> dict[str, Any] | None:
     """One model's entry; None where the source gives it no price at all."""
     name = name_of(provider, m.id)
     if UNWANTED.search(m.id):
@@ -200,20 +202,15 @@ def model(provider: str, m: Any, facts_of: dict[str, Any]) -> dict[str, Any] | N
         entry["hours"] = hours
     if tiers := service_tiers(m):
         entry["service"] = tiers
-    names = {name_of(provider, n) for n in clauses(m.match)}
+    others = {name_of(provider, n) for n in clauses(m.match)}
     raw = [m.id.rstrip("-@"), name, *clauses(m.match)]
-    known = next((facts_of[n] for n in raw if n in facts_of), {})
-    if "output" in known:
-        entry["output"] = known["output"]
-    if "can" in known and provider in KNOWN_WELL:
-        entry["can"] = known["can"]
-    if "residency" in known and provider != "aws":  # Bedrock's regions are models of their own at the source
-        entry["residency"] = known["residency"]
+    known = next((of for n in raw if (of := listed.get(n)) is not None), {})
+    add_known(provider, entry, known)
     if m.context_window:
         entry["context"] = m.context_window
     if served := dialects(provider, name):
         entry["dialects"] = served
-    entry["also"] = sorted(names - {name})
+    entry["also"] = sorted(others - {name})
     return entry
 
 
@@ -308,6 +305,7 @@ def dialects(provider: str, name: str) -> list[str]:
     return ["openai-chat"] if CHAT_ONLY.search(name) else ["openai-chat", "openai-responses"]
 
 
+NOT_RATES = frozenset({"tiers", "context", "output_max", "also", "dialects"})
 DATED = re.compile(r"(-20\d\d-\d\d-\d\d|[-@]20\d{6}|-latest)$")
 
 
@@ -320,9 +318,9 @@ def drop_needless_names(models: dict[str, Any]) -> None:
         if undated != name and undated not in taken and undated not in kept:
             kept.append(undated)
         taken.update(kept)
-        names = sorted(a for a in kept if DATED.sub("", a) == a or DATED.sub("", a) not in kept)
-        if names:
-            entry["also"] = names
+        others = sorted(a for a in kept if DATED.sub("", a) == a or DATED.sub("", a) not in kept)
+        if others:
+            entry["also"] = others
 
 
 def family(of: dict[str, Any]) -> dict[str, Any]:
@@ -330,46 +328,106 @@ def family(of: dict[str, Any]) -> dict[str, Any]:
     return {"prices": [["", prices]], "dialects": of["dialects"]}
 
 
-def facts() -> str:
-    """Extract from litellm's list what genai-prices does not know of its models."""
-    from genai_prices.data import providers
+def add_known(provider: str, entry: dict[str, Any], known: dict[str, Any]) -> None:
+    """Lay what litellm knows of a model under what its entry has. Prices are taken only where both agree on the
+    standard one, be it by a factor (a region's surcharge)."""
+    for field in ("output", "context", "reasons"):
+        if field in known:
+            entry.setdefault(field, known[field])
+    if "can" in known and provider in KNOWN_WELL:
+        entry.setdefault("can", known["can"])
+    if "residency" in known and provider != "aws":  # Bedrock's regions are models of their own at the source
+        entry["residency"] = known["residency"]
+    last = entry["prices"][-1]
+    for kind in sorted(FEES.intersection(known.get("rates", ()))):
+        for period in entry["prices"]:
+            period[1].setdefault(kind, known["rates"][kind])
+    factor = agreed(last[1], known.get("rates", {}))
+    if not factor:
+        return
+    for kind, rate in known["rates"].items():
+        if kind not in FEES and kind not in last[1] and kind not in ("reasoning", "output", "cached_input"):
+            last[1][kind] = scaled(rate, factor)
+    if "tiers" in known and len(last) == 2:
+        last.append([[above, {k: scaled(r, factor) for k, r in rates.items()}] for above, rates in known["tiers"]])
+    for word, (rates, *contexts) in known.get("service", {}).items():
+        period = ["", {k: scaled(r, factor) for k, r in rates.items()}]
+        for tiers in contexts:
+            period.append([[above, {k: scaled(r, factor) for k, r in of.items()}] for above, of in tiers])
+        entry.setdefault("service", {}).setdefault(word, [period])
+    if "service" in entry:
+        entry["service"] = dict(sorted(entry["service"].items()))
 
-    with tempfile.TemporaryDirectory() as tmp:
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", tmp, LITELLM]
-        subprocess.run(pip, check=True, stdout=sys.stderr)
-        (wheel,) = Path(tmp).glob("litellm-*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            listed = json.loads(archive.read(LITELLM_JSON))
-    out: dict[str, dict[str, Any]] = {}
-    for provider in providers:
-        for m in provider.models:
-            names = [m.id.rstrip("-@"), *clauses(m.match)]
-            keys = [p + n for p in FACT_PREFIXES.get(provider.id, ()) for n in names]
-            known = next((listed[k] for k in keys if k in listed), None)
-            if known is not None and (fact := fact_of(known)):
-                out.setdefault(provider.id, {})[names[0]] = fact
-    head = json.dumps({"source": LITELLM.replace("==", " "), "read": str(date.today())})[1:-1]
-    lines = [
-        f"{json.dumps(p)}: {{\n"
-        + ",\n".join(f" {json.dumps(n)}: {json.dumps(f)}" for n, f in of.items())
-        + "}"
-        for p, of in out.items()
-    ]
-    return "{" + head + ', "models": {\n' + ",\n".join(lines) + "}}\n"
+
+REGIONAL = Fraction(11, 10)
+"""What Bedrock's regional profiles cost, of the global price."""
 
 
-def fact_of(known: dict[str, Any]) -> dict[str, Any]:
-    fact: dict[str, Any] = {}
-    if known.get("max_output_tokens"):
-        fact["output"] = int(known["max_output_tokens"])
-        fact["can"] = sorted(c for field, c in CAPABILITIES.items() if known.get(field))
-    where = {place: known[field] for field, place in RESIDENCY.items() if field in known}
-    entry = known.get("provider_specific_entry") or {}
-    if "us" in entry:
-        where["us"] = entry["us"]
-    if where:
-        fact["residency"] = {p: int(Decimal(str(x)) * 100) for p, x in sorted(where.items())}
-    return fact
+def agreed(ours: dict[str, int], theirs: dict[str, int]) -> Fraction | None:
+    """The factor between two standard prices, None where it is not one."""
+    if not ours.get("input") or not theirs.get("input"):
+        return None
+    factor = Fraction(ours["input"], theirs["input"])
+    same = ours.get("output", 0) == theirs.get("output", 0) * factor
+    return factor if same and factor in (1, REGIONAL) else None
+
+
+def scaled(rate: int, factor: Fraction) -> int:
+    return round(rate * factor)
+
+
+def fill(provider: str, models: dict[str, Any], listed: dict[str, Any], source: Any) -> None:
+    """Add litellm's models that the source lacks. A name with `-latest` is one of its own, since what it points to
+    changes: it is no name of the model that is called so without."""
+    taken = {n for name, e in models.items() for n in (name, *e["also"])}
+    for theirs, known in sorted(listed.items()):
+        name = name_of(provider, theirs)
+        rates = known["rates"]
+        if not re.match(FILLED[provider], name) or ROUTER.match(name) or not any(rates.values()):
+            continue
+        moving = name.endswith("-latest") and name not in models
+        if name in taken and not moving:
+            continue
+        known_there = source.find_model(theirs) if source is not None and not DATED.search(name) else None
+        if known_there is not None and name_of(provider, known_there.id) in models:
+            continue  # by a pattern of the source
+        forms = names.bedrock_forms(name) if provider == "aws" else names.forms(name)
+        of = next((models[f] for f in forms if f in models), None)
+        if of is not None and agreed(of["prices"][-1][1], rates) in (1, REGIONAL if provider == "aws" else 1):
+            continue  # found by that form, at its price
+        for other in models.values():
+            if name in other["also"]:
+                other["also"].remove(name)
+        base = dict(rates)
+        if NO_OUTPUT.search(name):
+            base.setdefault("output", 0)
+        entry: dict[str, Any] = {"prices": [["", base]], "also": []}
+        add_known(provider, entry, known)
+        if served := dialects(provider, name):
+            entry["dialects"] = served
+        models[name] = entry
+        taken.add(name)
+
+
+def service_of(words: dict[str, Any]) -> dict[str, Any]:
+    return {w: [["", {k: pico(Decimal(v), MTOK) for k, v in rates.items()}]] for w, rates in words.items()}
+
+
+def stated(of: dict[str, Any]) -> dict[str, Any]:
+    """An entry of own.yaml: USD a million tokens (fees: USD each), `tiers` by input tokens, `context`, `output_max`."""
+    rates = {k: pico(Decimal(v), HOUR if k in FEES else MTOK) for k, v in of.items() if k not in NOT_RATES}
+    period: list[Any] = ["", rates]
+    if "tiers" in of:
+        tiers = of["tiers"].items()
+        period.append([[int(above), {k: pico(Decimal(v), MTOK) for k, v in r.items()}] for above, r in tiers])
+    entry: dict[str, Any] = {"prices": [period], "also": list(of.get("also", ()))}
+    if "context" in of:
+        entry["context"] = int(of["context"])
+    if "output_max" in of:
+        entry["output"] = int(of["output_max"])
+    if "dialects" in of:
+        entry["dialects"] = of["dialects"]
+    return entry
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ FAMILIES = ""
 
 HOSTS = frozenset({
     "azure", "aws", "groq", "together", "fireworks", "cerebras", "openrouter", "databricks", "cloudflare",
-    "baseten", "novita", "ovhcloud",
+    "baseten", "novita", "ovhcloud", "deepinfra", "alibaba",
 })  # fmt: skip
 """Providers that serve others' models. By a name alone, the vendor's own price counts; where only hosts have
 the name, the dearest of them."""
@@ -64,6 +64,10 @@ class Catalogue:
     def also(self, provider: str, name: str) -> tuple[str, ...]:
         """Other names of an entry."""
         return tuple(self._providers[provider]["models"][name].get("also", ()))
+
+    def provisional(self, provider: str, name: str) -> str:
+        """The day until which an entry's price was announced to hold at least (`2026-11-30`), `` where it is open."""
+        return str(self._providers[provider]["models"][name].get("provisional", ""))
 
     def entry(self, provider: str, name: str) -> Entry:
         """The entry of this very name. Raises KeyError."""
@@ -127,12 +131,14 @@ class Catalogue:
 
     @cached_property
     def dearest(self) -> dict[tuple[str, ...], tuple[int, str, str]]:
-        """The dearest model by the first words of names: (weight, provider, name)."""
+        """The dearest model by the first words of names: (weight, provider, name). One that is free is no stand-in."""
         dearest: dict[tuple[str, ...], tuple[int, str, str]] = {}
         for provider, listed in self._providers.items():
             for name, entry in listed["models"].items():
                 last = entry["prices"][-1]
                 rates = (last[1], *(r for _, r in (last[2] if len(last) > 2 else ())))
+                if not any(rate for r in rates for rate in r.values()):
+                    continue
                 weight = max(r.get("input", 0) + r.get("output", 0) for r in rates)
                 mine = (weight, provider, name)
                 words = names.words_of(name)

@@ -98,6 +98,8 @@ def shown(table: PriceTable, model: str, terms: Terms) -> dict[str, Any] | None:
     }
     if listed and catalogue is not None:
         out["also"] = list(catalogue.also(facts.provider, facts.model))
+        if until := catalogue.provisional(facts.provider, facts.model):
+            out["announced_until"] = until
         out["source"] = catalogue.source_of(facts.provider)
         out["checked"] = catalogue.checked.isoformat()
     return out

@@ -27,6 +27,7 @@ PROVIDERS: Mapping[str, str] = {
     "openrouter": "openrouter", "perplexity": "perplexity", "moonshot": "moonshotai", "zai": "zai",
     "minimax": "minimax", "voyage": "voyageai", "databricks": "databricks", "cloudflare": "cloudflare",
     "baseten": "baseten", "novita": "novita", "ovhcloud": "ovhcloud",
+    "deepinfra": "deepinfra", "dashscope": "alibaba", "bedrock_mantle": "aws",
 }  # fmt: skip
 """litellm's provider → ours; `vertex_ai-…` counts as `vertex_ai`."""
 
@@ -35,6 +36,8 @@ KINDS: Mapping[str, tuple[str, Decimal]] = {
     "input_cost_per_token": ("input", MTOK),
     "output_cost_per_token": ("output", MTOK),
     "cache_read_input_token_cost": ("cached_input", MTOK),
+    "cache_read_input_audio_token_cost": ("cached_input_audio", MTOK),
+    "cache_read_input_image_token_cost": ("cached_input_image", MTOK),
     "cache_creation_input_token_cost": ("cache_write_5m", MTOK),
     "cache_creation_input_token_cost_above_1hr": ("cache_write_1h", MTOK),
     "output_cost_per_reasoning_token": ("reasoning", MTOK),
@@ -49,8 +52,9 @@ KINDS: Mapping[str, tuple[str, Decimal]] = {
     "input_cost_per_character": ("characters", Decimal(1)),
     "input_cost_per_request": ("requests", Decimal(1)),
     "input_cost_per_query": ("searches", Decimal(1)),
+    "google_maps_grounding_cost_per_query": ("maps", Decimal(1)),
 }
-TIERS: Mapping[str, str] = {"_batches": "batch", "_flex": "flex", "_priority": "priority"}
+TIERS: Mapping[str, str] = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "ultrafast"}
 RESIDENCY: Mapping[str, str] = {
     "regional_processing_uplift_multiplier_eu": "eu",
     "regional_processing_uplift_multiplier_us": "us",

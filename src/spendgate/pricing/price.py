@@ -28,6 +28,10 @@ STANDARD = frozenset({
 })  # fmt: skip
 """Words of providers for processing at the standard price."""
 
+AT_LEAST: Mapping[str, int] = MappingProxyType({"priority": 2, "fast": 2, "ultrafast": 6})
+"""By what the dearer tiers multiply the standard price, where a price list does not say: the most that any list of the
+catalogue has for the word (priority: OpenAI's 2, Google's 1.8, Bedrock's 1.75)."""
+
 DAY_MS = 86_400_000
 ALWAYS = -(1 << 62)
 
@@ -144,7 +148,7 @@ class Entry:
         where = residency if residency in self.residency else ""
         started = self._started(tier, at_ms)
         if tier and started < 0:
-            return self._dearest_tier(index, hour, where, at_ms)
+            return self._dearest_tier(index, hour, where, at_ms, AT_LEAST.get(tier, 1))
         key = (index, hour, f"{tier}@{started}", where)
         made = self._made.get(key)
         if made is None:
@@ -171,9 +175,13 @@ class Entry:
             multiplier=(self.residency[where], 100) if where else (1, 1),
         )
 
-    def _dearest_tier(self, index: int, hour: int, where: str, at_ms: int | None) -> Price:
-        """The stand-in for a tier that nobody stated a price for."""
-        made = [self._make(index, hour, "", -1, where)]
+    def _dearest_tier(self, index: int, hour: int, where: str, at_ms: int | None, times: int) -> Price:
+        """The stand-in for a tier that nobody stated a price for: the dearest of the model's, and at least so many
+        times its standard price. A cheaper tier is never assumed."""
+        standard = self._make(index, hour, "", -1, where)
+        made = [standard]
+        if times > 1:
+            made.append(_multiplied(standard, times))
         for tier in self.service:
             started = self._started(tier, at_ms)
             if started >= 0:
@@ -189,6 +197,16 @@ class Entry:
             *(_both(t.rates) for t in last.tiers),
             *(_both(h.rates) for h in self.hours),
         ) if last.tiers or self.hours else _both(last.rates)  # fmt: skip
+
+
+def _multiplied(price: Price, times: int) -> Price:
+    """The price with all rates of tokens so many times as high; fees stay."""
+
+    def raised(rates: Mapping[str, int]) -> dict[str, int]:
+        return {kind: rate if kind in FEES else rate * times for kind, rate in rates.items()}
+
+    tiers = tuple(Tier(t.above_input_tokens, raised(t.rates)) for t in price.tiers)
+    return replace(price, rates=raised(price.rates), tiers=tiers)
 
 
 def laid_over(tiers: tuple[Tier, ...], over: Period) -> tuple[Tier, ...]:

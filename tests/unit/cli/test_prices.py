@@ -53,6 +53,7 @@ def test_list_names_what_matches_with_its_prices(own: Path) -> None:
     assert [(r["provider"], r["where"], r["input"], r["output"]) for r in rows] == [
         ("openai", "operator", "2", "8"),
         ("openai", "catalogue", "2.50", "10"),
+        ("azure", "catalogue", "2.50", "10"),
     ]
     assert rows[1]["service_tiers"] == ["batch", "fast", "priority"]
 
@@ -63,11 +64,11 @@ def test_list_gives_csv_and_a_table() -> None:
     assert all(r["provider"] == "anthropic" and float(r["input"]) > 0 for r in rows)
     shown = run("list", "claude-opus-5", "--provider", "anthropic").stdout.splitlines()
     assert shown[1].split() == ["anthropic", "claude-opus-5", "5", "0.50", "25", "batch", "fast", "128000"]
-    assert shown[2].startswith("1 models; prices of 2026-11-24, version ")
+    assert shown[2].startswith("1 models; prices of 2026-11-29, version ")
 
 
 def test_show_tells_where_a_price_is_from() -> None:
-    out = run("show", "openai/gpt-5.4", "--tier", "flex", "--at", "2026-11-24").stdout
+    out = run("show", "openai/gpt-5.4", "--tier", "flex", "--at", "2026-11-29").stdout
     assert out.startswith("openai/gpt-5.4 → gpt-5.4   openai, flex price, from the catalogue\n")
     for said in ("source        https://developers.openai.com", "price         input 1.25", "above 272,000",
                  "in eu         110 %", "limits        1050000 context, 128000 output"):  # fmt: skip
@@ -125,7 +126,7 @@ def test_diff_reads_the_catalogue_of_another_release(tmp_path: Path) -> None:
     text = (Path(catalogue.__file__).parent / "catalogue.json").read_text()
     older = tmp_path / "catalogue.json"
     older.write_text(
-        text.replace('"gpt-4o": {"prices":[["",{"input":2500000', '"gpt-4o": {"prices":[["",{"input":2000000')
+        text.replace('"gpt-4o": {"prices":[["",{"input":2500000', '"gpt-4o": {"prices":[["",{"input":2000000', 1)
     )
     (row,) = json.loads(run("diff", older, "built-in", "-o", "json").stdout)
     assert row == {"provider": "openai", "model": "gpt-4o", "kind": "input", "before": "2", "after": "2.50"}
@@ -151,7 +152,7 @@ def test_check_passes_where_all_have_one(tmp_path: Path) -> None:
                       .replace("hosue-*", "gpt-*"))  # fmt: skip
     result = run("check", "--policy", budget)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("6 models named, each has a price; prices of 2026-11-24")
+    assert result.stdout.startswith("6 models named, each has a price; prices of 2026-11-29")
 
 
 def test_check_without_anything_to_check_is_wrong_usage() -> None:

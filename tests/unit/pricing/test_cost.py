@@ -107,7 +107,7 @@ def test_an_estimate_covers_every_usage_within_it(
 ) -> None:
     if not cache_write:
         usage = {k: n for k, n in usage.items() if not k.startswith("cache_write")}
-    also = frozenset(k for k in usage if not k.startswith("cache"))
+    also = frozenset(k.removeprefix("cached_") for k in usage if not k.startswith("cache_") and k != "cached_input")
     estimate = estimate_nanousd(
         price,
         input_total(usage) + more_in,

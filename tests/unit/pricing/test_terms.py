@@ -51,7 +51,7 @@ def with_file(folder: Path, text: str) -> PriceTable:
     ("name", "provider", "entry"),
     [
         ("gpt-4o", "", "openai gpt-4o"),
-        ("gpt-4o", "azure", "openai gpt-4o"),
+        ("gpt-4o", "azure", "azure gpt-4o"),
         ("openai/gpt-4o-2024-08-06", "", "openai gpt-4o"),
         ("openai/gpt-4o", "openrouter", "openrouter openai/gpt-4o"),
         ("anthropic/claude-sonnet-4.5-20250929", "openrouter", "openrouter anthropic/claude-sonnet-4.5"),
@@ -74,7 +74,7 @@ def with_file(folder: Path, text: str) -> PriceTable:
         ("amazon.nova-pro-v1:0", "", "aws amazon.nova-pro"),
         ("openai.gpt-oss-120b-1:0", "aws", "aws openai.gpt-oss-120b"),
         ("command-r-plus-08-2024", "cohere", "cohere command-r-plus"),
-        ("mistral-large-latest", "mistral", "mistral mistral-large"),
+        ("mistral-large-latest", "mistral", "mistral mistral-large-latest"),
         ("llama-3.3-70b-versatile", "", "groq llama-3.3-70b-versatile"),
         ("meta-llama/Llama-3.3-70B-Instruct-Turbo", "together", "together meta-llama/Llama-3.3-70B-Instruct-Turbo"),
         ("meta-llama/llama-3.3-70b-instruct-turbo", "together", "together meta-llama/Llama-3.3-70B-Instruct-Turbo"),
@@ -93,7 +93,7 @@ def test_a_documented_form_of_a_name_finds_its_price(
 
 @pytest.mark.parametrize(
     "name",
-    ["gemini-2.5-pro-evil", "gpt-4o-x", "GPT-4o", "claude-opus-4-6-turbo", "us.anthropic.claude-9", "chat-prod",
+    ["gemini-2.5-pro-evil", "gpt-4o-x", "claude-opus-4-6-turbo", "us.anthropic.claude-9", "chat-prod",
      "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", "llama-3.3-70b-versatile-2", "models/", ""],
 )  # fmt: skip
 def test_a_name_that_only_looks_alike_has_no_price(prices: PriceTable, name: str) -> None:
@@ -180,8 +180,19 @@ def test_a_service_tier_has_its_price(prices: PriceTable, tier: str, rate: int) 
 
 
 def test_an_unheard_of_tier_takes_the_dearest_and_says_so(prices: PriceTable) -> None:
-    found = priced(prices, "gpt-5.4", tier="ultrafast")
+    found = priced(prices, "gpt-5.4", tier="turbo")
     assert (found.rates["input"], found.tier_known) == (5_000_000, False)
+
+
+def test_a_dearer_tier_without_a_price_is_charged_at_least_what_its_word_means(prices: PriceTable) -> None:
+    found = priced(prices, "gpt-5.4", tier="ultrafast")
+    assert (found.rates["input"], found.rates["output"], found.tier_known) == (15_000_000, 90_000_000, False)
+    assert found.rates["searches"] == priced(prices, "gpt-5.4").rates["searches"]
+    assert not priced(prices, "claude-haiku", tier="priority").tier_known
+
+
+def test_a_cheaper_tier_without_a_price_is_never_assumed(prices: PriceTable) -> None:
+    assert priced(prices, "claude-haiku", tier="flex").rates == priced(prices, "claude-haiku").rates
     assert not priced(prices, "claude-haiku", tier="flex").tier_known
 
 
