@@ -23,7 +23,7 @@ from support.provider import Provider
 from support.raw_http import JSON, send
 from support.raw_upstream import SSE, RawUpstream, pieces, reset_at_once
 
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 
 POLICY = RAW_POLICY = policy(budget("bounded", 1000))
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"

@@ -21,7 +21,7 @@ import yaml
 
 from spendgate.gateway.config import load_config
 from spendgate.supervisor import bootstrap as b
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 from spendgate.supervisor.istio import cluster_name
 from spendgate.supervisor.mtls import Files, terminator, with_client
 from support.envoy_gateway import configured

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spendgate.supervisor.bootstrap import TYPE, as_yaml
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 from spendgate.supervisor.istio import cluster_name
 from support.istio import proxy
 

@@ -59,21 +59,26 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
     logs.configure(settings.log_level, process="supervisor")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sig, stop.set)
     pages = ConsoleSettings.from_environment(os.environ)
     house = House(plan, lambda ledger, snapshot: console(ledger, snapshot, pages))
     follower: asyncio.Task[None] | None = None
+
+    def told() -> None:
+        if stop.is_set():
+            house.hurry()
+        stop.set()
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, told)
     try:
         starting = asyncio.create_task(house.start())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            _announce(house, follow_as)
             if follow_as is not None and house.usage_path not in ("-", "off"):
                 follower = asyncio.create_task(follow(Path(house.usage_path), follow_as))
-            await house.watch(stop)
+            await house.watch(stop, lambda: _announce(house, follow_as))
         else:
             await cancelled(starting)
     finally:
@@ -91,8 +96,8 @@ def _announce(house: House, follow_as: str | None) -> None:
         f"redis    {redis}",
         *(f"{w.name} pid {w.pid}  {e}" for w, e in zip(house.workers, house.grpc, strict=True)),
     ]
-    if house.envoy is not None:
-        lines.append(f"envoy    pid {house.envoy.pid}")
+    if house.front is not None:
+        lines.append(f"envoy    pid {house.front.child.pid}")
     lines += [
         f"admin    http://{house.admin_host}:{house.admin_port}/",
         f"usage    {house.usage_path}",

@@ -69,10 +69,10 @@ class Settings(_Model):
     """How long a reservation may take before the ledger counts as away (rule 10: fail open, bounded)."""
     message_timeout: DurationMs = 2_000
     """How long Envoy waits for one answer of a worker."""
-    stream_idle_timeout: DurationMs = 600_000
-    """How long a stream may be silent before Envoy ends it."""
-    drain_timeout: DurationMs = 30_000
-    """How long open exchanges may go on after SIGTERM."""
+    stream_idle_timeout: DurationMs = 1_200_000
+    """How long a request or its answer may be silent before Envoy ends it: longer than clients wait."""
+    drain_timeout: DurationMs = 600_000
+    """How long open exchanges may go on after SIGTERM; it ends with the last of them. A second signal ends the wait."""
     reload_interval: DurationMs = 500
     """How often policy and price files are looked at for changes."""
     default_output_tokens: int = Field(default=4096, ge=1, le=10_000_000)

@@ -25,7 +25,7 @@ from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
 from spendgate.gateway.refusing import broken_closed, too_large, voice_of
-from spendgate.gateway.runtime import Runtime
+from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.gateway.transitions import State
 
 log = structlog.get_logger()
@@ -57,6 +57,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  Envoy's name
         """Decide. A fault of ours lets traffic pass, unless the budget is `failurePolicy: closed`."""
         run, attributes = self._run, request.attributes
+        if not run.knows_policy:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
         http = attributes.request.http
         headers = {":authority": http.host, **http.headers}
         exchange = Exchange(

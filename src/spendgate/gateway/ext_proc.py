@@ -21,7 +21,7 @@ from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Proxy
 from spendgate.gateway.refusing import broken_closed
-from spendgate.gateway.runtime import Runtime
+from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.gateway.transitions import State
 
 log = structlog.get_logger()
@@ -49,6 +49,8 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
     async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802  Envoy's name
         """Answer each message in turn; hand the ending over whatever happens."""
         run = self._run
+        if not run.knows_policy:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
         proxy = wire.proxy(context.invocation_metadata(), principals=run.wants_proxy)
         call = _Call(run, proxy)
         self._run.calls += 1

@@ -168,6 +168,11 @@ class Metrics:
         self.errors = Counter(
             "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
         )
+        self.hung = Counter(
+            "spendgate_hung_workers_total",
+            "Workers that were killed and replaced because their event loop stood still.",
+            registry=registry,
+        )
         self.reload_errors = Counter(
             "spendgate_policy_reload_errors_total",
             "Reloads of policy or prices that were refused; the last valid ones stay in force.",

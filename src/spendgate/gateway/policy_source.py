@@ -66,7 +66,7 @@ class PolicyMetrics:
 
 
 class RedisPolicySource:
-    """`first`, then `run`. `policy` is what is in force; without Redis and file it bounds nothing."""
+    """`first`, then `run`. `policy` is what is in force; before one is `known` nobody may decide by it."""
 
     def __init__(self, redis_url: str, cache_file: Path, metrics: PolicyMetrics | None = None) -> None:
         self._redis = connect.client(redis_url, CALL_S)
@@ -84,6 +84,11 @@ class RedisPolicySource:
         self.generation = 0
         self.version = ""
 
+    @property
+    def known(self) -> bool:
+        """Was there ever a policy, in Redis or on this disk? An empty one is a policy, too."""
+        return self.generation > 0
+
     async def first(self) -> Policy:
         """The policy to begin with."""
         self._load_file()
@@ -92,10 +97,8 @@ class RedisPolicySource:
         except LedgerError as problem:
             log.error("policy_from_redis_failed", error=str(problem), in_force=self.generation)
         await self._save()
-        if not self.generation:
-            log.warning(
-                "no_policy", why="neither Redis nor this disk has one; all is metered, nothing bounded"
-            )
+        if not self.known:
+            log.warning("no_policy", why="neither Redis nor this disk has one; not ready before there is one")
         return self.policy
 
     async def run(self, apply: Callable[[Policy], None]) -> None:

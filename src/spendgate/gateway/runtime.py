@@ -30,6 +30,8 @@ from spendgate.months import month_key
 
 log = structlog.get_logger()
 
+NO_POLICY = "no policy is known yet; ask another gateway"
+"""To an Envoy that asks a gateway which is not ready: it asks the next one, else its failure mode decides."""
 BREAKER_S = 0.5
 """After a failure the ledger is not asked again for so long: no request waits for a dead Redis twice."""
 
@@ -62,6 +64,10 @@ class Runtime:
         self._away = False
         self._committed: dict[str, tuple[str, int]] = {}
         self._said = Throttle()
+        self.knows_policy = True
+        """False in a cluster until there was one: nothing may be decided by none."""
+        self.draining = False
+        """The time to drain is over: calls that end now are left behind by us, not by their clients."""
         self.standing: Standing | None = None
         """None where nobody watches over the ledger (tests of one part)."""
         settler.when_home = self.guard.acknowledged

@@ -1,8 +1,8 @@
 """One worker process: a gRPC server with ext_proc, ext_authz, access log and health on an endpoint of its own.
 
 Started by the supervisor as `python -m spendgate.gateway.worker` with its WorkerConfig as JSON in the
-environment. SIGTERM drains: health says NOT_SERVING, calls in flight get `drain_timeout`, then everything is
-settled.
+environment. SIGTERM drains: health says NOT_SERVING, calls in flight get `drain_timeout` (a second SIGTERM ends it),
+then everything is settled.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from spendgate.gateway.access_log import AccessLog
 from spendgate.gateway.config import Upstream, load_config
 from spendgate.gateway.ext_authz import Authorization
 from spendgate.gateway.ext_proc import ExternalProcessor
+from spendgate.gateway.heartbeat import beat_forever
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.otlp import OtlpExporter
 from spendgate.gateway.policy_source import POLICY_FILE, PolicyMetrics, RedisPolicySource
@@ -50,6 +51,9 @@ from spendgate.tasks import cancelled
 from spendgate.tokens.count import count
 
 ENVIRONMENT = "SPENDGATE_WORKER_CONFIG"
+LEFT_BEHIND = signal.SIGUSR1
+"""Tells a worker that the Envoy before it is ended, with the calls that it still has."""
+SERVING = health_pb2.HealthCheckResponse.SERVING
 MESSAGE_SLACK = 32 * 1024 * 1024
 log = structlog.get_logger()
 
@@ -94,7 +98,10 @@ class WorkerConfig:
 
 
 def server_options(max_body_bytes: int) -> list[tuple[str, int]]:
-    """gRPC's limits: a buffered body is one message; by default grpc sheds load above 1000 pending calls."""
+    """gRPC's limits: a buffered body is one message; by default grpc sheds load above 1000 pending calls, and ends
+    a connection (and every call on it) whose peer pings more than twice within five minutes of silence, which is
+    what an Envoy with keepalive does while a provider thinks:
+    https://grpc.github.io/grpc/core/md_doc_keepalive.html."""
     limit = max_body_bytes + MESSAGE_SLACK
     return [
         ("grpc.max_receive_message_length", limit),
@@ -102,6 +109,8 @@ def server_options(max_body_bytes: int) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", 100_000),
         ("grpc.server.max_pending_requests_hard_limit", 200_000),
         ("grpc.so_reuseport", 0),
+        ("grpc.http2.max_ping_strikes", 0),  # any number of pings
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_metadata_size", 64 * 1024),
     ]
 
@@ -138,6 +147,8 @@ async def serve(config: WorkerConfig) -> None:
         settler.hurry()
         await runtime.hold_again()
 
+    runtime.knows_policy = cluster is None or cluster.known
+    healthy = health.HealthServicer()
     standing = Standing(ledger, data_dir / MEMORY_FILE, when_lost)
     settler.clock_us = standing.pulse.ledger_us
     runtime.standing = standing
@@ -147,13 +158,15 @@ async def serve(config: WorkerConfig) -> None:
 
     def apply_policy(policy: Policy) -> None:
         runtime.snapshot = replace(runtime.snapshot, policy=policy)
+        if not runtime.knows_policy:
+            runtime.knows_policy = True
+            runtime.keep(asyncio.ensure_future(healthy.set("", SERVING)))
 
     server = grpc.aio.server(options=server_options(settings.max_body_bytes))
     external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(ExternalProcessor(runtime), server)
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorization(runtime), server)
     access_log = AccessLog(runtime)
     als_pb2_grpc.add_AccessLogServiceServicer_to_server(access_log, server)
-    healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     if config.grpc.startswith("unix:"):
         Path(config.grpc.removeprefix("unix:")).unlink(missing_ok=True)
@@ -172,22 +185,33 @@ async def serve(config: WorkerConfig) -> None:
     ]
     if cluster is not None:
         helpers.append(_forever(cluster.run(apply_policy)))
+    beating = _forever(beat_forever(os.environ, settings.message_timeout))
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not walk the price table again and again
     gc.set_threshold(20_000, 20, 50)
     await server.start()
-    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    await healthy.set("", SERVING if runtime.knows_policy else health_pb2.HealthCheckResponse.NOT_SERVING)
     log.info("serving", grpc=config.grpc, policy=snapshot.policy.version[:12])
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
+    loop.add_signal_handler(LEFT_BEHIND, lambda: setattr(runtime, "draining", True))
     await stop.wait()
+    stop.clear()  # told again, it waits for nobody any more
 
     await healthy.enter_graceful_shutdown()
     await access_log.drain()
-    await server.stop(settings.drain_timeout / 1000)
+    drain_s = settings.drain_timeout / 1000
+    again = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(server.stop(2 * drain_s + 1))
+    await asyncio.wait({ended, again}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done():
+        runtime.draining = True
+        await server.stop(None)
+    await ended
+    await cancelled(again)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
     await cancelled(*helpers)
     settler.close()
@@ -198,6 +222,7 @@ async def serve(config: WorkerConfig) -> None:
     spool.close()
     usage_log.close()
     await ledger.close()
+    await cancelled(beating)
     log.info("stopped")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -68,3 +69,22 @@ def run_dir(data_dir: Path) -> Path:
         raise ConfigurationError(f"{folder} is not ours; remove it, or give a --data-dir with a shorter path")
     folder.chmod(0o700)
     return folder
+
+
+def to_connect(address: str) -> str:
+    """An address to connect to: a wildcard is where one listens."""
+    return address.replace("0.0.0.0:", "127.0.0.1:", 1).replace("[::]:", "[::1]:", 1)
+
+
+async def accepts(address: str) -> bool:
+    """Does anybody take connections at HOST:PORT or unix:PATH?"""
+    try:
+        if address.startswith("unix:"):
+            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        else:
+            host, _, port = to_connect(address).rpartition(":")
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True

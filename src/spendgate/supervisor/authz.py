@@ -54,7 +54,9 @@ def usage_filters() -> list[Json]:
         }
 
     rules = [rule(path) for path in USAGE_PATHS]
-    parser = any_of("extensions.content_parsers.json.v3.JsonContentParser", rules=[{"rule": r} for r in rules])
+    parser = any_of(
+        "extensions.content_parsers.json.v3.JsonContentParser", rules=[{"rule": r} for r in rules]
+    )
     return [
         {
             "name": "envoy.filters.http.json_to_metadata",

@@ -60,7 +60,14 @@ STRIPPED_EARLY = [
 """A client's copy of these is taken off before the route is chosen: it must not choose the cluster."""
 
 
-def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
+def keepalive(message_timeout_ms: int) -> Json:
+    """Envoy's pings of a worker, answered by gRPC's own threads. A connection is given up after a message timeout
+    at the latest: a stream's timeout begins anew with each of its pieces, so only this frees those that wait for
+    a process that stands still."""
+    return {"interval": duration(message_timeout_ms // 5), "timeout": duration(message_timeout_ms * 7 // 10)}
+
+
+def spendgate_cluster(grpc: Sequence[str], message_timeout_ms: int) -> Json:
     """The cluster of our workers: one endpoint a worker, since Envoy keeps one connection a thread and
     endpoint. A dead worker is left at once, and costs no message timeout."""
     return {
@@ -103,7 +110,7 @@ def spendgate_cluster(grpc: Sequence[str], failure_mode: str) -> Json:
                         "max_concurrent_streams": 2147483647,
                         "initial_stream_window_size": 1048576,
                         "initial_connection_window_size": 67108864,
-                        "connection_keepalive": {"interval": "5s", "timeout": "5s"},
+                        "connection_keepalive": keepalive(message_timeout_ms),
                     }
                 },
             )
@@ -232,9 +239,7 @@ def bootstrap(
             },
         ],
         route_config={
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": routes(settings, upstreams, entry)}
-            ]
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings, upstreams, entry)}]
         },
     )
     if entry == "ext_authz":
@@ -249,7 +254,7 @@ def bootstrap(
             "clusters": [
                 *(upstream_cluster(u) for u in upstreams),
                 *jwks_clusters(settings),
-                spendgate_cluster(grpc, settings.failure_mode),
+                spendgate_cluster(grpc, settings.message_timeout),
             ],
         }
     }

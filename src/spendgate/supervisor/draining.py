@@ -19,8 +19,9 @@ LEAVE_S = 5.0
 """How long a pod goes on taking calls: endpoints leave others' lists a moment after it began to end."""
 
 
-async def drain(admin: httpx.AsyncClient, limit_s: float) -> bool:
-    """Close the listeners and wait until no call is in flight; False where some are after `limit_s`.
+async def drain(admin: httpx.AsyncClient, limit_s: float, hurry: asyncio.Event | None = None) -> bool:
+    """Close the listeners and wait until no call is in flight; False where some are after `limit_s`, or when one is
+    to hurry.
 
     Raises httpx.HTTPError where Envoy does not answer.
     """
@@ -29,7 +30,7 @@ async def drain(admin: httpx.AsyncClient, limit_s: float) -> bool:
     while True:
         if (await admin.get(f"/stats?{ACTIVE}")).text.strip().endswith(": 0"):
             return True
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (hurry is not None and hurry.is_set()):
             return False
         await asyncio.sleep(LOOK_S)
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from spendgate.supervisor.addresses import to_connect
+
 TIMEOUT_S = 2.0
 
 
@@ -27,10 +29,9 @@ class GrpcHealth:
     async def _serves(self, endpoint: str) -> bool:
         channel = self._channels.get(endpoint)
         if channel is None:
-            # a wildcard address is where one listens, not where one connects to
-            target = endpoint.replace("0.0.0.0:", "127.0.0.1:", 1).replace("[::]:", "[::1]:", 1)
             channel = self._channels[endpoint] = grpc.aio.insecure_channel(
-                target, options=[("grpc.max_reconnect_backoff_ms", 1000), ("grpc.enable_http_proxy", 0)]
+                to_connect(endpoint),
+                options=[("grpc.max_reconnect_backoff_ms", 1000), ("grpc.enable_http_proxy", 0)],
             )
         request = health_pb2.HealthCheckRequest(service="")
         try:

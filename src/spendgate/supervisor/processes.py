@@ -13,19 +13,28 @@ from pathlib import Path
 import structlog
 
 from spendgate.children import dying_with_parent
+from spendgate.gateway.heartbeat import FD
 
 log = structlog.get_logger()
 
 BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
 """A child that lived so long starts its back-off anew."""
+START_S = 60.0
+"""How long a child may take to its first beat, and one that is to end to its end."""
 
 
 class Child:
-    """One child process with a log file of its own; `log_path` None: it shares our output."""
+    """One child process with a log file of its own; `log_path` None: it shares our output. `silence_s`: one that
+    beats (gateway.heartbeat) hangs when it was silent for longer; 0: it does not beat."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], log_path: Path | None, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        log_path: Path | None,
+        env: Mapping[str, str] | None = None,
+        silence_s: float = 0.0,
     ):
         self.name = name
         self.log_path = log_path
@@ -36,6 +45,10 @@ class Child:
         self._started = 0.0
         self._failures = 0
         self._again_at = 0.0
+        self._silence_s = silence_s
+        self._young, self._ending = True, False
+        self._pulse = -1
+        self._heard_s = 0.0
 
     @property
     def pid(self) -> int:
@@ -53,15 +66,46 @@ class Child:
             if self.log_path is not None:
                 self.log_path.parent.mkdir(parents=True, exist_ok=True)
                 out = closing.enter_context(self.log_path.open("ab"))
+            env: Mapping[str, str] = self._env
+            inherited: tuple[int, ...] = ()
+            if self._silence_s:
+                if self._pulse >= 0:
+                    os.close(self._pulse)
+                self._pulse, theirs = os.pipe()
+                os.set_blocking(self._pulse, False)
+                closing.callback(os.close, theirs)
+                env, inherited = {**env, FD: str(theirs)}, (theirs,)
             self._process = subprocess.Popen(
                 dying_with_parent(self._argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=self._env,
+                env=env,
+                pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C is for us: we end our children in order
             )
-        self._started = time.monotonic()
+        self._started = self._heard_s = time.monotonic()
+        self._young, self._ending = True, False
+
+    def hangs(self, now_s: float) -> bool:
+        """Does it live, and was it silent for too long (monotonic clock)?"""
+        if not self._silence_s or not self.alive():
+            return False
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self._pulse, 65536):
+                self.forgive(now_s)
+                self._young = False
+        patience_s = START_S if self._young or self._ending else 0.0
+        return now_s - self._heard_s > max(self._silence_s, patience_s)
+
+    def forgive(self, now_s: float) -> None:
+        """Begin to count its silence anew."""
+        self._heard_s = now_s
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
 
     def revive(self) -> int:
         """Start it again if it died and its back-off is over. Returns the dead one's pid, else 0."""
@@ -87,6 +131,7 @@ class Child:
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send a signal, if it runs."""
         if self._process is not None and self.alive():
+            self._ending = self._ending or number == signal.SIGTERM
             self._process.send_signal(number)
 
     def wait(self, timeout_s: float) -> bool:

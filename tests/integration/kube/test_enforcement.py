@@ -17,7 +17,7 @@ from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 
 from .conftest import Start, await_status, budget
 
@@ -40,7 +40,10 @@ class Mesh:
             ["serve", "--grpc", f"127.0.0.1:{self.grpc_port}", "--admin", f"127.0.0.1:{free_port()}",
              "--redis", redis_url or self.redis_url, "--data-dir", str(self.folder / "data")],
         )  # fmt: skip
-        self.gateway.ready()
+        gateway = self.gateway
+        # it is ready when the controller has written a policy
+        marks = ("ready:", "no_policy")
+        until(lambda: gateway.stdout + gateway.stderr, lambda x: any(m in x for m in marks), "serve", 60)
 
     def ask(self, team: str) -> int:
         """One chat completion; its status (0: no connection)."""

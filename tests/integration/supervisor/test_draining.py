@@ -20,7 +20,7 @@ from support.processes import until
 
 from spendgate.gateway.config import Settings
 from spendgate.supervisor.bootstrap import bootstrap, one_upstream
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 
 
 class Slow(BaseHTTPRequestHandler):

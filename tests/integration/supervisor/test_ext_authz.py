@@ -23,7 +23,7 @@ from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(
     budget("ml", 10), budget("broke", 0), budget("left", 10), budget("failed", 10), budget("blind", 10),

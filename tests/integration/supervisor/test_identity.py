@@ -21,7 +21,7 @@ from support.ports import free_port
 from support.processes import SPENDGATE, until
 
 from spendgate.supervisor.addresses import run_dir
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(
     *(budget(t, 10) for t in ("ml", "payments", "edge-team", "keyed", "tokens", "victim")),

@@ -20,7 +20,7 @@ from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
 from spendgate.supervisor.bootstrap import as_yaml
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 from spendgate.supervisor.istio import cluster_name
 
 SERVICE = "spendgate.spendgate.svc.cluster.local"

@@ -21,7 +21,7 @@ from support.pki import Authority
 from support.ports import free_port
 from support.processes import until
 
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 from spendgate.supervisor.mtls import Files, terminator
 
 SERVER, ENVOY, OTHER = (

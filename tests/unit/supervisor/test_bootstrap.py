@@ -13,7 +13,7 @@ from support.pki import Authority, Issuer
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings, Upstream
 from spendgate.supervisor import bootstrap as b
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 from spendgate.supervisor.listener import jwt_filters
 
 ONE = (Upstream(name="openai", url="https://api.openai.com"),)

@@ -17,7 +17,7 @@ from spendgate.errors import ConfigurationError
 from spendgate.gateway.config import Settings
 from spendgate.supervisor import bootstrap as b
 from spendgate.supervisor.envoy_gateway import extension_policies
-from spendgate.supervisor.house import envoy_binary
+from spendgate.supervisor.front import envoy_binary
 from spendgate.supervisor.istio import cluster_name, envoy_filter
 
 GOLDEN = Path(__file__).parent / "golden"
