@@ -393,7 +393,8 @@ def _type(annotation: Any) -> str:
         return _type(arguments[0])
     if origin in (typing.Union, types.UnionType):
         known = [a for a in arguments if a is not type(None)]
-        return _type(known[0]) if len(known) == 1 else "object"
+        models = any(isinstance(a, type) and issubclass(a, BaseModel) for a in known)
+        return "object" if models and len(known) > 1 else " or ".join(map(_type, known))
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

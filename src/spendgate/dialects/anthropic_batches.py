@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spendgate.dialects import anthropic_request
+from spendgate.dialects import anthropic_request, hosted
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.jsonbody import object_of
@@ -33,12 +33,12 @@ class AnthropicBatches(AnthropicMessages):
         listed = document.get("requests")
         if not isinstance(listed, list) or not 0 < len(listed) <= REQUESTS_MAX:
             raise RequestError(f"requests: not a list of 1 to {REQUESTS_MAX}")
-        cache_write = b'"cache_control"' in body
+        cache_write = hosted.mentions(body, b"cache_control")
         read = [
             anthropic_request.read_document(object_of(object_of(r).get("params")), cache_write=cache_write)
             for r in listed
         ]
-        models = list(dict.fromkeys(facts.model for facts in read))
+        models = list(dict.fromkeys(m for f in read for m in (f.model, *f.fallbacks, *f.other_models)))
         fees: Usage = {}
         for facts in read:
             for kind, n in facts.fee_kinds.items():
@@ -46,13 +46,18 @@ class AnthropicBatches(AnthropicMessages):
         return RequestFacts(
             model=models[0],
             other_models=tuple(models[1:]),
+            batch=True,
             stream=False,
             texts=tuple(text for facts in read for text in facts.texts),
             text_bytes=sum(facts.text_bytes for facts in read),
             extra_input_tokens=sum(f.extra_input_tokens for f in read) + OVERHEAD_TOKENS * (len(read) - 1),
             tool_input_tokens=sum(facts.tool_input_tokens for facts in read),
             output_cap=0,
-            extra_output_tokens=sum(facts.output_cap or 0 for facts in read),
+            extra_output_tokens=sum((f.output_cap or 0) + f.extra_output_tokens for f in read),
+            unseen_results=any(facts.unseen_results for facts in read),
+            turns=max(facts.turns for facts in read),
+            unseen_input=any(facts.unseen_input for facts in read),
+            unseen_windows=max(1, sum(facts.unseen_input for facts in read)),
             needs=frozenset(need for facts in read for need in facts.needs),
             dear_kinds=frozenset(kind for facts in read for kind in facts.dear_kinds),
             fee_kinds=fees,

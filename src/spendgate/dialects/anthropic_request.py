@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from spendgate.dialects import rewriting
+from spendgate.dialects import fallbacks, hosted, rewriting
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import anthropic_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
+    MODEL_CHARACTERS_MAX,
     TIER_CHARACTERS_MAX,
     USER_CHARACTERS_MAX,
     Texts,
@@ -56,10 +57,17 @@ SERVER_TOOL_TOKENS = {
 SKILL_TOKENS = 30_000
 """What a skill adds (recorded: 23,243 for one that made a spreadsheet)."""
 
-FETCHES_DEFAULT = 5
-FETCHED_TOKENS = 25_000
-"""Web pages fetched where the tool sets no `max_uses`, and the tokens of a large one where it sets no
-`max_content_tokens` (web fetch tool, "Token usage")."""
+ITERATIONS_MAX = 10
+"""The vendor's tools are run in at most so many turns, then the answer ends with `pause_turn` (server tools, "The
+server-side loop")."""
+
+CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
+"""Kinds of tools (or what they begin with) that the client runs. What a server of MCP, code, a fetched page (whose
+`max_content_tokens` is approximate, and none for a PDF: web fetch tool, "Content limits") or a tool of an unknown kind
+brings is unseen."""
+
+FALLBACK = "claude-any"
+"""Stands for the model that `fallbacks: "default"` chooses; no price table has it: the dearest Claude is held for."""
 
 CITATION_TOKENS = 700
 """The hidden instructions of a request whose documents are to be cited (recorded: 566 tokens billed where
@@ -68,7 +76,7 @@ CITATION_TOKENS = 700
 
 def read(body: bytes, model: str = "") -> RequestFacts:
     """Read the facts. `model`: where the path names it and the body does not. Raises RequestError."""
-    return read_document(parse_request(body), model, cache_write=b'"cache_control"' in body)
+    return read_document(parse_request(body), model, cache_write=hosted.mentions(body, b"cache_control"))
 
 
 def read_document(document: JsonObject, model: str = "", *, cache_write: bool = True) -> RequestFacts:
@@ -86,6 +94,10 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
         texts.add(messages)
     searches, tool_tokens = _read_tools(texts, document)
     tool_tokens += _compaction_tokens(document, texts)
+    turns, brings = _turns(document)
+    others = fallbacks.read(document, model, FALLBACK)
+    cap = positive(document.get("max_tokens"))
+    thinking = _thinking_budget(document)
     _read_schema(texts, document)
     user = object_of(document.get("metadata")).get("user_id")
     return RequestFacts(
@@ -94,12 +106,19 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,
-        output_cap=positive(document.get("max_tokens")),
+        output_cap=cap if cap is None else max(cap, fallbacks.caps(document)),
+        extra_output_tokens=thinking if cap is not None and thinking >= cap else 0,
+        turns=turns,
+        unseen_input=texts.unseen or brings,
+        unseen_results=brings,
+        fallbacks=others,
+        fallbacks_add=bool(others),
+        other_models=_advisors(document.get("tools")),
         needs=frozenset(texts.needs),
         user=short(user, USER_CHARACTERS_MAX),
         fee_kinds={"searches": searches} if searches else {},
         cache_write=cache_write,
-        output_cap_min=_thinking_budget(document) + 1,
+        output_cap_min=thinking + 1,
         tool_input_tokens=tool_tokens,
         dear_kinds=frozenset(texts.dear_kinds),
         service_tier=tier_of(document),
@@ -148,13 +167,32 @@ def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int]:
         uses = positive(tool.get("max_uses"))
         if kind.startswith("web_search"):
             searches += min(uses or SEARCHES_MAX_DEFAULT, 100)
-        elif kind.startswith("web_fetch"):
-            page = positive(tool.get("max_content_tokens")) or FETCHED_TOKENS
-            tokens += page * min(uses or FETCHES_DEFAULT, 100)
         tokens += next((n for prefix, n in SERVER_TOOL_TOKENS.items() if kind.startswith(prefix)), 0)
     if searches:
         tokens += SEARCH_FIRST_TOKENS + SEARCH_INPUT_TOKENS * searches * (searches + 1) // 2
     return searches, tokens
+
+
+def _turns(document: JsonObject) -> tuple[int, bool]:
+    """(How often the model may read the request, whether its tools bring in what is of no documented size)."""
+    tools = document.get("tools")
+    kinds = [k for k in hosted.kinds_of(tools) if k and not k.startswith(CLIENT_TOOLS)]
+    if document.get("mcp_servers") or object_of(document.get("container")).get("skills"):
+        kinds.append("mcp_toolset")
+    if not kinds:
+        return 1, False
+    listed = tools if isinstance(tools, list) else []
+    uses = [positive(object_of(t).get("max_uses")) for t in listed if str(object_of(t).get("type")) in kinds]
+    limited = len(uses) == len(kinds) and None not in uses
+    turns = min(sum(u or 0 for u in uses), ITERATIONS_MAX) if limited else ITERATIONS_MAX
+    return turns + 1, any(not kind.startswith(("web_search", "tool_search")) for kind in kinds)
+
+
+def _advisors(tools: Any) -> tuple[str, ...]:
+    """The models that advise this one: each is billed at its own price."""
+    listed = tools if isinstance(tools, list) else []
+    named = (short(object_of(tool).get("model"), MODEL_CHARACTERS_MAX) for tool in listed)
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _compaction_tokens(document: JsonObject, texts: Texts) -> int:
@@ -229,8 +267,10 @@ class _Reader:
                 stack.append(block.get("content"))
             case "container_upload":
                 texts.add_document(None)
+            case str(kind) if kind.endswith("_tool_result"):
+                texts.add(block)  # what a tool brought in an earlier turn
             case _:
-                texts.add(block)  # an unknown block is bounded by its JSON
+                hosted.add_unknown(texts, block)
 
     def _read_source(self, source: Any, stack: list[Any]) -> None:
         source = object_of(source)

@@ -47,6 +47,14 @@ class RequestFacts:
     tool_input_tokens: int = 0
     """Input that the provider's own tools (web search) may add to the bill at most; part of an estimate,
     never of what an aborted request is billed."""
+    unseen_windows: int = 1
+    """Of how many requests the input is unseen, where `unseen_input` is (a batch has several)."""
+    unseen_results: bool = False
+    """Tools that the provider runs bring in what is of no documented size: it grows from turn to turn."""
+    turns: int = 1
+    """How often the model may read the request at most: once, and after each call of the provider's own tools."""
+    fee_nanousd: int = 0
+    """Fees that stand in no price list (a container, a document that is read for the model), at most."""
     model_fixed: bool = False
     """The model can not be changed: the path names it in a way that stands for more (Azure deployments), or is
     signed."""
@@ -73,6 +81,13 @@ class RequestFacts:
     """The content type of a request that is a form, with its boundary; `` where it is JSON."""
     other_models: tuple[str, ...] = ()
     """Further models that the request may be billed for (a batch of several): the dearest bounds it."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that the request itself lets answer in the asked one's stead; they are taken out where another model is
+    written."""
+    fallbacks_add: bool = False
+    """An attempt may be billed beside the one that answers: the estimate is the sum, not the dearest."""
+    batch: bool = False
+    """The API itself is priced as a batch; a tier that a client asks for never lowers an estimate."""
     residency: str = ""
     """The place that the client bound the processing to (Anthropic's `inference_geo`); `` for none."""
     flags: tuple[str, ...] = ()

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from spendgate.dialects import anthropic_request
+from spendgate.dialects import anthropic_request, hosted
 from spendgate.dialects.base import RequestFacts
-from spendgate.dialects.bedrock_request import BlockReader
+from spendgate.dialects.bedrock_request import BlockReader, runs_system_tools
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
     MODEL_CHARACTERS_MAX,
@@ -92,8 +92,9 @@ def _read_vendor(document: JsonObject, model: str) -> RequestFacts:
         if key in ("images", "image", "inputImage") and isinstance(value, str | list):
             texts.add_image(len(value) if isinstance(value, list) else 1, 4_800)
         elif key not in ("system", "messages") and key not in _SETTINGS:
-            texts.add(value)
+            hosted.add_member(texts, key, value)
     images = _images(document)
+    runs = runs_system_tools(document.get("toolConfig")) or hosted.runs_tools(document.get("tools"))
     return RequestFacts(
         model=model,
         stream=False,
@@ -105,7 +106,9 @@ def _read_vendor(document: JsonObject, model: str) -> RequestFacts:
         dear_kinds=frozenset(texts.dear_kinds),
         fee_kinds={"images": images} if images else {},
         known_usage={"images": images, "requests": 1} if images else {},
-        unseen_input=reader.unseen,
+        unseen_results=runs,
+        unseen_input=texts.unseen or runs or hosted.has_server_keys(document),
+        turns=hosted.CALLS_DEFAULT + 1 if runs else 1,
     )
 
 

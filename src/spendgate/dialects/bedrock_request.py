@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from spendgate.dialects import hosted
 from spendgate.dialects.anthropic_request import CITATION_TOKENS
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -49,6 +50,9 @@ def read(body: bytes, path: str) -> RequestFacts:
     if tools := document.get("toolConfig"):
         texts.add(tools)
         texts.needs.add("tools")
+    runs = runs_system_tools(tools)
+    if more := document.get("additionalModelRequestFields"):
+        hosted.add_unknown(texts, more)
     return RequestFacts(
         model=call[1],
         stream=call[2] is not None,
@@ -58,11 +62,14 @@ def read(body: bytes, path: str) -> RequestFacts:
         output_cap=positive(object_of(document.get("inferenceConfig")).get("maxTokens")),
         needs=frozenset(texts.needs),
         user=short(object_of(document.get("requestMetadata")).get("user_id"), USER_CHARACTERS_MAX),
-        cache_write=b'"cachePoint"' in body,
+        cache_write=hosted.mentions(body, b"cachepoint"),
         model_fixed=True,
         body_fixed=True,
         dear_kinds=frozenset(texts.dear_kinds),
-        unseen_input=reader.unseen or _STORED_PROMPT.search(call[1]) is not None,
+        turns=hosted.CALLS_DEFAULT + 1 if runs else 1,
+        fee_kinds={"searches": hosted.CALLS_DEFAULT} if runs else {},
+        unseen_results=runs,
+        unseen_input=texts.unseen or runs or _STORED_PROMPT.search(call[1]) is not None,
         service_tier=short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX),
     )
 
@@ -73,7 +80,6 @@ class BlockReader:
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
-        self.unseen = False
 
     def read_blocks(self, blocks: Any) -> None:
         stack = [blocks]
@@ -96,6 +102,9 @@ class BlockReader:
                     texts.add(value)
                 case "image" | "image_url":
                     texts.add_image(1, IMAGE_TOKENS)
+                case "video" if hosted.refers(value):
+                    texts.needs.add("images")
+                    texts.add_unseen()
                 case "video":
                     texts.extra_tokens += NOVA_VIDEO_TOKENS
                     texts.needs.add("images")
@@ -109,8 +118,13 @@ class BlockReader:
                     stack.append(object_of(value).get("content"))
                 case "cachePoint":
                     pass
-                case _:  # an unknown block is bounded by its JSON
+                case "toolSpec" | "searchResult" | "citationsContent" | "reasoningContent":
                     texts.add(value)
+                case "video_url" | "audio_url" | "file" | "document_url" | "input_audio" if value:
+                    hosted.add_member(texts, kind, value)
+                    texts.add_unseen()
+                case _:
+                    hosted.add_member(texts, kind, value)
 
     def _read_document(self, document: JsonObject) -> None:
         self._texts.add(document.get("name"))
@@ -123,3 +137,13 @@ class BlockReader:
             self._texts.add(text)
         else:
             self._texts.add_document(len(data) if isinstance(data, str) else None)
+
+
+def runs_system_tools(tools: object) -> bool:
+    """Are there tools among these that Bedrock runs itself (Nova's grounding and code interpreter), or any of a kind
+    that is not known here?"""
+    listed = object_of(tools).get("tools")
+    kinds = (
+        {k for tool in listed if isinstance(tool, dict) for k in tool} if isinstance(listed, list) else set()
+    )
+    return bool(kinds - {"toolSpec", "cachePoint"})

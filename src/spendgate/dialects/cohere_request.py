@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spendgate.dialects import rewriting
+from spendgate.dialects import fallbacks, hosted, rewriting
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
@@ -44,8 +44,13 @@ def read(body: bytes) -> RequestFacts:
         extra_input_tokens=texts.extra_tokens,
         output_cap=positive(document.get("max_tokens")),
         output_cap_min=thinking + 1 if thinking else 0,
+        extra_output_tokens=thinking,
         needs=frozenset(texts.needs),
         dear_kinds=frozenset(texts.dear_kinds),
+        unseen_input=texts.unseen or hosted.runs_tools(tools) or hosted.has_server_keys(document),
+        unseen_results=hosted.runs_tools(tools),
+        turns=hosted.CALLS_DEFAULT + 1 if hosted.runs_tools(tools) else 1,
+        fallbacks=fallbacks.read(document, model),
     )
 
 
@@ -77,4 +82,4 @@ def _read_part(texts: Texts, part: Any) -> None:
         texts.needs.add("images")
         texts.dear_kinds.add("input_image")
     else:
-        texts.add(part)
+        hosted.add_unknown(texts, part)

@@ -47,7 +47,7 @@ class GeminiEmbeddings(Gemini):
             needs=frozenset(texts.needs),
             model_fixed=True,
             dear_kinds=frozenset(texts.dear_kinds),
-            unseen_input=reader.unseen,
+            unseen_input=texts.unseen,
         )
 
     def rewrite(

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from spendgate.dialects import jsonedit
+from spendgate.dialects import hosted, jsonedit
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import gemini_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -41,7 +41,12 @@ SEARCH_INPUT_TOKENS = 1_000
 
 _CALL = re.compile(r"/([^/]+):(streamGenerateContent|generateContent)$")
 _TARGET = re.compile(r"([^?]*/models/+)[^/?]+((?::|%3[Aa])(?:streamG|g)enerateContent/*)(\?.*)?$")
-_SEARCHES = ("googleSearch", "googleSearchRetrieval", "enterpriseWebSearch", "googleMaps")
+_SEARCHES = frozenset({"google_search", "google_search_retrieval", "enterprise_web_search", "google_maps"})
+_CLIENT = frozenset({"function_declarations", "computer_use"})
+"""Tools that the client runs. What files, code, pages (20 URLs of up to 34 MB: URL context, "Limitations") or a tool of
+an unknown kind bring is unseen."""
+RUNS_MAX = 5
+"""Code is written and run anew at most so often in an answer (code execution)."""
 
 
 def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
@@ -56,7 +61,7 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
     contents = document.get("contents")
     for content in contents if isinstance(contents, list) else [contents]:
         reader.read_content(content)
-    searches = _read_tools(texts, document)
+    searches, turns, brings = _read_tools(texts, document)
     config = object_of(_get(document, "generationConfig"))
     for key in ("responseSchema", "responseJsonSchema"):
         if schema := _get(config, key):
@@ -78,7 +83,9 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
         tool_input_tokens=searches * SEARCH_INPUT_TOKENS,
         model_fixed=fixed,
         dear_kinds=frozenset(texts.dear_kinds),
-        unseen_input=reader.unseen or bool(_get(document, "cachedContent")),
+        turns=turns,
+        unseen_results=brings,
+        unseen_input=texts.unseen or brings or bool(_get(document, "cachedContent")),
         service_tier=short(_get(document, "serviceTier"), TIER_CHARACTERS_MAX),
     )
 
@@ -130,16 +137,21 @@ def _read_modalities(texts: Texts, modalities: Any) -> None:
             texts.needs.add("images" if kind.upper() == "IMAGE" else "audio")
 
 
-def _read_tools(texts: Texts, document: JsonObject) -> int:
-    """Take the tools' schemas. Returns the searches that may be billed at most."""
+def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int, bool]:
+    """Take the tools' schemas. Returns the searches that may be billed at most, how often the model may read the
+    request, and whether the tools bring in what is of no documented size."""
     tools = document.get("tools")
     if not tools:
-        return 0
+        return 0, 1, False
     texts.add(tools)
     texts.needs.add("tools")
-    listed = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
-    searching = any(_get(tool, key) is not None for tool in listed for key in _SEARCHES)
-    return SEARCHES_DEFAULT if searching else 0
+    listed = tools if isinstance(tools, list) else [tools]
+    kinds = {
+        _snake(key) for tool in listed if isinstance(tool, dict) for key, v in tool.items() if v is not None
+    }
+    brings = bool(kinds - _SEARCHES - _CLIENT)
+    searches = SEARCHES_DEFAULT if brings or kinds & _SEARCHES else 0
+    return searches, RUNS_MAX + 1 if brings else 1, brings
 
 
 class Reader:
@@ -148,7 +160,6 @@ class Reader:
     def __init__(self, texts: Texts, model: str = "") -> None:
         self._texts = texts
         self._model = model
-        self.unseen = False
 
     def read_content(self, content: Any) -> None:
         if content is None:
@@ -163,16 +174,29 @@ class Reader:
         texts = self._texts
         if not isinstance(part, dict):
             texts.add(part)
-        elif (data := _get(part, "inlineData")) is not None:
+            return
+        data, file, answer = _get(part, "inlineData"), _get(part, "fileData"), _get(part, "functionResponse")
+        if data is not None:
             self._read_data(object_of(data))
-        elif _get(part, "fileData") is not None:
-            self.unseen = True
+        if file is not None:
             texts.needs.add("images")
-            texts.dear_kinds |= {"input_audio", "input_image", "input_video"}
-        elif isinstance(text := part.get("text"), str):
+            texts.add_unseen()
+        if isinstance(text := part.get("text"), str):
             texts.add(text)
-        else:
-            texts.add({key: value for key, value in part.items() if _snake(key) != "thought_signature"})
+        elif answer is not None:
+            for inner in object_of(answer).get("parts") or ():
+                self._read_media(inner)
+            texts.add(answer)
+        elif data is None and file is None:
+            rest = {key: value for key, value in part.items() if _snake(key) != "thought_signature"}
+            texts.add(rest) if _get(part, "functionCall") is not None else hosted.add_unknown(texts, rest)
+
+    def _read_media(self, part: Any) -> None:
+        """A file beside what a function answered."""
+        if (data := _get(object_of(part), "inlineData")) is not None:
+            self._read_data(object_of(data))
+        elif isinstance(part, dict):
+            self._texts.add_unseen()
 
     def _read_data(self, data: JsonObject) -> None:
         texts = self._texts

@@ -43,6 +43,13 @@ class Patches:
     percent: int
 
 
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A model whose rule for sizes is not known here: every image counts as its largest."""
+
+    tokens: int
+
+
 def size_of(data: object) -> tuple[int, int] | None:
     """Width and height of an image in base64 (or a data URL of it), None where they are not found."""
     if not isinstance(data, str):
@@ -58,8 +65,10 @@ def size_of(data: object) -> tuple[int, int] | None:
     return size if size is not None and size[0] > 0 and size[1] > 0 else None
 
 
-def openai_tokens(rule: Tiles | Patches, size: tuple[int, int] | None, *, low: bool) -> int:
-    """The tokens of one image with an OpenAI model. `low`: its detail."""
+def openai_tokens(rule: Tiles | Patches | Flat, size: tuple[int, int] | None, *, low: bool) -> int:
+    """The tokens of one image with a model of OpenAI's API. `low`: its detail."""
+    if isinstance(rule, Flat):
+        return rule.tokens
     if isinstance(rule, Patches):
         patches = rule.patches_max
         if size is not None:

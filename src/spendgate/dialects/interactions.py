@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import interactions_usage, jsonedit, rewriting
+from spendgate.dialects import hosted, interactions_usage, jsonedit, rewriting
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini import google_error
 from spendgate.dialects.gemini_request import (
     IMAGE_TOKENS,
     MEDIA_BYTES_PER_TOKEN,
+    RUNS_MAX,
     SEARCH_INPUT_TOKENS,
     SEARCHES_DEFAULT,
 )
@@ -18,6 +19,11 @@ from spendgate.dialects.interactions_usage import InteractionsStreamMeter
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import TIER_CHARACTERS_MAX, Texts, model_of, parse_request, positive, short
+
+AGENT_TURNS = 11
+AGENT_WINDOWS = 3
+"""An agent searches and reads in turns of its own, of which no limit is documented: it is held for three windows of
+its model."""
 
 TURN_TOKENS = 4
 """Framing of a turn."""
@@ -37,7 +43,7 @@ class GeminiInteractions(JsonApi):
         reader = _Reader(texts)
         texts.add(document.get("system_instruction"))
         reader.read(document.get("input"))
-        searches = _read_tools(texts, document.get("tools"))
+        searches, brings = _read_tools(texts, document.get("tools"))
         config = object_of(document.get("generation_config"))
         if schema := document.get("response_format"):
             texts.add(schema)
@@ -55,7 +61,10 @@ class GeminiInteractions(JsonApi):
             tool_input_tokens=searches * SEARCH_INPUT_TOKENS,
             model_fixed=bool(named),
             dear_kinds=frozenset(texts.dear_kinds),
-            unseen_input=reader.unseen or bool(named or document.get("previous_interaction_id")),
+            unseen_results=brings or bool(named),
+            unseen_input=texts.unseen or brings or bool(named or document.get("previous_interaction_id")),
+            turns=AGENT_TURNS if named else RUNS_MAX + 1 if brings else 1,
+            unseen_windows=AGENT_WINDOWS if named else 1,
             service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
         )
 
@@ -81,18 +90,17 @@ class GeminiInteractions(JsonApi):
         return google_error(rejection)
 
 
-def _read_tools(texts: Texts, tools: Any) -> int:
-    """Take the tools' schemas. Returns the searches that may be billed at most."""
+def _read_tools(texts: Texts, tools: Any) -> tuple[int, bool]:
+    """Take the tools' schemas. Returns the searches that may be billed at most, and whether the tools bring in what is
+    of no documented size."""
     if not tools:
-        return 0
+        return 0, False
     texts.add(tools)
     texts.needs.add("tools")
-    kinds = [t.get("type") for t in tools if isinstance(t, dict)] if isinstance(tools, list) else []
-    return (
-        SEARCHES_DEFAULT
-        if any((isinstance(k, str) and "search" in k) or k == "google_maps" for k in kinds)
-        else 0
-    )
+    kinds = hosted.kinds_of(tools)
+    searching = [k for k in kinds if k in ("google_search", "google_maps", "enterprise_web_search")]
+    brings = any(k not in ("", "function", "computer_use") and k not in searching for k in kinds)
+    return SEARCHES_DEFAULT if searching or brings else 0, brings
 
 
 class _Reader:
@@ -100,7 +108,6 @@ class _Reader:
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
-        self.unseen = False
 
     def read(self, value: Any) -> None:
         stack = [value]
@@ -123,8 +130,7 @@ class _Reader:
         elif kind == "text":
             texts.add(part.get("text"))
         elif kind in ("audio", "video", "document", "image") and data is None:
-            self.unseen = True  # a file behind a URI
-            texts.dear_kinds |= {"input_audio", "input_image", "input_video"}
+            texts.add_unseen()  # a file behind a URI
         elif kind == "image":
             texts.add_image(1, IMAGE_TOKENS)
         elif kind in ("audio", "video"):
@@ -134,4 +140,6 @@ class _Reader:
         elif kind == "document":
             texts.add_document(len(data) if isinstance(data, str) else None)
         else:
-            texts.add({k: v for k, v in part.items() if k != "signature"})  # bounded by its JSON
+            rest = {k: v for k, v in part.items() if k != "signature"}
+            known = isinstance(kind, str) and kind.endswith(("_call", "_result"))
+            texts.add(rest) if known else hosted.add_unknown(texts, rest)

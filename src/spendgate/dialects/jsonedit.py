@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -46,11 +46,12 @@ _NEXT = re.compile(_WS + rb"([,}])" + _WS, re.DOTALL)
 
 
 class Member(NamedTuple):
-    """A member of the top level: its key as read, and where its value lies."""
+    """A member of the top level: its key as read, where its value lies, and where its key begins."""
 
     key: str
     start: int
     end: int
+    begin: int = 0
 
 
 def members(body: bytes) -> tuple[int, list[Member]]:
@@ -65,7 +66,7 @@ def members(body: bytes) -> tuple[int, list[Member]]:
         if key is None:
             raise RequestError(f"the body is not a JSON object: no key at byte {position}")
         end = _value_end(body, key.end())
-        found.append(Member(_key_text(key[1]), key.end(), end))
+        found.append(Member(_key_text(key[1]), key.end(), end, key.start(1)))
         following = _NEXT.match(body, end)
         if following is None:
             raise RequestError(f"the body is not a JSON object: no comma or end at byte {end}")
@@ -88,6 +89,23 @@ def edit(body: bytes, changes: dict[str, Value]) -> bytes:
     if edited is None:
         raise RequestError("the body is not JSON, or a value does not read back as written")
     return edited
+
+
+def without(body: bytes, keys: Collection[str]) -> bytes:
+    """Take top-level members out, every occurrence of them; all other bytes stay. Raises RequestError where the body is
+    no JSON object."""
+    if not any(json.dumps(key).encode() in body for key in keys) and _ESCAPED_LETTER not in body:
+        return body
+    found = members(body)[1]
+    kept = [member for member in found if member.key not in keys]
+    if len(kept) == len(found):
+        return body
+    if not kept:
+        return body[: found[0].begin] + body[found[-1].end :]
+    pieces = [body[: found[0].begin]]
+    for member in kept:
+        pieces += (body[member.begin : member.end], b",")
+    return b"".join(pieces[:-1]) + body[found[-1].end :]
 
 
 def _sole_spans(body: bytes, changes: dict[str, Value]) -> list[Member] | None:

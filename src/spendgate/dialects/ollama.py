@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit, ollama_usage, paths, rewriting
+from spendgate.dialects import hosted, jsonbody, jsonedit, ollama_usage, paths, rewriting
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.jsonbody import object_of
@@ -60,6 +60,7 @@ class Ollama(JsonApi):
             output_cap=0 if embeds else positive(object_of(document.get("options")).get("num_predict")),
             needs=frozenset(texts.needs),
             dear_kinds=frozenset(texts.dear_kinds),
+            unseen_input=texts.unseen or hosted.runs_tools(tools) or hosted.has_server_keys(document),
         )
 
     def rewrite(

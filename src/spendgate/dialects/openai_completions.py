@@ -6,7 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import jsonbody, jsonedit, openai_request, openai_usage, paths, rewriting
+from spendgate.dialects import (
+    fallbacks,
+    hosted,
+    jsonbody,
+    jsonedit,
+    openai_request,
+    openai_usage,
+    paths,
+    rewriting,
+)
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
@@ -54,6 +63,8 @@ class OpenAICompletions(JsonApi):
             user=openai_request.user_of(document),
             usage_hidden=stream and options.get("include_usage") is not True,
             model_fixed=bool(deployment),
+            unseen_input=hosted.has_server_keys(document),
+            fallbacks=fallbacks.read(document, deployment or model_of(document)),
         )
 
     def rewrite(
@@ -61,6 +72,7 @@ class OpenAICompletions(JsonApi):
     ) -> bytes:
         """Edit the body. A cap is written into `max_tokens`, and only ever lowers the client's own.
         Raises RequestError."""
+        body = rewriting.narrowed(body, facts, model)
         changes = rewriting.renamed(facts, model)
         if output_cap is not None:
             changes["max_tokens"] = rewriting.lowered(facts, output_cap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from spendgate.dialects import jsonbody, jsonedit, openai_request, openai_usage, paths
+from spendgate.dialects import fallbacks, jsonbody, jsonedit, openai_request, openai_usage, paths, rewriting
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_completions import read_inputs
@@ -40,6 +40,7 @@ class OpenAIEmbeddings(JsonApi):
             output_cap=0,
             user=openai_request.user_of(document),
             model_fixed=bool(deployment),
+            fallbacks=fallbacks.read(document, deployment or model_of(document)),
         )
 
     def rewrite(
@@ -48,6 +49,7 @@ class OpenAIEmbeddings(JsonApi):
         """Edit the model: the only thing there is to change. Raises RequestError."""
         if model is None or facts.model_fixed:
             return body
+        body = rewriting.narrowed(body, facts, model)
         return jsonedit.edit(body, {"model": jsonbody.dumps(model).encode()})
 
     def read_document(self, document: object) -> Reading:

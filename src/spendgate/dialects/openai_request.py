@@ -6,9 +6,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from spendgate.dialects import jsonedit, rewriting
+from spendgate.dialects import fallbacks, hosted, jsonedit, rewriting
 from spendgate.dialects.base import RequestFacts
-from spendgate.dialects.images import Patches, Tiles, openai_tokens, size_of
+from spendgate.dialects.images import Flat, Patches, Tiles, openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import (
     TIER_CHARACTERS_MAX,
@@ -27,15 +27,20 @@ MESSAGE_TOKENS = 4
 PRIMING_TOKENS = 3
 """Tokens that frame each message, and start the answer (OpenAI cookbook, "How to count tokens")."""
 
-ImageRule = Tiles | Patches
+ImageRule = Tiles | Patches | Flat
 IMAGE_RULES: tuple[tuple[re.Pattern[str], ImageRule], ...] = (
     (re.compile(r"gpt-4o-mini"), Tiles(2_833, 5_667)),
     (re.compile(r"(4\.1|gpt-5\S*|o4)-(mini|nano)"), Patches(1_536, 246)),
     (re.compile(r"gpt-5\.[2-9]|gpt-[6-9]"), Patches(2_500, 120)),
-    (re.compile(r""), Tiles(85, 170)),
+    (re.compile(r"claude"), Flat(4_800)),
+    (re.compile(r"gemini"), Flat(2_580)),
+    (re.compile(r"(^|[/:])(gpt|chatgpt|o\d|computer-use|codex)"), Tiles(85, 170)),
+    (re.compile(r""), Flat(16_384)),
 )
 """How a model counts images (OpenAI vision guide, "Calculating costs"). At most 4 × 2 tiles (the often quoted
-1,105 is a 1:2 image, not the worst); 1,536 patches × at most 2.46 (2,500 × 1.2 since 5.2)."""
+1,105 is a 1:2 image, not the worst); 1,536 patches × at most 2.46 (2,500 × 1.2 since 5.2). Others behind the same
+API: Claude's and Gemini's largest (`anthropic_request`, `gemini_request`); of all else Qwen-VL takes the most, 16,384
+(its model card, `max_pixels`)."""
 
 AUDIO_BYTES_PER_TOKEN = 100
 """Audio is a token per 100 ms, and no accepted format carries speech in less than 8 kbit/s."""
@@ -46,6 +51,25 @@ AUDIO_REFERENCE_TOKENS = 2_000
 DEPLOYMENT = re.compile(r"/openai/+deployments/+([^/]+)/")
 SEARCH_MODEL = re.compile(r"-search-(preview|api)")
 """Models that search the web on every call, at one fee a call."""
+
+_SONAR = re.compile(r"(^|/)sonar(-pro|-reasoning)?$")
+"""Perplexity's, whose searches are a fee a request."""
+AGENT_MODEL = re.compile(
+    r"(^|/)(compound(-beta)?(-mini)?|sonar-(deep-research|pro-search|reasoning-pro))$|deep-research"
+)
+"""Models that search and run code by themselves, in turns (Groq's compound systems, deep research)."""
+
+THINKS_BESIDE = re.compile(r"(^|/)(qwq|qvq)|qwen.*thinking", re.IGNORECASE)
+THINKING_TOKENS_MAX = 81_920
+"""The longest thinking of Qwen's models. At Alibaba's Model Studio `max_tokens` limits the answer alone, and
+`thinking_budget` the thinking (Model Studio, "Deep thinking")."""
+
+PARSED_FILE_NANOUSD = 2_000_000_000
+"""What OpenRouter's plugin `file-parser` takes for a document at most: 2 USD a thousand pages, and Mistral's OCR reads
+no longer one (PDF guide; OCR limits)."""
+_PARSERS_FREE = frozenset({"pdf-text", "native", "cloudflare-ai"})
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 _INCLUDE_USAGE: dict[str, jsonedit.Value] = {"include_usage": b"true"}
 
@@ -66,7 +90,8 @@ def read(body: bytes, path: str) -> RequestFacts:
     if spoken:
         texts.needs.add("audio")
         texts.dear_kinds.add("output_audio")
-    searches = document.get("web_search_options") is not None or SEARCH_MODEL.search(model) is not None
+    searches = max(hosted.searches_of(document), int(SEARCH_MODEL.search(model) is not None))
+    runs = hosted.runs_tools(document.get("tools"))
     n = positive(document.get("n")) or 1
     return RequestFacts(
         model=model,
@@ -75,12 +100,19 @@ def read(body: bytes, path: str) -> RequestFacts:
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,
         output_cap=_output_cap(document),
+        turns=hosted.calls_of(document) + 1 if runs or AGENT_MODEL.search(model) else 1,
+        unseen_results=runs or AGENT_MODEL.search(model) is not None,
+        unseen_input=texts.unseen or runs or hosted.has_server_keys(document, own_search=_own_search(model)),
+        fallbacks=fallbacks.read(document, model),
+        cache_write=hosted.mentions(body, b"cache_control"),
+        fee_nanousd=_parser_fee(document, path),
         choices=min(n, CHOICES_MAX),
         needs=frozenset(texts.needs),
         user=user_of(document),
-        fee_kinds={"searches": 1} if searches else {},
+        fee_kinds={"searches": searches * (hosted.CALLS_DEFAULT if runs else 1)} if searches or runs else {},
         usage_hidden=stream and options.get("include_usage") is not True,
-        extra_output_tokens=_prediction_tokens(document.get("prediction")),
+        extra_output_tokens=_prediction_tokens(document.get("prediction"))
+        + _thinking_beside(document, model),
         model_fixed=bool(deployed),
         dear_kinds=frozenset(texts.dear_kinds),
         service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
@@ -99,6 +131,7 @@ def rewrite(
     """Edit the body. The cap goes where the client's own limit stands (`max_tokens`,
     `max_completion_tokens` or both, each only ever lowered), else into `max_completion_tokens`.
     Raises RequestError."""
+    body = rewriting.narrowed(body, facts, model)
     changes = rewriting.renamed(facts, model)
     if output_cap is not None:
         cap = max(output_cap, facts.output_cap_min)
@@ -120,6 +153,46 @@ def with_usage(old: bytes) -> bytes:
 def _output_cap(document: JsonObject) -> int | None:
     given = positive(document.get("max_completion_tokens"))
     return given if given is not None else positive(document.get("max_tokens"))
+
+
+def _own_search(model: str) -> bool:
+    """Does the model search by itself, and bill no token for what it finds?"""
+    return SEARCH_MODEL.search(model) is not None or _SONAR.search(model) is not None
+
+
+def _thinking_beside(document: JsonObject, model: str) -> int:
+    """Tokens of a thinking that the output cap does not contain."""
+    kwargs = object_of(document.get("chat_template_kwargs"))
+    switch = document.get("enable_thinking", kwargs.get("enable_thinking"))
+    budget = positive(document.get("thinking_budget", kwargs.get("thinking_budget")))
+    if switch is False or not (switch or budget or THINKS_BESIDE.search(model)):
+        return 0
+    return min(budget or THINKING_TOKENS_MAX, THINKING_TOKENS_MAX)
+
+
+def _parser_fee(document: JsonObject, path: str) -> int:
+    """What OpenRouter may take for reading the request's documents for the model, in nano-USD: its parser is chosen
+    by a plugin, and used unasked for models that read no PDF."""
+    plugins = document.get("plugins")
+    parsers = [
+        object_of(object_of(p).get("pdf")).get("engine")
+        for p in (plugins if isinstance(plugins, list) else ())
+        if object_of(p).get("id") == "file-parser"
+    ]
+    if (parsers and all(p in _PARSERS_FREE for p in parsers)) or not (parsers or path.endswith(_OPENROUTER)):
+        return 0
+    return PARSED_FILE_NANOUSD * _documents(document.get("messages"))
+
+
+_OPENROUTER = "/api/v1/chat/completions"
+
+
+def _documents(messages: Any) -> int:
+    contents = (
+        (m.get("content") for m in messages if isinstance(m, dict)) if isinstance(messages, list) else ()
+    )
+    parts = (p for content in contents if isinstance(content, list) for p in content)
+    return sum(isinstance(p, dict) and p.get("type") == "file" for p in parts)
 
 
 def user_of(document: JsonObject) -> str:
@@ -181,21 +254,32 @@ def _read_part(texts: Texts, part: Any, image_rule: ImageRule) -> None:
     elif kind == "image_url":
         image = part.get("image_url")
         low = isinstance(image, dict) and image.get("detail") == "low"
-        size = size_of(image.get("url") if isinstance(image, dict) else image)
+        url = image.get("url") if isinstance(image, dict) else image
+        size = size_of(url)
+        if hosted.names_media(url):
+            hosted.add_unknown(texts, part)
+            texts.add_unseen()
         texts.extra_tokens += openai_tokens(image_rule, size, low=low)
         texts.needs.add("images")
         texts.dear_kinds.add("input_image")
     elif kind == "input_audio":
-        data = object_of(part.get("input_audio")).get("data")
-        length = len(data) if isinstance(data, str) else 0
-        texts.extra_tokens += length * 3 // 4 // AUDIO_BYTES_PER_TOKEN + 1
-        texts.needs.add("audio")
-        texts.dear_kinds.add("input_audio")
+        add_audio(texts, part.get("input_audio"))
     elif kind == "file":
         data = object_of(part.get("file")).get("file_data")
         texts.add_document(len(data) if isinstance(data, str) else None)
     else:
-        texts.add(part)
+        hosted.add_unknown(texts, part)
+
+
+def add_audio(texts: Texts, audio: Any) -> None:
+    """Sound in base64 is bounded by its bytes; anything else that it may be given as is a reference."""
+    data = object_of(audio).get("data")
+    texts.needs.add("audio")
+    if isinstance(data, str) and data and not _URL.match(data):
+        texts.extra_tokens += len(data) * 3 // 4 // AUDIO_BYTES_PER_TOKEN + 1
+        texts.dear_kinds.add("input_audio")
+    else:
+        texts.add_unseen(("input_audio",))
 
 
 def _read_call(texts: Texts, call: Any) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from spendgate.dialects import rewriting
+from spendgate.dialects import fallbacks, hosted, rewriting
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.openai_request import (
-    AUDIO_BYTES_PER_TOKEN,
     MESSAGE_TOKENS,
     PRIMING_TOKENS,
     ImageRule,
+    add_audio,
     image_tokens,
     user_of,
 )
 from spendgate.dialects.responses_usage import IMAGE_MODEL, IMAGE_TOKENS_MAX
 from spendgate.dialects.texts import (
-    DOCUMENT_TOKENS_MAX,
     MODEL_CHARACTERS_MAX,
     TIER_CHARACTERS_MAX,
     Texts,
@@ -35,14 +34,11 @@ STORED_MODEL = "unknown"
 OUTPUT_TOKENS_MIN = 16
 """OpenAI refuses a smaller `max_output_tokens`."""
 
-TOOL_CALLS_DEFAULT = 10
-"""Calls of the provider's own tools held for where the request sets no `max_tool_calls`."""
-TOOL_CALLS_MAX = 100
-
 WEB_SEARCH_INPUT_TOKENS = 17_000
 """Input that one web search adds: a short question with one search was billed 16,981 (recorded, gpt-4o)."""
-FILE_SEARCH_INPUT_TOKENS = 16_000
-"""Input that one file search adds: 20 chunks of 800 tokens (file search guide, "Default settings")."""
+CONTAINER_NANOUSD = 1_920_000_000
+"""A container of 64 GB, the dearest (price list, "Containers"): 0.03 USD without a size."""
+CONTAINER_DEFAULT_NANOUSD = 30_000_000
 
 IMAGES_MAX = 2
 """Images of a drawing tool that are held for; one is what a call makes."""
@@ -63,8 +59,6 @@ HOSTED_TOOL_TOKENS = {
 bytes, image generation 761 of 170, apply patch 642 of 90, tool search 624, a custom tool 285 of 132). An MCP
 server's tools are in no request."""
 
-_SEARCHES = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
-
 
 def read(body: bytes) -> RequestFacts:
     """Read the facts. Raises RequestError."""
@@ -76,14 +70,17 @@ def read(body: bytes) -> RequestFacts:
     reader.read_input(document.get("instructions"))
     reader.read_input(document.get("input"))
     fees, tool_tokens, drawers = _read_tools(texts, document)
+    runs = hosted.runs_tools(document.get("tools")) or reader.runs_tools
     _read_prompt(reader, document.get("prompt"))
     form = object_of(object_of(document.get("text")).get("format"))
     if form.get("type") == "json_schema":
         texts.add(form.get("schema"))
         texts.needs.add("json_schema")
     texts.extra_tokens += PRIMING_TOKENS
-    unseen = reader.unseen or stored
-    unseen = unseen or any(document.get(key) for key in ("previous_response_id", "conversation"))
+    unseen = reader.unseen or texts.unseen or stored or hosted.has_server_keys(document)
+    brings = reader.runs_tools or _brings_in(document.get("tools"))
+    if hosted.SEARCHES_ALONE.search(model):
+        runs = brings = True
     return RequestFacts(
         model=model,
         stream=document.get("stream") is True,
@@ -98,8 +95,12 @@ def read(body: bytes) -> RequestFacts:
         other_models=drawers,
         output_cap_min=OUTPUT_TOKENS_MIN,
         tool_input_tokens=tool_tokens,
+        turns=hosted.calls_of(document) + 1 if runs else 1,
+        fee_nanousd=_containers(document.get("tools")),
+        fallbacks=fallbacks.read(document, model),
         dear_kinds=frozenset(texts.dear_kinds),
-        unseen_input=unseen,
+        unseen_input=unseen or brings,
+        unseen_results=brings,
         service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
     )
 
@@ -124,23 +125,45 @@ def _read_tools(texts: Texts, document: JsonObject) -> tuple[Usage, int, tuple[s
         return {}, 0, ()
     texts.add(tools)
     texts.needs.add("tools")
-    calls = min(positive(document.get("max_tool_calls")) or TOOL_CALLS_DEFAULT, TOOL_CALLS_MAX)
+    calls = hosted.calls_of(document)
     fees: Usage = {}
     tokens = described = 0
     drawers: list[str] = []
     for tool in tools if isinstance(tools, list) else ():
         kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind in _SEARCHES:
+        if isinstance(kind, str) and _searches(kind):
             fees["searches"] = calls
             tokens = max(tokens, WEB_SEARCH_INPUT_TOKENS * calls)
         elif kind == "file_search":
             fees["file_searches"] = calls
-            tokens = max(tokens, FILE_SEARCH_INPUT_TOKENS * calls)
         elif isinstance(kind, str):
             described += HOSTED_TOOL_TOKENS.get(kind, 0)
             if kind == "image_generation":
                 drawers.append(short(tool.get("model"), MODEL_CHARACTERS_MAX) or IMAGE_MODEL)
     return fees, tokens + described, tuple(drawers)
+
+
+def _brings_in(tools: object) -> bool:
+    """Is there a tool whose results are of no documented size: found files (up to 50 chunks of 4,096 tokens), what code
+    prints, what a server of MCP answers, and every kind that is not known here?"""
+    measured = {*hosted.CLIENT_TOOLS, "image_generation", "tool_search"}
+    return any(kind not in measured and not kind.startswith("web_search") for kind in hosted.kinds_of(tools))
+
+
+def _searches(kind: str) -> bool:
+    """Is a call of this kind of tool a search of the web, at its fee? xAI's `x_search` is another."""
+    return "search" in kind and kind not in ("file_search", "tool_search", "collections_search")
+
+
+def _containers(tools: object) -> int:
+    """What the containers of code interpreters and shells cost at most, in nano-USD."""
+    fee = 0
+    for tool in tools if isinstance(tools, list) else ():
+        container = object_of(tool).get("container")
+        if object_of(tool).get("type") in ("code_interpreter", "shell"):
+            sized = isinstance(container, str) or object_of(container).get("memory_limit") not in (None, "1g")
+            fee += CONTAINER_NANOUSD if sized else CONTAINER_DEFAULT_NANOUSD
+    return fee
 
 
 class _Reader:
@@ -149,6 +172,7 @@ class _Reader:
     def __init__(self, texts: Texts, image_tokens: ImageRule) -> None:
         self.texts = texts
         self.unseen = False
+        self.runs_tools = False
         self._image_tokens = image_tokens
 
     def read_input(self, value: Any) -> None:
@@ -183,17 +207,20 @@ class _Reader:
             case "additional_tools":
                 texts.add(item)
                 texts.needs.add("tools")
+                self.runs_tools = self.runs_tools or hosted.runs_tools(item.get("tools"))
             case "item_reference":
                 self.unseen = True
             case "image_generation_call":
                 self._add_image("", item.get("result"))
+            case str(kind) if kind.endswith(("_call", "_output")) or kind.startswith("mcp_"):
+                texts.add(item)  # what a tool did in an earlier turn: the URLs in it are not read again
             case _:
-                texts.add(item)  # an unknown item is bounded by its JSON
+                hosted.add_unknown(texts, item)
 
     def _read_encrypted(self, item: JsonObject) -> None:
         sealed = item.get("encrypted_content")
         if isinstance(sealed, str):
-            self.texts.extra_tokens += min(len(sealed) * 3 // 4, DOCUMENT_TOKENS_MAX)
+            self.texts.extra_tokens += len(sealed) * 3 // 4
 
     def _read_content(self, content: Any) -> None:
         if not isinstance(content, list):
@@ -211,18 +238,17 @@ class _Reader:
             case "refusal":
                 texts.add(part.get("refusal"))
             case "input_image" | "computer_screenshot":
+                if hosted.names_media(part.get("image_url")):
+                    hosted.add_unknown(texts, part)
+                    texts.add_unseen()
                 self._add_image(part.get("detail"), part.get("image_url"))
             case "input_audio":
-                data = object_of(part.get("input_audio")).get("data")
-                length = len(data) if isinstance(data, str) else 0
-                texts.extra_tokens += length * 3 // 4 // AUDIO_BYTES_PER_TOKEN + 1
-                texts.needs.add("audio")
-                texts.dear_kinds.add("input_audio")
+                add_audio(texts, part.get("input_audio"))
             case "input_file":
                 data = part.get("file_data")
                 texts.add_document(len(data) if isinstance(data, str) else None)
             case _:
-                texts.add(part)
+                hosted.add_unknown(texts, part)
 
     def _add_image(self, detail: object, image: object) -> None:
         self.texts.extra_tokens += openai_tokens(self._image_tokens, size_of(image), low=detail == "low")

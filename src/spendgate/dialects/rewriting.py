@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from spendgate.dialects import jsonbody, jsonedit
+from spendgate.dialects import fallbacks, jsonbody, jsonedit
 from spendgate.dialects.base import RequestFacts
 
 
-def rewrite(body: bytes, facts: RequestFacts, key: str, *, model: str | None, output_cap: int | None) -> bytes:
+def rewrite(
+    body: bytes, facts: RequestFacts, key: str, *, model: str | None, output_cap: int | None
+) -> bytes:
     """Edit `model` and the cap in the field `key`. Raises RequestError."""
+    body = narrowed(body, facts, model)
     changes = renamed(facts, model)
     if output_cap is not None:
         changes[key] = lowered(facts, output_cap)
     return jsonedit.edit(body, changes) if changes else body
+
+
+def narrowed(body: bytes, facts: RequestFacts, model: str | None) -> bytes:
+    """The body without the lists of models that might answer in the stead of the one now written. Raises
+    RequestError."""
+    if model is None or facts.model_fixed or not facts.fallbacks:
+        return body
+    return jsonedit.without(body, (*fallbacks.KEYS, "route", "config"))
 
 
 def renamed(facts: RequestFacts, model: str | None) -> dict[str, jsonedit.Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from spendgate.dialects import jsonbody
@@ -11,8 +12,10 @@ MODEL_CHARACTERS_MAX = 256
 USER_CHARACTERS_MAX = 200
 TIER_CHARACTERS_MAX = 40
 DOCUMENT_TOKENS_MAX = 200_000
-"""A document of unknown size is held at this: the context of most models, and some 100 pages at the 1,500 to
-3,000 tokens a page that Anthropic states for PDFs (PDF support, "Estimate your costs")."""
+"""A document in the request counts a token a byte up to this: some 100 pages at the 1,500 to 3,000 tokens a page that
+Anthropic states for PDFs (PDF support, "Estimate your costs"). A larger one, and one behind a reference, is unseen."""
+MEDIA_KINDS = frozenset({"input_audio", "input_image", "input_video"})
+"""What may be behind a reference: its dearest rate counts."""
 PAGE_TOKENS = 3_000
 """The least for which a document is held: a page is shown as an image too, however short its file."""
 
@@ -20,7 +23,7 @@ PAGE_TOKENS = 3_000
 class Texts:
     """Gathers texts, their bytes, and bounds for what is not text."""
 
-    __slots__ = ("dear_kinds", "extra_tokens", "length_bytes", "needs", "texts")
+    __slots__ = ("dear_kinds", "extra_tokens", "length_bytes", "needs", "texts", "unseen")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -28,6 +31,8 @@ class Texts:
         self.extra_tokens = 0
         self.needs: set[str] = set()
         self.dear_kinds: set[str] = set()
+        self.unseen = False
+        """Something is referred to that only the provider will see."""
 
     def add(self, value: Any) -> None:
         """Add a string as it is, any other value as compact JSON; nothing for None."""
@@ -55,10 +60,18 @@ class Texts:
         self.dear_kinds.add("input_image")
 
     def add_document(self, base64_characters: int | None) -> None:
-        """Bound a document by its bytes: a token a byte, at least a page's tokens, at most
-        `DOCUMENT_TOKENS_MAX`; None: unknown."""
-        size = DOCUMENT_TOKENS_MAX if base64_characters is None else base64_characters * 3 // 4
-        self.extra_tokens += min(max(size, PAGE_TOKENS), DOCUMENT_TOKENS_MAX)
+        """Bound a document by its bytes: a token a byte, at least a page's tokens. One that is only referred to
+        (None), or larger than `DOCUMENT_TOKENS_MAX`, is bounded by the context window."""
+        size = None if base64_characters is None else base64_characters * 3 // 4
+        if size is not None:
+            self.extra_tokens += min(max(size, PAGE_TOKENS), DOCUMENT_TOKENS_MAX)
+        if size is None or size > DOCUMENT_TOKENS_MAX:
+            self.add_unseen(("input_image",))
+
+    def add_unseen(self, kinds: Iterable[str] = MEDIA_KINDS) -> None:
+        """Something is behind a URL or an id: what it is billed as at the dearest is one of `kinds`."""
+        self.unseen = True
+        self.dear_kinds.update(kinds)
 
 
 def parse_request(body: bytes) -> jsonbody.JsonObject:

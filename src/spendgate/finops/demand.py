@@ -78,7 +78,7 @@ class Demand:
         """The input as the gateway counts it where the answer matters: exactly."""
         return Counted(self.input_tokens, True, self.input_tokens * 8)
 
-    def output_cap(self, logged_at: PriceTable, default_output_tokens: int) -> int | None:
+    def output_cap(self, logged_at: PriceTable, default_output_tokens: int | None) -> int | None:
         """The output limit that explains what was held, at the prices of the log; None where the client set
         none, or nothing tells."""
         price = logged_at.find(self.model, self.terms)
@@ -88,7 +88,9 @@ class Demand:
         rest = self.estimate_nanousd - estimate_nanousd(price, bound, 0, {"requests": 1})
         cap = max(self.output_tokens, rest * 1000 // max(1, output_picousd(price, bound)), 1)
         most = price.max_output_tokens
-        usual = min(most, default_output_tokens) if most else default_output_tokens
+        usual = logged_at.output_tokens(self.model, most)
+        if default_output_tokens is not None:
+            usual = min(most, default_output_tokens) if most else default_output_tokens
         if self.output_tokens <= usual and abs(cap - usual) <= max(2, usual // 50):
             return None
         return max(min(cap, most), self.output_tokens) if most else cap

@@ -29,6 +29,10 @@ _Key = tuple[str, str, str, str, str, str, bool, bool, int, int]
 DAY_MS = 86_400_000
 
 
+LONGEST_ANSWER = 10_000_000
+"""No model makes a longer one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     """A plan with the sizes up to which it holds, and the dearest rate of its models (pico-USD a token)."""
@@ -46,7 +50,7 @@ class Shortcuts:
     def __init__(self, snapshot: Snapshot, logged_at: PriceTable) -> None:
         self._prices = snapshot.prices
         self._logged_at = logged_at
-        self._default = snapshot.settings.default_output_tokens
+        self._default = snapshot.settings.assumed_output_tokens
         self._plans: dict[_Key, _Remembered] = {}
         self._output_rates: dict[str, int] = {}
         self._dated: dict[tuple[str, str, str], bool | None] = {}
@@ -121,7 +125,7 @@ class Shortcuts:
             price = self._logged_at.find(demand.model, demand.terms)
             rate = self._output_rates[demand.model] = price.rates.get("output", 0) if price else 0
         inferred = demand.estimate_nanousd * 1000 // rate if rate else demand.estimate_nanousd * 1000
-        return max(self._default, demand.output_tokens, inferred)
+        return max(self._default or LONGEST_ANSWER, demand.output_tokens, inferred)
 
 
 def _certain(known: _Remembered, committed: dict[str, int], most_nanousd: int) -> Decided | None:

@@ -130,7 +130,7 @@ class Replay:
         self._snapshot = snapshot
         self._logged_at = logged_at
         self._reprice = reprice
-        self._default = snapshot.settings.default_output_tokens
+        self._default = snapshot.settings.assumed_output_tokens
         self._shortcuts = Shortcuts(snapshot, logged_at) if shortcuts else None
         self._budgets: dict[str, TeamBudget | None] = {}
         self._books: dict[str, _Books] = {}

@@ -75,8 +75,8 @@ class Settings(_Model):
     """How long open exchanges may go on after SIGTERM; it ends with the last of them. A second signal ends the wait."""
     reload_interval: DurationMs = 500
     """How often policy and price files are looked at for changes."""
-    default_output_tokens: int = Field(default=4096, ge=1, le=10_000_000)
-    """The output cap assumed for a request without one, where the model's own maximum is not lower."""
+    default_output_tokens: Literal["model"] | Annotated[int, Field(ge=1, le=10_000_000)] = 4096
+    """The output cap held for where a request has none, or the model's maximum if lower; `model`: that maximum."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
     """The longest LLM body, both ways, in bytes; above it 413, before anything is reserved."""
     deployments: Mapping[str, str] = Field(default_factory=dict)
@@ -107,6 +107,11 @@ class Settings(_Model):
     """Team names without a budget that a process keeps apart; later ones count as `unattributed`."""
     max_label_values: int = Field(default=2_000, ge=10)
     """At most so many (team, app, model) series a process; more are counted under `other`."""
+
+    @property
+    def assumed_output_tokens(self) -> int | None:
+        """The output cap assumed for a request without one; None: the model's maximum."""
+        return None if self.default_output_tokens == "model" else self.default_output_tokens
 
     @field_validator("reject_status")
     @classmethod

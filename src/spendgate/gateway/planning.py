@@ -58,7 +58,7 @@ def gather(
         known = quotes.get((model, own))
         if known is None:
             terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
-            known = make_quote(prices, model, facts, counted, own, settings.default_output_tokens, terms)
+            known = make_quote(prices, model, facts, counted, own, settings.assumed_output_tokens, terms)
             quotes[model, own] = known
         return known
 

@@ -129,6 +129,38 @@ class Catalogue:
                     of.setdefault(name.lower(), entry_name)
         return index
 
+    def known_elsewhere(self, model: str, fact: str) -> int | None:
+        """What any provider's entry of this model says of it (`context` or `output`): the largest, None where none
+        does."""
+        known = (self._facts.get((_last(form), fact)) for form in names.forms(model))
+        return next((value for value in known if value), None)
+
+    def largest_of_family(self, model: str, fact: str) -> int:
+        """The largest of the models that share the first word of the name; 0 where none says."""
+        return self._largest.get((names.family_of(model), fact), 0)
+
+    @cached_property
+    def _facts(self) -> dict[tuple[str, str], int]:
+        """The largest context and answer by the last part of a name, whoever sells it."""
+        facts: dict[tuple[str, str], int] = {}
+        for listed in self._providers.values():
+            for name, entry in listed["models"].items():
+                for fact in ("context", "output"):
+                    for other in (name, *entry.get("also", ())):
+                        key = (_last(other), fact)
+                        facts[key] = max(facts.get(key, 0), entry.get(fact) or 0)
+        return facts
+
+    @cached_property
+    def _largest(self) -> dict[tuple[str, str], int]:
+        largest: dict[tuple[str, str], int] = {}
+        for listed in self._providers.values():
+            for name, entry in listed["models"].items():
+                for fact in ("context", "output"):
+                    key = (names.family_of(name), fact)
+                    largest[key] = max(largest.get(key, 0), entry.get(fact) or 0)
+        return largest
+
     @cached_property
     def dearest(self) -> dict[tuple[str, ...], tuple[int, str, str]]:
         """The dearest model by the first words of names: (weight, provider, name). One that is free is no stand-in."""
@@ -184,6 +216,10 @@ def day_ms(day: str) -> int:
     if not day:
         return ALWAYS
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def _last(name: str) -> str:
+    return name.rsplit("/", 1)[-1].lower()
 
 
 def _entry(provider: str, name: str, of: dict[str, Any], tier_names: dict[str, str]) -> Entry:

@@ -32,6 +32,10 @@ __all__ = [
     "rank_picousd",
 ]  # fmt: skip
 
+CONTEXT_TOKENS = 1_048_576
+"""The context window of a model of which nothing is known: the largest that the large vendors sell."""
+OUTPUT_TOKENS = 131_072
+"""The longest answer of such a model."""
 REMEMBERED_MAX = 4096
 """Names that clients chose and the table remembers the way to."""
 
@@ -102,6 +106,28 @@ class PriceTable:
             assert own is not None
             return own.at(terms.at_ms, terms.tier, terms.residency)
         raise LookupError("the price table is empty")
+
+    def context_tokens(self, model: str, price: Price | None) -> int:
+        """The most input that the model reads at once. Where its price does not say: what another entry of the same
+        model says, else the largest of its family, and at least `CONTEXT_TOKENS`. `price`: its own, None where a
+        stand-in prices it."""
+        known = price.context_tokens if price is not None else None
+        if known is not None and price is not None:
+            if any(tier.above_input_tokens >= known for tier in price.tiers):
+                return max(known, CONTEXT_TOKENS)  # it is sold with more (Claude's windows of a million tokens)
+            return known
+        longest = price.max_output_tokens if price is not None else None
+        return max(self._largest(model, "context", CONTEXT_TOKENS), longest or 0)
+
+    def output_tokens(self, model: str, known: int | None) -> int:
+        """The most output that the model makes; found likewise where `known` is None."""
+        return known if known is not None else self._largest(model, "output", OUTPUT_TOKENS)
+
+    def _largest(self, model: str, fact: str, least: int) -> int:
+        if self.catalogue is None:
+            return least
+        same = self.catalogue.known_elsewhere(model, fact)
+        return same or max(least, self.catalogue.largest_of_family(model, fact))
 
     @cached_property
     def stand_ins(self) -> Mapping[str, int]:

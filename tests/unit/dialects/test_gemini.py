@@ -97,7 +97,7 @@ def test_every_text_that_is_tokenised_is_gathered_in_either_spelling() -> None:
     )  # fmt: skip
     assert facts.texts == (
         "be brief", "one", "thinking", '{"functionCall":{"name":"f","args":{}}}',
-        '{"function_response":{"name":"f"}}', '[{"functionDeclarations":[{"name":"f"}]}]', '{"type":"STRING"}',
+        '{"name":"f"}', '[{"functionDeclarations":[{"name":"f"}]}]', '{"type":"STRING"}',
     )  # fmt: skip
     assert (facts.output_cap, facts.needs) == (9, {"tools", "json_schema"})
 

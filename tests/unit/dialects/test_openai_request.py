@@ -93,7 +93,8 @@ def test_audio_is_bounded_by_its_bytes() -> None:
 def test_a_file_is_bounded_by_its_bytes_and_an_unseen_one_by_a_context() -> None:
     assert parts({"type": "file", "file": {"file_data": "A" * 4000}}).extra_input_tokens == 7 + 3000
     assert parts({"type": "file", "file": {"file_data": "A" * 400_000}}).extra_input_tokens == 7 + 200_000
-    assert parts({"type": "file", "file": {"file_id": "f1"}}).extra_input_tokens == 7 + 200_000
+    assert parts({"type": "file", "file": {"file_data": "A" * 400_000}}).unseen_input
+    assert parts({"type": "file", "file": {"file_id": "f1"}}).unseen_input
 
 
 def test_spoken_answers_are_dear() -> None:

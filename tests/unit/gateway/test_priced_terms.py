@@ -59,12 +59,12 @@ def test_the_tier_that_was_served_is_charged_before_the_one_asked_for(
     assert not d.ending.notes.unpriced
 
 
-def test_the_tier_asked_for_is_held() -> None:
+def test_a_tier_that_is_asked_for_never_lowers_what_is_held() -> None:
     held = {
         t: exchange(chat(model="gpt-5.4", service_tier=t), USAGE).ending.held_nanousd
-        for t in ("flex", "auto")
+        for t in ("flex", "batch", "auto", "priority")
     }
-    assert 0 < held["flex"] < held["auto"]
+    assert 0 < held["flex"] == held["batch"] == held["auto"] < held["priority"]
 
 
 def test_a_tier_that_no_list_has_is_charged_at_the_dearest_and_flagged() -> None:
