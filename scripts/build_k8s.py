@@ -53,7 +53,7 @@ def files() -> dict[str, str]:
     """Every generated file by its path in the repository."""
     istio, gateway, plain = settings("istio"), settings("envoy-gateway"), settings("envoy")
     egress = envoy_filter(HOST, PORT, "istio-system", "gateway", {"istio": "egressgateway"}, istio)
-    sidecars = envoy_filter(HOST, PORT, "istio-system", "sidecar", {"spendgate": "attached"}, istio)
+    sidecars = envoy_filter(HOST, PORT, "istio-system", "sidecar", {"spendgate": "attached"}, istio, last=False)
     policies = extension_policies("llm", NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
     upstreams = plain.upstreams or (b.one_upstream("https://api.openai.com"),)
     bootstrap = _with_authorities(

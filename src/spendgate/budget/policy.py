@@ -171,8 +171,8 @@ class TeamBudget:
 
 
 DOCTOR = "spendgate-doctor"
-"""Team (and app) of `spendgate doctor`: every request of it is refused, which proves that budgets hold."""
-_NOTHING = TeamBudget(DOCTOR, 0)
+"""Team of `spendgate doctor`: every request of it is refused, which proves that budgets hold."""
+_NOTHING = TeamBudget(DOCTOR, 0, unknown_apis="reject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class Policy:
 
     def budget(self, team: str) -> TeamBudget | None:
         """The team's budget, None where it has none. The doctor's team has nothing, whatever the policy."""
-        return self.budgets.get(team) or (_NOTHING if team == DOCTOR else None)
+        return _NOTHING if team == DOCTOR else self.budgets.get(team)
 
     @property
     def teams(self) -> tuple[str, ...]:

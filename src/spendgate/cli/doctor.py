@@ -65,7 +65,8 @@ def command(output: str, **given: Any) -> None:
     """Find what keeps budgets from holding, each with its fix. Exit 1 where there is an error.
 
     Sends real over-budget requests through the real gateway and demands the 429: those of the team
-    spendgate-doctor, which has nothing in any policy. No provider is paid. Looks at Envoy's configuration,
+    spendgate-doctor, which has nothing in any policy. Whoever reads the gateway's Redis is believed to be the
+    doctor; without it, give a key of that team. No provider is paid. Looks at Envoy's configuration,
     Redis, budgets, prices and settings, as far as it is told where they are. Changes nothing.
 
     \b

@@ -172,10 +172,16 @@ def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> d
     callback=_labels,
     help="Label of the workloads; repeatable. Default for gateways: istio=egressgateway.",
 )
+@click.option(
+    "--not-last",
+    is_flag=True,
+    help="What these Envoys send to LLMs meets this filter again, at an egress gateway: it is counted there.",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 def envoyfilter(
-    service: str, port: int, attach: str, namespace: str, selector: dict[str, str], config: Path | None
-) -> None:
+    service: str, port: int, attach: str, namespace: str, selector: dict[str, str], not_last: bool,
+    config: Path | None,
+) -> None:  # fmt: skip
     """The EnvoyFilter that attaches spendgate to Istio.
 
     \b
@@ -190,7 +196,8 @@ def envoyfilter(
         selector = {"istio": "egressgateway"}
     settings = load_config(config, os.environ)
     where: Literal["gateway", "sidecar"] = "gateway" if attach == "gateway" else "sidecar"
-    click.echo(as_yaml(envoy_filter(service, port, namespace, where, selector, settings)), nl=False)
+    document = envoy_filter(service, port, namespace, where, selector, settings, last=not not_last)
+    click.echo(as_yaml(document), nl=False)
 
 
 @command.command("extension-policy")

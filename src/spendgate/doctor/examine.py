@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.gateway.api_keys import KeyRing
 from spendgate.gateway.config import Settings, load_config
 from spendgate.gateway.key_file import read as read_keys
-from spendgate.ledger import connect
+from spendgate.ledger import connect, shared_secret
 from spendgate.ledger.policy_store import PolicyStore, documents_of
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.server_check import check_server
@@ -91,7 +91,8 @@ async def examine(patient: Patient) -> list[Finding]:
     if patient.admin:
         out += _admin(patient, policy, now_ms)
     if patient.target is not None:
-        out += probe(patient.target)
+        secret = await _secret(patient) if answers else b""
+        out += probe(replace(patient.target, secret=secret))
     else:
         out.append(info("not-probed", "gateway", "no request was sent", "give --url of the gateway"))
     return in_order(out)
@@ -144,6 +145,17 @@ async def _controllers(patient: Patient) -> Policy | None:
         budget_from_document(document, f"{entry.namespace}/{entry.name}")
         for entry, document in documents_of(snapshot)
     )
+
+
+async def _secret(patient: Patient) -> bytes:
+    """What the gateways of this ledger share, b"" where none has started yet."""
+    client = connect.client(patient.redis, 3.0)
+    try:
+        return await shared_secret.read(client)
+    except LedgerError:
+        return b""  # check_redis says why
+    finally:
+        await client.aclose()
 
 
 async def _spent(patient: Patient, now_ms: int) -> Spent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import httpx
 from spendgate.budget.policy import DOCTOR
 from spendgate.doctor.finding import Finding, error, warning
 from spendgate.gateway import headers as h
+from spendgate.gateway.credential import doctors_word
 
 MODEL = "spendgate-doctor-probe"
 LONG_BYTES = 1_500_000
@@ -29,6 +31,8 @@ class Target:
     ca: str = ""
     certificate: tuple[str, str] | None = None
     timeout_s: float = 15.0
+    secret: bytes = b""
+    """What the gateways of its ledger share; with it the doctor needs no other credential."""
 
 
 def client_of(target: Target) -> httpx.Client:
@@ -79,6 +83,8 @@ def probe(target: Target) -> Iterator[Finding]:
 def _one(client: httpx.Client, target: Target, name: str, path: str, body: bytes) -> Finding | None:
     where = f"{target.url}{path} ({name})"
     headers = {"content-type": "application/json", **target.headers}
+    if target.secret:
+        headers[h.DOCTOR] = doctors_word(target.secret, time.time_ns() // 1_000_000)
     try:
         answer = client.post(path, content=body, headers=headers)
     except httpx.HTTPError as e:
@@ -96,7 +102,7 @@ def judge(where: str, name: str, status: int, headers: Mapping[str, str], text: 
     if status == 429 and reason:
         return warning(
             "doctor-unknown", where, f"refused ({reason}), but as team {team or '?'} and not as the doctor's",
-            f"let the doctor be known: a key of team {DOCTOR} (--key), or its certificate",
+            f"let the doctor be known: --redis of the gateway's ledger, or a key of team {DOCTOR} (--key)",
         )  # fmt: skip
     if status in (401, 403):
         return error("doctor-refused", where, f"{status}: the gateway does not know the doctor",
@@ -110,7 +116,7 @@ def judge(where: str, name: str, status: int, headers: Mapping[str, str], text: 
     if reason or h.MODEL in headers:
         return error(
             "doctor-passed", where, f"{status} ({reason or 'no reason'}): decided, but for another team",
-            f"let the doctor be known as team {DOCTOR}: --key, --header or --cert as `identity` asks for",
+            f"let the doctor be known: --redis of the gateway's ledger, or as team {DOCTOR} by --key or --header",
         )  # fmt: skip
     return error(
         "not-enforced", where, f"{status} without a word of spendgate: no budget is enforced on this way",

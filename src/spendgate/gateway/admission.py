@@ -90,8 +90,8 @@ class Admission:
     def _identify(self, caller: Caller) -> None:
         case = self._case
         identity = identify(caller, case.snapshot.extractors)
-        if identity.app == DOCTOR:
-            identity = replace(identity, team=DOCTOR)
+        if caller.doctor:
+            identity = replace(identity, team=DOCTOR, app=DOCTOR)
         if self._roster is not None:
             has_budget = case.snapshot.policy.budget(identity.team) is not None
             identity = self._roster.admit(identity, has_budget)

@@ -11,6 +11,7 @@ from spendgate.budget.limits import counted_only
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
 from spendgate.gateway import headers as h
 from spendgate.gateway.billing import Tariff
+from spendgate.gateway.handover import Handover
 from spendgate.gateway.identity import UNATTRIBUTED, Identity
 from spendgate.gateway.planning import Planned
 from spendgate.gateway.snapshot import Address, Snapshot
@@ -66,6 +67,10 @@ class Case:
     decision: str = "allow"
     reason: str = WITHIN_BUDGET
     fail_open: bool = False
+    taken_over: Handover | None = None
+    """What the gateway before this one said, in whose stead this one meters."""
+    handed_over: bool = False
+    """The next gateway was told to meter in this one's stead."""
 
     @property
     def held(self) -> int:
@@ -141,6 +146,10 @@ class Case:
         assert self.dialect is not None
         requested = facts.model if facts is not None else ""
         model = model or requested or "unknown"
+        decision, reason, told = self.decision, self.reason, self.taken_over
+        if told is not None:
+            requested = told.model_requested
+            decision, reason = told.decision, told.reason
         return Ticket(
             exchange_id=self.exchange_id,
             request_id=self.request_id,
@@ -150,13 +159,14 @@ class Case:
             user=identity.user or (facts.user if facts is not None else ""),
             run=identity.run,
             dialect=self.dialect.name,
-            model_requested=self.require_model or requested,
+            model_requested=requested if told is not None else self.require_model or requested,
             model=model,
             upstream=self.snapshot.goes_to(model, self.dialect.name),
             held_nanousd=self.held_nanousd,
             price_version=self.snapshot.prices.version,
-            decision=self.decision,
-            reason=self.reason,
+            decision=decision,
+            reason=reason,
+            handed_over=self.handed_over,
             kept_because=self.kept_because,
             unpriced=bool(planned and planned.plan.unpriced),
             fail_open=self.fail_open,

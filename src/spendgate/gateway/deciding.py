@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spendgate.gateway import events as e
+from spendgate.gateway import relay
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.runtime import Runtime
 from spendgate.tokens.count import measure
@@ -32,6 +33,7 @@ class Deciding:
         """Decide on a whole body."""
         exchange, run = self._exchange, self._run
         began = time.perf_counter()
+        await relay.take_over(run, exchange, body)
         action = exchange.receive(e.RequestBody(body, run.now_ms()))
         while True:
             match action:

@@ -254,6 +254,8 @@ class Notes:
     unmetered: str = ""
     unpriced: bool = False
     fail_open: bool = False
+    handed_over: bool = False
+    """The next gateway was told to meter it instead: nothing counts here where the ledger says that it did."""
     kept_because: str = ""
     flags: tuple[str, ...] = field(default=())
     refused_nanousd: int = 0

@@ -18,6 +18,7 @@ from spendgate.gateway.admission import Admission, Refused, Turn
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.case import Case, Decided
+from spendgate.gateway.handover import Handover, plain_host
 from spendgate.gateway.identity import Identity, Roster
 from spendgate.gateway.record import Ending
 from spendgate.gateway.refusing import too_large, voice_of
@@ -31,7 +32,7 @@ from spendgate.money import nano_to_usd
 class Exchange:
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
-    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "state")
+    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "_last", "state")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Exchange:
         self.state = State.START
         self._case = Case(exchange_id, request_id, snapshot)
         self._admission = Admission(self._case, roster, fixed)
+        self._last = True
         self._answer_body: WholeAnswer | StreamedAnswer | None = None
         self._ending: Ending | None = None
 
@@ -88,6 +90,42 @@ class Exchange:
         return self._case.identity
 
     @property
+    def target(self) -> str:
+        """The raw path with its query, "" where no dialect claims it."""
+        return self._case.target
+
+    @property
+    def host(self) -> str:
+        """The host that the client named."""
+        return self._case.address.host
+
+    @property
+    def handover_word(self) -> str:
+        """What the gateway before this one may have said; "" where the next one is to hear it."""
+        case = self._case
+        return case.headers.get(h.HANDOVER, "") if self.state is State.AWAIT_BODY and self._last else ""
+
+    def take_over(self, told: Handover) -> None:
+        """Meter in the stead of the gateway before this one, as it decided: its caller, and its model."""
+        case = self._case
+        case.taken_over = told
+        case.identity = Identity(told.team, told.app, told.user, told.run)
+        case.require_model = told.model
+
+    def hand_over(self, digest: str, path: str, until_ms: int) -> Handover | None:
+        """What the next gateway is told; None where this is the last one, or nothing is metered."""
+        case = self._case
+        if self._last or self.state is not State.FORWARDED or case.facts is None:
+            return None
+        case.handed_over = True
+        who = case.identity
+        requested = case.require_model or case.facts.model
+        return Handover(
+            case.exchange_id, who.team, who.app, who.user, who.run, requested, case.sent, case.decision,
+            case.reason, until_ms, digest, path, plain_host(case.address.host),
+        )  # fmt: skip
+
+    @property
     def decided(self) -> Decided:
         """What was decided about a request that was forwarded."""
         return self._case.decided
@@ -123,6 +161,7 @@ class Exchange:
             case e.ResponsePiece():
                 return self._piece(event)
             case e.RequestHeaders():
+                self._last = event.last
                 return self._go(self._admission.headers(event))
             case e.RequestBody():
                 return self._go(self._admission.body(event))

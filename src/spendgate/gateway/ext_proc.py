@@ -16,7 +16,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
-from spendgate.gateway import wire
+from spendgate.gateway import relay, wire
 from spendgate.gateway.deciding import Deciding
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Proxy
@@ -148,6 +148,8 @@ class _Call:
             return self._rejected(action)
         if exchange.holds:
             run.live.add(exchange)
+        if not self._proxy.last:
+            action = await relay.hand_over(run, exchange, action, body.body)
         return wire.forward(action)
 
     def _response_headers(self, message: Any) -> Any:

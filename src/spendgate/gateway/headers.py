@@ -23,6 +23,11 @@ CLAMPED = "x-spendgate-output-cap"
 RESET = "x-spendgate-reset"
 SHOULD_RETRY = "x-should-retry"
 
+DOCTOR = "x-spendgate-doctor"
+"""The doctor's credential: by it, and by no name, a request is the doctor's."""
+HANDOVER = "x-spendgate-handover"
+"""From one gateway to the next: this call is counted there (gateway/handover.py)."""
+
 CLUSTER = "x-spendgate-cluster"
 """Chooses the upstream; set by spendgate only. Envoy strips a client's copy before it picks the route."""
 

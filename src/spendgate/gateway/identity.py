@@ -43,6 +43,8 @@ class Caller:
     """The time of asking, for keys that expire."""
     sidecar: str = ""
     """The principal of the sidecar that asks, which is that of its workload; "" where a gateway asks."""
+    doctor: bool = False
+    """It showed the doctor's credential."""
 
     @classmethod
     def told_by(

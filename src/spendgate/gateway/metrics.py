@@ -165,6 +165,13 @@ class Metrics:
             ["team", "action"],
             registry=registry,
         )
+        self.handovers = Counter(
+            "spendgate_handovers_total",
+            "Calls that two gateways saw and that count at the last: `given` by the first, `taken` by the last; "
+            "`refused`: metered in full, since the word was forged, copied, late or of another request.",
+            ["result"],
+            registry=registry,
+        )
         self.errors = Counter(
             "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
         )

@@ -82,6 +82,9 @@ class Settler:
         self._queue: deque[Ending] = deque()
         self._refusals = Refusals()
         self._corrected: set[str] = set()
+        self._handed_over: set[str] = set()
+        self._taken_over: set[str] = set()
+        """Of the last batch, what the next gateway meters: it counts there."""
         self._wake = asyncio.Event()
         self._closing = False
         self._hurried = False
@@ -150,7 +153,8 @@ class Settler:
 
     async def _settle(self, batch: list[Ending]) -> None:
         settlements = [x.settlement for x in batch if x.settlement is not None]
-        self._corrected = set()
+        self._handed_over = {x.record.exchange_id for x in batch if x.notes.handed_over}
+        self._corrected, self._taken_over = set(), set()
         if settlements:
             began = time.perf_counter()
             if not await self._make_safe(settlements):
@@ -158,6 +162,7 @@ class Settler:
                 await asyncio.sleep(0.1 if self._closing else SPOOL_RETRY_S)
                 return
             self._metrics.settled.observe(time.perf_counter() - began)
+        batch = [x for x in batch if x.record.exchange_id not in self._taken_over]
         try:
             self._usage_log.write([x.record.line() for x in batch])
         except OSError as problem:
@@ -239,9 +244,12 @@ class Settler:
         """Into the ledger, else to disk; False where neither takes them."""
         try:
             taken = await self._ledger.settle_timed(settlements)
-            self._recent.add(settlements, [at for _, at in taken])
-            words = zip(settlements, taken, strict=True)
-            self._corrected = {s.exchange_id for s, (word, _) in words if word == "corrected"}
+            words = [(s.exchange_id, word) for s, (word, _) in zip(settlements, taken, strict=True)]
+            replayed = {exchange_id for exchange_id, word in words if word == "replayed"}
+            self._corrected = {exchange_id for exchange_id, word in words if word == "corrected"}
+            self._taken_over = replayed & self._handed_over
+            own = [x for x in zip(settlements, taken, strict=True) if x[0].exchange_id not in self._taken_over]
+            self._recent.add([s for s, _ in own], [at for _, (_, at) in own])
         except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
             self._metrics.ledger_failures.labels("settle").inc()
             self._said(

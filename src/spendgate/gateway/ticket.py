@@ -38,6 +38,8 @@ class Ticket:
     kept_because: str = ""
     unpriced: bool = False
     fail_open: bool = False
+    handed_over: bool = False
+    """The next gateway meters it; where it has, this ending counts nothing."""
     scopes: tuple[tuple[str, str], ...] = MONTH
     """(scope, window) of every bound reserved."""
     input_tokens: int = 0
@@ -120,6 +122,7 @@ class Ticket:
             unmetered=bill.unmetered,
             unpriced=self.unpriced or bill.priced_by.has_stand_in,
             fail_open=self.fail_open,
+            handed_over=self.handed_over,
             kept_because=self.kept_because,
             flags=flags,
         )

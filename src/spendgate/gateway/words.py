@@ -12,6 +12,11 @@ REQUEST_HEADERS: dict[str, str] = {
     h.REQUIRE_MODEL: "this model and no other: bypasses routing and downgrade, never a limit",
     h.RUN: "the run (agent, batch job) that `maxUSDPerRun` bounds; else the trace id of `traceparent`",
     h.REQUEST_ID: "kept, and written into the usage log",
+    h.DOCTOR: "the doctor's credential, signed with the ledger's secret; not sent to the provider",
+    h.HANDOVER: (
+        "from a sidecar's gateway to the egress gateway's: this call is counted there; signed, for one request, "
+        "used once, not sent to the provider"
+    ),
 }
 """What a request may carry."""
 

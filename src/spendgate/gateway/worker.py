@@ -28,7 +28,7 @@ from grpc_health.v1.health import aio as health
 from prometheus_client import CollectorRegistry
 
 from spendgate.budget.policy import Policy
-from spendgate.errors import ConfigurationError
+from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.gateway import logs
 from spendgate.gateway.access_log import AccessLog
 from spendgate.gateway.config import Upstream, load_config
@@ -43,9 +43,11 @@ from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.standing import Standing
 from spendgate.gateway.usage_log import UsageLog
+from spendgate.ledger import connect
 from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.recent import RecentSettlements
 from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.shared_secret import read_or_make
 from spendgate.ledger.spool import Spool
 from spendgate.tasks import cancelled
 from spendgate.tokens.count import count
@@ -55,6 +57,7 @@ LEFT_BEHIND = signal.SIGUSR1
 """Tells a worker that the Envoy before it is ended, with the calls that it still has."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 MESSAGE_SLACK = 32 * 1024 * 1024
+SECRET_S, SECRET_EVERY_S = 1.0, 10.0
 log = structlog.get_logger()
 
 
@@ -178,7 +181,10 @@ async def serve(config: WorkerConfig) -> None:
         raise ConfigurationError(f"can not listen on {config.grpc}; is the port taken?")
     settling = asyncio.create_task(settler.run())
     exporting = asyncio.create_task(otlp.run()) if otlp else None
+    keeping = connect.client(config.redis, SECRET_S)
+    runtime.secret = await secret_of(keeping)
     helpers = [
+        _forever(keep_secret(keeping, runtime)),
         _forever(runtime.renew_forever()),
         _forever(standing.run_forever()),
         _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
@@ -222,8 +228,26 @@ async def serve(config: WorkerConfig) -> None:
     spool.close()
     usage_log.close()
     await ledger.close()
+    await keeping.aclose()
     await cancelled(beating)
     log.info("stopped")
+
+
+async def secret_of(client: Any) -> bytes:
+    """What the gateways of the ledger share; b"" while it does not answer."""
+    try:
+        async with asyncio.timeout(SECRET_S):
+            return await read_or_make(client)
+    except (LedgerUnavailable, TimeoutError) as problem:
+        log.warning("secret_unknown", error=str(problem))
+        return b""
+
+
+async def keep_secret(client: Any, runtime: Runtime) -> None:
+    """Look whether it is still the same: a ledger that lost it gets another."""
+    while True:
+        await asyncio.sleep(SECRET_EVERY_S if runtime.secret else 1.0)
+        runtime.secret = await secret_of(client) or runtime.secret
 
 
 def _forever(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

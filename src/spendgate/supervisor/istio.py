@@ -12,7 +12,7 @@ from typing import Any, Literal
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings
-from spendgate.gateway.wire import ATTACHED
+from spendgate.gateway.wire import ATTACHED, NOT_LAST, PLACE
 from spendgate.supervisor import bootstrap as b
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ _CONTEXT: dict[Attach, str] = {"gateway": "GATEWAY", "sidecar": "SIDECAR_OUTBOUN
 _NAME: dict[Attach, str] = {"gateway": "spendgate", "sidecar": "spendgate-sidecars"}
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _BETWEEN: dict[Attach, tuple[str, ...]] = {
-    "gateway": (h.CLIENT_CERTIFICATE, *h.BETWEEN_PROXIES),
+    "gateway": (h.CLIENT_CERTIFICATE, h.HANDOVER, *h.BETWEEN_PROXIES),
     "sidecar": (),  # the same routes lead to services of the mesh, which may be told
 }
 """What proxies of the mesh tell each other of a workload: no provider gets it."""
@@ -53,9 +53,12 @@ def envoy_filter(
     attach: Attach,
     selector: Mapping[str, str],
     settings: Settings,
+    *,
+    last: bool = True,
 ) -> Json:
     """The EnvoyFilter. `selector`: labels of the workloads; empty: all of `namespace` (of the mesh, in Istio's
-    root namespace). Raises ConfigurationError.
+    root namespace). `last`: False where another Envoy with our filter follows, which counts. Raises
+    ConfigurationError.
 
     Istio speaks HTTP/2 to the service where its port is named `grpc`; its clusters have no circuit breaker of
     their own.
@@ -73,8 +76,12 @@ def envoy_filter(
     }
     ours = b.spendgate_cluster(["unix:/none"], settings.message_timeout)
     asking = b.ext_proc_filter(settings, cluster_name(host, port), host)
+    metadata = []
     if attach == "sidecar":  # its certificate is its workload's; a gateway's is not its callers'
-        metadata = [{"key": ATTACHED, "value": "sidecar"}]
+        metadata.append({"key": ATTACHED, "value": "sidecar"})
+    if not last:
+        metadata.append({"key": PLACE, "value": NOT_LAST})
+    if metadata:
         asking["typed_config"]["grpc_service"]["initial_metadata"] = metadata
     patches = [
         _patch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -218,7 +219,7 @@ def test_faults_in_a_running_envoy_are_found_through_its_admin(
     assert provider.seen[-1].path == "/v1/chat/completions", "the probe went through, at no price"
 
 
-def test_a_gateway_that_wants_a_certificate_and_a_key_knows_the_doctor_by_its_own(
+def test_the_doctor_is_known_by_its_own_credential_and_by_no_name(
     provider: KeyedProvider, tmp_path: Path
 ) -> None:
     ca = Authority(tmp_path)
@@ -228,12 +229,17 @@ def test_a_gateway_that_wants_a_certificate_and_a_key_knows_the_doctor_by_its_ow
         [SPENDGATE, "keys", "issue", "--file", str(keys), "--team", "spendgate-doctor"],
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
+    strict = subprocess.run(
+        [SPENDGATE, "keys", "issue", "--file", str(keys), "--team", "strict"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
     config = {
         "tls": {"certificate": certificate, "key": key, "client_ca": str(ca.file),
                 "client_certificate": "optional"},
-        "identity": [{"kind": "spiffe"}, {"kind": "api-key", "file": str(keys)}],
+        "identity": [{"kind": "spiffe"}, {"kind": "api-key", "file": str(keys)}, {"kind": "headers"}],
     }  # fmt: skip
-    with Gateway(tmp_path / "g", provider.url, POLICY, config=config, workers=1) as gateway:
+    budgets = policy(budget("strict", 10, unknownApis="reject"), budget("ml", 10))
+    with Gateway(tmp_path / "g", provider.url, budgets, config=config, workers=1) as gateway:
         common = ("--data-dir", str(gateway.data_dir), "--ca", str(ca.file))
         mine = ca.issue("doctor", uri="spiffe://cluster.local/ns/llm-gateway/sa/spendgate-doctor")
         status, found = doctor(*common, "--cert", mine[0], "--cert-key", mine[1])
@@ -244,6 +250,20 @@ def test_a_gateway_that_wants_a_certificate_and_a_key_knows_the_doctor_by_its_ow
         assert by_key.returncode == 0, by_key.stdout
         assert "fix: " in by_key.stdout
         assert by_key.stdout.splitlines()[-1].endswith("over-budget requests were refused with 429")
-        status, found = doctor(*common)
-        assert status == 1
-        assert "--key" in found["doctor-passed"]["fix"]
+        away = ("--url", gateway.url, "--ca", str(ca.file), "--data-dir", str(tmp_path))
+        status, found = doctor(*away, "--cert", mine[0], "--cert-key", mine[1])
+        assert status == 1, "without Redis a service account's name is a name like any other"
+        assert "--redis" in found["doctor-passed"]["fix"]
+        status, found = doctor(*away)
+        assert status == 0, "the team that has nothing may be named by anybody"
+        asked = len(provider.seen)
+        for named in (
+            {"x-llm-app": "spendgate-doctor"}, {"x-llm-team": "spendgate-doctor"}, {"x-spendgate-doctor": "v1.e30.e30"},
+        ):  # fmt: skip
+            for headers in ({"authorization": f"Bearer {strict}"}, {"x-llm-team": "spendgate-doctor"}):
+                answer = httpx.post(
+                    f"{gateway.url}/v1/batches", json={"a": 1}, headers={**headers, **named},
+                    verify=ssl.create_default_context(cafile=str(ca.file)), trust_env=False, timeout=60,
+                )  # fmt: skip
+                assert (answer.status_code, answer.json()["error"]["code"]) == (403, "unknown_api"), named
+        assert len(provider.seen) == asked

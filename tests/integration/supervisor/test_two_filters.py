@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ import httpx
 import pytest
 import yaml
 from support.istio import patched, proxy
-from support.keyed_provider import KeyedProvider
+from support.keyed_provider import KeyedProvider, Seen
 from support.policy import budget, policy
 from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
@@ -27,9 +30,24 @@ from support.sidecars import CLUSTER, SERVICE, envoy
 from spendgate.supervisor.bootstrap import TYPE
 
 Json = dict[str, Any]
-POLICY = policy(budget("ml", 10), budget("broke", 0), budget("one", 0.0053))
+POLICY = policy(budget("ml", 10), budget("broke", 0), budget("one", 0.0053), budget("twice", 10))
 CHAT = "/v1/chat/completions"
+HANDOVER = "x-spendgate-handover"
 GENERIC = "envoy.filters.http.ext_proc"
+
+
+class Leak(KeyedProvider):
+    """A service that an attached sidecar calls, and that answers when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def answer(self, seen: Seen) -> tuple[int, dict[str, Any]]:
+        """When it may."""
+        if seen.method == "POST":
+            assert self.go.wait(60)
+        return super().answer(seen)
 
 
 @dataclass
@@ -37,6 +55,7 @@ class Ways:
     """The URLs of the Envoys, the provider behind them and what the gateway wrote down."""
 
     provider: KeyedProvider
+    leak: Leak
     admin: str
     log: Path
     urls: dict[str, str] = field(default_factory=dict)
@@ -131,7 +150,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
     (folder / "policy.yaml").write_text(POLICY)
     worker, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with ExitStack() as stack:
-        provider = stack.enter_context(KeyedProvider())
+        provider, leak = stack.enter_context(KeyedProvider()), stack.enter_context(Leak())
         serve = Command(
             folder / "serve",
             ["serve", "--grpc", worker, "--admin", admin, "--data-dir", str(folder / "data"),
@@ -139,7 +158,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
         )  # fmt: skip
         stack.callback(serve.stop)
         serve.ready()
-        ways = Ways(provider, f"http://{admin}", folder / "data" / "usage.jsonl")
+        ways = Ways(provider, leak, f"http://{admin}", folder / "data" / "usage.jsonl")
         to_provider = provider.url.removeprefix("http://")
 
         def start(
@@ -153,6 +172,9 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
             return listen
 
         start("egress", to_provider, rendered("gateway"), believing)
+        first = rendered("sidecar", "--not-last")
+        start("sidecar", ways.urls["egress"].removeprefix("http://"), first)
+        start("leak", leak.url.removeprefix("http://"), first)
         start("pool", to_provider, rendered("gateway"), with_pool)
         yield ways
 
@@ -192,3 +214,78 @@ def test_no_provider_learns_whose_certificate_called_even_on_paths_that_cost_not
     httpx.get(f"{ways.urls['egress']}/v1/models", headers=told, trust_env=False, timeout=60)
     assert ways.provider.seen[-1].path == "/v1/models"
     assert not set(told) & set(ways.provider.seen[-1].headers)
+
+
+@contextmanager
+def word_of(ways: Ways, body: Json) -> Iterator[str]:
+    """What an attached sidecar sends along to whoever it calls, while that call is open."""
+    calls = [x for x in ways.leak.seen if x.method == "POST"]
+    call = threading.Thread(target=ways.ask, args=("leak", "ml", body))
+    call.start()
+    try:
+        seen = until(
+            lambda: [x for x in ways.leak.seen if x.method == "POST"],
+            lambda x: len(x) > len(calls),
+            "the call",
+        )
+        yield seen[-1].headers[HANDOVER]
+    finally:
+        ways.leak.go.set()
+        call.join(60)
+
+
+def body_of(text: str) -> Json:
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}], "max_tokens": 500}
+
+
+def test_a_call_through_sidecar_and_egress_gateway_counts_once(ways: Ways) -> None:
+    before, seen = ways.row("twice"), len(ways.provider.seen)
+    answers = [ways.ask("sidecar", "twice") for _ in range(5)]
+    assert [a.status_code for a in answers] == [200] * 5
+    cost = sum(Decimal(a.headers["x-spendgate-cost-usd"]) for a in answers)
+    assert cost > 0
+    row = until(
+        lambda: ways.row("twice"), lambda r: r["requests"] == before["requests"] + 5, "five settlements"
+    )
+    assert Decimal(row["settled_usd"]) - Decimal(before.get("settled_usd", "0")) == cost
+    assert len(ways.provider.seen) == seen + 5
+    for call in ways.provider.seen[seen:]:
+        assert not [n for n in call.headers if n.startswith(("x-spendgate-", "x-llm-"))]
+    time.sleep(0.5)  # a second line would come with the first gateway's settlement
+    lines = ways.lines("twice")
+    assert [x["outcome"] for x in lines] == ["complete"] * 5
+    assert sum(Decimal(x["cost_usd"]) for x in lines) == cost
+    assert ways.lines("unattributed") == []
+
+
+def test_a_budget_for_one_call_is_enough_for_a_call_that_two_filters_see(ways: Ways) -> None:
+    assert ways.ask("sidecar", "one").status_code == 200
+    assert ways.row("one")["requests"] == 1
+
+
+def test_a_refusal_is_told_once(ways: Ways) -> None:
+    answer = ways.ask("sidecar", "broke")
+    assert answer.status_code == 429
+    assert answer.headers["x-spendgate-reason"] == "monthly_budget_exceeded"
+
+
+def test_a_word_works_once_and_only_for_its_own_request(ways: Ways) -> None:
+    def asked(body: Json, word: str, **more: str) -> None:
+        before = ways.row("copier")["requests"]
+        headers = {HANDOVER: word, **more}
+        assert ways.ask("egress", "copier", body, **headers).status_code == 200
+        until(lambda: ways.row("copier"), lambda r: r["requests"] == before + 1, "metered in full")
+
+    body = body_of("copied")
+    with word_of(ways, body) as word:
+        version, content, mac = word.split(".")
+        asked(body_of("another body"), word)
+        asked(body, word, host="api.anthropic.com")
+        asked(body, f"{version}.{content}.{mac[:-4]}AAAA")
+        asked(body, word + "," + word)
+        asked(body, "v1.e30.e30")
+        before = ways.row("copier")["requests"]
+        assert ways.ask("egress", "copier", body, **{HANDOVER: word}).status_code == 200
+        until(lambda: ways.lines("ml"), bool, "it is metered for whom the word names")
+        asked(body, word)  # a second time
+        assert ways.row("copier")["requests"] == before + 1

@@ -118,8 +118,8 @@ def test_what_the_gateway_does_not_enforce_is_found() -> None:
 
 
 def test_the_doctors_team_has_nothing_in_any_policy() -> None:
-    for text in ("", GOOD):
+    for text in ("", GOOD, f"{{team: {DOCTOR}, monthlyBudgetUSD: 100, unknownApis: pass}}"):
         budget = policy_of(text).budget(DOCTOR)
         assert budget is not None
         assert budget.monthly_nanousd == 0
-        assert DOCTOR not in policy_of(text).teams
+        assert budget.unknown_apis == "reject"
