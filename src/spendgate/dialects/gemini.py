@@ -77,7 +77,7 @@ def google_error(rejection: Rejection) -> bytes:
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": rejection.code.upper(),
         "domain": "spendgate",
-        "metadata": {key: f"{value}" for key, value in rejection.details.items()},
+        "metadata": {k: f"{v}" for k, v in rejection.details.items() if v is not None},
     }
     error = {
         "code": rejection.status,
