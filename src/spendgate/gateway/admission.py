@@ -34,7 +34,7 @@ from spendgate.gateway.snapshot import Address
 from spendgate.gateway.transitions import State
 from spendgate.ledger.port import ReserveResult
 from spendgate.money import usd_to_nano
-from spendgate.tokens.count import measure
+from spendgate.tokens.count import INLINE_BYTES, measure
 
 
 class Refused(NamedTuple):
@@ -74,6 +74,7 @@ class Admission:
         if dialect is None or event.end:
             return self._unclaimed(event, path, claimed=dialect is not None)
         case.dialect, case.target, case.headers = dialect, event.path, headers
+        case.at_ms = event.caller.now_ms
         case.address = Address(dialect.name, path, headers.get(":authority", ""))
         self._identify(event.caller)
         require = headers.get(h.REQUIRE_MODEL, "").strip()
@@ -173,7 +174,8 @@ class Admission:
         if result.candidate >= 0:
             case.held_nanousd = result.held_nanousd
             return self._forward(result.candidate, result.output_cap)
-        if not case.counted.exact and not self._looked:
+        is_full = all(r.committed_nanousd >= r.bound.floor_nanousd for r in result.refusals)
+        if not case.counted.exact and not self._looked and not is_full:
             return self._look(facts)
         choice = planned.choices[result.refusals[-1].candidate] if result.refusals else None
         model = choice.candidate.model if choice else facts.model
@@ -222,6 +224,8 @@ class Admission:
             if body is self._body:
                 body = None
         self._body = b""
+        if facts.text_bytes > INLINE_BYTES:
+            case.facts = replace(facts, texts=())  # they were counted, and an answer may take minutes
         target = dialect.rewrite_path(case.target, model) if model is not None else None
         moved = ((":path", target),) if target is not None else ()
         upstream = case.snapshot.goes_to(case.sent, dialect.name)

@@ -30,6 +30,11 @@ class WholeAnswer:
         self._pieces: list[bytes] = []
         self._size = 0
 
+    @property
+    def is_packed(self) -> bool:
+        """Is it compressed?"""
+        return self._decoder is not None
+
     def feed(self, data: bytes, end: bool) -> Reading | None:
         """Take a piece; the reading once all is there (or too much), else None."""
         self._pieces.append(data)
@@ -85,6 +90,11 @@ class StreamedAnswer:
         if at < 0:
             return None
         return piece[:at] + self._ender.end(self.model or sent, self._meter.partial()[1])
+
+    @property
+    def is_packed(self) -> bool:
+        """Is it compressed?"""
+        return self._decoder is not None
 
     @property
     def limited(self) -> bool:

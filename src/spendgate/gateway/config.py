@@ -41,6 +41,7 @@ __all__ = [
 ]  # fmt: skip
 
 DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
+LONGEST_MESSAGE_TIMEOUT_MS = 10_000
 RejectStatus = Literal[400, 402, 403, 429]
 
 
@@ -79,6 +80,8 @@ class Settings(_Model):
     """The output cap held for where a request has none, or the model's maximum if lower; `model`: that maximum."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
     """The longest LLM body, both ways, in bytes; above it 413, before anything is reserved."""
+    max_inflight_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024 * 1024 * 1024)
+    """LLM bodies that a worker reads at once, in bytes; above it 503 `too_busy`. Each takes five times its size."""
     deployments: Mapping[str, str] = Field(default_factory=dict)
     """Names that stand for a model (Azure deployments, Bedrock profiles), and which: `{team-gpt: gpt-4o}`."""
     reject_status: Mapping[str, RejectStatus] = Field(default_factory=dict)
@@ -131,6 +134,11 @@ class Settings(_Model):
         if sum(u.default for u in value) > 1:
             raise ValueError("only one upstream can be the default")
         return value
+
+    @property
+    def longest_message_timeout(self) -> int:
+        """How long Envoy waits at most where a worker asks for more time, in milliseconds."""
+        return max(self.message_timeout, LONGEST_MESSAGE_TIMEOUT_MS)
 
     def rotation(self) -> Rotation:
         """When the usage log is put aside."""

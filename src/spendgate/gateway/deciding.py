@@ -1,10 +1,15 @@
-"""From a request's body to its decision: counts and reserves as the exchange asks, for every entry of traffic."""
+"""From a request's body to its decision: counts and reserves as the exchange asks, for every entry of traffic.
+
+Short bodies are read on the event loop. Long ones are read, and rewritten, in a thread, one at a time; counting ends
+with its part of the message timeout, and then the bytes are the bound.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 from spendgate.gateway import events as e
@@ -12,6 +17,28 @@ from spendgate.gateway import relay
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.runtime import Runtime
 from spendgate.tokens.count import measure
+
+INLINE_BYTES = 64 * 1024
+"""A body of this size is read in less than a millisecond."""
+COUNTING_SHARE = 0.3
+"""The part of the message timeout after which nothing more is counted."""
+LATE_SHARE = 0.5
+"""A call that ends undecided after this part of it was sent on by Envoy, as far as we can know: the clocks of both
+are not the same, and what waits for a busy loop has waited before we see it."""
+SETTLE_S = 0.002
+"""So long a late decision waits for word that Envoy has given the call up."""
+
+
+def is_late(run: Runtime, seconds: float) -> bool:
+    """Does Envoy count as gone where it has waited so long for a decision?"""
+    return seconds >= run.snapshot.settings.message_timeout / 1000 * LATE_SHARE
+
+
+def late_or_left(run: Runtime, deciding: Deciding) -> e.EndedBy:
+    """Who ended a call while we were deciding: Envoy, which sends on what it has no answer for (`failure_mode:
+    open`; with `closed` nothing was sent), or the client."""
+    is_open = run.snapshot.settings.failure_mode == "open"
+    return e.EndedBy.LATE if is_open and deciding.is_late() else e.EndedBy.CLIENT
 
 
 def give_way() -> None:
@@ -23,41 +50,71 @@ def give_way() -> None:
 class Deciding:
     """One exchange's way to its decision. The call may be cancelled at any moment: `left` ends it then."""
 
-    __slots__ = ("_exchange", "_reserving", "_run")
+    __slots__ = ("_came", "_exchange", "_run", "_timeout_s", "_working")
 
     def __init__(self, runtime: Runtime, exchange: Exchange) -> None:
         self._run, self._exchange = runtime, exchange
-        self._reserving: asyncio.Future[Any] | None = None
+        self._came = time.monotonic() - runtime.lag.now_s()
+        self._timeout_s = runtime.snapshot.settings.message_timeout / 1000
+        self._working: asyncio.Future[Any] | None = None
 
     async def on(self, body: bytes) -> e.Forward | e.Reject:
         """Decide on a whole body."""
-        exchange, run = self._exchange, self._run
+        run = self._run
         began = time.perf_counter()
-        await relay.take_over(run, exchange, body)
-        action = exchange.receive(e.RequestBody(body, run.now_ms()))
+        await relay.take_over(run, self._exchange, body)
+        at = run.reading if len(body) > INLINE_BYTES else None
+        event = e.RequestBody(body, run.now_ms())
+        del body  # only the exchange knows how long it is needed
+        action = await self._receive(event, at)
+        del event
         while True:
             match action:
                 case e.NeedReserve():
-                    self._reserving = asyncio.get_running_loop().create_task(run.reserve(action))
-                    action = exchange.receive(await asyncio.shield(self._reserving))
-                    self._reserving = None
+                    reserving = asyncio.get_running_loop().create_task(run.reserve(action))
+                    action = await self._receive(await self._shielded(reserving), at)
                 case e.NeedCount():
-                    need = action
-                    counted = await asyncio.to_thread(
-                        measure, need.texts, need.text_bytes, exact=True, pause=give_way
-                    )
-                    action = exchange.receive(e.CountDone(counted))
+                    counting = asyncio.get_running_loop().run_in_executor(run.counting, self._count, action)
+                    action = await self._receive(e.CountDone(await self._shielded(counting)), at)
                 case _:
                     break
+        if self.is_late():
+            await asyncio.sleep(SETTLE_S)  # is the call cancelled? Then this decision came too late
         run.metrics.decided.observe(time.perf_counter() - began)
         assert isinstance(action, e.Forward | e.Reject)
         return action
 
+    def is_late(self) -> bool:
+        """Did Envoy send the request on, should the call be over now?"""
+        return is_late(self._run, time.monotonic() - self._came)
+
     def left(self, finish: Callable[[], None]) -> None:
-        """The call is over: finish now, or, where a reservation is on its way, when it is there, to void it."""
-        reserving = self._reserving
-        if reserving is not None and not reserving.done():
-            reserving.add_done_callback(lambda _: finish())
-            self._run.keep(reserving)
+        """The call is over: finish now, or, where a step is on its way that cannot be called back, after it."""
+        working = self._working
+        if working is not None and not working.done():
+            working.add_done_callback(lambda _: finish())
+            self._run.keep(working)
             return
         finish()
+
+    async def _receive(self, event: e.Event, at: Executor | None) -> e.Action:
+        if at is None:
+            return self._exchange.receive(event)
+        loop = asyncio.get_running_loop()
+        action: e.Action = await self._shielded(loop.run_in_executor(at, self._exchange.receive, event))
+        return action
+
+    async def _shielded(self, working: asyncio.Future[Any]) -> Any:
+        """Wait for a step that goes on to its end even where the call does not."""
+        self._working = working
+        result = await asyncio.shield(working)
+        self._working = None
+        return result
+
+    def _count(self, need: e.NeedCount) -> Any:
+        until = self._came + self._timeout_s * COUNTING_SHARE
+
+        def stop() -> bool:
+            return time.monotonic() > until
+
+        return measure(need.texts, need.text_bytes, exact=True, pause=give_way, stop=stop)

@@ -37,6 +37,11 @@ class RequestBody:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """There is no room, or no time, for the request's body: refuse it for now."""
+
+
+@dataclass(frozen=True, slots=True)
 class CountDone:
     """The answer to NeedCount."""
 
@@ -115,6 +120,7 @@ class Broke:
 Event = (
     RequestHeaders
     | RequestBody
+    | Busy
     | CountDone
     | ReserveDone
     | LedgerDown
@@ -213,6 +219,8 @@ class Nothing:
     """Nothing is to be done (the exchange is over)."""
 
 
+TOO_BUSY = "too_busy"
+"""Why a request is refused that could be neither read nor decided in time."""
 UNKNOWN_API = "unknown_api"
 """Why a request that no dialect claims is refused."""
 

@@ -21,12 +21,17 @@ from spendgate.gateway.case import Case, Decided
 from spendgate.gateway.handover import Handover, plain_host
 from spendgate.gateway.identity import Identity, Roster
 from spendgate.gateway.record import Ending
-from spendgate.gateway.refusing import too_large, voice_of
+from spendgate.gateway.refusing import too_busy, too_large, voice_of
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.ticket import Ticket
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
+from spendgate.gateway.undecided import bound
 from spendgate.ledger.port import ReserveRequest
 from spendgate.money import nano_to_usd
+
+LATE = "late"
+UNDECIDED = (State.AWAIT_BODY, State.COUNTING, State.RESERVING, State.FORWARDED)
+"""States in which Envoy may have had no answer of ours to the request."""
 
 
 class Exchange:
@@ -143,6 +148,11 @@ class Exchange:
         return self._case.answer_headers()
 
     @property
+    def is_packed(self) -> bool:
+        """Is the answer compressed? Then a short piece of it may be a long one."""
+        return self._answer_body is not None and self._answer_body.is_packed
+
+    @property
     def dialect(self) -> Dialect | None:
         """The request's dialect, None where no dialect claims it."""
         return self._case.dialect
@@ -165,6 +175,8 @@ class Exchange:
                 return self._go(self._admission.headers(event))
             case e.RequestBody():
                 return self._go(self._admission.body(event))
+            case e.Busy():
+                return self._busy()
             case e.CountDone():
                 self._case.counted = event.counted
                 return self._go(self._admission.plan())
@@ -175,7 +187,7 @@ class Exchange:
             case e.ResponseHeaders():
                 return self._answer(event)
             case e.Over():
-                return self._over()
+                return self._over(event.by)
             case e.Broke():
                 return self._broke()
 
@@ -189,6 +201,8 @@ class Exchange:
                 return e.Piece()
             case e.Over() if self.state is State.PASSING:
                 self.state = State.ENDED
+            case e.Over(by=e.EndedBy.LATE) if self._was_refused:
+                self._late()  # nobody heard of the refusal
         return e.Nothing()
 
     def _go(self, turn: Turn) -> e.Action:
@@ -196,6 +210,12 @@ class Exchange:
             self._refused(turn.refused)
         self.state = turn.state
         return turn.action
+
+    def _busy(self) -> e.Action:
+        dialect = self._case.dialect
+        assert dialect is not None
+        self.state = State.ENDED
+        return too_busy(voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers))
 
     # -- the answer -----------------------------------------------------------------------------------------
 
@@ -285,9 +305,26 @@ class Exchange:
             return self.state is State.STREAM and not answer.metered
         return self.state is State.FORWARDED
 
-    def _over(self) -> e.Action:
+    @property
+    def _was_refused(self) -> bool:
+        """Was it refused, and has nobody taken that for its end yet?"""
+        ending = self._ending
+        return ending is not None and ending.record.outcome is e.Outcome.REFUSED
+
+    def _late(self) -> None:
+        """Envoy sent it on as it was, before we had answered: charge the most that it may cost."""
+        case = self._case
+        case.decision, case.reason = "allow", LATE
+        found = bound(case)
+        case.held_nanousd = found.nanousd
+        self._finish(billing.at_hold(found.nanousd, LATE), found.model)
+
+    def _over(self, by: e.EndedBy) -> e.Action:
         """The call ended before the answer did: the client left, or the provider broke off."""
         case, answer = self._case, self._answer_body
+        if by is e.EndedBy.LATE and self.state in UNDECIDED:
+            self._late()
+            return e.Nothing()
         if self._unseen(answer):
             self._finish(billing.at_hold(case.held, "truncated"), case.sent)
         elif self.state is State.FORWARDED and case.facts is not None:

@@ -21,10 +21,11 @@ from envoy.type.v3 import http_status_pb2
 from spendgate.gateway import billing, wire
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
-from spendgate.gateway.deciding import Deciding
+from spendgate.gateway.deciding import Deciding, late_or_left
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
 from spendgate.gateway.refusing import broken_closed, too_large, voice_of
+from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.gateway.transitions import State
 
@@ -77,7 +78,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             return self._broke(exchange, problem)
         finally:
             if not finished:  # cancelled: the client left while we decided
-                deciding.left(lambda: self._left(exchange))
+                by = late_or_left(run, deciding)
+                deciding.left(lambda: self._left(exchange, by))
 
     def _caller(self, attributes: Any, headers: dict[str, str], proxy: Proxy) -> Caller:
         run = self._run
@@ -102,7 +104,16 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             return self._rejected(exchange, too_large(voice, run.snapshot.settings.max_body_bytes))
         if not body and http.size > 0:
             raise RuntimeError("Envoy sent no body; set with_request_body with pack_as_bytes")
-        decided = await deciding.on(body)
+        seat = Seat(run.room)
+        if run.is_behind() or not seat.arrive(len(body)):
+            run.metrics.count_busy(exchange.identity.team)
+            busy = exchange.receive(e.Busy())
+            assert isinstance(busy, e.Reject)
+            return self._rejected(exchange, busy)
+        try:
+            decided = await deciding.on(body)
+        finally:
+            seat.leave()
         if isinstance(decided, e.Reject):
             return self._rejected(exchange, decided)
         if exchange.state is State.PASSING:  # it is free
@@ -121,8 +132,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         self._run.take(exchange)
         return _denied(action)
 
-    def _left(self, exchange: Exchange) -> None:
-        exchange.receive(e.Over())
+    def _left(self, exchange: Exchange, by: e.EndedBy) -> None:
+        exchange.receive(e.Over(by))
         self._run.take(exchange)
 
     def _broke(self, exchange: Exchange, problem: Exception) -> Any:

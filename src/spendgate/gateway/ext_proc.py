@@ -6,6 +6,7 @@ counted and logged, and Envoy is answered as if we had nothing to say.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from typing import Any
@@ -17,14 +18,25 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway import relay, wire
-from spendgate.gateway.deciding import Deciding
+from spendgate.gateway.deciding import Deciding, is_late, late_or_left
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Proxy
 from spendgate.gateway.refusing import broken_closed
+from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.gateway.transitions import State
 
 log = structlog.get_logger()
+
+UNTOLD_BYTES = 8 * 1024 * 1024
+"""What a body of untold length is taken for until it is there."""
+LONG_BYTES = 1024 * 1024
+"""For a message of this size Envoy is asked for more time at once."""
+ASK_SHARE = 0.25
+"""The part of the message timeout after which Envoy is asked for more."""
+SLICE_BYTES = 64 * 1024
+"""So much of a stream is looked at at once: some hundred events, about a millisecond."""
+_OVER = object()
 
 
 def exchange_id(fields: Any) -> str:
@@ -52,16 +64,11 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
         if not run.knows_policy:
             await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
         proxy = wire.proxy(context.invocation_metadata(), principals=run.wants_proxy)
-        call = _Call(run, proxy)
+        call = _Call(run, proxy, context)
         self._run.calls += 1
         try:
-            while True:
-                message = await context.read()
-                if message is grpc.aio.EOF:
-                    break
-                reply = await call.reply(message)
-                if reply is not None:
-                    await context.write(reply)
+            while await call.turn():
+                pass
         finally:
             self._run.calls -= 1
             call.over()
@@ -70,27 +77,56 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
 class _Call:
     """One exchange on the wire."""
 
-    __slots__ = ("_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_proxy", "_run")
+    __slots__ = (
+        "_asking", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_proxy", "_reading",
+        "_run", "_seat",
+    )  # fmt: skip
 
-    def __init__(self, runtime: Runtime, proxy: Proxy) -> None:
+    def __init__(self, runtime: Runtime, proxy: Proxy, context: Any) -> None:
         self._run = runtime
         self._proxy = proxy
+        self._context = context
+        self._seat = Seat(runtime.room)
+        self._asking: asyncio.Future[Any] | None = None
+        self._reading: asyncio.Future[Any] | None = None
         self._exchange: Exchange | None = None
         self._buffered = False
         self._duplex = False
         self._cut = False
         self._deciding: Deciding | None = None
 
-    async def reply(self, message: Any) -> Any:
+    async def turn(self) -> bool:
+        """Read a message and answer it. False: there are no more. Nothing of it is kept until the next."""
+        reply = await self._reply(await self._context.read())
+        if reply is _OVER:
+            return False
+        if self._asking is not None:
+            await self._asking  # one message after the other
+            self._asking = None
+        if reply is not None:
+            await self._context.write(reply)
+        self._deciding = None
+        return True
+
+    async def _reply(self, message: Any) -> Any:
+        if message is grpc.aio.EOF:
+            return _OVER
         kind = message.WhichOneof("request")
+        body, is_end = b"", False
+        if kind in ("request_body", "response_body"):
+            piece = getattr(message, kind)
+            body, is_end = piece.body, piece.end_of_stream
+            del piece, message  # a second copy of the body
         try:
             match kind:
                 case "response_body":
-                    return self._response_body(message.response_body)
+                    return await self._response_body(body, is_end)
                 case "request_headers":
                     return self._request_headers(message)
                 case "request_body":
-                    return await self._request_body(message.request_body)
+                    deciding = self._request_body(body, is_end)
+                    body = b""
+                    return await deciding
                 case "response_headers":
                     return self._response_headers(message)
                 case "request_trailers":
@@ -101,7 +137,7 @@ class _Call:
         except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
             reply = self._broke(kind, problem)
             if kind == "response_body" and self._duplex:
-                return wire.duplex_piece(message.response_body.body, message.response_body.end_of_stream)
+                return wire.duplex_piece(body, is_end)
             return reply
 
     # -- phases ---------------------------------------------------------------------------------------------
@@ -128,6 +164,9 @@ class _Call:
         run.metrics.count_unclaimed(exchange.identity.team, action)
         match action:
             case e.AwaitBody():
+                size = headers.get("content-length", "")
+                if run.is_behind() or not self._seat.announce(int(size) if size.isdigit() else UNTOLD_BYTES):
+                    return self._busy()
                 return wire.await_body(action.remove, message.protocol_config.request_body_mode)
             case e.Reject():
                 return self._rejected(action)
@@ -136,21 +175,53 @@ class _Call:
         hidden = () if self._proxy.sidecar else h.never_sent(headers)
         return wire.pass_without(hidden) if hidden else wire.PASS_ALL
 
-    async def _request_body(self, body: Any) -> Any:
+    async def _request_body(self, body: bytes, is_end: bool) -> Any:
         exchange, run = self._exchange, self._run
         if exchange is None:
             return wire.PASS_REQUEST_BODY
-        if not body.end_of_stream:
+        if not is_end:
             raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
         self._deciding = Deciding(run, exchange)
-        action = await self._deciding.on(body.body)
+        if exchange.state is State.AWAIT_BODY and (run.is_behind() or not self._seat.arrive(len(body))):
+            return self._busy()
+        patience = self._patience(len(body))
+        try:
+            deciding = self._deciding.on(body)
+            whole = b"" if self._proxy.last else body
+            del body
+            action = await deciding
+        finally:
+            patience.cancel()
+            self._seat.leave()
         if isinstance(action, e.Reject):
             return self._rejected(action)
         if exchange.holds:
             run.live.add(exchange)
         if not self._proxy.last:
-            action = await relay.hand_over(run, exchange, action, body.body)
+            action = await relay.hand_over(run, exchange, action, whole)
         return wire.forward(action)
+
+    def _busy(self) -> Any:
+        exchange = self._exchange
+        assert exchange is not None
+        self._seat.leave()
+        action = exchange.receive(e.Busy())
+        assert isinstance(action, e.Reject)
+        self._run.metrics.count_busy(exchange.identity.team)
+        return self._rejected(action)
+
+    def _patience(self, size: int) -> asyncio.TimerHandle:
+        """Ask Envoy for more time as soon as a reading turns out to be slow; for a long one at once."""
+        timeout_s = self._run.snapshot.settings.message_timeout / 1000
+        if size > LONG_BYTES:
+            self._ask_time()
+        return asyncio.get_running_loop().call_later(timeout_s * ASK_SHARE, self._ask_time)
+
+    def _ask_time(self) -> None:
+        if self._asking is None:
+            more = wire.more_time(self._run.snapshot.settings.longest_message_timeout)
+            self._asking = asyncio.ensure_future(self._context.write(more))
+            self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _response_headers(self, message: Any) -> Any:
         exchange = self._exchange
@@ -176,22 +247,57 @@ class _Call:
         self._duplex = action.mode is e.BodyMode.DUPLEX
         return wire.answer(action)
 
-    def _response_body(self, body: Any) -> Any:
+    async def _response_body(self, data: bytes, is_end: bool) -> Any:
         exchange = self._exchange
         if exchange is None:
             return wire.PASS_RESPONSE_BODY
         if self._cut:
             return None  # what still comes of a stream that we ended
-        action = exchange.receive(e.ResponsePiece(body.body, body.end_of_stream))
+        if len(data) <= SLICE_BYTES and not exchange.is_packed:
+            action = exchange.receive(e.ResponsePiece(data, is_end))
+        else:
+            action = await self._long_piece(exchange, data, is_end)
         assert isinstance(action, e.Piece)
-        if body.end_of_stream or action.cut:
+        if is_end or action.cut:
             self._hand_over()
         if not self._duplex:
             return wire.piece(action, self._buffered)
         self._cut = action.cut
-        data = body.body if action.replacement is None else action.replacement
-        end = body.end_of_stream or action.cut
+        data = data if action.replacement is None else action.replacement
+        end = is_end or action.cut
         return wire.duplex_piece(data, end) if data or end else None
+
+    async def _long_piece(self, exchange: Exchange, data: bytes, is_end: bool) -> e.Action:
+        """A long piece of a stream is looked at slice by slice, and other calls have their turn in between; a whole
+        answer, or what is compressed, in a thread."""
+        patience = self._patience(len(data))
+        try:
+            if exchange.state is State.STREAM and not exchange.is_packed:
+                return await self._sliced(exchange, data, is_end)
+            loop, piece = asyncio.get_running_loop(), e.ResponsePiece(data, is_end)
+            self._reading = loop.run_in_executor(self._run.reading, exchange.receive, piece)
+            action: e.Action = await asyncio.shield(self._reading)
+            return action
+        finally:
+            patience.cancel()
+
+    async def _sliced(self, exchange: Exchange, data: bytes, is_end: bool) -> e.Piece:
+        sent: list[bytes] = []
+        same_till, cut = 0, False
+        for at in range(0, len(data), SLICE_BYTES):
+            end = min(at + SLICE_BYTES, len(data))
+            action = exchange.receive(e.ResponsePiece(data[at:end], is_end and end == len(data)))
+            assert isinstance(action, e.Piece)
+            if action.replacement is not None:
+                sent += (data[same_till:at], action.replacement)
+                same_till = end
+            if cut := action.cut:
+                break
+            async with self._run.slices:  # one slice of all streams each time the loop comes round
+                await asyncio.sleep(0)
+        if not same_till:
+            return e.Piece()
+        return e.Piece(b"".join((*sent, b"" if cut else data[same_till:])), cut=cut)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -209,17 +315,33 @@ class _Call:
 
     def over(self) -> None:
         """The call is over, however it came to be: end the exchange if it has not ended."""
+        self._seat.leave()
+        by = self._ended_by()
+        reading = self._reading
         if self._deciding is not None:
-            self._deciding.left(self._finish)
+            self._deciding.left(lambda: self._finish(by))
+        elif reading is not None and not reading.done():
+            reading.add_done_callback(lambda _: self._finish(by))
+            self._run.keep(reading)
         else:
-            self._finish()
+            self._finish(by)
 
-    def _finish(self) -> None:
+    def _ended_by(self) -> e.EndedBy:
+        """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open."""
+        run, deciding = self._run, self._deciding
+        if deciding is not None:
+            return late_or_left(run, deciding)
+        awaits = self._exchange is not None and self._exchange.state is State.AWAIT_BODY
+        if awaits and run.snapshot.settings.failure_mode == "open" and is_late(run, run.lag.recent_s()):
+            return e.EndedBy.LATE  # its body may have come, and have waited too long to be seen
+        return e.EndedBy.CLIENT
+
+    def _finish(self, by: e.EndedBy) -> None:
         exchange = self._exchange
         if exchange is None:
             return
         try:
-            exchange.receive(e.Over())
+            exchange.receive(e.Over(by))
         except Exception as problem:  # noqa: BLE001
             self._broke("over", problem)
         self._run.live.discard(exchange)

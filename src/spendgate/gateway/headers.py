@@ -21,6 +21,7 @@ COST = "x-spendgate-cost-usd"
 KEPT = "x-spendgate-kept-because"
 CLAMPED = "x-spendgate-output-cap"
 RESET = "x-spendgate-reset"
+RETRY_AFTER = "retry-after"
 SHOULD_RETRY = "x-should-retry"
 
 DOCTOR = "x-spendgate-doctor"

@@ -251,6 +251,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.inflight_bytes = Gauge(
+            "spendgate_inflight_bytes",
+            "LLM request bodies announced or being read, in bytes; above max_inflight_bytes a worker: too_busy.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.spool_depth = Gauge(
             "spendgate_spool_depth",
             "Settlements that wait on local disk for the ledger.",
@@ -296,6 +302,10 @@ class Metrics:
             case e.Reject(reason=e.UNKNOWN_API):
                 self.unknown_api.labels(self.team_label(team), "reject").inc()
                 self.rejected.labels(self.team_label(team), e.UNKNOWN_API).inc()
+
+    def count_busy(self, team: str) -> None:
+        """Count a request that there was no room or time for."""
+        self.rejected.labels(self.team_label(team), e.TOO_BUSY).inc()
 
     def count(self, ending: Ending, corrected: bool = False) -> None:
         """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk). `corrected`: its

@@ -96,7 +96,8 @@ def gather(
     allowance = UNLIMITED if decided.audit else fail_open_allowance(budget, now_ms)
     dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
     limit = decided.limit_nanousd
-    exact = not counted.exact and limit is not None and dearest * EXACT_BELOW > limit
+    # a budget of 0 admits nothing, however little it is
+    exact = not counted.exact and limit is not None and 0 < limit < dearest * EXACT_BELOW
     return Planned(decided, choices, request, allowance, exact)
 
 

@@ -19,11 +19,14 @@ from spendgate.budget.message import (
 from spendgate.budget.policy import TeamBudget
 from spendgate.dialects.base import Dialect, Rejection
 from spendgate.gateway import headers as h
-from spendgate.gateway.events import Reject
+from spendgate.gateway.events import TOO_BUSY, Reject
 from spendgate.gateway.identity import Identity
 from spendgate.gateway.reject_status import BY_THEMSELVES, PASSING, Sender, Statuses
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.port import ReserveResult
+
+BUSY_RETRY_S = 1
+"""When to ask again after `too_busy`: a worker reads its whole room in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,18 @@ def voice_of(snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: 
     return Voice(dialect, statuses, identity.app, headers.get("user-agent", ""))
 
 
-def _reject(voice: Voice, refusal: RefusalText, kind: str = "budget_exceeded") -> Reject:
+def _reject(
+    voice: Voice, refusal: RefusalText, kind: str = "budget_exceeded", again_after_s: int = 0
+) -> Reject:
+    """`again_after_s`: when the client may ask again; 0: it should not."""
     dialect = voice.dialect
     status = voice.status(refusal.code, refusal.status)
     rejection = Rejection(status, refusal.code, refusal.text, refusal.details, type=kind)
     body = dialect.error_body(rejection)
-    again = "true" if refusal.code in PASSING else "false"
+    again = "true" if again_after_s or refusal.code in PASSING else "false"
     headers = [("content-type", "application/json"), (h.SHOULD_RETRY, again), (h.REASON, refusal.code)]
+    if again_after_s:
+        headers.append((h.RETRY_AFTER, str(again_after_s)))
     headers += dialect.error_headers(rejection)
     utilization = refusal.details.get("utilization")
     if utilization is not None:
@@ -126,6 +134,15 @@ def too_large(voice: Voice, limit_bytes: int) -> Reject:
     text = f"The request body is above this gateway's limit of {limit_bytes} bytes."
     refusal = RefusalText(413, "request_too_large", text, {"limit_bytes": limit_bytes})
     return _reject(voice, refusal, "invalid_request_error")
+
+
+def too_busy(voice: Voice) -> Reject:
+    """A worker has as many bytes to read as it may, or no time to decide; nothing was reserved."""
+    text = (
+        "This gateway reads as many LLM requests as it can at once (max_inflight_bytes), and has not looked at "
+        f"this one. Try again in {BUSY_RETRY_S} s."
+    )
+    return _reject(voice, RefusalText(503, TOO_BUSY, text, {}), "overloaded_error", BUSY_RETRY_S)
 
 
 def broken_closed(

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.gateway.identity import Caller, Proxy, Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
+from spendgate.gateway.room import TICK_S, Lag, Room
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.standing import Standing
@@ -35,6 +37,8 @@ log = structlog.get_logger()
 
 NO_POLICY = "no policy is known yet; ask another gateway"
 """To an Envoy that asks a gateway which is not ready: it asks the next one, else its failure mode decides."""
+BEHIND = 4
+"""A loop that was away for a quarter of the message timeout needs the rest for the steps of a decision."""
 BREAKER_S = 0.5
 """After a failure the ledger is not asked again for so long: no request waits for a dead Redis twice."""
 
@@ -73,6 +77,14 @@ class Runtime:
         """False in a cluster until there was one: nothing may be decided by none."""
         self.draining = False
         """The time to drain is over: calls that end now are left behind by us, not by their clients."""
+        self.room = Room(lambda: self._snapshot.settings.max_inflight_bytes)
+        self.lag = Lag()
+        self.reading = ThreadPoolExecutor(1, "reading")
+        """Long bodies are read here, one at a time: two would only take the interpreter's lock from each other."""
+        self.counting = ThreadPoolExecutor(1, "counting")
+        """Long texts are counted here, so that no body waits for them."""
+        self.slices = asyncio.Lock()
+        """Held by the one stream of which a slice was looked at in this round of the loop."""
         self.standing: Standing | None = None
         """None where nobody watches over the ledger (tests of one part)."""
         settler.when_home = self.guard.acknowledged
@@ -116,6 +128,20 @@ class Runtime:
     def is_cut_off(self) -> bool:
         """Did the ledger fail a moment ago, so that it is not asked?"""
         return time.monotonic() < self._closed_until
+
+    def is_behind(self) -> bool:
+        """Is the loop so far behind that what is taken on now would be decided too late?"""
+        return self.lag.now_s() * BEHIND > self._snapshot.settings.message_timeout / 1000
+
+    async def watch_forever(self) -> None:
+        """Know how far the loop is behind, and show how many bytes are being read."""
+        shown = -1
+        while True:
+            self.lag.tick()
+            if shown != self.room.used_bytes:
+                shown = self.room.used_bytes
+                self.metrics.inflight_bytes.set(shown)
+            await asyncio.sleep(TICK_S)
 
     def keep(self, future: asyncio.Future[Any]) -> None:
         """Hold on to a task whose call is over."""

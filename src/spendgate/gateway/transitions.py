@@ -51,6 +51,7 @@ TRANSITIONS: dict[State, Moves] = {
     },
     S.AWAIT_BODY: {
         e.RequestBody: _to(S.COUNTING, S.RESERVING, S.FORWARDED, S.PASSING, S.ENDED),
+        e.Busy: _to(S.ENDED),
         e.ResponseHeaders: _to(S.PASSING, S.ENDED),  # Envoy's own 413 comes without a body
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),

@@ -182,6 +182,14 @@ def answer(action: e.Answer) -> Any:
     return reply
 
 
+def more_time(ms: int) -> Any:
+    """Ask for more time for the message that is being looked at; its reply comes after. Envoy takes it once a
+    message, up to its filter's `max_message_timeout`, and leaves it aside where that is not set."""
+    reply = pb.ProcessingResponse()
+    reply.override_message_timeout.FromMilliseconds(ms)
+    return reply
+
+
 ANSWER_NONE = answer(e.Answer(e.BodyMode.NONE))
 
 

@@ -34,7 +34,8 @@ RESPONSE_HEADERS: dict[str, tuple[str, str]] = {
     ),
     h.CLAMPED: ("`clampOutput` lowered it", "the output cap that was sent, in tokens"),
     h.RESET: ("refusals by a window", "when the budget starts anew, RFC 3339"),
-    h.SHOULD_RETRY: ("refusals, `false`", "tells SDKs not to retry into an empty budget"),
+    h.SHOULD_RETRY: ("refusals, `false`; `too_busy`, `true`", "tells SDKs not to retry into an empty budget"),
+    h.RETRY_AFTER: ("`too_busy`", "after how many seconds to ask again"),
 }
 """When an answer carries it, and what it says."""
 
@@ -50,6 +51,7 @@ REFUSALS: dict[str, str] = {
     "unpriced_model": "the model has no price, and the budget says `unpricedModels: reject`",
     "unbudgeted": "the team has no budget, and the setting `unbudgeted` is `reject`",
     "ledger_unavailable": "the ledger does not answer, and the allowance for that is used up",
+    "too_busy": "the gateway reads as much as it can at once (`max_inflight_bytes`), or is behind; status 503",
     "unknown_api": "no dialect can meter the path, and the budget says `unknownApis: reject`",
 }
 """Reasons of refusals: the request was refused because …"""

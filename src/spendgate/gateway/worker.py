@@ -8,6 +8,7 @@ then everything is settled.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -56,6 +57,7 @@ ENVIRONMENT = "SPENDGATE_WORKER_CONFIG"
 LEFT_BEHIND = signal.SIGUSR1
 """Tells a worker that the Envoy before it is ended, with the calls that it still has."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 MESSAGE_SLACK = 32 * 1024 * 1024
 SECRET_S, SECRET_EVERY_S = 1.0, 10.0
 log = structlog.get_logger()
@@ -187,6 +189,7 @@ async def serve(config: WorkerConfig) -> None:
         _forever(keep_secret(keeping, runtime)),
         _forever(runtime.renew_forever()),
         _forever(standing.run_forever()),
+        _forever(runtime.watch_forever()),
         _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
     ]
     if cluster is not None:
@@ -264,10 +267,21 @@ def _forever(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
+def release_memory() -> None:
+    """Let what long bodies took go back to the system: glibc else keeps it, the more the larger they were, and
+    for each thread apart."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc's own
+        mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 16 * 1024 * 1024)
+        mallopt(_M_ARENA_MAX, 2)
+
+
 def main() -> None:
     """Entry of the process."""
     import uvloop
 
+    release_memory()
     config = WorkerConfig.from_json(os.environ[ENVIRONMENT])
     try:
         uvloop.run(serve(config))

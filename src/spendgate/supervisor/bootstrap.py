@@ -147,7 +147,7 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: s
             failure_mode_allow=settings.failure_mode == "open",
             status_on_error={"code": "ServiceUnavailable"},
             message_timeout=duration(settings.message_timeout),
-            max_message_timeout=duration(max(settings.message_timeout, 10_000)),
+            max_message_timeout=duration(settings.longest_message_timeout),
             allow_mode_override=True,
             processing_mode={
                 "request_header_mode": "SEND",

@@ -49,12 +49,14 @@ def measure(
     exact: bool = False,
     inline_limit: int = INLINE_BYTES,
     pause: Callable[[], None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Counted:
     """Count the tokens of `texts`, whose UTF-8 bytes are `text_bytes` together.
 
     Up to `inline_limit` bytes: all of it. Above: a sample of 4 K characters (head, middle, tail)
     extrapolated; with `exact` all of it up to 4 M characters, and the rest extrapolated from those. `pause` is
-    called between pieces: in a thread, let it give the event loop its turn.
+    called between pieces: in a thread, let it give the event loop its turn. Once `stop` says so, counting ends
+    and the rest is extrapolated: then the bytes are the bound.
     """
     enc = encoder()
     if text_bytes <= inline_limit:
@@ -62,9 +64,11 @@ def measure(
     if not exact:
         pieces = sample_many(texts) if len(texts) > MANY else sample(texts, sum(map(len, texts)))
         return Counted(_extrapolate(enc, pieces, text_bytes), False, text_bytes)
-    tokens, counted_bytes = _sum_paused(enc, texts, pause)
+    tokens, counted_bytes = _sum_paused(enc, texts, pause, stop)
     if counted_bytes is None:
         return Counted(tokens, enc.exact, text_bytes)
+    if not counted_bytes:  # stopped before it began
+        return measure(texts, text_bytes, inline_limit=0)
     return Counted(_scaled(tokens, counted_bytes, text_bytes), False, text_bytes)
 
 
@@ -129,14 +133,18 @@ def _sum(enc: Encoder, texts: Sequence[str]) -> int:
 
 
 def _sum_paused(
-    enc: Encoder, texts: Sequence[str], pause: Callable[[], None], most_chars: int = FULL_CHARS
+    enc: Encoder,
+    texts: Sequence[str],
+    pause: Callable[[], None],
+    stop: Callable[[], bool],
+    most_chars: int = FULL_CHARS,
 ) -> tuple[int, int | None]:
     """The same, with a pause whenever a piece's worth of characters was counted: (tokens, None where that is all
     of it, else the bytes that were counted)."""
     total = since = chars = size = 0
     for text in texts:
         for piece in pieces(text):
-            if chars + len(piece) > most_chars:
+            if chars + len(piece) > most_chars or (since == 0 and stop()):
                 return total, size
             total += enc.count(piece)
             since += len(piece)

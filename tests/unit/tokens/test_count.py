@@ -146,7 +146,7 @@ def test_pieces_are_the_text_again_and_none_is_too_long(text: str, times: int) -
 @settings(deadline=None)
 def test_counting_in_pieces_loses_nothing_and_adds_a_token_a_cut_at_most(words: list[str]) -> None:
     text = " ".join(words) * (20_000 // len(" ".join(words)))
-    whole, rest = module._sum_paused(encoder(), [text], lambda: None)
+    whole, rest = module._sum_paused(encoder(), [text], lambda: None, lambda: False)
     assert rest is None
     assert abs(whole - count(text)) <= 2 * len(list(pieces(text)))
 
@@ -174,13 +174,13 @@ def test_the_loop_gets_its_turn_after_every_piece() -> None:
     enc = Encoder("meter", True, counted, lambda text, limit: None)
     for texts in (["x" * 1_000_000], ["word " * 200_000], ["ab"] * 100_000):
         most = since = turns = 0
-        module._sum_paused(enc, texts, pause)
+        module._sum_paused(enc, texts, pause, lambda: False)
         assert most <= 2 * PIECE_CHARS
         assert turns >= sum(map(len, texts)) // PIECE_CHARS - 1
 
 
 def test_only_so_much_is_counted_and_the_rest_is_extrapolated() -> None:
-    tokens, size = module._sum_paused(encoder(), ["word " * 10_000] * 4, lambda: None, 100_000)
+    tokens, size = module._sum_paused(encoder(), ["word " * 10_000] * 4, lambda: None, lambda: False, 100_000)
     assert size is not None and 100_000 - PIECE_CHARS <= size <= 100_000
     got = module._scaled(tokens, size, 200_000)
     assert abs(got - count("word " * 40_000)) < 100
