@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from spendgate.budget.bounds import Candidate, Clamp
+from spendgate.pricing.aliases import known_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,17 @@ class Ask:
     require_model: str = ""
     client_output_cap: int | None = None
     needs: frozenset[str] = frozenset()
+    fallbacks: tuple[str, ...] = ()
+    """Models that may answer in the stead of `model` as long as the request keeps it."""
+    other_models: tuple[str, ...] = ()
+    """Models that may be billed besides, whichever is written."""
+    known_as: Callable[[str], tuple[str, ...]] = known_as
+    """The names of a model, by which rules cover it."""
+
+    def may_answer(self, model: str) -> tuple[str, ...]:
+        """All models that may be billed where `model` is sent, itself first."""
+        listed = self.fallbacks if model == self.model else ()
+        return tuple(dict.fromkeys((model, *listed, *self.other_models)))
 
 
 @dataclass(frozen=True, slots=True)

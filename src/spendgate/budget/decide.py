@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from spendgate.budget.ask import Ask, Choice, DecisionSettings, Plan, PlannedRefusal, Quote
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
 from spendgate.budget.limits import bounds_of, counted_only
-from spendgate.budget.patterns import first_match
+from spendgate.budget.patterns import best_match
 from spendgate.budget.policy import TeamBudget
 from spendgate.money import nano_to_usd
+from spendgate.pricing.aliases import bare, same
 
 QuoteFn = Callable[[str, int | None], Quote]
 ServableFn = Callable[[str], str]
@@ -58,6 +59,14 @@ class _Case:
     def is_lowered(self, model: str) -> bool:
         """Was the output cap lowered, so that the request stays below maxUSDPerRequest?"""
         return self._quoted(model)[1]
+
+    def is_same(self, model: str, asked: str) -> bool:
+        """Is a wanted model the one that is asked for, by another of its names and at the same price?"""
+        if model == asked:
+            return True
+        if not same(model, asked):
+            return False
+        return self.quote(model).rank_picousd == self.quote(asked).rank_picousd
 
     def _quoted(self, model: str) -> tuple[Quote, bool]:
         if model not in self._quotes:
@@ -131,7 +140,9 @@ def _asked(ask: Ask, servable: ServableFn) -> _Option:
     """The requested model: the body's, or the one that X-Require-Model demands (rule 2)."""
     if not ask.require_model:
         return _Option(ask.model)
-    if ask.require_model != ask.model and (why := servable(ask.require_model)):
+    if bare(ask.require_model) == bare(ask.model):  # the client's own spelling is what its provider knows
+        return _Option(ask.model, "required_model")
+    if why := servable(ask.require_model):
         return _Option(ask.model, kept_because=why)
     return _Option(ask.require_model, "required_model")
 
@@ -160,8 +171,8 @@ def _relaxed(case: _Case, asked: _Option) -> list[_Option]:
         want = _Option(routing.cheap_model, "simple_query")
     else:
         want = _Option(routing.expensive_model or asked.model, "complex_query")
-    if want.model == asked.model:
-        return [want]
+    if case.is_same(want.model, asked.model):
+        return [replace(want, model=asked.model)]
     why = _obstacle(case, want.model, asked.model, may_be_dearer=want.reason == "complex_query")
     return [replace(asked, kept_because=why)] if why else [want, asked]
 
@@ -172,8 +183,8 @@ def _pressed(case: _Case, asked: _Option) -> list[_Option]:
         return [asked]
     options: list[_Option] = []
     first_obstacle = ""
-    for model in _targets(case.budget, asked.model):
-        if model == asked.model:
+    for model in _targets(case, asked.model):
+        if case.is_same(model, asked.model):
             reason = "budget_pressure" if case.budget.routing and not options else ""
             return [*options, replace(asked, reason=reason)]
         why = _obstacle(case, model, asked.model, may_be_dearer=False)
@@ -183,9 +194,10 @@ def _pressed(case: _Case, asked: _Option) -> list[_Option]:
     return [*options, asked] if options else [replace(asked, kept_because=first_obstacle)]
 
 
-def _targets(budget: TeamBudget, asked: str) -> list[str]:
+def _targets(case: _Case, asked: str) -> list[str]:
     """The models wanted under pressure: the mapping for this model, then cheapModel, then defaultModel."""
-    mapping = first_match(budget.downgrades, asked)
+    budget = case.budget
+    mapping = best_match(budget.downgrades, asked, case.ask.known_as(asked))
     wanted = [
         mapping.to if mapping else "",
         budget.routing.cheap_model if budget.routing else "",
@@ -218,13 +230,14 @@ def _is_dearer(case: _Case, model: str, asked: str) -> bool:
 def _fault(case: _Case, model: str) -> PlannedRefusal | None:
     """Why a model is refused whatever was spent: the app, a missing price, the cost of one request."""
     budget, quote = case.budget, case.quote(model)
-    rule = budget.model_rule(model)
-    if rule and rule.allowed_apps and case.ask.app not in rule.allowed_apps:
-        allowed = sorted(rule.allowed_apps)
-        details: dict[str, object] = {"allowed_apps": allowed, "model_pattern": rule.pattern.text}
-        return PlannedRefusal(403, "app_not_allowed_for_model", model, details)
-    if quote.rank_picousd is None and budget.unpriced_models == "reject":
-        return PlannedRefusal(429, "unpriced_model", model)
+    for answering in case.ask.may_answer(model):
+        for rule in budget.rules_for((answering,), case.ask.known_as):
+            if rule.allowed_apps and case.ask.app not in rule.allowed_apps:
+                allowed = sorted(rule.allowed_apps)
+                details: dict[str, object] = {"allowed_apps": allowed, "model_pattern": rule.pattern.text}
+                return PlannedRefusal(403, "app_not_allowed_for_model", answering, details)
+        if budget.unpriced_models == "reject" and case.quote(answering).rank_picousd is None:
+            return PlannedRefusal(429, "unpriced_model", answering)
     most = budget.request_nanousd
     if most is not None and quote.estimate_nanousd > most:
         details = {

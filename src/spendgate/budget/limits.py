@@ -7,14 +7,15 @@ from decimal import Decimal
 
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.bounds import UNLIMITED, Bound
-from spendgate.budget.policy import TeamBudget
+from spendgate.budget.policy import ANY_MODEL, TeamBudget
 from spendgate.money import percent_of
 
 
 def bounds_of(
     budget: TeamBudget | None, ask: Ask, model: str, now_ms: int, settings: DecisionSettings
 ) -> tuple[Bound, ...]:
-    """The bounds of a model: month (always), day, hour, model pattern, app, run, as far as they are set.
+    """The bounds of a model: month (always), day, hour, model pattern (those of all models that may answer), app, run,
+    as far as they are set.
 
     Floors are the limits; ceilings add the overshoot allowance, none where the output is clamped: what is
     left is then given out to the last token, and nothing beyond (rules 7 and 12).
@@ -37,10 +38,10 @@ def bounds_of(
         out.append(bound("day", "day", budget.daily_nanousd, "daily_budget_exceeded"))
     if budget.hourly_nanousd is not None:
         out.append(bound("hour", "hour", budget.hourly_nanousd, "spend_rate_exceeded"))
-    rule = budget.model_rule(model)
-    if rule and rule.limit_nanousd is not None:
-        scope = f"model:{rule.pattern.text}"
-        out.append(bound(scope, "month", rule.limit_nanousd, "model_budget_exceeded"))
+    for rule in budget.rules_for(ask.may_answer(model), ask.known_as):
+        if rule.limit_nanousd is not None:
+            scope = f"model:{rule.pattern.text}"
+            out.append(bound(scope, "month", rule.limit_nanousd, "model_budget_exceeded"))
     app = budget.apps.get(ask.app)
     if app and app.limit_nanousd is not None:
         out.append(bound(f"app:{app.name}", "month", app.limit_nanousd, "app_budget_exceeded"))
@@ -54,14 +55,12 @@ def all_bounds(
 ) -> tuple[Bound, ...]:
     """Every bound that some request of the app (of any, where app is "") may meet: month, day, hour, each model
     pattern, each app, the run."""
-    models = ("", *(rule.pattern.text for rule in budget.model_rules))
     apps = (app,) if app else ("", *budget.apps)
     found: dict[str, Bound] = {}
     for name in apps:
-        for model in models:
-            ask = Ask(team=budget.team, app=name, model=model, dialect="", input_tokens=0, run=run)
-            for b in bounds_of(budget, ask, model, now_ms, settings):
-                found.setdefault(b.scope, b)
+        ask = Ask(team=budget.team, app=name, model=ANY_MODEL, dialect="", input_tokens=0, run=run)
+        for b in bounds_of(budget, ask, ANY_MODEL, now_ms, settings):
+            found.setdefault(b.scope, b)
     return tuple(found.values())
 
 

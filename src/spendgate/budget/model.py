@@ -99,7 +99,7 @@ class ModelLimit(Part):
     """Bounds all models that a pattern matches, together."""
 
     model_pattern: Pattern = Field(
-        description="Exact model name or glob (*, ?, [abc]); exact wins, then the longest literal prefix."
+        description="Name or glob (*, ?, [abc]), for all names of a model; exact wins, then the longest prefix."
     )
     max_monthly_usd: Usd | None = Field(
         None, alias="maxMonthlyUSD", description="USD a month for all models that match. 0 admits nothing."

@@ -1,12 +1,17 @@
-"""Model patterns: an exact name or a glob (`*`, `?`, `[abc]`), case-sensitive; the most specific wins."""
+"""Model patterns: an exact name or a glob (`*`, `?`, `[abc]`); the most specific wins.
+
+A pattern covers a model if it matches any of the names that the model is known by (`pricing.aliases`), in any case.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Protocol, TypeVar
+
+from spendgate.pricing.aliases import bare
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -19,19 +24,28 @@ class ModelPattern:
     exact: bool
     prefix: str
     regex: re.Pattern[str] = field(compare=False, repr=False)
+    folded: re.Pattern[str] = field(compare=False, repr=False)
+    """The same, whatever the case."""
 
     @classmethod
     def of(cls, text: str) -> ModelPattern:
         """Compile a pattern."""
         wildcard = _WILDCARD.search(text)
         prefix = text[: wildcard.start()] if wildcard else text
-        return cls(text, wildcard is None, prefix, re.compile(translate(text)))
+        glob = translate(text) if wildcard else rf"{re.escape(text)}\Z"
+        return cls(
+            text, wildcard is None, prefix, re.compile(translate(text)), re.compile(glob, re.IGNORECASE)
+        )
 
     def matches(self, model: str) -> bool:
         """Does the pattern cover this model?"""
         if self.exact:
             return model == self.text
         return model.startswith(self.prefix) and self.regex.match(model) is not None
+
+    def covers(self, names: Iterable[str]) -> bool:
+        """Does the pattern match any of a model's names, in any case?"""
+        return any(self.folded.match(name) is not None for name in names)
 
     @property
     def specificity(self) -> tuple[bool, int, int]:
@@ -54,6 +68,17 @@ def most_specific_first(items: Iterable[_P]) -> tuple[_P, ...]:
     return tuple(sorted(items, key=lambda item: item.pattern.specificity, reverse=True))
 
 
-def first_match(items: Iterable[_P], model: str) -> _P | None:
-    """The first item whose pattern matches (sort with `most_specific_first` before)."""
-    return next((item for item in items if item.pattern.matches(model)), None)
+def best_match(items: Iterable[_P], model: str, names: Sequence[str]) -> _P | None:
+    """The item whose pattern covers the model most specifically, the first of equals. `names`: all that the model is
+    known by. An exact pattern counts as such where it is the model's own name, however spelled; where it is only the
+    name without a date, or what a deployment stands for, it counts as a glob that begins so."""
+    covering = [item for item in items if item.pattern.covers(names)]
+    if len(covering) < 2:
+        return covering[0] if covering else None
+    own = bare(model)
+
+    def rank(item: _P) -> tuple[bool, int, int]:
+        exact, prefix, text = item.pattern.specificity
+        return exact and bare(item.pattern.text) == own, prefix, text
+
+    return max(covering, key=rank)

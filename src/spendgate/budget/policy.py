@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,8 +14,9 @@ from typing import Any
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.checks import advice
 from spendgate.budget.model import Action, BudgetSpec, LLMBudget
-from spendgate.budget.patterns import ModelPattern, first_match, most_specific_first
+from spendgate.budget.patterns import ModelPattern, best_match, most_specific_first
 from spendgate.money import percent_of, usd_to_nano
+from spendgate.pricing.aliases import known_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Threshold:
     channel: str = ""
 
 
+NamesFn = Callable[[str], tuple[str, ...]]
+"""The names that a model is known by."""
+ANY_MODEL = "*"
+"""A model that the provider chooses (`dialects.fallbacks`)."""
 DEFAULT_THRESHOLDS = (Threshold(50, "alert"), Threshold(80, "alert_and_downgrade"), Threshold(100, "reject"))
 """What a budget without thresholds means (rule 7)."""
 FAIL_OPEN_DEFAULT_PERCENT = 1
@@ -136,9 +141,19 @@ class TeamBudget:
             return reject.channel
         return next((t.channel for t in reversed(self.thresholds) if t.channel), "")
 
-    def model_rule(self, model: str) -> ModelRule | None:
-        """The most specific limit that covers a model (rule 6)."""
-        return first_match(self.model_rules, model)
+    def model_rule(self, model: str, names: NamesFn = known_as) -> ModelRule | None:
+        """The most specific limit that covers a model by any of its `names` (rule 6)."""
+        return best_match(self.model_rules, model, names(model))
+
+    def rules_for(self, models: Iterable[str], names: NamesFn = known_as) -> tuple[ModelRule, ...]:
+        """The limits of all models that may answer, each once; of one that the provider chooses, every limit."""
+        found: dict[str, ModelRule] = {}
+        for model in models:
+            rule = self.model_rule(model, names)
+            for each in self.model_rules if model == ANY_MODEL else (rule,):
+                if each is not None:
+                    found.setdefault(each.pattern.text, each)
+        return tuple(found.values())
 
     def is_essential(self, app: str) -> bool:
         """May the app use the emergency buffer?"""

@@ -212,6 +212,7 @@ class Replay:
             dialect=demand.dialect,
             input_tokens=demand.input_tokens,
             run=demand.run,
+            known_as=snapshot.prices.known_as,
             require_model=demand.asked if demand.required else "",
             client_output_cap=own,
         )

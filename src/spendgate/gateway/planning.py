@@ -79,6 +79,9 @@ def gather(
         require_model=require_model,
         client_output_cap=facts.output_cap,
         needs=facts.needs,
+        fallbacks=facts.fallbacks,
+        other_models=facts.other_models,
+        known_as=prices.known_as,
     )
     decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision)
     if decided.refusal is not None and not decided.audit:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import cached_property
 
-from spendgate.pricing import names
+from spendgate.pricing import aliases, names
 from spendgate.pricing.catalogue import Catalogue
 from spendgate.pricing.names import family_of, is_glob, literal_prefix
 from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
@@ -64,6 +64,7 @@ class PriceTable:
     catalogue: Catalogue | None = None
     discounts: tuple[Discount, ...] = ()
     _remembered: dict[tuple[str, str], Found | None] = field(default_factory=dict, compare=False, repr=False)
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
     _discounted: dict[tuple[int, int], tuple[Price, Price]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -114,7 +115,9 @@ class PriceTable:
         known = price.context_tokens if price is not None else None
         if known is not None and price is not None:
             if any(tier.above_input_tokens >= known for tier in price.tiers):
-                return max(known, CONTEXT_TOKENS)  # it is sold with more (Claude's windows of a million tokens)
+                return max(
+                    known, CONTEXT_TOKENS
+                )  # it is sold with more (Claude's windows of a million tokens)
             return known
         longest = price.max_output_tokens if price is not None else None
         return max(self._largest(model, "context", CONTEXT_TOKENS), longest or 0)
@@ -170,6 +173,21 @@ class PriceTable:
             self._remembered.clear()
         self._remembered[key] = found
         return found
+
+    def known_as(self, model: str) -> tuple[str, ...]:
+        """All names of the model that a rule may be written with: by its name alone, and what this table's own names
+        (deployments) make of it."""
+        made = self._names.get(model)
+        if made is None:
+            found = dict.fromkeys(aliases.known_as(model))
+            for name in list(found):
+                if (stands_for := self.aliases.get(name)) is not None:
+                    found.update(dict.fromkeys(aliases.known_as(stands_for)))
+            made = tuple(found)
+            if len(self._names) >= REMEMBERED_MAX:
+                self._names.clear()
+            self._names[model] = made
+        return made
 
     def warm(self) -> PriceTable:
         """Work out now what a first unusual request would else wait for."""

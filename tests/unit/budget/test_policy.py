@@ -32,7 +32,9 @@ def budget(**spec: object) -> TeamBudget:
         ("gpt-4o-mini", "gpt-4o-m*"),
         ("gpt-4o-2024-08-06", "gpt-4o*"),
         ("gpt-5", "gpt-[45]"),
-        ("GPT-4o", "*"),
+        ("GPT-4o ", "gpt-4o"),
+        ("openai/gpt-4o", "gpt-4o"),
+        ("azure/gpt-4o-2024-08-06", "gpt-4o*"),
         ("claude", "*"),
     ],
 )
