@@ -15,7 +15,7 @@ from spendgate.dialects.free import is_free
 from spendgate.errors import RequestError
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
-from spendgate.gateway import unknown
+from spendgate.gateway import unknown, websockets
 from spendgate.gateway.case import WITHIN_BUDGET, Case
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
@@ -70,6 +70,8 @@ class Admission:
         """Whose request it is, and whether it is ours."""
         case, headers = self._case, event.caller.headers
         path = event.path.partition("?")[0]
+        if websockets.is_upgrade(headers):
+            return self._websocket(event.caller, path)
         dialect = registry.find(event.method, path, headers.get("content-type", ""))
         if dialect is None or event.end:
             return self._unclaimed(event, path, claimed=dialect is not None)
@@ -102,8 +104,7 @@ class Admission:
         """A path that no dialect claims (or a request without a body): not ours, unless only known callers may
         use such paths, or it may cost money and the budget refuses what nobody here can meter."""
         case = self._case
-        websocket = event.caller.headers.get("upgrade", "").lower() == "websocket"
-        unmetered = not claimed and not is_free(event.method, path, websocket=websocket)
+        unmetered = not claimed and not is_free(event.method, path)
         identified = case.snapshot.settings.passthrough == "identified"
         if not (unmetered or identified):
             return Turn(State.PASSING, e.Pass())
@@ -116,6 +117,17 @@ class Admission:
         if refusal is None:
             return Turn(State.PASSING, e.Pass(unknown=unmetered))
         return Turn(State.ENDED, refusal)
+
+    def _websocket(self, caller: Caller, path: str) -> Turn:
+        """Nobody here looks into a socket: it passes whole, or not at all."""
+        case = self._case
+        self._identify(caller)
+        if case.snapshot.settings.passthrough == "identified" and case.identity.team == UNATTRIBUTED:
+            return Turn(State.ENDED, unidentified())
+        refusal = websockets.refusal(case.snapshot, case.identity, path)
+        if refusal is not None:
+            return Turn(State.ENDED, refusal)
+        return Turn(State.PASSING, e.Pass(unknown=True, websocket=True))
 
     def body(self, event: e.RequestBody) -> Turn:
         """What it asks for, and what that may cost at most."""

@@ -60,6 +60,8 @@ class Settings(_Model):
     """A certificate for the listener, and whose client certificates are believed."""
     passthrough: Literal["allow", "identified", "reject"] = "allow"
     """Who may use paths that no dialect claims: everybody, callers whose team is known (else 401), nobody (404)."""
+    websockets: Literal["reject", "pass"] = "reject"
+    """WebSockets of teams whose budget binds: refused (426; 403 without such an API over HTTP) or passed unmetered."""
     unbudgeted: Literal["allow", "reject"] = "allow"
     """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000

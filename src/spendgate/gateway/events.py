@@ -148,9 +148,11 @@ class BodyMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Leave this exchange alone: nothing of it is ours. `unknown`: it may cost money all the same."""
+    """Leave this exchange alone: nothing of it is ours. `unknown`: it may cost money all the same; `websocket`: it
+    does so over a socket that nobody here looks into."""
 
     unknown: bool = False
+    websocket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,8 @@ TOO_BUSY = "too_busy"
 """Why a request is refused that could be neither read nor decided in time."""
 UNKNOWN_API = "unknown_api"
 """Why a request that no dialect claims is refused."""
+WEBSOCKET_REFUSED = "websocket_refused"
+"""Why a WebSocket to an API that is there over HTTP, too, is refused."""
 
 Action = Pass | AwaitBody | NeedCount | NeedReserve | Forward | Reject | Answer | Piece | Nothing
 

@@ -172,6 +172,12 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.websockets = Counter(
+            "spendgate_websockets_total",
+            "WebSockets, which nobody here can look into: `pass`, or `reject` where the API is there over HTTP, too.",
+            ["team", "action"],
+            registry=registry,
+        )
         self.errors = Counter(
             "spendgate_internal_errors_total", "Faults of ours; traffic passed.", registry=registry
         )
@@ -295,8 +301,13 @@ class Metrics:
         self.refused_usd.labels(*labels).inc(ending.notes.refused_nanousd / NANO_PER_USD)
 
     def count_unclaimed(self, team: str, action: e.Action) -> None:
-        """Count a request that is of an unknown API: let pass, or refused."""
+        """Count a request that is of an unknown API or a WebSocket: let pass, or refused."""
         match action:
+            case e.Pass(websocket=True):
+                self.websockets.labels(self.team_label(team), "pass").inc()
+            case e.Reject(reason=e.WEBSOCKET_REFUSED):
+                self.websockets.labels(self.team_label(team), "reject").inc()
+                self.rejected.labels(self.team_label(team), e.WEBSOCKET_REFUSED).inc()
             case e.Pass(unknown=True):
                 self.unknown_api.labels(self.team_label(team), "pass").inc()
             case e.Reject(reason=e.UNKNOWN_API):

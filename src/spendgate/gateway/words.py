@@ -52,6 +52,8 @@ REFUSALS: dict[str, str] = {
     "unbudgeted": "the team has no budget, and the setting `unbudgeted` is `reject`",
     "ledger_unavailable": "the ledger does not answer, and the allowance for that is used up",
     "too_busy": "the gateway reads as much as it can at once (`max_inflight_bytes`), or is behind; status 503",
+    "websocket_refused": "it asks for a WebSocket, whose traffic can not be metered, and the API is there over HTTP, "
+    "too (status 426; setting `websockets`)",
     "unknown_api": "no dialect can meter the path, and the budget says `unknownApis: reject`",
 }
 """Reasons of refusals: the request was refused because …"""

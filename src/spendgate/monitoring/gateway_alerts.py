@@ -183,6 +183,24 @@ sum({grown("spendgate_exchanges_total", "30m")})
         "of its family (or as `unpricedModels` says). Give it a price with --prices.",
     ),
     Alert(
+        name="SpendgateWebSocketsPass",
+        expr=f"""sum by (team) ({grown('spendgate_websockets_total{action="pass"}', "15m")}) > 0""",
+        hold="0m",
+        severity="warning",
+        summary='Team {{ $labels.team }} opened {{ $value | printf "%.0f" }} WebSockets in 15 minutes',
+        description="They passed, since the setting `websockets` says so or no budget binds the team. What goes over "
+        "them is not metered, and the provider bills it.",
+    ),
+    Alert(
+        name="SpendgateWorkersHang",
+        expr=f"sum by (job, instance) ({grown('spendgate_hung_workers_total', '30m')}) > 0",
+        hold="0m",
+        severity="warning",
+        summary='{{ $value | printf "%.0f" }} workers of {{ $labels.instance }} hung and were replaced',
+        description="Their event loop stood still for three message timeouts. What they had in flight is charged at "
+        "what was held; the log line worker_hangs says when.",
+    ),
+    Alert(
         name="SpendgatePricesOld",
         expr="time() - max(spendgate_price_catalogue_checked_timestamp_seconds > 0) > 45 * 86400",
         hold="1h",

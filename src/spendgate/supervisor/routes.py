@@ -26,17 +26,19 @@ _HEADERS_ONLY = {
 }
 
 
-def _unmetered(entry: Entry, settings: Settings, *, counted: bool) -> Json:
-    """What our filter does on a route that nobody meters: nothing, or only look at the headers, to count what
-    may cost money or ask who calls."""
-    asks = counted or settings.passthrough == "identified"
+def _headers_first(entry: Entry) -> Json:
+    """On a route that no dialect is known to claim our filter looks at the headers alone; ext_proc asks for the body
+    where they say that it costs money."""
     if entry == "ext_authz":
-        quiet: Json = (
-            {"check_settings": {"disable_request_body_buffering": True}} if asks else {"disabled": True}
-        )
-        return {EXT_AUTHZ: any_of(_AUTHZ, **quiet)}
-    quiet = {"overrides": {"processing_mode": _HEADERS_ONLY}} if asks else {"disabled": True}
-    return {EXT_PROC: any_of(_PROC, **quiet)}
+        return {EXT_AUTHZ: any_of(_AUTHZ, check_settings={"disable_request_body_buffering": True})}
+    return {EXT_PROC: any_of(_PROC, overrides={"processing_mode": _HEADERS_ONLY})}
+
+
+def _unasked(entry: Entry) -> Json:
+    """Our filter does nothing: Envoy answers by itself."""
+    return {EXT_AUTHZ if entry == "ext_authz" else EXT_PROC: any_of(
+        _AUTHZ if entry == "ext_authz" else _PROC, disabled=True
+    )}  # fmt: skip
 
 
 def _route(
@@ -47,7 +49,6 @@ def _route(
     metered: bool,
     settings: Settings,
     entry: Entry,
-    counted: bool = False,
 ) -> Json:
     removed = set(removed_headers(settings, verified=metered))
     if upstream.credential is not None:
@@ -58,10 +59,9 @@ def _route(
         "route": {**action(upstream), "timeout": "0s"},
         "request_headers_to_remove": sorted(removed),
     }
-    if metered:
-        route["request_body_buffer_limit"] = settings.max_body_bytes
-    else:
-        route["typed_per_filter_config"] = _unmetered(entry, settings, counted=counted)
+    route["request_body_buffer_limit"] = settings.max_body_bytes
+    if not metered:
+        route["typed_per_filter_config"] = _headers_first(entry)
     return route
 
 
@@ -81,41 +81,42 @@ def removed_headers(settings: Settings, *, verified: bool = True) -> list[str]:
     return sorted({h.CLUSTER, h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=verified)})
 
 
+_ODD = (".*[%;].*", "(.*/)?\\.{1,2}(/.*)?", ".*\\s")
+"""Paths that may spell another: percent-encoding, parameters, dot segments, blanks at the end."""
+
+
 def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ext_proc") -> list[Json]:
-    """Paths that a dialect claims go through ext_proc, and so do percent-encoded ones, which may spell such a
-    path; each has its own route, since Envoy bounds the size of a pattern. Of other POSTs and of WebSockets,
-    which may cost money, it sees the headers alone (uploads of any size pass); nothing else touches it, unless
-    `passthrough` asks who sends it."""
+    """Every request meets our filter. What a dialect claims comes with its body, and so does what is spelled oddly and
+    may be such a path; each pattern has its own route, since Envoy bounds their size. Of all others it sees the
+    headers first (uploads and downloads of any size pass), and ext_proc then asks for the body of what costs money
+    after all; ext_authz can not ask, so there the body comes whatever the method is.
+
+    With `passthrough: reject` there are no others: Envoy answers 404."""
     out: list[Json] = []
     default = default_upstream(tuple(upstreams))
     assert default is not None, "bootstrap() demands an upstream"
-    claimed = [*(f".*{d.path_regex}/*" for d in DIALECTS), ".*%.*"]
+    claimed = [*(f"(?i).*{d.path_regex}/*" for d in DIALECTS), *_ODD]
     post = {"name": ":method", "string_match": {"exact": "POST"}}
+    calls = [post] if entry == "ext_proc" else []
     by_aws = {"name": "authorization", "string_match": {"prefix": SIGV4}}
-    websocket = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
     for upstream in upstreams:
         chosen = {"name": h.CLUSTER, "string_match": {"exact": upstream.name}}
         if upstream.credential is None:
             kept: Json = {"prefix": "/", "headers": [post, chosen, by_aws]}
             out.append(_signed(f"signed-{upstream.name}", kept, upstream, settings, entry))
-        for regex in claimed:
-            match: Json = {"safe_regex": {"regex": regex}, "headers": [post, chosen]}
-            name = f"llm-{upstream.name}"
-            out.append(_route(name, match, upstream, metered=True, settings=settings, entry=entry))
+        match: Json = {"prefix": "/", "headers": [chosen]}
+        out.append(_route(f"llm-{upstream.name}", match, upstream, metered=True, settings=settings, entry=entry))
     if default.credential is None:
         match = {"prefix": "/", "headers": [post, by_aws]}
         out.append(_signed("signed", match, default, settings, entry))
     for regex in claimed:
-        match = {"safe_regex": {"regex": regex}, "headers": [post]}
+        match = {"safe_regex": {"regex": regex}, **({"headers": calls} if calls else {})}
         out.append(_route("llm", match, default, metered=True, settings=settings, entry=entry))
-    for header in () if settings.passthrough == "reject" else (post, websocket):
-        match = {"prefix": "/", "headers": [header]}
-        out.append(
-            _route("unclaimed", match, default, metered=False, settings=settings, entry=entry, counted=True)
-        )
     other = _route("other", {"prefix": "/"}, default, metered=False, settings=settings, entry=entry)
     if settings.passthrough == "reject":
-        del other["route"], other["request_headers_to_remove"]
+        for key in ("route", "request_headers_to_remove", "request_body_buffer_limit"):
+            del other[key]
+        other["typed_per_filter_config"] = _unasked(entry)
         other["direct_response"] = {"status": 404, "body": {"inline_string": NO_SUCH_PATH}}
         other["response_headers_to_add"] = [
             {"header": {"key": "content-type", "value": "application/json"},
