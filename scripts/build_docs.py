@@ -109,7 +109,9 @@ Where the setting `passthrough` asks for it, a caller whom no source of identity
 OUTCOME_NOTE = """\
 Why an exchange was `unmetered`, also the label of `spendgate_unmetered_total`: `no_usage`, `bad_usage`,
 `not_json`, `truncated`, `encoding`, `too_large`, `content_type`, `empty`, `deferred` (an answer that comes later),
-`body_unseen` (ext_authz), `expired`, `internal_error`."""
+`body_unseen` (ext_authz), `expired`, `internal_error`, `aborted` (the client left), `attempts` (Envoy gave up after
+it was sent), `drained` (the gateway stopped), `late` (Envoy did not wait for us). [How a call ends](ends.md)
+has them all."""
 
 
 # -- commands ---------------------------------------------------------------------------------------------

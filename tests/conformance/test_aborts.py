@@ -74,14 +74,31 @@ def test_a_client_that_leaves_a_stream_is_billed_for_what_was_streamed(
     assert Decimal(line["cost_usd"]) == cost(model, line["tokens"]) == gateway.spent(team, 1)
 
 
-def test_a_client_that_leaves_before_the_answer_is_billed_for_the_input_alone(gateway: Gateway) -> None:
-    with connect(gateway, CHAT, "left-early", ask("gpt-4o"), delay_ms=3000):
+def test_a_client_that_leaves_a_stream_before_it_began_is_billed_for_the_input_alone(
+    gateway: Gateway,
+) -> None:
+    with connect(gateway, CHAT, "left-early", ask("gpt-4o", stream=True), delay_ms=3000):
         until(lambda: gateway.row("left-early"), lambda r: r["reserved_usd"] != "0.00", "the reservation")
     line = gateway.line("left-early")
     assert line["outcome"] == "aborted"
     assert set(line["tokens"]) == {"input"}
     assert 5 <= line["tokens"]["input"] <= 30
     assert gateway.spent("left-early", 1) == cost("gpt-4o", line["tokens"])
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "o3"], ids=["not-streamed", "reasoning"])
+def test_a_client_that_leaves_where_output_can_be_hidden_is_billed_its_hold(
+    gateway: Gateway, model: str
+) -> None:
+    team = f"left-hidden-{model}"
+    body = ask(model) if model == "gpt-4o" else ask(model, stream=True)
+    with connect(gateway, CHAT, team, body, delay_ms=3000):
+        held = until(lambda: gateway.row(team), lambda r: r["reserved_usd"] != "0.00", "the reservation")
+    line = gateway.line(team)
+    assert (line["outcome"], line["unmetered"], line["charged_by"]) == ("aborted", "aborted", "hold")
+    assert line["cost_usd"] == line["estimate_usd"] == held["reserved_usd"]
+    assert gateway.spent(team, 1) == Decimal(line["cost_usd"]) > 0
+    assert gateway.metric("spendgate_unmetered_usd_total", team=team, reason="aborted") > 0
 
 
 def test_a_client_that_leaves_while_it_sends_its_request_costs_nothing(gateway: Gateway) -> None:
@@ -114,20 +131,26 @@ def test_a_provider_that_answers_an_error_costs_nothing(gateway: Gateway, status
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-def test_a_provider_that_resets_before_it_answers_costs_nothing(gateway: Gateway, stream: bool) -> None:
+def test_a_provider_that_resets_before_it_answers_is_owed_what_was_held(
+    gateway: Gateway, stream: bool
+) -> None:
     team = f"reset-{stream}"
     answer = send(
         gateway.url, "POST", CHAT, {**JSON, **who(team, reset="before")}, ask("gpt-4o", stream=stream)
     )
     assert answer.status in (502, 503)
-    assert gateway.line(team)["outcome"] == "failed"
-    assert gateway.quiet(team)["settled_usd"] == "0.00"
+    line = gateway.line(team)
+    assert (line["outcome"], line["unmetered"]) == ("unmetered", "attempts")
+    assert gateway.quiet(team)["settled_usd"] == line["cost_usd"] == line["estimate_usd"] != "0.00"
 
 
-def test_a_reset_of_the_raw_connection_costs_nothing(raw_gateway: Gateway, upstream: RawUpstream) -> None:
+def test_a_reset_of_the_raw_connection_is_owed_what_was_held(
+    raw_gateway: Gateway, upstream: RawUpstream
+) -> None:
     upstream.reply = reset_at_once
     assert send(raw_gateway.url, "POST", CHAT, {**JSON, **who("raw")}, ask("gpt-4o")).status == 503
-    assert raw_gateway.line("raw")["cost_usd"] == "0.00"
+    line = raw_gateway.line("raw")
+    assert (line["unmetered"], line["cost_usd"]) == ("attempts", line["estimate_usd"])
 
 
 @pytest.fixture(scope="module")

@@ -196,6 +196,11 @@ class BudgetSpec(Part):
         "pass", description="Calls that may cost money and that no dialect can meter: let pass, or 403."
     )
     increase: tuple[Increase, ...] = Field((), description="Temporary raises.")
+    aborted_answers: Literal["hold", "flowed"] | None = Field(
+        None,
+        description="A client that leaves where output can be hidden: charge its hold, or what flowed; left out: "
+        "the gateway's setting (hold).",
+    )
 
 
 class Metadata(BaseModel):

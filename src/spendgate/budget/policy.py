@@ -115,6 +115,8 @@ class TeamBudget:
     fail_open_nanousd: int | None = None
     unpriced_models: str = "estimate"
     unknown_apis: str = "pass"
+    aborted_answers: str | None = None
+    """None: as the gateway is set."""
     raises: tuple[Raise, ...] = ()
     advice: tuple[str, ...] = ()
     """What is allowed but probably not meant, for whoever checks the budget."""
@@ -262,6 +264,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         fail_open_nanousd=_nano(spec.fail_open_limit_usd),
         unpriced_models=spec.unpriced_models,
         unknown_apis=spec.unknown_apis,
+        aborted_answers=spec.aborted_answers,
         raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
         advice=tuple(advice(spec)),
     )

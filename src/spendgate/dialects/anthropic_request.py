@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from spendgate.dialects import fallbacks, hosted, rewriting
+from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import anthropic_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -97,17 +97,18 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
     turns, brings = _turns(document)
     others = fallbacks.read(document, model, FALLBACK)
     cap = positive(document.get("max_tokens"))
-    thinking = _thinking_budget(document)
+    budget = _thinking_budget(document)
     _read_schema(texts, document)
     user = object_of(document.get("metadata")).get("user_id")
     return RequestFacts(
         model=model,
         stream=document.get("stream") is True,
+        output_hidden=thinking.asked(document, thinking.THINKING),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,
         output_cap=cap if cap is None else max(cap, fallbacks.caps(document)),
-        extra_output_tokens=thinking if cap is not None and thinking >= cap else 0,
+        extra_output_tokens=budget if cap is not None and budget >= cap else 0,
         turns=turns,
         unseen_input=texts.unseen or brings,
         unseen_results=brings,
@@ -118,7 +119,7 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
         user=short(user, USER_CHARACTERS_MAX),
         fee_kinds={"searches": searches} if searches else {},
         cache_write=cache_write,
-        output_cap_min=thinking + 1,
+        output_cap_min=budget + 1,
         tool_input_tokens=tool_tokens,
         dear_kinds=frozenset(texts.dear_kinds),
         service_tier=tier_of(document),

@@ -30,6 +30,7 @@ class AnthropicStreamMeter:
         self._stopped = False
         self._failed = False
         self._unread = ""
+        self._reasoned = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
         return self._passage.feed(piece, end)
@@ -41,6 +42,10 @@ class AnthropicStreamMeter:
     @property
     def failed(self) -> bool:
         return self._failed
+
+    @property
+    def hidden(self) -> bool:
+        return self._reasoned
 
     def result(self) -> Reading:
         if self._broken:
@@ -82,6 +87,11 @@ class AnthropicStreamMeter:
                         text = delta.get(key)
                         if text and isinstance(text, str):
                             self._tokens.add(text)
+            case "content_block_start":
+                kind = object_of(event.get("content_block")).get("type")
+                # server_tool_use: a tool that the provider runs, whose results are billed as input
+                if kind in ("thinking", "redacted_thinking", "server_tool_use"):
+                    self._reasoned = True
             case "message_start":
                 message = object_of(event.get("message"))
                 if isinstance(model := message.get("model"), str):

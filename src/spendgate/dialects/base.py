@@ -92,9 +92,10 @@ class RequestFacts:
     """The place that the client bound the processing to (Anthropic's `inference_geo`); `` for none."""
     flags: tuple[str, ...] = ()
     """What was odd in reading it; the usage log's line has it."""
-    output_hidden: bool = False
-    """It asks for output that need not be seen to be billed (reasoning, tools that the provider runs): a client
-    that leaves early does not show what was spent."""
+    output_hidden: bool | None = None
+    """True: it asks for output that need not be seen to be billed (reasoning, tools that the provider runs), so that
+    a client that leaves early does not show what was spent. False: it switches reasoning off. None: neither; then
+    it is as the model is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,12 @@ class StreamMeter(Protocol):
 
     def result(self) -> Reading:
         """The final usage reported; problem `no_usage` if none came."""
+        ...
+
+    @property
+    def hidden(self) -> bool:
+        """Does what was seen so far show that more may be billed than flowed: reasoning went by, or the reason
+        for which the answer finished, and its usage has yet to come?"""
         ...
 
     def partial(self) -> tuple[Usage, int]:

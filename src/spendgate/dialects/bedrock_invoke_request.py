@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from spendgate.dialects import anthropic_request, hosted
+from spendgate.dialects import anthropic_request, hosted, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.bedrock_request import BlockReader, runs_system_tools
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -98,6 +98,7 @@ def _read_vendor(document: JsonObject, model: str) -> RequestFacts:
     return RequestFacts(
         model=model,
         stream=False,
+        output_hidden=thinking.asked(document),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,

@@ -87,3 +87,5 @@ class BedrockInvokeStreamMeter(MessageMeter):
         for holder in holders:
             for key in _TEXT_KEYS:
                 self._add(holder.get(key))
+                if key in ("thinking", "reasoning") and holder.get(key):
+                    self._hidden = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from spendgate.dialects import hosted
+from spendgate.dialects import hosted, thinking
 from spendgate.dialects.anthropic_request import CITATION_TOKENS
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -56,6 +56,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     return RequestFacts(
         model=call[1],
         stream=call[2] is not None,
+        output_hidden=thinking.asked(document, thinking.THINKING),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,

@@ -17,7 +17,11 @@ class BedrockStreamMeter(MessageMeter):
                 self._add(delta.get("text"))
                 self._add(object_of(delta.get("toolUse")).get("input"))
                 self._add(object_of(delta.get("reasoningContent")).get("text"))
+                if delta.get("reasoningContent"):
+                    self._hidden = True
             case "contentBlockStart":
                 self._add(object_of(object_of(event.get("start")).get("toolUse")).get("name"))
+            case "messageStop":
+                self._hidden = True  # the usage is still to come
             case "metadata":
                 self._reading = bedrock_usage.read(event.get("usage"))

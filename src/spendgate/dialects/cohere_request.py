@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spendgate.dialects import fallbacks, hosted, rewriting
+from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
@@ -35,16 +35,17 @@ def read(body: bytes) -> RequestFacts:
     if schema := form.get("json_schema") or form.get("schema"):
         texts.add(schema)
         texts.needs.add("json_schema")
-    thinking = positive(object_of(document.get("thinking")).get("token_budget")) or 0
+    budget = positive(object_of(document.get("thinking")).get("token_budget")) or 0
     return RequestFacts(
         model=model,
         stream=document.get("stream") is True,
+        output_hidden=thinking.asked(document, thinking.THINKING),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,
         output_cap=positive(document.get("max_tokens")),
-        output_cap_min=thinking + 1 if thinking else 0,
-        extra_output_tokens=thinking,
+        output_cap_min=budget + 1 if budget else 0,
+        extra_output_tokens=budget,
         needs=frozenset(texts.needs),
         dear_kinds=frozenset(texts.dear_kinds),
         unseen_input=texts.unseen or hosted.runs_tools(tools) or hosted.has_server_keys(document),

@@ -28,7 +28,9 @@ class CohereStreamMeter(EventMeter):
         self._add(message.get("tool_plan"))
         content = object_of(message.get("content"))
         self._add(content.get("text"))
-        self._add(content.get("thinking"))
+        if thought := content.get("thinking"):
+            self._hidden = True
+            self._add(thought)
         function = object_of(object_of(message.get("tool_calls")).get("function"))
         self._add(function.get("name"))
         self._add(function.get("arguments"))

@@ -26,6 +26,7 @@ class UsageMeter(ABC):
         self._model = ""
         self._failed = False
         self._unread = ""
+        self._hidden = False
 
     @abstractmethod
     def feed(self, piece: bytes, end: bool) -> bytes | None:
@@ -38,6 +39,10 @@ class UsageMeter(ABC):
     @property
     def failed(self) -> bool:
         return self._failed
+
+    @property
+    def hidden(self) -> bool:
+        return self._hidden
 
     def result(self) -> Reading:
         return self._reading or Reading({}, self._model, self._unread or "truncated")

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from spendgate.dialects import hosted, jsonedit
+from spendgate.dialects import hosted, jsonedit, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import gemini_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -73,6 +73,7 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
     return RequestFacts(
         model=call[1],
         stream=call[2] == "streamGenerateContent",
+        output_hidden=thinking.asked(document, thinking.BUDGET),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,

@@ -31,6 +31,7 @@ class GeminiStreamMeter:
         self._finished = False
         self._failed = False
         self._unread = ""
+        self._reasoned = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
         if not self._begun and (first := piece.lstrip()[:1]):
@@ -52,6 +53,10 @@ class GeminiStreamMeter:
     @property
     def failed(self) -> bool:
         return self._failed
+
+    @property
+    def hidden(self) -> bool:
+        return self._reasoned or bool(self._usage.get("thoughtsTokenCount"))
 
     def result(self) -> Reading:
         if self._broken:
@@ -104,6 +109,8 @@ class GeminiStreamMeter:
         for part in parts if isinstance(parts, list) else ():
             if not isinstance(part, dict):
                 continue
+            if part.get("thought") or part.get("thoughtSignature"):
+                self._reasoned = True
             text = part.get("text")
             if text and isinstance(text, str):
                 self._tokens.add(text)

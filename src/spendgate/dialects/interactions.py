@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import hosted, interactions_usage, jsonedit, rewriting
+from spendgate.dialects import hosted, interactions_usage, jsonedit, rewriting, thinking
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini import google_error
 from spendgate.dialects.gemini_request import (
@@ -52,6 +52,7 @@ class GeminiInteractions(JsonApi):
         return RequestFacts(
             model=named[:256] or model_of(document),
             stream=document.get("stream") is True,
+            output_hidden=thinking.asked(document),
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
             extra_input_tokens=texts.extra_tokens,

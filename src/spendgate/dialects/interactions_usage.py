@@ -82,6 +82,8 @@ class InteractionsStreamMeter(EventMeter):
             self._failed = True
         else:
             delta = object_of(event.get("delta"))
+            if str(delta.get("type", "")).startswith("thought"):
+                self._hidden = True
             text = delta.get("text")
             if text and isinstance(text, str):
                 self._add(text)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import hosted, jsonbody, jsonedit, ollama_usage, paths, rewriting
+from spendgate.dialects import hosted, jsonbody, jsonedit, ollama_usage, paths, rewriting, thinking
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.jsonbody import object_of
@@ -54,6 +54,7 @@ class Ollama(JsonApi):
         return RequestFacts(
             model=model_of(document),
             stream=not embeds and document.get("stream") is not False,
+            output_hidden=thinking.asked(document, thinking.THINK),
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
             extra_input_tokens=texts.extra_tokens,

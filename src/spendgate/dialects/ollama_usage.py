@@ -43,6 +43,8 @@ class OllamaStreamMeter(ObjectMeter):
             message.get("thinking"),
         ):
             self._add(text)
+        if event.get("thinking") or message.get("thinking"):
+            self._hidden = True
         if calls := message.get("tool_calls"):
             self._add_json(calls)
         if event.get("done") is True:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from spendgate.dialects import fallbacks, hosted, jsonedit, rewriting
+from spendgate.dialects import fallbacks, hosted, jsonedit, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import Flat, Patches, Tiles, openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -96,6 +96,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     return RequestFacts(
         model=model,
         stream=stream,
+        output_hidden=thinking.asked(document, thinking.EFFORT),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,

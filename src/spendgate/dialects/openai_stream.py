@@ -31,6 +31,7 @@ class OpenAIStreamMeter:
         self._complete = False
         self._failed = False
         self._unread = ""
+        self._reasoned = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
         return self._passage.feed(piece, end)
@@ -42,6 +43,10 @@ class OpenAIStreamMeter:
     @property
     def failed(self) -> bool:
         return self._failed
+
+    @property
+    def hidden(self) -> bool:
+        return self._reasoned or (self._finished and self._reading is None)
 
     def result(self) -> Reading:
         reading = self._reading
@@ -111,6 +116,7 @@ class OpenAIStreamMeter:
             text = delta.get(key)
             if text and isinstance(text, str):
                 self._tokens.add(text)
+                self._reasoned = self._reasoned or key.startswith("reasoning")
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             for call in calls:

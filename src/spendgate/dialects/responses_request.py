@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spendgate.dialects import fallbacks, hosted, rewriting
+from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -84,6 +84,7 @@ def read(body: bytes) -> RequestFacts:
     return RequestFacts(
         model=model,
         stream=document.get("stream") is True,
+        output_hidden=thinking.asked(document, thinking.EFFORT),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,

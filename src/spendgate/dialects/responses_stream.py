@@ -18,6 +18,11 @@ class ResponsesStreamMeter(EventMeter):
         kind = event.get("type")
         if not isinstance(kind, str):
             kind = ""
+        if kind.startswith("response.reasoning") or (
+            kind == "response.output_item.added"
+            and object_of(event.get("item")).get("type") not in ("message", "function_call")
+        ):
+            self._hidden = True  # it thinks, or a tool of the provider's runs
         if kind.endswith(".delta"):
             if kind != _SOUND:
                 self._add(event.get("delta"))

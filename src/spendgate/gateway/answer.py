@@ -85,7 +85,7 @@ class StreamedAnswer:
         self._since_look += 1
         if not self._is_over and self._since_look >= LOOK_PIECES:
             self._since_look = 0
-            self._is_over = self.bill_cut(tariff, sent, input_tokens, 0).cost_nanousd > self._limit_nanousd
+            self._is_over = self.flowed(tariff, sent, input_tokens, 0).cost_nanousd > self._limit_nanousd
         at = boundary(piece) if self._is_over else -1
         if at < 0:
             return None
@@ -123,18 +123,24 @@ class StreamedAnswer:
                 self._unreadable = True
         return None
 
-    def bill(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
-        """What it costs now that its end came."""
-        if self._unreadable:
-            return billing.at_hold(held, "encoding")
-        return billing.stream_end(tariff, sent, self._meter, input_tokens, held)
+    @property
+    def hidden(self) -> bool:
+        """Does what was seen of it show that more may be billed than flowed?"""
+        return self._meter.hidden
 
-    def bill_cut(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
-        """What it costs, since the call ended before it did."""
+    @property
+    def failed(self) -> bool:
+        """Was an error seen in it?"""
+        return self._meter.failed
+
+    def bill(self, tariff: Tariff, sent: str, held: int) -> Bill | None:
+        """What it costs by what it said itself, its end included; None where it has not."""
         if self._unreadable:
             return billing.at_hold(held, "encoding")
-        if self.metered:
-            return billing.stream_end(tariff, sent, self._meter, input_tokens, held)
+        return billing.metered(tariff, sent, self._meter, held)
+
+    def flowed(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
+        """What flowed of it so far."""
         return billing.flowed(tariff, sent, self._meter, input_tokens, held, Outcome.ABORTED)
 
 

@@ -159,29 +159,12 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     )
 
 
-def stream_end(tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int, held: int) -> Bill:
-    """Bill a stream that came to its end: by its usage; cut or failed, by what flowed."""
-    reading = meter.result()
-    if reading.problem is None and not meter.failed:
-        return _complete(tariff, sent, reading, held)
-    if reading.problem is not None and meter.complete and not meter.failed:
-        return at_hold(held, reading.problem)
-    if reading.problem == "bad_usage" or reading.problem == "encoding":
-        return at_hold(held, reading.problem)
-    return flowed(tariff, sent, meter, input_tokens, held, Outcome.FAILED)
-
-
 def flowed(
     tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int, held: int, outcome: Outcome
 ) -> Bill:
-    """Bill what flowed of a stream that ended early: its input and the output tokens streamed.
-
-    A provider that failed before the first token made nothing to charge for.
-    """
+    """Bill what flowed of a stream that ended early: its input and the output tokens streamed."""
     usage, streamed = meter.partial()
     usage = dict(usage)
-    if outcome is Outcome.FAILED and not streamed and not usage:
-        return Bill({}, 0, outcome)
     if not input_total(usage):
         usage["input"] = input_tokens
     counted_output = usage.get("output", 0) + usage.get("reasoning", 0)
@@ -191,6 +174,22 @@ def flowed(
     reading = meter.result()
     usage = {k: v for k, v in usage.items() if v}
     return _charge(tariff.answered(reading), sent, reading.model, usage, outcome, held)
+
+
+def metered(tariff: Tariff, sent: str, meter: StreamMeter, held: int) -> Bill | None:
+    """Bill a stream by the usage that came in it, or, where its end came without one, by the hold; None where
+    neither came. A provider that failed before the first token made nothing to charge for."""
+    reading = meter.result()
+    if reading.problem is None and not meter.failed:
+        return _complete(tariff, sent, reading, held)
+    if reading.problem in ("bad_usage", "encoding"):
+        return at_hold(held, reading.problem)
+    usage, streamed = meter.partial()
+    if meter.failed:
+        return None if usage or streamed else Bill({}, 0, Outcome.FAILED)
+    if reading.problem is not None and meter.complete:
+        return at_hold(held, reading.problem)
+    return None
 
 
 def known(tariff: Tariff, sent: str, usage: Usage, held: int) -> Bill:

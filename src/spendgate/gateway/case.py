@@ -21,6 +21,8 @@ from spendgate.money import nano_to_usd
 from spendgate.tokens.count import Counted
 
 WITHIN_BUDGET = "within_budget"
+UNDECIDED = "undecided"
+"""The flag of an exchange that went on without a decision."""
 NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
 NOWHERE = Address("")
 UNCOUNTED = Counted(0, True, 0)
@@ -71,6 +73,8 @@ class Case:
     """What the gateway before this one said, in whose stead this one meters."""
     handed_over: bool = False
     """The next gateway was told to meter in this one's stead."""
+    flags: tuple[str, ...] = ()
+    """What was odd about it beside what reading it showed."""
 
     @property
     def held(self) -> int:
@@ -83,6 +87,11 @@ class Case:
         extra = self.facts.extra_input_tokens if self.facts is not None else 0
         return self.counted.tokens + extra
 
+    def hold_unmade(self, amount_nanousd: int) -> None:
+        """Take this for held, though no ledger was asked: what went on undecided."""
+        self.held_nanousd = amount_nanousd
+        self.flags = (*self.flags, UNDECIDED)
+
     @property
     def kept_because(self) -> str:
         """Why a cheaper model was not taken, "" where that is no question."""
@@ -93,6 +102,13 @@ class Case:
     def decided(self) -> Decided:
         """What was decided about a request that was forwarded."""
         return Decided(self.decision, self.reason, self.sent, self.held, self.kept_because)
+
+    @property
+    def aborted_flowed(self) -> bool:
+        """Is a client that left charged what flowed only (`abortedAnswers: flowed`)?"""
+        budget = self.snapshot.policy.budget(self.identity.team)
+        chosen = budget.aborted_answers if budget is not None else None
+        return (chosen or self.snapshot.settings.abortedAnswers) == "flowed"
 
     def tariff(self, model: str) -> Tariff:
         """What this exchange is priced by: at the time of its reservation, on the tier that it asked for."""
@@ -180,7 +196,7 @@ class Case:
             host=self.address.host,
             service_tier=facts.service_tier if facts is not None else "",
             residency=facts.residency if facts is not None else "",
-            flags=facts.flags if facts is not None else (),
+            flags=(*(facts.flags if facts is not None else ()), *self.flags),
         )
 
 

@@ -100,6 +100,8 @@ class EndedBy(Enum):
     """Envoy gave the call up: a timeout of its own, or its connection to us was lost."""
     PROVIDER = "provider"
     """The provider broke off."""
+    FAULT = "fault"
+    """A fault of ours."""
 
 
 @dataclass(frozen=True, slots=True)

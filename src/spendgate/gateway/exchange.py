@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from spendgate.dialects.base import Dialect
-from spendgate.gateway import billing
+from spendgate.gateway import billing, endings, local_reply
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.admission import Admission, Refused, Turn
@@ -20,6 +20,7 @@ from spendgate.gateway.billing import Bill
 from spendgate.gateway.case import Case, Decided
 from spendgate.gateway.handover import Handover, plain_host
 from spendgate.gateway.identity import Identity, Roster
+from spendgate.gateway.law import Kind, row_of
 from spendgate.gateway.record import Ending
 from spendgate.gateway.refusing import too_busy, too_large, voice_of
 from spendgate.gateway.snapshot import Snapshot
@@ -29,9 +30,10 @@ from spendgate.gateway.undecided import bound
 from spendgate.ledger.port import ReserveRequest
 from spendgate.money import nano_to_usd
 
-LATE = "late"
 UNDECIDED = (State.AWAIT_BODY, State.COUNTING, State.RESERVING, State.FORWARDED)
 """States in which Envoy may have had no answer of ours to the request."""
+SENT = frozenset({State.FORWARDED, State.JSON, State.STREAM})
+"""The provider has the request, and its answer is not over."""
 
 
 class Exchange:
@@ -202,12 +204,14 @@ class Exchange:
             case e.Over() if self.state is State.PASSING:
                 self.state = State.ENDED
             case e.Over(by=e.EndedBy.LATE) if self._was_refused:
-                self._late()  # nobody heard of the refusal
+                self._sent_as_it_was(event.by)  # nobody heard of the refusal
         return e.Nothing()
 
     def _go(self, turn: Turn) -> e.Action:
         if turn.refused is not None:
             self._refused(turn.refused)
+        if turn.state is State.FORWARDED and not self._case.held:
+            self._case.hold_unmade(bound(self._case).nanousd)  # nothing metered passes without a hold
         self.state = turn.state
         return turn.action
 
@@ -230,7 +234,7 @@ class Exchange:
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE)
         if event.local or event.status >= 300 or event.status < 200:
-            self._finish(Bill({}, 0, e.Outcome.FAILED), case.sent, release=True)
+            self._no_answer(event)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE)
         added = case.answer_headers()
@@ -247,6 +251,14 @@ class Exchange:
             if may_cost is not None:
                 answer.may_cost(dialect.name, may_cost)
         return e.Answer(answer.mode, added)
+
+    def _no_answer(self, event: e.ResponseHeaders) -> None:
+        """The provider answered an error before any output, or Envoy answered in its stead."""
+        case = self._case
+        if event.local and local_reply.may_be_sent(event.status, event.details):
+            self._finish(endings.ended(case, self._answer_body, self.state, e.EndedBy.ENVOY), case.sent)
+        else:
+            self._finish(Bill({}, 0, e.Outcome.FAILED), case.sent, release=True)
 
     def _unread(self, why: str) -> Bill:
         """The bill of an answer whose body is not looked at: by what the request tells, else the estimate."""
@@ -282,28 +294,18 @@ class Exchange:
         """The last piece of a stream, or one of a stream that may be ended early."""
         case = self._case
         sent = case.sent or answer.model
-        tariff, tokens = case.tariff(sent), case.input_tokens
         if event.end:
-            self._finish(answer.bill(tariff, sent, tokens, case.held), sent)
+            self._finish(endings.ended(case, answer, self.state, e.EndedBy.PROVIDER), sent)
             return e.Piece(replacement)
         shown = event.data if replacement is None else replacement
-        last = answer.end_if_over(tariff, sent, tokens, shown)
+        last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)
         if last is None:
             return e.Piece(replacement)
         case.reason = "stream_cut"
-        self._finish(answer.bill_cut(tariff, sent, tokens, case.held), sent)
+        self._finish(endings.ended(case, answer, self.state, e.EndedBy.CLIENT), sent)
         return e.Piece(last, cut=True)
 
     # -- the end --------------------------------------------------------------------------------------------
-
-    def _unseen(self, answer: WholeAnswer | StreamedAnswer | None) -> bool:
-        """Was input used that only the provider knows, and has not told? Then the hold is the best bound."""
-        facts = self._case.facts
-        if facts is None or not facts.unseen_input:
-            return False
-        if isinstance(answer, StreamedAnswer):
-            return self.state is State.STREAM and not answer.metered
-        return self.state is State.FORWARDED
 
     @property
     def _was_refused(self) -> bool:
@@ -311,50 +313,42 @@ class Exchange:
         ending = self._ending
         return ending is not None and ending.record.outcome is e.Outcome.REFUSED
 
-    def _late(self) -> None:
-        """Envoy sent it on as it was, before we had answered: charge the most that it may cost."""
-        case = self._case
-        case.decision, case.reason = "allow", LATE
-        found = bound(case)
-        case.held_nanousd = found.nanousd
-        self._finish(billing.at_hold(found.nanousd, LATE), found.model)
-
     def _over(self, by: e.EndedBy) -> e.Action:
-        """The call ended before the answer did: the client left, or the provider broke off."""
-        case, answer = self._case, self._answer_body
-        if by is e.EndedBy.LATE and self.state in UNDECIDED:
-            self._late()
-            return e.Nothing()
-        if self._unseen(answer):
-            self._finish(billing.at_hold(case.held, "truncated"), case.sent)
-        elif self.state is State.FORWARDED and case.facts is not None:
-            tariff = case.tariff(case.sent)
-            self._finish(billing.input_only(tariff, case.sent, case.input_tokens, case.held), case.sent)
-        elif isinstance(answer, StreamedAnswer) and self.state is State.STREAM:
-            sent = case.sent or answer.model
-            bill = answer.bill_cut(case.tariff(sent), sent, case.input_tokens, case.held)
-            self._finish(bill, sent)
-        elif self.state is State.JSON:
-            self._finish(billing.at_hold(case.held, "truncated"), case.sent)
-        elif self.state is State.RESERVING and case.planned is not None:
+        """The call ended before the answer did."""
+        state = self.state
+        if by is e.EndedBy.LATE and state in UNDECIDED:
+            self._sent_as_it_was(by)
+        elif state in SENT:
+            self._end_early(by)
+        elif state is State.RESERVING and self._case.planned is not None:
             # The reservation may or may not have been made; nothing was sent. Void it.
-            case.held_nanousd = 0
-            self._finish(Bill({}, 0, e.Outcome.ABORTED), case.sent, release=True)
+            self._case.held_nanousd = 0
+            self._finish(Bill({}, 0, e.Outcome.ABORTED), self._case.sent, release=True)
         self.state = State.ENDED
         return e.Nothing()
 
     def _broke(self) -> e.Action:
-        case, state = self._case, self.state
-        if state in (State.FORWARDED, State.JSON, State.STREAM) and self._ending is None:
-            self._finish(billing.at_hold(case.held, "internal_error"), case.sent)
-        elif state is State.RESERVING and case.planned is not None and case.planned.request is not None:
-            # It will be sent on unread by us: charge what would have been held.
-            candidate = case.planned.request.candidates[-1]
-            case.held_nanousd = candidate.estimate_nanousd
-            bill = billing.at_hold(candidate.estimate_nanousd, "internal_error")
-            self._finish(bill, candidate.model)
+        """A fault of ours, after which everything passes as it is."""
+        if self.state in SENT:
+            self._end_early(e.EndedBy.FAULT)
+        elif self._case.dialect is not None:
+            self._sent_as_it_was(e.EndedBy.FAULT)
         self.state = State.BROKEN
         return e.Nothing()
+
+    def _end_early(self, by: e.EndedBy) -> None:
+        case, answer = self._case, self._answer_body
+        model = answer.model if isinstance(answer, StreamedAnswer) else ""
+        self._finish(endings.ended(case, answer, self.state, by), case.sent or model)
+
+    def _sent_as_it_was(self, by: e.EndedBy) -> None:
+        """The request goes on, or went, as the client sent it: charge the most that it may cost."""
+        case = self._case
+        row = row_of(by, Kind.UNSENT)
+        case.decision, case.reason = "allow", row.unmetered
+        found = bound(case)
+        case.held_nanousd = found.nanousd
+        self._finish(billing.at_hold(found.nanousd, row.unmetered, row.outcome), found.model)
 
     def _refused(self, refused: Refused) -> None:
         self._finish(Bill({}, 0, e.Outcome.REFUSED), refused.model, settle=False)

@@ -21,6 +21,8 @@ from spendgate.tokens.count import Counted
 
 CLAMP_MIN_TOKENS = 16
 """An output cap lower than this is no useful part of an answer."""
+HOLD_MIN_NANOUSD = 1
+"""No hold is nothing, also where the price is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def make_quote(
         estimate = asked.nanousd + sum(beside)
     else:
         estimate = max(asked.nanousd, *beside) if beside else asked.nanousd
+    estimate = max(estimate, HOLD_MIN_NANOUSD)
     per_token = output_picousd(asked.price, asked.input_tokens, facts.dear_kinds) * facts.choices
     fixed = max(0, estimate - asked.cap * per_token // 1000)
     clamps = not (facts.body_fixed or beside) and asked.cap > 0

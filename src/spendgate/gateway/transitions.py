@@ -1,7 +1,8 @@
 """The states of an exchange and the moves between them, as data.
 
 A row reads: in this state, this event is legal, and leads to one of these states. What is not listed is
-illegal and ends the exchange in BROKEN, which lets traffic pass and settles what is held.
+illegal and ends the exchange in BROKEN, which lets traffic pass and settles what is held. What an exchange is charged
+where the table leads to ENDED or BROKEN before its answer told is `law.LAW`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from spendgate.dialects.base import RequestFacts
+from spendgate.gateway.billing import COST_MAX_NANOUSD
 from spendgate.gateway.case import Case
 from spendgate.gateway.quote import make_quote
 from spendgate.tokens.count import Counted
@@ -40,4 +41,4 @@ def bound(case: Case) -> Bound:
         settings.assumed_output_tokens,
         terms,
     )
-    return Bound(facts.model, max(quote.estimate_nanousd, case.held))
+    return Bound(facts.model, min(max(quote.estimate_nanousd, case.held), COST_MAX_NANOUSD))

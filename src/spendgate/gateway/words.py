@@ -70,8 +70,8 @@ ANSWERS: dict[str, str] = {
 
 OUTCOMES: dict[Outcome, str] = {
     Outcome.COMPLETE: "the answer's own end, or its last usage, was seen",
-    Outcome.ABORTED: "the client left; billed for what was streamed",
-    Outcome.FAILED: "the provider answered an error (cost 0), or cut the answer (billed for what flowed)",
+    Outcome.ABORTED: "the client left; billed for what was streamed, or at its hold where more may be billed",
+    Outcome.FAILED: "the provider answered an error before any output (cost 0), or cut it (billed for what flowed)",
     Outcome.REFUSED: "by a budget; cost 0",
     Outcome.UNMETERED: "the usage could not be read; charged at the estimate",
 }

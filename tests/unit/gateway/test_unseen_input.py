@@ -39,12 +39,12 @@ def test_its_answer_is_billed_by_its_usage() -> None:
 def test_a_client_that_leaves_before_its_usage_came_pays_the_hold() -> None:
     d = sent(STORED)
     d.over()
-    assert (d.ending.record.outcome, d.ending.record.cost_nanousd) == (e.Outcome.UNMETERED, CONTEXT)
+    assert (d.ending.record.outcome, d.ending.record.cost_nanousd) == (e.Outcome.ABORTED, CONTEXT)
     d = sent(STORED)
     d.answer(content_type="text/event-stream")
     d.piece(OPEN)
     d.over()
-    assert (d.ending.record.outcome, d.ending.record.cost_nanousd) == (e.Outcome.UNMETERED, CONTEXT)
+    assert (d.ending.record.outcome, d.ending.record.cost_nanousd) == (e.Outcome.ABORTED, CONTEXT)
 
 
 def test_a_client_that_leaves_after_its_usage_came_pays_that() -> None:
