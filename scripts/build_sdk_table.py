@@ -180,6 +180,10 @@ Claude Code and Gemini CLI ran with `--output-format json`; without it Gemini CL
 lets a small model choose one first: two tries. In its interactive form it shows the same message as an API error; a
 429 that Google's details call final would put its own "Usage limit reached" with "Keep trying" in the message's place.
 
+Codex asks for a WebSocket first where its provider says `supports_websockets = true`. The gateway answers 426
+([`websockets`](settings.md)), and Codex goes on over HTTP at once: one refused socket, one POST, exact or refused as
+above.
+
 ### Which status an agent gets
 
 Some agents repeat a 429, or hide what it says. The gateway knows them by `user-agent` and dialect:

@@ -23,7 +23,8 @@ TABLE = load_script("build_sdk_table")
 LIMITED = {"modelLimits": [{"modelPattern": "*", "allowedApps": ["nobody"]}]}
 POLICY = policy(
     *(budget(f"{name}-rich", 1000) for name in TABLE.AGENTS),
-    *(budget(f"{name}-broke", 0) for name in (*TABLE.AGENTS, "gemini-auto", "aider-named")),
+    *(budget(f"{name}-broke", 0) for name in (*TABLE.AGENTS, "codex-websocket", "gemini-auto", "aider-named")),
+    budget("codex-websocket-rich", 1000),
     *(budget(f"{name}-limited", 1000, **LIMITED) for name in TABLE.AGENTS),
 )
 CONFIG = {"reject_status": {"app:aider-app": 400}}
@@ -81,6 +82,11 @@ def refused(gateway: Gateway, team: str, tries: int) -> list[dict[str, Any]]:
     assert len(gateway.usage(team)) == tries, [x["model"] for x in gateway.usage(team)]
     assert {x["outcome"] for x in lines} == {"refused"}
     return lines
+
+
+def sockets(gateway: Gateway, team: str) -> float:
+    """How many WebSockets of a team were refused."""
+    return gateway.metric("spendgate_websockets_total", team=team, action="reject")
 
 
 def squeezed(text: str) -> str:
@@ -147,3 +153,27 @@ def test_aider_that_is_told_to_say_its_name_needs_no_setting(gateway: Gateway, t
     ran = ask(gateway, tmp_path, "aider-named", "aider-named-broke")
     refused(gateway, "aider-named-broke", 1)
     assert "Team aider-named-broke has used $0.00" in squeezed(ran.text)
+
+
+def test_codex_that_prefers_a_websocket_goes_to_http_at_once_and_is_billed_exactly(
+    gateway: Gateway, provider: Provider, tmp_path: Path
+) -> None:
+    bill, team = provider.billed(), "codex-websocket-rich"
+    ran = ask(gateway, tmp_path, "codex-websocket", team)
+    assert ran.status == 0, ran.text
+    line = gateway.line(team)
+    [(_, billed)] = bill.now()["models"].items()
+    assert (line["tokens"], line["outcome"]) == (billed["tokens"], "complete")
+    assert TOLD["codex"](ran).total == sum(billed["tokens"].values())
+    assert sockets(gateway, team) == 1
+
+
+def test_codex_that_prefers_a_websocket_is_refused_once_over_http(
+    gateway: Gateway, provider: Provider, tmp_path: Path
+) -> None:
+    bill, team = provider.billed(), "codex-websocket-broke"
+    ran = ask(gateway, tmp_path, "codex-websocket", team)
+    refused(gateway, team, 1)
+    assert bill.requests() == 0
+    assert f"Team {team} has used $0.00 of its $0.00 LLM budget" in squeezed(ran.text)
+    assert sockets(gateway, team) == 1
