@@ -9,7 +9,8 @@ from spendgate.dialects.base import Reading, StreamMeter
 from spendgate.gateway.events import ChargedBy, Outcome
 from spendgate.gateway.record import PricedBy, UsagePart
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.pricing.cost import charge, cost_nanousd
+from spendgate.pricing import aliases
+from spendgate.pricing.cost import charge, cost_nanousd, rank_picousd
 from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import Usage, input_total
@@ -28,6 +29,8 @@ class Tariff:
 
     prices: PriceTable
     terms: Terms = ANY
+    fallbacks: tuple[str, ...] = ()
+    """Models that the request let answer in the stead of the one that it was sent to."""
 
     def answered(self, reading: Reading) -> Tariff:
         """The same with what the provider says it served: its tier and place before those asked for."""
@@ -35,15 +38,27 @@ class Tariff:
         residency = self.terms.residency if reading.residency in ANYWHERE else reading.residency
         if (tier, residency) == (self.terms.tier, self.terms.residency):
             return self
-        return Tariff(self.prices, replace(self.terms, tier=tier, residency=residency))
+        return replace(self, terms=replace(self.terms, tier=tier, residency=residency))
 
     def price_of(self, sent: str, answered: str) -> tuple[Price, bool]:
         """The price of the model that was sent, else of the one that answered, else rule 11's stand-in; and
         whether it is one of the two's own."""
+        if self.fallbacks:
+            return self._of_those(sent, answered)
         for model in (sent, answered):
             if model and (found := self.prices.find(model, self.terms)) is not None:
                 return found, True
-        return self.prices.dearest_of_family(sent, self.terms), False
+        return self._found(sent)
+
+    def _of_those(self, sent: str, answered: str) -> tuple[Price, bool]:
+        """The price of the model that answered, where several could; of the dearest, where nothing tells which."""
+        if answered:
+            return self._found(sent if aliases.same(sent, answered) else answered)
+        return max((self._found(m) for m in (sent, *self.fallbacks)), key=lambda found: rank_picousd(found[0]))
+
+    def _found(self, model: str) -> tuple[Price, bool]:
+        found = self.prices.find(model, self.terms)
+        return (found, True) if found is not None else (self.prices.dearest_of_family(model, self.terms), False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ def at_hold(held: int, why: str, outcome: Outcome = Outcome.UNMETERED) -> Bill:
 def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
     price, own = tariff.price_of(sent, answered)
     cost, missing = charge(price, usage, tariff.prices.stand_ins)
-    alone = Tariff(tariff.prices, replace(tariff.terms, provider="")) if tariff.terms.provider else tariff
+    alone = replace(tariff, terms=replace(tariff.terms, provider="")) if tariff.terms.provider else tariff
     by = PricedBy(
         provider="" if alone.price_of(sent, answered)[0] is price else price.provider,
         service_tier=price.tier if price.tier_known else tariff.terms.tier,

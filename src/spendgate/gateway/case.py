@@ -115,7 +115,12 @@ class Case:
         facts = self.facts
         tier, place = (facts.service_tier, facts.residency) if facts is not None else ("", "")
         terms = self.snapshot.terms(model, self.address, self.at_ms or None, tier, place)
-        return Tariff(self.snapshot.prices, terms)
+        return Tariff(self.snapshot.prices, terms, self._fallbacks(model))
+
+    def _fallbacks(self, model: str) -> tuple[str, ...]:
+        """The models that may answer in the stead of the one sent: those of the request, unless they were taken out."""
+        facts = self.facts
+        return facts.fallbacks if facts is not None and model == facts.model else ()
 
     def hold_again(self) -> ReserveRequest | None:
         """What is held, asked for once more without a limit; None where nothing is."""
@@ -197,6 +202,7 @@ class Case:
             service_tier=facts.service_tier if facts is not None else "",
             residency=facts.residency if facts is not None else "",
             flags=(*(facts.flags if facts is not None else ()), *self.flags),
+            fallbacks=self._fallbacks(model),
         )
 
 

@@ -11,6 +11,7 @@ from spendgate.gateway.billing import Bill
 from spendgate.gateway.events import Notes
 from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.ledger.port import Settlement
+from spendgate.pricing.aliases import same
 from spendgate.usage import Usage
 
 MONTH: tuple[tuple[str, str], ...] = (("month", "month"),)
@@ -54,6 +55,8 @@ class Ticket:
     """Where it was sent and how it is to be served: what its price depends on, beside the model."""
     flags: tuple[str, ...] = ()
     """What was odd in reading the request."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that the request let answer in the stead of `model`."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""
@@ -65,7 +68,8 @@ class Ticket:
         try:
             fields = orjson.loads(text)
             fields["scopes"] = tuple((str(a), str(b)) for a, b in fields["scopes"])
-            fields["flags"] = tuple(fields.get("flags", ()))
+            for name in ("flags", "fallbacks"):
+                fields[name] = tuple(fields.get(name, ()))
             return cls(**fields)
         except (TypeError, KeyError, ValueError) as e:
             raise ValueError(f"not a ticket: {e}") from e
@@ -75,6 +79,9 @@ class Ticket:
     ) -> Ending:
         """The end of the exchange at this bill. `settle` False: nothing was held; `release`: it is voided.
         `saved_nanousd`: what another model than asked saved."""
+        model = self.model
+        if self.fallbacks and bill.model_answered and not same(model, bill.model_answered):
+            model = bill.model_answered
         flags = tuple(dict.fromkeys((*self.flags, *bill.flags)))
         tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
         settlement: Settlement | None = None
@@ -83,7 +90,7 @@ class Ticket:
                 exchange_id=self.exchange_id,
                 team=self.team,
                 app=self.app,
-                model=self.model,
+                model=model,
                 cost_nanousd=bill.cost_nanousd,
                 usage=tokens,
                 at_ms=self.at_ms,
@@ -101,7 +108,7 @@ class Ticket:
             run=self.run,
             dialect=self.dialect,
             model_requested=self.model_requested,
-            model=self.model,
+            model=model,
             upstream=self.upstream,
             tokens=tokens,
             cost_nanousd=bill.cost_nanousd,

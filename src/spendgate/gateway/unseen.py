@@ -102,7 +102,7 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
     held = ticket.held_nanousd or 0
     address = Address(ticket.dialect, ticket.path, ticket.host)
     terms = snapshot.terms(ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
-    tariff = Tariff(snapshot.prices, terms)
+    tariff = Tariff(snapshot.prices, terms, ticket.fallbacks)
     if facts.status >= 300 or not facts.sent:
         outcome = Outcome.ABORTED if facts.status == 0 else Outcome.FAILED
         return ticket.ending(Bill({}, 0, outcome), release=True)

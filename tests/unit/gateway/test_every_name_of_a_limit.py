@@ -131,3 +131,29 @@ def test_a_downgrades_glob_covers_every_name() -> None:
     action = d.send({"model": "openai/gpt-4o", "max_tokens": 10, "messages": []}, path=CHAT)
     assert isinstance(action, e.Forward) and action.body is not None
     assert orjson.loads(action.body)["model"] == "gpt-4o-mini"
+
+
+def answered(d: Drive, model: str, **usage: int) -> int:
+    d.answer()
+    told = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100, **usage}
+    d.piece(orjson.dumps({"model": model, "choices": [], "usage": told}), end=True)
+    return d.ending.record.cost_nanousd
+
+
+def test_a_fall_back_that_answers_is_charged_at_its_own_price_and_to_its_own_name() -> None:
+    d, _ = asked("{team: ml, monthlyBudgetUSD: 10}", models=["gpt-4o-mini", OPUS])
+    assert answered(d, OPUS) == 1_000 * 15_000 + 100 * 75_000
+    assert (d.ending.record.model_requested, d.ending.record.model) == ("gpt-4o-mini", OPUS)
+    d, _ = asked("{team: ml, monthlyBudgetUSD: 10}", models=["gpt-4o-mini", OPUS])
+    assert answered(d, "gpt-4o-mini-2024-07-18") == 1_000 * 150 + 100 * 600
+    assert d.ending.record.model == "gpt-4o-mini"
+
+
+def test_where_nothing_tells_which_of_a_list_answered_the_dearest_is_charged() -> None:
+    d, _ = asked("{team: ml, monthlyBudgetUSD: 10}", models=["gpt-4o-mini", OPUS])
+    assert answered(d, "") == 1_000 * 15_000 + 100 * 75_000
+
+
+def test_an_answer_of_another_name_without_a_list_is_charged_as_the_model_that_was_sent() -> None:
+    d, _ = asked("{team: ml, monthlyBudgetUSD: 10}")
+    assert answered(d, OPUS) == 1_000 * 150 + 100 * 600
