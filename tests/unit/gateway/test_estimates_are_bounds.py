@@ -16,7 +16,6 @@ from spendgate.gateway.quote import make_quote
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.pricing.price import Price
-from spendgate.pricing.table import PriceTable
 from spendgate.tokens.count import measure
 
 PRICES = table()
