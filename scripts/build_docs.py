@@ -34,6 +34,7 @@ from spendgate.gateway.policy_source import PolicyMetrics
 from spendgate.ledger.gauges import COPY, BudgetGauges
 from spendgate.ledger.keeper import Keeper
 from spendgate.rebuild.job import RebuildJob
+from spendgate.supervisor.envoy_counters import EnvoyCounters
 from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -273,7 +274,7 @@ def metrics() -> str:
     gauges = BudgetGauges(nothing, Policy())
     keeper = Keeper(nothing, Policy)
     job = RebuildJob(keeper, nothing, Policy)
-    for collector in (gauges, keeper, job, Replica(Policy)):
+    for collector in (gauges, keeper, job, Replica(Policy), EnvoyCounters("")):
         rows += _families(collector)
     copies = BudgetGauges(typing.cast(Any, None), Policy(), copies=True)
     names = ", ".join(f"`{f.name}`" for f in copies.collect() if f.name.startswith(COPY))

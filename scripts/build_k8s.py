@@ -25,6 +25,8 @@ NAMESPACE = "llm-gateway"
 HOST = f"spendgate.{NAMESPACE}.svc.cluster.local"
 HEADLESS = f"spendgate-headless.{NAMESPACE}.svc.cluster.local:9002"
 PORT = 9002
+ADMIN, STATS = "127.0.0.1:9901", "0.0.0.0:9903"
+"""Of an Envoy of ours: its admin, which only its own pod reaches, and what Prometheus scrapes."""
 TRUST_DOMAIN = "cluster.local"
 GATEWAY_ID = f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/spendgate"
 ENVOY_ID = f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/llm-envoy"
@@ -57,10 +59,10 @@ def files() -> dict[str, str]:
     policies = extension_policies("llm", NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
     upstreams = plain.upstreams or (b.one_upstream("https://api.openai.com"),)
     bootstrap = _with_authorities(
-        b.bootstrap("0.0.0.0:10000", upstreams, [HEADLESS], plain, "127.0.0.1:9901")
+        b.bootstrap("0.0.0.0:10000", upstreams, [HEADLESS], plain, ADMIN, stats=STATS)
     )
     compose = b.bootstrap(
-        "0.0.0.0:10000", (b.one_upstream("http://mock:9900"),), ["gateway:9002"], Settings()
+        "0.0.0.0:10000", (b.one_upstream("http://mock:9900"),), ["gateway:9002"], Settings(), ADMIN, stats=STATS
     )
     overlays = "k8s/overlays"
     spire = mtls.Spire(SPIRE_SOCKET, TRUST_DOMAIN)

@@ -40,6 +40,12 @@ def command() -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 @click.option("--envoy-admin", default="", metavar="HOST:PORT", help="Envoy's own admin address.")
 @click.option(
+    "--stats",
+    default="",
+    metavar="HOST:PORT",
+    help="Where Prometheus scrapes Envoy's own counters (/stats/prometheus); needs --envoy-admin.",
+)
+@click.option(
     "--entry",
     type=click.Choice(["ext_proc", "ext_authz"]),
     default="ext_proc",
@@ -53,6 +59,7 @@ def bootstrap(
     workers: int,
     config: Path | None,
     envoy_admin: str,
+    stats: str,
     entry: Literal["ext_proc", "ext_authz"],
 ) -> None:
     """A complete Envoy bootstrap: listener, routes, our filter, provider and gateway clusters.
@@ -67,7 +74,8 @@ def bootstrap(
     settings = load_config(config, os.environ)
     upstreams = (b.one_upstream(upstream),) if upstream else settings.upstreams
     addresses = endpoints(grpc[0], workers) if len(grpc) == 1 else list(grpc)
-    click.echo(b.as_yaml(b.bootstrap(listen, upstreams, addresses, settings, envoy_admin, entry)), nl=False)
+    config_of = b.bootstrap(listen, upstreams, addresses, settings, envoy_admin, entry, stats)
+    click.echo(b.as_yaml(config_of), nl=False)
 
 
 @command.command()

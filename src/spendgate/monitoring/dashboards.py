@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from spendgate.monitoring.gateway_alerts import TIMED_OUT, UNDECIDED
 from spendgate.monitoring.panels import TEAM, Panel, dashboard
 from spendgate.monitoring.rules import grown
 
@@ -319,6 +320,31 @@ OPERATIONS = (
         (("max(spendgate_ledger_epoch)", "epoch"), ("max(spendgate_ledger_rebuilding)", "rebuilding")),
         (12, 8, 12, 52),
         alert="SpendgateLedgerLost",
+    ),
+    Panel(
+        "Envoy Did Not Wait (1 h)",
+        "timeseries",
+        "As Envoy counts: calls that passed without a decision, messages that no worker answered in time.",
+        tuple(
+            ("\n+\n".join(f"(sum({grown(metric, '1h')}) or vector(0))" for metric in metrics), legend)
+            for metrics, legend in ((UNDECIDED, "passed undecided"), (TIMED_OUT, "timed out"))
+        ),
+        (12, 8, 0, 60),
+        alert="SpendgateEnvoyFailOpen",
+    ),
+    Panel(
+        "Charged Without Having Been Metered (24 h)",
+        "timeseries",
+        "USD charged for calls of which nobody saw what they used, by why.",
+        (
+            (
+                f"sum by (team, reason) ({grown(f'spendgate_unmetered_usd_total{{{TEAM}}}', '24h')})",
+                "{{team}}: {{reason}}",
+            ),
+        ),
+        (12, 8, 12, 60),
+        unit="currencyUSD",
+        alert="SpendgateUnmeteredMoney",
     ),
     Panel(
         "Policy Age",

@@ -19,7 +19,21 @@ RECONCILE = f"""(
 and on ()
 (day_of_month(vector(time() - 25200)) == day_of_month() or day_of_month() > 1)"""
 """Not in the first hours of a month, whose spend begins at zero. A dollar and 5 % are the noise of scrapes."""
-UNREADABLE = 'spendgate_unmetered_total{reason!="expired"}'
+ASSUMED = "late|drained|unreadable|attempts"
+UNREADABLE = f'spendgate_unmetered_total{{reason!~"expired|aborted|{ASSUMED}"}}'
+ASSUMED_USD = f'spendgate_unmetered_usd_total{{reason=~"{ASSUMED}"}}'
+ABORTED_USD = 'spendgate_unmetered_usd_total{reason="aborted"}'
+ABORTED_PERCENT = 5.0
+UNDECIDED = ("spendgate_envoy_failure_mode_allowed", "envoy_http_ext_proc_failure_mode_allowed")
+TIMED_OUT = ("spendgate_envoy_message_timeouts", "envoy_http_ext_proc_message_timeouts")
+"""Envoy's counters: as `up` shows them, and as Envoy itself does where Prometheus scrapes it."""
+
+
+def either(metrics: tuple[str, ...], window: str) -> str:
+    """How much any of these counters grew, where it did."""
+    return "\nor\n".join(f"sum({grown(metric, window)}) > 0" for metric in metrics)
+
+
 
 TRAFFIC = (
     Alert(
@@ -49,6 +63,24 @@ last_over_time(spendgate_internal_errors_total[1d])""",
         summary='{{ $value | printf "%.0f" }} exchanges met a fault of spendgate in 15 minutes',
         description="Their traffic passed, but it may not have been bounded. The log lines exchange_failed "
         "have the traceback.",
+    ),
+    Alert(
+        name="SpendgateEnvoyFailOpen",
+        expr=either(UNDECIDED, "10m"),
+        hold="0m",
+        severity="critical",
+        summary='{{ $value | printf "%.0f" }} calls passed Envoy without a decision of spendgate',
+        description="In the last ten minutes no worker answered them in time and failure_mode is open: no budget "
+        "bounded them. Those that a worker saw are charged as `late`; the others are in no books but the provider's.",
+    ),
+    Alert(
+        name="SpendgateEnvoyTimeouts",
+        expr=either(TIMED_OUT, "10m"),
+        hold="0m",
+        severity="warning",
+        summary='{{ $value | printf "%.0f" }} times Envoy gave up waiting for spendgate in ten minutes',
+        description="Each time a worker took longer than message_timeout: the call failed, or passed undecided, by "
+        "failure_mode.",
     ),
     Alert(
         name="SpendgateDecisionSlow",
@@ -161,6 +193,31 @@ max by (job, instance) (spendgate_spool_corrupt_lines) > 0""",
 )
 
 METERING = (
+    Alert(
+        name="SpendgateUnmeteredMoney",
+        expr=f"sum by (team, reason) ({grown(ASSUMED_USD, '1h')}) > 1",
+        hold="0m",
+        severity="warning",
+        summary='Team {{ $labels.team }} was charged ${{ $value | printf "%.2f" }} unmetered in an hour: '
+        "{{ $labels.reason }}",
+        description="Nobody saw what these calls used, so they were charged what they may have cost at most (their "
+        "hold): decided too late, left behind by a drain, not readable, or tried more than once by Envoy.",
+    ),
+    Alert(
+        name="SpendgateAborted",
+        expr=f"""sum by (team) ({grown(ABORTED_USD, "1d")}) > 0.1
+and
+sum by (team) ({grown(ABORTED_USD, "1d")})
+/
+sum by (team) ({grown("llm_cost_usd_total", "1d")})
+> {ABORTED_PERCENT / 100:g}""",
+        hold="15m",
+        severity="warning",
+        summary='Of team {{ $labels.team }}\'s spend of a day ${{ $value | printf "%.2f" }} is for calls that '
+        "clients left",
+        description="A provider goes on and bills where it can not be told what was used, so they are charged their "
+        "hold. A client that leaves early again and again pays more than it uses.",
+    ),
     Alert(
         name="SpendgateUnmetered",
         expr=f"""sum({grown(UNREADABLE, "30m")})

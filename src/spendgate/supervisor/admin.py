@@ -27,9 +27,10 @@ def application(
     not_ready: Ready,
     collectors: Iterable[Collector] = (),
     console: ASGIApp | None = None,
+    before_scrape: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """`not_ready` names what does not work; an empty list is ready. `collectors` are scraped too; `console`
-    serves every other path."""
+    """`not_ready` names what does not work; an empty list is ready. `collectors` are scraped too, after
+    `before_scrape`; `console` serves every other path."""
 
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
@@ -42,6 +43,8 @@ def application(
 
     async def metrics(_: Request) -> Response:
         await gauges.refresh(now_ms())
+        if before_scrape is not None:
+            await before_scrape()
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=metrics_dir)  # type: ignore[no-untyped-call]
         registry.register(gauges)

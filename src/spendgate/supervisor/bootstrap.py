@@ -41,6 +41,7 @@ from spendgate.supervisor.envoy_parts import (
     endpoints_of,
     is_ip,
 )
+from spendgate.supervisor.envoy_stats import admin_cluster, stats_listener
 from spendgate.supervisor.listener import jwks_clusters, jwt_filters, tls_socket
 from spendgate.supervisor.providers import GENERIC, secrets, upstream_cluster
 from spendgate.supervisor.routes import removed_headers, routes
@@ -184,8 +185,10 @@ def bootstrap(
     settings: Settings,
     admin: str = "",
     entry: Entry = "ext_proc",
+    stats: str = "",
 ) -> Json:
-    """The whole bootstrap. Raises ConfigurationError for an address or upstream that can not be."""
+    """The whole bootstrap. `stats`: where Prometheus scrapes Envoy's counters, by way of `admin`. Raises
+    ConfigurationError for an address or upstream that can not be."""
     if not upstreams:
         raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
     manager = any_of(
@@ -261,6 +264,11 @@ def bootstrap(
     keys = secrets(upstreams)
     if keys:
         out["static_resources"]["secrets"] = keys
+    if stats:
+        if not admin:
+            raise ConfigurationError("Envoy's counters are its admin's: give its address too (--envoy-admin)")
+        out["static_resources"]["listeners"].append(stats_listener(stats))
+        out["static_resources"]["clusters"].append(admin_cluster(admin))
     if admin:
         out = {"admin": {"address": address(admin)}, **out}
     check(out)

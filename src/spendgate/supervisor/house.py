@@ -43,6 +43,7 @@ from spendgate.supervisor import state
 from spendgate.supervisor.addresses import accepts, endpoints, host_port, joined, run_dir
 from spendgate.supervisor.admin import application
 from spendgate.supervisor.alerting import Alerting
+from spendgate.supervisor.envoy_counters import EnvoyCounters
 from spendgate.supervisor.front import Front
 from spendgate.supervisor.health import GrpcHealth
 from spendgate.supervisor.processes import Child
@@ -252,7 +253,11 @@ class House:
         collectors: list[Collector] = [keeper, Replica(lambda: self.snapshot.policy)]
         if job is not None:
             collectors.append(job)
-        app = application(gauges, str(self.metrics_dir), self.not_ready, collectors, pages)
+        counters = EnvoyCounters(str(self.run_dir / "envoy.sock")) if self.listen else None
+        if counters is not None:
+            collectors.append(counters)
+        refresh = counters.refresh if counters is not None else None
+        app = application(gauges, str(self.metrics_dir), self.not_ready, collectors, pages, refresh)
         config = uvicorn.Config(
             app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
         )

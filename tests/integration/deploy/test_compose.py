@@ -177,14 +177,17 @@ def test_a_budget_that_is_edited_is_in_force_at_the_gateway(house: Services) -> 
     )
 
 
-def test_prometheus_scrapes_gateway_and_controller_and_has_every_rule(house: Services) -> None:
+def test_prometheus_scrapes_gateway_controller_and_envoy_and_has_every_rule(house: Services) -> None:
     base = f"http://127.0.0.1:{house.port('prometheus', 9095)}/api/v1"
 
     def targets() -> list[str]:
         found = httpx.get(f"{base}/targets", trust_env=False, timeout=60).json()["data"]["activeTargets"]
         return [t["health"] for t in found]
 
-    until(targets, lambda t: t == ["up", "up"], "both targets", 60)
+    until(targets, lambda t: t == ["up"] * 3, "all targets", 60)
+    undecided = {"query": "envoy_http_ext_proc_failure_mode_allowed"}
+    found = httpx.get(f"{base}/query", params=undecided, trust_env=False, timeout=60).json()["data"]["result"]
+    assert [row["value"][1] for row in found] == ["0"]
     groups = httpx.get(f"{base}/rules", trust_env=False, timeout=60).json()["data"]["groups"]
     assert {r["name"] for g in groups for r in g["rules"] if r["type"] == "alerting"} == {
         a.name for a in ALERTS

@@ -304,7 +304,7 @@ def test_envoy_gateways_routes_take_off_what_no_provider_may_see() -> None:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_monitoring_component_scrapes_every_port_named_metrics(name: str) -> None:
-    [monitor] = of_kind(name, "PodMonitor").values()
+    monitor = of_kind(name, "PodMonitor")["spendgate"]
     [wanted] = monitor["spec"]["selector"]["matchExpressions"]
     ports = {
         d["metadata"]["name"]: [p["name"] for c in d["spec"]["template"]["spec"]["containers"] for p in c["ports"]]
@@ -312,6 +312,23 @@ def test_the_monitoring_component_scrapes_every_port_named_metrics(name: str) ->
     }  # fmt: skip
     assert set(wanted["values"]) == {n for n, names in ports.items() if "metrics" in names}
     assert [e["port"] for e in monitor["spec"]["podMetricsEndpoints"]] == ["metrics"]
+
+
+@pytest.mark.parametrize("name", ["overlays/envoy", "overlays/envoy-tls", "overlays/envoy-spire"])
+def test_prometheus_reaches_the_counters_of_an_envoy_of_ours_and_nothing_else_of_its_admin(name: str) -> None:
+    [endpoint] = of_kind(name, "PodMonitor")["llm-envoy"]["spec"]["podMetricsEndpoints"]
+    [envoy] = of_kind(name, "Deployment")["llm-envoy"]["spec"]["template"]["spec"]["containers"]
+    [port] = [p["containerPort"] for p in envoy["ports"] if p["name"] == endpoint["port"]]
+    [config] = [d for n, d in of_kind(name, "ConfigMap").items() if n.startswith("llm-envoy-")]
+    bootstrap = yaml.safe_load(config["data"]["envoy.yaml"])
+    listener = next(x for x in bootstrap["static_resources"]["listeners"] if x["name"] == "stats")
+    assert listener["address"]["socket_address"]["port_value"] == port
+    [chain] = listener["filter_chains"]
+    [host] = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    assert [r["match"]["path"] for r in host["routes"]] == [endpoint["path"]]
+    assert bootstrap["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    rules = of_kind(name, "NetworkPolicy")["llm-envoy"]["spec"]["ingress"]
+    assert [r for r in rules if r.get("from") and {p["port"] for p in r["ports"]} == {port}]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

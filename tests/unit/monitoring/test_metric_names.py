@@ -22,6 +22,7 @@ from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
 from spendgate.rebuild.job import RebuildJob
+from spendgate.supervisor.envoy_counters import EnvoyCounters
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 NAME = re.compile(r"\b(?:llm|spendgate)_[a-z_]+\b")
@@ -46,7 +47,8 @@ def shown() -> set[str]:
     gauges = BudgetGauges(FakeLedger(), Policy())
     keeper = Keeper(cast(Any, None), Policy)
     job = RebuildJob(keeper, cast(Any, None), Policy)
-    collected = [*registry.collect(), *gauges.collect(), *keeper.collect(), *job.collect()]
+    envoys = EnvoyCounters("/nowhere").collect()
+    collected = [*registry.collect(), *envoys, *gauges.collect(), *keeper.collect(), *job.collect()]
     return samples([*collected, *ControllerMetrics(lambda: vitals).collect()])
 
 
