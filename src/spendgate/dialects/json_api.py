@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from spendgate.dialects import jsonbody, paths
+from spendgate.dialects import jsonbody, outline, paths
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection
 
 EVENT_STREAM = "text/event-stream"
@@ -31,7 +31,7 @@ class JsonApi(ABC):
 
     def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
         try:
-            document = jsonbody.parse(body)
+            document = outline.parse(body)
         except jsonbody.NotJson:
             return Reading({}, problem="not_json")
         return self.read_document(document)
