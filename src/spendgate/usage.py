@@ -10,7 +10,8 @@ from collections.abc import Container
 
 INPUT_KINDS: tuple[str, ...] = (
     "input", "cached_input", "cache_write_5m", "cache_write_1h",
-    "input_audio", "input_image", "input_video", "cached_input_audio", "cached_input_image", "tool_input",
+    "input_audio", "input_image", "input_video", "cached_input_audio",
+    "cached_input_image", "cached_input_video", "tool_input",
 )  # fmt: skip
 OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_audio", "output_image")
 OTHER_KINDS: tuple[str, ...] = (

@@ -28,7 +28,7 @@ class AnthropicMessages(JsonApi):
     def read_document(self, document: object) -> Reading:
         if not isinstance(document, dict):
             return Reading({}, problem="no_usage")
-        return anthropic_usage.read(document.get("model"), document.get("usage"))
+        return anthropic_usage.read_message(document)
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> AnthropicStreamMeter:
         return AnthropicStreamMeter(count=count)

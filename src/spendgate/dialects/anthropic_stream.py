@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from spendgate.dialects import anthropic_usage, jsonbody
 from spendgate.dialects.base import Reading
+from spendgate.dialects.growing import is_zero
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
@@ -27,6 +29,8 @@ class AnthropicStreamMeter:
         self._broken = False
         self._model = ""
         self._final = False
+        self._has_content = False
+        self._stop_reason: object = None
         self._stopped = False
         self._failed = False
         self._unread = ""
@@ -53,9 +57,15 @@ class AnthropicStreamMeter:
         if not self._usage:
             problem = self._unread or ("no_usage" if self.complete else "truncated")
             return Reading({}, self._model, problem)
+        if self._final and anthropic_usage.is_unbilled_refusal(
+            self._stop_reason, self._usage, has_content=self._has_content
+        ):
+            return anthropic_usage.unbilled(self._model)
         reading = anthropic_usage.read(self._model, self._usage)
+        if reading.problem is None and self._tokens.total and is_zero(reading):
+            return replace(reading, usage={}, problem="zero_usage")
         if reading.problem is None and not self._final:
-            return Reading(reading.usage, reading.model, "truncated", reading.mismatch, reading.parts)
+            return replace(reading, problem="truncated")
         return reading
 
     def partial(self) -> tuple[Usage, int]:
@@ -80,7 +90,10 @@ class AnthropicStreamMeter:
         if not isinstance(event, dict):
             return False
         match event.get("type"):
+            case "content_block_start":
+                self._has_content = True
             case "content_block_delta":
+                self._has_content = True
                 delta = event.get("delta")
                 if isinstance(delta, dict):
                     for key in _TEXT_KEYS:
@@ -98,6 +111,7 @@ class AnthropicStreamMeter:
                     self._model = jsonbody.clean(model[:256])
                 self._merge(message.get("usage"))
             case "message_delta":
+                self._stop_reason = object_of(event.get("delta")).get("stop_reason")
                 if event.get("usage") is not None:
                     self._merge(event["usage"])
                     self._final = True

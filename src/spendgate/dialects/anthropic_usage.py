@@ -13,8 +13,10 @@ from typing import Any
 
 from spendgate.dialects.anthropic_request import tier_of
 from spendgate.dialects.base import Reading
+from spendgate.dialects.growing import lay_over
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.dialects.told_cost import told_nanousd
 from spendgate.usage import COUNT_MAX, INPUT_KINDS, KINDS, OUTPUT_KINDS, Usage, total
 
 ITERATIONS_MAX = 10_000
@@ -47,15 +49,34 @@ def read(model: object, raw: object) -> Reading:
         parts[name] = parts[name] | {"searches": searches, "requests": 1}
     listed = tuple((model, _tidy(part)) for model, part in parts.items()) if len(parts) > 1 else ()
     return Reading(
-        _tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier, residency=place
-    )
+        _tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier, residency=place,
+        told_nanousd=told_nanousd(raw),
+    )  # fmt: skip
+
+
+def unbilled(model: object) -> Reading:
+    """The reading of a message that was declined before any output."""
+    return Reading({"requests": 1}, short(model, MODEL_CHARACTERS_MAX), flags=("unbilled_refusal",))
+
+
+def is_unbilled_refusal(stop_reason: object, raw: object, *, has_content: bool) -> bool:
+    """Did the model decline before it made anything? Such a request is not billed, though its input is told
+    (Anthropic's guide to streaming refusals)."""
+    return stop_reason == "refusal" and not has_content and not count_of(object_of(raw).get("output_tokens") or 0)
+
+
+def read_message(document: JsonObject) -> Reading:
+    """Read a whole answer. Never raises."""
+    raw = document.get("usage")
+    if is_unbilled_refusal(document.get("stop_reason"), raw, has_content=bool(document.get("content"))):
+        return unbilled(document.get("model"))
+    return read(document.get("model"), raw)
 
 
 def merge(known: JsonObject, update: object) -> None:
-    """Lay a `message_delta`'s usage over what `message_start` said: field by field, absent and null fields
-    keep their value (as the vendor's SDK does)."""
+    """Lay a `message_delta`'s usage over what `message_start` said."""
     if isinstance(update, dict):
-        known.update((key, value) for key, value in update.items() if value is not None)
+        lay_over(known, update)
 
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
@@ -88,16 +109,23 @@ def _iterations(name: str, iterations: Any) -> dict[str, Usage]:
         return parts
     if not isinstance(iterations, list) or len(iterations) > ITERATIONS_MAX:
         raise BadUsage("iterations")
-    for iteration in iterations:
+    fallback = max((at for at, each in enumerate(iterations) if _is_fallback(each)), default=-1)
+    for at, iteration in enumerate(iterations):
         if not isinstance(iteration, dict):
             raise BadUsage("iterations")
         usage, _ = _kinds(iteration)
+        if at < fallback and not usage["output"] and not usage["reasoning"]:
+            continue  # declined before any output, and another model took over: not billed
         part = parts.setdefault(short(iteration.get("model"), MODEL_CHARACTERS_MAX) or name, {})
         for kind, count in usage.items():
             part[kind] = part.get(kind, 0) + count
             if part[kind] > COUNT_MAX:
                 raise BadUsage("iterations")
     return parts
+
+
+def _is_fallback(iteration: object) -> bool:
+    return str(object_of(iteration).get("type", "")).startswith("fallback")
 
 
 def _reconcile(name: str, top: Usage, parts: dict[str, Usage]) -> tuple[Usage, dict[str, Usage], bool]:

@@ -101,8 +101,8 @@ class RequestFacts:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Usage read from an answer. `problem` is None when it can be charged, else the `unmetered` reason:
-    `no_usage`, `bad_usage`, `not_json`, `truncated`, `encoding`, `deferred` (it was taken on, to be answered
-    later)."""
+    `no_usage`, `zero_usage` (all counts are zero beside a text), `bad_usage`, `not_json`, `truncated`, `encoding`,
+    `deferred` (it was taken on, to be answered later)."""
 
     usage: Usage
     model: str = ""
@@ -118,6 +118,12 @@ class Reading:
     """The place in which the provider says it processed."""
     told_nanousd: int | None = None
     """What the provider itself says that it charges for this answer, where it does: that is the bill."""
+    text: str = ""
+    """What the model made, as far as a whole answer shows it: where the usage is missing or all zero."""
+    flags: tuple[str, ...] = ()
+    """What is odd about the usage; the usage log's line has it."""
+    error: bool = False
+    """The answer is an error of the provider's, with a status of success, and nothing was made."""
 
 
 class StreamMeter(Protocol):
@@ -198,8 +204,20 @@ class Dialect(Protocol):
         none, and the body does."""
         ...
 
+    def reads(self, media_type: str) -> bool:
+        """Does a whole answer of this media type (lower case, "" for none) tell its usage?"""
+        ...
+
     def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
         """Read the usage of a whole answer (already decoded). `headers`: the answer's, by lower-case name."""
+        ...
+
+    def of_model(self, reading: Reading, model: str) -> Reading:
+        """A reading of an answer of this model, where models of one API count in different ways."""
+        ...
+
+    def served_tier(self, headers: Mapping[str, str]) -> str:
+        """The service tier that an answer's headers tell, "" where they do not."""
         ...
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> StreamMeter:

@@ -20,7 +20,10 @@ class BedrockConverse(BedrockApi):
         return bedrock_request.read(body, paths.plain(path))
 
     def read_document(self, document: object) -> Reading:
-        return bedrock_usage.read(document.get("usage") if isinstance(document, dict) else None)
+        return bedrock_usage.read_document(document if isinstance(document, dict) else {})
+
+    def of_model(self, reading: Reading, model: str) -> Reading:
+        return bedrock_usage.of_openai(reading) if "openai." in model else reading
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> BedrockStreamMeter:
         return BedrockStreamMeter(count=count)

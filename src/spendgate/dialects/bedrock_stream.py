@@ -24,4 +24,4 @@ class BedrockStreamMeter(MessageMeter):
             case "messageStop":
                 self._hidden = True  # the usage is still to come
             case "metadata":
-                self._reading = bedrock_usage.read(event.get("usage"))
+                self._reading = bedrock_usage.read_document(event)

@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from spendgate.dialects.base import Reading
-from spendgate.dialects.jsonbody import JsonObject, count_of
+from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
+from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.usage import COUNT_MAX, KINDS, Usage
 
 
@@ -30,6 +32,28 @@ def read(raw: object) -> Reading:
         return Reading({}, problem="bad_usage")
     usage["requests"] = 1
     return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, mismatch=mismatch)
+
+
+def read_document(document: JsonObject) -> Reading:
+    """Read a whole answer, or a stream's `metadata`: with the tier and speed that served it, and the model that a
+    prompt router chose. Never raises."""
+    reading = read(document.get("usage"))
+    tier = short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX)
+    if object_of(document.get("performanceConfig")).get("latency") == "optimized":
+        tier = "optimized"
+    router = object_of(object_of(document.get("trace")).get("promptRouter"))
+    return replace(reading, service_tier=tier, model=short(router.get("invokedModelId"), MODEL_CHARACTERS_MAX))
+
+
+def of_openai(reading: Reading) -> Reading:
+    """The same of a model of OpenAI's, which counts what it writes into the cache within its input (and Bedrock adds it
+    to the total once more)."""
+    usage = dict(reading.usage)
+    written = usage.get("cache_write_5m", 0) + usage.get("cache_write_1h", 0)
+    if not written or usage.get("input", 0) < written:
+        return reading
+    usage["input"] -= written
+    return replace(reading, usage={kind: n for kind, n in usage.items() if n})
 
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:

@@ -8,6 +8,7 @@ from spendgate.dialects import gemini_request, gemini_usage, jsonbody, paths
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini_stream import GeminiStreamMeter
 from spendgate.dialects.json_api import EVENT_STREAM, JsonApi
+from spendgate.dialects.texts import TIER_CHARACTERS_MAX, short
 
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -43,19 +44,22 @@ class Gemini(JsonApi):
     def read_document(self, document: object) -> Reading:
         """A list is a streamed answer that was collected: its chunks' usage is cumulative."""
         usage: object = None
-        model, searches = "", 0
+        model, fees = "", dict[str, int]()
         for chunk in document if isinstance(document, list) else [document]:
             if not isinstance(chunk, dict):
                 continue
             model = gemini_usage.model_of(chunk) or model
-            searches = max(searches, gemini_usage.searches_of(chunk, model))
+            for kind, n in gemini_usage.fees_of(chunk, model).items():
+                fees[kind] = max(fees.get(kind, 0), n)
             latest = chunk.get("usageMetadata")
-            usage = (
-                {**usage, **latest}
-                if isinstance(usage, dict) and isinstance(latest, dict)
-                else latest or usage
-            )
-        return gemini_usage.read(model, usage, searches)
+            if isinstance(usage, dict) and isinstance(latest, dict):
+                gemini_usage.lay_over(usage, latest)
+            else:
+                usage = dict(latest) if isinstance(latest, dict) else latest or usage
+        return gemini_usage.read(model, usage, fees)
+
+    def served_tier(self, headers: Mapping[str, str]) -> str:
+        return short(headers.get("x-gemini-service-tier"), TIER_CHARACTERS_MAX)
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> GeminiStreamMeter:
         return GeminiStreamMeter(count=count)

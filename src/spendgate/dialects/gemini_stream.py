@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from spendgate.dialects import frames, gemini_usage, jsonbody
 from spendgate.dialects.base import Reading
+from spendgate.dialects.growing import is_zero
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
@@ -25,7 +27,7 @@ class GeminiStreamMeter:
         self._begun = False
         self._tokens = StreamedTokens(count)
         self._usage: JsonObject = {}
-        self._searches = 0
+        self._fees: Usage = {}
         self._broken = False
         self._model = ""
         self._finished = False
@@ -63,11 +65,11 @@ class GeminiStreamMeter:
             return Reading({}, self._model, "bad_usage")
         if not self._usage:
             return Reading({}, self._model, self._unread or ("no_usage" if self._finished else "truncated"))
-        reading = gemini_usage.read(self._model, self._usage, self._searches)
+        reading = gemini_usage.read(self._model, self._usage, self._fees)
         if reading.problem is None and not self._finished:
-            return Reading(
-                reading.usage, reading.model, "truncated", reading.mismatch, service_tier=reading.service_tier
-            )
+            return replace(reading, problem="truncated")
+        if reading.problem is None and self._tokens.total and is_zero(reading):
+            return replace(reading, usage={}, problem="zero_usage")
         return reading
 
     def partial(self) -> tuple[Usage, int]:
@@ -90,10 +92,11 @@ class GeminiStreamMeter:
         self._model = gemini_usage.model_of(chunk) or self._model
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
-            self._usage.update((key, value) for key, value in usage.items() if value is not None)
+            gemini_usage.lay_over(self._usage, usage)
         elif usage is not None:
             self._broken = True
-        self._searches = max(self._searches, gemini_usage.searches_of(chunk, self._model))
+        for kind, n in gemini_usage.fees_of(chunk, self._model).items():
+            self._fees[kind] = max(self._fees.get(kind, 0), n)
         if object_of(chunk.get("promptFeedback")).get("blockReason"):
             self._finished = True
         candidates = chunk.get("candidates")

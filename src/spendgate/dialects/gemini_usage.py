@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spendgate.dialects import growing
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
@@ -19,20 +20,37 @@ class BadUsage(ValueError):
     """A count is negative, broken, of a wrong type, or not to be believed."""
 
 
-def read(model: str, raw: object, searches: int = 0) -> Reading:
+def read(model: str, raw: object, fees: Usage | None = None) -> Reading:
     """Read `usageMetadata`. Never raises."""
     if raw is not None and not isinstance(raw, dict):
         return Reading({}, model, "bad_usage")
     if raw is None or not ("promptTokenCount" in raw or "candidatesTokenCount" in raw):
         return Reading({}, model, "no_usage")
-    tier = short(raw.get("serviceTier"), TIER_CHARACTERS_MAX)
+    tier = short(raw.get("serviceTier") or raw.get("trafficType"), TIER_CHARACTERS_MAX)
     try:
         usage, mismatch = _kinds(raw)
     except BadUsage:
         return Reading({}, model, "bad_usage", service_tier=tier)
-    usage |= {"searches": searches, "requests": 1}
+    usage |= {**(fees or {}), "requests": 1}
     usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
     return Reading(usage, model, mismatch=mismatch, service_tier=tier)
+
+
+def lay_over(known: JsonObject, update: JsonObject) -> None:
+    """Lay a later chunk's usage over what was told before: counts only grow. But for the prompt's, which Gemini does
+    correct by a token in its last chunks (recorded): where it is not zero and the chunk's total agrees, the later
+    one counts."""
+    prompt = count_of(update.get("promptTokenCount"))
+    parts = [count_of(update.get(key) or 0) or 0 for key in _SUMMED]
+    growing.lay_over(known, update)
+    if prompt and sum(parts) == count_of(update.get("totalTokenCount")):
+        known["promptTokenCount"] = prompt
+        known["totalTokenCount"] = max(
+            sum(count_of(known.get(key) or 0) or 0 for key in _SUMMED), sum(parts)
+        )
+
+
+_SUMMED = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount")
 
 
 def model_of(document: JsonObject) -> str:
@@ -40,15 +58,28 @@ def model_of(document: JsonObject) -> str:
     return short(document.get("modelVersion"), MODEL_CHARACTERS_MAX)
 
 
-def searches_of(document: JsonObject, model: str) -> int:
-    """The searches billed: from Gemini 3 on each query of Google Search, before that the grounded prompt
-    (Gemini price list, "Grounding with Google Search")."""
-    queries = 0
+def fees_of(document: JsonObject, model: str) -> Usage:
+    """What grounding is billed for. Searches: from Gemini 3 on each query, repeated and empty ones left out, before
+    that the grounded prompt. Maps: the grounded prompt, from Gemini 3 on each query (Gemini price list, "Grounding
+    with Google Search", "Grounding with Google Maps")."""
+    searches = maps = 0
     candidates = document.get("candidates")
     for candidate in candidates if isinstance(candidates, list) else ():
-        asked = object_of(object_of(candidate).get("groundingMetadata")).get("webSearchQueries")
-        queries = max(queries, len(asked) if isinstance(asked, list) else 0)
-    return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
+        grounding = object_of(object_of(candidate).get("groundingMetadata"))
+        asked = grounding.get("webSearchQueries")
+        queries = {q for q in asked if isinstance(q, str) and q.strip()} if isinstance(asked, list) else set()
+        chunks = grounding.get("groundingChunks")
+        sources = [object_of(c) for c in chunks] if isinstance(chunks, list) else []
+        mapped = bool(grounding.get("googleMapsWidgetContextToken")) or any("maps" in s for s in sources)
+        if mapped:
+            maps = max(maps, 1)
+        if mapped and queries and not any("web" in s for s in sources):
+            maps = max(maps, len(queries))  # the queries were those of Maps
+        else:
+            searches = max(searches, len(queries))
+    if model.startswith(("gemini-1", "gemini-2")):
+        searches, maps = min(searches, 1), min(maps, 1)
+    return {"searches": searches, "maps": maps}
 
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
@@ -59,14 +90,15 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     total = _count(raw, "totalTokenCount") or prompt + candidates + thoughts + tools
     inside, cached_inside = _modalities(raw, "promptTokensDetails"), _modalities(raw, "cacheTokensDetails")
     made = _modalities(raw, "candidatesTokensDetails")
-    audio = inside.get("AUDIO", 0)
-    # Cached sound is dearer than cached text and has no kind of its own: it stays with the sound.
-    parts = {
-        "input_audio": audio,
-        "input_image": max(inside.get("IMAGE", 0) - cached_inside.get("IMAGE", 0), 0),
-        "input_video": max(inside.get("VIDEO", 0) - cached_inside.get("VIDEO", 0), 0),
-        "cached_input": max(cached - min(cached_inside.get("AUDIO", 0), audio), 0),
+    from_cache = {
+        f"cached_input_{kind.lower()}": min(cached_inside.get(kind, 0), inside.get(kind, 0), cached)
+        for kind in ("AUDIO", "IMAGE", "VIDEO")
     }
+    parts = {
+        f"input_{kind.lower()}": inside.get(kind, 0) - from_cache[f"cached_input_{kind.lower()}"]
+        for kind in ("AUDIO", "IMAGE", "VIDEO")
+    }
+    parts |= from_cache | {"cached_input": max(cached - sum(from_cache.values()), 0)}
     usage, input_mismatch = _split(prompt, "input", parts)
     difference = total - prompt - candidates - thoughts - tools
     output, output_mismatch = _split(

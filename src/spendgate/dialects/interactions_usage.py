@@ -39,7 +39,7 @@ def read(document: object) -> Reading:
         raw = _renamed(raw)
     elif raw is None and document.get("status") == "in_progress":
         return Reading({}, model, "deferred")
-    reading = gemini_usage.read(model, raw, _searches(document, model))
+    reading = gemini_usage.read(model, raw, {"searches": _searches(document, model)})
     tier = short(document.get("service_tier"), TIER_CHARACTERS_MAX)
     return Reading(reading.usage, model, reading.problem, reading.mismatch, service_tier=tier)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 
-from spendgate.dialects import jsonbody, outline, paths
+from spendgate.dialects import jsonbody, paths, visible
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection
 
 EVENT_STREAM = "text/event-stream"
@@ -29,12 +30,28 @@ class JsonApi(ABC):
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == EVENT_STREAM
 
+    def reads(self, media_type: str) -> bool:
+        """Does a whole answer of this media type (lower case, "" for none) tell its usage?"""
+        return not media_type or media_type.endswith("json")
+
     def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
         try:
-            document = outline.parse(body)
+            document = jsonbody.parse(body)
         except jsonbody.NotJson:
             return Reading({}, problem="not_json")
-        return self.read_document(document)
+        reading = visible.without_usage(self.read_document(document), document)
+        if reading.problem == "no_usage" and not reading.text and is_error(document):
+            reading = replace(reading, error=True)
+        tier = self.served_tier(headers)
+        return replace(reading, service_tier=tier) if tier and not reading.service_tier else reading
+
+    def of_model(self, reading: Reading, model: str) -> Reading:
+        """A reading of an answer of this model, where models of one API count in different ways."""
+        return reading
+
+    def served_tier(self, headers: Mapping[str, str]) -> str:
+        """The service tier that an answer's headers tell, "" where they do not."""
+        return ""
 
     def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
         return ()
@@ -58,3 +75,12 @@ def openai_error(rejection: Rejection) -> bytes:
         "details": rejection.details,
     }
     return jsonbody.dumps({"error": error}).encode()
+
+
+def is_error(document: object) -> bool:
+    """Is an answer nothing but an error, whatever its status says? (`{"error": …}`, `{"type": "error"}`)"""
+    if isinstance(document, list):
+        return bool(document) and all(map(is_error, document))
+    if not isinstance(document, dict):
+        return False
+    return bool(document.get("error")) or document.get("type") == "error" or document.get("object") == "error"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from spendgate.dialects.scan import CONTAINER, WORK_MAX, is_too_much
 from spendgate.usage import COUNT_MAX
 
 JsonObject = dict[str, Any]
+_DIGITS = re.compile(r"\s*\+?(\d{1,15})(?:\.0*)?\s*", re.ASCII)
 
 
 class NotJson(ValueError):
@@ -61,10 +63,13 @@ def utf8_length(text: str) -> int:
 
 
 def count_of(value: object) -> int | None:
-    """Read a count as a provider writes it: an integer, or a float without fraction (Cohere writes those),
-    from 0 to `COUNT_MAX`. None for all else."""
+    """Read a count as a provider writes it: an integer, a float without fraction (Cohere writes those), or its digits
+    as a text (protobuf's JSON), from 0 to `COUNT_MAX`. None for all else."""
     if type(value) is int:
         return value if 0 <= value <= COUNT_MAX else None
+    if type(value) is str:
+        found = _DIGITS.fullmatch(value)
+        return count_of(int(found[1])) if found is not None else None
     if type(value) is float and math.isfinite(value) and 0 <= value <= COUNT_MAX and value.is_integer():
         return int(value)
     return None

@@ -8,6 +8,7 @@ of a verbose answer. Mistral adds `prompt_audio_seconds`. Speech: tokens, the ou
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from spendgate.dialects.base import Reading
@@ -28,6 +29,21 @@ def read_images(document: object) -> Reading:
 def read_transcript(document: object) -> Reading:
     """Read a transcript. Never raises."""
     return _read(document, _transcript)
+
+
+def read_subtitles(body: bytes) -> Reading:
+    """Read a transcript that is no JSON: subtitles (SRT, WebVTT) tell by their last time stamp how long the sound was;
+    a plain text tells nothing. Never raises."""
+    ends = [
+        int(h or 0) * 3600 + int(m) * 60 + int(s) + (1 if int(ms) else 0) for h, m, s, ms in _STAMP.findall(body)
+    ]
+    if not ends:
+        return Reading({}, problem="no_usage")
+    return Reading({"seconds": min(max(ends), COUNT_MAX), "requests": 1})
+
+
+_STAMP = re.compile(rb"-->[ \t]*(?:(\d{1,4}):)?(\d{1,2}):(\d{2})[.,](\d{3})")
+"""The end of a subtitle: `00:00:31,000 --> 00:01:00,000`."""
 
 
 def read_speech(document: object) -> Reading:
@@ -71,6 +87,9 @@ def _transcript(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bo
         usage, mismatch = _sides(raw, {"input_audio": _count(inside, "audio_tokens")}, "output", {})
     elif "prompt_tokens" in raw:
         usage = {"input": _count(raw, "prompt_tokens"), "output": _count(raw, "completion_tokens")}
+        heard = _count(raw, "total_tokens") - usage["input"] - usage["output"]
+        if seconds is None and heard > 0:
+            usage["input_audio"] = heard  # Mistral leaves the sound's tokens out of the prompt's
     if seconds is not None:
         usage["seconds"] = _whole_seconds(seconds)
     return usage or None, mismatch

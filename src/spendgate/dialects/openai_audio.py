@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from spendgate.dialects import openai_request, paths
+from spendgate.dialects.audio_length import BYTES_PER_SECOND_MIN, seconds_of
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.form_api import Form, FormApi, read_form
 from spendgate.dialects.media_stream import MediaStreamMeter
-from spendgate.dialects.media_usage import read_speech, read_transcript
+from spendgate.dialects.media_usage import read_speech, read_subtitles, read_transcript
 from spendgate.dialects.multipart import is_form
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, Texts, short
 from spendgate.errors import RequestError
 
-BYTES_PER_SECOND_MIN = 1_000
-"""No accepted format carries speech in less than 8 kbit/s."""
+TEXTS = frozenset({"text/plain", "text/vtt", "text/srt", "application/x-subrip"})
+"""What transcripts without JSON are labelled as."""
 AUDIO_TOKENS_PER_SECOND = 10
 """A token per 100 ms (OpenAI's realtime guide)."""
 WORD_TOKENS_PER_SECOND = 6
@@ -58,6 +59,16 @@ class OpenAITranscriptions(FormApi):
             unseen_input=bool(form.text("file_url") or form.text("file_id")),
             form_type=content_type if is_form(content_type) else "",
         )
+
+    def reads(self, media_type: str) -> bool:
+        """Transcripts also come as text and as subtitles."""
+        return super().reads(media_type) or media_type in TEXTS
+
+    def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type in TEXTS and not body.lstrip().startswith(b"{"):
+            return read_subtitles(body)
+        return super().read_answer(body, headers)
 
     def read_document(self, document: object) -> Reading:
         return read_transcript(document)
@@ -115,16 +126,7 @@ def _seconds(form: Form) -> tuple[int, bool]:
     files = [content for name, content in form.files if name.startswith("file")]
     total, exact = 0, bool(files)
     for content in files:
-        seconds = _wav_seconds(content)
+        seconds = seconds_of(content)
         exact = exact and seconds is not None
         total += -(-len(content) // BYTES_PER_SECOND_MIN) if seconds is None else seconds
     return max(total, 1), exact
-
-
-def _wav_seconds(content: bytes) -> int | None:
-    """The length of a WAV file, rounded up; None for any other. A rate that is too high to be true is not
-    believed: it would shorten the bill."""
-    if content[:4] != b"RIFF" or content[8:16] != b"WAVEfmt ":
-        return None
-    rate = int.from_bytes(content[28:32], "little")
-    return -(-len(content) // rate) if BYTES_PER_SECOND_MIN <= rate <= 384_000 else None

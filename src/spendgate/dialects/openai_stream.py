@@ -8,6 +8,7 @@ from typing import Any
 
 from spendgate.dialects import jsonbody, openai_usage
 from spendgate.dialects.base import Reading
+from spendgate.dialects.growing import is_zero, later
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
 
@@ -55,6 +56,8 @@ class OpenAIStreamMeter:
             return Reading({}, self._model, problem)
         if reading.problem is None and not self._complete:
             return replace(reading, problem="truncated")
+        if reading.problem is None and self._tokens.total and is_zero(reading):
+            return replace(reading, usage={}, problem="zero_usage")
         return reading
 
     def partial(self) -> tuple[Usage, int]:
@@ -86,6 +89,8 @@ class OpenAIStreamMeter:
         if usage is None:
             if "x_groq" in chunk and self._reading is None:
                 usage = jsonbody.object_of(chunk["x_groq"]).get("usage")
+            elif choices:
+                usage = openai_usage.of_choices(choices)
             if usage is None:
                 if not self._model and isinstance(model := chunk.get("model"), str):
                     self._model = jsonbody.clean(model[:256])
@@ -101,7 +106,7 @@ class OpenAIStreamMeter:
             return
         if not reading.model and self._model:
             reading = replace(reading, model=self._model)
-        self._reading = reading
+        self._reading = later(self._reading, reading)
         self._complete = self._complete or self._finished
 
     def _read_choice(self, choice: dict[str, Any]) -> None:

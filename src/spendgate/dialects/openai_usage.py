@@ -2,22 +2,18 @@
 
 `prompt_tokens` includes cached, cache-written, audio and image tokens; `completion_tokens` includes
 reasoning, audio, and predictions accepted or rejected. `total_tokens` is the check sum: it held in all 1,410
-recorded answers of six providers, and tells those apart that count reasoning outside.
+recorded answers of six providers, and tells those apart that count reasoning outside. Cached and written tokens stand
+under many names (`_CACHED`, `_WRITTEN`): proxies write several of them, some with zeros, so the largest counts.
 """
 
 from __future__ import annotations
-
-from decimal import ROUND_HALF_EVEN, Decimal
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.openai_request import SEARCH_MODEL
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
-from spendgate.money import NANO_PER_USD
+from spendgate.dialects.told_cost import told_nanousd
 from spendgate.usage import COUNT_MAX, KINDS, Usage
-
-TOLD_USD_MAX = 10_000
-"""No answer costs more; a larger amount is not believed."""
 
 
 class BadUsage(ValueError):
@@ -30,6 +26,8 @@ def read(document: JsonObject, raw: object) -> Reading:
     tier = short(document.get("service_tier"), TIER_CHARACTERS_MAX)
     if raw is not None and not isinstance(raw, dict):
         return Reading({}, model, "bad_usage", service_tier=tier)
+    if raw is None:
+        raw = of_choices(document.get("choices"))
     if raw is None or not ("prompt_tokens" in raw or "completion_tokens" in raw):
         return Reading({}, model, "no_usage", service_tier=tier)
     try:
@@ -46,31 +44,6 @@ def read(document: JsonObject, raw: object) -> Reading:
     return Reading(usage, model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
 
 
-def told_nanousd(raw: JsonObject) -> int | None:
-    """What the provider says that this answer costs: OpenRouter's `cost` in USD (with the vendor's own bill
-    where the caller brought a key of theirs), Perplexity's `cost.total_cost`, xAI's `cost_in_usd_ticks` of
-    10^-10 USD. None where it says nothing, or nothing believable."""
-    ticks = count_of(raw.get("cost_in_usd_ticks"))
-    if ticks is not None and ticks > 0:
-        return -(-ticks // 10)
-    cost = raw.get("cost")
-    if isinstance(cost, dict):
-        return _nano(cost.get("total_cost")) or None
-    nano = _nano(cost)
-    if nano is None or not (nano or "cost_details" in raw):
-        return None  # a bare zero says less than a price list
-    if raw.get("is_byok") is True:
-        nano += _nano(object_of(raw.get("cost_details")).get("upstream_inference_cost")) or 0
-    return nano
-
-
-def _nano(usd: object) -> int | None:
-    """An amount that JSON writes as a number, in nano-USD: the shortest text of a float is what was written."""
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd <= TOLD_USD_MAX:
-        return None
-    return int((Decimal(repr(usd)) * NANO_PER_USD).to_integral_value(ROUND_HALF_EVEN))
-
-
 def read_total(document: JsonObject) -> Reading:
     """Read the usage of an API without output, some of whose copies tell the total alone. Never raises."""
     raw = document.get("usage")
@@ -81,31 +54,33 @@ def read_total(document: JsonObject) -> Reading:
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     """Split both sides into disjoint kinds; True where the provider's numbers contradict each other."""
-    prompt = _count(raw, "prompt_tokens")
+    prompt = _count(raw, "prompt_tokens") if "prompt_tokens" in raw else 0
     completion = _count(raw, "completion_tokens") if "completion_tokens" in raw else 0
+    total = _optional(raw, "total_tokens") or prompt + completion
     inside = object_of(raw.get("prompt_tokens_details"))
-    cached = (
-        _optional(inside, "cached_tokens")
-        or _optional(raw, "prompt_cache_hit_tokens")
-        or _optional(raw, "num_cached_tokens")
-        or _optional(raw, "cached_tokens")
-    )
+    cached, (short_writes, long_writes) = _largest(inside, raw, _CACHED), _writes(inside, raw)
+    if prompt < cached + short_writes + long_writes and total == prompt + completion:
+        prompt, total = _outside(raw, prompt, cached + short_writes + long_writes, total)
+    cached_audio = _optional(object_of(inside.get("cached_tokens_details")), "audio_tokens")
     # Where cached tokens are also audio or images, the dearer kind keeps them.
     usage, input_mismatch = _split(
         prompt,
         "input",
         {
-            "input_audio": _optional(inside, "audio_tokens"),
+            "input_audio": max(_optional(inside, "audio_tokens") - cached_audio, 0),
+            "cached_input_audio": cached_audio,
             "input_image": _optional(inside, "image_tokens"),
             "input_video": _optional(inside, "video_tokens"),
-            "cache_write_5m": _optional(inside, "cache_write_tokens"),
-            "cached_input": cached,
+            "cache_write_1h": long_writes,
+            "cache_write_5m": short_writes,
+            "cached_input": cached - cached_audio if cached >= cached_audio else cached,
         },
     )
     made = object_of(raw.get("completion_tokens_details"))
     reasoning = _optional(made, "reasoning_tokens")
-    total = _optional(raw, "total_tokens") or prompt + completion
     difference = total - prompt - completion
+    if 0 < total == prompt + completion and reasoning > completion and raw.get("total_tokens"):
+        reasoning = completion  # the check sum knows better
     outside = reasoning > 0 and difference == reasoning
     beyond = max(difference, 0)
     output, output_mismatch = _split(
@@ -122,6 +97,48 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     if sum(usage.values()) > 2 * COUNT_MAX:
         raise BadUsage("the counts add up to more than any model can use")
     return usage, mismatch
+
+
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
+"""Names of tokens read from a cache (OpenAI, DeepSeek, vLLM, LiteLLM, Databricks), among the details or beside them."""
+_WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+"""Names of tokens written into one: OpenAI, LiteLLM, DashScope."""
+_LIFETIMES = ("cache_creation_token_details", "cache_creation")
+"""Where the written ones are split by how long they are kept, by Anthropic's names."""
+
+
+def _largest(inside: JsonObject, raw: JsonObject, names: tuple[str, ...]) -> int:
+    return max(_optional(of, name) for of in (inside, raw) for name in names)
+
+
+def _writes(inside: JsonObject, raw: JsonObject) -> tuple[int, int]:
+    """Tokens written into a cache: (for minutes, for an hour)."""
+    written, long = _largest(inside, raw, _WRITTEN), 0
+    for of in (inside, raw):
+        for name in _LIFETIMES:
+            split = object_of(of.get(name))
+            long = max(long, _optional(split, "ephemeral_1h_input_tokens"))
+            written = max(written, long + _optional(split, "ephemeral_5m_input_tokens"))
+    return written - long, long
+
+
+def _outside(raw: JsonObject, prompt: int, cache: int, total: int) -> tuple[int, int]:
+    """Prompt and total where a proxy passes Anthropic's counts on under these names: the cache is beside the prompt.
+    Only where it says so by Anthropic's own names; else the counts contradict each other."""
+    if any(_optional(raw, name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")):
+        return prompt + cache, total + cache
+    return prompt, total
+
+
+def of_choices(choices: object) -> JsonObject | None:
+    """The usage that stands in the choices (Moonshot's streams): the prompt once, the completions of all."""
+    if not isinstance(choices, list):
+        return None
+    found = [c["usage"] for c in choices if isinstance(c, dict) and isinstance(c.get("usage"), dict)]
+    if len(found) < 2:
+        return found[0] if found else None
+    made = [count_of(of.get("completion_tokens")) or 0 for of in found]
+    return {k: v for k, v in found[0].items() if k != "total_tokens"} | {"completion_tokens": sum(made)}
 
 
 def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:

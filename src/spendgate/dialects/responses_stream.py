@@ -7,7 +7,7 @@ from spendgate.dialects.event_meter import EventMeter
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, short
 
-_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_ENDS = ("response.completed", "response.done", "response.incomplete", "response.failed")
 _SOUND = "response.audio.delta"
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from spendgate.dialects import openai_usage
 from spendgate.dialects.base import Reading
-from spendgate.dialects.jsonbody import JsonObject
+from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
+from spendgate.dialects.media_usage import read_images
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, short
 from spendgate.usage import Usage
 
@@ -44,7 +45,7 @@ def read(document: JsonObject) -> Reading:
     """Read a whole response. Never raises."""
     raw = document.get("usage")
     if isinstance(raw, dict):
-        raw = {_NAMES[key]: value for key, value in raw.items() if key in _NAMES}
+        raw = {_NAMES.get(key, key): value for key, value in raw.items()}
     elif raw is None and document.get("status") in _DEFERRED:
         return Reading({}, short(document.get("model"), MODEL_CHARACTERS_MAX), "deferred")
     reading = openai_usage.read(document, raw)
@@ -53,17 +54,33 @@ def read(document: JsonObject) -> Reading:
     output = document.get("output")
     items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
     usage = dict(reading.usage)
-    if searches := sum(map(_is_search, items)):
+    if searches := _searches(document, items):
         usage["searches"] = searches
     if files := sum(item.get("type") == "file_search_call" for item in items):
         usage["file_searches"] = files
-    drawn = sum(_image_tokens(item) for item in items if item.get("type") == "image_generation_call")
-    if not drawn:
+    drawing = _drawing(document, items)
+    if not drawing:
         return replace(reading, usage=usage)
-    own = (reading.model, usage)
-    drawing: Usage = {"output_image": drawn}
-    whole = usage | {"output_image": usage.get("output_image", 0) + drawn}
-    return replace(reading, usage=whole, parts=(own, (_image_model(document.get("tools")), drawing)))
+    whole = usage | {kind: usage.get(kind, 0) + n for kind, n in drawing.items()}
+    parts = ((reading.model, usage), (_image_model(document.get("tools")), drawing))
+    return replace(reading, usage=whole, parts=parts)
+
+
+def _drawing(document: JsonObject, items: list[JsonObject]) -> Usage:
+    """What the image generation tool used: as `tool_usage` tells it, else by the images' size and quality."""
+    told = object_of(object_of(document.get("tool_usage")).get("image_gen"))
+    usage = read_images({"usage": told}).usage if told else {}
+    usage = {kind: n for kind, n in usage.items() if kind != "requests"}
+    if usage:
+        return usage
+    drawn = sum(_image_tokens(item) for item in items if item.get("type") == "image_generation_call")
+    return {"output_image": drawn} if drawn else {}
+
+
+def _searches(document: JsonObject, items: list[JsonObject]) -> int:
+    """The searches billed: as `tool_usage` tells them, else the calls seen in the output."""
+    told = count_of(object_of(object_of(document.get("tool_usage")).get("web_search")).get("num_requests"))
+    return max(told or 0, sum(map(_is_search, items)))
 
 
 def _image_model(tools: Any) -> str:

@@ -40,10 +40,9 @@ def _work_outside_strings(text: bytes) -> int:
         end = min(position + _SLICE, len(text))
         while end < len(text) and text[end - 1] == _BACKSLASH:
             end += 1  # an escape is not cut in two
-        piece = text[position:end]
+        # what is escaped goes, so that each quote left begins or ends a string
+        piece = text[position:end].replace(b"\\\\", b"").replace(b'\\"', b"")
         position = end
-        if b"\\" in piece:  # what is escaped goes, so that each quote left begins or ends a string
-            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         strings = piece.count(b'"')
         if strings > 2 * WORK_MAX:
             return strings

@@ -25,7 +25,7 @@ COUNTING_SHARE = 0.3
 LATE_SHARE = 0.5
 """A call that ends undecided after this part of it was sent on by Envoy, as far as we can know: the clocks of both
 are not the same, and what waits for a busy loop has waited before we see it."""
-SETTLE_S = 0.01
+SETTLE_S = 0.002
 """So long a late decision waits for word that Envoy has given the call up."""
 
 
@@ -54,8 +54,7 @@ class Deciding:
 
     def __init__(self, runtime: Runtime, exchange: Exchange) -> None:
         self._run, self._exchange = runtime, exchange
-        self._came = time.monotonic() - runtime.lag.recent_s()
-        """When its body came at the latest: it may have waited for the loop."""
+        self._came = time.monotonic() - runtime.lag.now_s()
         self._timeout_s = runtime.snapshot.settings.message_timeout / 1000
         self._working: asyncio.Future[Any] | None = None
 

@@ -57,8 +57,6 @@ class Ticket:
     """What was odd in reading the request."""
     fallbacks: tuple[str, ...] = ()
     """Models that the request let answer in the stead of `model`."""
-    limits: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(model, scopes of its limits) of each model that may answer, itself too, where there are several."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""
@@ -72,7 +70,6 @@ class Ticket:
             fields["scopes"] = tuple((str(a), str(b)) for a, b in fields["scopes"])
             for name in ("flags", "fallbacks"):
                 fields[name] = tuple(fields.get(name, ()))
-            fields["limits"] = tuple((str(m), tuple(map(str, s))) for m, s in fields.get("limits", ()))
             return cls(**fields)
         except (TypeError, KeyError, ValueError) as e:
             raise ValueError(f"not a ticket: {e}") from e
@@ -87,7 +84,6 @@ class Ticket:
             model = bill.model_answered
         flags = tuple(dict.fromkeys((*self.flags, *bill.flags)))
         tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
-        unspent = self._unspent(bill)
         settlement: Settlement | None = None
         if settle and (self.held_nanousd is not None or bill.cost_nanousd or bill.usage):
             settlement = Settlement(
@@ -99,8 +95,7 @@ class Ticket:
                 usage=tokens,
                 at_ms=self.at_ms,
                 release=release,
-                scopes=tuple(s for s in self.scopes if s[0] not in unspent),
-                unspent=unspent,
+                scopes=self.scopes,
                 saved_nanousd=saved_nanousd,
             )
         record = UsageRecord(
@@ -139,12 +134,3 @@ class Ticket:
             flags=flags,
         )
         return Ending(record, settlement, self.held_nanousd or 0, notes)
-
-    def _unspent(self, bill: Bill) -> tuple[str, ...]:
-        """The scopes held for models that did not answer; none where nothing tells which one did."""
-        answered = [part.model for part in bill.parts] or [bill.model_answered]
-        found = [scopes for m, scopes in self.limits if any(a and same(m, a) for a in answered)]
-        if not found:
-            return ()
-        spent = {scope for scopes in found for scope in scopes}
-        return tuple(dict.fromkeys(s for _, scopes in self.limits for s in scopes if s not in spent))

@@ -5,7 +5,7 @@ A kind without a rate of its own is priced by the rate that it derives from:
 | kind | priced as | source |
 |---|---|---|
 | `cached_input` | `input` | no discount is assumed that a price list does not state |
-| `cached_input_audio`, `cached_input_image` | `input_audio`, `input_image` | likewise |
+| `cached_input_audio`, … | `input_audio`, … if that has a rate of its own, else `cached_input` | likewise |
 | `cache_write_5m` | 1.25 x `input` | Anthropic's and OpenAI's price lists |
 | `cache_write_1h`, any other `cache…` | 2 x `input` | Anthropic's price list |
 | `tool_input`, unpriced `input_…` | `input` | they are tokens of the prompt |
@@ -159,7 +159,7 @@ def _dearest(
 
 def _input_rate(level: Level, cache_write: bool, also: frozenset[str]) -> int:
     kinds = {"input", "cached_input", *(k for k in also if not _is_output(k))}
-    kinds |= {f"cached_{k}" for k in also if k in ("input_audio", "input_image")}
+    kinds |= {f"cached_{k}" for k in also if k in ("input_audio", "input_image", "input_video")}
     if cache_write:
         kinds |= {"cache_write_5m", "cache_write_1h"}
     elif "cache_write_5m" in level.rates and "cache_write_1h" not in level.rates:
@@ -189,8 +189,9 @@ def _rate(rates: Mapping[str, int], kind: str) -> int | None:
     """The rate of a kind in parts of a pico-USD, or None where nothing prices it."""
     if kind in rates:
         return _own_rate(rates, kind)
-    if kind.startswith("cached_input_"):
-        return _rate(rates, kind.removeprefix("cached_"))
+    if kind.startswith("cached_input_"):  # what has no price of its own when fresh has none from a cache
+        fresh = kind.removeprefix("cached_")
+        return _rate(rates, fresh if fresh in rates else "cached_input")
     derived = _DERIVED.get(kind)
     if derived is None:
         derived = next((d for prefix, d in _BY_PREFIX.items() if kind.startswith(prefix)), None)

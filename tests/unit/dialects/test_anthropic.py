@@ -219,7 +219,7 @@ def test_iterations_below_the_top_level_are_flagged_and_the_larger_is_charged() 
     assert reading.mismatch
 
 
-@pytest.mark.parametrize("bad", [-1, 1.5, "5", True, None, 10**13], ids=repr)
+@pytest.mark.parametrize("bad", [-1, 1.5, "5.5", "five", True, None, 10**13], ids=repr)
 def test_a_bad_count_is_bad_usage(bad: Any) -> None:
     assert answer(usage(1, 1) | {"output_tokens": bad}).problem == "bad_usage"
     assert answer(usage(1, 1, iterations=[usage(bad, 1)])).problem == "bad_usage"

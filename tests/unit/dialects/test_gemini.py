@@ -178,7 +178,7 @@ RECORDED: list[tuple[dict[str, Any], dict[str, int]]] = [
     (
         meta(100, 1, 101, cachedContentTokenCount=80, promptTokensDetails=by(TEXT=40, AUDIO=60),
              cacheTokensDetails=by(TEXT=30, AUDIO=50)),
-        {"input": 10, "input_audio": 60, "cached_input": 30, "output": 1},
+        {"input": 10, "input_audio": 10, "cached_input": 30, "cached_input_audio": 50, "output": 1},
     ),
 ]  # fmt: skip
 

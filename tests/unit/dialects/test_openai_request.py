@@ -122,7 +122,7 @@ def test_web_search_costs_a_fee() -> None:
         ({"max_completion_tokens": 20, "max_tokens": 10}, 20),
         ({"max_completion_tokens": None, "max_tokens": 10}, 10),
         ({"max_tokens": 10.0}, 10),
-        ({"max_tokens": "10"}, None),
+        ({"max_tokens": "10"}, 10),
         ({"max_tokens": True}, None),
         ({"max_tokens": -1}, None),
         ({"max_tokens": 0}, None),
@@ -136,7 +136,7 @@ def test_the_output_cap_is_the_clients_own_limit(fields: dict[str, Any], cap: in
 
 
 @pytest.mark.parametrize(
-    ("n", "choices"), [(3, 3), (1, 1), (0, 1), (500, 128), ("2", 1), (None, 1), (True, 1)]
+    ("n", "choices"), [(3, 3), (1, 1), (0, 1), (500, 128), ("2", 2), (None, 1), (True, 1)]
 )
 def test_choices_multiply_the_output_within_the_providers_bound(n: object, choices: int) -> None:
     assert read(n=n).choices == choices

@@ -207,7 +207,7 @@ def test_an_image_that_a_tool_drew_is_another_models_bill(item: dict[str, str], 
         ([], "no_usage"),
         ({"usage": "x"}, "bad_usage"),
         ({"usage": report(-1, 1)}, "bad_usage"),
-        ({"usage": report(1, 1) | {"output_tokens": "5"}}, "bad_usage"),
+        ({"usage": report(1, 1) | {"output_tokens": "five"}}, "bad_usage"),
     ],
 )
 def test_an_answer_without_good_usage_says_so(body: Any, problem: str) -> None:

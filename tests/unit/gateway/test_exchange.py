@@ -205,7 +205,7 @@ def test_an_abort_after_the_usage_came_is_billed_by_the_usage() -> None:
         (chat_answer()[:-10], "not_json"),
         (b"{}", "no_usage"),
         (b'{"usage": {"prompt_tokens": -1, "completion_tokens": 2}}', "bad_usage"),
-        (b'{"usage": {"prompt_tokens": "9", "completion_tokens": 2}}', "bad_usage"),
+        (b'{"usage": {"prompt_tokens": "nine", "completion_tokens": 2}}', "bad_usage"),
         (b'{"usage": {"prompt_tokens": 1e300, "completion_tokens": 2}}', "bad_usage"),
         (b'{"usage": {"prompt_tokens": 99999999999999999999, "completion_tokens": 2}}', "bad_usage"),
     ],
