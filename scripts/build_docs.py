@@ -111,8 +111,8 @@ OUTCOME_NOTE = """\
 Why an exchange was `unmetered`, also the label of `spendgate_unmetered_total`: `no_usage`, `bad_usage`,
 `not_json`, `truncated`, `encoding`, `too_large`, `content_type`, `empty`, `deferred` (an answer that comes later),
 `body_unseen` (ext_authz), `expired`, `internal_error`, `aborted` (the client left), `attempts` (Envoy gave up after
-it was sent), `drained` (the gateway stopped), `late` (Envoy did not wait for us). [How a call ends](ends.md)
-has them all."""
+it was sent, or [sent it more than once](../explanation/attempts.md)), `drained` (the gateway stopped), `late` (Envoy
+did not wait for us). [How a call ends](ends.md) has them all."""
 
 
 # -- commands ---------------------------------------------------------------------------------------------

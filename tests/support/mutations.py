@@ -83,8 +83,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement counts in the day of now", "settle",
-        "if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end\n    mark",
-        "if not release then count_daily(day_id(now), hold.a, s.m, cost, 1, s.u) end\n    mark", ("sums", "books"),
+        "if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end\n    mark",
+        "if not release then count_daily(day_id(now), hold.a, s.m, cost, one, s.u) end\n    mark", ("sums", "books"),
     ),
     Mutation(
         "a settlement leaves no mark", "settle",
@@ -108,7 +108,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a correction leaves the estimate in its cell", "settle",
-        "      count_daily(hold.d, hold.a, hold.m, -held, -1, {})\n", "", ("sums",), rare=True,
+        "      count_daily(hold.d, hold.a, hold.m, -held, 0 - one, {})\n", "", ("sums",), rare=True,
     ),
     Mutation(
         "a correction can be made twice", "settle",

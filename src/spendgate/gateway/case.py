@@ -75,6 +75,8 @@ class Case:
     """The next gateway was told to meter in this one's stead."""
     flags: tuple[str, ...] = ()
     """What was odd about it beside what reading it showed."""
+    attempts: int = 0
+    """How often Envoy sent it to a provider; 0 where Envoy does not tell."""
 
     @property
     def held(self) -> int:
@@ -203,6 +205,7 @@ class Case:
             residency=facts.residency if facts is not None else "",
             flags=(*(facts.flags if facts is not None else ()), *self.flags),
             fallbacks=self._fallbacks(model),
+            attempts=self.attempts,
         )
 
 

@@ -68,6 +68,8 @@ class Settings(_Model):
     """How long a hold lives without being renewed; then it is charged at the estimate."""
     unseen_ttl: DurationMs = 900_000
     """How long a hold of ext_authz waits for its access log entry; then it is charged at the estimate."""
+    unlogged_attempts: Literal["hold", "free"] = "hold"
+    """What an attempt of Envoy's beside the answered one is charged where no access log tells of it; see attempts."""
     ledger_timeout: DurationMs = 250
     """How long a reservation may take before the ledger counts as away (rule 10: fail open, bounded)."""
     message_timeout: DurationMs = 2_000

@@ -75,6 +75,8 @@ class ResponseHeaders:
     local: bool = False
     end: bool = False
     details: str = ""
+    attempts: int = 0
+    """How often Envoy sent the request; 0 where it does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

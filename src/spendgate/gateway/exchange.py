@@ -133,6 +133,11 @@ class Exchange:
         )  # fmt: skip
 
     @property
+    def handed_over(self) -> bool:
+        """Does the next gateway meter this call?"""
+        return self._case.handed_over
+
+    @property
     def decided(self) -> Decided:
         """What was decided about a request that was forwarded."""
         return self._case.decided
@@ -226,6 +231,7 @@ class Exchange:
     def _answer(self, event: e.ResponseHeaders) -> e.Action:
         case, dialect = self._case, self._case.dialect
         assert dialect is not None
+        case.attempts = event.attempts
         limit = case.snapshot.settings.max_body_bytes
         if self.state is State.AWAIT_BODY:
             if event.local and event.status == 413:

@@ -31,7 +31,6 @@ from spendgate.gateway.transitions import State
 
 log = structlog.get_logger()
 
-TICKET = "ticket"
 PARTIAL = "x-envoy-auth-partial-body"
 _OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -174,7 +173,7 @@ def _allowed(
     reply.ok_response.headers_to_remove.extend(remove)
     reply.ok_response.response_headers_to_add.extend(_options(answer))
     if ticket:
-        reply.dynamic_metadata.update({TICKET: ticket})
+        reply.dynamic_metadata.update({wire.TICKET: ticket})
     return reply
 
 

@@ -63,8 +63,9 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
         run = self._run
         if not run.knows_policy:
             await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
-        proxy = wire.proxy(context.invocation_metadata(), principals=run.wants_proxy)
-        call = _Call(run, proxy, context)
+        metadata = tuple(context.invocation_metadata())
+        proxy = wire.proxy(metadata, principals=run.wants_proxy)
+        call = _Call(run, proxy, context, wire.logs_attempts(metadata))
         self._run.calls += 1
         try:
             while await call.turn():
@@ -78,14 +79,16 @@ class _Call:
     """One exchange on the wire."""
 
     __slots__ = (
-        "_asking", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_proxy", "_reading",
-        "_run", "_seat",
+        "_asking", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_logged", "_proxy",
+        "_reading", "_run", "_seat",
     )  # fmt: skip
 
-    def __init__(self, runtime: Runtime, proxy: Proxy, context: Any) -> None:
+    def __init__(self, runtime: Runtime, proxy: Proxy, context: Any, logged: bool) -> None:
+        """`logged`: Envoy's access logs tell us of every attempt."""
         self._run = runtime
         self._proxy = proxy
         self._context = context
+        self._logged = logged
         self._seat = Seat(runtime.room)
         self._asking: asyncio.Future[Any] | None = None
         self._reading: asyncio.Future[Any] | None = None
@@ -195,11 +198,12 @@ class _Call:
             self._seat.leave()
         if isinstance(action, e.Reject):
             return self._rejected(action)
-        if exchange.holds:
+        holds = exchange.holds is not None
+        if holds:
             run.live.add(exchange)
         if not self._proxy.last:
             action = await relay.hand_over(run, exchange, action, whole)
-        return wire.forward(action)
+        return wire.forward(action, exchange.ticket.to_json() if holds and self._logged else "")
 
     def _busy(self) -> Any:
         exchange = self._exchange
@@ -228,7 +232,12 @@ class _Call:
         if exchange is None:
             return wire.ANSWER_NONE
         headers = wire.header_map(message.response_headers.headers)
-        details = wire.attribute_text(wire.attributes(message), "response.code_details")
+        fields = wire.attributes(message)
+        details = wire.attribute_text(fields, "response.code_details")
+        attempts = wire.attribute_number(fields, "upstream.request_attempt_count")
+        if attempts > 1 and exchange.state is State.FORWARDED and not exchange.handed_over:
+            more = attempts - 1
+            self._run.charge_beside(exchange.ticket, exchange.hold_again(), more, logged=self._logged)
         status = headers.get(":status", "")
         action = exchange.receive(
             e.ResponseHeaders(
@@ -237,6 +246,7 @@ class _Call:
                 bool(details) and not details.startswith("via_upstream"),
                 message.response_headers.end_of_stream,
                 details,
+                attempts,
             )
         )
         self._hand_over()

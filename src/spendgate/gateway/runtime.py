@@ -14,7 +14,8 @@ import structlog
 
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.evaluate import is_open
-from spendgate.errors import LedgerUnavailable
+from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.gateway import attempts
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.credential import is_doctors
@@ -28,6 +29,7 @@ from spendgate.gateway.settler import Settler
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.gateway.standing import Standing
 from spendgate.gateway.throttle import Throttle
+from spendgate.gateway.ticket import Ticket
 from spendgate.ledger.local_guard import LocalGuard
 from spendgate.ledger.port import Ledger, ReserveRequest, Settlement
 from spendgate.money import NANO_PER_USD
@@ -242,6 +244,28 @@ class Runtime:
         if ending.notes.fail_open:
             self.guard.settle(ending.record.team, ending.held_nanousd, ending.record.cost_nanousd)
         self.settler.put(ending)
+
+    def charge_beside(
+        self, ticket: Ticket, again: ReserveRequest | None, count: int, *, logged: bool
+    ) -> None:
+        """Envoy made so many attempts beside the one that an exchange is charged for. Where its access log tells
+        what became of them, their holds are reserved until it does, else they are charged now."""
+        if logged and again is not None and not ticket.fail_open:
+            self.keep(asyncio.ensure_future(self._hold_beside(ticket, again, count)))
+        elif logged or self.snapshot.settings.unlogged_attempts == "hold":
+            self.settler.put(attempts.ending(ticket, count))
+
+    async def _hold_beside(self, ticket: Ticket, again: ReserveRequest, count: int) -> None:
+        charge = attempts.ending(ticket, count)
+        own = replace(again.candidates[0], estimate_nanousd=charge.held_nanousd)
+        ttl_ms = self.snapshot.settings.unseen_ttl
+        request = replace(again, exchange_id=charge.record.exchange_id, ttl_ms=ttl_ms, candidates=(own,))
+        try:
+            await self._hold(request)
+        except LedgerError as problem:
+            self.metrics.ledger_failures.labels("reserve").inc()
+            self._said(log.error, "attempts_not_held", error=str(problem))
+            self.settler.put(charge)
 
     async def renew_forever(self) -> None:
         """Move the deadlines of what is in flight, three times within each."""

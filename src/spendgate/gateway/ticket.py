@@ -3,7 +3,7 @@ request to its access log, so that any worker can settle what another one reserv
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -57,10 +57,12 @@ class Ticket:
     """What was odd in reading the request."""
     fallbacks: tuple[str, ...] = ()
     """Models that the request let answer in the stead of `model`."""
+    attempts: int = 0
+    """How often Envoy sent it; 0 where that is not known."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""
-        return orjson.dumps(asdict(self)).decode()
+        return orjson.dumps(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Ticket:
@@ -122,6 +124,7 @@ class Ticket:
             saved_nanousd=saved_nanousd,
             priced_by=bill.priced_by,
             model_answered=bill.model_answered,
+            attempts=self.attempts,
             charged_by=bill.charged_by,
             flags=flags,
         )

@@ -22,6 +22,9 @@ from spendgate.gateway.identity import Proxy
 FILTERS = ("envoy.filters.http.ext_proc", "spendgate.ext_proc")
 """Under which keys attributes come: Envoy 1.40 writes the filter's generic name, whatever its name in the
 configuration is; one that writes the configured name is understood too."""
+NAMESPACE = "spendgate"
+TICKET = "ticket"
+"""Where the ticket of an exchange stands in Envoy's dynamic metadata."""
 JWT = "envoy.filters.http.jwt_authn"
 _Mode = processing_mode_pb2.ProcessingMode
 _OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
@@ -63,6 +66,13 @@ def attribute_text(fields: Mapping[str, Any], key: str) -> str:
     return fields[key].string_value if key in fields else ""
 
 
+def attribute_number(fields: Mapping[str, Any], key: str) -> int:
+    """A numeric attribute, 0 where it is missing."""
+    return int(fields[key].number_value) if key in fields else 0
+
+
+LOGS_ATTEMPTS = "x-spendgate-attempts"
+"""In the metadata of a gRPC call: `logged` where Envoy's access logs tell us of each attempt, too."""
 ATTACHED = "x-spendgate-attached"
 """In the metadata of a sidecar's gRPC call (never in a request): `sidecar`."""
 PLACE = "x-spendgate-place"
@@ -83,6 +93,11 @@ def proxy(metadata: Iterable[tuple[str, Any]], *, principals: bool = True) -> Pr
     plain = _QUOTED.sub(lambda m: m[0].replace(",", " ").replace(";", " "), text)
     uris = _ELEMENT_URI.findall(plain.rpartition(",")[2].strip())
     return Proxy(uris[0][1] if len(uris) == 1 else "", found.get(ATTACHED) == "sidecar", last)
+
+
+def logs_attempts(metadata: Iterable[tuple[str, Any]]) -> bool:
+    """Does the Envoy that calls log its attempts to us?"""
+    return any(key == LOGS_ATTEMPTS and value == "logged" for key, value in metadata)
 
 
 def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:
@@ -139,11 +154,16 @@ def await_body(remove: tuple[str, ...], configured_mode: int) -> Any:
     return reply
 
 
-def forward(action: e.Forward) -> Any:
-    """Reply to the request body. A new body needs its content-length in the same reply."""
-    if action.body is None and not action.set_headers:
+def forward(action: e.Forward, ticket: str = "") -> Any:
+    """Reply to the request body. A new body needs its content-length in the same reply. `ticket`: for Envoy's access
+    log, by its dynamic metadata."""
+    if action.body is None and not action.set_headers and not ticket:
         return PASS_REQUEST_BODY
     reply = pb.ProcessingResponse()
+    if ticket:
+        spendgate = reply.dynamic_metadata.fields[NAMESPACE].struct_value
+        spendgate.fields[TICKET].string_value = ticket
+    reply.request_body.SetInParent()
     common = reply.request_body.response
     pairs = action.set_headers
     if action.body is not None:

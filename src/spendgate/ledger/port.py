@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 
+BESIDE = ":attempts"
+"""The end of an id that is charged beside an exchange (Envoy's further attempts at it) and counts as none itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReserveRequest:
     """One reservation. `bounds` of every candidate start with the team's month."""

@@ -78,7 +78,8 @@ def usage_filters() -> list[Json]:
 
 
 def access_log(cluster: str = "spendgate") -> Json:
-    """The access log that settles: to the same service and port."""
+    """The access log to the same service and port: of calls it settles ext_authz, and of the router's attempts it
+    tells which a provider may bill. Both share one gRPC stream a thread of Envoy, since they are the same."""
     return {
         "name": "envoy.access_loggers.http_grpc",
         "typed_config": any_of(

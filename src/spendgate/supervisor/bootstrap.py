@@ -28,6 +28,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from spendgate.errors import ConfigurationError
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings, Upstream
+from spendgate.gateway.wire import LOGS_ATTEMPTS, NAMESPACE
 from spendgate.supervisor.authz import SSE, access_log, ext_authz_filter, usage_filters
 from spendgate.supervisor.envoy_parts import (
     EXT_PROC,
@@ -52,9 +53,9 @@ __all__ = [
 ]  # fmt: skip
 REQUEST_ATTRIBUTES = [
     "request.time", "connection.id", "source.address", "destination.address",
-    "connection.uri_san_peer_certificate",
+    "connection.uri_san_peer_certificate", "filter_state['num_internal_redirects']",
 ]  # fmt: skip
-RESPONSE_ATTRIBUTES = ["response.code_details"]
+RESPONSE_ATTRIBUTES = ["response.code_details", "upstream.request_attempt_count"]
 STRIPPED_EARLY = [
     h.CLUSTER, h.UTILIZATION, h.DOWNGRADED, h.MODEL, h.REASON, h.ESTIMATE, h.COST, h.KEPT, h.CLAMPED,
 ]  # fmt: skip
@@ -120,9 +121,12 @@ def spendgate_cluster(grpc: Sequence[str], message_timeout_ms: int) -> Json:
     }
 
 
-def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: str = "") -> Json:
+def ext_proc_filter(
+    settings: Settings, cluster: str = "spendgate", authority: str = "", *, logged: bool = False
+) -> Json:
     """The filter. Nothing is FULL_DUPLEX_STREAMED here: configured, it would disable mode_override, message
-    timeouts and fail-open. `authority`: of the calls, where the cluster's name is no host name."""
+    timeouts and fail-open. `authority`: of the calls, where the cluster's name is no host name. `logged`: the
+    listener and the router log to us, so that each attempt is told apart."""
     return {
         "name": EXT_PROC,
         "typed_config": any_of(
@@ -144,6 +148,7 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: s
                     "host_selection_retry_max_attempts": 5,
                     "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
                 },
+                **({"initial_metadata": [{"key": LOGS_ATTEMPTS, "value": "logged"}]} if logged else {}),
             },
             failure_mode_allow=settings.failure_mode == "open",
             status_on_error={"code": "ServiceUnavailable"},
@@ -160,7 +165,10 @@ def ext_proc_filter(settings: Settings, cluster: str = "spendgate", authority: s
             mutation_rules={"allow_all_routing": True, "allow_envoy": True},
             request_attributes=REQUEST_ATTRIBUTES,
             response_attributes=RESPONSE_ATTRIBUTES,
-            metadata_options={"forwarding_namespaces": {"untyped": ["envoy.filters.http.jwt_authn"]}},
+            metadata_options={
+                "forwarding_namespaces": {"untyped": ["envoy.filters.http.jwt_authn"]},
+                **({"receiving_namespaces": {"untyped": [NAMESPACE]}} if logged else {}),
+            },
         ),
     }
 
@@ -204,6 +212,7 @@ def bootstrap(
         http2_protocol_options={"max_concurrent_streams": 100000},
         upgrade_configs=[{"upgrade_type": "websocket", "enabled": True}],
         early_header_mutation_extensions=[early_strip(prefixes=True)],
+        access_log=[access_log()],
         local_reply_config={
             "mappers": [
                 {
@@ -230,14 +239,16 @@ def bootstrap(
         http_filters=[
             *jwt_filters(settings),
             *(
-                [ext_proc_filter(settings)]
+                [ext_proc_filter(settings, logged=True)]
                 if entry == "ext_proc"
                 else [*usage_filters(), ext_authz_filter(settings)]
             ),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": any_of(
-                    "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+                    "extensions.filters.http.router.v3.Router",
+                    suppress_envoy_headers=True,
+                    upstream_log=[access_log()],  # an entry for each attempt
                 ),
             },
         ],
@@ -245,8 +256,6 @@ def bootstrap(
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes(settings, upstreams, entry)}]
         },
     )
-    if entry == "ext_authz":
-        manager["access_log"] = [access_log()]
     chain: Json = {"filters": [{"name": "http", "typed_config": manager}]}
     if settings.tls is not None:
         chain["transport_socket"] = tls_socket(settings.tls)

@@ -73,7 +73,7 @@ def extension_policies(
         "metadata": {"accessibleNamespaces": forwarded},
         "processingMode": {
             "allowModeOverride": True,
-            "request": {"body": "Buffered", "attributes": filter_config["request_attributes"]},
+            "request": {"body": "Buffered", "attributes": _allowed(filter_config["request_attributes"])},
             "response": {"attributes": filter_config["response_attributes"]},
         },
     }
@@ -119,3 +119,9 @@ def extension_policies(
             }
         )
     return documents
+
+
+def _allowed(attributes: list[str]) -> list[str]:
+    """Those that the policy's schema takes: it knows no filter state. There is no policy for internal redirects either,
+    for which it is asked."""
+    return [name for name in attributes if not name.startswith("filter_state")]

@@ -13,7 +13,7 @@ from support.topologies import Place, places, running
 
 from spendgate.budget.bounds import Clamp
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import DayCell, Settlement
+from spendgate.ledger.port import BESIDE, DayCell, Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.wire import team_prefix
 from spendgate.money import LEDGER_MAX_NANOUSD
@@ -157,6 +157,20 @@ async def test_settle_after_expiry_corrects_to_the_true_cost_once(ledger: RedisL
     assert (month.settled_nanousd, month.reserved_nanousd, month.requests) == (321, 0, 1)
     assert month.models == {"gpt-4o-2024": 321}
     assert month.tokens == {"input": 7}
+
+
+async def test_what_is_charged_beside_an_exchange_is_money_and_no_request(ledger: RedisLedger) -> None:
+    beside = "x1" + BESIDE
+    await ledger.settle([end("x1", 100)], T0)
+    await ledger.reserve(ask(beside, candidate(500), ttl_ms=1000), T0)
+    await ledger.expire("red", T0 + 2000)
+    month = await ledger.month("red", MONTH)
+    assert (month.settled_nanousd, month.requests) == (600, 1)
+    assert await ledger.settle([end(beside, 250)], T0 + 3000) == ["corrected"]
+    await ledger.reserve(ask("x2" + BESIDE, candidate(500)), T0)
+    await ledger.settle([end("x2" + BESIDE, 30), end("x3" + BESIDE, 20)], T0)
+    month = await ledger.month("red", MONTH)
+    assert (month.settled_nanousd, month.reserved_nanousd, month.requests) == (400, 0, 1)
 
 
 async def test_release_after_expiry_gives_the_estimate_back(ledger: RedisLedger) -> None:

@@ -96,6 +96,11 @@ local function move(counter, window, settled, reserved)
   if window == 'run' then redis.call('EXPIRE', key, ttl) end
 end
 
+-- As how many exchanges an id counts: none for what is charged beside one (port.BESIDE).
+local function exchanges_of(id)
+  return string.sub(id, -9) == ':attempts' and 0 or 1
+end
+
 -- Count into the day's cell of app and model. The first `#` of a day makes the key, so it carries the TTL.
 -- `sign` is `$`, or `~` for money that was adjusted.
 local function count_daily(day, app, model, cost, exchanges, usage, sign)
@@ -169,7 +174,7 @@ local function sweep(now, limit)
       local hold = cjson.decode(raw)
       local held = tonumber(hold.e)
       for _, c in ipairs(hold.c) do move(c[1], c[2], held, -held) end
-      count_daily(hold.d, hold.a, hold.m, held, 1, {})
+      count_daily(hold.d, hold.a, hold.m, held, exchanges_of(id), {})
       redis.call('HDEL', holds_key, id)
       redis.call('SET', expired_key(id), raw, 'EX', MARKER_DAYS * DAY_S)
       out[#out + 1] = {id, hold.a, hold.m, int(held), int(hold.t)}

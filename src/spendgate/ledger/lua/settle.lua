@@ -85,6 +85,7 @@ local function settle(s)
   local release = s.x == true
   local cost = release and 0 or s.e
   local word = release and 'released' or 'settled'
+  local one = exchanges_of(s.id)
   local raw = redis.call('HGET', holds_key, s.id)
   if raw then
     local hold = cjson.decode(raw)
@@ -92,7 +93,7 @@ local function settle(s)
     charge(s, hold.c, hold.d, cost, held)
     redis.call('HDEL', holds_key, s.id)
     redis.call('ZREM', due_key, s.id)
-    if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end
+    if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end
     mark(s.id, now)
     return word
   end
@@ -112,8 +113,8 @@ local function settle(s)
         end
         move(c[1], c[2], cost - held, 0)
       end
-      count_daily(hold.d, hold.a, hold.m, -held, -1, {})
-      if not release then count_daily(hold.d, hold.a, s.m, cost, 1, s.u) end
+      count_daily(hold.d, hold.a, hold.m, -held, 0 - one, {})
+      if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end
     end
     redis.call('DEL', expired_key(s.id))
     mark(s.id, now)
@@ -127,7 +128,7 @@ local function settle(s)
     local counters = {}
     for i, b in ipairs(s.s) do counters[i] = {counter_of(b[1], b[2], at, day), b[2]} end
     charge(s, counters, day, cost, 0)
-    count_daily(day, s.app, s.m, cost, s.q or 1, s.u)
+    count_daily(day, s.app, s.m, cost, s.q or one, s.u)
   end
   mark(s.id, now)
   return word
