@@ -111,11 +111,11 @@ class Settings(_Model):
     forward_identity_headers: bool = False
     """Do providers see the headers that carry identity? They name teams and apps, so by default not."""
     max_unbudgeted_teams: int = Field(default=10_000, ge=0)
-    """Team names without a budget that a process keeps apart; later ones count as `unattributed`."""
+    """Team names of plain headers, without a budget, that a process keeps apart; more count as `unattributed`."""
     abortedAnswers: Literal["hold", "flowed"] = "hold"  # noqa: N815  the contract's name
     """What a client that leaves is charged where more may be billed than was seen: its hold, or what flowed."""
     max_label_values: int = Field(default=2_000, ge=10)
-    """At most so many (team, app, model) series a process; more are counted under `other`."""
+    """At most so many (team, app, model) series a process: half for one team, a quarter for all without a budget."""
 
     @property
     def assumed_output_tokens(self) -> int | None:

@@ -38,6 +38,10 @@ class HeaderExtractor:
         return "" if "," in value else sane(value)
 
     @property
+    def vouches(self) -> bool:
+        return bool(self.trusted)
+
+    @property
     def header_names(self) -> frozenset[str]:
         return frozenset({self.team, self.app, self.user})
 
@@ -107,6 +111,10 @@ class SpiffeExtractor:
         return Found(sane(groups.get("team")), sane(groups.get("app")), sane(groups.get("user")))
 
     @property
+    def vouches(self) -> bool:
+        return True
+
+    @property
     def header_names(self) -> frozenset[str]:
         return frozenset()
 
@@ -145,6 +153,10 @@ class ClaimExtractor:
         return value
 
     @property
+    def vouches(self) -> bool:
+        return True
+
+    @property
     def header_names(self) -> frozenset[str]:
         return frozenset()
 
@@ -167,6 +179,10 @@ class ApiKeyExtractor:
             if known is not None:
                 return Found(known.team, known.app, known.user if isinstance(known, ApiKey) else "")
         return Found()
+
+    @property
+    def vouches(self) -> bool:
+        return True
 
     @property
     def header_names(self) -> frozenset[str]:

@@ -9,8 +9,8 @@ create series or keys without limit.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from spendgate.gateway import headers as h
@@ -73,6 +73,8 @@ class Identity:
     app: str
     user: str = ""
     run: str = ""
+    vouched: bool = field(default=False, compare=False)
+    """The team was named by a certificate, a verified token or a key, not by whoever writes a header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class Extractor(Protocol):
 
     def read(self, caller: Caller) -> Found:
         """Find what can be found; never raises."""
+        ...
+
+    @property
+    def vouches(self) -> bool:
+        """Can a caller not make up what it finds?"""
         ...
 
     @property
@@ -115,34 +122,48 @@ def run_of(headers: Mapping[str, str]) -> str:
     return m[1] if m and m[1].strip("0") else ""
 
 
-class Roster:
-    """Bounds the team names that callers can bring into being: teams with a budget always stand, of others
-    the first `limit`; what comes after counts as `unattributed`. One a process."""
+FORGOTTEN_S = 3600.0
+"""A name that was not heard for so long gives its place to another."""
 
-    def __init__(self, limit: int) -> None:
+
+class Roster:
+    """Bounds the team names that callers can bring into being: teams with a budget, and those that somebody vouches
+    for, always stand; of others `limit` at a time. What comes more counts as `unattributed`, until one of the names was
+    not heard for an hour (by `clock_s`). One a process."""
+
+    def __init__(self, limit: int, clock_s: Callable[[], float] = lambda: 0.0) -> None:
         self._limit = limit
-        self._strangers: set[str] = set()
+        self._clock_s = clock_s
+        self._heard_s: dict[str, float] = {}
+        """By when each was heard, the longest ago first."""
 
     def admit(self, identity: Identity, has_budget: bool) -> Identity:
         """The identity to book on."""
-        if has_budget or identity.team in self._strangers or identity.team == UNATTRIBUTED:
+        if has_budget or identity.vouched or identity.team == UNATTRIBUTED:
             return identity
-        if len(self._strangers) < self._limit:
-            self._strangers.add(identity.team)
-            return identity
-        return replace(identity, team=UNATTRIBUTED)
+        now, heard = self._clock_s(), self._heard_s
+        if identity.team not in heard and len(heard) >= self._limit:
+            oldest = next(iter(heard), None)
+            if oldest is None or now - heard[oldest] < FORGOTTEN_S:
+                return replace(identity, team=UNATTRIBUTED)
+            del heard[oldest]
+        heard.pop(identity.team, None)
+        heard[identity.team] = now
+        return identity
 
 
 def identify(caller: Caller, extractors: tuple[Extractor, ...]) -> Identity:
     """Ask the extractors in order."""
     team = app = user = ""
+    vouched = False
     for extractor in extractors:
         found = extractor.read(caller)
         if found.team and not team:
             team, app, user = found.team, found.app or app, found.user or user
+            vouched = extractor.vouches
         else:
             app = app or found.app
             user = user or found.user
         if team and app and user:
             break
-    return Identity(team or UNATTRIBUTED, app or UNATTRIBUTED, user, run_of(caller.headers))
+    return Identity(team or UNATTRIBUTED, app or UNATTRIBUTED, user, run_of(caller.headers), vouched)

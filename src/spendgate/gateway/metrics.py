@@ -1,8 +1,7 @@
 """The gateway's counters and histograms. Gauges of budgets are read from the ledger at the scrape, elsewhere.
 
 Several worker processes share one scrape through prometheus_client's multiprocess files, which also keep
-what a killed worker had counted. Labels are bounded: past `max_label_values` combinations an app counts as
-`other`, then everything but the team does.
+what a killed worker had counted. Labels are bounded by `max_label_values`: see gateway/labels.py.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from spendgate.gateway import events as e
 from spendgate.gateway.events import Outcome
+from spendgate.gateway.labels import OTHER, SpendLabels
 from spendgate.gateway.record import Ending
 from spendgate.money import NANO_PER_USD
 from spendgate.usage import KINDS
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-OTHER = "other"
 PRICE_VERSIONS_MAX = 50
 
 
@@ -28,8 +27,7 @@ class Metrics:
     """All counters of one process. `max_series`: combinations of labels that are kept apart."""
 
     def __init__(self, registry: CollectorRegistry, max_series: int = 2000) -> None:
-        self._max = max_series
-        self._seen: set[tuple[str, ...]] = set()
+        self.spend_labels = SpendLabels(max_series)
         spend = ["team", "app", "model"]
         self.cost = Counter("llm_cost_usd_total", "Settled cost in USD.", spend, registry=registry)
         self.estimate = Counter(
@@ -282,13 +280,7 @@ class Metrics:
 
     def labels(self, team: str, app: str, model: str) -> tuple[str, str, str]:
         """Bound the label values: a new combination past the limit counts as `other`."""
-        key = (team, app, model)
-        if key in self._seen:
-            return key
-        if len(self._seen) < self._max:
-            self._seen.add(key)
-            return key
-        return (team if any(k[0] == team for k in self._seen) else OTHER, OTHER, OTHER)
+        return self.spend_labels.of(team, app, model)
 
     def team_label(self, team: str) -> str:
         """A team's name as a label: one that was counted before, or one that still has room."""

@@ -67,7 +67,7 @@ class Runtime:
         self.guard = LocalGuard()
         self.secret = b""
         """What all gateways of the ledger share; b"" while it is not known: nobody's word is believed."""
-        self.roster = Roster(snapshot.settings.max_unbudgeted_teams)
+        self.roster = Roster(snapshot.settings.max_unbudgeted_teams, time.monotonic)
         self.wants_claims = self.wants_proxy = False
         self.gateways: tuple[re.Pattern[str], ...] = ()
         self._kept: set[asyncio.Future[Any]] = set()
@@ -104,6 +104,7 @@ class Runtime:
         principals = [x for x in value.extractors if isinstance(x, SpiffeExtractor)]
         self.wants_proxy = any(x.sidecars or x.gateways for x in principals)
         self.gateways = tuple(p for x in principals for p in x.gateways)
+        self.metrics.spend_labels.budgeted = lambda team: value.policy.budget(team) is not None
         prices = value.prices
         self.metrics.priced_by(prices.version, prices.catalogue.checked_ms if prices.catalogue else 0)
 

@@ -68,6 +68,7 @@ RESERVE, SETTLE, RENEW, EXPIRE, ADJUST, OLDEST = (
 REMEMBER, RESTORE = Script("remember"), Script("restore")
 EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
 DAILY = (files("spendgate.ledger") / "lua" / "daily.lua").read_text()
+MONTH = (files("spendgate.ledger") / "lua" / "month.lua").read_text()
 
 _BEAT = """
 local last = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
@@ -256,17 +257,13 @@ class RedisLedger:
     async def _months(self, teams: list[str], month: str) -> list[TeamMonth]:
         pipe = self.calls.redis.pipeline(transaction=False)
         for team in teams:
-            prefix = team_prefix(team)
-            pipe.hmget(f"{prefix}b:month:{month}", "s", "r")
-            pipe.hlen(f"{prefix}holds")
-            for day in range(1, 32):
-                pipe.hgetall(f"{prefix}d:{month}{day:02d}")
+            pipe.execute_command("EVAL", MONTH, 1, f"{team_prefix(team)}holds", month)
         replies = await self.calls.bulk("month", pipe.execute)
-        size = len(replies) // len(teams)
-        return [
-            team_month(team, month, reply[0], int(reply[1]), reply[2:])
-            for team, reply in ((t, replies[i * size : (i + 1) * size]) for i, t in enumerate(teams))
-        ]
+        out = []
+        for team, (settled, reserved, holds, *days) in zip(teams, replies, strict=True):
+            cells = [dict(zip(day[::2], day[1::2], strict=True)) for day in days]
+            out.append(team_month(team, month, [settled, reserved], int(holds), cells))
+        return out
 
     async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
         """(settled, reserved) of many teams' month (`YYYYMM`), in the order given: one round trip for every

@@ -153,6 +153,29 @@ def test_callers_can_not_bring_teams_into_being_without_limit() -> None:
     assert roster.admit(Identity("budgeted", "a"), True).team == "budgeted"
 
 
+def test_who_is_vouched_for_needs_no_place_among_strangers() -> None:
+    roster = Roster(0)
+    certified = identify(Caller({}, "spiffe://c/ns/ml/sa/chat"), (SpiffeExtractor(), *HEADERS))
+    assert roster.admit(certified, False).team == "ml"
+    claimed = identify(Caller({"x-llm-team": "ml"}), (SpiffeExtractor(), *HEADERS))
+    assert roster.admit(claimed, False).team == UNATTRIBUTED
+
+
+def test_a_name_that_was_not_heard_for_an_hour_gives_its_place_away() -> None:
+    now = [0.0]
+    roster = Roster(2, lambda: now[0])
+
+    def admitted(team: str, at_s: float) -> str:
+        now[0] = at_s
+        return roster.admit(Identity(team, "a"), False).team
+
+    assert [admitted("x", 0), admitted("y", 1), admitted("x", 2)] == ["x", "y", "x"]
+    assert admitted("new", 3600) == UNATTRIBUTED
+    assert admitted("new", 3601) == "new"  # in the place of y
+    assert admitted("y", 3601.5) == UNATTRIBUTED
+    assert admitted("x", 3601.5) == "x"
+
+
 SIDECAR = ("x-spendgate-attached", "sidecar")
 CHAT = "spiffe://c/ns/ml/sa/chat"
 ELEMENT = (
