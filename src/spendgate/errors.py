@@ -3,6 +3,7 @@
 SpendgateError
 ├── ConfigurationError   the operator: a file, flag or policy is wrong (exit 1, or 2 for usage)
 ├── RequestError         the client: its request can not be read as the dialect demands
+│   └── BodyTooLarge     … and would be longer than it may, decoded
 └── LedgerError          the store
     └── LedgerUnavailable  Redis did not answer in time; safe to retry, every verb is idempotent
 
@@ -53,7 +54,11 @@ class ConfigurationError(SpendgateError):
 
 
 class RequestError(SpendgateError):
-    """The request body can not be read in its dialect; traffic passes as it would without us."""
+    """The request can not be read in its dialect."""
+
+
+class BodyTooLarge(RequestError):
+    """The request's body is longer than it may be, once it is decoded."""
 
 
 class LedgerError(SpendgateError):

@@ -9,6 +9,7 @@ from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import anthropic_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.texts import (
     MODEL_CHARACTERS_MAX,
     TIER_CHARACTERS_MAX,
@@ -102,7 +103,7 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
     user = object_of(document.get("metadata")).get("user_id")
     return RequestFacts(
         model=model,
-        stream=document.get("stream") is True,
+        stream=truth_of(document.get("stream")),
         output_hidden=thinking.asked(document, thinking.THINKING),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,

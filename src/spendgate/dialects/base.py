@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from spendgate.dialects.spelling import Spelling
 from spendgate.usage import Usage
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -179,6 +180,11 @@ class Dialect(Protocol):
     """What the path (without query, percent-decoded) of every request of this API ends with: a regular
     expression of RE2, so that Envoy can route by it, and short, since Envoy bounds a program's size."""
 
+    spelling: Spelling
+    """The names that its requests know, and how generously providers take them."""
+    takes_forms: bool
+    """May a request be a form?"""
+
     def matches(self, method: str, path: str, content_type: str) -> bool:
         """Is this request (path without query) one of this API that costs money?"""
         ...
@@ -190,7 +196,7 @@ class Dialect(Protocol):
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         """Read the body. `headers`: the request's, by lower-case name. Raises RequestError where it can not
-        be read; then traffic passes unmetered."""
+        be read."""
         ...
 
     def rewrite(

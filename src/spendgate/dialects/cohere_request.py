@@ -7,6 +7,7 @@ from typing import Any
 from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import object_of
+from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
 
 MESSAGE_TOKENS = 4
@@ -38,7 +39,7 @@ def read(body: bytes) -> RequestFacts:
     budget = positive(object_of(document.get("thinking")).get("token_budget")) or 0
     return RequestFacts(
         model=model,
-        stream=document.get("stream") is True,
+        stream=truth_of(document.get("stream")),
         output_hidden=thinking.asked(document, thinking.THINKING),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,

@@ -9,6 +9,7 @@ from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.cohere import CohereApi
 from spendgate.dialects.event_meter import ObjectMeter
 from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
 
 DEFAULT_MODEL = "command-a-03-2025"
@@ -41,7 +42,7 @@ class CohereV1(CohereApi):
             texts.needs.add("tools")
         return RequestFacts(
             model=model_of(document) if document.get("model") else DEFAULT_MODEL,
-            stream=document.get("stream") is True,
+            stream=truth_of(document.get("stream")),
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
             extra_input_tokens=texts.extra_tokens + cohere_request.MESSAGE_TOKENS,

@@ -1,4 +1,4 @@
-"""Content codings of answers: gzip, deflate, br, zstd, and lists of them (RFC 9110 section 8.4).
+"""Content codings of requests and answers: gzip, deflate, br, zstd, and lists of them (RFC 9110 section 8.4).
 
 Upstreams compress although `accept-encoding` was taken away. Output is bounded, so that a small hostile
 answer can not fill the memory.
@@ -26,6 +26,10 @@ _ZSTD_SLICE_BYTES = 1024  # a block of 4 bytes makes at most 128 KiB, so a slice
 class EncodingError(SpendgateError):
     """A body can not be decoded: unknown coding, broken or cut data, or too much output. The unmetered
     reason is `encoding`."""
+
+
+class TooLarge(EncodingError):
+    """A body decodes to more than it may."""
 
 
 class _Coding(Protocol):
@@ -78,7 +82,7 @@ class Decoder:
             except (zlib.error, brotli.error, zstandard.ZstdError) as e:
                 raise EncodingError(f"the body is not valid {name}: {e}") from e
         if len(piece) > limit:
-            raise EncodingError(f"the body decodes to more than {self._output_bytes_max} bytes")
+            raise TooLarge(f"the body decodes to more than {self._output_bytes_max} bytes")
         self._output_bytes += len(piece)
         return piece
 
@@ -121,7 +125,7 @@ class _Zlib:
             size += len(made)
             output.append(made)
             if size > limit:
-                raise EncodingError(f"the body decodes to more than {limit} bytes")
+                raise TooLarge(f"the body decodes to more than {limit} bytes")
             piece = self._engine.unused_data if self._engine.eof else self._engine.unconsumed_tail
         return b"".join(output)
 
@@ -145,7 +149,7 @@ class _Brotli:
             size += len(made)
             output.append(made)
             if size > limit:
-                raise EncodingError(f"the body decodes to more than {limit} bytes")
+                raise TooLarge(f"the body decodes to more than {limit} bytes")
             if self._engine.can_accept_more_data():
                 break
         return b"".join(output)
@@ -173,7 +177,7 @@ class _Zstd:
             size += len(made)
             output.append(made)
             if size > limit:
-                raise EncodingError(f"the body decodes to more than {limit} bytes")
+                raise TooLarge(f"the body decodes to more than {limit} bytes")
             unused = len(self._engine.unused_data) if self._engine.eof else 0
             view = view[min(_ZSTD_SLICE_BYTES, len(view)) - unused :]
         return b"".join(output)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spendgate.dialects import jsonbody, jsonedit, multipart, paths
+from spendgate.dialects import jsonbody, jsonedit, multipart
 from spendgate.dialects.base import Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.jsonbody import JsonObject
+from spendgate.dialects.numbers import count_asked, truth_of
 from spendgate.dialects.texts import parse_request
 
 
@@ -26,15 +27,11 @@ class Form:
 
     def count(self, name: str, default: int, most: int) -> int:
         """A positive count, written as a number or (in a form) as its digits, at most `most`."""
-        value = self.fields.get(name)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
-            value = int(value[:9])
-        count = jsonbody.count_of(value)
-        return min(count or default, most)
+        return min(count_asked(self.fields.get(name)) or default, most)
 
     def flag(self, name: str) -> bool:
         """A truth, written as such or (in a form) as `true`."""
-        return self.fields.get(name) in (True, "true", "True", "1")
+        return truth_of(self.fields.get(name))
 
 
 def read_form(body: bytes, headers: Mapping[str, str]) -> Form:
@@ -50,8 +47,7 @@ def read_form(body: bytes, headers: Mapping[str, str]) -> Form:
 class FormApi(JsonApi):
     """A dialect of OpenAI's whose request may be a form."""
 
-    def matches(self, method: str, path: str, content_type: str) -> bool:
-        return method.upper() == "POST" and self._pattern.fullmatch(paths.plain(path)) is not None
+    takes_forms = True
 
     def rewrite(
         self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool

@@ -8,6 +8,7 @@ from spendgate.dialects import gemini_request, gemini_usage, jsonbody, paths
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini_stream import GeminiStreamMeter
 from spendgate.dialects.json_api import EVENT_STREAM, JsonApi
+from spendgate.dialects.spelling import GOOGLE
 from spendgate.dialects.texts import TIER_CHARACTERS_MAX, short
 
 _STATUSES = {
@@ -24,6 +25,7 @@ class Gemini(JsonApi):
     """The dialect `gemini`. The path names the model; a tuned model's endpoint can not be changed."""
 
     name = "gemini"
+    spelling = GOOGLE
     path_regex = ":(g|streamG)enerateContent"
 
     def streams(self, media_type: str, asked: bool) -> bool:

@@ -12,6 +12,7 @@ from spendgate.dialects import gemini_request, paths
 from spendgate.dialects.base import NO_HEADERS, RequestFacts
 from spendgate.dialects.gemini import Gemini
 from spendgate.dialects.gemini_stream import GeminiStreamMeter
+from spendgate.dialects.spelling import GOOGLE
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, Texts, parse_request
 from spendgate.errors import RequestError
 
@@ -31,7 +32,7 @@ class GeminiEmbeddings(Gemini):
         call = _CALL.search(paths.plain(path))
         if call is None or len(call[1]) > MODEL_CHARACTERS_MAX:
             raise RequestError("the path names no model; write …/models/MODEL:embedContent")
-        document = parse_request(body)
+        document = parse_request(body, GOOGLE)
         texts = Texts()
         reader = gemini_request.Reader(texts)
         parts = document.get("requests")

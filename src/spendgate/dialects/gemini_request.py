@@ -10,6 +10,7 @@ from spendgate.dialects import hosted, jsonedit, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import gemini_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.spelling import GOOGLE
 from spendgate.dialects.texts import (
     MODEL_CHARACTERS_MAX,
     TIER_CHARACTERS_MAX,
@@ -54,7 +55,7 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
     call = _CALL.search(path)
     if call is None or len(call[1]) > MODEL_CHARACTERS_MAX:
         raise RequestError("the path names no model; write …/models/MODEL:generateContent")
-    document = parse_request(body)
+    document = parse_request(body, GOOGLE)
     texts = Texts()
     reader = Reader(texts, call[1])
     reader.read_content(_get(document, "systemInstruction"))
@@ -98,7 +99,7 @@ def rewrite(body: bytes, facts: RequestFacts, *, output_cap: int | None) -> byte
         return body
     given = facts.output_cap
     cap = str(output_cap if given is None else min(output_cap, given)).encode()
-    document = parse_request(body)
+    document = parse_request(body, GOOGLE)
     outer = "generation_config" if "generation_config" in document else "generationConfig"
     config = object_of(document.get(outer))
     inner = "max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"

@@ -18,6 +18,8 @@ from spendgate.dialects.gemini_request import (
 from spendgate.dialects.interactions_usage import InteractionsStreamMeter
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.numbers import truth_of
+from spendgate.dialects.spelling import INTERACTIONS
 from spendgate.dialects.texts import TIER_CHARACTERS_MAX, Texts, model_of, parse_request, positive, short
 
 AGENT_TURNS = 11
@@ -34,10 +36,11 @@ class GeminiInteractions(JsonApi):
     charged its estimate."""
 
     name = "gemini-interactions"
+    spelling = INTERACTIONS
     path_regex = "/+v1(alpha|beta)?/+interactions"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
-        document = parse_request(body)
+        document = parse_request(body, INTERACTIONS)
         agent = document.get("agent")
         texts = Texts()
         reader = _Reader(texts)
@@ -51,7 +54,7 @@ class GeminiInteractions(JsonApi):
         named = agent if isinstance(agent, str) and agent and not document.get("model") else ""
         return RequestFacts(
             model=named[:256] or model_of(document),
-            stream=document.get("stream") is True,
+            stream=truth_of(document.get("stream")),
             output_hidden=thinking.asked(document),
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from spendgate.dialects import jsonbody, paths, visible
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection
+from spendgate.dialects.spelling import PLAIN
 
 EVENT_STREAM = "text/event-stream"
 
@@ -18,6 +19,8 @@ class JsonApi(ABC):
 
     name: str
     path_regex: str
+    spelling = PLAIN
+    takes_forms = False
     _pattern: re.Pattern[str]
 
     def __init_subclass__(cls) -> None:
@@ -25,7 +28,7 @@ class JsonApi(ABC):
             cls._pattern = re.compile(f".*{cls.path_regex}", re.DOTALL)
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        return paths.is_call(method, content_type) and self._pattern.fullmatch(paths.plain(path)) is not None
+        return paths.is_call(method) and self._pattern.fullmatch(paths.plain(path)) is not None
 
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == EVENT_STREAM

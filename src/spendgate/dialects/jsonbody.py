@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from spendgate.usage import COUNT_MAX
 
 JsonObject = dict[str, Any]
 _DIGITS = re.compile(r"\s*\+?(\d{1,15})(?:\.0*)?\s*", re.ASCII)
+TOO_MUCH = f"has too many parts: more than {WORK_MAX:,} values, or {WORK_MAX // CONTAINER:,} objects"
 
 
 class NotJson(ValueError):
@@ -25,7 +27,7 @@ def parse(body: bytes) -> Any:
     mark, lone surrogates, NaN, nesting over 1024) is read by the slower standard parser. Raises NotJson, also
     for what would be too much work."""
     if is_too_much(body):
-        raise NotJson(f"has too many parts: more than {WORK_MAX:,} values, or {WORK_MAX // CONTAINER:,} objects")
+        raise NotJson(TOO_MUCH)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -38,6 +40,32 @@ def parse(body: bytes) -> Any:
         raise NotJson("nested too deep") from e
     except ValueError as e:
         raise NotJson(str(e)) from e
+
+
+def first_pairs(text: str, hook: Callable[[list[tuple[str, Any]]], Any]) -> tuple[Any, int]:
+    """Parse the document that a text begins with, each object given to `hook` as its pairs. Returns it and where it
+    ends. Control characters may stand within strings. Raises NotJson."""
+    if is_too_much(text.encode("utf-8", "surrogatepass")):
+        raise NotJson(TOO_MUCH)
+    try:
+        decoder = json.JSONDecoder(strict=False, object_pairs_hook=hook)
+        return decoder.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n\ufeff")))
+    except RecursionError as e:
+        raise NotJson("nested too deep") from e
+    except ValueError as e:
+        raise NotJson(str(e)) from e
+
+
+def dumps_bytes(value: Any) -> bytes:
+    """Serialise compactly, whatever is in its strings and numbers. Raises NotJson where nested too deep."""
+    try:
+        return orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError):
+        pass
+    try:
+        return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError as e:
+        raise NotJson("nested too deep") from e
 
 
 def dumps(value: Any) -> str:

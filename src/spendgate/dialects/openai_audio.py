@@ -12,8 +12,7 @@ from spendgate.dialects.form_api import Form, FormApi, read_form
 from spendgate.dialects.media_stream import MediaStreamMeter
 from spendgate.dialects.media_usage import read_speech, read_subtitles, read_transcript
 from spendgate.dialects.multipart import is_form
-from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, Texts, short
-from spendgate.errors import RequestError
+from spendgate.dialects.texts import Texts, model_of
 
 TEXTS = frozenset({"text/plain", "text/vtt", "text/srt", "application/x-subrip"})
 """What transcripts without JSON are labelled as."""
@@ -115,10 +114,7 @@ class OpenAISpeech(FormApi):
 
 
 def _model(form: Form) -> str:
-    model = form.text("model")
-    if not model or len(model) > MODEL_CHARACTERS_MAX:
-        raise RequestError("model: missing, empty or too long; name the model to use")
-    return short(model, MODEL_CHARACTERS_MAX)
+    return model_of(form.fields)
 
 
 def _seconds(form: Form) -> tuple[int, bool]:

@@ -18,6 +18,7 @@ from spendgate.dialects import (
 )
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
+from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
 from spendgate.dialects.texts import Texts, model_of, parse_request, positive
 
@@ -49,7 +50,7 @@ class OpenAICompletions(JsonApi):
         prompts = _read_prompts(texts, document.get("prompt"))
         texts.add(document.get("suffix"))
         made = max(positive(document.get("n")) or 1, positive(document.get("best_of")) or 1)
-        stream = document.get("stream") is True
+        stream = truth_of(document.get("stream"))
         cap = positive(document.get("max_tokens"))
         options = jsonbody.object_of(document.get("stream_options"))
         return RequestFacts(

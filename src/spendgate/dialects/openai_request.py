@@ -10,6 +10,7 @@ from spendgate.dialects import fallbacks, hosted, jsonedit, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import Flat, Patches, Tiles, openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.texts import (
     TIER_CHARACTERS_MAX,
     USER_CHARACTERS_MAX,
@@ -83,7 +84,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     _read_messages(texts, document.get("messages"), image_tokens(model))
     _read_tools(texts, document)
     texts.extra_tokens += PRIMING_TOKENS
-    stream = document.get("stream") is True
+    stream = truth_of(document.get("stream"))
     options = object_of(document.get("stream_options"))
     modalities = document.get("modalities")
     spoken = isinstance(modalities, list) and "audio" in modalities
@@ -92,7 +93,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         texts.dear_kinds.add("output_audio")
     searches = max(hosted.searches_of(document), int(SEARCH_MODEL.search(model) is not None))
     runs = hosted.runs_tools(document.get("tools"))
-    n = positive(document.get("n")) or 1
+    n = max(positive(document.get("n")) or 1, positive(document.get("best_of")) or 1)
     return RequestFacts(
         model=model,
         stream=stream,
@@ -152,8 +153,9 @@ def with_usage(old: bytes) -> bytes:
 
 
 def _output_cap(document: JsonObject) -> int | None:
-    given = positive(document.get("max_completion_tokens"))
-    return given if given is not None else positive(document.get("max_tokens"))
+    """The larger of both: providers look at one, at the other, or at both."""
+    given = (positive(document.get(key)) for key in ("max_completion_tokens", "max_tokens"))
+    return max((cap for cap in given if cap is not None), default=None)
 
 
 def _own_search(model: str) -> bool:

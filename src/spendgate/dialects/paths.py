@@ -16,8 +16,7 @@ def plain(path: str) -> str:
     return (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/")
 
 
-def is_call(method: str, content_type: str) -> bool:
-    """A POST that may carry JSON, whatever it says it carries: providers read the body, not the label, so a
-    wrong label must be no way around the meter. Only a form is surely none."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return method.upper() == "POST" and media_type != "multipart/form-data"
+def is_call(method: str) -> bool:
+    """A POST, whatever it says it carries: providers read the body, not the label, so a wrong label must be no way
+    around the meter."""
+    return method.upper() == "POST"

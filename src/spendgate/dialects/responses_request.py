@@ -8,6 +8,7 @@ from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.images import openai_tokens, size_of
 from spendgate.dialects.jsonbody import JsonObject, object_of
+from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.openai_request import (
     MESSAGE_TOKENS,
     PRIMING_TOKENS,
@@ -19,6 +20,7 @@ from spendgate.dialects.openai_request import (
 from spendgate.dialects.responses_usage import IMAGE_MODEL, IMAGE_TOKENS_MAX
 from spendgate.dialects.texts import (
     MODEL_CHARACTERS_MAX,
+    NO_MODEL,
     TIER_CHARACTERS_MAX,
     Texts,
     model_of,
@@ -28,7 +30,7 @@ from spendgate.dialects.texts import (
 )
 from spendgate.usage import Usage
 
-STORED_MODEL = "unknown"
+STORED_MODEL = NO_MODEL
 """Stands for the model that a stored prompt names; the answer tells it."""
 
 OUTPUT_TOKENS_MIN = 16
@@ -83,7 +85,7 @@ def read(body: bytes) -> RequestFacts:
         runs = brings = True
     return RequestFacts(
         model=model,
-        stream=document.get("stream") is True,
+        stream=truth_of(document.get("stream")),
         output_hidden=thinking.asked(document, thinking.EFFORT),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from spendgate.dialects import jsonbody
+from spendgate.dialects.numbers import count_asked
+from spendgate.dialects.spelling import PLAIN, Spelling, says_once
 from spendgate.errors import RequestError
 
 MODEL_CHARACTERS_MAX = 256
@@ -74,8 +76,13 @@ class Texts:
         self.dear_kinds.update(kinds)
 
 
-def parse_request(body: bytes) -> jsonbody.JsonObject:
-    """Parse a request body. Raises RequestError with what is wrong."""
+NO_MODEL = "unknown"
+"""Stands for the model of a request that names none: it has no price of its own, and is never free."""
+
+
+def parse_request(body: bytes, spelling: Spelling = PLAIN) -> jsonbody.JsonObject:
+    """Parse a request body, which says each thing once and as the API spells it (`readable` sees to it). Raises
+    RequestError with what is wrong."""
     if not body.strip():
         raise RequestError("the body is empty; send a JSON object with a model")
     try:
@@ -84,22 +91,22 @@ def parse_request(body: bytes) -> jsonbody.JsonObject:
         raise RequestError(f"the body is not JSON: {e}") from e
     if not isinstance(document, dict):
         raise RequestError("the body is JSON but not an object; send an object with a model")
+    if not spelling.is_plain(document) or not says_once(body, document):
+        raise RequestError("the body names a thing twice, or not as this API does")
     return document
 
 
 def model_of(document: jsonbody.JsonObject) -> str:
-    """The body's model. Raises RequestError where it has none."""
+    """The body's model; `NO_MODEL` where it names none that can be one."""
     model = document.get("model")
-    if not isinstance(model, str) or not model:
-        raise RequestError("model: missing, empty or not a string; name the model to use")
-    if len(model) > MODEL_CHARACTERS_MAX:
-        raise RequestError(f"model: longer than {MODEL_CHARACTERS_MAX} characters")
+    if not isinstance(model, str) or not model.strip() or len(model) > MODEL_CHARACTERS_MAX:
+        return NO_MODEL
     return jsonbody.clean(model)
 
 
 def positive(value: object) -> int | None:
     """A limit in tokens; None for what is no positive count (the provider will refuse or ignore it)."""
-    return jsonbody.count_of(value) or None
+    return count_asked(value)
 
 
 def short(value: object, characters_max: int) -> str:

@@ -12,14 +12,16 @@ from spendgate.budget.policy import DOCTOR, TeamBudget
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, RequestFacts
 from spendgate.dialects.free import is_free
-from spendgate.errors import RequestError
+from spendgate.dialects.readable import Readable
+from spendgate.dialects.texts import NO_MODEL
+from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway import unknown, websockets
 from spendgate.gateway.case import WITHIN_BUDGET, Case
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
-from spendgate.gateway.reading import read_facts, signed_names
+from spendgate.gateway.reading import read_facts, signed_names, unread_facts
 from spendgate.gateway.refusing import (
     Voice,
     ledger_away,
@@ -27,6 +29,7 @@ from spendgate.gateway.refusing import (
     planned_refusal,
     too_large,
     unidentified,
+    unreadable,
     voice_of,
 )
 from spendgate.gateway.repeats import is_repeat, repeat_key
@@ -57,13 +60,15 @@ class Turn(NamedTuple):
 class Admission:
     """The steps of one request, in the order of its events."""
 
-    __slots__ = ("_body", "_case", "_fixed", "_looked", "_roster")
+    __slots__ = ("_case", "_fixed", "_given", "_looked", "_read", "_roster")
 
     def __init__(self, case: Case, roster: Roster | None, fixed: bool) -> None:
         self._case = case
         self._roster = roster
         self._fixed = fixed
-        self._body = b""
+        self._given = b""
+        """The body as the client sent it."""
+        self._read = Readable(b"")
         self._looked = False
 
     def headers(self, event: e.RequestHeaders) -> Turn:
@@ -85,7 +90,7 @@ class Admission:
         limit = case.snapshot.settings.max_body_bytes
         if size.isdigit() and int(size) > limit:
             return Turn(State.ENDED, too_large(self._voice, limit))
-        signed = signed_names(headers)
+        signed = signed_names(dialect, headers, case.snapshot)
         stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
         stripped += h.never_sent(headers, last=event.last)
         return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
@@ -134,21 +139,38 @@ class Admission:
         case = self._case
         assert case.dialect is not None
         case.at_ms = event.now_ms
+        self._given = event.body
         try:
-            facts = read_facts(
-                case.dialect, event.body, case.address.path, case.headers, case.snapshot.settings
-            )
-        except RequestError:
-            # The provider will most likely refuse it too; if it answers, the answer is metered all the same.
-            return Turn(State.FORWARDED, e.Forward())
+            asked = read_facts(case.dialect, event.body, case.address.path, case.headers, case.snapshot)
+        except BodyTooLarge:
+            return self._unread(too_large(self._voice, case.snapshot.settings.max_body_bytes))
+        except RequestError as problem:
+            refusal = self._unreadable(str(problem))
+            if refusal is not None:
+                return self._unread(refusal)
+            facts = unread_facts(case.dialect, event.body, case.headers)
+        else:
+            facts, self._read = asked.facts, asked.readable
         if facts.free:
             return Turn(State.PASSING, e.Forward())
         if self._fixed:
             facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
         case.facts = facts
-        self._body = event.body
         case.counted = measure(facts.texts, facts.text_bytes)
         return self.plan()
+
+    def _unreadable(self, problem: str) -> e.Reject | None:
+        """The refusal of what cannot be read; None where it passes, held and charged at a bound."""
+        case, budget = self._case, self._budget
+        if not self._enforces or budget is None or case.snapshot.settings.unreadable == "estimate":
+            return None
+        return unreadable(self._voice, case.identity, budget, problem)
+
+    def _unread(self, action: e.Reject) -> Turn:
+        """Refused before anybody knew what it may cost."""
+        case = self._case
+        case.decision, case.reason = "reject", action.reason
+        return Turn(State.ENDED, action, Refused(NO_MODEL))
 
     def plan(self) -> Turn:
         """What to ask of the ledger, by what was counted."""
@@ -228,22 +250,34 @@ class Admission:
             elif case.sent != facts.model:
                 case.decision = "route"
         model = case.sent if case.sent != facts.model else None
-        body: bytes | None = None
-        if model is not None or cap is not None or facts.usage_hidden:
-            body = dialect.rewrite(
-                self._body, facts, model=model, output_cap=cap, ask_usage=facts.usage_hidden
-            )
-            if body is self._body:
-                body = None
-        self._body = b""
+        body = self._rewritten(model, cap)
         if facts.text_bytes > INLINE_BYTES:
             case.facts = replace(facts, texts=())  # they were counted, and an answer may take minutes
         target = dialect.rewrite_path(case.target, model) if model is not None else None
-        moved = ((":path", target),) if target is not None else ()
+        moved: tuple[tuple[str, str], ...] = ((":path", target),) if target is not None else ()
         upstream = case.snapshot.goes_to(case.sent, dialect.name)
+        remove: tuple[str, ...] = ()
+        if body is not None:
+            remove = self._read.remove
+            moved += (("content-type", self._read.content_type),) if self._read.content_type else ()
+        self._given, self._read = b"", Readable(b"")
         if upstream and len(case.snapshot.routes) > 1:
-            return Turn(State.FORWARDED, e.Forward(body, (*moved, (h.CLUSTER, upstream)), route=True))
-        return Turn(State.FORWARDED, e.Forward(body, moved))
+            moved += ((h.CLUSTER, upstream),)
+            return Turn(State.FORWARDED, e.Forward(body, moved, route=True, remove_headers=remove))
+        return Turn(State.FORWARDED, e.Forward(body, moved, remove_headers=remove))
+
+    def _rewritten(self, model: str | None, cap: int | None) -> bytes | None:
+        """The body to send; None: the client's own. What parsers read differently goes on as it was read here, unless
+        the client signed it or nothing may be changed for this team."""
+        facts, dialect = self._asked()
+        if facts.body_fixed:
+            return None
+        body = read = self._read.body
+        if model is not None or cap is not None or facts.usage_hidden:
+            body = dialect.rewrite(read, facts, model=model, output_cap=cap, ask_usage=facts.usage_hidden)
+        if body is read and not (self._read.ambiguous and self._enforces):
+            return None
+        return body
 
     def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> Turn:
         case = self._case
@@ -252,9 +286,9 @@ class Admission:
         if not is_repeat(case.headers):
             _, dialect = self._asked()
             team, app = case.identity.team, case.identity.app
-            key = repeat_key(dialect.name, team, app, case.address.path, self._body)
+            key = repeat_key(dialect.name, team, app, case.address.path, self._given)
             refused = Refused(model, estimate_nanousd, key)
-        self._body = b""
+        self._given, self._read = b"", Readable(b"")
         return Turn(State.ENDED, action, refused)
 
     @property
@@ -263,6 +297,11 @@ class Admission:
         dialect = self._case.dialect
         assert dialect is not None
         return voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers)
+
+    @property
+    def _enforces(self) -> bool:
+        """Has the team a budget that refuses?"""
+        return self._budget is not None and not self._budget.audit
 
     @property
     def _budget(self) -> TeamBudget | None:

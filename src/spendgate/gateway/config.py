@@ -62,6 +62,8 @@ class Settings(_Model):
     """Who may use paths that no dialect claims: everybody, callers whose team is known (else 401), nobody (404)."""
     websockets: Literal["reject", "pass"] = "reject"
     """WebSockets of teams whose budget binds: refused (426; 403 without such an API over HTTP) or passed unmetered."""
+    unreadable: Literal["reject", "estimate"] = "reject"
+    """LLM requests that cannot be read, of teams whose budget enforces: 400, or held at the dearest price by length."""
     unbudgeted: Literal["allow", "reject"] = "allow"
     """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000

@@ -19,7 +19,7 @@ from spendgate.gateway.runtime import Runtime
 from spendgate.tokens.count import measure
 
 INLINE_BYTES = 64 * 1024
-"""A body of this size is read in less than a millisecond."""
+"""A body of this size is read in less than a millisecond, unless it is compressed."""
 COUNTING_SHARE = 0.3
 """The part of the message timeout after which nothing more is counted."""
 LATE_SHARE = 0.5
@@ -63,7 +63,7 @@ class Deciding:
         run = self._run
         began = time.perf_counter()
         await relay.take_over(run, self._exchange, body)
-        at = run.reading if len(body) > INLINE_BYTES else None
+        at = run.reading if len(body) > INLINE_BYTES or self._exchange.is_coded else None
         event = e.RequestBody(body, run.now_ms())
         del body  # only the exchange knows how long it is needed
         action = await self._receive(event, at)

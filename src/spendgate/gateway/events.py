@@ -185,11 +185,13 @@ class NeedReserve:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send the request on. `body` None: unchanged. `route`: choose the upstream anew."""
+    """Send the request on. `body` None: unchanged. `route`: choose the upstream anew. `remove_headers`: what is no
+    longer true of the body."""
 
     body: bytes | None = None
     set_headers: tuple[tuple[str, str], ...] = ()
     route: bool = False
+    remove_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,8 @@ class Nothing:
 
 TOO_BUSY = "too_busy"
 """Why a request is refused that could be neither read nor decided in time."""
+UNREADABLE = "unreadable"
+"""The flag of a request that could not be read, and why what it cost was not metered."""
 UNKNOWN_API = "unknown_api"
 """Why a request that no dialect claims is refused."""
 WEBSOCKET_REFUSED = "websocket_refused"

@@ -160,6 +160,11 @@ class Exchange:
         return self._answer_body is not None and self._answer_body.is_packed
 
     @property
+    def is_coded(self) -> bool:
+        """Is the request's body compressed, so that it may be much longer than it is?"""
+        return "content-encoding" in self._case.headers
+
+    @property
     def dialect(self) -> Dialect | None:
         """The request's dialect, None where no dialect claims it."""
         return self._case.dialect

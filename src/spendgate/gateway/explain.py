@@ -58,7 +58,7 @@ def explain(
             f"no dialect claims the path {path}; "
             f"those of {', '.join(d.name for d in registry.DIALECTS)} are metered"
         )
-    facts = read_facts(dialect, body, path, NO_HEADERS, snapshot.settings)
+    facts = read_facts(dialect, body, path, NO_HEADERS, snapshot).facts
     counted = measure(facts.texts, facts.text_bytes, exact=True)
     address = Address(dialect.name, path.partition("?")[0])
     planned = gather(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 IDENTITY: tuple[str, ...] = ("x-llm-team", "x-llm-app", "x-llm-user")
 """Headers that say who asks, by default. Where they are no source of identity, they are a forgery: stripped."""
@@ -52,6 +54,17 @@ def never_sent(names: Iterable[str], *, last: bool = True) -> tuple[str, ...]:
     prefixes = (ENVOY_PREFIX, *INTERNAL_PREFIXES)
     kept = () if last else BETWEEN_PROXIES
     return tuple(n for n in names if (n.startswith(prefixes) or n == CLIENT_CERTIFICATE) and n not in kept)
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def header_value(text: str) -> str:
+    """A text as a header's value: what a client named may hold control characters, which break a header (or make
+    two of one), and lone surrogates, which are no text: each is percent-encoded."""
+    if text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: quote(found[0], errors="replace"), text)
 
 
 def printable(value: str) -> bool:

@@ -145,6 +145,19 @@ def too_busy(voice: Voice) -> Reject:
     return _reject(voice, RefusalText(503, TOO_BUSY, text, {}), "overloaded_error", BUSY_RETRY_S)
 
 
+def unreadable(voice: Voice, identity: Identity, budget: TeamBudget, problem: str) -> Reject:
+    """A request that cannot be read, so that nobody knows what it may cost."""
+    text = (
+        f"This gateway cannot read the request, and the LLM budget of team {identity.team} needs to know what it may "
+        f"cost: {problem}."
+    )
+    if budget.contact:
+        text += f" Ask in {budget.contact}."
+    details: dict[str, object] = {"team": identity.team, "app": identity.app, "problem": problem}
+    refusal = RefusalText(400, "unreadable_request", text, details)
+    return _reject(voice, refusal, "invalid_request_error")
+
+
 def broken_closed(
     snapshot: Snapshot, identity: Identity, dialect: Dialect | None, headers: Mapping[str, str]
 ) -> Reject | None:

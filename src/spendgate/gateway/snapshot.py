@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from spendgate.budget.ask import DecisionSettings
 from spendgate.budget.policy import Policy
+from spendgate.dialects.texts import NO_MODEL
 from spendgate.gateway import headers as h
 from spendgate.gateway.api_keys import KeyRing
 from spendgate.gateway.config import Settings, Upstream, default_upstream
@@ -36,6 +37,8 @@ class Route:
     """Whose prices count, `` where that is not known."""
     host: str = ""
     residency: str = ""
+    default_model: str = ""
+    """What answers a request that names no model, `` where that is not known."""
 
     def serves(self, model: str, dialect: str) -> bool:
         """Can this upstream serve the model in the dialect? Empty lists mean all."""
@@ -54,6 +57,7 @@ def routes_of(upstreams: tuple[Upstream, ...]) -> tuple[Route, ...]:
             u.provider or provider_of_url(u.url) or provider_of_host(u.authority),
             u.authority or urlsplit(u.url).netloc,
             u.residency,
+            u.default_model,
         )
         for u in upstreams
     )
@@ -106,6 +110,17 @@ class Snapshot:
             residency or (route.residency if route is not None else "") or residency_of(host, address.path),
             at_ms,
         )
+
+    def default_model(self, dialect: str) -> str:
+        """The model that answers where a request names none, `` where that is not known."""
+        route = self._route(NO_MODEL, dialect) or self._default
+        return route.default_model if route is not None else ""
+
+    def provider(self, model: str, dialect: str, host: str) -> str:
+        """Who serves a model: the upstream's provider, without upstreams that of the host that the client names;
+        `` where that is not known."""
+        route = self._route(model, dialect) or self._default
+        return route.provider if route is not None else provider_of_host(host)
 
     @property
     def _default(self) -> Route | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from spendgate.gateway.billing import Bill
-from spendgate.gateway.events import Notes
+from spendgate.gateway.events import UNREADABLE, Notes
 from spendgate.gateway.record import Ending, UsageRecord
 from spendgate.ledger.port import Settlement
 from spendgate.pricing.aliases import same
@@ -85,6 +85,7 @@ class Ticket:
         if self.fallbacks and bill.model_answered and not same(model, bill.model_answered):
             model = bill.model_answered
         flags = tuple(dict.fromkeys((*self.flags, *bill.flags)))
+        unmetered = UNREADABLE if bill.unmetered and UNREADABLE in self.flags else bill.unmetered
         tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
         settlement: Settlement | None = None
         if settle and (self.held_nanousd is not None or bill.cost_nanousd or bill.usage):
@@ -119,7 +120,7 @@ class Ticket:
             decision=self.decision,
             reason=self.reason if not self.fail_open else "ledger_unavailable",
             outcome=bill.outcome,
-            unmetered=bill.unmetered,
+            unmetered=unmetered,
             parts=bill.parts,
             saved_nanousd=saved_nanousd,
             priced_by=bill.priced_by,
@@ -129,7 +130,7 @@ class Ticket:
             flags=flags,
         )
         notes = Notes(
-            unmetered=bill.unmetered,
+            unmetered=unmetered,
             unpriced=self.unpriced or bill.priced_by.has_stand_in,
             fail_open=self.fail_open,
             handed_over=self.handed_over,

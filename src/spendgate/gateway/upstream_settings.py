@@ -70,6 +70,8 @@ class Upstream(_Model):
     """The dialects that it speaks; empty: all."""
     provider: str = ""
     """Whose prices count (`azure`, `groq`, …); empty: the URL's host tells."""
+    default_model: str = ""
+    """The model that answers requests that name none; empty: not known, so they are held as unpriced models."""
     residency: str = ""
     """The place whose surcharge counts (`us`, `eu`, `regional`); empty: the request's address tells."""
     default: bool = False

@@ -16,7 +16,7 @@ from envoy.type.v3 import http_status_pb2
 from google.protobuf.json_format import MessageToDict
 
 from spendgate.gateway import events as e
-from spendgate.gateway.headers import CLIENT_CERTIFICATE
+from spendgate.gateway.headers import CLIENT_CERTIFICATE, header_value
 from spendgate.gateway.identity import Proxy
 
 FILTERS = ("envoy.filters.http.ext_proc", "spendgate.ext_proc")
@@ -112,7 +112,7 @@ def _set(mutation: Any, pairs: tuple[tuple[str, str], ...]) -> None:
     for key, value in pairs:
         option = mutation.set_headers.add()
         option.header.key = key
-        option.header.raw_value = value.encode()
+        option.header.raw_value = header_value(value).encode()
         option.append_action = _OVERWRITE
 
 
@@ -170,6 +170,7 @@ def forward(action: e.Forward, ticket: str = "") -> Any:
         common.body_mutation.body = action.body
         pairs = (*pairs, ("content-length", str(len(action.body))))
     _set(common.header_mutation, pairs)
+    common.header_mutation.remove_headers.extend(action.remove_headers)
     if action.route:
         common.clear_route_cache = True
     return reply

@@ -30,7 +30,7 @@ RESPONSE_HEADERS: dict[str, tuple[str, str]] = {
     h.KEPT: (
         "a downgrade was due and not made",
         "why: `dearer`, `dialect`, `signed` (an AWS signature covers the request), `entry` (ext_authz can change "
-        "nothing), `upstream`, `capability`, or the limit of the cheaper model",
+        "nothing), `unreadable`, `upstream`, `capability`, or the limit of the cheaper model",
     ),
     h.CLAMPED: ("`clampOutput` lowered it", "the output cap that was sent, in tokens"),
     h.RESET: ("refusals by a window", "when the budget starts anew, RFC 3339"),
@@ -54,6 +54,7 @@ REFUSALS: dict[str, str] = {
     "too_busy": "the gateway reads as much as it can at once (`max_inflight_bytes`), or is behind; status 503",
     "websocket_refused": "it asks for a WebSocket, whose traffic can not be metered, and the API is there over HTTP, "
     "too (status 426; setting `websockets`)",
+    "unreadable_request": "it cannot be read, and the setting `unreadable` is `reject`",
     "unknown_api": "no dialect can meter the path, and the budget says `unknownApis: reject`",
 }
 """Reasons of refusals: the request was refused because …"""

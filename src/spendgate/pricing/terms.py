@@ -89,6 +89,7 @@ _HOSTS: Mapping[str, str] = {
     "cognitiveservices.azure.com": "azure",
     "services.ai.azure.com": "azure",
     "amazonaws.com": "aws",
+    "api.aws": "aws",
     "api.mistral.ai": "mistral",
     "api.cohere.com": "cohere",
     "api.cohere.ai": "cohere",

@@ -325,5 +325,7 @@ def test_a_fast_request_and_a_bound_place_are_facts_for_the_price() -> None:
     assert (facts.service_tier, facts.residency) == ("fast", "us")
     usage = {"input_tokens": 1, "output_tokens": 2, "service_tier": "standard"}
     for more, told in (({}, ("standard", "")), ({"speed": "fast", "inference_geo": "us"}, ("fast", "us"))):
-        reading = DIALECT.read_answer(json.dumps({"model": "claude-opus-4-6", "usage": {**usage, **more}}).encode())
+        reading = DIALECT.read_answer(
+            json.dumps({"model": "claude-opus-4-6", "usage": {**usage, **more}}).encode()
+        )
         assert (reading.service_tier, reading.residency) == told

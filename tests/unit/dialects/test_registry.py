@@ -38,7 +38,7 @@ JSON = "application/json"
         ("POST", "/v1/messages/batches/b/cancel", JSON, None),
         ("POST", "/v1/responses/compact", JSON, "openai-responses"),
         ("GET", "/v1/chat/completions", "", None),
-        ("POST", "/v1/chat/completions", "multipart/form-data; boundary=x", None),
+        ("POST", "/v1/chat/completions", "multipart/form-data; boundary=x", "openai-chat"),
         ("POST", "/v1/files", JSON, None),
         ("POST", "/v1/chat/completions/chatcmpl-1", JSON, None),
     ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spendgate.dialects import registry
+from spendgate.dialects import readable, registry
 from spendgate.dialects.base import RequestFacts
 from spendgate.gateway.quote import make_quote
 from spendgate.pricing.cost import cost_nanousd
@@ -30,7 +30,7 @@ THOUSANDS = 1_000
 def facts_of(path: str, body: dict[str, Any]) -> RequestFacts:
     dialect = registry.find("POST", path, "application/json")
     assert dialect is not None, path
-    return dialect.read_request(orjson.dumps(body), path)
+    return readable.read(dialect, orjson.dumps(body), path, {}, 1 << 25)[0]
 
 
 def held(path: str, body: dict[str, Any], model: str = "") -> int:

@@ -313,22 +313,59 @@ def test_without_a_budget_it_is_metered_all_the_same() -> None:
     assert d.ending.record.cost_nanousd == COST_10_5
 
 
-def test_an_unreadable_request_passes_and_its_answer_is_metered() -> None:
+def test_a_request_that_cannot_be_read_is_refused_and_says_what_is_wrong_where() -> None:
     d = Drive(snapshot_of(HARD))
+    action = d.send(b'{"model": "gpt-4o",\n "messages": ?}')
+    assert isinstance(action, e.Reject)
+    assert (action.status, action.reason) == (400, "unreadable_request")
+    error = orjson.loads(action.body)["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "unreadable_request")
+    assert "line 2, column 14" in error["message"]
+    assert ("x-should-retry", "false") in action.headers
+    assert d.ending.settlement is None
+    assert (d.ending.record.outcome, d.ending.record.reason) == (e.Outcome.REFUSED, "unreadable_request")
+
+
+AUDITED = "{team: ml, monthlyBudgetUSD: 10, mode: audit}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"), [(AUDITED, {}), ("", {}), (HARD, {"unreadable": "estimate"})]
+)
+def test_what_passes_unread_is_held_at_a_bound_and_metered_by_its_answer(
+    policy: str, settings: dict[str, str]
+) -> None:
+    d = Drive(snapshot_of(policy, **settings))
     assert d.send(b"{not json") == e.Forward()
+    held = d.exchange.decided.held_nanousd
+    assert held > 4096 * 10_000  # the default cap, at a price above gpt-4o's
     d.answer()
     d.piece(chat_answer(), end=True)
     assert d.ending.settlement is not None
     assert d.ending.settlement.cost_nanousd == COST_10_5
-    assert d.ending.settlement.scopes == (("month", "month"),)
+    assert "unreadable" in d.ending.record.flags
+
+
+def test_what_passes_unread_and_is_not_metered_is_charged_its_hold() -> None:
+    d = Drive(snapshot_of(AUDITED))
+    d.send(b"{not json")
+    held = d.exchange.decided.held_nanousd
+    d.answer()
+    d.piece(b'{"choices": []}', end=True)
+    record = d.ending.record
+    assert (record.cost_nanousd, record.outcome, record.unmetered) == (
+        held,
+        e.Outcome.UNMETERED,
+        "unreadable",
+    )
 
 
 def test_an_unreadable_request_that_the_provider_refuses_costs_nothing() -> None:
-    d = Drive(snapshot_of(HARD))
+    d = Drive(snapshot_of(AUDITED))
     d.send(b"")
     d.answer(400)
-    assert d.ending.record.cost_nanousd == 0
-    assert d.ending.record.outcome is e.Outcome.FAILED
+    assert d.ending.settlement is not None and d.ending.settlement.release
+    assert (d.ending.record.outcome, d.ending.record.cost_nanousd) == (e.Outcome.FAILED, 0)
 
 
 @pytest.mark.parametrize("admitted", [True, False])

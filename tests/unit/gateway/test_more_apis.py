@@ -102,10 +102,26 @@ def test_a_deployment_is_never_changed_for_another_model() -> None:
 # -- signatures -------------------------------------------------------------------------------------------
 
 
+AT_AWS = {":authority": "bedrock-runtime.us-east-1.amazonaws.com"}
+
+
+def test_a_signature_means_nothing_where_aws_does_not_answer() -> None:
+    d = Drive(snapshot_of(PRESSED))
+    d.ledger.committed["ml"]["month"] = 10**9
+    action = d.send(chat(), headers=SIGNED)
+    assert isinstance(action, e.Forward) and action.body is not None
+    assert orjson.loads(action.body)["model"] == "gpt-4o-mini"
+
+
+def test_a_signed_body_takes_no_cap() -> None:
+    capped = "{team: ml, monthlyBudgetUSD: 10, outputTokenCap: 100}"
+    assert Drive(snapshot_of(capped)).send(chat(), headers=SIGNED | AT_AWS) == e.Forward()
+
+
 def test_a_signed_request_is_never_changed_and_the_answer_says_why() -> None:
     d = Drive(snapshot_of(PRESSED))
     d.ledger.committed["ml"]["month"] = 10**9
-    action = d.send(chat(stream=True, max_tokens=None), headers=SIGNED)
+    action = d.send(chat(stream=True, max_tokens=None), headers=SIGNED | AT_AWS)
     assert action == e.Forward()
     answer = d.answer(content_type="text/event-stream")
     assert header(answer, "x-spendgate-kept-because") == "signed"
@@ -126,7 +142,9 @@ def test_a_header_that_the_signature_covers_stays() -> None:
     assert isinstance(plain, e.AwaitBody)
     assert {"x-llm-team", "x-llm-app"} <= set(plain.remove)
     d = Drive(snapshot_of(SMALL))
-    signed = d.exchange.receive(e.RequestHeaders("POST", "/v1/chat/completions", Caller(base | SIGNED)))
+    signed = d.exchange.receive(
+        e.RequestHeaders("POST", "/v1/chat/completions", Caller(base | SIGNED | AT_AWS))
+    )
     assert isinstance(signed, e.AwaitBody)
     assert "x-llm-team" not in signed.remove
     assert "x-llm-app" in signed.remove
