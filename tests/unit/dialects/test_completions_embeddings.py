@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.streams import CUTS, every_split, meter, pieces_of, run, seen
 
+from spendgate.dialects import readable
 from spendgate.dialects.base import Reading, RequestFacts
 from spendgate.dialects.openai_completions import OpenAICompletions
 from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
@@ -21,12 +22,12 @@ BOTH = pytest.mark.parametrize("dialect", [TEXT, EMBED], ids=lambda d: d.name)
 
 def read(path: str = "/v1/completions", **fields: Any) -> RequestFacts:
     document = {"model": "gpt-3.5-turbo-instruct"} | fields
-    return TEXT.read_request(json.dumps(document).encode(), path)
+    return readable.read(TEXT, json.dumps(document).encode(), path, {}, 1 << 20)[0]
 
 
 def embed(path: str = "/v1/embeddings", **fields: Any) -> RequestFacts:
     document = {"model": "text-embedding-3-small"} | fields
-    return EMBED.read_request(json.dumps(document).encode(), path)
+    return readable.read(EMBED, json.dumps(document).encode(), path, {}, 1 << 20)[0]
 
 
 def test_a_plain_completion() -> None:
