@@ -114,6 +114,7 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
         unseen_input=texts.unseen or brings,
         unseen_results=brings,
         fallbacks=others,
+        routed=fallbacks.is_routed(document, model),
         fallbacks_add=bool(others),
         other_models=_advisors(document.get("tools")),
         needs=frozenset(texts.needs),

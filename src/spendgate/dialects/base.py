@@ -87,6 +87,8 @@ class RequestFacts:
     written."""
     fallbacks_add: bool = False
     """An attempt may be billed beside the one that answers: the estimate is the sum, not the dearest."""
+    routed: bool = False
+    """A router chooses who serves the model: the dearest provider bounds it."""
     batch: bool = False
     """The API itself is priced as a batch; a tier that a client asks for never lowers an estimate."""
     residency: str = ""

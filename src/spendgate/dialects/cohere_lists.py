@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spendgate.dialects import cohere_usage, jsonbody, jsonedit, openai_usage
+from spendgate.dialects import cohere_usage, hosted, jsonbody, jsonedit, openai_usage
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.cohere import CohereApi
 from spendgate.dialects.cohere_stream import CohereStreamMeter
@@ -67,7 +67,7 @@ class CohereEmbed(_Lists):
                 if isinstance(part, dict) and part.get("type") == "image_url":
                     images += 1
                 else:
-                    texts.add(part)
+                    hosted.add_unknown(texts, part)
         texts.add_image(images, IMAGE_TOKENS) if images else None
         return _facts(document, texts, EMBED_MODEL, {"images": images} if images else {})
 
@@ -107,4 +107,5 @@ def _facts(
         needs=frozenset(texts.needs),
         dear_kinds=frozenset(texts.dear_kinds),
         fee_kinds=fees,
+        unseen_input=texts.unseen,
     )

@@ -59,6 +59,12 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
     return tuple(any_model if name == ANY_MODEL else name for name in found)
 
 
+def is_routed(document: JsonObject, model: str) -> bool:
+    """Does the request say how a router is to choose the provider of its model (OpenRouter's `provider`, and the
+    variants that choose the fastest)?"""
+    return bool(object_of(document.get("provider"))) or model.endswith((":nitro", ":exacto"))
+
+
 def caps(document: JsonObject) -> int:
     """The largest output cap that an entry of `fallbacks` sets for itself; 0 without one."""
     entries = (object_of(entry) for entry in _list(document.get("fallbacks")))

@@ -54,6 +54,9 @@ SERVER_KEYS = frozenset({
 """Members of a request by which a provider brings input in: Azure's and xAI's searches, DashScope's, Volcengine's
 stored contexts, OpenRouter's plugins."""
 
+_HOLDERS = ("extra_body", "google", "provider_options", "providerOptions", "additional_params")
+"""Members that hold such members, by provider."""
+
 CLIENT_TOOLS = frozenset(
     {"", "function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"}
 )
@@ -130,7 +133,9 @@ def names_media(url: object) -> bool:
 def has_server_keys(document: JsonObject, *, own_search: bool = False) -> bool:
     """Does the request itself name something that the provider brings in? `own_search`: what the model's own search
     finds is billed by fees alone."""
-    return any(document[key] for key in SERVER_KEYS.intersection(document)) or (
+    holders = [document, *(object_of(document.get(key)) for key in _HOLDERS)]
+    holders += [inner for of in holders[1:] for inner in of.values() if isinstance(inner, dict)]
+    return any(of[key] for of in holders for key in SERVER_KEYS.intersection(of)) or (
         not own_search and document.get("web_search_options") is not None
     )
 

@@ -16,6 +16,9 @@ from spendgate.dialects.texts import Texts, model_of
 
 TEXTS = frozenset({"text/plain", "text/vtt", "text/srt", "application/x-subrip"})
 """What transcripts without JSON are labelled as."""
+REFERENCES = ("file_url", "file_id", "url", "uri", "audio_url")
+REFERRED_SECONDS = 100_000_000 // BYTES_PER_SECOND_MIN
+"""A file that is only referred to may have 100 MB (Groq, speech to text, "Audio file limitations")."""
 AUDIO_TOKENS_PER_SECOND = 10
 """A token per 100 ms (OpenAI's realtime guide)."""
 WORD_TOKENS_PER_SECOND = 6
@@ -55,7 +58,6 @@ class OpenAITranscriptions(FormApi):
             known_usage={"seconds": seconds, "requests": 1} if told else {},
             dear_kinds=frozenset({"input_audio"}),
             model_fixed=bool(deployment),
-            unseen_input=bool(form.text("file_url") or form.text("file_id")),
             form_type=content_type if is_form(content_type) else "",
         )
 
@@ -119,10 +121,12 @@ def _model(form: Form) -> str:
 
 def _seconds(form: Form) -> tuple[int, bool]:
     """How long the sound sent is at most, and whether that is exact."""
-    files = [content for name, content in form.files if name.startswith("file")]
+    files = [content for _, content in form.files]
     total, exact = 0, bool(files)
     for content in files:
         seconds = seconds_of(content)
         exact = exact and seconds is not None
         total += -(-len(content) // BYTES_PER_SECOND_MIN) if seconds is None else seconds
+    if any(form.fields.get(name) for name in REFERENCES):
+        return max(total, REFERRED_SECONDS), False
     return max(total, 1), exact

@@ -64,8 +64,9 @@ class OpenAICompletions(JsonApi):
             user=openai_request.user_of(document),
             usage_hidden=stream and options.get("include_usage") is not True,
             model_fixed=bool(deployment),
-            unseen_input=hosted.has_server_keys(document),
+            unseen_input=texts.unseen or hosted.has_server_keys(document),
             fallbacks=fallbacks.read(document, deployment or model_of(document)),
+            routed=fallbacks.is_routed(document, model_of(document) if not deployment else ""),
         )
 
     def rewrite(
@@ -110,5 +111,5 @@ def read_inputs(texts: Texts, value: Any) -> int:
         if isinstance(item, list) and all(type(token) is int for token in item):
             texts.extra_tokens += len(item)
         else:
-            texts.add(item)
+            hosted.add_unknown(texts, item)
     return len(value)

@@ -40,6 +40,8 @@ class OpenAIEmbeddings(JsonApi):
             output_cap=0,
             user=openai_request.user_of(document),
             model_fixed=bool(deployment),
+            unseen_input=texts.unseen,
+            dear_kinds=frozenset(texts.dear_kinds),
             fallbacks=fallbacks.read(document, deployment or model_of(document)),
         )
 

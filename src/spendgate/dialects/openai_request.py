@@ -21,8 +21,8 @@ from spendgate.dialects.texts import (
     short,
 )
 
-CHOICES_MAX = 128
-"""OpenAI refuses a larger `n`."""
+CHOICES_MAX = 16_384
+"""vLLM refuses a larger `n` (`VLLM_MAX_N_SEQUENCES`), OpenAI one above 128."""
 
 MESSAGE_TOKENS = 4
 PRIMING_TOKENS = 3
@@ -46,8 +46,8 @@ API: Claude's and Gemini's largest (`anthropic_request`, `gemini_request`); of a
 AUDIO_BYTES_PER_TOKEN = 100
 """Audio is a token per 100 ms, and no accepted format carries speech in less than 8 kbit/s."""
 
-AUDIO_REFERENCE_TOKENS = 2_000
-"""An earlier spoken answer that a message refers to by id: some 100 seconds at 20 tokens a second."""
+AUDIO_REFERENCE_TOKENS = 16_384
+"""An earlier spoken answer that a message refers to by id: the longest that an audio model gives."""
 
 DEPLOYMENT = re.compile(r"/openai/+deployments/+([^/]+)/")
 SEARCH_MODEL = re.compile(r"-search-(preview|api)")
@@ -106,6 +106,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         unseen_results=runs or AGENT_MODEL.search(model) is not None,
         unseen_input=texts.unseen or runs or hosted.has_server_keys(document, own_search=_own_search(model)),
         fallbacks=fallbacks.read(document, model),
+        routed=fallbacks.is_routed(document, model),
         cache_write=hosted.mentions(body, b"cache_control"),
         fee_nanousd=_parser_fee(document, path),
         choices=min(n, CHOICES_MAX),
@@ -221,6 +222,17 @@ def _prediction_tokens(prediction: object) -> int:
     return texts.length_bytes
 
 
+_MESSAGE_KEYS = frozenset({
+    "role", "content", "name", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "audio",
+    "tool_call_id", "id", "cache_control",
+})  # fmt: skip
+"""Members of a message that are read by themselves, or are none of its text."""
+
+
+_TOLD = frozenset({"annotations", "citations", "metadata", "reasoning_details", "search_results"})
+"""What came with an earlier answer: the URLs in it are not read again."""
+
+
 def _read_messages(texts: Texts, messages: Any, image_rule: ImageRule) -> None:
     if not isinstance(messages, list):
         texts.add(messages)
@@ -239,6 +251,11 @@ def _read_messages(texts: Texts, messages: Any, image_rule: ImageRule) -> None:
         for key in ("name", "refusal", "reasoning_content", "reasoning"):
             if (value := message.get(key)) is not None:
                 texts.add(value)
+        for key in message.keys() - _MESSAGE_KEYS:
+            if key in _TOLD:
+                texts.add(message[key])
+            else:
+                hosted.add_member(texts, key, message[key])
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             _read_call(texts, call)

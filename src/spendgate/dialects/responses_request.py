@@ -101,6 +101,7 @@ def read(body: bytes) -> RequestFacts:
         turns=hosted.calls_of(document) + 1 if runs else 1,
         fee_nanousd=_containers(document.get("tools")),
         fallbacks=fallbacks.read(document, model),
+        routed=fallbacks.is_routed(document, model),
         dear_kinds=frozenset(texts.dear_kinds),
         unseen_input=unseen or brings,
         unseen_results=brings,

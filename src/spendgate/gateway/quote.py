@@ -127,8 +127,9 @@ def _as_served(
 ) -> tuple[Price, ...]:
     """The prices that it may be served at: a tier that the client asks for (flex, batch) is no promise that it is got,
     so the standard price counts too."""
+    hosts = tuple(prices.everywhere(model, terms)) if facts.routed else ()
     if not terms.tier or facts.batch:
-        return (price,)
+        return (price, *hosts)
     standard = Terms(terms.provider, "", terms.residency, terms.at_ms)
     found = prices.find(model, standard) if own else prices.dearest_of_family(model, standard)
-    return (price,) if found is None else (price, found)
+    return (price, *hosts) if found is None else (price, found, *hosts)

@@ -135,6 +135,21 @@ class Catalogue:
         known = (self._facts.get((_last(form), fact)) for form in names.forms(model))
         return next((value for value in known if value), None)
 
+    def everywhere(self, model: str) -> list[Entry]:
+        """The entries of a model with everybody who sells it, under the last part of its name."""
+        for form in names.forms(model.partition(":")[0]):
+            if sold := self._sold.get(_last(form)):
+                return [self.entry(provider, name) for provider, name in sold]
+        return []
+
+    @cached_property
+    def _sold(self) -> dict[str, list[tuple[str, str]]]:
+        sold: dict[str, list[tuple[str, str]]] = {}
+        for provider, listed in self._providers.items():
+            for name in listed["models"]:
+                sold.setdefault(_last(name), []).append((provider, name))
+        return sold
+
     def largest_of_family(self, model: str, fact: str) -> int:
         """The largest of the models that share the first word of the name; 0 where none says."""
         return self._largest.get((names.family_of(model), fact), 0)

@@ -108,6 +108,11 @@ class PriceTable:
             return own.at(terms.at_ms, terms.tier, terms.residency)
         raise LookupError("the price table is empty")
 
+    def everywhere(self, model: str, terms: Terms) -> list[Price]:
+        """What a model costs with each provider that the catalogue knows to sell it, at the standard price."""
+        sold = self.catalogue.everywhere(model) if self.catalogue is not None else []
+        return [entry.at(terms.at_ms, "", terms.residency) for entry in sold]
+
     def context_tokens(self, model: str, price: Price | None) -> int:
         """The most input that the model reads at once. Where its price does not say: what another entry of the same
         model says, else the largest of its family, and at least `CONTEXT_TOKENS`. `price`: its own, None where a

@@ -60,7 +60,7 @@ def test_inputs_may_be_texts_token_ids_or_lists_of_them(
 
 @pytest.mark.parametrize(
     ("fields", "choices"),
-    [({"n": 3}, 3), ({"best_of": 5, "n": 2}, 5), ({"prompt": ["a", "b"], "n": 3}, 6), ({"n": 10**9}, 128),
+    [({"n": 3}, 3), ({"best_of": 5, "n": 2}, 5), ({"prompt": ["a", "b"], "n": 3}, 6), ({"n": 10**9}, 16_384),
      ({"prompt": ["a"] * 5000}, 2048)],
 )  # fmt: skip
 def test_prompts_and_tries_multiply_the_output(fields: dict[str, Any], choices: int) -> None:

@@ -16,6 +16,7 @@ from spendgate.gateway.quote import make_quote
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.pricing.price import Price
+from spendgate.pricing.terms import Terms
 from spendgate.tokens.count import measure
 
 PRICES = table()
@@ -253,3 +254,31 @@ def test_all_that_multiplies_or_escapes_the_cap_is_held_for(
 ) -> None:
     facts = facts_of(path, body)
     assert (facts.output_cap or 0) * facts.choices + facts.extra_output_tokens >= output
+
+
+def test_where_a_router_chooses_the_provider_the_dearest_is_held_for() -> None:
+    body = chat(model="deepseek/deepseek-r1")
+    plain = held(CHAT, body)
+    routed = held(CHAT, body | {"provider": {"order": ["together"], "allow_fallbacks": True}})
+    fastest = held(CHAT, body | {"model": "deepseek/deepseek-r1:nitro"})
+    dearest = PRICES.find("deepseek-ai/DeepSeek-R1", Terms("together"))
+    assert dearest is not None
+    assert plain < routed <= fastest
+    assert routed >= cost_nanousd(dearest, {"input": 1, "output": 10})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/audio/transcriptions", {"model": "whisper-1", "url": URL}),
+        ("/v1/audio/transcriptions", {"model": "whisper-1", "file_url": URL}),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": [{"video_url": URL}]}),
+        ("/v2/embed", {"model": "embed-v4.0", "inputs": [{"content": [{"type": "video_url", "url": URL}]}]}),
+        (CHAT, chat(extra_body={"google": {"cached_content": "cachedContents/1"}})),
+        (CHAT, {"model": "gpt-4o", "messages": [{"content": "hi", "attachments": [{"file_id": "f"}]}]}),
+    ],
+    ids=str,
+)
+def test_references_in_other_places_are_held_for(path: str, body: dict[str, Any]) -> None:
+    facts = facts_of(path, body)
+    assert facts.unseen_input or facts.fee_kinds == {"seconds": 100_000}
