@@ -155,6 +155,8 @@ class Admission:
             return Turn(State.PASSING, e.Forward())
         if self._fixed:
             facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
+        if case.taken_over is not None and case.taken_over.usage_hidden:
+            facts = replace(facts, usage_hidden=True)
         case.facts = facts
         case.counted = measure(facts.texts, facts.text_bytes)
         return self.plan()

@@ -121,8 +121,21 @@ class Exchange:
 
     def hand_over(self, digest: str, path: str, until_ms: int) -> Handover | None:
         """What the next gateway is told; None where this is the last one, or nothing is metered."""
+        return None if self._last else self._told(digest, path, until_ms)
+
+    def leave(self) -> Handover | None:
+        """What a next pass of the same call is told, should its end be an internal redirect of Envoy's; None where
+        nothing is held in the ledger, or an answer began."""
         case = self._case
-        if self._last or self.state is not State.FORWARDED or case.facts is None:
+        if case.fail_open or not case.held or case.handed_over:
+            return None
+        told = self._told("", "", 0)
+        hidden = case.facts is not None and case.facts.usage_hidden
+        return replace(told, usage_hidden=hidden) if told is not None else None
+
+    def _told(self, digest: str, path: str, until_ms: int) -> Handover | None:
+        case = self._case
+        if self.state is not State.FORWARDED or case.facts is None:
             return None
         case.handed_over = True
         who = case.identity

@@ -7,8 +7,6 @@ counted and logged, and Envoy is answered as if we had nothing to say.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
 from typing import Any
 
 import grpc
@@ -21,6 +19,7 @@ from spendgate.gateway import relay, wire
 from spendgate.gateway.deciding import Deciding, is_late, late_or_left
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Proxy
+from spendgate.gateway.redirects import passes
 from spendgate.gateway.refusing import broken_closed
 from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
@@ -37,19 +36,6 @@ ASK_SHARE = 0.25
 SLICE_BYTES = 64 * 1024
 """So much of a stream is looked at at once: some hundred events, about a millisecond."""
 _OVER = object()
-
-
-def exchange_id(fields: Any) -> str:
-    """The id of an exchange, from what only Envoy knows of it, so that a call that Envoy replays on another
-    worker finds the reservation of the first. A client's own headers play no part in it."""
-    parts = [
-        wire.attribute_text(fields, key) for key in ("request.time", "source.address", "destination.address")
-    ]
-    if "connection.id" in fields:
-        parts.append(str(fields["connection.id"].number_value))
-    if not parts[0] or not parts[1]:
-        return secrets.token_hex(16)
-    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
 
 
 class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ignore[misc]
@@ -79,7 +65,7 @@ class _Call:
     """One exchange on the wire."""
 
     __slots__ = (
-        "_asking", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_logged", "_proxy",
+        "_asking", "_before", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_logged", "_proxy",
         "_reading", "_run", "_seat",
     )  # fmt: skip
 
@@ -93,6 +79,7 @@ class _Call:
         self._asking: asyncio.Future[Any] | None = None
         self._reading: asyncio.Future[Any] | None = None
         self._exchange: Exchange | None = None
+        self._before = ""
         self._buffered = False
         self._duplex = False
         self._cut = False
@@ -153,7 +140,8 @@ class _Call:
         claims = wire.jwt_claims(message.metadata_context) if run.wants_claims else ()
         principal = wire.attribute_text(fields, "connection.uri_san_peer_certificate")
         caller = run.caller(self._proxy, headers, principal, claims)
-        exchange = Exchange(exchange_id(fields), snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
+        name, self._before = passes(fields)
+        exchange = Exchange(name, snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
         self._exchange = exchange
         action = exchange.receive(
             e.RequestHeaders(
@@ -189,6 +177,8 @@ class _Call:
             return self._busy()
         patience = self._patience(len(body))
         try:
+            if self._before and exchange.state is State.AWAIT_BODY:
+                await run.left.follow(exchange, self._before)
             deciding = self._deciding.on(body)
             whole = b"" if self._proxy.last else body
             del body
@@ -350,12 +340,17 @@ class _Call:
         exchange = self._exchange
         if exchange is None:
             return
+        told = exchange.leave() if by is e.EndedBy.CLIENT else None
         try:
             exchange.receive(e.Over(by))
         except Exception as problem:  # noqa: BLE001
             self._broke("over", problem)
         self._run.live.discard(exchange)
-        self._hand_over()
+        ending = exchange.take_ending() if told is not None else None
+        if told is not None and ending is not None:
+            self._run.left.leave(ending, told)
+        else:
+            self._hand_over()
 
     def _broke(self, kind: str | None, problem: Exception) -> Any:
         exchange, run = self._exchange, self._run

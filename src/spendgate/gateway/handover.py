@@ -39,6 +39,8 @@ class Handover:
     digest: str
     path: str
     host: str
+    usage_hidden: bool = False
+    """The client did not ask for the usage that the request, as it was sent on, asks for."""
 
     def word(self, secret: bytes) -> str:
         """As the header carries it."""

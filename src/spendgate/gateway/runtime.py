@@ -24,6 +24,7 @@ from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.gateway.identity import Caller, Proxy, Roster
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
+from spendgate.gateway.redirects import Left
 from spendgate.gateway.room import TICK_S, Lag, Room
 from spendgate.gateway.settler import Settler
 from spendgate.gateway.snapshot import Snapshot
@@ -90,6 +91,7 @@ class Runtime:
         self.standing: Standing | None = None
         """None where nobody watches over the ledger (tests of one part)."""
         settler.when_home = self.guard.acknowledged
+        self.left = Left(ledger, settler.put, self.keep)
         self.snapshot = snapshot
 
     @property

@@ -50,6 +50,7 @@ from spendgate.ledger.recent import RecentSettlements
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.shared_secret import read_or_make
 from spendgate.ledger.spool import Spool
+from spendgate.ledger.words import Words
 from spendgate.tasks import cancelled
 from spendgate.tokens.count import count
 
@@ -157,6 +158,7 @@ async def serve(config: WorkerConfig) -> None:
     standing = Standing(ledger, data_dir / MEMORY_FILE, when_lost)
     settler.clock_us = standing.pulse.ledger_us
     runtime.standing = standing
+    runtime.left.elsewhere = Words(ledger.calls)
 
     def apply(fresh: Any) -> None:
         runtime.snapshot = fresh
@@ -223,6 +225,7 @@ async def serve(config: WorkerConfig) -> None:
     await cancelled(again)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
     await cancelled(*helpers)
+    runtime.left.flush()
     settler.close()
     await settling
     if otlp is not None and exporting is not None:

@@ -20,7 +20,7 @@ from integration.supervisor.test_ext_authz import envoy
 from support.policy import budget, policy
 from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
-from support.raw_upstream import JSON, RawUpstream, Request, cut_off, fixed
+from support.raw_upstream import JSON, SSE, RawUpstream, Request, cut_off, fixed, pieces
 
 HOLD = Decimal("0.00815")
 """800 output tokens of gpt-4o, and what bounds its input."""
@@ -32,6 +32,16 @@ ANSWER = json.dumps(
     }
 ).encode()  # fmt: skip
 TRUE = Decimal("0.0000625")
+CHUNK, USAGE, DONE = (
+    b"data: " + data.encode() + b"\n\n"
+    for data in (
+        '{"id":"1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-2024-08-06","choices":'
+        '[{"index":0,"delta":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}',
+        '{"id":"1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-2024-08-06","choices":[],'
+        '"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}',
+        "[DONE]",
+    )
+)
 TRIES = {"retry_on": "5xx,reset", "num_retries": 3, "per_try_timeout": "0.3s"}
 CASES: dict[str, dict[str, Any]] = {
     "route-timeout": {"timeout": "0.4s"},
@@ -44,6 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "left": {"retry_policy": TRIES},
     "mirror": {"request_mirror_policies": [{"cluster": "llm"}]},
+    "redirect": {"internal_redirect_policy": {"max_internal_redirects": 3, "redirect_response_codes": [307]}},
     "dead-first": {"cluster": "dead-first", "retry_policy": {"retry_on": "connect-failure", "num_retries": 4}},
     "dead": {"cluster": "dead", "retry_policy": {"retry_on": "connect-failure", "num_retries": 2}},
 }  # fmt: skip
@@ -75,6 +86,14 @@ class Provider:
             case "errors" if nth < 3:
                 await fixed(b'{"error": {"message": "try again"}}', JSON, status="500 Oh")(request, writer)
                 return
+            case "redirect" if nth % 3:
+                there = f"location: http://api.example/moved/{nth % 3}/v1/chat/completions"
+                await fixed(b"", there, status="307 There")(request, writer)
+                return
+        if b'"stream": true' in request.body or b'"stream":true' in request.body:
+            parts = [CHUNK, *([USAGE] if b"include_usage" in request.body else []), DONE]
+            await pieces(parts, SSE)(request, writer)
+            return
         await fixed(ANSWER, JSON)(request, writer)
 
 
@@ -85,9 +104,10 @@ class World:
     usage_log: Path
     provider: Provider
 
-    def ask(self, case: str, entry: str = "", *, timeout: float = 30) -> httpx.Response:
-        """One call through an entry, of the team that is named as both."""
-        body = {"model": "gpt-4o", "max_tokens": 800, "messages": [{"role": "user", "content": "hi there"}]}
+    def ask(self, case: str, entry: str = "", *, timeout: float = 30, **more: Any) -> httpx.Response:
+        """One call through an entry, of the team that is named as both; `more` in its body."""
+        messages = [{"role": "user", "content": "hi there"}]
+        body = {"model": "gpt-4o", "max_tokens": 800, "messages": messages, **more}
         headers = {"x-llm-team": entry + case, "x-llm-app": "a", "x-case": case, "x-book": entry + case}
         url = f"{self.urls[entry]}/v1/chat/completions"
         return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=timeout)
@@ -248,6 +268,24 @@ def test_a_call_that_envoy_gave_up_is_charged_the_hold_of_each_time_it_was_sent(
     assert world.provider.seen[entry + case] == sent
     lines = world.lines(entry + case)
     assert {line["unmetered"] for line in lines} == {"attempts"}
+
+
+def test_an_internal_redirect_is_one_exchange_at_the_price_of_its_answer(world: World) -> None:
+    for nth in range(1, 9):
+        answer = world.ask("redirect")
+        assert answer.headers["x-spendgate-cost-usd"] == str(TRUE)
+        assert world.spent("redirect", nth * TRUE)["requests"] == nth
+    assert world.provider.seen["redirect"] == 8 * 3
+    lines = world.lines("redirect")
+    assert [(line["outcome"], line["cost_usd"]) for line in lines] == [("complete", str(TRUE))] * 8
+    assert world.lines("unattributed") == []
+
+
+def test_a_redirected_stream_keeps_to_itself_what_its_client_did_not_ask_for(world: World) -> None:
+    before = Decimal(world.row("redirect")["settled_usd"])
+    answer = world.ask("redirect", stream=True)
+    assert answer.content == CHUNK + DONE
+    world.spent("redirect", before + TRUE)
 
 
 def test_a_call_that_nobody_got_is_free(world: World) -> None:
