@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from spendgate.doctor.envoy_dump import Dump, Json, routes_for, typed
+from spendgate.doctor.envoy_filters import AUTHZ, PROC, check_early, check_filters, cluster_of, kind, ours_of
+from spendgate.doctor.envoy_routes import LLM_PATHS, LONG_MS, check_rewrites, check_route, ms_or_zero
+from spendgate.doctor.envoy_ways import check_ways
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.durations import parse_duration_ms
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import JwtIdentity, Settings, SpiffeIdentity
-from spendgate.supervisor.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY
+from spendgate.supervisor.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
+from spendgate.supervisor.envoy_parts import duration
 
-LLM_PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 RENDER = "take it from `spendgate render bootstrap`, `envoyfilter` or `extension-policy`"
 MANY = 10_000
-MIB = 1024 * 1024
-PROC, AUTHZ = "ExternalProcessor", "ExtAuthz"
 
 
 def check_envoy(dump: Dump, settings: Settings) -> list[Finding]:
@@ -28,17 +29,20 @@ def check_envoy(dump: Dump, settings: Settings) -> list[Finding]:
     guarded = 0
     for name, listener, manager in dump.managers():
         filters = [f for f in manager.get("http_filters", []) if f.get("typed_config")]
-        ours = [f for f in filters if _kind(f) in (PROC, AUTHZ)]
-        if not ours:
+        ours = ours_of(filters)
+        if ours is None:
             continue
         guarded += 1
-        config = ours[0]["typed_config"]
-        check = _ext_proc if _kind(ours[0]) == PROC else _ext_authz
+        config = ours["typed_config"]
+        check = _ext_proc if kind(ours) == PROC else _ext_authz
         out += check(name, config, settings)
-        out += _order(name, filters, ours[0], settings)
-        out += _listener(name, listener, manager, ours[0], dump, settings)
+        out += _order(name, filters, ours, settings)
+        out += check_filters(name, manager, ours)
+        out += check_early(f"listener {name}", manager, ours)
+        out += _silence(name, manager)
+        out += _listener(name, listener, manager, ours, dump, settings)
         out += _cluster(config, dump, settings)
-        if _kind(ours[0]) == AUTHZ:
+        if kind(ours) == AUTHZ:
             out += _access_log(name, manager)
     if not guarded:
         out.append(
@@ -50,11 +54,8 @@ def check_envoy(dump: Dump, settings: Settings) -> list[Finding]:
             )
         )
     out += _providers(dump)
+    out += check_ways(dump)
     return out
-
-
-def _kind(http_filter: Json) -> str:
-    return str(http_filter["typed_config"].get("@type", "")).rpartition(".")[2]
 
 
 def _ms(value: Any, default: int) -> int:
@@ -95,7 +96,15 @@ def _ext_proc(name: str, config: Json, settings: Settings) -> Iterator[Finding]:
     rules = config.get("mutation_rules", {})
     if rules.get("disallow_all"):
         yield error("mutation-rules", where, "no header may be changed: models can not be routed, nothing is stripped",
-                    "set mutation_rules: {allow_all_routing: true}")  # fmt: skip
+                    "set mutation_rules: {allow_all_routing: true, allow_envoy: true}")  # fmt: skip
+    longest = ms_or_zero(config.get("max_message_timeout"))
+    if longest < settings.longest_message_timeout:
+        make = warning if longest else info  # Envoy Gateway has no field for it
+        yield make(
+            "max-message-timeout", where,
+            f"Envoy grants at most {longest} ms more: a large request that asks for time is cut, or passes undecided",
+            f"set max_message_timeout: {duration(settings.longest_message_timeout)}",
+        )  # fmt: skip
     yield from _attributes(where, config, settings)
     yield from _failing(where, config, _ms(config.get("message_timeout"), 200), settings)
 
@@ -127,6 +136,13 @@ def _by_token(settings: Settings) -> bool:
 
 
 def _failing(where: str, config: Json, timeout_ms: int, settings: Settings) -> Iterator[Finding]:
+    if timeout_ms != settings.message_timeout and timeout_ms > settings.ledger_timeout:
+        yield warning(
+            "timeouts-differ", where,
+            f"Envoy waits {timeout_ms} ms for an answer, the gateway believes {settings.message_timeout} ms: "
+            "what came too late is judged wrongly",
+            f"set message_timeout: {duration(settings.message_timeout)} in the filter, or the setting message_timeout",
+        )  # fmt: skip
     if timeout_ms <= settings.ledger_timeout:
         yield error(
             "message-timeout", where,
@@ -176,7 +192,7 @@ def _access_log(name: str, manager: Json) -> Iterator[Finding]:
 
 
 def _order(name: str, filters: list[Json], ours: Json, settings: Settings) -> Iterator[Finding]:
-    kinds = [_kind(f) for f in filters]
+    kinds = [kind(f) for f in filters]
     at = filters.index(ours)
     if "JwtAuthentication" in kinds and kinds.index("JwtAuthentication") > at:
         yield error("filter-order", f"listener {name}", "tokens are verified after spendgate is asked: no claims come",
@@ -206,42 +222,34 @@ def _listener(
     for path in LLM_PATHS:
         for host, route in routes_for(config, path):
             where = f"listener {name}, route of {path}"
-            yield from _route(where, listener, host, route, ours, settings)
+            yield from check_route(where, config, listener, host, route, ours, settings)
+    for host in config.get("virtual_hosts", []):
+        for route in host.get("routes", []):
+            where = f"listener {name}, route {route.get('name') or host.get('name')}"
+            yield from check_rewrites(where, host, route, ours, config)
+    if not config:
+        yield info("routes-unread", f"listener {name}", "its routes are not in what was given",
+                   "give --envoy-admin of the running Envoy")  # fmt: skip
 
 
-def _route(
-    where: str, listener: Json, host: Json, route: Json, ours: Json, settings: Settings
-) -> Iterator[Finding]:
-    per_route = route.get("typed_per_filter_config", {}).get(ours.get("name"), {})
-    if per_route.get("disabled"):
-        yield error("route-disabled", where, "spendgate is switched off on this route: it is free",
-                    "take the per-route `disabled: true` away")  # fmt: skip
-        return
-    if "route" not in route:
-        return
-    action = route["route"]
-    limits = [route.get("request_body_buffer_limit"), host.get("request_body_buffer_limit")]
-    limits += [host.get("per_request_buffer_limit_bytes"), route.get("per_request_buffer_limit_bytes")]
-    limits.append(listener.get("per_connection_buffer_limit_bytes"))
-    limit = max((int(x) for x in limits if x), default=MIB)
-    if limit < settings.max_body_bytes:
-        yield warning("body-limit", where, f"bodies above {limit} bytes get 413, long answers 500",
-                      f"set request_body_buffer_limit: {settings.max_body_bytes} on the virtual host")  # fmt: skip
-    timeout = action.get("timeout")
-    if timeout is None or 0 < _ms_or_zero(timeout) < 300_000:
-        yield warning("route-timeout", where, f"answers and streams are cut after {timeout or '15s'}",
-                      "set timeout: 0s; stream_idle_timeout still ends what is silent")  # fmt: skip
-    if "retry_policy" in action and "5xx" in str(action["retry_policy"].get("retry_on", "")):
-        yield warning("provider-retries", where, "Envoy repeats paid calls unseen: one reservation for several bills",
-                      "leave retries to the SDK, or retry on connect-failure only")  # fmt: skip
-
-
-def _ms_or_zero(text: str) -> int:
-    return 0 if text in ("0s", "0.000s") else parse_duration_ms(text)
+def _silence(name: str, manager: Json) -> Iterator[Finding]:
+    where = f"listener {name}"
+    idle = manager.get("stream_idle_timeout")
+    if 0 < ms_or_zero(idle) < LONG_MS:
+        yield warning("idle-timeout", where, f"what is silent for {idle} is cut: a model that thinks is silent",
+                      "set stream_idle_timeout: 600s, as the setting of that name says")  # fmt: skip
+    longest = manager.get("common_http_protocol_options", {}).get("max_stream_duration")
+    if 0 < ms_or_zero(longest) < LONG_MS:
+        yield warning("max-stream-duration", where, f"answers are cut after {longest}; the provider goes on",
+                      "take common_http_protocol_options.max_stream_duration away")  # fmt: skip
+    whole = manager.get("request_timeout")
+    if 0 < ms_or_zero(whole) < 60_000:
+        yield warning("request-timeout", where, f"a request that takes longer than {whole} to arrive is cut with 408",
+                      "take request_timeout away, or set 300s")  # fmt: skip
 
 
 def _cluster(config: Json, dump: Dump, settings: Settings) -> Iterator[Finding]:
-    name = str(config.get("grpc_service", {}).get("envoy_grpc", {}).get("cluster_name", ""))
+    name = cluster_of(config)
     where = f"cluster {name}"
     cluster = dump.clusters.get(name)
     if cluster is None:
@@ -263,12 +271,45 @@ def _cluster(config: Json, dump: Dump, settings: Settings) -> Iterator[Finding]:
     elif cluster.get("common_lb_config", {}).get("healthy_panic_threshold", {"value": 50}).get("value", 0):
         yield warning("panic-threshold", where, "with half of the workers dead, calls go to dead ones too",
                       "set common_lb_config.healthy_panic_threshold: {value: 0}")  # fmt: skip
+    yield from _keepalive(where, cluster, settings)
+    longest = str(next((o["max_stream_duration"] for o in _common_options(cluster) if "max_stream_duration" in o), ""))
+    if ms_or_zero(longest):
+        yield error("max-stream-duration", where, f"each call to spendgate is cut after {longest}, with its answer",
+                    "take common_http_protocol_options.max_stream_duration of this cluster away")  # fmt: skip
     options = str(cluster.get("typed_extension_protocol_options", "")) + str(
         cluster.get("http2_protocol_options", "")
     )
     if "http2" not in options and "http2_protocol_options" not in cluster:
         yield error("cluster-http2", where, "gRPC needs HTTP/2, and the cluster speaks HTTP/1.1",
                     "set explicit_http_config: {http2_protocol_options: {}}, in Istio name the port grpc")  # fmt: skip
+
+
+def _common_options(cluster: Json) -> Iterator[Json]:
+    yield cluster.get("common_http_protocol_options", {})
+    for options in typed(cluster.get("typed_extension_protocol_options", {}), "HttpProtocolOptions"):
+        yield options.get("common_http_protocol_options", {})
+
+
+def _keepalive(where: str, cluster: Json, settings: Settings) -> Iterator[Finding]:
+    pings: Json = cluster.get("http2_protocol_options", {}).get("connection_keepalive", {})
+    for options in typed(cluster.get("typed_extension_protocol_options", {}), "HttpProtocolOptions"):
+        http2 = options.get("explicit_http_config", {}).get("http2_protocol_options", {})
+        pings = http2.get("connection_keepalive", pings)
+    ours = keepalive(settings.message_timeout)
+    fix = f"set connection_keepalive: {{interval: {ours['interval']}, timeout: {ours['timeout']}}}"
+    interval, timeout = ms_or_zero(pings.get("interval")), ms_or_zero(pings.get("timeout"))
+    if not interval:
+        yield info("keepalive", where, "no pings: calls to a worker that stands still wait as long as it does", fix)
+    elif interval + timeout >= settings.message_timeout:
+        yield warning(
+            "keepalive", where,
+            f"pings each {interval} ms that wait {timeout} ms notice a dead connection after Envoy's message timeout "
+            f"({settings.message_timeout} ms): calls to a worker that stands still wait for them",
+            fix,
+        )  # fmt: skip
+    elif interval < 100 or timeout < 100:
+        found = f"pings each {interval} ms that wait {timeout} ms end the calls of a busy worker"
+        yield warning("keepalive", where, found, fix)
 
 
 def _providers(dump: Dump) -> Iterator[Finding]:
@@ -320,12 +361,8 @@ def check_version(server_info: Json) -> Iterator[Finding]:
 
 def check_hosts(clusters: Json, dump: Dump) -> Iterator[Finding]:
     """Workers that Envoy does not reach, from /clusters?format=json."""
-    ours = {
-        str(f["typed_config"].get("grpc_service", {}).get("envoy_grpc", {}).get("cluster_name", ""))
-        for _, _, manager in dump.managers()
-        for f in manager.get("http_filters", [])
-        if f.get("typed_config") and _kind(f) in (PROC, AUTHZ)
-    }
+    filters = (ours_of(list(manager.get("http_filters", []))) for _, _, manager in dump.managers())
+    ours = {cluster_of(f["typed_config"]) for f in filters if f is not None}
     for status in clusters.get("cluster_statuses", []):
         if status.get("name") not in ours:
             continue

@@ -74,22 +74,49 @@ def of_config_dump(dump: Json) -> Dump:
 
 
 def routes_for(config: Json, path: str) -> Iterator[tuple[Json, Json]]:
-    """The route that a POST to this path takes in each virtual host: (virtual host, route)."""
+    """The routes that a POST to this path may take in each virtual host: (virtual host, route). The last is the first
+    that asks for nothing else (a header, a query parameter, a share of the calls)."""
     for host in config.get("virtual_hosts", []):
         for route in host.get("routes", []):
-            if _matches(route.get("match", {}), path):
-                yield host, route
+            match = route.get("match", {})
+            if not _takes(match, path):
+                continue
+            yield host, route
+            if not _asks_more(match):
                 break
 
 
-def _matches(match: Json, path: str) -> bool:
+_MORE = ("query_parameters", "runtime_fraction", "grpc", "tls_context", "dynamic_metadata", "filter_state", "cookies")
+
+
+def _asks_more(match: Json) -> bool:
+    return any(k in match for k in _MORE) or any(h.get("name") != ":method" for h in match.get("headers", []))
+
+
+def _takes(match: Json, path: str) -> bool:
+    """By its path and the method POST."""
     for header in match.get("headers", []):
-        exact = header.get("string_match", {}).get("exact", header.get("exact_match"))
-        if header.get("name") != ":method" or exact != "POST":
+        if header.get("name") == ":method" and not _is_post(header):
             return False
+    fold = re.IGNORECASE if match.get("case_sensitive") is False else re.RegexFlag(0)
     if "safe_regex" in match:
-        return re.fullmatch(match["safe_regex"].get("regex", ""), path) is not None
+        try:
+            return re.fullmatch(match["safe_regex"].get("regex", ""), path, fold) is not None
+        except re.error:
+            return False  # RE2 knows forms that Python does not
+    if fold:
+        path, match = path.lower(), {k: v.lower() if isinstance(v, str) else v for k, v in match.items()}
     if "path_separated_prefix" in match:
         prefix = match["path_separated_prefix"]
         return path == prefix or path.startswith(prefix + "/")
+    if "connect_matcher" in match:
+        return False
     return bool(path == match["path"]) if "path" in match else path.startswith(match.get("prefix", "/"))
+
+
+def _is_post(header: Json) -> bool:
+    text = header.get("string_match", {})
+    exact = text.get("exact", header.get("exact_match"))
+    regex = text.get("safe_regex", header.get("safe_regex_match", {})).get("regex")
+    hit = exact == "POST" if exact is not None else regex is None or re.fullmatch(regex, "POST") is not None
+    return hit != bool(header.get("invert_match"))

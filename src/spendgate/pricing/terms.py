@@ -137,6 +137,14 @@ def provider_of_host(host: str) -> str:
     return ""
 
 
+def provider_under(pattern: str) -> str:
+    """Who answers at a host, or at one that a wildcard (`*.openai.com`) takes; `` for none we know."""
+    if not pattern.startswith("*."):
+        return provider_of_host(pattern)
+    below = (_HOSTS[host] for host in sorted(_HOSTS) if host.endswith(pattern[1:]))
+    return next(below, "") or provider_of_host(pattern[2:])
+
+
 def provider_of_url(url: str) -> str:
     """Who answers at an upstream's URL."""
     return provider_of_host(urlsplit(url).netloc)

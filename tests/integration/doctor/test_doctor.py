@@ -179,6 +179,9 @@ def test_faults_in_a_running_envoy_are_found_through_its_admin(
     gateway: Gateway, provider: KeyedProvider, tmp_path: Path
 ) -> None:
     config = yaml.safe_load((gateway.data_dir / "envoy.yaml").read_text())
+    [door] = yaml.safe_load((gateway.data_dir / "envoy-listeners.yaml").read_text())["resources"]
+    config["static_resources"]["listeners"] = [{k: v for k, v in door.items() if k != "@type"}]
+    del config["dynamic_resources"]
     listen, admin = free_port(), free_port()
     socket_address = config["static_resources"]["listeners"][0]["address"]["socket_address"]
     socket_address["port_value"] = listen

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.istio import patched, proxy
 
 from spendgate.doctor.envoy import check_envoy, check_hosts, check_version
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.gateway.config import Settings
 from spendgate.supervisor import bootstrap as b
+from spendgate.supervisor.istio import cluster_name, envoy_filter
 
 SETTINGS = Settings.model_validate(
     {
@@ -179,6 +181,29 @@ def test_a_planted_fault_of_ext_authz_is_found_and_its_fix_named(name: str) -> N
     plant(config)
     found = [f for f in check_envoy(of_bootstrap(config), SETTINGS) if f.code == code]
     assert found and all(fix in f.fix for f in found)
+
+
+def test_what_we_render_is_healthy_with_paths_that_upstreams_rewrite() -> None:
+    settings = Settings.model_validate(
+        {"upstreams": [
+            {"name": "google", "url": "https://g.example", "path_prefix": "/v1beta/openai", "strip_prefix": "/v1"},
+            {"name": "groq", "url": "https://api.groq.com", "path_prefix": "/openai", "models": ["llama-*"]},
+        ]}
+    )  # fmt: skip
+    for entry in ("ext_proc", "ext_authz"):
+        config = b.bootstrap("127.0.0.1:1", settings.upstreams, ["127.0.0.1:2"], settings, "", entry)  # type: ignore[arg-type]
+        assert codes(config, settings) == set()
+
+
+@pytest.mark.parametrize("attach", ["gateway", "sidecar"])
+def test_what_istio_makes_of_our_filter_names_nothing_that_is_ours(attach: Any) -> None:
+    plain, service = Settings(), "spendgate.llm-gateway.svc.cluster.local"
+    cluster = cluster_name(service, 9002)
+    base = proxy("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", cluster)
+    document = envoy_filter(service, 9002, "ml", attach, {"a": "b"}, plain, last=attach == "gateway")
+    told = codes(patched(base, document), plain)
+    # what the control plane itself adds is not in this test's clusters
+    assert told <= {"circuit-breaker", "health-checks"}
 
 
 @pytest.mark.parametrize(
