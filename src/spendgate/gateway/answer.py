@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from spendgate.dialects.base import Dialect, Reading, RequestFacts
 from spendgate.dialects.cut import Ender, boundary, can_end
@@ -56,7 +57,9 @@ class StreamedAnswer:
 
     mode = BodyMode.STREAMED
 
-    def __init__(self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool) -> None:
+    def __init__(self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool, tier: str = "") -> None:
+        """`tier`: the service tier that the answer's headers tell."""
+        self._dialect, self._tier = dialect, tier
         self._meter = dialect.stream_meter(hide_usage=hide_usage and decoder is None, count=count)
         self._decoder = decoder
         self._unreadable = False
@@ -137,11 +140,20 @@ class StreamedAnswer:
         """What it costs by what it said itself, its end included; None where it has not."""
         if self._unreadable:
             return billing.at_hold(held, "encoding")
-        return billing.metered(tariff, sent, self._meter, held)
+        return billing.metered(tariff, sent, self._meter, self._reading(sent), held)
 
     def flowed(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What flowed of it so far."""
-        return billing.flowed(tariff, sent, self._meter, input_tokens, held, Outcome.ABORTED)
+        reading = self._reading(sent)
+        return billing.flowed(tariff, sent, self._meter, reading, input_tokens, held, Outcome.ABORTED)
+
+    def counted(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
+        """What it costs by what flowed, all of which was seen."""
+        return billing.by_count(self.flowed(tariff, sent, input_tokens, held), self._reading(sent))
+
+    def _reading(self, sent: str) -> Reading:
+        reading = self._dialect.of_model(self._meter.result(), sent)
+        return replace(reading, service_tier=self._tier) if self._tier and not reading.service_tier else reading
 
 
 def open_answer(
@@ -153,7 +165,7 @@ def open_answer(
     is_stream = dialect.streams(kind, facts is not None and facts.stream)
     if end:
         return "empty"
-    if not is_stream and kind and not kind.endswith("json"):
+    if not is_stream and not dialect.reads(kind):
         return "content_type"
     size = headers.get("content-length", "")
     if not is_stream and size.isdigit() and int(size) > max_body_bytes:
@@ -165,4 +177,5 @@ def open_answer(
         return "encoding"
     if not is_stream:
         return WholeAnswer(dialect, decoder, headers)
-    return StreamedAnswer(dialect, decoder, facts is not None and facts.usage_hidden)
+    hide = facts is not None and facts.usage_hidden
+    return StreamedAnswer(dialect, decoder, hide, dialect.served_tier(headers))

@@ -17,6 +17,7 @@ from spendgate.usage import Usage, input_total
 
 LISTED = PricedBy()
 MISMATCH = "usage_mismatch"
+OTHER_MODEL = "model_mismatch"
 ANYWHERE = ("", "global", "not_available")
 """Words of providers for an answer that was bound to no place."""
 COST_MAX_NANOUSD = LEDGER_MAX_NANOUSD // 1000
@@ -41,11 +42,13 @@ class Tariff:
         return replace(self, terms=replace(self.terms, tier=tier, residency=residency))
 
     def price_of(self, sent: str, answered: str) -> tuple[Price, bool]:
-        """The price of the model that was sent, else of the one that answered, else rule 11's stand-in; and
-        whether it is one of the two's own."""
+        """The price that the operator gave for the model that was sent; else that of the model that answered, since
+        deployments, routers and servers' own fallbacks serve others than they are called; else of the one sent;
+        else rule 11's stand-in. And whether it is one of the two's own."""
         if self.fallbacks:
             return self._of_those(sent, answered)
-        for model in (sent, answered):
+        models = (sent, answered) if self.prices.is_own(sent, self.terms.provider) else (answered, sent)
+        for model in models:
             if model and (found := self.prices.find(model, self.terms)) is not None:
                 return found, True
         return self._found(sent)
@@ -75,7 +78,8 @@ class Bill:
     """Whose price it was, and what was charged by a stand-in."""
     flags: tuple[str, ...] = ()
     """What is odd about it all the same: `usage_mismatch` (the provider's own total is not the sum of its parts;
-    the larger reading was charged)."""
+    the larger reading was charged), `model_mismatch` (another model answered than was asked), `counted` (no usage
+    came, what flowed was counted), `zero_usage` (it was all zeros), `input_missing` (the input was counted)."""
     charged_by: ChargedBy = ChargedBy.NOTHING
     model_answered: str = ""
     """The model that the provider says it answered with."""
@@ -136,7 +140,14 @@ def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill
 
 def _complete(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     bill = _priced(tariff, sent, reading, held)
-    return replace(bill, flags=(MISMATCH,)) if reading.mismatch else bill
+    flags = (*reading.flags, *((MISMATCH,) if reading.mismatch else ()), *_other_model(sent, reading))
+    return replace(bill, flags=flags) if flags else bill
+
+
+def _other_model(sent: str, reading: Reading) -> tuple[str, ...]:
+    """The flag of an answer that names another model than it was asked of."""
+    other = sent and reading.model and not reading.parts and not aliases.same(sent, reading.model)
+    return (OTHER_MODEL,) if other else ()
 
 
 def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
@@ -175,7 +186,13 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
 
 
 def flowed(
-    tariff: Tariff, sent: str, meter: StreamMeter, input_tokens: int, held: int, outcome: Outcome
+    tariff: Tariff,
+    sent: str,
+    meter: StreamMeter,
+    reading: Reading,
+    input_tokens: int,
+    held: int,
+    outcome: Outcome,
 ) -> Bill:
     """Bill what flowed of a stream that ended early: its input and the output tokens streamed."""
     usage, streamed = meter.partial()
@@ -186,15 +203,28 @@ def flowed(
     if streamed > counted_output:
         usage["output"] = usage.get("output", 0) + streamed - counted_output
     usage["requests"] = 1
-    reading = meter.result()
     usage = {k: v for k, v in usage.items() if v}
     return _charge(tariff.answered(reading), sent, reading.model, usage, outcome, held)
 
 
-def metered(tariff: Tariff, sent: str, meter: StreamMeter, held: int) -> Bill | None:
+def counted(tariff: Tariff, sent: str, reading: Reading, made: int, input_tokens: int, held: int) -> Bill:
+    """Bill a whole answer without usage by its text, all of which was seen: `made` tokens."""
+    usage = {k: n for k, n in (("input", input_tokens), ("output", made), ("requests", 1)) if n}
+    bill = _charge(tariff.answered(reading), sent, reading.model, usage, Outcome.COMPLETE, held)
+    return by_count(bill, reading)
+
+
+def by_count(bill: Bill, reading: Reading) -> Bill:
+    """The bill of what flowed whole and told no usage."""
+    if bill.unmetered:
+        return bill
+    why = ("zero_usage",) if reading.problem == "zero_usage" else ()
+    return replace(bill, outcome=Outcome.COMPLETE, flags=("counted", *why))
+
+
+def metered(tariff: Tariff, sent: str, meter: StreamMeter, reading: Reading, held: int) -> Bill | None:
     """Bill a stream by the usage that came in it, or, where its end came without one, by the hold; None where
     neither came. A provider that failed before the first token made nothing to charge for."""
-    reading = meter.result()
     if reading.problem is None and not meter.failed:
         return _complete(tariff, sent, reading, held)
     if reading.problem in ("bad_usage", "encoding"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from spendgate.dialects.base import RequestFacts
+from dataclasses import replace
+
+from spendgate.dialects.base import Reading, RequestFacts
 from spendgate.gateway import billing
 from spendgate.gateway.answer import StreamedAnswer, WholeAnswer
 from spendgate.gateway.billing import Bill
@@ -11,8 +13,11 @@ from spendgate.gateway.events import EndedBy, Outcome
 from spendgate.gateway.law import Kind, bill_of, row_of
 from spendgate.gateway.transitions import State
 from spendgate.pricing.reasoning import may_reason
+from spendgate.tokens.count import count
 
 Answer = WholeAnswer | StreamedAnswer | None
+UNTOLD = frozenset({"no_usage", "zero_usage"})
+"""The end came, and no usage that can be true."""
 UNSENT = frozenset({State.START, State.AWAIT_BODY, State.COUNTING, State.RESERVING})
 
 
@@ -54,8 +59,27 @@ def told_by_stream(case: Case, answer: StreamedAnswer) -> Bill | None:
     told = answer.bill(case.tariff(sent), sent, case.held)
     if told is None or not told.unmetered:
         return told
+    if told.unmetered in UNTOLD and kind_of(case, answer, State.STREAM) is Kind.PLAIN:
+        return answer.counted(case.tariff(sent), sent, case.input_tokens, case.held)
     seen = answer.flowed(case.tariff(sent), sent, case.input_tokens, case.held)
     return told if seen.unmetered or seen.cost_nanousd <= told.cost_nanousd else _more(seen, told)
+
+
+def whole(case: Case, reading: Reading) -> Bill:
+    """The bill of an answer that is not streamed and came whole."""
+    sent = case.sent or reading.model
+    tariff, facts = case.tariff(sent), case.facts
+    if case.dialect is not None:
+        reading = case.dialect.of_model(reading, sent)
+    if reading.error:
+        return Bill({}, 0, Outcome.FAILED)
+    if facts is not None and facts.known_usage and reading.problem == "no_usage":
+        return billing.known(tariff, sent, facts.known_usage, case.held)
+    if reading.problem in UNTOLD and reading.text and facts is not None and not can_hide(facts, sent):
+        return billing.counted(tariff, sent, reading, count(reading.text), case.input_tokens, case.held)
+    if "input_missing" in reading.flags:
+        reading = replace(reading, usage={**reading.usage, "input": case.input_tokens})
+    return billing.whole_answer(tariff, sent, reading, case.held)
 
 
 def _more(seen: Bill, told: Bill) -> Bill:

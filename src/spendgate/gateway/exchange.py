@@ -302,14 +302,8 @@ class Exchange:
         reading = answer.feed(event.data, event.end)
         if reading is None:
             return e.Piece()
-        case = self._case
-        sent = case.sent or reading.model
-        known = case.facts.known_usage if case.facts is not None else {}
-        if known and reading.problem == "no_usage":
-            bill = billing.known(case.tariff(sent), sent, known, case.held)
-        else:
-            bill = billing.whole_answer(case.tariff(sent), sent, reading, case.held)
-        self._finish(bill, sent)
+        bill = endings.whole(self._case, reading)
+        self._finish(bill, self._case.sent or reading.model, release=reading.error)
         return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
 
     def _limited_piece(

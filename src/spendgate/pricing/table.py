@@ -150,6 +150,14 @@ class PriceTable:
                         top[kind] = max(rate, top.get(kind, 0))
         return top
 
+    def is_own(self, model: str, provider: str = "") -> bool:
+        """Is the model's price one that the operator gave for its name, or for what a deployment of it serves; not by
+        a glob?"""
+        if any(form in self.aliases for form in names.forms(model)):
+            return True
+        found = self.locate(model, provider)
+        return found is not None and found.where == "operator"
+
     def varies(self, model: str, provider: str = "") -> bool:
         """Does the model's price depend on when it is asked for, or on more than its name?"""
         found = self.locate(model, provider)

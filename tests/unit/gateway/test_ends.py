@@ -74,12 +74,20 @@ def whole(kind: str) -> Drive:
 
 
 def untold(kind: str) -> Drive:
-    d = begun(kind, answering=kind != WHOLE)
-    if kind == WHOLE:
+    d = begun(kind.partition(",")[0], answering=not kind.startswith(WHOLE))
+    if kind.startswith(WHOLE):
         d.answer()
-        d.piece(b'{"id": "c", "choices": []}', end=True)
+        choice = b'{"message": {"content": "Hello there"}}' if kind.endswith("seen") else b""
+        d.piece(b'{"id": "c", "choices": [%s]}' % choice, end=True)
     else:
         d.piece(SSE_DONE, end=True)
+    return d
+
+
+def called_success(kind: str) -> Drive:
+    d = begun(kind, answering=False)
+    d.answer()
+    d.piece(b'{"error": {"message": "no credits", "code": 402}}', end=True)
     return d
 
 
@@ -126,6 +134,7 @@ def left(by: e.EndedBy, spec: str = SPEC) -> Callable[[str], Drive]:
 ENDS: dict[str, Callable[[str], Drive]] = {
     "whole": whole,
     "whole, no usage told": untold,
+    "whole, an error with a status of success": called_success,
     "client left": left(e.EndedBy.CLIENT),
     FLOWED: left(e.EndedBy.CLIENT, "{team: ml, monthlyBudgetUSD: 10, abortedAnswers: flowed}"),
     "provider broke off": broken_off,

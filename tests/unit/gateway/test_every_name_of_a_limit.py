@@ -154,6 +154,7 @@ def test_where_nothing_tells_which_of_a_list_answered_the_dearest_is_charged() -
     assert answered(d, "") == 1_000 * 15_000 + 100 * 75_000
 
 
-def test_an_answer_of_another_name_without_a_list_is_charged_as_the_model_that_was_sent() -> None:
+def test_an_answer_of_another_name_is_charged_as_the_model_that_answered_and_flagged() -> None:
     d, _ = asked("{team: ml, monthlyBudgetUSD: 10}")
-    assert answered(d, OPUS) == 1_000 * 150 + 100 * 600
+    assert answered(d, OPUS) == 1_000 * 15_000 + 100 * 75_000
+    assert d.ending.record.flags == ("model_mismatch",)
