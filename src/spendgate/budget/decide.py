@@ -197,7 +197,7 @@ def _pressed(case: _Case, asked: _Option) -> list[_Option]:
 def _targets(case: _Case, asked: str) -> list[str]:
     """The models wanted under pressure: the mapping for this model, then cheapModel, then defaultModel."""
     budget = case.budget
-    mapping = best_match(budget.downgrades, asked, case.ask.known_as(asked))
+    mapping = best_match(budget.downgrades, asked, case.ask.known_as(asked)) if budget.downgrades else None
     wanted = [
         mapping.to if mapping else "",
         budget.routing.cheap_model if budget.routing else "",

@@ -145,7 +145,7 @@ class TeamBudget:
 
     def model_rule(self, model: str, names: NamesFn = known_as) -> ModelRule | None:
         """The most specific limit that covers a model by any of its `names` (rule 6)."""
-        return best_match(self.model_rules, model, names(model))
+        return best_match(self.model_rules, model, names(model)) if self.model_rules else None
 
     def rules_for(self, models: Iterable[str], names: NamesFn = known_as) -> tuple[ModelRule, ...]:
         """The limits of all models that may answer, each once; of one that the provider chooses, every limit."""

@@ -15,7 +15,6 @@ from spendgate.dialects.texts import (
     TIER_CHARACTERS_MAX,
     USER_CHARACTERS_MAX,
     Texts,
-    model_of,
     parse_request,
     positive,
     short,
@@ -82,7 +81,7 @@ def read(body: bytes, model: str = "") -> RequestFacts:
 
 def read_document(document: JsonObject, model: str = "", *, cache_write: bool = True) -> RequestFacts:
     """The same of a parsed body."""
-    model = model or model_of(document)
+    model = model or fallbacks.asked_model(document)
     texts = Texts()
     reader = _Reader(texts, _image_tokens(model))
     reader.read_content(document.get("system"))

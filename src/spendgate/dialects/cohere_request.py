@@ -8,7 +8,7 @@ from spendgate.dialects import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.numbers import truth_of
-from spendgate.dialects.texts import Texts, model_of, parse_request, positive
+from spendgate.dialects.texts import Texts, parse_request, positive
 
 MESSAGE_TOKENS = 4
 """Framing of a message."""
@@ -21,7 +21,7 @@ image processor cuts an image into at most 12 tiles of that size."""
 def read(body: bytes) -> RequestFacts:
     """Read the facts. Raises RequestError."""
     document = parse_request(body)
-    model = model_of(document)
+    model = fallbacks.asked_model(document)
     texts = Texts()
     messages = document.get("messages")
     for message in messages if isinstance(messages, list) else [messages]:

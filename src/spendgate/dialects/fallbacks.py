@@ -21,7 +21,7 @@ import re
 from typing import Any
 
 from spendgate.dialects.jsonbody import JsonObject, object_of
-from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, positive, short
+from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, NO_MODEL, model_of, positive, short
 
 KEYS = (
     "models", "fallbacks", "fallback_models", "fallback_model", "fallback", "context_window_fallbacks",
@@ -74,10 +74,13 @@ def caps(document: JsonObject) -> int:
 _CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def first(document: JsonObject) -> str:
-    """The model that a request without `model` is sent to first; "" where it has no list of them either."""
-    listed = document.get("models")
-    return next((m for m in _list(listed) if isinstance(m, str) and m), "")
+def asked_model(document: JsonObject) -> str:
+    """The body's model: where it names none but a list, the first of that; else as `model_of`."""
+    model = model_of(document)
+    if model != NO_MODEL:
+        return model
+    named = (m for m in _list(document.get("models")) if isinstance(m, str) and m)
+    return short(next(named, NO_MODEL), MODEL_CHARACTERS_MAX)
 
 
 def _list(value: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
-from spendgate.dialects.texts import Texts, model_of, parse_request, positive
+from spendgate.dialects.texts import Texts, parse_request, positive
 
 PROMPTS_MAX = 2_048
 """More prompts in one request are refused, as in embeddings."""
@@ -54,7 +54,7 @@ class OpenAICompletions(JsonApi):
         cap = positive(document.get("max_tokens"))
         options = jsonbody.object_of(document.get("stream_options"))
         return RequestFacts(
-            model=deployment or model_of(document),
+            model=deployment or fallbacks.asked_model(document),
             stream=stream,
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
@@ -65,8 +65,8 @@ class OpenAICompletions(JsonApi):
             usage_hidden=stream and options.get("include_usage") is not True,
             model_fixed=bool(deployment),
             unseen_input=texts.unseen or hosted.has_server_keys(document),
-            fallbacks=fallbacks.read(document, deployment or model_of(document)),
-            routed=fallbacks.is_routed(document, model_of(document) if not deployment else ""),
+            fallbacks=fallbacks.read(document, deployment or fallbacks.asked_model(document)),
+            routed=fallbacks.is_routed(document, fallbacks.asked_model(document) if not deployment else ""),
         )
 
     def rewrite(

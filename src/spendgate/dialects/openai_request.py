@@ -15,7 +15,6 @@ from spendgate.dialects.texts import (
     TIER_CHARACTERS_MAX,
     USER_CHARACTERS_MAX,
     Texts,
-    model_of,
     parse_request,
     positive,
     short,
@@ -79,7 +78,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     """Read the facts. `path` is plain. Raises RequestError."""
     document = parse_request(body)
     deployed = deployment(path)
-    model = deployed or model_of(document)
+    model = deployed or fallbacks.asked_model(document)
     texts = Texts()
     _read_messages(texts, document.get("messages"), image_tokens(model))
     _read_tools(texts, document)

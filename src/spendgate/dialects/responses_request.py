@@ -23,7 +23,6 @@ from spendgate.dialects.texts import (
     NO_MODEL,
     TIER_CHARACTERS_MAX,
     Texts,
-    model_of,
     parse_request,
     positive,
     short,
@@ -66,7 +65,7 @@ def read(body: bytes) -> RequestFacts:
     """Read the facts. Raises RequestError."""
     document = parse_request(body)
     stored = document.get("prompt") is not None
-    model = STORED_MODEL if stored and not document.get("model") else model_of(document)
+    model = STORED_MODEL if stored and not document.get("model") else fallbacks.asked_model(document)
     texts = Texts()
     reader = _Reader(texts, image_tokens(model))
     reader.read_input(document.get("instructions"))

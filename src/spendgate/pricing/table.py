@@ -208,6 +208,9 @@ class PriceTable:
         if self.catalogue is not None:
             _ = self.catalogue.dearest
             self.catalogue.find("gpt-4o")
+            self.catalogue.known_elsewhere("gpt-4o", "context")
+            self.catalogue.largest_of_family("gpt-4o", "context")
+            self.catalogue.everywhere("gpt-4o")
         return self
 
     def _search(self, model: str, provider: str) -> Found | None:

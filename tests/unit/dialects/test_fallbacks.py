@@ -97,3 +97,11 @@ def test_what_is_left_is_the_object_without_its_members(
     body = "{" + " , ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in members) + "}"
     left = json.loads(jsonedit.without(body.encode(), keys))
     assert left == {k: v for k, v in json.loads(body).items() if k not in keys}
+
+
+@pytest.mark.parametrize(("path", "fields"), PLACES[:2], ids=lambda v: str(v)[:30])
+def test_a_list_alone_names_the_model_that_is_asked_first(path: str, fields: dict[str, Any]) -> None:
+    dialect = registry.find("POST", path, "application/json")
+    assert dialect is not None
+    facts = dialect.read_request(json.dumps({"models": ["a", DEAR], **fields}).encode(), path)
+    assert (facts.model, facts.fallbacks) == ("a", (DEAR,))
