@@ -118,6 +118,11 @@ AGENTS = {
         "Gemini CLI", 400, 1, 144, "1.4", "tokens",
         'Error when talking to Gemini API … {{"error":{{"code":400,"message":"{message}",…',
     ),
+    "opencode": Agent(
+        "opencode", "opencode-ai", "1.18.33", "anthropic-messages",
+        "opencode", 400, 1, 1, "4", "tokens and USD",
+        "Error: {message}",
+    ),
     "aider": Agent(
         "aider", "aider-chat", "0.86.2", "openai-chat",
         None, 400, 1, 0, "3.4", "tokens and USD (four decimals)",
@@ -176,9 +181,11 @@ refused before the provider hears of it. [How to point them at the gateway](../h
 |---|---|---|---|---|---|---|
 """
 TOLD_APART = """
-Claude Code and Gemini CLI ran with `--output-format json`; without it Gemini CLI's exit status is 1. Without `-m` it
-lets a small model choose one first: two tries. In its interactive form it shows the same message as an API error; a
-429 that Google's details call final would put its own "Usage limit reached" with "Keep trying" in the message's place.
+Claude Code, Gemini CLI and opencode ran with their JSON output; without it Gemini CLI's exit status is 1. Gemini CLI
+without `-m` lets a small model choose one first, opencode without `--title` has one name the session: two tries. In its
+interactive form Gemini CLI shows the same message as an API error; a 429 that Google's details call final would put
+its own "Usage limit reached" with "Keep trying" in the message's place. Claude Code puts "Failed to authenticate"
+before a 403 (`app_not_allowed_for_model`).
 
 Codex asks for a WebSocket first where its provider says `supports_websockets = true`. The gateway answers 426
 ([`websockets`](settings.md)), and Codex goes on over HTTP at once: one refused socket, one POST, exact or refused as
@@ -193,10 +200,10 @@ Some agents repeat a 429, or hide what it says. The gateway knows them by `user-
 """
 SETTINGS = """
 Without it Codex ends at a 429 with "exceeded retry limit" and asks six times at a 403 or 413; Gemini CLI asks ten
-times (202 s) at a 429; aider nine times (70 s) at all but a 400. Claude Code obeys `x-should-retry: false` and needs
-nothing. aider sends the `user-agent` of its SDK (`OpenAI/Python`, `litellm/…`), so it cannot be told from programs that
-want their 429. Either have it say its name (`User-Agent: aider/0.86.2` among its `extra_headers`), or name its app in
-the settings:
+times (202 s) at a 429, opencode without end, aider nine times (70 s) at all but a 400. Claude Code obeys
+`x-should-retry: false` and needs nothing. aider sends the `user-agent` of its SDK (`OpenAI/Python`, `litellm/…`), so it
+cannot be told from programs that want their 429. Either have it say its name (`User-Agent: aider/0.86.2` among its
+`extra_headers`), or name its app in the settings:
 
 ```yaml
 reject_status:

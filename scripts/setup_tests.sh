@@ -81,7 +81,7 @@ drives() { .venv/lib/python3*/site-packages/playwright/driver/node --version >/d
 # The tutorial is followed to the letter.
 have curl || installed curl || missing "curl" "the tutorial" "put it on PATH (Debian: apt-get install curl)"
 # Packages of npm: schemas of other people's Kubernetes resources and of compose files, the official JavaScript SDKs,
-# and coding agents (0.9 GB: their programs are whole binaries). Pinned by version and integrity in package-lock.json.
+# and coding agents (1.1 GB: their programs are whole binaries). Pinned by version and integrity in package-lock.json.
 # No script of a package is run.
 have npm || installed nodejs npm || true
 for folder in tests/schemas tests/sdks tests/agents; do

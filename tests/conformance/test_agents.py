@@ -28,7 +28,10 @@ POLICY = policy(
     *(budget(f"{name}-limited", 1000, **LIMITED) for name in TABLE.AGENTS),
 )
 CONFIG = {"reject_status": {"app:aider-app": 400}}
-MODELS = {"claude": "claude-sonnet-4-5", "codex": "gpt-5", "gemini": "gemini-2.5-flash", "aider": "openai/gpt-4o"}
+MODELS = {
+    "claude": "claude-sonnet-4-5", "codex": "gpt-5", "gemini": "gemini-2.5-flash",
+    "opencode": "anthropic/claude-sonnet-4-5", "aider": "openai/gpt-4o",
+}  # fmt: skip
 
 
 class Told(NamedTuple):
@@ -57,6 +60,12 @@ def _gemini_told(ran: Ran) -> Told:
     return Told(model["tokens"]["prompt"], model["tokens"]["candidates"])
 
 
+def _opencode_told(ran: Ran) -> Told:
+    events = [json.loads(line) for line in ran.out.splitlines() if line.startswith("{")]
+    [part] = [event["part"] for event in events if event["type"] == "step_finish"]
+    return Told(part["tokens"]["input"], part["tokens"]["output"], usd=Decimal(f"{part['cost']:.9f}"))
+
+
 def _aider_told(ran: Ran) -> Told:
     found = re.search(r"(\d+) received. Cost: \$(\d+\.\d+) message", ran.text)
     assert found, ran.text
@@ -64,7 +73,8 @@ def _aider_told(ran: Ran) -> Told:
 
 
 TOLD: dict[str, Callable[[Ran], Told]] = {
-    "claude": _claude_told, "codex": _codex_told, "gemini": _gemini_told, "aider": _aider_told,
+    "claude": _claude_told, "codex": _codex_told, "gemini": _gemini_told, "opencode": _opencode_told,
+    "aider": _aider_told,
 }  # fmt: skip
 
 

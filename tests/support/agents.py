@@ -119,6 +119,19 @@ def _gemini(job: Job) -> Prepared:
     return Prepared([_node(), str(script), "-p", "hi", "--output-format", "json", *model], env)
 
 
+def _opencode(job: Job) -> Prepared:
+    options = {
+        "baseURL": f"{job.url}/v1", "apiKey": KEY, "headers": {"x-llm-team": job.team, "x-llm-app": job.app},
+    }  # fmt: skip
+    settings = job.home / ".config" / "opencode" / "opencode.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"share": "disabled", "provider": {"anthropic": {"options": options}}}))
+    # one of the packages that differ by system and processor
+    program = next(FOLDER.glob("opencode-*/bin/opencode"), FOLDER / "opencode-linux-x64" / "bin" / "opencode")
+    argv = [str(program), "run", "--title", "greeting", "--format", "json", "--model", job.model, "hi"]
+    return Prepared(argv, {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"})
+
+
 def _aider(job: Job, **headers: str) -> Prepared:
     named = {"x-llm-team": job.team, "x-llm-app": job.app} | headers
     settings = [{"name": "aider/extra_params", "extra_params": {"extra_headers": named}}]
@@ -137,6 +150,7 @@ AGENTS: dict[str, Callable[[Job], Prepared]] = {
     "codex": _codex,
     "codex-websocket": lambda job: _codex(job, "true"),
     "gemini": _gemini,
+    "opencode": _opencode,
     "aider": _aider,
     "aider-named": lambda job: _aider(job, **{"User-Agent": "aider/0.86.2"}),
 }

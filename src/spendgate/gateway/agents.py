@@ -27,11 +27,12 @@ class Agent(NamedTuple):
 AGENTS = (
     Agent("Codex", "codex*/*", "openai-responses", 400, "0.171.0"),
     Agent("Gemini CLI", "geminicli*/*", "gemini", 400, "0.61.0"),
+    Agent("opencode", "opencode/*", "*", 400, "1.18.33"),
     Agent("aider", "aider/*", "*", 400, "0.86.2"),
 )
 """Codex gives up on a 429 without its message, and asks six times on a 403 or 413. Gemini CLI asks ten times on a
-429, or, told that it is final, puts a dialog of its own in the message's place. aider (LiteLLM) asks nine times on
-all but a 400; it calls itself by its name only where its settings say so."""
+429, or, told that it is final, puts a dialog of its own in the message's place. opencode asks without end on a 429.
+aider (LiteLLM) asks nine times on all but a 400; it calls itself by its name only where its settings say so."""
 
 
 def agent_of(dialect: str, user_agent: str) -> Agent | None:

@@ -64,6 +64,9 @@ def refused(
         ("anthropic-messages", "claude-cli/2.1.197 (external, sdk-cli)", 429),
         ("openai-chat", "aider/0.86.2", 400),
         ("anthropic-messages", "aider/0.86.2", 400),
+        ("openai-responses", "opencode/1.18.33 (linux 6.18; x64) ai-sdk/provider-utils/4.0.40 runtime/bun", 400),
+        ("anthropic-messages", "opencode/1.18.33 ai-sdk/provider-utils/4.0.46 runtime/bun/1.3.14", 400),
+        ("openai-chat", "ai-sdk/provider-utils/4.0.23 runtime/bun/1.3.14", 429),
         ("openai-chat", "", 429),
     ],
 )
