@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
-from spendgate.dialects import jsonbody, paths, visible
+from spendgate.dialects import jsonbody, outline, paths, visible
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection
 from spendgate.dialects.spelling import PLAIN
 
@@ -39,7 +39,7 @@ class JsonApi(ABC):
 
     def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
         try:
-            document = jsonbody.parse(body)
+            document = outline.parse(body)
         except jsonbody.NotJson:
             return Reading({}, problem="not_json")
         reading = visible.without_usage(self.read_document(document), document)

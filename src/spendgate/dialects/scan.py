@@ -40,9 +40,10 @@ def _work_outside_strings(text: bytes) -> int:
         end = min(position + _SLICE, len(text))
         while end < len(text) and text[end - 1] == _BACKSLASH:
             end += 1  # an escape is not cut in two
-        # what is escaped goes, so that each quote left begins or ends a string
-        piece = text[position:end].replace(b"\\\\", b"").replace(b'\\"', b"")
+        piece = text[position:end]
         position = end
+        if b"\\" in piece:  # what is escaped goes, so that each quote left begins or ends a string
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         strings = piece.count(b'"')
         if strings > 2 * WORK_MAX:
             return strings

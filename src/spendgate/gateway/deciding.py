@@ -25,7 +25,7 @@ COUNTING_SHARE = 0.3
 LATE_SHARE = 0.5
 """A call that ends undecided after this part of it was sent on by Envoy, as far as we can know: the clocks of both
 are not the same, and what waits for a busy loop has waited before we see it."""
-SETTLE_S = 0.002
+SETTLE_S = 0.01
 """So long a late decision waits for word that Envoy has given the call up."""
 
 

@@ -16,7 +16,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway import relay, wire
-from spendgate.gateway.deciding import Deciding, is_late, late_or_left
+from spendgate.gateway.deciding import SETTLE_S, Deciding, is_late, late_or_left
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import Proxy
 from spendgate.gateway.redirects import passes
@@ -112,7 +112,7 @@ class _Call:
                 case "response_body":
                     return await self._response_body(body, is_end)
                 case "request_headers":
-                    return self._request_headers(message)
+                    return await self._request_headers(message)
                 case "request_body":
                     deciding = self._request_body(body, is_end)
                     body = b""
@@ -132,7 +132,7 @@ class _Call:
 
     # -- phases ---------------------------------------------------------------------------------------------
 
-    def _request_headers(self, message: Any) -> Any:
+    async def _request_headers(self, message: Any) -> Any:
         run = self._run
         headers = wire.header_map(message.request_headers.headers)
         fields = wire.attributes(message)
@@ -157,7 +157,7 @@ class _Call:
             case e.AwaitBody():
                 size = headers.get("content-length", "")
                 if run.is_behind() or not self._seat.announce(int(size) if size.isdigit() else UNTOLD_BYTES):
-                    return self._busy()
+                    return await self._busy()
                 return wire.await_body(action.remove, message.protocol_config.request_body_mode)
             case e.Reject():
                 return self._rejected(action)
@@ -174,7 +174,7 @@ class _Call:
             raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
         self._deciding = Deciding(run, exchange)
         if exchange.state is State.AWAIT_BODY and (run.is_behind() or not self._seat.arrive(len(body))):
-            return self._busy()
+            return await self._busy()
         patience = self._patience(len(body))
         try:
             if self._before and exchange.state is State.AWAIT_BODY:
@@ -195,10 +195,12 @@ class _Call:
             action = await relay.hand_over(run, exchange, action, whole)
         return wire.forward(action, exchange.ticket.to_json() if holds and self._logged else "")
 
-    def _busy(self) -> Any:
-        exchange = self._exchange
+    async def _busy(self) -> Any:
+        exchange, run = self._exchange, self._run
         assert exchange is not None
         self._seat.leave()
+        if is_late(run, run.lag.recent_s()):
+            await asyncio.sleep(SETTLE_S)  # did Envoy give up? Then it was sent on, and not refused
         action = exchange.receive(e.Busy())
         assert isinstance(action, e.Reject)
         self._run.metrics.count_busy(exchange.identity.team)
