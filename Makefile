@@ -1,9 +1,10 @@
-.PHONY: help setup setup-tests demo test faults lint image mesh bench histories bench-controller chaos month
+.PHONY: help setup setup-tests demo test faults overload lint image mesh bench histories bench-controller chaos month
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
 	@echo "make faults  Redis killed, cut off, flushed, failed over… under load for minutes; the books are compared"
+	@echo "make overload   more than the workers can do, at full size: nobody passes undecided"
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
@@ -33,6 +34,8 @@ MESH_TESTS = $(patsubst %,tests/conformance/test_%.py,expected_behaviour limits 
 mesh: setup-tests
 	@for house in istio-gateway istio-sidecar envoy-gateway; do \
 	  SPENDGATE_TEST_HOUSES=$$house .venv/bin/python -m pytest $(MESH_TESTS) || exit 1; done
+overload: setup-tests
+	@SPENDGATE_TEST_OVERLOAD=10 .venv/bin/python -m pytest tests/faults/test_late.py
 chaos: setup-tests
 	@SPENDGATE_TEST_CHAOS=1000 SPENDGATE_TEST_CUT_S=60 .venv/bin/python -m pytest -s \
 	  tests/integration/kube/test_chaos.py tests/integration/kube/test_api_server_faults.py

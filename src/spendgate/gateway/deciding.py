@@ -54,7 +54,8 @@ class Deciding:
 
     def __init__(self, runtime: Runtime, exchange: Exchange) -> None:
         self._run, self._exchange = runtime, exchange
-        self._came = time.monotonic() - runtime.lag.now_s()
+        self._came = time.monotonic() - runtime.lag.recent_s()
+        """When its body came at the latest: it may have waited for the loop."""
         self._timeout_s = runtime.snapshot.settings.message_timeout / 1000
         self._working: asyncio.Future[Any] | None = None
 
