@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.bounds import UNLIMITED, Bound
-from spendgate.budget.policy import ANY_MODEL, TeamBudget
+from spendgate.budget.policy import ANY_MODEL, NamesFn, TeamBudget
 from spendgate.money import percent_of
 
 
@@ -62,6 +63,12 @@ def all_bounds(
         for b in bounds_of(budget, ask, ANY_MODEL, now_ms, settings):
             found.setdefault(b.scope, b)
     return tuple(found.values())
+
+
+def model_scopes(budget: TeamBudget, models: Iterable[str], known_as: NamesFn) -> tuple[str, ...]:
+    """The counters of the limits of these models."""
+    rules = budget.rules_for(models, known_as)
+    return tuple(f"model:{rule.pattern.text}" for rule in rules if rule.limit_nanousd is not None)
 
 
 def month_scopes(budget: TeamBudget | None, app: str, model: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from spendgate.budget.ask import Choice
 from spendgate.budget.bounds import Candidate
-from spendgate.budget.limits import counted_only
+from spendgate.budget.limits import counted_only, model_scopes
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
 from spendgate.gateway import headers as h
 from spendgate.gateway.billing import Tariff
@@ -206,7 +206,17 @@ class Case:
             flags=(*(facts.flags if facts is not None else ()), *self.flags),
             fallbacks=self._fallbacks(model),
             attempts=self.attempts,
+            limits=self._limits(model),
         )
+
+    def _limits(self, model: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The scopes of the limits of each model that may answer, where the request lets several."""
+        fallbacks = self._fallbacks(model)
+        budget = self.snapshot.policy.budget(self.identity.team) if fallbacks else None
+        if budget is None:
+            return ()
+        known_as = self.snapshot.prices.known_as
+        return tuple((m, model_scopes(budget, (m,), known_as)) for m in (model, *fallbacks))
 
 
 def ratio(part: int, whole: int) -> str:

@@ -59,6 +59,8 @@ class Ticket:
     """Models that the request let answer in the stead of `model`."""
     attempts: int = 0
     """How often Envoy sent it; 0 where that is not known."""
+    limits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(model, scopes of its limits) of each model that may answer, itself too, where there are several."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""
@@ -72,6 +74,7 @@ class Ticket:
             fields["scopes"] = tuple((str(a), str(b)) for a, b in fields["scopes"])
             for name in ("flags", "fallbacks"):
                 fields[name] = tuple(fields.get(name, ()))
+            fields["limits"] = tuple((str(m), tuple(map(str, s))) for m, s in fields.get("limits", ()))
             return cls(**fields)
         except (TypeError, KeyError, ValueError) as e:
             raise ValueError(f"not a ticket: {e}") from e
@@ -87,6 +90,7 @@ class Ticket:
         flags = tuple(dict.fromkeys((*self.flags, *bill.flags)))
         unmetered = UNREADABLE if bill.unmetered and UNREADABLE in self.flags else bill.unmetered
         tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
+        unspent = self._unspent(bill)
         settlement: Settlement | None = None
         if settle and (self.held_nanousd is not None or bill.cost_nanousd or bill.usage):
             settlement = Settlement(
@@ -98,7 +102,8 @@ class Ticket:
                 usage=tokens,
                 at_ms=self.at_ms,
                 release=release,
-                scopes=self.scopes,
+                scopes=tuple(s for s in self.scopes if s[0] not in unspent),
+                unspent=unspent,
                 saved_nanousd=saved_nanousd,
             )
         record = UsageRecord(
@@ -138,3 +143,12 @@ class Ticket:
             flags=flags,
         )
         return Ending(record, settlement, self.held_nanousd or 0, notes)
+
+    def _unspent(self, bill: Bill) -> tuple[str, ...]:
+        """The scopes held for models that did not answer; none where nothing tells which one did."""
+        answered = [part.model for part in bill.parts] or [bill.model_answered]
+        found = [scopes for m, scopes in self.limits if any(a and same(m, a) for a in answered)]
+        if not found:
+            return ()
+        spent = {scope for scopes in found for scope in scopes}
+        return tuple(dict.fromkeys(s for _, scopes in self.limits for s in scopes if s not in spent))

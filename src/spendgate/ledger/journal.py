@@ -61,6 +61,8 @@ def write_settlement(s: Settlement) -> bytes:
         "scopes": [(clean(scope), window) for scope, window in s.scopes],
     }
     later = {"saved_nanousd": s.saved_nanousd, "refused": s.refused, "counted_us": s.counted_us}
+    if s.unspent:
+        document["unspent"] = [clean(scope) for scope in s.unspent]
     return write_line(document | {name: n for name, n in later.items() if n})
 
 
@@ -80,6 +82,7 @@ def read_line(line: bytes) -> Settlement | int:
         scopes = tuple((str(scope), str(window)) for scope, window in document.pop("scopes"))
         if version == VERSION:
             document = {name: value for name, value in document.items() if name in _FIELDS}
+        document["unspent"] = tuple(map(str, document.get("unspent", ())))
         return Settlement(**document, scopes=scopes)
     except (TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"not a settlement: {e}") from e

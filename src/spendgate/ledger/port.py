@@ -98,6 +98,8 @@ class Settlement:
     release: bool = False
     scopes: tuple[tuple[str, str], ...] = ()
     """(scope, window) of every bound reserved, so that a hold that Redis lost is still charged rightly."""
+    unspent: tuple[str, ...] = ()
+    """Scopes of the hold in which nothing was spent: they are of models that might have answered, and did not."""
     saved_nanousd: int = 0
     """What the usage would have cost with the model that was asked for, less the cost: below zero where the
     model chosen was the dearer."""

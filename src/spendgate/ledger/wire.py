@@ -131,6 +131,8 @@ def settle_argument(s: Settlement) -> bytes:
         "x": s.release,
         "s": [(clean(scope), window) for scope, window in s.scopes],
     }
+    if s.unspent:
+        row["n"] = [clean(scope) for scope in s.unspent]
     if s.refused:
         row["q"] = 0
     if s.acknowledged_us or s.counted_us:

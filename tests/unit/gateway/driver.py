@@ -79,7 +79,8 @@ class FakeLedger:
             return
         team, held, scopes = self.held.pop(s.exchange_id, (s.team, 0, tuple(x for x, _ in s.scopes)))
         for scope in scopes:
-            self.committed[team][scope] += (0 if s.release else s.cost_nanousd) - held
+            spent = 0 if s.release or scope in s.unspent else s.cost_nanousd
+            self.committed[team][scope] += spent - held
 
 
 class Drive:

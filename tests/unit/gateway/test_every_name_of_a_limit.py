@@ -158,3 +158,21 @@ def test_an_answer_of_another_name_is_charged_as_the_model_that_answered_and_fla
     d, _ = asked("{team: ml, monthlyBudgetUSD: 10}")
     assert answered(d, OPUS) == 1_000 * 15_000 + 100 * 75_000
     assert d.ending.record.flags == ("model_mismatch",)
+
+
+def test_what_is_spent_counts_for_the_limit_of_the_model_that_answered_alone() -> None:
+    policy = """
+team: ml
+monthlyBudgetUSD: 10
+modelLimits: [{modelPattern: "gpt-*", maxMonthlyUSD: 5}, {modelPattern: "claude-opus*", maxMonthlyUSD: 5}]
+"""
+    for model, spent in ((OPUS, "model:claude-opus*"), ("gpt-4o-mini-2024-07-18", "model:gpt-*")):
+        d, _ = asked(policy, models=["gpt-4o-mini", OPUS])
+        books = d.ledger.committed["ml"]
+        assert books["month"] == books["model:gpt-*"] == books["model:claude-opus*"] > 0
+        cost = answered(d, model)
+        other = {"model:gpt-*", "model:claude-opus*"} - {spent}
+        assert (books["month"], books[spent], books[other.pop()]) == (cost, cost, 0)
+    d, _ = asked(policy, models=["gpt-4o-mini", OPUS])
+    cost = answered(d, "")
+    assert {d.ledger.committed["ml"][s] for s in ("month", "model:gpt-*", "model:claude-opus*")} == {cost}

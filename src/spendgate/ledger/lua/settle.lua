@@ -4,7 +4,8 @@
 -- ARGV[1]  now (ms, 0: Redis' clock)
 -- ARGV[2…] JSON each: {id, app, m: model, e: cost (nano-USD), u: {kind: n}, t: reserved at (ms),
 --           x: release?, q: exchanges (1 where left out; 0 counts refusals, which held nothing),
---           s: [[scope, window] ...], k: [acknowledged, counted] (us, 0: never) of one that is told again}
+--           s: [[scope, window] ...], n: [scope ...] (held, but for another model than the one that answered:
+--           nothing was spent there), k: [acknowledged, counted] (us, 0: never) of one that is told again}
 -- Reply    one word each: `settled`, `released`, `corrected` (its hold had expired), `replayed`; and last the
 --          time (us), by which `remember` says whether it was in what it read
 -- Replay   the marker of an ended exchange (seven days) makes a second settle or release change nothing.
@@ -13,6 +14,16 @@
 --          difference of a corrected one as adjusted money, and no more is taken back than the open month has.
 
 local now = clock(ARGV[1])
+
+-- What an exchange spent in a counter: all of its cost, or nothing where it was held for another model.
+local function spent_in(s, counter, cost)
+  if not s.n then return cost end
+  local scope = string.match(counter, '^b:(.*):[^:]*$')
+  for _, other in ipairs(s.n) do
+    if other == scope then return 0 end
+  end
+  return cost
+end
 
 -- An exchange that is told again after a loss (k). Where restored money stands in its place, it takes that place
 -- and counters rise by the rest only. Acknowledged before the memory was read, it is part of the memory; counted
@@ -40,7 +51,7 @@ local function late(s, counters, day, cost)
   end
   local more, noted = {}, {}
   for i, c in ipairs(counters) do
-    more[i] = c[2] == 'month' and rest or cost
+    more[i] = spent_in(s, c[1], c[2] == 'month' and rest or cost)
     local pool = in_memory and tonumber(redis.call('HGET', x_key, '*' .. c[1]) or '0') or 0
     local part = math.min(more[i], pool)
     if part > 0 then
@@ -61,7 +72,7 @@ end
 -- Move the counters ({counter, window} each): `cost` is settled, `held` no longer reserved.
 local function charge(s, counters, day, cost, held)
   local more = s.k and late(s, counters, day, cost) or {}
-  for i, c in ipairs(counters) do move(c[1], c[2], more[i] or cost, -held) end
+  for i, c in ipairs(counters) do move(c[1], c[2], more[i] or spent_in(s, c[1], cost), -held) end
 end
 
 -- The counters of the month of now that a hold of a closed month stood in.
@@ -111,7 +122,7 @@ local function settle(s)
           local below = tonumber(redis.call('HGET', prefix .. month, 's') or '0') + cost - held
           if below < 0 then count_daily(hold.d, hold.a, hold.m, -below, 0, {}, '~') end
         end
-        move(c[1], c[2], cost - held, 0)
+        move(c[1], c[2], spent_in(s, c[1], cost) - held, 0)
       end
       count_daily(hold.d, hold.a, hold.m, -held, 0 - one, {})
       if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end
