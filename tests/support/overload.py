@@ -154,10 +154,12 @@ class Watched:
 
     def _look(self) -> None:
         workers = [p for p in self._parent.children(True) if "spendgate.gateway.worker" in p.cmdline()]
-        while not self._stop.wait(0.02):
+        while True:
             for worker in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self.most_bytes = max(self.most_bytes, worker.memory_info().rss)
+            if self._stop.wait(0.02):
+                return
 
 
 ANSWER = json.dumps(

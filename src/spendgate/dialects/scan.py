@@ -2,19 +2,23 @@
 
 A parser holds the interpreter's lock while it builds its objects, and 31 MB of `{},{},…` become ten million of
 them: 1.2 GB, and seconds in which a worker answers nobody. Searching bytes is some hundred times cheaper than
-building objects: 31 MB take 25 ms, and texts below `SCANNED_ABOVE` nothing, since they cannot hold so many.
+building objects: 31 MB take 25 ms, and texts up to `SCANNED_ABOVE` nothing, since they cannot hold so many.
 """
 
 from __future__ import annotations
 
-SCANNED_ABOVE = 64 * 1024
-"""A shorter text is never too much."""
 WORK_MAX = 1_000_000
 """The most work of one text: a million values, or a quarter of a million objects and arrays. That is at most some
 50 MB of objects, made in 25 ms; the largest batch of token arrays that OpenAI takes (300,000) is a third."""
 CONTAINER = 4
 """An object or array is so much more work than a plain value."""
+SCANNED_ABOVE = WORK_MAX * len("[]") // CONTAINER
+"""A shorter text is never too much: nothing is more work a byte than empty arrays in each other."""
 
+LIGHT_BYTES = 512 * 1024
+LIGHT_CONTAINERS = 4_000
+"""Reading so many objects takes some two milliseconds."""
+_SURELY_LIGHT_BYTES = 32 * 1024
 _SLICE = 4 * 1024 * 1024
 _BACKSLASH = 0x5C
 
@@ -24,6 +28,13 @@ def is_too_much(text: bytes) -> bool:
     if len(text) <= SCANNED_ABOVE or _work(text) <= WORK_MAX:
         return False
     return _work_outside_strings(text) > WORK_MAX
+
+
+def is_light(text: bytes) -> bool:
+    """Is it read in a moment, so that a thread for it would cost more than it gives?"""
+    if len(text) <= _SURELY_LIGHT_BYTES:
+        return True
+    return len(text) <= LIGHT_BYTES and text.count(b"{") + text.count(b"[") <= LIGHT_CONTAINERS
 
 
 def _work(text: bytes) -> int:

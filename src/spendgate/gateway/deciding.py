@@ -12,14 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
+from spendgate.dialects.scan import is_light
 from spendgate.gateway import events as e
 from spendgate.gateway import relay
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.runtime import Runtime
 from spendgate.tokens.count import measure
 
-INLINE_BYTES = 64 * 1024
-"""A body of this size is read in less than a millisecond, unless it is compressed."""
 COUNTING_SHARE = 0.3
 """The part of the message timeout after which nothing more is counted."""
 LATE_SHARE = 0.5
@@ -64,7 +63,7 @@ class Deciding:
         run = self._run
         began = time.perf_counter()
         await relay.take_over(run, self._exchange, body)
-        at = run.reading if len(body) > INLINE_BYTES or self._exchange.is_coded else None
+        at = None if is_light(body) and not self._exchange.is_coded else run.reading
         event = e.RequestBody(body, run.now_ms())
         del body  # only the exchange knows how long it is needed
         action = await self._receive(event, at)

@@ -275,8 +275,8 @@ def release_memory() -> None:
     for each thread apart."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc's own
-        mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
-        mallopt(_M_TRIM_THRESHOLD, 16 * 1024 * 1024)
+        mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 32 * 1024 * 1024)
         mallopt(_M_ARENA_MAX, 2)
 
 

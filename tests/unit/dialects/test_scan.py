@@ -36,6 +36,7 @@ def test_the_work_is_what_the_parsed_value_has_of_containers_and_values(value: o
         patched.setattr(scan, "_SLICE", size)  # so that slices end within strings and escapes
         assert scan._work_outside_strings(text) == _values(value)
     assert scan._work(text) >= _values(value)
+    assert _values(value) * scan.SCANNED_ABOVE <= len(text) * scan.WORK_MAX
 
 
 @pytest.mark.parametrize("part", [b"{}", b"[]", b'{"":0}', b'""', b"0", b'"\\\\"', b'{"a":[[{}]]}'])
@@ -52,6 +53,15 @@ def test_a_long_prompt_is_no_work_whatever_it_says(text: str) -> None:
     prompt = text * (6_000_000 // len(text))
     body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}]}).encode()
     assert jsonbody.parse(body)["messages"][0]["content"] == prompt
+
+
+def test_what_is_light_is_read_in_a_moment() -> None:
+    parts = b",".join([b'{"role":"user","content":"a"}'] * 3_900)
+    for body in (b'{"messages":[' + parts + b"]}", b'{"messages":"' + b"a" * 500_000 + b'"}', b"{}"):
+        began = time.process_time()
+        jsonbody.parse(body)
+        assert scan.is_light(body) and time.process_time() - began < 0.02
+    assert not scan.is_light(b'{"messages":[' + b"{}," * 20_000 + b"{}]}")
 
 
 def test_token_arrays_up_to_what_openai_takes_are_read() -> None:
