@@ -56,7 +56,7 @@ def run(agent: str, job: Job) -> Ran:
     program = Path(prepared.argv[1] if prepared.argv[0] == _node() else prepared.argv[0])
     assert program.exists(), f"no {program}; run scripts/setup_tests.sh and read what it says"
     env = {
-        "PATH": os.environ["PATH"], "HOME": str(job.home), "LANG": "C.UTF-8", "TERM": "dumb",
+        "PATH": os.environ["PATH"], "HOME": str(job.home), "TMPDIR": str(job.home), "LANG": "C.UTF-8", "TERM": "dumb",
         "HTTPS_PROXY": NOWHERE, "HTTP_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
     began = time.monotonic()
@@ -126,8 +126,7 @@ def _opencode(job: Job) -> Prepared:
     settings = job.home / ".config" / "opencode" / "opencode.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"share": "disabled", "provider": {"anthropic": {"options": options}}}))
-    # one of the packages that differ by system and processor
-    program = next(FOLDER.glob("opencode-*/bin/opencode"), FOLDER / "opencode-linux-x64" / "bin" / "opencode")
+    program = FOLDER / "opencode-linux-x64" / "bin" / "opencode"
     argv = [str(program), "run", "--title", "greeting", "--format", "json", "--model", job.model, "hi"]
     return Prepared(argv, {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"})
 
