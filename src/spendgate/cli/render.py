@@ -106,18 +106,25 @@ def crd() -> None:
     show_default=True,
     help="Where the runbooks are published; each alert's link is URL/ALERT.md.",
 )
-def rules(output: str, runbooks: str) -> None:
+@click.option(
+    "--aborted-percent",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    help="SpendgateAborted: the share of a team's spend of a day for calls that clients left.",
+)
+def rules(output: str, runbooks: str, aborted_percent: float) -> None:
     """Prometheus rules: alerts on budgets and on spendgate itself, and what is worth recording.
 
     \b
     Example: spendgate render rules > spendgate-rules.yaml
              spendgate render rules -o prometheusrule | kubectl apply -n monitoring -f -
     """
-    from spendgate.monitoring.catalogue import GROUPS
+    from spendgate.monitoring.catalogue import groups
     from spendgate.monitoring.rules import as_yaml, prometheus_rule, rule_file
 
     make = rule_file if output == "file" else prometheus_rule
-    click.echo(as_yaml(make(GROUPS, runbooks)), nl=False)
+    click.echo(as_yaml(make(groups(aborted_percent), runbooks)), nl=False)
 
 
 @command.command()

@@ -34,6 +34,24 @@ def either(metrics: tuple[str, ...], window: str) -> str:
     return "\nor\n".join(f"sum({grown(metric, window)}) > 0" for metric in metrics)
 
 
+def aborted(percent: float = ABORTED_PERCENT) -> Alert:
+    """Fires where so much of a team's spend of a day is for calls that clients left."""
+    return Alert(
+        name="SpendgateAborted",
+        expr=f"""sum by (team) ({grown(ABORTED_USD, "1d")}) > 0.1
+and
+sum by (team) ({grown(ABORTED_USD, "1d")})
+/
+sum by (team) ({grown("llm_cost_usd_total", "1d")})
+> {percent / 100:g}""",
+        hold="15m",
+        severity="warning",
+        summary='Of team {{ $labels.team }}\'s spend of a day ${{ $value | printf "%.2f" }} is for calls that '
+        "clients left",
+        description="A provider goes on and bills where it can not be told what was used, so they are charged their "
+        "hold. A client that leaves early again and again pays more than it uses.",
+    )
+
 
 TRAFFIC = (
     Alert(
@@ -203,21 +221,7 @@ METERING = (
         description="Nobody saw what these calls used, so they were charged what they may have cost at most (their "
         "hold): decided too late, left behind by a drain, not readable, or tried more than once by Envoy.",
     ),
-    Alert(
-        name="SpendgateAborted",
-        expr=f"""sum by (team) ({grown(ABORTED_USD, "1d")}) > 0.1
-and
-sum by (team) ({grown(ABORTED_USD, "1d")})
-/
-sum by (team) ({grown("llm_cost_usd_total", "1d")})
-> {ABORTED_PERCENT / 100:g}""",
-        hold="15m",
-        severity="warning",
-        summary='Of team {{ $labels.team }}\'s spend of a day ${{ $value | printf "%.2f" }} is for calls that '
-        "clients left",
-        description="A provider goes on and bills where it can not be told what was used, so they are charged their "
-        "hold. A client that leaves early again and again pays more than it uses.",
-    ),
+    aborted(),
     Alert(
         name="SpendgateUnmetered",
         expr=f"""sum({grown(UNREADABLE, "30m")})

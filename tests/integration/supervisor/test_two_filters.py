@@ -25,12 +25,20 @@ from support.keyed_provider import KeyedProvider, Seen
 from support.policy import budget, policy
 from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
+from support.provider import Provider
 from support.sidecars import CLUSTER, SERVICE, envoy
 
 from spendgate.supervisor.bootstrap import TYPE
 
 Json = dict[str, Any]
-POLICY = policy(budget("ml", 10), budget("broke", 0), budget("one", 0.0053), budget("twice", 10))
+POLICY = policy(
+    budget("ml", 10),
+    budget("broke", 0),
+    budget("one", 0.0053),
+    budget("twice", 10),
+    budget("streams", 10),
+    budget("leaver", 10),
+)
 CHAT = "/v1/chat/completions"
 HANDOVER = "x-spendgate-handover"
 GENERIC = "envoy.filters.http.ext_proc"
@@ -56,6 +64,7 @@ class Ways:
 
     provider: KeyedProvider
     leak: Leak
+    mock: Provider
     admin: str
     log: Path
     urls: dict[str, str] = field(default_factory=dict)
@@ -158,7 +167,8 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
         )  # fmt: skip
         stack.callback(serve.stop)
         serve.ready()
-        ways = Ways(provider, leak, f"http://{admin}", folder / "data" / "usage.jsonl")
+        mock = stack.enter_context(Provider(folder / "mock"))
+        ways = Ways(provider, leak, mock, f"http://{admin}", folder / "data" / "usage.jsonl")
         to_provider = provider.url.removeprefix("http://")
 
         def start(
@@ -174,6 +184,8 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
         start("egress", to_provider, rendered("gateway"), believing)
         first = rendered("sidecar", "--not-last")
         start("sidecar", ways.urls["egress"].removeprefix("http://"), first)
+        last = start("mock-egress", mock.address, rendered("gateway"))
+        start("mock-sidecar", last, first)
         start("leak", leak.url.removeprefix("http://"), first)
         start("pool", to_provider, rendered("gateway"), with_pool)
         yield ways
@@ -256,6 +268,47 @@ def test_a_call_through_sidecar_and_egress_gateway_counts_once(ways: Ways) -> No
     assert [x["outcome"] for x in lines] == ["complete"] * 5
     assert sum(Decimal(x["cost_usd"]) for x in lines) == cost
     assert ways.lines("unattributed") == []
+
+
+def test_a_stream_through_both_counts_once_and_keeps_to_what_the_client_asked(ways: Ways) -> None:
+    before = ways.row("streams")
+    body = {**body_of("stream"), "max_tokens": 20, "stream": True}
+    answer = ways.ask("mock-sidecar", "streams", body, **{"x-mock-output-tokens": "20"})
+    assert answer.status_code == 200
+    chunks = [json.loads(x[6:]) for x in answer.text.splitlines() if x.startswith("data: {")]
+    assert len(chunks) > 2
+    assert not [c for c in chunks if c.get("usage") or not c["choices"]], (
+        "the usage that we asked for stays hidden"
+    )
+    assert answer.text.rstrip().endswith("data: [DONE]")
+    row = until(
+        lambda: ways.row("streams"), lambda r: r["requests"] == before["requests"] + 1, "the settlement"
+    )
+    time.sleep(0.3)  # a second line would come with the first gateway's settlement
+    [line] = ways.lines("streams")
+    assert line["outcome"] == "complete"
+    assert line["tokens"]["output"] == 20
+    assert Decimal(row["settled_usd"]) == Decimal(line["cost_usd"])
+    assert {HANDOVER, "x-llm-team"}.isdisjoint(name for name, _ in ways.mock.last()["headers"])
+
+
+def test_a_client_that_leaves_both_is_charged_once(ways: Ways) -> None:
+    before = ways.row("leaver")
+    body = {**body_of("leave"), "max_tokens": 400, "stream": True}
+    headers = {
+        "x-llm-team": "leaver",
+        "host": "api.openai.com",
+        "x-mock-output-tokens": "400",
+        "x-mock-chunk-ms": "50",
+    }
+    url = ways.urls["mock-sidecar"] + CHAT
+    with httpx.stream("POST", url, json=body, headers=headers, trust_env=False, timeout=60) as answer:
+        next(answer.iter_lines())
+    row = until(lambda: ways.row("leaver"), lambda r: r["requests"] > before["requests"], "the settlement")
+    time.sleep(0.5)
+    [line] = ways.lines("leaver")
+    assert (row["requests"], ways.row("leaver")["requests"]) == (1, 1)
+    assert Decimal(ways.row("leaver")["settled_usd"]) == Decimal(line["cost_usd"])
 
 
 def test_a_budget_for_one_call_is_enough_for_a_call_that_two_filters_see(ways: Ways) -> None:

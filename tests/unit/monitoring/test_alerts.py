@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from support.prometheus import promtool
 
+from spendgate.cli.render import command as render
 from spendgate.monitoring.catalogue import ALERTS, GROUPS
 from spendgate.monitoring.rules import Alert, Group, as_yaml, prometheus_rule, rule_file
 
@@ -395,6 +398,22 @@ def test_a_text_shows_what_its_own_team_has_left(tmp_path: Path) -> None:
     }
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     promtool("test", "rules", tmp_path / "test.yaml")
+
+
+def test_the_share_of_calls_that_clients_left_is_the_operators() -> None:
+    told = CliRunner().invoke(render, ["rules", "--aborted-percent", "12.5"])
+    rules = {r["alert"]: r for g in yaml.safe_load(told.output)["groups"] for r in g["rules"] if "alert" in r}
+    assert rules["SpendgateAborted"]["expr"].endswith("> 0.125")
+    assert set(rules) == {a.name for a in ALERTS}
+
+
+def test_the_expressions_in_the_how_to_are_promql(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "dashboards-and-alerts.md"
+    found = re.findall(r"```promql\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    rules = [{"alert": f"Shown{i}", "expr": expr} for i, expr in enumerate(found)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "shown", "rules": rules}]}))
+    promtool("check", "rules", tmp_path / "rules.yaml")
 
 
 def test_the_operators_kind_holds_the_same_rules() -> None:

@@ -63,6 +63,22 @@ def test_a_sidecar_is_patched_where_its_application_sends() -> None:
     assert "workloadSelector" not in document["spec"]
 
 
+@pytest.mark.parametrize(
+    ("attach", "last", "told"),
+    [
+        ("gateway", True, {}),
+        ("sidecar", True, {"x-spendgate-attached": "sidecar"}),
+        ("sidecar", False, {"x-spendgate-attached": "sidecar", "x-spendgate-place": "not-last"}),
+        ("gateway", False, {"x-spendgate-place": "not-last"}),
+    ],
+)
+def test_a_filter_tells_its_place(attach: Any, last: bool, told: dict[str, str]) -> None:
+    document = envoy_filter(SERVICE, 9002, "ml", attach, {"a": "b"}, Settings(), last=last)
+    [value] = [p["patch"]["value"] for p in document["spec"]["configPatches"] if p["applyTo"] == "HTTP_FILTER"]
+    metadata = value["typed_config"]["grpc_service"].get("initial_metadata", [])
+    assert {m["key"]: m["value"] for m in metadata} == told
+
+
 def test_spendgate_is_never_put_before_every_sidecar_of_a_mesh() -> None:
     result = CliRunner().invoke(command, ["envoyfilter", "--attach", "sidecar"])
     assert isinstance(result.exception, ConfigurationError)
