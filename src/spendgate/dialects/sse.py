@@ -51,6 +51,10 @@ class Framer:
         """How many bytes of an unfinished event are held."""
         return len(self._held)
 
+    def looks_whole(self) -> bytes:
+        """What is held, where only the line's end or the blank line may be missing of it; else b""."""
+        return bytes(self._held) if self._held[-4:].rstrip().endswith((b"}", b"]")) else b""
+
     def feed(self, piece: bytes) -> list[Segment]:
         """Take a piece. Returns the segments that are whole now."""
         segments: list[Segment] = []
@@ -157,6 +161,11 @@ class Framer:
     def _reset(self) -> None:
         self._held = bytearray()
         self._line_start = self._scanned = 0
+
+
+def data_of(unfinished: bytes) -> bytes:
+    """The data of an event whose end has not come."""
+    return _fields(unfinished, True)[0] or b""
 
 
 def _quick_fields(part: bytes) -> tuple[bytes | None, bytes]:

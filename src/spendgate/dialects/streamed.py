@@ -63,16 +63,19 @@ class Passage:
     """Feeds an event reader and decides the bytes that go on.
 
     With `hide`, events that the reader disowns are taken out, all others pass byte for byte, and an event is
-    held until it is whole. Without, every piece passes as it came.
+    held until it is whole, or can be seen to be none of those: what is held when trailers end the stream is lost.
+    Without, every piece passes as it came.
     """
 
-    __slots__ = ("_dropped_last", "_framer", "_held", "_hide", "_reader")
+    __slots__ = ("_dropped_last", "_framer", "_held", "_hide", "_passed", "_reader")
 
     def __init__(self, reader: EventReader, *, hide: bool) -> None:
         self._reader = reader
         self._framer = sse.Framer()
         self._hide = hide
         self._held = 0
+        self._passed = 0
+        """So many bytes of the unfinished event went on already."""
         self._dropped_last = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
@@ -86,6 +89,7 @@ class Passage:
         for segment in segments:
             raw, data, name, tail, oversize, _ = segment
             if not tail:
+                raw, self._passed = raw[self._passed :], 0
                 self._dropped_last = False
                 if data is not None:
                     self._dropped_last = self._reader.read(data, name) and self._hide
@@ -97,7 +101,21 @@ class Passage:
                 passed.append(raw)
         if not self._hide:
             return None
-        self._held = self._framer.held
+        self._held = self._framer.held - self._passed
+        if self._held and (whole := self._framer.looks_whole()) and _is_shown(sse.data_of(whole)):
+            passed.append(whole[self._passed :])
+            self._passed, self._held = len(whole), 0
         if not (dropped_any or held_before or self._held):
             return None
         return b"".join(passed)
+
+
+def _is_shown(data: bytes) -> bool:
+    """Is this event, as far as it came, one that no reader disowns?"""
+    if data == b"[DONE]":
+        return True
+    try:
+        chunk = jsonbody.object_of(jsonbody.parse(data))
+    except jsonbody.NotJson:
+        return False
+    return bool(chunk) and (chunk.get("usage") is None or bool(chunk.get("choices")))

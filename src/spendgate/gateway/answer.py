@@ -38,12 +38,29 @@ class WholeAnswer:
 
     def feed(self, data: bytes, end: bool) -> Reading | None:
         """Take a piece; the reading once all is there (or too much), else None."""
+        is_first = not self._pieces
         self._pieces.append(data)
         self._size += len(data)
         if not end:
-            return None if self._size <= PIECES_MAX else Reading({}, problem="too_large")
+            if self._size > PIECES_MAX:
+                return Reading({}, problem="too_large")
+            return self._ended_by_trailers(data) if is_first and data else None
         body = b"".join(self._pieces)
         self._pieces = []
+        return self._read(body)
+
+    def _ended_by_trailers(self, data: bytes) -> Reading | None:
+        """The reading of an answer that is whole though its end has not come: trailers follow it."""
+        if self._decoder is None and data.rstrip()[-1:] not in (b"}", b"]"):
+            return None
+        reading = self._read(data)
+        if reading.problem in ("not_json", "truncated", "encoding"):
+            if self._decoder is not None:
+                self._decoder = Decoder(self._headers.get("content-encoding", ""))
+            return None
+        return reading
+
+    def _read(self, body: bytes) -> Reading:
         decoder = self._decoder
         try:
             body = body if decoder is None else decoder.feed(body) + decoder.close()
@@ -60,7 +77,9 @@ class StreamedAnswer:
     def __init__(self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool, tier: str = "") -> None:
         """`tier`: the service tier that the answer's headers tell."""
         self._dialect, self._tier = dialect, tier
-        self._meter = dialect.stream_meter(hide_usage=hide_usage and decoder is None, count=count)
+        self.hides_usage = hide_usage and decoder is None
+        """Is a usage that the client did not ask for taken out of it?"""
+        self._meter = dialect.stream_meter(hide_usage=self.hides_usage, count=count)
         self._decoder = decoder
         self._unreadable = False
         self._ender: Ender | None = None

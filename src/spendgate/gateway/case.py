@@ -21,6 +21,8 @@ from spendgate.money import nano_to_usd
 from spendgate.tokens.count import Counted
 
 WITHIN_BUDGET = "within_budget"
+ESTIMATE_CAPPED = "estimate_capped"
+"""The flag of an exchange that was estimated at more than any is believed to cost."""
 UNDECIDED = "undecided"
 """The flag of an exchange that went on without a decision."""
 NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
@@ -163,6 +165,11 @@ class Case:
             out.append((h.CLAMPED, str(result.output_cap)))
         return tuple(out)
 
+    def _capped(self) -> tuple[str, ...]:
+        choice = self.choice
+        is_capped = choice is not None and choice.candidate.estimate_nanousd < choice.quote.estimate_nanousd
+        return (ESTIMATE_CAPPED,) if is_capped else ()
+
     def ticket(self, model: str) -> Ticket:
         """The exchange as it stands, sent to `model`."""
         planned, identity, choice, facts = self.planned, self.identity, self.choice, self.facts
@@ -203,7 +210,7 @@ class Case:
             host=self.address.host,
             service_tier=facts.service_tier if facts is not None else "",
             residency=facts.residency if facts is not None else "",
-            flags=(*(facts.flags if facts is not None else ()), *self.flags),
+            flags=(*(facts.flags if facts is not None else ()), *self.flags, *self._capped()),
             fallbacks=self._fallbacks(model),
             attempts=self.attempts,
             limits=self._limits(model),

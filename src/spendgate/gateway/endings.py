@@ -98,3 +98,10 @@ def flowed(case: Case, answer: Answer, state: State) -> Bill:
         sent = case.sent or answer.model
         return answer.flowed(case.tariff(sent), sent, case.input_tokens, case.held)
     return billing.input_only(case.tariff(case.sent), case.sent, case.input_tokens, case.held)
+
+
+def unread(case: Case, why: str) -> Bill:
+    """The bill of an answer whose body is not looked at: by what the request tells, else the hold."""
+    if case.facts is not None and case.facts.known_usage and why == "content_type":
+        return billing.known(case.tariff(case.sent), case.sent, case.facts.known_usage, case.held)
+    return billing.at_hold(case.held, why)

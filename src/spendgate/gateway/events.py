@@ -115,6 +115,11 @@ class Over:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A fault of ours before the request was sent, and it is refused for that: it never went out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Broke:
     """An exception of ours, with its text: settle what is open at the estimate, let traffic pass."""
 
@@ -131,6 +136,7 @@ Event = (
     | ResponseHeaders
     | ResponsePiece
     | Over
+    | Withdrawn
     | Broke
 )
 

@@ -168,6 +168,19 @@ class Exchange:
         return self._case.answer_headers()
 
     @property
+    def is_undecided(self) -> bool:
+        """Would Envoy, left alone, send on a request that was not decided about?"""
+        return self._case.dialect is not None and self.state in endings.UNSENT
+
+    @property
+    def hides_usage(self) -> bool:
+        """Is a usage to be taken out of the answer, or of what there is still to come of it?"""
+        answer, facts = self._answer_body, self._case.facts
+        if isinstance(answer, StreamedAnswer):
+            return self.state is State.STREAM and answer.hides_usage
+        return self.state is State.FORWARDED and facts is not None and facts.usage_hidden
+
+    @property
     def is_packed(self) -> bool:
         """Is the answer compressed? Then a short piece of it may be a long one."""
         return self._answer_body is not None and self._answer_body.is_packed
@@ -196,6 +209,7 @@ class Exchange:
             case e.ResponsePiece():
                 return self._piece(event)
             case e.RequestHeaders():
+                self._case.at_ms = event.caller.now_ms
                 self._last = event.last
                 return self._go(self._admission.headers(event))
             case e.RequestBody():
@@ -213,6 +227,8 @@ class Exchange:
                 return self._answer(event)
             case e.Over():
                 return self._over(event.by)
+            case e.Withdrawn():
+                return self._withdraw()
             case e.Broke():
                 return self._broke()
 
@@ -255,6 +271,12 @@ class Exchange:
             if event.local and event.status == 413:
                 self.state = State.ENDED
                 return too_large(voice_of(case.snapshot, dialect, case.identity, case.headers), limit)
+            if event.local or not 200 <= event.status < 300:
+                self.state = State.PASSING
+                return e.Answer(e.BodyMode.NONE)
+            case.hold_unmade(bound(case).nanousd)  # its body was never shown
+        elif self.state is not State.FORWARDED:
+            self._end_early(e.EndedBy.ENVOY)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE)
         if event.local or event.status >= 300 or event.status < 200:
@@ -264,7 +286,7 @@ class Exchange:
         added = case.answer_headers()
         answer = open_answer(dialect, event.headers, event.end, case.facts, limit)
         if isinstance(answer, str):
-            self._finish(self._unread(answer), case.sent)
+            self._finish(endings.unread(case, answer), case.sent)
             self.state = State.PASSING
             return e.Answer(e.BodyMode.NONE, added)
         self._answer_body = answer
@@ -278,18 +300,10 @@ class Exchange:
 
     def _no_answer(self, event: e.ResponseHeaders) -> None:
         """The provider answered an error before any output, or Envoy answered in its stead."""
-        case = self._case
         if event.local and local_reply.may_be_sent(event.status, event.details):
-            self._finish(endings.ended(case, self._answer_body, self.state, e.EndedBy.ENVOY), case.sent)
+            self._end_early(e.EndedBy.ENVOY)
         else:
-            self._finish(Bill({}, 0, e.Outcome.FAILED), case.sent, release=True)
-
-    def _unread(self, why: str) -> Bill:
-        """The bill of an answer whose body is not looked at: by what the request tells, else the estimate."""
-        case = self._case
-        if case.facts is not None and case.facts.known_usage and why == "content_type":
-            return billing.known(case.tariff(case.sent), case.sent, case.facts.known_usage, case.held)
-        return billing.at_hold(case.held, why)
+            self._finish(Bill({}, 0, e.Outcome.FAILED), self._case.sent, release=True)
 
     def _piece(self, event: e.ResponsePiece) -> e.Action:
         answer = self._answer_body
@@ -342,6 +356,15 @@ class Exchange:
             # The reservation may or may not have been made; nothing was sent. Void it.
             self._case.held_nanousd = 0
             self._finish(Bill({}, 0, e.Outcome.ABORTED), self._case.sent, release=True)
+        self.state = State.ENDED
+        return e.Nothing()
+
+    def _withdraw(self) -> e.Action:
+        """It is refused after all: void what was reserved for it, or may have been."""
+        if self._case.planned is not None and self._case.planned.request is not None:
+            self._case.held_nanousd = 0
+            self._case.decision, self._case.reason = "reject", "ledger_unavailable"
+            self._finish(Bill({}, 0, e.Outcome.REFUSED), self._case.sent, release=True)
         self.state = State.ENDED
         return e.Nothing()
 

@@ -12,24 +12,21 @@ import secrets
 from typing import Any
 
 import grpc
-import structlog
 from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2 as pb
 from envoy.service.auth.v3 import external_auth_pb2_grpc
 from envoy.type.v3 import http_status_pb2
 
-from spendgate.gateway import billing, wire
+from spendgate.gateway import billing, faults, wire
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.deciding import Deciding, late_or_left
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
-from spendgate.gateway.refusing import broken_closed, too_large, voice_of
+from spendgate.gateway.refusing import broken, too_large, voice_of
 from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.gateway.transitions import State
-
-log = structlog.get_logger()
 
 PARTIAL = "x-envoy-auth-partial-body"
 _OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
@@ -55,7 +52,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         self._run = runtime
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  Envoy's name
-        """Decide. A fault of ours lets traffic pass, unless the budget is `failurePolicy: closed`."""
+        """Decide. After a fault of ours a team with an enforcing budget is refused, unless its `failurePolicy` is
+        `open`."""
         run, attributes = self._run, request.attributes
         if not run.knows_policy:
             await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
@@ -137,18 +135,15 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
 
     def _broke(self, exchange: Exchange, problem: Exception) -> Any:
         run = self._run
-        run.metrics.errors.inc()
-        log.error(
-            "exchange_failed",
-            exchange_id=exchange.exchange_id,
-            phase="check",
-            error=f"{type(problem).__name__}: {problem}",
-            exc_info=problem,
-        )
-        closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
-        exchange.receive(e.Broke(str(problem)) if closed is None else e.Over())
-        run.take(exchange)
-        return _denied(closed) if closed is not None else _allowed((), (), ())
+        faults.report(run, exchange, "check", problem)
+        try:
+            refusal = broken(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
+            exchange.receive(e.Broke("check") if refusal is None else e.Withdrawn())
+            run.take(exchange)
+            return _denied(refusal) if refusal is not None else _allowed((), (), ())
+        except Exception as again:  # noqa: BLE001
+            faults.report(run, exchange, "fault", again)
+            return _denied(faults.UNAVAILABLE)
 
 
 def _options(pairs: tuple[tuple[str, str], ...]) -> list[Any]:

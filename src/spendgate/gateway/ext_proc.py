@@ -1,7 +1,8 @@
 """Envoy's External Processing service: wire ⇄ events of one exchange a call.
 
-A fault of ours never breaks traffic: the exchange is told, what it held is settled at the estimate, it is
-counted and logged, and Envoy is answered as if we had nothing to say.
+A fault of ours ends in the law of `law.py`: before the decision a team with an enforcing budget is refused; else the
+exchange is told, charged at least what it may cost, counted and logged, and Envoy is answered as if we had nothing to
+say. The handler itself never fails.
 """
 
 from __future__ import annotations
@@ -10,22 +11,19 @@ import asyncio
 from typing import Any
 
 import grpc
-import structlog
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 
 from spendgate.gateway import events as e
+from spendgate.gateway import faults, relay, wire
 from spendgate.gateway import headers as h
-from spendgate.gateway import relay, wire
 from spendgate.gateway.deciding import SETTLE_S, Deciding, is_late, late_or_left
-from spendgate.gateway.exchange import Exchange
+from spendgate.gateway.exchange import SENT, Exchange
 from spendgate.gateway.identity import Proxy
 from spendgate.gateway.redirects import passes
-from spendgate.gateway.refusing import broken_closed
 from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
+from spendgate.gateway.slices import SLICE_BYTES, sliced
 from spendgate.gateway.transitions import State
-
-log = structlog.get_logger()
 
 UNTOLD_BYTES = 8 * 1024 * 1024
 """What a body of untold length is taken for until it is there."""
@@ -33,8 +31,6 @@ LONG_BYTES = 1024 * 1024
 """For a message of this size Envoy is asked for more time at once."""
 ASK_SHARE = 0.25
 """The part of the message timeout after which Envoy is asked for more."""
-SLICE_BYTES = 64 * 1024
-"""So much of a stream is looked at at once: some hundred events, about a millisecond."""
 _OVER = object()
 
 
@@ -52,12 +48,18 @@ class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer): 
         metadata = tuple(context.invocation_metadata())
         proxy = wire.proxy(metadata, principals=run.wants_proxy)
         call = _Call(run, proxy, context, wire.logs_attempts(metadata))
-        self._run.calls += 1
+        run.calls += 1
+        run.open.add(call)
         try:
             while await call.turn():
                 pass
+        except asyncio.CancelledError:
+            if not call.is_left:
+                raise
+            # ended in good order: Envoy lets the rest of the answer pass
         finally:
-            self._run.calls -= 1
+            run.calls -= 1
+            run.open.discard(call)
             call.over()
 
 
@@ -65,8 +67,8 @@ class _Call:
     """One exchange on the wire."""
 
     __slots__ = (
-        "_asking", "_before", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_logged", "_proxy",
-        "_reading", "_run", "_seat",
+        "_asking", "_before", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_is_sent",
+        "_logged", "_proxy", "_reading", "_run", "_seat", "_task", "is_left",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, proxy: Proxy, context: Any, logged: bool) -> None:
@@ -83,6 +85,10 @@ class _Call:
         self._buffered = False
         self._duplex = False
         self._cut = False
+        self._task = asyncio.current_task()
+        self.is_left = False
+        self._is_sent = False
+        """Was the request let go?"""
         self._deciding: Deciding | None = None
 
     async def turn(self) -> bool:
@@ -101,7 +107,7 @@ class _Call:
     async def _reply(self, message: Any) -> Any:
         if message is grpc.aio.EOF:
             return _OVER
-        kind = message.WhichOneof("request")
+        kind = message.WhichOneof("request") or ""
         body, is_end = b"", False
         if kind in ("request_body", "response_body"):
             piece = getattr(message, kind)
@@ -120,9 +126,9 @@ class _Call:
                 case "response_headers":
                     return self._response_headers(message)
                 case "request_trailers":
-                    return wire.PASS_REQUEST_TRAILERS
+                    return await self._request_trailers()
                 case "response_trailers":
-                    return wire.PASS_RESPONSE_TRAILERS
+                    return await self._response_trailers()
             return None
         except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
             reply = self._broke(kind, problem)
@@ -158,7 +164,11 @@ class _Call:
                 size = headers.get("content-length", "")
                 if run.is_behind() or not self._seat.announce(int(size) if size.isdigit() else UNTOLD_BYTES):
                     return await self._busy()
-                return wire.await_body(action.remove, message.protocol_config.request_body_mode)
+                return wire.await_body(
+                    action.remove,
+                    message.protocol_config.request_body_mode,
+                    may_be_empty=not size.isdigit() or int(size) == 0,
+                )
             case e.Reject():
                 return self._rejected(action)
         run.metrics.passed.inc()
@@ -170,7 +180,10 @@ class _Call:
         exchange, run = self._exchange, self._run
         if exchange is None:
             return wire.PASS_REQUEST_BODY
-        if not is_end:
+        # A buffered body comes in one message; where trailers follow, the message does not say that it is the end.
+        if exchange.state is State.FORWARDED and not body:
+            return wire.PASS_REQUEST_BODY  # some send the end apart
+        if exchange.state is State.FORWARDED:
             raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
         self._deciding = Deciding(run, exchange)
         if exchange.state is State.AWAIT_BODY and (run.is_behind() or not self._seat.arrive(len(body))):
@@ -193,7 +206,24 @@ class _Call:
             run.live.add(exchange)
         if not self._proxy.last:
             action = await relay.hand_over(run, exchange, action, whole)
-        return wire.forward(action, exchange.ticket.to_json() if holds and self._logged else "")
+        reply = wire.forward(action, exchange.ticket.to_json() if holds and self._logged else "")
+        self._is_sent = True
+        return reply
+
+    async def _request_trailers(self) -> Any:
+        """Where no body came before them, it is empty."""
+        exchange = self._exchange
+        if exchange is None or exchange.state is not State.AWAIT_BODY:
+            return wire.PASS_REQUEST_TRAILERS
+        reply = await self._request_body(b"", True)
+        return reply if reply.HasField("immediate_response") else wire.PASS_REQUEST_TRAILERS
+
+    async def _response_trailers(self) -> Any:
+        """They are the answer's end."""
+        exchange = self._exchange
+        if exchange is not None and exchange.state in (State.JSON, State.STREAM):
+            await self._response_body(b"", True)
+        return wire.PASS_RESPONSE_TRAILERS
 
     async def _busy(self) -> Any:
         exchange, run = self._exchange, self._run
@@ -275,31 +305,13 @@ class _Call:
         patience = self._patience(len(data))
         try:
             if exchange.state is State.STREAM and not exchange.is_packed:
-                return await self._sliced(exchange, data, is_end)
+                return await sliced(self._run, exchange, data, is_end)
             loop, piece = asyncio.get_running_loop(), e.ResponsePiece(data, is_end)
             self._reading = loop.run_in_executor(self._run.reading, exchange.receive, piece)
             action: e.Action = await asyncio.shield(self._reading)
             return action
         finally:
             patience.cancel()
-
-    async def _sliced(self, exchange: Exchange, data: bytes, is_end: bool) -> e.Piece:
-        sent: list[bytes] = []
-        same_till, cut = 0, False
-        for at in range(0, len(data), SLICE_BYTES):
-            end = min(at + SLICE_BYTES, len(data))
-            action = exchange.receive(e.ResponsePiece(data[at:end], is_end and end == len(data)))
-            assert isinstance(action, e.Piece)
-            if action.replacement is not None:
-                sent += (data[same_till:at], action.replacement)
-                same_till = end
-            if cut := action.cut:
-                break
-            async with self._run.slices:  # one slice of all streams each time the loop comes round
-                await asyncio.sleep(0)
-        if not same_till:
-            return e.Piece()
-        return e.Piece(b"".join((*sent, b"" if cut else data[same_till:])), cut=cut)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -315,6 +327,14 @@ class _Call:
             return
         self._run.take(exchange)
 
+    def leave(self, *, last: bool) -> None:
+        """See `leaving.Open`."""
+        exchange, task = self._exchange, self._task
+        if exchange is None or task is None or exchange.is_undecided or (exchange.hides_usage and not last):
+            return
+        self.is_left = True
+        task.cancel()
+
     def over(self) -> None:
         """The call is over, however it came to be: end the exchange if it has not ended."""
         self._seat.leave()
@@ -329,57 +349,39 @@ class _Call:
             self._finish(by)
 
     def _ended_by(self) -> e.EndedBy:
-        """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open."""
-        run, deciding = self._run, self._deciding
+        """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open. Did it show the
+        answer without us, since we were away for so long? Then what we saw of it is not what flowed."""
+        run, deciding, exchange = self._run, self._deciding, self._exchange
         if deciding is not None:
             return late_or_left(run, deciding)
-        awaits = self._exchange is not None and self._exchange.state is State.AWAIT_BODY
-        if awaits and run.snapshot.settings.failure_mode == "open" and is_late(run, run.lag.recent_s()):
-            return e.EndedBy.LATE  # its body may have come, and have waited too long to be seen
-        return e.EndedBy.CLIENT
+        if run.snapshot.settings.failure_mode == "open" and exchange is not None:
+            # a body may have come, and have waited too long to be seen
+            may_be_late = exchange.state is State.AWAIT_BODY or exchange.state in SENT
+            if may_be_late and is_late(run, run.lag.recent_s()):
+                return e.EndedBy.LATE
+            if run.draining and exchange.is_undecided:
+                return e.EndedBy.LATE
+        return e.EndedBy.DRAIN if run.draining else e.EndedBy.CLIENT
 
     def _finish(self, by: e.EndedBy) -> None:
         exchange = self._exchange
         if exchange is None:
             return
-        told = exchange.leave() if by is e.EndedBy.CLIENT else None
         try:
+            told = exchange.leave() if by is e.EndedBy.CLIENT else None
             exchange.receive(e.Over(by))
+            self._run.live.discard(exchange)
+            ending = exchange.take_ending() if told is not None else None
+            if told is not None and ending is not None:
+                self._run.left.leave(ending, told)
+            else:
+                self._hand_over()
         except Exception as problem:  # noqa: BLE001
             self._broke("over", problem)
-        self._run.live.discard(exchange)
-        ending = exchange.take_ending() if told is not None else None
-        if told is not None and ending is not None:
-            self._run.left.leave(ending, told)
-        else:
-            self._hand_over()
 
-    def _broke(self, kind: str | None, problem: Exception) -> Any:
-        exchange, run = self._exchange, self._run
-        run.metrics.errors.inc()
-        log.error(
-            "exchange_failed",
-            exchange_id=exchange.exchange_id if exchange else "",
-            phase=kind,
-            error=f"{type(problem).__name__}: {problem}",
-            exc_info=problem,
-        )
-        closed = None
-        if exchange is not None:
-            if kind == "request_body" and exchange.state is not State.FORWARDED:
-                closed = broken_closed(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
-            exchange.receive(e.Broke(str(problem)) if closed is None else e.Over())
-            run.live.discard(exchange)
-            self._hand_over()
-        if closed is not None:
-            return wire.reject(closed)
-        match kind:
-            case "request_headers":
-                return wire.PASS_ALL
-            case "request_body":
-                return wire.PASS_REQUEST_BODY
-            case "response_headers":
-                return wire.ANSWER_NONE
-            case "response_body":
-                return wire.PASS_RESPONSE_BODY
-        return None
+    def _broke(self, kind: str, problem: Exception) -> Any:
+        """The reply after a fault of ours."""
+        reply = faults.answer(self._run, self._exchange, kind, problem, is_sent=self._is_sent)
+        if kind == "request_headers":
+            self._exchange = None  # nothing more is known of it
+        return reply

@@ -9,6 +9,7 @@ from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.evaluate import is_open
 from spendgate.dialects.base import RequestFacts
+from spendgate.gateway.billing import COST_MAX_NANOUSD
 from spendgate.gateway.identity import Identity
 from spendgate.gateway.quote import make_quote
 from spendgate.gateway.snapshot import Address, Snapshot
@@ -86,9 +87,7 @@ def gather(
     decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision)
     if decided.refusal is not None and not decided.audit:
         return Planned(decided, (), None)
-    choices = decided.choices
-    if decided.audit:
-        choices = _audited(decided)
+    choices = tuple(map(_storable, _audited(decided) if decided.audit else decided.choices))
     request = ReserveRequest(
         exchange_id=exchange_id,
         team=identity.team,
@@ -102,6 +101,15 @@ def gather(
     # a budget of 0 admits nothing, however little it is
     exact = not counted.exact and limit is not None and 0 < limit < dearest * EXACT_BELOW
     return Planned(decided, choices, request, allowance, exact)
+
+
+def _storable(choice: Choice) -> Choice:
+    """A hold that no bound stops is not larger than any exchange is believed to cost: some such would fill a counter
+    of the ledger."""
+    candidate = choice.candidate
+    if candidate.estimate_nanousd <= COST_MAX_NANOUSD or any(b.ceiling_nanousd >= 0 for b in candidate.bounds):
+        return choice
+    return replace(choice, candidate=replace(candidate, estimate_nanousd=COST_MAX_NANOUSD))
 
 
 def _audited(decided: Plan) -> tuple[Choice, ...]:

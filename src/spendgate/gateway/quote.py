@@ -12,6 +12,7 @@ from spendgate.budget.ask import Quote
 from spendgate.budget.bounds import Clamp
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.hosted import RESULT_TOKENS
+from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.pricing.cost import estimate_nanousd, output_picousd, rank_picousd
 from spendgate.pricing.price import Price
 from spendgate.pricing.table import PriceTable
@@ -62,7 +63,7 @@ def make_quote(
         estimate = asked.nanousd + sum(beside)
     else:
         estimate = max(asked.nanousd, *beside) if beside else asked.nanousd
-    estimate = max(estimate, HOLD_MIN_NANOUSD)
+    estimate = min(max(estimate, HOLD_MIN_NANOUSD), LEDGER_MAX_NANOUSD)
     per_token = output_picousd(asked.price, asked.input_tokens, facts.dear_kinds) * facts.choices
     fixed = max(0, estimate - asked.cap * per_token // 1000)
     clamps = not (facts.body_fixed or beside) and asked.cap > 0

@@ -158,16 +158,17 @@ def unreadable(voice: Voice, identity: Identity, budget: TeamBudget, problem: st
     return _reject(voice, refusal, "invalid_request_error")
 
 
-def broken_closed(
+def broken(
     snapshot: Snapshot, identity: Identity, dialect: Dialect | None, headers: Mapping[str, str]
 ) -> Reject | None:
-    """Where a fault of ours meets a budget with `failurePolicy: closed`: a refusal. Else None: let pass."""
+    """Where a fault of ours meets an enforcing budget: a refusal. None where it lets pass all that can not be decided
+    (`failurePolicy: open`), in audit mode, and where there is none."""
     budget = snapshot.policy.budget(identity.team)
-    if dialect is None or budget is None or budget.failure_policy != "closed" or budget.audit:
+    if dialect is None or budget is None or budget.failure_policy == "open" or budget.audit:
         return None
     text = (
-        f"The budget of team {identity.team} can not be checked because of an internal fault, "
-        "and it asks to refuse then."
+        f"The budget of team {identity.team} cannot be checked because of an internal fault of this gateway; "
+        "nothing was sent."
     )
     refusal = RefusalText(429, "ledger_unavailable", text, {"team": identity.team})
     return _reject(voice_of(snapshot, dialect, identity, headers), refusal)

@@ -65,6 +65,8 @@ class Runtime:
         self.metrics = metrics
         self.live: set[Exchange] = set()
         self.calls = 0
+        self.open: set[Any] = set()
+        """Open calls (`leaving.Open`)."""
         self.guard = LocalGuard()
         self.secret = b""
         """What all gateways of the ledger share; b"" while it is not known: nobody's word is believed."""

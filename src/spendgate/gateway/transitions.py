@@ -47,38 +47,46 @@ def _to(*states: State) -> frozenset[State]:
 TRANSITIONS: dict[State, Moves] = {
     S.START: {
         e.RequestHeaders: _to(S.AWAIT_BODY, S.PASSING, S.ENDED),
+        e.Withdrawn: _to(S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
     S.AWAIT_BODY: {
         e.RequestBody: _to(S.COUNTING, S.RESERVING, S.FORWARDED, S.PASSING, S.ENDED),
         e.Busy: _to(S.ENDED),
-        e.ResponseHeaders: _to(S.PASSING, S.ENDED),  # Envoy's own 413 comes without a body
+        # Envoy's own 413 comes without a body, and so does what passed it by
+        e.ResponseHeaders: _to(S.PASSING, S.ENDED, S.JSON, S.STREAM),
+        e.Withdrawn: _to(S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
     S.COUNTING: {
         e.CountDone: _to(S.RESERVING, S.ENDED),
+        e.Withdrawn: _to(S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
     S.RESERVING: {
         e.ReserveDone: _to(S.FORWARDED, S.COUNTING, S.ENDED),
         e.LedgerDown: _to(S.FORWARDED, S.ENDED),
+        e.Withdrawn: _to(S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
     S.FORWARDED: {
         e.ResponseHeaders: _to(S.JSON, S.STREAM, S.PASSING),
+        e.Withdrawn: _to(S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
     S.JSON: {
+        e.ResponseHeaders: _to(S.PASSING),  # Envoy's own, in the answer's stead: it was too large
         e.ResponsePiece: _to(S.JSON, S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
     S.STREAM: {
+        e.ResponseHeaders: _to(S.PASSING),
         e.ResponsePiece: _to(S.STREAM, S.ENDED),
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),

@@ -142,15 +142,18 @@ PASS_REQUEST_TRAILERS = pb.ProcessingResponse(request_trailers=pb.TrailersRespon
 PASS_RESPONSE_TRAILERS = pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
 
 
-def await_body(remove: tuple[str, ...], configured_mode: int) -> Any:
-    """Reply to request headers: show me the whole body."""
+def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: bool = False) -> Any:
+    """Reply to request headers: show me the whole body. `may_be_empty`: show trailers too, which may be all that
+    comes: Envoy shows no body then."""
     reply = pb.ProcessingResponse()
     reply.request_headers.response.header_mutation.remove_headers.extend(remove)
-    if configured_mode != BUFFERED:
+    if configured_mode != BUFFERED or may_be_empty:
         mode = reply.mode_override
         mode.request_header_mode = _Mode.SEND
         mode.response_header_mode = _Mode.SEND
         mode.request_body_mode = _Mode.BUFFERED
+        if may_be_empty:
+            mode.request_trailer_mode = _Mode.SEND
     return reply
 
 
@@ -198,8 +201,8 @@ def answer(action: e.Answer) -> Any:
     mode.response_header_mode = _Mode.SEND
     mode.request_body_mode = _Mode.BUFFERED
     mode.response_body_mode = _BODY_MODES[action.mode]
-    if action.mode is e.BodyMode.DUPLEX:
-        mode.response_trailer_mode = _Mode.SEND
+    if action.mode is not e.BodyMode.NONE:
+        mode.response_trailer_mode = _Mode.SEND  # where there are any: they are the end then
     return reply
 
 

@@ -30,7 +30,7 @@ from prometheus_client import CollectorRegistry
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, LedgerUnavailable
-from spendgate.gateway import logs
+from spendgate.gateway import leaving, logs
 from spendgate.gateway.access_log import AccessLog
 from spendgate.gateway.config import Upstream, load_config
 from spendgate.gateway.ext_authz import Authorization
@@ -214,15 +214,7 @@ async def serve(config: WorkerConfig) -> None:
 
     await healthy.enter_graceful_shutdown()
     await access_log.drain()
-    drain_s = settings.drain_timeout / 1000
-    again = asyncio.create_task(stop.wait())
-    ended = asyncio.create_task(server.stop(2 * drain_s + 1))
-    await asyncio.wait({ended, again}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-    if not ended.done():
-        runtime.draining = True
-        await server.stop(None)
-    await ended
-    await cancelled(again)
+    await leaving.stop(server, runtime, settings.drain_timeout / 1000, stop)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
     await cancelled(*helpers)
     runtime.left.flush()

@@ -24,6 +24,7 @@ from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, SpendgateError
 from spendgate.gateway.config import Settings
 from spendgate.gateway.heartbeat import silence_s
+from spendgate.gateway.leaving import STAYS_S
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.otlp import OtlpExporter
 from spendgate.gateway.policy_source import POLICY_FILE, RedisPolicySource
@@ -378,7 +379,7 @@ class House:
         for worker in self.workers:
             worker.signal()
         hurrying = asyncio.create_task(self._hurry_workers())
-        waits = (asyncio.to_thread(w.wait, drain_s + 15.0) for w in self.workers)
+        waits = (asyncio.to_thread(w.wait, max(drain_s, STAYS_S) + 15.0) for w in self.workers)
         await asyncio.gather(*waits)
         await cancelled(hurrying)
         if self._http is not None:

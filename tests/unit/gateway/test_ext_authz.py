@@ -24,6 +24,10 @@ SPECS = """
 {team: ml, monthlyBudgetUSD: 10}
 ---
 {team: closed, monthlyBudgetUSD: 10, failurePolicy: closed}
+---
+{team: open, monthlyBudgetUSD: 10, failurePolicy: open}
+---
+{team: audited, monthlyBudgetUSD: 10, mode: audit}
 """
 
 
@@ -120,13 +124,17 @@ async def test_a_client_that_leaves_while_we_decide_holds_nothing() -> None:
     assert ending.settlement is not None and ending.settlement.release
 
 
-async def test_without_a_body_traffic_passes_loudly_unless_the_budget_is_closed() -> None:
+async def test_without_a_body_an_enforcing_budget_refuses_loudly_and_all_others_are_charged() -> None:
     desk = Desk()
-    reply = await desk.check(body=b"")
-    assert reply.HasField("ok_response")
-    assert desk.errors() == 1
-    reply = await desk.check("closed", b"")
-    assert reply.denied_response.status.code == 429
+    for team in ("ml", "closed"):
+        reply = await desk.check(team, b"")
+        assert reply.denied_response.status.code == 429
+    assert desk.errors() == 2
+    for team in ("open", "audited", "nobody"):
+        reply = await desk.check(team, b"")
+        assert reply.HasField("ok_response")
+        record = desk.settler.endings[-1].record
+        assert (record.unmetered, record.cost_nanousd > 0) == ("internal_error", True)
 
 
 async def test_a_call_that_costs_nothing_passes_without_a_ticket() -> None:
