@@ -221,9 +221,11 @@ def facts_of(entry: Any) -> LogFacts:
     """What an entry says of the answer."""
     common = entry.common_properties
     metadata = common.metadata.filter_metadata
+    details = entry.response.response_code_details
     usage = MessageToDict(metadata[NAMESPACE]) if NAMESPACE in metadata else {}
     return LogFacts(
         status=entry.response.response_code.value,
         sent=common.HasField("time_to_first_upstream_tx_byte"),
         usage=usage,
+        by_envoy=bool(details) and not details.startswith("via_upstream"),
     )

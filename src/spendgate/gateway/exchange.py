@@ -39,7 +39,7 @@ SENT = frozenset({State.FORWARDED, State.JSON, State.STREAM})
 class Exchange:
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
-    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "_last", "state")
+    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "_fixed", "_last", "state")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Exchange:
         """`fixed`: the request can not be changed and its answer not be seen (ext_authz)."""
         self.state = State.START
         self._case = Case(exchange_id, request_id, snapshot)
+        self._fixed = fixed
         self._admission = Admission(self._case, roster, fixed)
         self._last = True
         self._answer_body: WholeAnswer | StreamedAnswer | None = None
@@ -160,7 +161,11 @@ class Exchange:
         """What another worker needs to end a forwarded exchange, whose answer this one will not see."""
         if self.state is not State.FORWARDED:
             raise ValueError(f"no ticket in state {self.state.value}")
-        return self._case.ticket(self._case.sent)
+        ticket = self._case.ticket(self._case.sent)
+        if not self._fixed:
+            return ticket
+        kind = endings.kind_of(self._case, None, self.state)
+        return replace(ticket, kind=kind.value, aborted_flowed=self._case.aborted_flowed)
 
     @property
     def answer_headers(self) -> tuple[tuple[str, str], ...]:

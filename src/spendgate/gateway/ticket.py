@@ -61,6 +61,10 @@ class Ticket:
     """How often Envoy sent it; 0 where that is not known."""
     limits: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(model, scopes of its limits) of each model that may answer, itself too, where there are several."""
+    kind: str = ""
+    """Its `law.Kind` while its answer has not begun, where another worker is to end it; "" counts as not streamed."""
+    aborted_flowed: bool = False
+    """Its policy asks for `abortedAnswers: flowed`."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""

@@ -16,7 +16,8 @@ import orjson
 from spendgate.dialects import registry
 from spendgate.gateway import billing
 from spendgate.gateway.billing import Bill, Tariff
-from spendgate.gateway.events import Outcome
+from spendgate.gateway.events import EndedBy, Outcome
+from spendgate.gateway.law import Kind, bill_of, row_of
 from spendgate.gateway.record import Ending
 from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.gateway.ticket import Ticket
@@ -71,11 +72,12 @@ METERED = frozenset(
 @dataclass(frozen=True, slots=True)
 class LogFacts:
     """What an access log entry says. `status` 0: nothing was answered. `sent`: the provider got the request.
-    `usage`: by dotted path."""
+    `usage`: by dotted path. `by_envoy`: the answer is Envoy's own (a timeout, a reset), and not the provider's."""
 
     status: int
     sent: bool
     usage: Mapping[str, object] = field(default_factory=dict)
+    by_envoy: bool = False
 
 
 def usage_document(flat: Mapping[str, object]) -> dict[str, Any]:
@@ -103,16 +105,24 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
     address = Address(ticket.dialect, ticket.path, ticket.host)
     terms = snapshot.terms(ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
     tariff = Tariff(snapshot.prices, terms, ticket.fallbacks)
-    if facts.status >= 300 or not facts.sent:
-        outcome = Outcome.ABORTED if facts.status == 0 else Outcome.FAILED
-        return ticket.ending(Bill({}, 0, outcome), release=True)
+    if facts.status >= 300 and not facts.by_envoy:
+        return ticket.ending(Bill({}, 0, Outcome.FAILED), release=True)
+    if not 200 <= facts.status < 300 or not facts.sent:
+        return _without_answer(ticket, facts, tariff, held)
     if ticket.dialect in METERED and facts.usage:
         dialect = registry.by_name(ticket.dialect)
         reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
         if reading.problem is None:
             return ticket.ending(billing.whole_answer(tariff, ticket.model, reading, held))
-    if facts.status and ticket.known_usage:
+    if ticket.known_usage:
         return ticket.ending(billing.known(tariff, ticket.model, ticket.known_usage, held))
-    if facts.status == 0 and not ticket.unseen_input:
-        return ticket.ending(billing.input_only(tariff, ticket.model, ticket.input_tokens, held))
     return ticket.ending(billing.at_hold(held, "body_unseen"))
+
+
+def _without_answer(ticket: Ticket, facts: LogFacts, tariff: Tariff, held: int) -> Ending:
+    """The end of an exchange that Envoy gave up, or that its client left before the answer began: by the law."""
+    by = EndedBy.CLIENT if facts.status == 0 else EndedBy.ENVOY
+    kind = Kind(ticket.kind or Kind.WHOLE) if facts.sent else Kind.UNSENT
+    row = row_of(by, kind, aborted_flowed=ticket.aborted_flowed)
+    flowed = billing.input_only(tariff, ticket.model, ticket.input_tokens, held)
+    return ticket.ending(bill_of(row, flowed, held), release=kind is Kind.UNSENT)

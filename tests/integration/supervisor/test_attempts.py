@@ -257,7 +257,7 @@ def test_without_access_logs_every_attempt_but_the_answer_counts_as_billed(world
     assert world.spent("unlogged-errors", TRUE + 2 * HOLD)["requests"] == 1
 
 
-@pytest.mark.parametrize("entry", ["", "unlogged-"])
+@pytest.mark.parametrize("entry", ["", "unlogged-", "authz-"])
 @pytest.mark.parametrize(("case", "sent"), [("route-timeout", 1), ("none-answers", 3)])
 def test_a_call_that_envoy_gave_up_is_charged_the_hold_of_each_time_it_was_sent(
     world: World, entry: str, case: str, sent: int

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from unit.gateway.driver import snapshot_of
 
 from spendgate.gateway.events import Outcome
+from spendgate.gateway.law import Kind
 from spendgate.gateway.ticket import Ticket
 from spendgate.gateway.unseen import LogFacts, settle_by_log, usage_document
 
@@ -39,9 +42,12 @@ def test_what_is_no_ticket_is_refused(text: str) -> None:
         (LogFacts(200, True), Outcome.UNMETERED, HELD, False),
         (LogFacts(200, True, {"model": "gpt-4o"}), Outcome.UNMETERED, HELD, False),
         (LogFacts(429, True, USAGE), Outcome.FAILED, 0, True),
-        (LogFacts(503, False), Outcome.FAILED, 0, True),
+        (LogFacts(503, False, by_envoy=True), Outcome.FAILED, 0, True),
+        (LogFacts(503, True), Outcome.FAILED, 0, True),
+        (LogFacts(503, True, by_envoy=True), Outcome.UNMETERED, HELD, False),
+        (LogFacts(504, True, by_envoy=True), Outcome.UNMETERED, HELD, False),
         (LogFacts(0, False), Outcome.ABORTED, 0, True),
-        (LogFacts(0, True), Outcome.ABORTED, 10 * 2500, False),
+        (LogFacts(0, True), Outcome.ABORTED, HELD, False),
     ],
 )
 def test_each_fact_has_its_price(facts: LogFacts, outcome: Outcome, cost: int, release: bool) -> None:
@@ -52,16 +58,29 @@ def test_each_fact_has_its_price(facts: LogFacts, outcome: Outcome, cost: int, r
     assert ending.settlement.scopes == TICKET.scopes
 
 
-def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize(
+    ("kind", "flowed", "cost", "unmetered"),
+    [
+        (Kind.PLAIN, False, 10 * 2500, ""),
+        (Kind.HIDDEN, False, HELD, "aborted"),
+        (Kind.WHOLE, False, HELD, "aborted"),
+        (Kind.WHOLE, True, 10 * 2500, ""),
+    ],
+)
+def test_a_client_that_leaves_before_the_answer_pays_by_the_law(
+    kind: Kind, flowed: bool, cost: int, unmetered: str
+) -> None:
+    ticket = Ticket.from_json(replace(TICKET, kind=kind.value, aborted_flowed=flowed).to_json())
+    record = settle_by_log(ticket, LogFacts(0, True), SNAPSHOT).record
+    assert (record.outcome, record.cost_nanousd, record.unmetered) == (Outcome.ABORTED, cost, unmetered)
 
+
+def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
     ending = settle_by_log(replace(TICKET, unseen_input=True), LogFacts(0, True), SNAPSHOT)
     assert ending.record.cost_nanousd == HELD
 
 
 def test_what_the_request_alone_tells_is_billed_where_the_answer_tells_nothing() -> None:
-    from dataclasses import replace
-
     ticket = replace(TICKET, known_usage={"input": 4}, model="gpt-4o")
     assert Ticket.from_json(ticket.to_json()) == ticket
     record = settle_by_log(ticket, LogFacts(200, True), SNAPSHOT).record
@@ -70,8 +89,6 @@ def test_what_the_request_alone_tells_is_billed_where_the_answer_tells_nothing()
 
 
 def test_a_stream_that_only_began_has_no_final_usage() -> None:
-    from dataclasses import replace
-
     begun = {
         "message.model": "claude-opus-4-1",
         "message.usage.input_tokens": 10,
