@@ -92,15 +92,33 @@ class Fleet:
     def exact(self, what: str) -> None:
         """The ledger says what the provider says, to the nano-dollar, and stays at it."""
         self.quiet()
-        until(
-            lambda: (self.settled(), self.invoice()),
-            lambda pair: pair[0] == pair[1],
-            f"books after {what}",
-            HOME_S,
-        )
+        try:
+            until(
+                lambda: (self.settled(), self.invoice()),
+                lambda pair: pair[0] == pair[1],
+                f"books after {what}",
+                HOME_S,
+            )
+        except AssertionError as problem:
+            raise AssertionError("\n".join([str(problem), *self.apart()])) from problem
         for g in self.gateways:
             row = g.row(WIDE)
             assert sum(map(Decimal, row["apps"].values())) == Decimal(row["settled_usd"]), row
+
+    def apart(self) -> list[str]:
+        """The exchanges of which clients and usage logs say different things."""
+        logged: dict[str, list[dict[str, Any]]] = {}
+        for number, g in enumerate(self.gateways):
+            for line in g.usage():
+                if line["outcome"] != "refused":
+                    logged.setdefault(line["request_id"], []).append({"gateway": number, **line})
+        answered = {r.request_id: r for results in self.results.values() for r in results if r.status != 429}
+        found = []
+        for request_id, result in answered.items():
+            lines = logged.pop(request_id, [])
+            if len(lines) != 1 or Decimal(lines[0]["cost_usd"]) != result.cost_usd:
+                found.append(f"{result}: {lines}")
+        return found + [f"no client saw {lines}" for lines in logged.values()]
 
     def refused_wrongly(self) -> list[Result]:
         """Requests of the wide team that got no whole answer."""

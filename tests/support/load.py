@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -27,13 +28,14 @@ ESTIMATE = cost(MODEL, {"input": 120, "output": CAP})
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of one request. `metered`: the answer carried our headers; `cost_usd` by its own usage;
-    `began` by the monotonic clock."""
+    `began` by the monotonic clock; `request_id` as it stands in the usage log."""
 
     status: int
     complete: bool
     metered: bool
     cost_usd: Decimal
     began: float = 0.0
+    request_id: str = ""
 
 
 class Load:
@@ -73,24 +75,24 @@ class Load:
         for turn in itertools.count(number):
             if self._stop.is_set():
                 return
-            began = time.monotonic()
+            began, request_id = time.monotonic(), secrets.token_hex(16)
             try:
-                done = await self._one(session, stream=turn % 2 == 0)
-                self.results.append(replace(done, began=began))
+                done = await self._one(session, request_id, stream=turn % 2 == 0)
+                self.results.append(replace(done, began=began, request_id=request_id))
                 if done.status == 429:
                     await asyncio.sleep(0.2)
             except (aiohttp.ClientError, TimeoutError, ConnectionError):
-                self.results.append(Result(0, False, False, Decimal(0), began))
+                self.results.append(Result(0, False, False, Decimal(0), began, request_id))
                 await asyncio.sleep(0.1)
 
-    async def _one(self, session: aiohttp.ClientSession, stream: bool) -> Result:
+    async def _one(self, session: aiohttp.ClientSession, request_id: str, stream: bool) -> Result:
         document = {"model": MODEL, "max_tokens": CAP, "messages": [{"role": "user", "content": "Go on."}]}
         mock: dict[str, object] = {"output_tokens": 40, "delay_ms": 20}
         if stream:
             document |= {"stream": True, "stream_options": {"include_usage": True}}
             mock["chunk_ms"] = 10
         url = f"{self._gateway.url}/v1/chat/completions"
-        headers = {**JSON, **who(self._team, **mock)}
+        headers = {**JSON, **who(self._team, **mock), "x-request-id": request_id}
         async with session.post(url, data=json.dumps(document), headers=headers) as answer:
             data = await answer.read()
             metered = "x-spendgate-model" in answer.headers

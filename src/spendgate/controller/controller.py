@@ -28,6 +28,7 @@ from spendgate.controller.informer import Delta, Informer, Key, resource_path
 from spendgate.controller.kube import Kube, Object
 from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import Vitals
+from spendgate.controller.policy_map import PolicyMap
 from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, changes, reconcile
 from spendgate.controller.scrape import Scrape
@@ -102,6 +103,7 @@ class Controller:
             self.kube, resource_path(GROUP, VERSION, PLURAL, settings.namespace), self._on_deltas
         )
         self.publisher = Publisher(PolicyStore(self.redis))
+        self.policy_map = PolicyMap(self.kube, settings.pod_namespace)
         self.writer = StatusWriter(self.kube, self.informer, self.identity)
         self.history = History(self.ledger)
         self.gauges = BudgetGauges(ChangedMonths(self.ledger, self.redis), Policy(), self.history)
@@ -238,6 +240,7 @@ class Controller:
             await self.publisher.begin(fence)
             self._begun_fence = fence
         await self.publisher.publish(self.reconciled, fence, now_ms())
+        await self.policy_map.keep(self.publisher.snapshot)
 
     def _judge(self) -> None:
         objects = list(self.informer.objects.values())

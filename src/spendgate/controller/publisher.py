@@ -66,6 +66,8 @@ class Publisher:
         self.generation = 0
         """Of the last snapshot seen or written, whoever wrote it."""
         self.version = ""
+        self.snapshot: PolicySnapshot | None = None
+        """What Redis holds, as far as is known."""
         self.last_valid: dict[str, InForce] = {}
 
     async def follow(self) -> bool:
@@ -84,6 +86,7 @@ class Publisher:
         self.generation = max(self.generation, head.generation)
         self.version = head.version if snapshot is not None else ""
         if snapshot is not None:
+            self.snapshot = snapshot
             self.last_valid.update(remembered(snapshot, self.last_valid))
         return True
 
@@ -115,7 +118,7 @@ class Publisher:
             raise Fenced(written.number)
         if written.outcome == "moved":
             return False  # the next round looks again
-        self.generation, self.version = generation, version
+        self.generation, self.version, self.snapshot = generation, version, snapshot
         log.info(
             "policy_published", generation=generation, version=version[:12], budgets=len(reconciled.in_force)
         )

@@ -104,6 +104,8 @@ class Settings(_Model):
     """An OpenTelemetry collector (`http://HOST:4318`) that gets each usage line as an OTLP log record; empty: none."""
     prometheus: str = ""
     """For `up`: the URL of a Prometheus that scrapes it; the ledger is rebuilt from it after a loss."""
+    policy_snapshot: str = ""
+    """A file with a last known policy, for a new `serve` while Redis is away: the controller's ConfigMap, mounted."""
     failure_mode: Literal["open", "closed"] = "open"
     """What Envoy does with traffic while no worker answers at all."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -23,6 +23,7 @@ from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger import connect
 from spendgate.ledger.policy_store import (
     POLICY_CHANNEL,
+    SNAPSHOT_FILE,
     BadSnapshot,
     Head,
     PolicyStore,
@@ -35,7 +36,7 @@ from spendgate.tasks import cancelled
 
 log = structlog.get_logger()
 
-POLICY_FILE = "policy.snapshot"
+POLICY_FILE = SNAPSHOT_FILE
 """Name of the last known policy in the data dir."""
 POLL_S = 2.0
 CALL_S = 2.0
@@ -68,10 +69,14 @@ class PolicyMetrics:
 class RedisPolicySource:
     """`first`, then `run`. `policy` is what is in force; before one is `known` nobody may decide by it."""
 
-    def __init__(self, redis_url: str, cache_file: Path, metrics: PolicyMetrics | None = None) -> None:
+    def __init__(
+        self, redis_url: str, cache_file: Path, metrics: PolicyMetrics | None = None, second: str = ""
+    ) -> None:
+        """`second`: another file with a last known policy, which somebody else keeps; "": none."""
         self._redis = connect.client(redis_url, CALL_S)
         self._store = PolicyStore(self._redis)
         self._file = cache_file
+        self._files = (cache_file, *([Path(second)] if second else []))
         self._metrics = metrics
         self._announced = asyncio.Event()
         self._compiled: dict[bytes, TeamBudget] = {}
@@ -91,7 +96,7 @@ class RedisPolicySource:
 
     async def first(self) -> Policy:
         """The policy to begin with."""
-        self._load_file()
+        self._load_files()
         try:
             await self._look()
         except LedgerError as problem:
@@ -112,6 +117,8 @@ class RedisPolicySource:
                 except TimeoutError:
                     pass
                 self._announced.clear()
+                if not self.known and self._load_files():
+                    apply(self.policy)
                 try:
                     if await self._look():
                         apply(self.policy)
@@ -213,13 +220,19 @@ class RedisPolicySource:
         if self._metrics is not None:
             self._metrics.refused.inc()
 
-    def _load_file(self) -> None:
-        try:
-            self._take(decode(self._file.read_bytes()))
-        except FileNotFoundError:
-            return
-        except (OSError, BadSnapshot) as problem:
-            log.error("policy_file_unreadable", path=str(self._file), error=str(problem))
+    def _load_files(self) -> bool:
+        """Take the newest policy on disk; is there one?"""
+        for file in self._files:
+            try:
+                snapshot = decode(file.read_bytes())
+            except FileNotFoundError:
+                continue
+            except (OSError, BadSnapshot) as problem:
+                log.error("policy_file_unreadable", path=str(file), error=str(problem))
+                continue
+            if self._is_newer(snapshot):
+                self._take(snapshot)
+        return self.known
 
     async def _save(self) -> None:
         """Keep what is in force for a cold start; beside the loop, for it is written through to the disk."""

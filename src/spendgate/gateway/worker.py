@@ -131,7 +131,8 @@ async def serve(config: WorkerConfig) -> None:
     data_dir = Path(config.data_dir)
     cluster: RedisPolicySource | None = None
     if config.cluster:
-        cluster = RedisPolicySource(config.redis, data_dir / POLICY_FILE, PolicyMetrics(registry))
+        own = data_dir / POLICY_FILE
+        cluster = RedisPolicySource(config.redis, own, PolicyMetrics(registry), settings.policy_snapshot)
         await cluster.first()
         sources = replace(sources, cluster=cluster)
     signature = sources.signature()

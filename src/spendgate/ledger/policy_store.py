@@ -7,8 +7,10 @@ leaders there have been): a leader that was deposed, frozen and woken changes no
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -61,6 +63,10 @@ class Written:
     number: int
 
 
+SNAPSHOT_FILE = "policy.snapshot"
+"""Name of the file with a policy, in a data dir and in the controller's ConfigMap."""
+
+
 def canonical_json(value: Any) -> bytes:
     """UTF-8, keys sorted, no insignificant space."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -82,7 +88,12 @@ def encode(snapshot: PolicySnapshot) -> bytes:
 
 
 def decode(data: bytes) -> PolicySnapshot:
-    """Read what `encode` wrote. Raises BadSnapshot."""
+    """Read what `encode` wrote, gzipped or not. Raises BadSnapshot."""
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as e:
+            raise BadSnapshot(f"the policy snapshot can not be read: {e}") from e
     payload, tail = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if tail[:2] != b"\x7a\x20" or hashlib.sha256(payload).digest() != tail[2:]:
         raise BadSnapshot("the policy snapshot's checksum does not fit; it is not used")

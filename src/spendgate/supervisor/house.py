@@ -145,7 +145,9 @@ class House:
                 )
             log.error("redis_away", why="starting with the last known policy; what is spent is spooled")
         if self.cluster:
-            source = RedisPolicySource(self.redis_url, self.data_dir / POLICY_FILE)
+            source = RedisPolicySource(
+                self.redis_url, self.data_dir / POLICY_FILE, second=self.plan.settings.policy_snapshot
+            )
             await source.first()
             self.sources = replace(self.sources, cluster=source)
             self.snapshot = self.sources.load()

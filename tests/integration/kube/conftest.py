@@ -65,6 +65,7 @@ def cluster(running: Cluster) -> Cluster:
     """The cluster without any budget, Lease or event of a test before."""
     running.kubectl("delete", "llmbudgets", "-A", "--all")
     running.kubectl("delete", "lease", "-n", "llm-gateway", LEASE, "--ignore-not-found")
+    running.kubectl("delete", "configmap", "-n", "llm-gateway", "spendgate-policy", "--ignore-not-found")
     namespaces = running.kubectl("get", "events", "-A", "-o", "jsonpath={.items[*].metadata.namespace}")
     for namespace in set(namespaces.split()):  # all at once: kubectl would delete and await each by itself
         running.kubectl("delete", "--raw", f"/api/v1/namespaces/{namespace}/events")

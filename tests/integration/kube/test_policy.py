@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,28 @@ def test_without_any_controller_gateways_keep_the_last_policy_also_over_a_restar
     assert limits(gateway.policy()) == {"search": 100}
     start("ctl-b")
     until(lambda: limits(gateway.policy()), lambda p: p == {"search": 200}, "the change made meanwhile")
+
+
+def test_a_new_gateway_without_redis_finds_the_policy_in_the_controllers_config_map(
+    cluster: Cluster, start: Start, tmp_path: Path
+) -> None:
+    start()
+    kept = tmp_path / "policy.snapshot"
+
+    def found() -> dict[str, Any]:
+        """Read as a pod of a new node would, whose Redis does not answer."""
+        maps = cluster.read("/api/v1/namespaces/llm-gateway/configmaps")["items"]
+        [data] = [m["binaryData"] for m in maps if m["metadata"]["name"] == "spendgate-policy"] or [{}]
+        if not data:
+            return {}
+        kept.write_bytes(base64.b64decode(data["policy.snapshot"]))
+        new = RedisPolicySource("redis://127.0.0.1:1/0", tmp_path / "none", second=str(kept))
+        return {t: b.monthly_nanousd for t, b in asyncio.run(new.first()).budgets.items()}
+
+    cluster.apply(budget("search", 7))
+    until(found, lambda policy: policy == {"search": usd_to_nano(7)}, "the policy in its map", 60)
+    cluster.apply(budget("search", 8))
+    until(found, lambda policy: policy == {"search": usd_to_nano(8)}, "the raise in its map", 60)
 
 
 def test_a_policy_lost_with_redis_is_written_anew_and_taken(

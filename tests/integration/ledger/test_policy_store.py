@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -129,6 +130,30 @@ async def test_a_cold_start_without_redis_takes_what_the_disk_remembers(
     cold = RedisPolicySource("redis://127.0.0.1:1/0", tmp_path / "policy")
     assert limits(await cold.first()) == limits(warm.policy) == {"a": 7}
     assert cold.age_s() == float("inf") and warm.age_s() < 3600
+
+
+async def test_a_new_gateway_without_redis_takes_the_newer_of_two_files(tmp_path: Path) -> None:
+    (tmp_path / "own").write_bytes(encode(snapshot(2, a=2)))
+    (tmp_path / "mounted").write_bytes(gzip.compress(encode(snapshot(3, a=3))))
+    cold = RedisPolicySource("redis://127.0.0.1:1/0", tmp_path / "own", second=str(tmp_path / "mounted"))
+    assert (limits(await cold.first()), cold.known) == ({"a": 3}, True)
+    (tmp_path / "own").write_bytes(encode(snapshot(4, a=4)))
+    again = RedisPolicySource("redis://127.0.0.1:1/0", tmp_path / "own", second=str(tmp_path / "mounted"))
+    assert limits(await again.first()) == {"a": 4}
+
+
+async def test_a_gateway_that_knows_no_policy_takes_the_file_when_it_comes(tmp_path: Path) -> None:
+    taken = asyncio.Event()
+    new = RedisPolicySource("redis://127.0.0.1:1/0", tmp_path / "own", second=str(tmp_path / "mounted"))
+    await new.first()
+    assert not new.known
+    task = asyncio.create_task(new.run(lambda _: taken.set()))
+    (tmp_path / "mounted").write_bytes(encode(snapshot(1, a=1)))
+    async with asyncio.timeout(30):
+        await taken.wait()
+    assert limits(new.policy) == {"a": 1}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_damaged_file_is_no_policy_and_no_crash(tmp_path: Path) -> None:
