@@ -192,8 +192,10 @@ class BudgetSpec(Part):
     unpriced_models: Literal["estimate", "reject", "allow"] = Field(
         "estimate", description="Models without a price: estimate by the dearest relative, reject, or allow."
     )
-    unknown_apis: Literal["pass", "reject"] = Field(
-        "pass", description="Calls that may cost money and that no dialect can meter: let pass, or 403."
+    unknown_apis: Literal["pass", "reject"] | None = Field(
+        None,
+        description="Calls that may cost money and that no dialect can meter: let pass, or 403; left out: the "
+        "gateway's setting, and 403 where a known provider answers.",
     )
     increase: tuple[Increase, ...] = Field((), description="Temporary raises.")
     aborted_answers: Literal["hold", "flowed"] | None = Field(

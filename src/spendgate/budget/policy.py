@@ -114,7 +114,8 @@ class TeamBudget:
     """`open`, `closed`, or "": up to the fail-open limit."""
     fail_open_nanousd: int | None = None
     unpriced_models: str = "estimate"
-    unknown_apis: str = "pass"
+    unknown_apis: str = ""
+    """`pass`, `reject`, or "": as the gateway's settings say."""
     aborted_answers: str | None = None
     """None: as the gateway is set."""
     raises: tuple[Raise, ...] = ()
@@ -263,7 +264,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         failure_policy=spec.failure_policy or "",
         fail_open_nanousd=_nano(spec.fail_open_limit_usd),
         unpriced_models=spec.unpriced_models,
-        unknown_apis=spec.unknown_apis,
+        unknown_apis=spec.unknown_apis or "",
         aborted_answers=spec.aborted_answers,
         raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
         advice=tuple(advice(spec)),

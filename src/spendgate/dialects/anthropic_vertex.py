@@ -17,11 +17,11 @@ from spendgate.dialects.base import NO_HEADERS, RequestFacts
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX
 from spendgate.errors import RequestError
 
-_CALL = re.compile(r"/publishers/anthropic/models/([^/]+):(rawPredict|streamRawPredict)$")
+_CALL = re.compile(r"/publishers/anthropic/models/([^/]+):(rawPredict|streamRawPredict)$", re.IGNORECASE)
 _TARGET = re.compile(
     r"([^?]*/publishers/+anthropic/+models/+)[^/?]+((?::|%3[Aa])(?:r|streamR)awPredict/*)(\?.*)?$"
 )
-_COUNT = "/count-tokens:rawPredict"
+_COUNT = "/count-tokens:rawpredict"
 
 
 class AnthropicVertex(AnthropicMessages):
@@ -31,7 +31,7 @@ class AnthropicVertex(AnthropicMessages):
     path_regex = "/+publishers/+anthropic/+models/+[^/]+:(r|streamR)awPredict"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        free = paths.plain(path).endswith(_COUNT)
+        free = paths.plain(path).lower().endswith(_COUNT)
         return not free and super().matches(method, path, content_type)
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
@@ -41,7 +41,7 @@ class AnthropicVertex(AnthropicMessages):
                 "the path names no model; write …/publishers/anthropic/models/MODEL:rawPredict"
             )
         facts = anthropic_request.read(body, call[1])
-        streams = facts.stream or call[2] == "streamRawPredict"
+        streams = facts.stream or call[2].lower() == "streamrawpredict"
         return replace(facts, stream=streams, model_fixed=_TARGET.match(path) is None)
 
     def rewrite(

@@ -22,7 +22,7 @@ class BedrockApi(JsonApi):
     """A dialect of Bedrock's. The client signs the request (SigV4), so nothing of it is rewritten."""
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        return "/model/" in paths.plain(path) and super().matches(method, path, content_type)
+        return "/model/" in paths.plain(path).lower() and super().matches(method, path, content_type)
 
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == EVENT_STREAM

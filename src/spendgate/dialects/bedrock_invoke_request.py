@@ -24,7 +24,7 @@ from spendgate.errors import RequestError
 IMAGES_MAX = 10
 """More images in one request are refused (Stability, Titan, Nova: at most 5; a margin)."""
 
-_CALL = re.compile(r"/model/([^/].*)/invoke(-with-response-stream)?$", re.DOTALL)
+_CALL = re.compile(r"/model/([^/].*)/invoke(-with-response-stream)?$", re.DOTALL | re.IGNORECASE)
 _ANTHROPIC = re.compile(r"(^|[./])anthropic\.")
 _EMBEDDING = re.compile(r"embed|rerank", re.IGNORECASE)
 _CAPS = (

@@ -29,7 +29,7 @@ IMAGE_TOKENS = 4_800
 NOVA_VIDEO_TOKENS = 288 * 960
 """Nova samples at most 960 frames of 288 tokens (Amazon Nova guide, "Video understanding")."""
 
-_CALL = re.compile(r"/model/([^/].*)/converse(-stream)?$", re.DOTALL)
+_CALL = re.compile(r"/model/([^/].*)/converse(-stream)?$", re.DOTALL | re.IGNORECASE)
 _STORED_PROMPT = re.compile(r":prompt/")
 
 

@@ -16,7 +16,7 @@ from spendgate.dialects.spelling import GOOGLE
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, Texts, parse_request
 from spendgate.errors import RequestError
 
-_CALL = re.compile(r"/([^/]+):(embedContent|batchEmbedContents)$")
+_CALL = re.compile(r"/([^/]+):(embedContent|batchEmbedContents)$", re.IGNORECASE)
 
 
 class GeminiEmbeddings(Gemini):

@@ -40,7 +40,7 @@ SEARCHES_DEFAULT = 10
 SEARCH_INPUT_TOKENS = 1_000
 """Input that the results of one query add: 720 were recorded (`toolUsePromptTokenCount`)."""
 
-_CALL = re.compile(r"/([^/]+):(streamGenerateContent|generateContent)$")
+_CALL = re.compile(r"/([^/]+):(streamGenerateContent|generateContent)$", re.IGNORECASE)
 _TARGET = re.compile(r"([^?]*/models/+)[^/?]+((?::|%3[Aa])(?:streamG|g)enerateContent/*)(\?.*)?$")
 _SEARCHES = frozenset({"google_search", "google_search_retrieval", "enterprise_web_search", "google_maps"})
 _CLIENT = frozenset({"function_declarations", "computer_use"})
@@ -73,7 +73,7 @@ def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
         texts.dear_kinds.add("output_image")
     return RequestFacts(
         model=call[1],
-        stream=call[2] == "streamGenerateContent",
+        stream=call[2].lower() == "streamgeneratecontent",
         output_hidden=thinking.asked(document, thinking.BUDGET),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,

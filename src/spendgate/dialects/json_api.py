@@ -25,7 +25,7 @@ class JsonApi(ABC):
 
     def __init_subclass__(cls) -> None:
         if hasattr(cls, "path_regex"):  # a base of several dialects has none
-            cls._pattern = re.compile(f".*{cls.path_regex}", re.DOTALL)
+            cls._pattern = re.compile(f".*{cls.path_regex}", re.DOTALL | re.IGNORECASE)
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         return paths.is_call(method) and self._pattern.fullmatch(paths.plain(path)) is not None

@@ -20,7 +20,7 @@ MESSAGE_TOKENS = 8
 IMAGE_TOKENS = 4_096
 """A bound for the vision models that Ollama serves; local models differ and are rarely priced."""
 
-_EMBED = re.compile("/api/embed(dings)?$")
+_EMBED = re.compile("/api/embed(dings)?$", re.IGNORECASE)
 
 
 class Ollama(JsonApi):

@@ -28,7 +28,7 @@ PROMPTS_MAX = 2_048
 DEFAULT_CAP = 16
 """`max_tokens` where the client sets none (OpenAI API reference, "Completions")."""
 
-_OPENAI = re.compile(r"^/+v1/+completions$|/openai/")
+_OPENAI = re.compile(r"^/+v1/+completions$|/openai/", re.IGNORECASE)
 """Where OpenAI, Azure and vLLM serve it; others have no such default."""
 
 
@@ -39,7 +39,7 @@ class OpenAICompletions(JsonApi):
     path_regex = "/+completions"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        chat = paths.plain(path).rpartition("/")[0].rstrip("/").endswith("/chat")
+        chat = paths.plain(path).lower().endswith("/chat/completions")
         return not chat and super().matches(method, path, content_type)
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -20,7 +20,7 @@ class OpenAIEmbeddings(JsonApi):
     path_regex = "/+embeddings"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        ollama = re.search("/api/+embeddings$", paths.plain(path))
+        ollama = re.search("/api/+embeddings$", paths.plain(path), re.IGNORECASE)
         return ollama is None and super().matches(method, path, content_type)
 
     def streams(self, media_type: str, asked: bool) -> bool:

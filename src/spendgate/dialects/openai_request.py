@@ -48,7 +48,7 @@ AUDIO_BYTES_PER_TOKEN = 100
 AUDIO_REFERENCE_TOKENS = 16_384
 """An earlier spoken answer that a message refers to by id: the longest that an audio model gives."""
 
-DEPLOYMENT = re.compile(r"/openai/+deployments/+([^/]+)/")
+DEPLOYMENT = re.compile(r"/openai/+deployments/+([^/]+)/", re.IGNORECASE)
 SEARCH_MODEL = re.compile(r"-search-(preview|api)")
 """Models that search the web on every call, at one fee a call."""
 

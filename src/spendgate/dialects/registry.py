@@ -70,6 +70,11 @@ def find(method: str, path: str, content_type: str) -> Dialect | None:
     return (_known if len(path) <= KNOWN_PATH_MAX else _search)(method, path, media_type)
 
 
+def claims(path: str) -> bool:
+    """Would a POST with a body to this path (without query) be metered?"""
+    return find("POST", path, "") is not None
+
+
 def _search(method: str, path: str, media_type: str) -> Dialect | None:
     return next((d for d in DIALECTS if d.matches(method, path, media_type)), None)
 
@@ -80,7 +85,7 @@ _known = lru_cache(maxsize=2048)(_search)  # asking every dialect for its patter
 def nearest(path: str) -> Dialect:
     """The dialect whose errors a client of this path most likely reads: by what a path has in common with
     those of its family, else OpenAI's, which most copy."""
-    place = paths.plain(path)
+    place = paths.plain(path).lower()
     for mark, name in _MARKS:
         if mark in place:
             return by_name(name)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from spendgate.budget.ask import PlannedRefusal
 from spendgate.budget.policy import DOCTOR, TeamBudget
-from spendgate.dialects import registry
+from spendgate.dialects import free, registry
 from spendgate.dialects.base import Dialect, RequestFacts
-from spendgate.dialects.free import is_free
 from spendgate.dialects.readable import Readable
+from spendgate.dialects.switches import usage_switch
 from spendgate.dialects.texts import NO_MODEL
 from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.gateway import events as e
@@ -39,6 +39,8 @@ from spendgate.ledger.port import ReserveResult
 from spendgate.money import usd_to_nano
 from spendgate.tokens.count import INLINE_BYTES, measure
 
+SWITCHED_OFF = "{} makes the provider leave the usage out of its answer; take it off"
+
 
 class Refused(NamedTuple):
     """A request that the budget refuses: for which model, what it would have held (nano-USD), and what is the same
@@ -60,7 +62,7 @@ class Turn(NamedTuple):
 class Admission:
     """The steps of one request, in the order of its events."""
 
-    __slots__ = ("_case", "_fixed", "_given", "_looked", "_read", "_roster")
+    __slots__ = ("_case", "_fixed", "_given", "_looked", "_read", "_roster", "_switch")
 
     def __init__(self, case: Case, roster: Roster | None, fixed: bool) -> None:
         self._case = case
@@ -70,6 +72,8 @@ class Admission:
         """The body as the client sent it."""
         self._read = Readable(b"")
         self._looked = False
+        self._switch = ""
+        """What of the request switches its usage off."""
 
     def headers(self, event: e.RequestHeaders) -> Turn:
         """Whose request it is, and whether it is ours."""
@@ -79,7 +83,7 @@ class Admission:
             return self._websocket(event.caller, path)
         dialect = registry.find(event.method, path, headers.get("content-type", ""))
         if dialect is None or event.end:
-            return self._unclaimed(event, path, claimed=dialect is not None)
+            return self._unclaimed(event, path)
         case.dialect, case.target, case.headers = dialect, event.path, headers
         case.at_ms = event.caller.now_ms
         case.address = Address(dialect.name, path, headers.get(":authority", ""))
@@ -93,6 +97,9 @@ class Admission:
         signed = signed_names(dialect, headers, case.snapshot)
         stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
         stripped += h.never_sent(headers, last=event.last)
+        self._switch = usage_switch(dialect.name, event.path, headers)
+        if self._switch and (refusal := self._unreadable(SWITCHED_OFF.format(self._switch))) is not None:
+            return self._unread(refusal)
         return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
 
     def _identify(self, caller: Caller) -> None:
@@ -105,11 +112,14 @@ class Admission:
             identity = self._roster.admit(identity, has_budget)
         case.identity = identity
 
-    def _unclaimed(self, event: e.RequestHeaders, path: str, *, claimed: bool) -> Turn:
-        """A path that no dialect claims (or a request without a body): not ours, unless only known callers may
-        use such paths, or it may cost money and the budget refuses what nobody here can meter."""
-        case = self._case
-        unmetered = not claimed and not is_free(event.method, path)
+    def _unclaimed(self, event: e.RequestHeaders, path: str) -> Turn:
+        """A call that no dialect meters: not ours, unless only known callers may use such paths, or it may cost money
+        and the budget refuses what nobody here can meter."""
+        case, headers = self._case, event.caller.headers
+        cost = free.cost(
+            event.method, event.path, headers, has_body=not event.end, claimed=registry.claims(path)
+        )
+        unmetered = cost is not free.Cost.FREE
         identified = case.snapshot.settings.passthrough == "identified"
         if not (unmetered or identified):
             return Turn(State.PASSING, e.Pass())
@@ -118,7 +128,7 @@ class Admission:
         if identified and case.identity.team == UNATTRIBUTED:
             refusal = unidentified()
         elif unmetered:
-            refusal = unknown.refusal(case.snapshot, case.identity, event.caller.headers, event.method, path)
+            refusal = unknown.refusal(case.snapshot, case.identity, headers, event.method, path, cost)
         if refusal is None:
             return Turn(State.PASSING, e.Pass(unknown=unmetered))
         return Turn(State.ENDED, refusal)
@@ -153,6 +163,8 @@ class Admission:
             facts, self._read = asked.facts, asked.readable
         if facts.free:
             return Turn(State.PASSING, e.Forward())
+        if self._switch:
+            facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
         if self._fixed:
             facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
         if case.taken_over is not None and case.taken_over.usage_hidden:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from spendgate.dialects.registry import DIALECTS
 from spendgate.durations import parse_duration_ms
@@ -64,6 +72,10 @@ class Settings(_Model):
     """WebSockets of teams whose budget binds: refused (426; 403 without such an API over HTTP) or passed unmetered."""
     unreadable: Literal["reject", "estimate"] = "reject"
     """LLM requests that cannot be read, of teams whose budget enforces: 400, or held at the dearest price by length."""
+    unknown_apis: Literal["", "reject", "pass"] = Field(
+        default="", validation_alias=AliasChoices("unknown_apis", "unknownApis")
+    )
+    """Calls that may cost money and are not metered, where a budget enforces: 403, or passed; empty: see dialects."""
     unbudgeted: Literal["allow", "reject"] = "allow"
     """What teams without a budget may do; they are metered in any case."""
     reservation_ttl: DurationMs = 30_000

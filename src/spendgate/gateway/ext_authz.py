@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -43,6 +44,11 @@ def exchange_id(attributes: Any) -> str:
     where = attributes.destination.address.socket_address
     parts = (when, peer.address, str(peer.port_value), where.address, str(where.port_value), request.http.id)
     return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _announces_body(headers: Mapping[str, str]) -> bool:
+    """Do the headers say that a body follows, where Envoy was told not to wait for it?"""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: ignore[misc]
@@ -86,7 +92,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
     async def _decide(self, exchange: Exchange, deciding: Deciding, caller: Caller, attributes: Any) -> Any:
         run, http = self._run, attributes.request.http
         body = http.raw_body or http.body.encode()
-        action = exchange.receive(e.RequestHeaders(http.method, http.path, caller))
+        end = not (body or http.size > 0 or _announces_body(caller.headers))
+        action = exchange.receive(e.RequestHeaders(http.method, http.path, caller, end))
         run.metrics.count_unclaimed(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(exchange, action)

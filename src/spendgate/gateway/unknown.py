@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from spendgate.dialects import registry
 from spendgate.dialects.base import Rejection
+from spendgate.dialects.free import Cost
+from spendgate.dialects.texts import NO_MODEL
 from spendgate.gateway import headers as h
 from spendgate.gateway.events import UNKNOWN_API, Reject
 from spendgate.gateway.identity import Identity
@@ -16,15 +18,26 @@ STATUS = 403
 
 
 def refusal(
-    snapshot: Snapshot, identity: Identity, headers: Mapping[str, str], method: str, path: str
+    snapshot: Snapshot, identity: Identity, headers: Mapping[str, str], method: str, path: str, cost: Cost
 ) -> Reject | None:
-    """The refusal of an unknown API; None where the budget (or that there is none) lets it pass."""
+    """The refusal of what may cost money and is not metered; None where it passes: the team has no budget that
+    enforces, or the budget or the setting `unknown_apis` says so. By default it is refused where a known provider
+    answers, and where it is the kin of a call that is metered here."""
     budget = snapshot.policy.budget(identity.team)
-    if budget is None or budget.unknown_apis != "reject" or budget.audit:
+    if budget is None or budget.audit:
         return None
+    known = cost is Cost.KIN or bool(snapshot.provider(NO_MODEL, "", headers.get(":authority", "")))
+    default = "reject" if known else "pass"
+    if (budget.unknown_apis or snapshot.settings.unknown_apis or default) == "pass":
+        return None
+    why = (
+        "is not the way to call an API that this gateway meters"
+        if cost is Cost.KIN
+        else "is no API that this gateway can meter"
+    )
     text = (
-        f"{method} {path[:200]} is no API that this gateway can meter, and the LLM budget of team "
-        f"{identity.team} refuses those (unknownApis: reject)."
+        f"{method[:20]} {path[:200]} {why}, and the LLM budget of team {identity.team} refuses those "
+        "(unknownApis: reject)."
     )
     if budget.contact:
         text += f" Ask in {budget.contact}."

@@ -55,7 +55,8 @@ REFUSALS: dict[str, str] = {
     "websocket_refused": "it asks for a WebSocket, whose traffic can not be metered, and the API is there over HTTP, "
     "too (status 426; setting `websockets`)",
     "unreadable_request": "it cannot be read, and the setting `unreadable` is `reject`",
-    "unknown_api": "no dialect can meter the path, and the budget says `unknownApis: reject`",
+    "unknown_api": "no dialect can meter the call, and the budget says `unknownApis: reject`; or says nothing, and "
+    "it is for a known provider, or the kin of a metered call",
 }
 """Reasons of refusals: the request was refused because …"""
 

@@ -109,13 +109,14 @@ class Drive:
         path: str = "/v1/chat/completions",
         headers: dict[str, str] | None = None,
         method: str = "POST",
+        end: bool = False,
         ledger_down: e.LedgerDown | None = None,
     ) -> e.Action:
         """Send headers and body; answers what the exchange asks for; returns the last action."""
         given = {"content-type": "application/json", "x-llm-team": "ml", "x-llm-app": "chat"} | (
             headers or {}
         )
-        action = self.exchange.receive(e.RequestHeaders(method, path, Caller(given)))
+        action = self.exchange.receive(e.RequestHeaders(method, path, Caller(given), end))
         if not isinstance(action, e.AwaitBody):
             self._take()
             return action

@@ -34,8 +34,97 @@ def header(action: e.Action, name: str) -> str | None:
 
 def test_an_unknown_api_passes_and_is_said_to_be_unknown() -> None:
     assert Drive(snapshot_of(SMALL)).send(b"{}", path="/v1/videos") == e.Pass(unknown=True)
-    assert Drive(snapshot_of(STRICT)).send(b"", path="/v1/models", method="GET") == e.Pass()
+    assert Drive(snapshot_of(STRICT)).send(b"", path="/v1/models", method="GET", end=True) == e.Pass()
     assert Drive(snapshot_of(STRICT)).send(b"{}", path="/v1/messages/count_tokens") == e.Pass()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("policy", [STRICT, SMALL])
+def test_a_metered_path_by_another_method_is_refused(method: str, policy: str) -> None:
+    action = Drive(snapshot_of(policy)).send(chat(), method=method)
+    assert isinstance(action, e.Reject)
+    assert (action.status, action.reason) == (403, "unknown_api")
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "host", "passes"),
+    [
+        (SMALL, {}, "gateway.example", True),
+        (SMALL, {}, "api.openai.com", False),
+        (SMALL, {"upstreams": [{"name": "o", "url": "https://api.openai.com"}]}, "gateway.example", False),
+        (SMALL, {"upstreams": [{"name": "o", "url": "http://127.0.0.1:1"}]}, "gateway.example", True),
+        (SMALL, {"upstreams": [{"name": "o", "url": "http://a:1", "provider": "azure"}]}, "", False),
+        (SMALL, {"unknown_apis": "reject"}, "gateway.example", False),
+        (SMALL, {"unknownApis": "pass"}, "api.openai.com", True),
+        (STRICT, {"unknown_apis": "pass"}, "gateway.example", False),
+        (
+            "{team: ml, monthlyBudgetUSD: 10, unknownApis: pass}",
+            {"unknown_apis": "reject"},
+            "api.openai.com",
+            True,
+        ),
+        ("{team: ml, monthlyBudgetUSD: 10, mode: audit}", {"unknown_apis": "reject"}, "api.openai.com", True),
+        ("", {"unknown_apis": "reject"}, "api.openai.com", True),
+    ],
+)
+def test_an_unknown_api_is_refused_where_a_known_provider_answers_or_someone_says_so(
+    policy: str, settings: dict[str, object], host: str, passes: bool
+) -> None:
+    d = Drive(snapshot_of(policy, **settings))
+    action = d.send(b"{}", path="/v1/videos", headers={":authority": host})
+    assert (action == e.Pass(unknown=True)) is passes
+    assert passes or isinstance(action, e.Reject)
+
+
+GEMINI = "/v1beta/models/gemini-2.5-pro:generateContent"
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "named"),
+    [
+        (f"{GEMINI}?fields=candidates", {}, "fields"),
+        (f"{GEMINI}?alt=sse&%24fields=candidates", {}, "$fields"),
+        (f"{GEMINI}?%66ields=candidates", {}, "fields"),
+        (f"{GEMINI}?alt=proto", {}, "alt=proto"),
+        (f"{GEMINI}?$alt=media", {}, "$alt=media"),
+        (GEMINI, {"x-goog-fieldmask": "candidates"}, "X-Goog-FieldMask"),
+        ("/v1beta/openai/chat/completions?fields=choices", {}, "fields"),
+    ],
+)
+def test_what_switches_usage_off_is_named_and_refused(
+    target: str, headers: dict[str, str], named: str
+) -> None:
+    body = {"model": "gemini-2.5-pro", "contents": [{"parts": [{"text": "hi"}]}], "messages": []}
+    action = Drive(snapshot_of(SMALL)).send(body, path=target, headers=headers)
+    assert isinstance(action, e.Reject)
+    assert (action.status, action.reason) == (400, "unreadable_request")
+    assert f"{named} makes the provider leave the usage out" in orjson.loads(action.body)["error"]["message"]
+    d = Drive(snapshot_of(""))
+    assert d.send(body, path=target, headers=headers) == e.Forward()
+    held = d.exchange.decided.held_nanousd
+    d.answer()
+    d.piece(b'{"candidates": [{"finishReason": "STOP"}]}', end=True)
+    assert (d.ending.record.cost_nanousd, d.ending.record.outcome) == (held, e.Outcome.UNMETERED)
+    assert "usage_switched_off" in d.ending.record.flags
+
+
+@pytest.mark.parametrize("query", ["", "?alt=sse", "?key=x&alt=json", "?prettyPrint=false&$alt=json"])
+def test_harmless_parameters_of_google_pass(query: str) -> None:
+    body = {"contents": [{"parts": [{"text": "hi"}]}]}
+    assert Drive(snapshot_of(SMALL)).send(body, path=GEMINI + query) == e.Forward()
+
+
+def test_a_gemini_stream_that_ends_without_usage_is_charged_its_hold() -> None:
+    d = Drive(snapshot_of(""))
+    d.send(
+        {"contents": [{"parts": [{"text": "hi"}]}]},
+        path=f"{GEMINI.replace(':g', ':streamG')}?alt=sse&fields=x",
+    )
+    held = d.exchange.decided.held_nanousd
+    d.answer(content_type="text/event-stream")
+    d.piece(b'data: {"candidates": [{"content": {"parts": [{"text": "h"}]}}]}\n\n')
+    d.piece(b'data: {"candidates": [{"finishReason": "STOP"}]}\n\n', end=True)
+    assert (d.ending.record.cost_nanousd, d.ending.record.outcome) == (held, e.Outcome.UNMETERED)
 
 
 def test_an_unknown_api_is_refused_where_the_budget_says_so() -> None:
