@@ -17,6 +17,7 @@ from spendgate.durations import parse_duration_ms
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import JwtIdentity, Settings, SpiffeIdentity
 from spendgate.supervisor.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
+from spendgate.supervisor.envoy_counters import counted
 from spendgate.supervisor.envoy_parts import duration
 
 RENDER = "take it from `spendgate render bootstrap`, `envoyfilter` or `extension-policy`"
@@ -373,6 +374,17 @@ def check_hosts(clusters: Json, dump: Dump) -> Iterator[Finding]:
                 "workers-away", f"cluster {status['name']}", f"{len(healthy)} of {len(hosts)} workers are healthy",
                 "start `spendgate serve`, and see that its address and port are those of the cluster",
             )  # fmt: skip
+
+
+def check_stats(stats: Json) -> Iterator[Finding]:
+    """What Envoy itself counted since it started, from /stats?format=json."""
+    seen = counted(stats)
+    if n := seen["failure_mode_allowed"]:
+        yield warning("passed-undecided", "envoy", f"{n} calls passed without a decision since it started",
+                      "docs/runbooks/SpendgateEnvoyFailOpen.md; failure_mode: closed lets nothing pass")  # fmt: skip
+    if n := seen["message_timeouts"]:
+        yield warning("timed-out", "envoy", f"{n} times it gave up waiting for an answer since it started",
+                      "docs/runbooks/SpendgateEnvoyTimeouts.md: more workers or CPU, Redis nearer")  # fmt: skip
 
 
 def _healthy(status: Json) -> bool:

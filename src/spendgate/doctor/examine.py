@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import yaml
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spendgate.budget.load import budget_from_document, load_policy
 from spendgate.budget.policy import Policy
-from spendgate.doctor.envoy import check_envoy, check_hosts, check_version
+from spendgate.doctor.envoy import check_envoy, check_hosts, check_stats, check_version
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.doctor.finding import Finding, error, in_order, info, warning
 from spendgate.doctor.policy_checks import Spent, check_in_force, check_policy, check_settings
@@ -31,6 +32,7 @@ from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.server_check import check_server
 from spendgate.months import month_key
 from spendgate.pricing.load import table
+from spendgate.supervisor.envoy_counters import ASK
 
 COUNTED = {
     "spendgate_internal_errors_total": (
@@ -47,6 +49,11 @@ COUNTED = {
         "reload-refused",
         "reloads were refused",
         "spendgate validate the files",
+    ),
+    "spendgate_envoy_failure_mode_allowed": (
+        "passed-undecided",
+        "calls passed Envoy without a decision",
+        "docs/runbooks/SpendgateEnvoyFailOpen.md; what must never pass undecided: failure_mode: closed",
     ),
     "spendgate_usage_log_errors_total": ("usage-log-lost", "usage lines were lost", "is the disk full?"),
 }
@@ -196,6 +203,7 @@ def _envoy(patient: Patient, settings: Settings) -> Iterator[Finding]:
         dump = of_config_dump(_get(patient.envoy_admin, "/config_dump").json())
         server = _get(patient.envoy_admin, "/server_info").json()
         clusters = _get(patient.envoy_admin, "/clusters?format=json").json()
+        stats = _get(patient.envoy_admin, f"/stats?{urlencode(ASK)}").json()
     except (httpx.HTTPError, ValueError) as e:
         yield error("envoy-unreachable", patient.envoy_admin, f"its admin does not answer: {e}",
                     "give --envoy-admin HOST:PORT or unix:PATH of Envoy's admin (Istio: 127.0.0.1:15000)")  # fmt: skip
@@ -203,6 +211,7 @@ def _envoy(patient: Patient, settings: Settings) -> Iterator[Finding]:
     yield from check_version(server)
     yield from check_envoy(dump, settings)
     yield from check_hosts(clusters, dump)
+    yield from check_stats(stats)
 
 
 def _admin(patient: Patient, policy: Policy | None, now_ms: int) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ COUNTERS: dict[str, Shown] = {
     ),
     "streams_started": Shown("spendgate_envoy_streams_started", "Calls of Envoy to workers."),
 }
-_NAME = re.compile(r"http\.[^.]+\.ext_(?:proc|authz)\.(?:.+\.)?(?P<last>[a-z_]+)")
+_NAME = re.compile(r"http\..+\.ext_(?:proc|authz)\.(?:.+\.)?(?P<last>[a-z_]+)")
 
 
 def counted(stats: Mapping[str, Any]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.istio import patched, proxy
 
-from spendgate.doctor.envoy import check_envoy, check_hosts, check_version
+from spendgate.doctor.envoy import check_envoy, check_hosts, check_stats, check_version
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.gateway.config import Settings
 from spendgate.supervisor import bootstrap as b
@@ -232,6 +232,17 @@ def test_workers_that_envoy_does_not_reach_are_counted() -> None:
     assert [f.code for f in found] == ["workers-away"]
     assert "1 of 2" in found[0].problem
     assert not list(check_hosts({"cluster_statuses": [{"name": "spendgate", "host_statuses": hosts[:1]}]}, dump))
+
+
+def test_what_envoy_let_pass_undecided_is_told() -> None:
+    def told(**values: int) -> dict[str, str]:
+        rows = [{"name": f"http.outbound_0.0.0.0_80;.ext_proc.{k}", "value": v} for k, v in values.items()]
+        return {f.code: f.problem for f in check_stats({"stats": rows})}
+
+    assert told(failure_mode_allowed=0, message_timeouts=0) == {}
+    found = told(failure_mode_allowed=3, message_timeouts=7)
+    assert set(found) == {"passed-undecided", "timed-out"}
+    assert found["passed-undecided"].startswith("3 calls")
 
 
 def test_routes_of_a_mesh_are_found_by_their_name() -> None:
