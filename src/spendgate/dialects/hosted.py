@@ -65,9 +65,7 @@ CLIENT_TOOLS = frozenset(
 
 def mentions(body: bytes, word: bytes) -> bool:
     """May a key of this name (in lower case) stand in the body? One with escaped letters might be it."""
-    return b'"%s"' % word in body.lower() or (
-        b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
-    )
+    return b'"%s"' % word in body.lower() or (b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None)
 
 
 def is_data(value: object) -> bool:

@@ -176,3 +176,20 @@ modelLimits: [{modelPattern: "gpt-*", maxMonthlyUSD: 5}, {modelPattern: "claude-
     d, _ = asked(policy, models=["gpt-4o-mini", OPUS])
     cost = answered(d, "")
     assert {d.ledger.committed["ml"][s] for s in ("month", "model:gpt-*", "model:claude-opus*")} == {cost}
+
+
+def required(policy: str, model: str, require: str) -> Any:
+    d = Drive(snapshot_of(policy))
+    body = {"model": model, "max_tokens": 10, "messages": []}
+    return d.send(body, path=CHAT, headers={"x-require-model": require})
+
+
+def test_a_required_model_keeps_the_name_that_its_provider_knows_and_passes_no_limit_by_another() -> None:
+    policy = "{team: ml, monthlyBudgetUSD: 10, modelLimits: [{modelPattern: 'claude-opus*', maxMonthlyUSD: 0}]}"
+    for require in ("gpt-4o-mini", "openai/gpt-4o-mini", "GPT-4o-mini"):
+        action = required(policy, "openai/gpt-4o-mini", require)
+        assert isinstance(action, e.Forward) and action.body is None
+    changed = required(policy, "gpt-4o-mini", "gpt-4o-2024-08-06")
+    assert isinstance(changed, e.Forward) and changed.body is not None
+    assert orjson.loads(changed.body)["model"] == "gpt-4o-2024-08-06"
+    assert code(required(policy, "gpt-4o-mini", OPUS)) == "model_budget_exceeded"
