@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,18 +11,16 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-import yaml
 from support.calls import chat, message, who
 from support.gateway import Gateway
 from support.invoice import cost, total
 from support.policy import budget, policy
 from support.ports import free_port
-from support.processes import SPENDGATE, until
+from support.processes import until
 from support.provider import Provider
 from support.raw_http import JSON, send
 from support.raw_upstream import SSE, RawUpstream, pieces, reset_at_once
-
-from spendgate.supervisor.front import envoy_binary
+from support.second_envoy import Config, before, worker_of
 
 POLICY = RAW_POLICY = policy(budget("bounded", 1000))
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -205,45 +202,18 @@ def test_what_the_sdk_retries_is_billed_once(gateway: Gateway, provider: Provide
     assert (row["requests"], Decimal(row["settled_usd"])) == (2, total(bill.now()))
 
 
-@pytest.fixture
-def retrying(gateway: Gateway, provider: Provider, tmp_path: Path) -> Iterator[str]:
-    """A second Envoy before the same workers, whose routes retry."""
-    url = f"http://127.0.0.1:{free_port()}"
-    workers = [f"unix:{path}" for path in sorted((gateway.data_dir / "run").glob("worker.sock*"))]
-    argv = [
-        SPENDGATE,
-        "render",
-        "bootstrap",
-        "--listen",
-        url.removeprefix("http://"),
-        "--upstream",
-        provider.url,
-    ]
-    rendered = subprocess.run([*argv, "--grpc", workers[0]], check=True, capture_output=True, text=True)
-    config = yaml.safe_load(rendered.stdout)
+def retries(config: Config) -> None:
+    """Let every route retry."""
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
         route["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 2}
-    path = tmp_path / "envoy.yaml"
-    path.write_text(yaml.safe_dump(config))
-    envoy = subprocess.Popen(
-        [envoy_binary(), "-c", str(path), "--use-dynamic-base-id", "--log-level", "error"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: _serves(url), bool, "Envoy")
+
+
+@pytest.fixture
+def retrying(gateway: Gateway, provider: Provider, tmp_path: Path) -> Iterator[str]:
+    """A second Envoy before the same workers, whose routes retry."""
+    with before(worker_of(gateway), provider.url, tmp_path, retries) as url:
         yield url
-    finally:
-        envoy.kill()
-        envoy.wait()
-
-
-def _serves(url: str) -> bool:
-    try:
-        return send(url, "GET", "/v1/models").status == 200
-    except OSError:
-        return False
 
 
 def test_what_envoy_retries_is_billed_once(gateway: Gateway, provider: Provider, retrying: str) -> None:
