@@ -106,6 +106,7 @@ def test_two_bodies_of_empty_objects_blind_no_worker(gateway: Gateway, upstream:
 
     _under(gateway, load())
     assert asides.passed == 0 and sum(asides.statuses.values()) > 5, asides
+    _refused(seen, upstream, 2)
 
 
 def test_a_loop_of_many_connections_gets_a_decision_each(gateway: Gateway, upstream: Upstream, poor: Client) -> None:

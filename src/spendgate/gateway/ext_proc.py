@@ -8,6 +8,8 @@ say. The handler itself never fails.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import Any
 
 import grpc
@@ -68,7 +70,7 @@ class _Call:
 
     __slots__ = (
         "_asking", "_before", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_is_sent",
-        "_logged", "_proxy", "_reading", "_run", "_seat", "_task", "is_left",
+        "_logged", "_piece_since", "_proxy", "_reading", "_run", "_seat", "_task", "is_left",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, proxy: Proxy, context: Any, logged: bool) -> None:
@@ -90,6 +92,8 @@ class _Call:
         self._is_sent = False
         """Was the request let go?"""
         self._deciding: Deciding | None = None
+        self._piece_since = math.inf
+        """Since when a long piece of the answer is looked at."""
 
     async def turn(self) -> bool:
         """Read a message and answer it. False: there are no more. Nothing of it is kept until the next."""
@@ -102,6 +106,7 @@ class _Call:
         if reply is not None:
             await self._context.write(reply)
         self._deciding = None
+        self._piece_since = math.inf
         return True
 
     async def _reply(self, message: Any) -> Any:
@@ -303,6 +308,7 @@ class _Call:
         """A long piece of a stream is looked at slice by slice, and other calls have their turn in between; a whole
         answer, or what is compressed, in a thread."""
         patience = self._patience(len(data))
+        self._piece_since = time.monotonic()
         try:
             if exchange.state is State.STREAM and not exchange.is_packed:
                 return await sliced(self._run, exchange, data, is_end)
@@ -357,7 +363,8 @@ class _Call:
         if run.snapshot.settings.failure_mode == "open" and exchange is not None:
             # a body may have come, and have waited too long to be seen
             may_be_late = exchange.state is State.AWAIT_BODY or exchange.state in SENT
-            if may_be_late and is_late(run, run.lag.recent_s()):
+            away_s = max(run.lag.recent_s(), time.monotonic() - self._piece_since)
+            if may_be_late and is_late(run, away_s):
                 return e.EndedBy.LATE
             if run.draining and exchange.is_undecided:
                 return e.EndedBy.LATE

@@ -84,7 +84,7 @@ class Lag:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._came = math.inf  # nobody watches yet
-        self._worst = self._before = 0.0
+        self._last = self._worst = self._before = 0.0
         self._since = clock()
 
     def tick(self) -> None:
@@ -93,13 +93,17 @@ class Lag:
         self._came = min(self._came, now)
         if now - self._since >= KEPT_S / 2:
             self._since, self._before, self._worst = now, self._worst, 0.0
-        self._worst = max(self._worst, now - self._came - TICK_S)
+        self._last = max(0.0, now - self._came - TICK_S)
+        self._worst = max(self._worst, self._last)
         self._came = now
 
     def now_s(self) -> float:
-        """For how long it has been away by now, in seconds: what is picked up in this round may have waited so
-        long."""
+        """For how long it has been away by now, in seconds."""
         return max(0.0, self._clock() - self._came - TICK_S)
+
+    def waited_s(self) -> float:
+        """How long what is picked up in this round may have waited: through the last round, and this one so far."""
+        return self._last + self.now_s()
 
     def recent_s(self) -> float:
         """The worst of about the last second, this round included."""

@@ -138,7 +138,7 @@ class Runtime:
 
     def is_behind(self) -> bool:
         """Is the loop so far behind that what is taken on now would be decided too late?"""
-        return self.lag.now_s() * BEHIND > self._snapshot.settings.message_timeout / 1000
+        return self.lag.waited_s() * BEHIND > self._snapshot.settings.message_timeout / 1000
 
     async def watch_forever(self) -> None:
         """Know how far the loop is behind, and show how many bytes are being read."""

@@ -95,6 +95,10 @@ def test_a_loop_that_was_away_is_known_to_be_behind_before_it_ticks_again() -> N
     lag.tick()
     assert lag.now_s() == 0.0
     assert round(lag.recent_s(), 6) == 3
+    assert round(lag.waited_s(), 6) == 3  # what is seen now came while it was away
+    clock.now += TICK_S
+    lag.tick()
+    assert lag.waited_s() == 0.0
 
 
 def test_what_lies_more_than_two_seconds_back_is_forgotten() -> None:

@@ -243,6 +243,13 @@ def test_every_container_has_probes_requests_a_memory_limit_and_a_pinned_image(n
             assert c["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_the_gateways_memory_is_what_its_workers_and_their_supervisor_take_at_most() -> None:
+    [container] = of_kind("base", "Deployment")["spendgate"]["spec"]["template"]["spec"]["containers"]
+    env = {x["name"]: x.get("value") for x in container["env"]}
+    workers = int(env.get("SPENDGATE_WORKERS", 1))
+    assert container["resources"]["limits"]["memory"] == f"{(workers * 768 + 256) // 1024}Gi"
+
+
 def test_the_gateway_is_spread_scaled_and_never_fewer_while_rolled() -> None:
     spec = of_kind("base", "Deployment")["spendgate"]["spec"]
     keys = [c["topologyKey"] for c in spec["template"]["spec"]["topologySpreadConstraints"]]
