@@ -29,6 +29,7 @@ from spendgate.gateway.repeats import WINDOW_MS
 from spendgate.gateway.throttle import Throttle
 from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import Ledger, Settlement
+from spendgate.ledger.spool import Taken
 
 log = structlog.get_logger()
 
@@ -38,6 +39,8 @@ GATHER_S = 0.005
 BUSY, BUSY_GATHER_S = 3, 0.02
 """Where the last batch had so many, traffic is dense enough that waiting longer saves a round trip each."""
 SPOOL_RETRY_S = 1.0
+CLOCK_SLACK_US = 50_000
+"""By how much the ledger's clock may be behind what is known of it here."""
 REFUSALS_S = 1.0
 """Refusals are counted into the ledger this often: a loop that runs into a 429 costs it one entry a second."""
 UNPRICED_MAX = 1000
@@ -49,7 +52,7 @@ class Spooling(Protocol):
 
     def append(self, batch: list[Settlement]) -> None: ...
 
-    async def replay(self, ledger: Ledger) -> int: ...
+    async def replay(self, ledger: Ledger, taken: Taken | None = None) -> int: ...
 
     def depth(self) -> int: ...
 
@@ -85,6 +88,8 @@ class Settler:
         self._handed_over: set[str] = set()
         self._taken_over: set[str] = set()
         """Of the last batch, what the next gateway meters: it counts there."""
+        self._tried_us: dict[str, int] = {}
+        """Of what neither the ledger nor the disk took: when it was sent first."""
         self._wake = asyncio.Event()
         self._closing = False
         self._hurried = False
@@ -241,7 +246,13 @@ class Settler:
             log.warning("refusals_not_noted", refusals=len(latest), error=str(problem))
 
     async def _make_safe(self, settlements: list[Settlement]) -> bool:
-        """Into the ledger, else to disk; False where neither takes them."""
+        """Into the ledger, else to disk; False where neither takes them. One that the ledger gave no answer to it may
+        have taken all the same, from that time on."""
+        tried_us = self._tried_us
+        settlements = [
+            replace(s, acknowledged_us=s.acknowledged_us or tried_us.get(s.exchange_id, 0)) for s in settlements
+        ] if tried_us else settlements  # fmt: skip
+        sent_us = self.clock_us() - CLOCK_SLACK_US
         try:
             taken = await self._ledger.settle_timed(settlements)
             words = [(s.exchange_id, word) for s, (word, _) in zip(settlements, taken, strict=True)]
@@ -251,6 +262,7 @@ class Settler:
             own = [x for x in zip(settlements, taken, strict=True) if x[0].exchange_id not in self._taken_over]
             self._recent.add([s for s, _ in own], [at for _, (_, at) in own])
         except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
+            settlements = [replace(s, acknowledged_us=s.acknowledged_us or sent_us) for s in settlements]
             self._metrics.ledger_failures.labels("settle").inc()
             self._said(
                 log.error,
@@ -260,8 +272,11 @@ class Settler:
                 error=str(problem),
             )
             if not await self._to_disk(settlements):
+                self._tried_us.update((s.exchange_id, s.acknowledged_us) for s in settlements)
                 return False
             self._gauge()
+        for s in settlements:
+            tried_us.pop(s.exchange_id, None)
         self.is_full = False
         return True
 
@@ -288,7 +303,7 @@ class Settler:
         try:
             await self._recent.check(self._ledger)
             if self._spool.depth():
-                replayed = await self._spool.replay(self._ledger)
+                replayed = await self._spool.replay(self._ledger, self._recent.add)
                 log.info("spool_replayed", settlements=replayed, left=self._spool.depth())
             self._gauge()
         except LedgerUnavailable:

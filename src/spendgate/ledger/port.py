@@ -106,8 +106,9 @@ class Settlement:
     refused: int = 0
     """Other than 0: no exchange, but so many refused requests, counted under an id of their own."""
     acknowledged_us: int = 0
-    """When the ledger took it already (its clock, us), 0: never. After a loss, one that was taken before the
-    memory was read is part of what is restored from memory."""
+    """When the ledger took it already (its clock, us), or may have taken it at the earliest, where it was sent and no
+    answer came; 0: never. After a loss, one that was taken before the memory was read is part of what is restored from
+    memory, as far as there is money without an exchange: so one that was not taken after all costs nobody."""
     counted_us: int = 0
     """When it was written to disk and counted into the metrics, 0: not yet. After a loss, one that was counted
     before is part of what is restored from metrics."""

@@ -42,7 +42,8 @@ class RecentSettlements:
         now = self._clock()
         for i, settlement in enumerate(batch):
             at = times_us[i] if times_us else 0
-            self._entries.append((now, replace(settlement, acknowledged_us=at, counted_us=at)))
+            first, counted = settlement.acknowledged_us or at, settlement.counted_us or at
+            self._entries.append((now, replace(settlement, acknowledged_us=first, counted_us=counted)))
 
     def ledger_lost(self) -> None:
         """The store lost what it had been told: the next check sends all again."""

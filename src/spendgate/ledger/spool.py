@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spendgate.errors import ConfigurationError, LedgerError
@@ -24,6 +25,9 @@ BATCH = 200
 """Settlements sent in one call."""
 BYTES_MAX = 256 * 2**20
 """A worker's file is full at this size: about half a million settlements."""
+
+Taken = Callable[[list[Settlement], Sequence[int]], None]
+"""Is told of settlements that the ledger took, and when (its clock, us)."""
 
 
 class Spool:
@@ -77,8 +81,9 @@ class Spool:
                 taken += len(journal)
         return taken
 
-    async def replay(self, ledger: Ledger) -> int:
-        """Send all that is kept, oldest first, and return how many were acknowledged.
+    async def replay(self, ledger: Ledger, taken: Taken | None = None) -> int:
+        """Send all that is kept, oldest first, and return how many were acknowledged. `taken` hears of each batch, and
+        when the ledger took it: what just came home can be lost with the ledger like anything else.
 
         Raises LedgerUnavailable when Redis goes away in between; what was acknowledged until then is gone
         from the spool, the rest stays. One replay at a time.
@@ -88,7 +93,9 @@ class Spool:
         for journal in (*self._adopted, self._own):
             while len(journal):
                 batch, end = journal.oldest(BATCH)
-                await ledger.settle(batch)
+                times = [at for _, at in await ledger.settle_timed(batch)]
+                if taken is not None:
+                    taken(batch, times)
                 journal.acknowledge(end)
                 sent += len(batch)
             if journal is not self._own:

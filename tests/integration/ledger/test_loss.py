@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,50 @@ async def test_after_a_flush_memory_and_last_seconds_give_back_every_nano_dollar
     assert (await a.month())[0] == truth + 5
 
 
+@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not taken"])
+async def test_what_was_sent_and_never_answered_counts_once_whether_the_ledger_took_it_or_not(
+    replicas: list[Replica], redis_client: sync_redis.Redis, tmp_path: Path, taken: bool
+) -> None:
+    """The reply was lost on a busy machine, the memory was read, then all was lost: what the worker spooled may or may
+    not be in what was given back."""
+    a, b = replicas
+    await a.settle("x1")
+    await b.settle("y1", cost=20)
+    sent_us = a.keeper.pulse.ledger_us()
+    unheard = end("x2", 7, app="chat", at_ms=0, scopes=SCOPES, usage={"input": 3})
+    if taken:
+        await a.ledger.settle([unheard])
+    await asyncio.sleep(0.2)
+    await b.read()
+    spool = Spool(tmp_path / "spool", "w")
+    spool.append([replace(unheard, acknowledged_us=sent_us, counted_us=a.keeper.pulse.ledger_us())])
+    redis_client.flushall()
+    for r in replicas:
+        await r.keeper._round()
+        r.recent.ledger_lost()
+    assert await spool.replay(a.ledger, a.recent.add) == 1
+    for r in replicas:
+        await r.recent.check(r.ledger)
+    assert await a.month() == (37, 37, {"chat": 37})
+    spool.close()
+
+
+async def test_what_came_home_from_the_spool_is_sent_again_after_a_loss(
+    replicas: list[Replica], redis_client: sync_redis.Redis, tmp_path: Path
+) -> None:
+    a = replicas[0]
+    spool = Spool(tmp_path / "spool", "w")
+    spool.append([end("s1", 25, app="chat", at_ms=0, scopes=SCOPES, usage={"input": 3})])
+    assert await spool.replay(a.ledger, a.recent.add) == 1
+    redis_client.flushall()  # before anybody read the memory
+    for r in replicas:
+        await r.keeper._round()
+    a.recent.ledger_lost()
+    await a.recent.check(a.ledger)
+    assert await a.month() == (25, 25, {"chat": 25})
+    spool.close()
+
+
 async def test_what_nobody_can_name_any_more_stays_in_the_total_as_rebuilt(
     replicas: list[Replica], redis_client: sync_redis.Redis
 ) -> None:
@@ -217,8 +262,6 @@ async def test_a_spool_that_comes_home_after_the_totals_is_not_counted_beside_th
     replicas: list[Replica], redis_client: sync_redis.Redis, tmp_path: Path
 ) -> None:
     """It was counted into the metrics when it went to disk; totals from metrics have it."""
-    from dataclasses import replace
-
     from spendgate.ledger.memory import restore_argument
 
     a = replicas[0]
