@@ -32,14 +32,18 @@ class Tariff:
     terms: Terms = ANY
     fallbacks: tuple[str, ...] = ()
     """Models that the request let answer in the stead of the one that it was sent to."""
+    hoped: bool = False
+    """The tier is only what the client asked for: unless the answer says that it was served, the standard price counts
+    where that is dearer."""
 
     def answered(self, reading: Reading) -> Tariff:
         """The same with what the provider says it served: its tier and place before those asked for."""
         tier = reading.service_tier or self.terms.tier
         residency = self.terms.residency if reading.residency in ANYWHERE else reading.residency
-        if (tier, residency) == (self.terms.tier, self.terms.residency):
+        hoped = self.hoped and not reading.service_tier
+        if (tier, residency, hoped) == (self.terms.tier, self.terms.residency, self.hoped):
             return self
-        return replace(self, terms=replace(self.terms, tier=tier, residency=residency))
+        return replace(self, terms=replace(self.terms, tier=tier, residency=residency), hoped=hoped)
 
     def price_of(self, sent: str, answered: str) -> tuple[Price, bool]:
         """The price that the operator gave for the model that was sent; else that of the model that answered, since
@@ -91,6 +95,10 @@ def at_hold(held: int, why: str, outcome: Outcome = Outcome.UNMETERED) -> Bill:
 
 
 def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
+    if tariff.hoped:
+        got = replace(tariff, hoped=False)
+        standard = replace(got, terms=replace(tariff.terms, tier=""))
+        return max((_cost(each, sent, answered, usage) for each in (got, standard)), key=lambda found: found[0])
     price, own = tariff.price_of(sent, answered)
     cost, missing = charge(price, usage, tariff.prices.stand_ins)
     alone = replace(tariff, terms=replace(tariff.terms, provider="")) if tariff.terms.provider else tariff

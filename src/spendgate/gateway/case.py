@@ -119,7 +119,8 @@ class Case:
         facts = self.facts
         tier, place = (facts.service_tier, facts.residency) if facts is not None else ("", "")
         terms = self.snapshot.terms(model, self.address, self.at_ms or None, tier, place)
-        return Tariff(self.snapshot.prices, terms, self._fallbacks(model))
+        hoped = facts is not None and bool(tier) and not facts.batch
+        return Tariff(self.snapshot.prices, terms, self._fallbacks(model), hoped)
 
     def _fallbacks(self, model: str) -> tuple[str, ...]:
         """The models that may answer in the stead of the one sent: those of the request, unless they were taken out."""
@@ -209,6 +210,7 @@ class Case:
             path=self.address.path,
             host=self.address.host,
             service_tier=facts.service_tier if facts is not None else "",
+            batch=facts is not None and facts.batch,
             residency=facts.residency if facts is not None else "",
             flags=(*(facts.flags if facts is not None else ()), *self.flags, *self._capped()),
             fallbacks=self._fallbacks(model),

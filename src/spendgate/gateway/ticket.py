@@ -51,6 +51,7 @@ class Ticket:
     path: str = ""
     host: str = ""
     service_tier: str = ""
+    batch: bool = False
     residency: str = ""
     """Where it was sent and how it is to be served: what its price depends on, beside the model."""
     flags: tuple[str, ...] = ()

@@ -104,7 +104,8 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
     held = ticket.held_nanousd or 0
     address = Address(ticket.dialect, ticket.path, ticket.host)
     terms = snapshot.terms(ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
-    tariff = Tariff(snapshot.prices, terms, ticket.fallbacks)
+    hoped = bool(ticket.service_tier) and not ticket.batch
+    tariff = Tariff(snapshot.prices, terms, ticket.fallbacks, hoped)
     if facts.status >= 300 and not facts.by_envoy:
         return ticket.ending(Bill({}, 0, Outcome.FAILED), release=True)
     if not 200 <= facts.status < 300 or not facts.sent:

@@ -188,6 +188,20 @@ def test_a_deployment_is_never_changed_for_another_model() -> None:
     assert header(d.answer(), "x-spendgate-kept-because") == "dialect"
 
 
+def test_a_request_that_names_no_model_has_its_upstreams_own() -> None:
+    own = {"upstreams": [{"name": "one", "url": "http://127.0.0.1:1", "default_model": "gpt-4o"}]}
+    d = Drive(snapshot_of(SMALL, **own))
+    assert d.send({"messages": [], "max_tokens": 1000}) == e.Forward()
+    assert d.exchange.decided.model == "gpt-4o"
+    assert d.exchange.decided.held_nanousd < 1000 * 10_000 + 200_000
+    dearest = Drive(snapshot_of(SMALL))
+    dearest.send({"messages": [], "max_tokens": 1000})
+    assert dearest.exchange.decided.held_nanousd > 1000 * 10_000 * 10
+    refusing = "{team: ml, monthlyBudgetUSD: 10, unpricedModels: reject}"
+    action = Drive(snapshot_of(refusing)).send({"messages": [], "max_tokens": 1000})
+    assert isinstance(action, e.Reject) and action.reason == "unpriced_model"
+
+
 # -- signatures -------------------------------------------------------------------------------------------
 
 

@@ -45,8 +45,8 @@ def cost(d: Drive) -> int:
 
 @pytest.mark.parametrize(
     ("asked", "served", "factor"),
-    [("", "default", 2), ("flex", "flex", 1), ("flex", "default", 2), ("auto", "priority", 4), ("flex", "", 1),
-     ("priority", "default", 2), ("auto", "default", 2)],
+    [("", "default", 2), ("flex", "flex", 1), ("flex", "default", 2), ("auto", "priority", 4), ("flex", "", 2),
+     ("priority", "", 4), ("priority", "default", 2), ("auto", "default", 2)],
 )  # fmt: skip
 def test_the_tier_that_was_served_is_charged_before_the_one_asked_for(
     asked: str, served: str, factor: int
