@@ -184,18 +184,21 @@ def check_rewrites(where: str, host: Json, route: Json, ours: Json, config: Json
     action = route.get("route", {})
     metered = not setting_of(ours, route, host, config).get("disabled")
     for before, after in _rewritten(route.get("match", {}), action):
-        if _claims(after) and not (metered and _claims(before)):
+        wanted, seen = _api(after), _api(before) if metered else ""
+        if wanted and wanted != seen:
+            taken = f"it is read as {seen}" if seen else "it is free"
             yield error(
                 "rewrite",
                 where,
-                f"{before} becomes {after} behind spendgate's filter, which sees the first: it is free",
+                f"{before} becomes {after} behind spendgate's filter, which sees the first: {taken}",
                 "rewrite before the filter (a listener in front), or let clients use the provider's own paths",
             )
             return
 
 
-def _claims(path: str) -> bool:
-    return registry.find("POST", path, "application/json") is not None
+def _api(path: str) -> str:
+    dialect = registry.find("POST", path, "application/json")
+    return dialect.name if dialect is not None else ""
 
 
 def _rewritten(match: Json, action: Json) -> Iterator[tuple[str, str]]:

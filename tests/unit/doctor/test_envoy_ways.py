@@ -222,6 +222,16 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
         "rewrite",
         "provider's own paths",
     ),
+    "a path of one API rewritten to another's": (
+        first({"path": "/v1/chat"}, {"prefix_rewrite": CHAT}),
+        "rewrite",
+        "provider's own paths",
+    ),
+    "the short form of a path": (
+        first({"prefix": "/chat"}, {"regex_rewrite": {"pattern": {"regex": "/chat"}, "substitution": CHAT}}),
+        "rewrite",
+        "provider's own paths",
+    ),
     "pings that notice too late": (pings("5s", "5s"), "keepalive", "connection_keepalive"),
     "pings that never rest": (pings("0.010s", "0.010s"), "keepalive", "connection_keepalive"),
     "another message timeout": (
