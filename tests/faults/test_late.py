@@ -166,15 +166,37 @@ def test_an_answer_that_inflates_to_millions_of_objects_costs_its_hold(
 # -- what Envoy sends on -------------------------------------------------------------------------------------
 
 
+def _process(gateway: Gateway, mark: str) -> psutil.Process:
+    """The child of `up` whose command line has this mark."""
+    children = psutil.Process(gateway.command.process.pid).children(True)
+    [found, *_] = [p for p in children if any(mark in part for part in p.cmdline())]
+    return found
+
+
+def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(upstream: Upstream, tmp_path: Path) -> None:
+    """Redis stands still for twice the message timeout: Envoy was asked for more."""
+    config = {"message_timeout": "1s", "ledger_timeout": "5s"}
+    upstream.reached, upstream.stream, upstream.raw = 0, 0, b""
+    with Gateway(tmp_path, upstream.url, POLICY, config=config, workers=1) as running:
+        seen, client, redis = Seen(), Client(running.url, "poor"), _process(running, "redis-server")
+
+        async def load() -> None:
+            await client.once(chat("hi"), seen)
+            redis.send_signal(signal.SIGSTOP)
+            asked = asyncio.create_task(client.once(chat("hi"), seen))
+            await asyncio.sleep(2)
+            redis.send_signal(signal.SIGCONT)
+            await asked
+
+        asyncio.run(load())
+        assert seen.statuses == {429: 2} and upstream.reached == 0
+        assert seen.slowest_s > 1.5
+
+
 def _stands_still_over_a_body(gateway: Gateway, still_s: float) -> bytes:
     """Send a request of which the worker sees the head, and the body only when Envoy has long given it up; returns
     what the client got first."""
-    [worker] = [
-        p
-        for p in psutil.Process(gateway.command.process.pid).children(True)
-        if "spendgate.gateway.worker" in p.cmdline()
-    ]
-    body = chat("hello there")
+    worker, body = _process(gateway, "spendgate.gateway.worker"), chat("hello there")
     where = urlsplit(gateway.url)
     with socket.create_connection((where.hostname, where.port), timeout=20) as client:
         head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-llm-team: poor\r\ncontent-type: application/json\r\n"
