@@ -96,7 +96,9 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
         try:
             common = entry.common_properties
             if common.access_log_type == _UPSTREAM_END:
-                self._attempt(attempt_of(entry))
+                answered = 200 <= entry.response.response_code.value < 300
+                if not answered or SHADOW in entry.request.authority:  # else its exchange is charged for it
+                    self._attempt(attempt_of(entry))
                 return
             if common.intermediate_log_entry:
                 return
@@ -128,7 +130,7 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
                 self._mirrored(attempt, known[1])
                 return
         elif 200 <= attempt.status < 300:
-            return  # the answer: its exchange is charged for it
+            return  # the answer of a host of such a name
         self._tries.add(attempt)
 
     def _mirrored(self, attempt: attempts.Attempt, ticket: str) -> None:
