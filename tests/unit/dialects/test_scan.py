@@ -62,6 +62,7 @@ def test_what_is_light_is_read_in_a_moment() -> None:
         jsonbody.parse(body)
         assert scan.is_light(body) and time.process_time() - began < 0.02
     assert not scan.is_light(b'{"messages":[' + b"{}," * 20_000 + b"{}]}")
+    assert not scan.is_light(b"{model:'gpt-4o',x:[" + b"1," * 50_000 + b"1]}")  # 80 ms, word by word
 
 
 def test_token_arrays_up_to_what_openai_takes_are_read() -> None:
