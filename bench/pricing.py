@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from spendgate.budget.policy import Policy
-from spendgate.dialects import registry
+from spendgate.dialects import readable, registry
 from spendgate.dialects.base import RequestFacts
 from spendgate.gateway import billing
 from spendgate.gateway.config import Settings
@@ -38,6 +38,7 @@ from spendgate.tokens.count import count, measure
 
 MB = 1 << 20
 PATH = "/v1/chat/completions"
+HEADERS = {"content-type": "application/json"}
 PROSE = "The quick brown fox jumps over the lazy dog, and the dog says nothing. "
 USAGE = {"prompt_tokens": 220, "completion_tokens": 100, "total_tokens": 320}
 ANSWER = json.dumps(
@@ -90,7 +91,7 @@ def one_exchange(of: Snapshot, raw: bytes) -> dict[str, float]:
     tariff = billing.Tariff(of.prices, of.terms("gpt-4o", address, now_ms))
     reading = dialect.read_answer(ANSWER)
     parts = {
-        "read the request": lambda: dialect.read_request(raw, PATH),
+        "read the request": lambda: readable.read(dialect, raw, PATH, HEADERS, len(raw)),
         "count its tokens": lambda: measure(facts.texts, facts.text_bytes),
         "plan and estimate": lambda: gather(of, who, dialect.name, facts, counted, "", "x", now_ms, address),
         "read the answer": lambda: dialect.read_answer(ANSWER),

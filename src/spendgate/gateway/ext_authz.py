@@ -156,7 +156,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
 def _options(pairs: tuple[tuple[str, str], ...]) -> list[Any]:
     return [
         base_pb2.HeaderValueOption(
-            header=base_pb2.HeaderValue(key=key, value=value), append_action=_OVERWRITE
+            header=base_pb2.HeaderValue(key=key, value=h.header_value(value)), append_action=_OVERWRITE
         )
         for key, value in pairs
     ]
