@@ -341,7 +341,8 @@ class House:
         """Start again what dies, until `stop` is set. `ready` is called once, when requests are decided."""
         waiting = True
         while not stop.is_set():
-            if waiting and self.knows_policy():
+            # in a cluster each worker looks for the policy by itself
+            if waiting and self.knows_policy() and not (self.cluster and await self._health.unhealthy()):
                 waiting = False
                 ready()
             with contextlib.suppress(TimeoutError):
