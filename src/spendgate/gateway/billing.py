@@ -239,7 +239,7 @@ def metered(tariff: Tariff, sent: str, meter: StreamMeter, reading: Reading, hel
         return at_hold(held, reading.problem)
     usage, streamed = meter.partial()
     if meter.failed:
-        return None if usage or streamed else Bill({}, 0, Outcome.FAILED)
+        return None if usage or streamed or meter.hidden else Bill({}, 0, Outcome.FAILED)
     if reading.problem is not None and meter.complete:
         return at_hold(held, reading.problem)
     return None
