@@ -116,9 +116,8 @@ class Admission:
         """A call that no dialect meters: not ours, unless only known callers may use such paths, or it may cost money
         and the budget refuses what nobody here can meter."""
         case, headers = self._case, event.caller.headers
-        cost = free.cost(
-            event.method, event.path, headers, has_body=not event.end, claimed=registry.claims(path)
-        )
+        target = case.snapshot.without_prefix(event.path)
+        cost = free.cost(event.method, target, headers, has_body=not event.end, claimed=registry.claims(path))
         unmetered = cost is not free.Cost.FREE
         identified = case.snapshot.settings.passthrough == "identified"
         if not (unmetered or identified):

@@ -111,6 +111,13 @@ class Snapshot:
             at_ms,
         )
 
+    def without_prefix(self, target: str) -> str:
+        """A target less the prefix that its upstream takes off: the path that the provider sees."""
+        for upstream in self.settings.upstreams:
+            if upstream.strip_prefix and target.startswith(f"{upstream.strip_prefix}/"):
+                return target[len(upstream.strip_prefix) :]
+        return target
+
     def default_model(self, dialect: str) -> str:
         """The model that answers where a request names none, `` where that is not known."""
         route = self._route(NO_MODEL, dialect) or self._default
