@@ -173,11 +173,23 @@ def test_a_team_without_money_reaches_nothing(house: Gateway, lenient: Lenient, 
     assert lenient.calls(f"broke-{name}") == []
 
 
+@pytest.fixture(scope="module")
+def answers(house: Gateway, lenient: Lenient) -> dict[str, Answer]:
+    """What teams with money, and teams that are only audited, were answered, all before the first is looked at."""
+    for name in READ:
+        lenient.rules[f"rich-{name}"] = Rule(output="cap")
+    for name in UNREAD:
+        lenient.rules[f"audit-{name}"] = Rule(with_usage=False)
+    asked = {f"rich-{n}": odd for n, odd in READ.items()} | {f"audit-{n}": odd for n, odd in UNREAD.items()}
+    return {team: ask(house, odd, team, team) for team, odd in asked.items()}
+
+
 @pytest.mark.parametrize("name", READ)
-def test_what_the_upstream_bills_is_charged_and_was_held(house: Gateway, lenient: Lenient, name: str) -> None:
+def test_what_the_upstream_bills_is_charged_and_was_held(
+    house: Gateway, lenient: Lenient, answers: dict[str, Answer], name: str
+) -> None:
     odd, tag = READ[name], f"rich-{name}"
-    lenient.rules[tag] = Rule(output="cap")
-    assert ask(house, odd, tag, tag).status == 200
+    assert answers[tag].status == 200
     [call] = lenient.calls(tag)
     line = house.line(tag)
     assert Decimal(line["cost_usd"]) == call.usd
@@ -200,10 +212,11 @@ def test_what_cannot_be_read_is_refused_with_what_is_wrong(
 
 
 @pytest.mark.parametrize("name", UNREAD)
-def test_audited_teams_pass_unread_and_are_charged(house: Gateway, lenient: Lenient, name: str) -> None:
+def test_audited_teams_pass_unread_and_are_charged(
+    house: Gateway, lenient: Lenient, answers: dict[str, Answer], name: str
+) -> None:
     team = f"audit-{name}"
-    lenient.rules[team] = Rule(with_usage=False)
-    assert ask(house, UNREAD[name], team, team).status == 200
+    assert answers[team].status == 200
     [call] = lenient.calls(team)
     line = house.line(team)
     assert call.body == UNREAD[name].body
