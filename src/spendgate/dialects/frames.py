@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 
+from spendgate.dialects.elide import Elider
+
 OBJECT_BYTES_MAX = 8 * 1024 * 1024
-"""A longer object is passed on unparsed, so that memory stays bounded."""
+"""A longer object is read without what fills it (`elide`), so that memory stays bounded."""
 
 _QUOTE, _OPEN = 0x22, 0x7B
 _MARK = re.compile(rb'[{}"]')
@@ -26,10 +28,13 @@ class Framer:
         self._scanned = 0
         self._depth = 0
         self._in_string = False
-        self._skipping = False
+        self._elider: Elider | None = None
+        """Keeps the outline of an object that is too long."""
+        self._outline = bytearray()
 
     def feed(self, piece: bytes) -> list[bytes | None]:
-        """Take a piece. Returns the objects that are whole now; None for each that was too long."""
+        """Take a piece. Returns the objects that are whole now, without what fills the long ones; None for each of
+        which not even that could be kept."""
         out: list[bytes | None] = []
         held = self._held
         held += piece
@@ -58,15 +63,32 @@ class Framer:
             elif self._depth:
                 self._depth -= 1
                 if self._depth == 0:
-                    out.append(None if self._skipping else bytes(memoryview(held)[start:position]))
-                    self._skipping = False
+                    out.append(self._whole(bytes(memoryview(held)[start:position])))
                     start = position
-        if self._depth == 0 or len(held) - start > self._object_bytes_max:
-            self._skipping = self._depth > 0
+        if self._depth == 0:
+            start = position
+        elif self._elider is not None or len(held) - start > self._object_bytes_max:
+            self._keep(bytes(memoryview(held)[start:position]))
             start = position
         del held[:start]
         self._scanned = position - start
         return out
+
+
+    def _keep(self, part: bytes) -> None:
+        """Keep the outline of an object that goes on."""
+        if self._elider is None:
+            self._elider = Elider()
+        if len(self._outline) <= self._object_bytes_max:
+            self._outline += self._elider.feed(part)
+
+    def _whole(self, last: bytes) -> bytes | None:
+        """An object by its last part."""
+        if self._elider is None:
+            return last
+        self._keep(last)
+        outline, self._elider, self._outline = bytes(self._outline), None, bytearray()
+        return outline if len(outline) <= self._object_bytes_max else None
 
 
 def _half_escape(held: bytearray) -> int:

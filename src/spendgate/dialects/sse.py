@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from spendgate.dialects.elide import Elider
+
 EVENT_BYTES_MAX = 8 * 1024 * 1024
-"""A longer event is passed on unparsed, so that memory stays bounded."""
+"""A longer event is passed on as it flows, and read without what fills it (`elide`), so that memory stays bounded."""
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n?|\n")
@@ -28,7 +30,9 @@ class Segment(NamedTuple):
     tail: bool = False
     """The LF of a CRLF that was split across pieces: it shares the fate of the segment before it."""
     oversize: bool = False
-    """Part of an event above the limit: not parsed."""
+    """Part of an event above the limit; its last part has what is kept of the data, unless that is above it, too."""
+    lost: bool = False
+    """It ends an oversize event of which not even an outline could be kept."""
     unterminated: bool = False
     """The stream ended inside this event; a client that keeps to the standard never sees it."""
 
@@ -45,6 +49,8 @@ class Framer:
         self._first_line = True
         self._skipping = False
         self._line_has_bytes = False
+        self._elider: Elider | None = None
+        self._outline = bytearray()
 
     @property
     def held(self) -> int:
@@ -82,6 +88,9 @@ class Framer:
 
     def close(self) -> list[Segment]:
         """End the stream. Returns what was held, as an unterminated event."""
+        if self._skipping:  # the end of the stream ends an oversize event, too
+            self._skipping = False
+            return [self._outlined(b"")]
         if not self._held:
             return []
         raw = bytes(self._held)
@@ -128,6 +137,8 @@ class Framer:
         self._scanned = len(held)
         if len(held) > self._event_bytes_max:
             self._line_has_bytes = len(held) > self._line_start
+            self._elider = Elider()
+            self._keep(bytes(held))
             segments.append(Segment(bytes(held), oversize=True))
             self._reset()
             self._skipping = True
@@ -151,12 +162,28 @@ class Framer:
             self._after_cr = position == len(piece) and piece[-1] == 0x0D
             if blank:
                 self._skipping = False
-                segments.append(Segment(piece[:position], oversize=True))
+                self._keep(piece[:position])
+                segments.append(self._outlined(piece[:position]))
                 return piece[position:]
         if position < len(piece):
             self._line_has_bytes = True
+        self._keep(piece)
         segments.append(Segment(piece, oversize=True))
         return b""
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep the outline of an oversize event."""
+        if self._elider is not None:
+            self._outline += self._elider.feed(piece)
+            if len(self._outline) > self._event_bytes_max:
+                self._elider, self._outline = None, bytearray()
+
+    def _outlined(self, raw: bytes) -> Segment:
+        """The last part of an oversize event, with what was kept of its data."""
+        kept = self._elider is not None
+        data, name = _fields(bytes(self._outline), first=False) if kept else (None, b"")
+        self._elider, self._outline = None, bytearray()
+        return Segment(raw, data, name, oversize=True, lost=not kept)
 
     def _reset(self) -> None:
         self._held = bytearray()

@@ -87,13 +87,13 @@ class Passage:
         dropped_any = False
         passed: list[bytes] = []
         for segment in segments:
-            raw, data, name, tail, oversize, _ = segment
+            raw, data, name, tail, oversize, lost, _ = segment
             if not tail:
                 raw, self._passed = raw[self._passed :], 0
                 self._dropped_last = False
                 if data is not None:
-                    self._dropped_last = self._reader.read(data, name) and self._hide
-                elif oversize:
+                    self._dropped_last = self._reader.read(data, name) and self._hide and not oversize
+                elif lost:
                     self._reader.oversize()
             if self._dropped_last:
                 dropped_any = True
