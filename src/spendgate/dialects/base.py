@@ -212,6 +212,10 @@ class Dialect(Protocol):
         none, and the body does."""
         ...
 
+    def may_be_large(self, facts: RequestFacts) -> bool:
+        """May the answer be larger than what a proxy buffers (pictures, sound, many embeddings)?"""
+        ...
+
     def reads(self, media_type: str) -> bool:
         """Does a whole answer of this media type (lower case, "" for none) tell its usage?"""
         ...

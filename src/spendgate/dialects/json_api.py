@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from spendgate.dialects import jsonbody, outline, paths, visible
-from spendgate.dialects.base import NO_HEADERS, Reading, Rejection
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.spelling import PLAIN
 
 EVENT_STREAM = "text/event-stream"
+LARGE_KINDS = frozenset({"output_image", "output_audio"})
+"""Output that is large."""
+MANY_TEXTS = 128
+"""Of so many inputs the embeddings may be megabytes: 3,072 numbers of 20 bytes each."""
 
 
 class JsonApi(ABC):
@@ -32,6 +36,12 @@ class JsonApi(ABC):
 
     def streams(self, media_type: str, asked: bool) -> bool:
         return media_type == EVENT_STREAM
+
+    def may_be_large(self, facts: RequestFacts) -> bool:
+        """May the answer be larger than what a proxy buffers (pictures, sound, many embeddings)?"""
+        return not LARGE_KINDS.isdisjoint(facts.dear_kinds) or (
+            len(facts.texts) >= MANY_TEXTS and facts.output_cap == 0
+        )
 
     def reads(self, media_type: str) -> bool:
         """Does a whole answer of this media type (lower case, "" for none) tell its usage?"""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from spendgate.dialects.base import Dialect, Reading, RequestFacts
 from spendgate.dialects.cut import Ender, boundary, can_end
 from spendgate.dialects.decode import Decoder, EncodingError, codings
+from spendgate.dialects.elide import Elider
 from spendgate.gateway import billing
 from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.events import BodyMode, Outcome
@@ -16,20 +17,29 @@ from spendgate.tokens.count import count
 LOOK_PIECES = 8
 """A stream with a limit is priced anew every so many pieces."""
 PIECES_MAX = 64 * 1024 * 1024
-"""The largest answer that is collected to be read; a longer one is settled at the estimate."""
+"""The largest answer that is collected to be read, what fills it left out; a longer one is settled at the estimate."""
+EVENTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""How a stream of server-sent events begins, whatever it is labelled as."""
+NDJSON = "application/x-ndjson"
+TEXTS = frozenset({"", "text/plain", "text/html", "application/octet-stream", "binary/octet-stream"})
+"""Labels that say nothing of what the body is."""
 
 
 class WholeAnswer:
-    """A JSON answer. Envoy shows it in one piece, or in several where its filter is set otherwise."""
+    """A JSON answer. Envoy shows it in one piece, in several where its filter is set otherwise, or as it flows where it
+    may be large (`flowing`): then it is read without what fills it, and cost headers cannot be set any more."""
 
-    mode = BodyMode.BUFFERED
-
-    def __init__(self, dialect: Dialect, decoder: Decoder | None, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, dialect: Dialect, decoder: Decoder | None, headers: Mapping[str, str], *, flowing: bool = False
+    ) -> None:
         self._dialect = dialect
         self._headers = headers
         self._decoder = decoder
         self._pieces: list[bytes] = []
         self._size = 0
+        self._elider = Elider() if flowing else None
+        self._broken = ""
+        self.mode = BodyMode.STREAMED if flowing else BodyMode.BUFFERED
 
     @property
     def is_packed(self) -> bool:
@@ -38,6 +48,8 @@ class WholeAnswer:
 
     def feed(self, data: bytes, end: bool) -> Reading | None:
         """Take a piece; the reading once all is there (or too much), else None."""
+        if self._elider is not None:
+            return self._flow(self._elider, data, end)
         is_first = not self._pieces
         self._pieces.append(data)
         self._size += len(data)
@@ -48,6 +60,25 @@ class WholeAnswer:
         body = b"".join(self._pieces)
         self._pieces = []
         return self._read(body)
+
+    def _flow(self, elider: Elider, data: bytes, end: bool) -> Reading | None:
+        decoder = self._decoder
+        if not self._broken:
+            try:
+                plain = data if decoder is None else decoder.feed(data) + (decoder.close() if end else b"")
+            except EncodingError:
+                self._broken = "encoding"
+            else:
+                kept = elider.feed(plain)
+                self._size += len(kept)
+                self._pieces.append(kept)
+        if self._size > PIECES_MAX:
+            self._broken, self._pieces, self._size = "too_large", [], 0
+        if not end:
+            return None
+        if self._broken:
+            return Reading({}, problem=self._broken)
+        return self._read_plain(b"".join(self._pieces))
 
     def _ended_by_trailers(self, data: bytes) -> Reading | None:
         """The reading of an answer that is whole though its end has not come: trailers follow it."""
@@ -66,7 +97,35 @@ class WholeAnswer:
             body = body if decoder is None else decoder.feed(body) + decoder.close()
         except EncodingError:
             return Reading({}, problem="encoding")
-        return self._dialect.read_answer(body, self._headers)
+        return self._read_plain(body)
+
+    def _read_plain(self, body: bytes) -> Reading:
+        if not body.lstrip().startswith(EVENTS):
+            return self._dialect.read_answer(body, self._headers)
+        meter = self._dialect.stream_meter(hide_usage=False, count=count)  # a stream that nobody asked for
+        meter.feed(body, True)
+        return meter.result()
+
+
+class UndecidedAnswer:
+    """An answer whose label does not fit what was asked for: its first bytes tell what it is. It flows meanwhile."""
+
+    mode = BodyMode.STREAMED
+    is_packed = False
+
+    def __init__(self, dialect: Dialect, headers: Mapping[str, str], hide_usage: bool) -> None:
+        self._dialect, self._headers, self._hide_usage = dialect, headers, hide_usage
+
+    def decide(self, data: bytes, end: bool) -> StreamedAnswer | WholeAnswer | None:
+        """What it is, by the first piece that is not blank; None before that."""
+        head = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:6]
+        if not head and not end:
+            return None
+        dialect = self._dialect
+        objects = head[:1] == b"{" and dialect.streams(NDJSON, True)
+        if objects or any(head.startswith(e) or e.startswith(head) for e in EVENTS if head):
+            return StreamedAnswer(dialect, None, self._hide_usage, dialect.served_tier(self._headers))
+        return WholeAnswer(dialect, None, self._headers, flowing=True)
 
 
 class StreamedAnswer:
@@ -175,26 +234,31 @@ class StreamedAnswer:
         return replace(reading, service_tier=self._tier) if self._tier and not reading.service_tier else reading
 
 
+Answer = WholeAnswer | StreamedAnswer | UndecidedAnswer
+
+
 def open_answer(
     dialect: Dialect, headers: Mapping[str, str], end: bool, facts: RequestFacts | None, max_body_bytes: int
-) -> WholeAnswer | StreamedAnswer | str:
+) -> Answer | str:
     """How to meter a successful answer, by its headers and what was asked (None: the request could not be
     read); a text says why it can not be (`unmetered`)."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_stream = dialect.streams(kind, facts is not None and facts.stream)
+    asked = facts is not None and facts.stream
+    hide = facts is not None and facts.usage_hidden
     if end:
         return "empty"
-    if not is_stream and not dialect.reads(kind):
-        return "content_type"
-    size = headers.get("content-length", "")
-    if not is_stream and size.isdigit() and int(size) > max_body_bytes:
-        return "too_large"
     encoding = headers.get("content-encoding", "")
     try:
         decoder = Decoder(encoding) if codings(encoding) else None
     except EncodingError:
         return "encoding"
-    if not is_stream:
-        return WholeAnswer(dialect, decoder, headers)
-    hide = facts is not None and facts.usage_hidden
-    return StreamedAnswer(dialect, decoder, hide, dialect.served_tier(headers))
+    if dialect.streams(kind, asked):
+        return StreamedAnswer(dialect, decoder, hide, dialect.served_tier(headers))
+    reads = dialect.reads(kind)
+    if decoder is None and (asked or not reads) and (kind in TEXTS or kind.endswith("json")):
+        return UndecidedAnswer(dialect, headers, hide)
+    if not reads:
+        return "content_type"
+    size = headers.get("content-length", "")
+    large = (size.isdigit() and int(size) > max_body_bytes) or (facts is not None and dialect.may_be_large(facts))
+    return WholeAnswer(dialect, decoder, headers, flowing=large)

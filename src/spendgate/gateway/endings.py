@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from spendgate.dialects.base import Reading, RequestFacts
 from spendgate.gateway import billing
-from spendgate.gateway.answer import StreamedAnswer, WholeAnswer
+from spendgate.gateway.answer import Answer as Body
+from spendgate.gateway.answer import StreamedAnswer
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.case import Case
 from spendgate.gateway.events import EndedBy, Outcome
@@ -15,7 +16,7 @@ from spendgate.gateway.transitions import State
 from spendgate.pricing.reasoning import may_reason
 from spendgate.tokens.count import count
 
-Answer = WholeAnswer | StreamedAnswer | None
+Answer = Body | None
 UNTOLD = frozenset({"no_usage", "zero_usage"})
 """The end came, and no usage that can be true."""
 UNSENT = frozenset({State.START, State.AWAIT_BODY, State.COUNTING, State.RESERVING})
@@ -73,7 +74,7 @@ def whole(case: Case, reading: Reading) -> Bill:
         reading = case.dialect.of_model(reading, sent)
     if reading.error:
         return Bill({}, 0, Outcome.FAILED)
-    if facts is not None and facts.known_usage and reading.problem == "no_usage":
+    if facts is not None and facts.known_usage and reading.problem in ("no_usage", "not_json"):
         return billing.known(tariff, sent, facts.known_usage, case.held)
     if reading.problem in UNTOLD and reading.text and facts is not None and not can_hide(facts, sent):
         return billing.counted(tariff, sent, reading, count(reading.text), case.input_tokens, case.held)

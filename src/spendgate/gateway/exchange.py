@@ -15,7 +15,7 @@ from spendgate.gateway import billing, endings, local_reply
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.admission import Admission, Refused, Turn
-from spendgate.gateway.answer import StreamedAnswer, WholeAnswer, open_answer
+from spendgate.gateway.answer import Answer, StreamedAnswer, UndecidedAnswer, open_answer
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.case import Case, Decided
 from spendgate.gateway.handover import Handover, plain_host
@@ -56,7 +56,7 @@ class Exchange:
         self._fixed = fixed
         self._admission = Admission(self._case, roster, fixed)
         self._last = True
-        self._answer_body: WholeAnswer | StreamedAnswer | None = None
+        self._answer_body: Answer | None = None
         self._ending: Ending | None = None
 
     # -- the one verb and what can be asked -----------------------------------------------------------------
@@ -317,6 +317,8 @@ class Exchange:
             if not event.end and not answer.limited:
                 return e.Piece(replacement)
             return self._limited_piece(answer, event, replacement)
+        if isinstance(answer, UndecidedAnswer):
+            return self._decided_piece(answer, event)
         assert answer is not None
         reading = answer.feed(event.data, event.end)
         if reading is None:
@@ -324,6 +326,16 @@ class Exchange:
         bill = endings.whole(self._case, reading)
         self._finish(bill, self._case.sent or reading.model, release=reading.error)
         return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
+
+    def _decided_piece(self, answer: UndecidedAnswer, event: e.ResponsePiece) -> e.Action:
+        """A piece of an answer that may show what it is."""
+        decided = answer.decide(event.data, event.end)
+        if decided is None:
+            return e.Piece()
+        self._answer_body = decided
+        if isinstance(decided, StreamedAnswer):
+            self.state = State.STREAM
+        return self._piece(event)
 
     def _limited_piece(
         self, answer: StreamedAnswer, event: e.ResponsePiece, replacement: bytes | None

@@ -81,7 +81,7 @@ TRANSITIONS: dict[State, Moves] = {
     },
     S.JSON: {
         e.ResponseHeaders: _to(S.PASSING),  # Envoy's own, in the answer's stead: it was too large
-        e.ResponsePiece: _to(S.JSON, S.ENDED),
+        e.ResponsePiece: _to(S.JSON, S.STREAM, S.ENDED),  # its first bytes may show a stream
         e.Over: _to(S.ENDED),
         e.Broke: _to(S.BROKEN),
     },
