@@ -98,6 +98,24 @@ def test_a_client_that_leaves_where_output_can_be_hidden_is_billed_its_hold(
     assert gateway.metric("spendgate_unmetered_usd_total", team=team, reason="aborted") > 0
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32-be"])
+def test_a_request_in_another_charset_that_is_left_is_billed_its_hold(gateway: Gateway, charset: str) -> None:
+    team, body = f"left-{charset}", ask("gpt-4o").decode().encode(charset)
+    with connect(gateway, CHAT, team, body, delay_ms=3000):
+        until(lambda: gateway.row(team), lambda r: r["reserved_usd"] != "0.00", "the reservation")
+    line = gateway.line(team)
+    assert (line["unmetered"], line["cost_usd"]) == ("aborted", line["estimate_usd"])
+    assert gateway.spent(team, 1) == Decimal(line["cost_usd"]) > 0
+
+
+def test_an_estimate_that_fits_no_ledger_is_refused(raw_gateway: Gateway, upstream: RawUpstream) -> None:
+    seen = len(upstream.requests)
+    answer = send(raw_gateway.url, "POST", CHAT, {**JSON, **who("bounded")}, ask("gpt-9-ultra", max_tokens=10**12))
+    assert answer.status == 429
+    assert json.loads(answer.body)["error"]["code"] == "monthly_budget_exceeded"
+    assert len(upstream.requests) == seen
+
+
 def test_a_client_that_leaves_while_it_sends_its_request_costs_nothing(gateway: Gateway) -> None:
     body = ask("gpt-4o")
     address = urlsplit(gateway.url)

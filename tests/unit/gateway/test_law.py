@@ -121,6 +121,8 @@ class Life:
         self.kept = False
         """It is known that the provider made nothing of it."""
         self.hidden = False
+        self.by_itself = False
+        """The answer came to an end of its own, though perhaps not to its last event."""
 
     def receive(self, event: e.Event) -> e.Action:
         action = self.exchange.receive(event)
@@ -191,6 +193,7 @@ class Life:
             self._see(piece)
             self.receive(e.ResponsePiece(piece, False))
         if e.ResponsePiece in TRANSITIONS[self.exchange.state]:
+            self.by_itself = True
             self.receive(e.ResponsePiece(b"", True))
         return self.end()
 
@@ -221,7 +224,7 @@ class Life:
             sees_all = story.is_read and story.is_stream and not self.hidden and _plain_body(story)
         if self.failed and not self.flowed and not self.hidden:
             return 0  # the provider's own error, before any output
-        if sees_all and story.by in (e.EndedBy.CLIENT, e.EndedBy.PROVIDER):
+        if sees_all and (self.by_itself or story.by in (e.EndedBy.CLIENT, e.EndedBy.PROVIDER)):
             return 1 + self.flowed  # at least a nano-dollar a token
         least = min(self.estimates, default=1)
         return max(least, 1 + self.flowed * (600 if story.team == "ml" else 0))
