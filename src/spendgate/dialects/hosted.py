@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -65,7 +66,15 @@ CLIENT_TOOLS = frozenset(
 
 def mentions(body: bytes, word: bytes) -> bool:
     """May a key of this name (in lower case) stand in the body? One with escaped letters might be it."""
-    return b'"%s"' % word in body.lower() or (b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None)
+    if _key(word).search(body) is not None:
+        return True
+    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+
+
+@cache
+def _key(word: bytes) -> re.Pattern[bytes]:
+    """A key in any case: faster than a copy of the body in lower case."""
+    return re.compile(b'"(?i:%s)"' % re.escape(word))
 
 
 def is_data(value: object) -> bool:
