@@ -16,8 +16,19 @@ _CONFIGS = ("generationConfig", "generation_config")
 _BUDGETS = ("thinkingBudget", "thinking_budget", "token_budget", "budget_tokens", "max_tokens")
 
 
+_WORDS = frozenset(
+    {
+        "reasoning_effort", "reasoning", "reasoning_config", "thinking", "think", "enable_thinking", "thinkingConfig",
+        "thinking_config", "thinking_level", *_NESTED, *_CONFIGS,
+    }
+)  # fmt: skip
+"""Where any of it may stand; most requests have none."""
+
+
 def asked(document: JsonObject, off: str = "") -> bool | None:
     """True: it asks for reasoning; False: it switches it off, in the way `off`; None: it says nothing of it."""
+    if _WORDS.isdisjoint(document):
+        return None
     said = {_said(document, off)}
     for key in _NESTED:
         if key in document:
