@@ -7,7 +7,7 @@ help:
 	@echo "make overload   more than the workers can do, at full size: nobody passes undecided"
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
-	@echo "make soak    2,000 streams that are silent for three minutes, and answers after as long a silence"
+	@echo "make soak    attacks of a team without money for ten minutes in each failure mode; 2,000 streams silent for three"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
 	@echo "make month   a million exchanges of a scripted month: four books, one sum (COUNT=1000000)"
 	@echo "make lint    ruff, mypy --strict, import contracts"
@@ -41,6 +41,7 @@ chaos: setup-tests
 	@SPENDGATE_TEST_CHAOS=1000 SPENDGATE_TEST_CUT_S=60 .venv/bin/python -m pytest -s \
 	  tests/integration/kube/test_chaos.py tests/integration/kube/test_api_server_faults.py
 soak: setup-tests
+	@SPENDGATE_SOAK_MINUTES=$(or $(MINUTES),10) .venv/bin/python -m pytest -q -s tests/faults/test_attack.py
 	@SPENDGATE_SILENT_S=180 SPENDGATE_SILENT_STREAMS=2000 .venv/bin/python -m pytest -q --timeout=1200 \
 	  tests/integration/supervisor/test_silence.py
 month: setup-tests
