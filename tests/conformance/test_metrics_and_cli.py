@@ -29,6 +29,7 @@ POLICY = policy(
 FIELDS = {
     "exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model",
     "upstream", "tokens", "cost_usd", "estimate_usd", "price_version", "decision", "reason", "outcome",
+    "model_answered", "attempts", "charged_by", "flags",
 }  # fmt: skip
 
 
