@@ -228,7 +228,6 @@ for _name, _body in {
     "usage-null": _with_usage(None),
     "usage-string": _with_usage("9"),
     "usage-list": _with_usage([9]),
-    "usage-of-strings": _with_usage({"prompt_tokens": "9", "completion_tokens": "4"}),
     "usage-negative": _with_usage({"prompt_tokens": -9, "completion_tokens": 4, "total_tokens": -5}),
     "usage-float": _with_usage({"prompt_tokens": 9.5, "completion_tokens": 4}),
     "usage-bool": _with_usage({"prompt_tokens": True, "completion_tokens": 4}),
@@ -261,6 +260,14 @@ def test_an_answer_that_can_not_be_metered_passes_and_costs_the_estimate(
     assert len([x for x in raw_gateway.logged("unmetered") if line["exchange_id"] in x]) == 1
 
 
+def test_counts_as_texts_are_counts(raw_gateway: Gateway, upstream: RawUpstream) -> None:
+    body = _with_usage({"prompt_tokens": "9", "completion_tokens": "4"})
+    upstream.reply = fixed(body, IS_JSON)
+    assert post(raw_gateway, ask(), "counts-as-texts").body == body
+    line = raw_gateway.line("counts-as-texts")
+    assert (line["outcome"], line["tokens"]) == ("complete", {"input": 9, "output": 4})
+
+
 STREAMS = {
     "no-usage": b'data: {"model":"gpt-4o","choices":[]}\n\ndata: [DONE]\n\n',
     "garbage": b"\x00\xff\n\n:\n\ndata\n\ndata: {]\n\nevent: \xff\n\n" + b"data: [DONE]\n\n",
@@ -288,8 +295,13 @@ def test_an_odd_stream_passes_and_leaves_no_hold(
     if asked or name in ("no-usage", "garbage", "one-endless-line", "empty"):
         assert answer.body == wire
     line = raw_gateway.line(team)
-    assert line["outcome"] in ("unmetered", "failed")
-    if name in ("no-usage", "garbage", "negative", "huge", "strings"):
+    if name == "strings":
+        assert (line["outcome"], line["tokens"]) == ("complete", {"input": 1, "output": 1})
+    elif name == "no-usage":
+        assert (line["outcome"], line["charged_by"]) == ("complete", "counted")
+    else:
+        assert line["outcome"] in ("unmetered", "failed")
+    if name in ("garbage", "negative", "huge"):
         assert line["outcome"] == "unmetered"
         assert line["cost_usd"] == line["estimate_usd"]
     assert raw_gateway.quiet(team)["reserved_usd"] == "0.00"
@@ -315,6 +327,10 @@ def test_the_sdk_gets_its_answer_whatever_usage_the_provider_reports(
     line = gateway.line(team)
     if stream and line["outcome"] == "aborted":  # the SDK hung up at [DONE], before the stream's own end came
         assert 0 < Decimal(line["cost_usd"]) <= Decimal(line["estimate_usd"])
+    elif usage in ("none", "string"):
+        by = {"none": "counted", "string": "usage"}[usage]
+        assert (line["outcome"], line["charged_by"]) == ("complete", by)
+        assert line["tokens"]["output"] == 8
     else:
         assert (line["outcome"], line["cost_usd"]) == ("unmetered", line["estimate_usd"])
 
@@ -330,9 +346,8 @@ def test_a_json_answer_that_is_cut_costs_the_estimate(raw_gateway: Gateway, upst
     except (http.client.HTTPException, ConnectionError):
         status = 0  # cut for the client as it was for us
     assert status == 0 or status >= 500
-    line = raw_gateway.line("cut-json")
-    # to us it looks as if the client had left
-    assert (line["unmetered"], line["cost_usd"]) == ("aborted", line["estimate_usd"])
+    line = raw_gateway.line("cut-json")  # what a provider resets looks as if the client had left
+    assert (line["outcome"], line["charged_by"], line["cost_usd"]) == ("aborted", "hold", line["estimate_usd"])
     assert raw_gateway.settled("cut-json", 1)["reserved_usd"] == "0.00"
 
 
@@ -341,5 +356,5 @@ def test_a_spent_budget_is_no_way_around_by_odd_bodies(gateway: Gateway, provide
     odd = UNREADABLE["duplicate-keys"]
     for target in (CHAT, "/v1/chat/completions/", "//v1/chat//completions", "/v1/chat/completion%73"):
         assert post(gateway, odd, "spent", target).status in (404, 429)
-    assert post(gateway, b"", "spent").status == 400
+    assert post(gateway, b"", "spent").status == 403
     assert bill.requests() == 0

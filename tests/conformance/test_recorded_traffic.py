@@ -76,6 +76,9 @@ def test_a_recorded_exchange_passes_unchanged_and_is_metered(
         assert upstream.last.body == recording.request
     line: dict[str, Any] = raw_gateway.line(name)
     expected = {kind: n for kind, n in exchange.reading().usage.items() if kind != "requests"}
+    if "input_missing" in line["flags"]:  # Ollama leaves out a prompt that was cached: it is counted here
+        assert "input" not in expected
+        expected["input"] = line["tokens"]["input"]
     assert (line["tokens"], line["outcome"]) == (expected, "complete")
     assert line["dialect"] == name.rsplit("-", 2)[0]
 

@@ -1,7 +1,7 @@
 """Usage as Ollama reports it, in a JSON answer or on the last line (`done: true`) of a stream.
 
-`prompt_eval_count` is left out where the whole prompt was cached: then the input as counted is charged, and the
-reading flagged; `eval_count` includes thinking.
+`prompt_eval_count` is left out where the whole prompt was cached: then the input as counted is charged;
+`eval_count` includes thinking.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def read(document: object) -> Reading:
     if None in counts:
         return Reading({}, model, "bad_usage")
     usage = {"input": counts[0] or 0, "output": counts[1] or 0, "requests": 1}
-    flags = () if counts[0] else ("input_missing",)
-    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, model, flags=flags)
+    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, model)
 
 
 class OllamaStreamMeter(ObjectMeter):

@@ -47,7 +47,7 @@ class OpenAIStreamMeter:
 
     @property
     def hidden(self) -> bool:
-        return self._reasoned or (self._finished and self._reading is None)
+        return self._reasoned or (self._finished and self._reading is None and not self._complete)
 
     def result(self) -> Reading:
         reading = self._reading
@@ -122,6 +122,7 @@ class OpenAIStreamMeter:
             if text and isinstance(text, str):
                 self._tokens.add(text)
                 self._reasoned = self._reasoned or key.startswith("reasoning")
+        self._reasoned = self._reasoned or bool(delta.get("reasoning_details"))
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             for call in calls:

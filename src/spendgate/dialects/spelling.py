@@ -35,7 +35,7 @@ connectors conversation_id texts images inputs query options num_predict templat
 promptVariables toolConfig inferenceConfig maxTokens maxNewTokens requestMetadata serviceTier cachePoint toolUse
 toolResult textGenerationConfig maxTokenCount parameters imageGenerationConfig numberOfImages taskType
 text_prompts samples mode image inputImage bytes requests params partial_images role think raw reasoning_config
-enabled extra_body google audio_tokens id call_id background store include agent size quality
+include_reasoning enabled extra_body google audio_tokens id call_id background store include agent size quality
 additionalModelRequestFields chat_template_kwargs config enable_search enable_thinking engine environment
 max_results max_search_results memory_limit plugins pdf route search_parameters stream_format targets
 thinking_budget result allowed_models override_params model_name filename fallback_models fallback_model

@@ -19,7 +19,7 @@ _BUDGETS = ("thinkingBudget", "thinking_budget", "token_budget", "budget_tokens"
 _WORDS = frozenset(
     {
         "reasoning_effort", "reasoning", "reasoning_config", "thinking", "think", "enable_thinking", "thinkingConfig",
-        "thinking_config", "thinking_level", *_NESTED, *_CONFIGS,
+        "thinking_config", "thinking_level", "include_reasoning", *_NESTED, *_CONFIGS,
     }
 )  # fmt: skip
 """Where any of it may stand; most requests have none."""
@@ -41,6 +41,8 @@ def asked(document: JsonObject, off: str = "") -> bool | None:
 
 def _said(document: JsonObject, off: str) -> bool | None:
     found: bool | None = None
+    if document.get("include_reasoning") is not None:  # whatever it says: shown or not, it may be billed
+        return True
     for value in (
         document.get("reasoning_effort"),
         document.get("reasoning"),

@@ -214,11 +214,22 @@ class StreamedAnswer:
         """Was an error seen in it?"""
         return self._meter.failed
 
-    def bill(self, tariff: Tariff, sent: str, held: int) -> Bill | None:
-        """What it costs by what it said itself, its end included; None where it has not."""
+    def bill(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill | None:
+        """What it costs by what it said itself, its end included; None where it has not. `input_tokens`: the input as
+        counted, for a usage that leaves it out."""
         if self._unreadable:
             return billing.at_hold(held, "encoding")
-        return billing.metered(tariff, sent, self._meter, self._reading(sent), held)
+        reading = billing.with_input(self._reading(sent), input_tokens)
+        return billing.metered(tariff, sent, self._meter, reading, held)
+
+    @property
+    def shows_text(self) -> bool:
+        """Was something of what the model made seen, and no error?"""
+        return not self.failed and self._meter.partial()[1] > 0
+
+    def told(self) -> Bill | None:
+        """What the provider told so far that it charges; for a stream that ended cleanly without more."""
+        return None if self._unreadable or self.failed else billing.told(self._meter.result())
 
     def flowed(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What flowed of it so far."""

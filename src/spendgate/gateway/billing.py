@@ -18,6 +18,7 @@ from spendgate.usage import Usage, input_total
 LISTED = PricedBy()
 MISMATCH = "usage_mismatch"
 OTHER_MODEL = "model_mismatch"
+INPUT_MISSING = "input_missing"
 ANYWHERE = ("", "global", "not_available")
 """Words of providers for an answer that was bound to no place."""
 COST_MAX_NANOUSD = LEDGER_MAX_NANOUSD // 1000
@@ -160,23 +161,18 @@ def _other_model(sent: str, reading: Reading) -> tuple[str, ...]:
 
 def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     if reading.told_nanousd is not None and reading.told_nanousd <= COST_MAX_NANOUSD:
-        return Bill(
-            reading.usage,
-            reading.told_nanousd,
-            Outcome.COMPLETE,
-            charged_by=ChargedBy.TOLD,
-            model_answered=reading.model,
-        )
+        return _told(reading)
     tariff = tariff.answered(reading)
     if not reading.parts:
         return _charge(
             tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held, ChargedBy.USAGE
         )
     parts = []
+    asked = _asked_parts(sent, reading)
     whole = LISTED
     for model, usage in reading.parts:
         share = {k: n for k, n in usage.items() if k != "requests"}
-        cost, by = _cost(tariff, model, sent, share)
+        cost, by = _cost(tariff, sent if model in asked else model, model, share)
         parts.append(UsagePart(model or sent, share, cost))
         whole = by.joined(whole)
     cost = sum(p.cost_nanousd for p in parts)
@@ -189,6 +185,50 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
         parts=tuple(parts),
         priced_by=whole,
         charged_by=ChargedBy.USAGE,
+        model_answered=reading.model,
+    )
+
+
+def _asked_parts(sent: str, reading: Reading) -> frozenset[str]:
+    """The models of an answer's parts that are the one it was asked of: of that name, else the one that answered under
+    it (a deployment has a name of its own)."""
+    models = {model for model, _ in reading.parts}
+    named = {model for model in models if not model or aliases.same(model, sent)}
+    return frozenset(named or {model for model in models if aliases.same(model, reading.model)})
+
+
+def with_input(reading: Reading, input_tokens: int) -> Reading:
+    """The reading, with the input as it was counted where the usage has tokens of output and none of input: Ollama
+    leaves out a prompt that was cached, and some proxies lose it. Flagged `input_missing`."""
+    usage = reading.usage
+    made = usage.get("output", 0) + usage.get("reasoning", 0)
+    if reading.problem is not None or reading.told_nanousd is not None or not made or input_total(usage):
+        return reading
+    if not input_tokens or "unbilled_refusal" in reading.flags:
+        return reading
+    flags = tuple(dict.fromkeys((*reading.flags, INPUT_MISSING)))
+    whole = {"input": input_tokens, **usage}
+    if not reading.parts:
+        return replace(reading, usage=whole, flags=flags)
+    parts = ((reading.parts[0][0], {"input": input_tokens, **reading.parts[0][1]}), *reading.parts[1:])
+    return replace(reading, usage=whole, flags=flags, parts=parts)
+
+
+def told(reading: Reading) -> Bill | None:
+    """The bill of a stream that ended cleanly, though it never said that it finished: what the provider told so far
+    that it charges; None where it told nothing."""
+    if reading.told_nanousd is None or reading.problem != "truncated":
+        return None
+    return _told(reading) if reading.told_nanousd <= COST_MAX_NANOUSD else None
+
+
+def _told(reading: Reading) -> Bill:
+    assert reading.told_nanousd is not None
+    return Bill(
+        reading.usage,
+        reading.told_nanousd,
+        Outcome.COMPLETE,
+        charged_by=ChargedBy.TOLD,
         model_answered=reading.model,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
 
 from spendgate.dialects.base import Reading, RequestFacts
 from spendgate.gateway import billing
@@ -28,18 +28,53 @@ def kind_of(case: Case, answer: Answer, state: State) -> Kind:
         return Kind.UNSENT
     if case.facts is None or state is State.JSON or (answer is None and not case.facts.stream):
         return Kind.WHOLE
-    hidden = isinstance(answer, StreamedAnswer) and answer.hidden
-    return Kind.HIDDEN if hidden or can_hide(case.facts, case.sent) else Kind.PLAIN
+    if not isinstance(answer, StreamedAnswer):
+        return Kind.HIDDEN if can_hide(case.facts, case.sent) else Kind.PLAIN
+    if answer.hidden:
+        return Kind.HIDDEN
+    shown = answer.shows_text and case.tariff(case.sent).terms.provider in SHOWS_REASONING
+    return Kind.HIDDEN if can_hide(case.facts, case.sent, answer.model, shown=shown) else Kind.PLAIN
 
 
-def can_hide(facts: RequestFacts, sent: str) -> bool:
+SHOWS_REASONING = frozenset({"openrouter"})
+"""Who streams a model's reasoning before its text, unless a request says that it is not to be shown (OpenRouter,
+"Reasoning tokens")."""
+_KEPT_BACK = re.compile(r"(^|/)(openai/|gpt-|o\d|~?x-ai/|grok|google/|gemini)")
+"""Whose reasoning it does not get to show, or not all of it."""
+
+
+def can_hide(facts: RequestFacts, sent: str, answered: str = "", *, shown: bool = False) -> bool:
     """May more be billed for a stream than is seen of it? It asks for reasoning, for tools that the provider runs,
-    for what only the provider has, or its model reasons by itself."""
-    if facts.output_hidden or facts.unseen_input or facts.fee_kinds or facts.tool_input_tokens or facts.turns > 1:
+    for what only the provider has, or its model reasons by itself. `answered`: the model that says it answers, which
+    counts where the request lets several; `shown`: a reasoning would have been seen."""
+    if _asks_more(facts):
         return True
     if facts.output_hidden is False:
         return False
-    return any(map(may_reason, (sent or facts.model, *facts.other_models, *facts.fallbacks)))
+    models: tuple[str, ...] = (sent or facts.model, *facts.other_models, *facts.fallbacks)
+    if answered and facts.fallbacks and not facts.fallbacks_add:
+        models = (answered, *facts.other_models)
+    if shown and not any(_KEPT_BACK.search(m.lower()) for m in models):
+        return False
+    return any(map(may_reason, models))
+
+
+def _asks_more(facts: RequestFacts) -> bool:
+    return bool(
+        facts.output_hidden or facts.unseen_input or facts.fee_kinds or facts.tool_input_tokens or facts.turns > 1
+    )
+
+
+def is_house_model(case: Case, answered: str) -> bool:
+    """Is it a model of the operator's own: priced by them, known to no vendor and served by none that is known? What
+    such a server makes, it sends."""
+    sent, terms = case.sent, case.tariff(case.sent).terms
+    prices = case.snapshot.prices
+    if terms.provider or not prices.is_own(sent) or prices.aliases.get(sent):
+        return False
+    catalogue = prices.catalogue
+    names = (name for name in (sent, answered) if name)
+    return not any(catalogue is not None and catalogue.find(name) is not None for name in names)
 
 
 def ended(case: Case, answer: Answer, state: State, by: EndedBy) -> Bill:
@@ -54,13 +89,21 @@ def ended(case: Case, answer: Answer, state: State, by: EndedBy) -> Bill:
     return bill_of(row, flowed(case, answer, state), case.held)
 
 
+def finished(case: Case, answer: StreamedAnswer, state: State) -> Bill:
+    """The bill of a stream that came to its end in good order."""
+    bill = ended(case, answer, state, EndedBy.PROVIDER)
+    return (answer.told() or bill) if bill.unmetered or bill.outcome is Outcome.FAILED else bill
+
+
 def told_by_stream(case: Case, answer: StreamedAnswer) -> Bill | None:
     """The bill of a stream by its own usage, or by its own end; None where neither came."""
     sent = case.sent or answer.model
-    told = answer.bill(case.tariff(sent), sent, case.held)
+    told = answer.bill(case.tariff(sent), sent, case.input_tokens, case.held)
     if told is None or not told.unmetered:
         return told
-    if told.unmetered in UNTOLD and kind_of(case, answer, State.STREAM) is Kind.PLAIN:
+    facts, shown = case.facts, not answer.hidden
+    house = shown and facts is not None and not _asks_more(facts) and is_house_model(case, answer.model)
+    if told.unmetered in UNTOLD and (house or kind_of(case, answer, State.STREAM) is Kind.PLAIN):
         return answer.counted(case.tariff(sent), sent, case.input_tokens, case.held)
     seen = answer.flowed(case.tariff(sent), sent, case.input_tokens, case.held)
     return told if seen.unmetered or seen.cost_nanousd <= told.cost_nanousd else _more(seen, told)
@@ -76,10 +119,13 @@ def whole(case: Case, reading: Reading) -> Bill:
         return Bill({}, 0, Outcome.FAILED)
     if facts is not None and facts.known_usage and reading.problem in ("no_usage", "not_json"):
         return billing.known(tariff, sent, facts.known_usage, case.held)
-    if reading.problem in UNTOLD and reading.text and facts is not None and not can_hide(facts, sent):
+    seen_all = facts is not None and (
+        not can_hide(facts, sent, reading.model)
+        or (not _asks_more(facts) and is_house_model(case, reading.model))
+    )
+    if reading.problem in UNTOLD and reading.text and seen_all:
         return billing.counted(tariff, sent, reading, count(reading.text), case.input_tokens, case.held)
-    if "input_missing" in reading.flags:
-        reading = replace(reading, usage={**reading.usage, "input": case.input_tokens})
+    reading = billing.with_input(reading, case.input_tokens)
     return billing.whole_answer(tariff, sent, reading, case.held)
 
 

@@ -344,7 +344,7 @@ class Exchange:
         case = self._case
         sent = case.sent or answer.model
         if event.end:
-            self._finish(endings.ended(case, answer, self.state, e.EndedBy.PROVIDER), sent)
+            self._finish(endings.finished(case, answer, self.state), sent)
             return e.Piece(replacement)
         shown = event.data if replacement is None else replacement
         last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)

@@ -1,0 +1,198 @@
+"""What odd answers of providers and proxies cost, byte for byte: who answered, what was told, what is counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from unit.gateway.driver import Drive, chat, policy_of, snapshot_of
+
+from spendgate.gateway import events as e
+from spendgate.gateway.config import Settings
+from spendgate.gateway.record import UsageRecord
+from spendgate.gateway.snapshot import Snapshot, snapshot
+from spendgate.money import usd_to_nano
+from spendgate.pricing.load import table
+from spendgate.pricing.price import Price
+
+SPEC = "{team: ml, monthlyBudgetUSD: 100}"
+SSE = "text/event-stream"
+WORDS = [{"role": "user", "content": "Add up these numbers, please. " * 20}]
+
+
+def served_by(provider: str, **more: object) -> Snapshot:
+    upstream = {"name": "u", "url": "http://127.0.0.1:9", "provider": provider, **more}
+    return snapshot_of(SPEC, upstreams=[upstream])
+
+
+def house(model: str, **upstream: object) -> Snapshot:
+    """A snapshot with a model that the operator prices."""
+    rates = {"input": 1_000_000, "output": 4_000_000}
+    prices = replace(table(), prices={model: Price(model, rates)})
+    upstreams = [{"name": "u", "url": "http://127.0.0.1:9", **upstream}]
+    return snapshot(policy_of(SPEC), prices, Settings.model_validate({"upstreams": upstreams}))
+
+
+def event(**fields: object) -> bytes:
+    return b"data: " + json.dumps(fields).encode() + b"\n\n"
+
+
+def delta(model: str, finish: str | None = None, **made: object) -> bytes:
+    return event(model=model, choices=[{"index": 0, "delta": made, "finish_reason": finish}])
+
+
+def streamed(
+    snap: Snapshot, body: dict[str, object], pieces: list[bytes], path: str = "/v1/chat/completions", *,
+    leaves: bool = False, label: str = SSE,
+) -> UsageRecord:  # fmt: skip
+    d = Drive(snap)
+    d.send({**body, "stream": True}, path=path)
+    d.answer(content_type=label)
+    for piece in pieces:
+        d.piece(piece)
+    if leaves:
+        d.over()
+    else:
+        d.piece(b"", end=True)
+    return d.ending.record
+
+
+def answered(snap: Snapshot, body: dict[str, object], document: object, path: str) -> UsageRecord:
+    d = Drive(snap)
+    d.send(body, path=path)
+    d.answer()
+    d.piece(json.dumps(document).encode(), end=True)
+    return d.ending.record
+
+
+def costs(record: UsageRecord, usd: str) -> bool:
+    return record.cost_nanousd == usd_to_nano(Decimal(usd))
+
+
+# -- what is counted ------------------------------------------------------------------------------------------
+
+
+def spoken(model: str) -> list[bytes]:
+    return [delta(model, content=" one") for _ in range(50)] + [delta(model, "stop"), b"data: [DONE]\n\n"]
+
+
+def test_a_house_model_that_finishes_without_usage_is_counted() -> None:
+    record = streamed(house("lab-7b"), chat(model="lab-7b", messages=WORDS), spoken("lab-7b"))
+    assert (record.charged_by, record.flags) == (e.ChargedBy.COUNTED, ("counted",))
+    assert record.tokens["output"] == 50
+    assert 100 < record.tokens["input"] < 200
+
+
+@pytest.mark.parametrize(
+    ("snap", "asked", "names"),
+    [
+        (house("lab-7b"), "who-knows", "who-knows"),  # nobody's: no price
+        (house("lab-7b"), "lab-7b", "o3"),  # it says itself that it is another
+        (house("lab-7b", provider="azure"), "lab-7b", "lab-7b"),  # a deployment of a vendor's model
+        (house("o3"), "o3", "o3"),
+    ],
+)
+def test_what_may_have_reasoned_unseen_finishes_at_its_hold(snap: Snapshot, asked: str, names: str) -> None:
+    record = streamed(snap, chat(model=asked, messages=WORDS), spoken(names))
+    assert (record.charged_by, record.unmetered) == (e.ChargedBy.HOLD, "no_usage")
+
+
+def test_a_house_model_that_is_seen_to_reason_finishes_at_its_hold() -> None:
+    pieces = [delta("lab-7b", reasoning_content="hm"), *spoken("lab-7b")]
+    record = streamed(house("lab-7b"), chat(model="lab-7b"), pieces)
+    assert record.charged_by is e.ChargedBy.HOLD
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_input_that_a_usage_leaves_out_is_counted(stream: bool) -> None:
+    last = {"model": "llama3", "done": True, "eval_count": 9}
+    message = {"message": {"content": "nine"}}
+    body = {"model": "llama3", "messages": WORDS, "stream": stream}
+    if stream:
+        lines = [json.dumps(x).encode() + b"\n" for x in ({"model": "llama3", **message}, last)]
+        record = streamed(house("llama3"), body, lines, "/api/chat", label="application/x-ndjson")
+    else:
+        record = answered(house("llama3"), body, {**last, **message}, "/api/chat")
+    assert record.flags == ("input_missing",)
+    assert record.tokens["output"] == 9
+    assert 100 < record.tokens["input"] < 200
+    assert record.outcome is e.Outcome.COMPLETE
+
+
+def test_a_proxy_that_loses_the_input_does_not_make_it_free() -> None:
+    usage = {"prompt_tokens": 0, "completion_tokens": 9, "total_tokens": 9}
+    document = {"model": "gpt-4o", "choices": [{"message": {"content": "nine"}}], "usage": usage}
+    record = answered(snapshot_of(SPEC), chat(messages=WORDS), document, "/v1/chat/completions")
+    assert record.flags == ("input_missing",)
+    assert record.tokens["input"] > 100
+
+
+# -- told costs -----------------------------------------------------------------------------------------------
+
+
+def told(tokens: int, usd: float) -> bytes:
+    usage = {"prompt_tokens": 30, "completion_tokens": tokens, "cost": {"total_cost": usd}}
+    choices = [{"index": 0, "delta": {"content": "w "}, "finish_reason": None}]
+    return event(model="sonar-pro", choices=choices, usage=usage)
+
+
+def test_a_told_cost_is_the_bill_of_a_stream_that_ends_cleanly_without_a_finish() -> None:
+    pieces = [told(1, 0.005), told(40, 0.0056), told(80, 0.00625)]
+    record = streamed(served_by("perplexity"), chat(model="sonar-pro"), pieces, "/chat/completions")
+    assert costs(record, "0.00625")
+    assert (record.charged_by, record.tokens["output"]) == (e.ChargedBy.TOLD, 80)
+
+
+def test_a_told_cost_is_no_bill_while_the_answer_goes_on() -> None:
+    record = streamed(served_by("perplexity"), chat(model="sonar-pro"), [told(1, 0.005)], "/chat/completions",
+                      leaves=True)  # fmt: skip
+    assert record.charged_by is e.ChargedBy.HOLD
+
+
+# -- who answered ---------------------------------------------------------------------------------------------
+
+LIST = chat(model="openai/gpt-4o-mini", models=["openai/gpt-4o-mini", "anthropic/claude-opus-5"], max_tokens=4000)
+
+
+def left(pieces: list[bytes], **more: object) -> UsageRecord:
+    path = "/api/v1/chat/completions"
+    return streamed(served_by("openrouter"), {**LIST, **more}, pieces, path, leaves=True)
+
+
+def test_a_client_that_leaves_a_fallback_pays_what_flowed_at_its_price() -> None:
+    record = left([delta("anthropic/claude-opus-5", content="word ")] * 100)
+    assert (record.charged_by, record.model_answered) == (e.ChargedBy.COUNTED, "anthropic/claude-opus-5")
+    tokens = record.tokens
+    assert record.cost_nanousd == tokens["input"] * 5_000 + tokens["output"] * 25_000
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (delta("anthropic/claude-opus-5", reasoning="hm"), {}),
+        (delta("anthropic/claude-opus-5", reasoning_details=[{"type": "reasoning.encrypted"}]), {}),
+        (delta("anthropic/claude-opus-5", role="assistant"), {"include_reasoning": False}),
+        (delta("openai/o3", role="assistant"), {"models": ["openai/o3"]}),
+    ],
+)
+def test_where_a_reasoning_was_or_is_hidden_it_pays_the_hold(first: bytes, more: dict[str, object]) -> None:
+    model = json.loads(first[6:])["model"]
+    record = left([first, delta(model, content="word ")], **more)
+    assert (record.charged_by, record.unmetered) == (e.ChargedBy.HOLD, "aborted")
+
+
+def test_the_parts_of_an_answer_are_priced_by_their_own_models() -> None:
+    draw = {"input_tokens": 100, "input_tokens_details": {"text_tokens": 100}, "output_tokens": 1000,
+            "output_tokens_details": {"image_tokens": 1000}}  # fmt: skip
+    document = {
+        "object": "response", "status": "completed", "model": "gpt-5.4-2026-03-05",
+        "output": [{"type": "image_generation_call", "status": "completed", "result": ""}],
+        "tools": [{"type": "image_generation", "model": "gpt-image-2"}],
+        "usage": {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        "tool_usage": {"image_gen": draw},
+    }  # fmt: skip
+    body = {"model": "gpt-5.4", "input": "Draw", "tools": [{"type": "image_generation", "model": "gpt-image-2"}]}
+    record = answered(snapshot_of(SPEC), body, document, "/v1/responses")
+    assert costs(record, "0.0345")  # 1000 x 2.5 + 100 x 15; 100 x 5 + 1000 x 30
