@@ -101,6 +101,8 @@ def plan(
     asked = _asked(ask, servable)
     if budget is None:
         return _unbudgeted(ask, asked, quote(asked.model, None), settings)
+    if budget.lapsed:
+        return _unbudgeted(ask, asked, quote(asked.model, None), replace(settings, unbudgeted="reject"))
     case = _Case(ask, budget, now_ms, quote, servable, settings)
     own = case.quote(asked.model)
     month = budget.month_bound_nanousd(now_ms, ask.app)

@@ -83,6 +83,11 @@ def refused_by_plan(asked: Asked, budget: TeamBudget | None, refusal: PlannedRef
             f"team {asked.team} allows ${more.get('max_usd_per_request')} a request. "
             "Shorten the input or lower the output limit."
         )
+    elif refusal.reason == "unbudgeted" and budget is not None and budget.lapsed:
+        text = (
+            f"Team {asked.team} has no LLM budget in force: the one that is written for it is not valid, or stands in "
+            "a namespace that may not hold this team (`kubectl get lb -A` says which)."
+        )
     elif refusal.reason == "unbudgeted":
         text = f"Team {asked.team} has no LLM budget, and this gateway refuses teams without one."
     else:

@@ -119,6 +119,8 @@ class TeamBudget:
     aborted_answers: str | None = None
     """None: as the gateway is set."""
     raises: tuple[Raise, ...] = ()
+    lapsed: bool = False
+    """No budget at all: what the team had may not bind any more, and until it has another it is refused."""
     advice: tuple[str, ...] = ()
     """What is allowed but probably not meant, for whoever checks the budget."""
 
@@ -199,9 +201,11 @@ class Policy:
 
     budgets: Mapping[str, TeamBudget] = field(default_factory=lambda: MappingProxyType({}))
     version: str = hashlib.sha256(b"").hexdigest()
+    lapsed: frozenset[str] = frozenset()
+    """Teams without a budget that are refused, whatever the gateway does with others that have none."""
 
     @classmethod
-    def of(cls, budgets: Iterable[TeamBudget]) -> Policy:
+    def of(cls, budgets: Iterable[TeamBudget], lapsed: Iterable[str] = ()) -> Policy:
         """Put budgets together. Raises ValueError where two are for one team: settle conflicts before."""
         by_team: dict[str, TeamBudget] = {}
         for budget in budgets:
@@ -209,13 +213,19 @@ class Policy:
                 raise ValueError(f"two budgets for team {budget.team}")
             by_team[budget.team] = budget
         ordered = {t: by_team[t] for t in sorted(by_team)}
+        refused = frozenset(lapsed) - ordered.keys()
         content = "".join(f"{json.dumps(t)} {b.digest}\n" for t, b in ordered.items())
+        content += "".join(f"{json.dumps(t)} lapsed\n" for t in sorted(refused))
         version = hashlib.sha256(content.encode()).hexdigest()
-        return cls(MappingProxyType(ordered), version)
+        return cls(MappingProxyType(ordered), version, refused)
 
     def budget(self, team: str) -> TeamBudget | None:
         """The team's budget, None where it has none. The doctor's team has nothing, whatever the policy."""
-        return _NOTHING if team == DOCTOR else self.budgets.get(team)
+        if team == DOCTOR:
+            return _NOTHING
+        if team in self.lapsed:
+            return TeamBudget(team, 0, failure_policy="closed", unknown_apis="reject", lapsed=True)
+        return self.budgets.get(team)
 
     @property
     def teams(self) -> tuple[str, ...]:

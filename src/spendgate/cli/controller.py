@@ -25,6 +25,8 @@ def command(policy: tuple[Path, ...]) -> None:
     Environment:
       REDIS_URL            the ledger's Redis (needed)
       WATCH_NAMESPACE      one namespace; empty: all
+      SPENDGATE_OWNERSHIP  strict: a namespace holds its own team and those that it is granted; open (default): any
+      SPENDGATE_ADMIN_NAMESPACES   namespaces that hold any team, beside the controller's own
       RECONCILE_INTERVAL   longest time between two looks at the spend (30s)
       SLACK_WEBHOOK_URL    where crossings are told (or SLACK_BOT_TOKEN; SPENDGATE_ALERT_WEBHOOK_URL)
       SPENDGATE_HTTP       /healthz and /readyz (0.0.0.0:8080)

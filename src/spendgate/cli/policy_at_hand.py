@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from spendgate.budget.load import budget_from_document, load_policy
+from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
 from spendgate.cli.find_ledger import Found
 
@@ -20,7 +20,7 @@ def policy_at_hand(found: Found, paths: tuple[str, ...] = ()) -> Policy | None:
 
 async def _from_redis(url: str) -> Policy | None:
     from spendgate.ledger import connect
-    from spendgate.ledger.policy_store import PolicyStore, documents_of
+    from spendgate.ledger.policy_store import PolicyStore, policy_of
 
     client = connect.client(url, TIMEOUT_S)
     try:
@@ -29,7 +29,4 @@ async def _from_redis(url: str) -> Policy | None:
         await client.aclose()
     if snapshot is None:
         return None
-    return Policy.of(
-        budget_from_document(document, f"{entry.namespace}/{entry.name}")
-        for entry, document in documents_of(snapshot)
-    )
+    return policy_of(snapshot)

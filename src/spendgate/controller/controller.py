@@ -28,6 +28,7 @@ from spendgate.controller.informer import Delta, Informer, Key, resource_path
 from spendgate.controller.kube import Kube, Object
 from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import Vitals
+from spendgate.controller.ownership import ANNOTATION, Ownership
 from spendgate.controller.policy_map import PolicyMap
 from spendgate.controller.publisher import Fenced, Publisher
 from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, changes, reconcile
@@ -102,6 +103,9 @@ class Controller:
         self.informer = Informer(
             self.kube, resource_path(GROUP, VERSION, PLURAL, settings.namespace), self._on_deltas
         )
+        self.namespaces = Informer(
+            self.kube, "/api/v1/namespaces", self._on_namespaces, annotations=(ANNOTATION,)
+        )
         self.publisher = Publisher(PolicyStore(self.redis))
         self.policy_map = PolicyMap(self.kube, settings.pod_namespace)
         self.writer = StatusWriter(self.kube, self.informer, self.identity)
@@ -136,6 +140,8 @@ class Controller:
             wall_ms=now_ms,
         )
         self._dirty = asyncio.Event()
+        self._judged = False
+        self._ownership = Ownership(settings.strict, settings.admin_namespaces)
         self._begun_fence: int | None = None
         self._store_answered_at = time.monotonic()
         self._keys: dict[str, Key] = {}
@@ -154,6 +160,11 @@ class Controller:
         log.info("controller_started", identity=self.identity, namespace=self.settings.namespace or "(all)")
         loops = [
             asyncio.create_task(self.informer.run(), name="informer"),
+            *(
+                [asyncio.create_task(self.namespaces.run(), name="namespaces")]
+                if self.settings.strict
+                else []
+            ),
             asyncio.create_task(self.leadership.run(), name="lease"),
             asyncio.create_task(self._policy_loop(), name="policy"),
             asyncio.create_task(self._status_loop(), name="status"),
@@ -191,10 +202,22 @@ class Controller:
                 self._dirty.set()  # a status alone is no change of the policy
                 return
 
+    def _on_namespaces(self, _: list[Delta]) -> None:
+        grants = {
+            name: text
+            for (_, name), obj in self.namespaces.objects.items()
+            if (text := obj["metadata"]["annotations"].get(ANNOTATION))
+        }
+        if grants != self._ownership.annotations:
+            self._ownership = replace(self._ownership, annotations=grants)
+            self._dirty.set()
+
     # -- policy ---------------------------------------------------------------------------------------------
 
     async def _policy_loop(self) -> None:
         await self.informer.synced.wait()
+        if self.settings.strict:
+            await self.namespaces.synced.wait()
         self._dirty.set()
         while True:
             fresh = self._dirty.is_set()
@@ -230,7 +253,7 @@ class Controller:
 
     async def _policy_round(self, fresh: bool) -> None:
         news = await self.publisher.follow()
-        if fresh or news:
+        if fresh or news or not self._judged:
             self._judge()
         if not self.leadership.leads():
             self._begun_fence = None
@@ -243,13 +266,17 @@ class Controller:
         await self.policy_map.keep(self.publisher.snapshot)
 
     def _judge(self) -> None:
+        if self.settings.strict and not self.publisher.followed:
+            return  # nobody knows yet what was in force before
         objects = list(self.informer.objects.values())
-        result = reconcile(objects, self.publisher.last_valid, self.compiler)
+        self.publisher.believe(objects)
+        result = reconcile(objects, self.publisher.past, self.compiler, self._ownership)
+        self._judged = True
         self.reconciled = result
         self.publisher.learn(result, (str(o["metadata"].get("uid", "")) for o in objects))
         self.compiler.tidy(objects)
         self._keys = {e.budget.team: e.key for e in result.in_force}
-        self.gauges.apply(Policy.of(e.budget for e in result.in_force))
+        self.gauges.apply(Policy.of((e.budget for e in result.in_force), (e.team for e in result.lapsed)))
 
     # -- statuses -------------------------------------------------------------------------------------------
 
@@ -373,6 +400,8 @@ class Controller:
         missing = self._not_alive()
         if not self.informer.synced.is_set():
             missing.append("the budgets are not listed yet")
+        elif self.settings.strict and not self.namespaces.synced.is_set():
+            missing.append("the namespaces are not listed yet (may the controller list and watch them?)")
         elif self._silent_s() > SILENT_MAX_S:
             missing.append(f"no word of the API server for {self._silent_s():.0f} s")
         return missing
@@ -393,6 +422,8 @@ class Controller:
             in_force=len(self.reconciled.in_force),
             invalid=states.count(State.INVALID),
             conflicts=states.count(State.CONFLICT),
+            not_owner=states.count(State.NOT_OWNER),
+            lapsed=len(self.reconciled.lapsed),
             generation=self.publisher.generation,
             lists=self.informer.lists,
             watch_faults=self.informer.faults,

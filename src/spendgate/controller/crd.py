@@ -39,6 +39,7 @@ _FIRST_RELEASE: dict[type[BaseModel], frozenset[str]] = {
 }
 """Fields that documents of the first release may leave out or write as they like."""
 _KEPT = ("type", "enum", "minimum", "maximum", "format", "description")
+_READY = '.status.conditions[?(@.type=="Ready")].{}'
 _TEXT_BOUNDS = ("minLength", "maxLength")
 
 
@@ -200,6 +201,8 @@ def _columns() -> list[Schema]:
         column("Budget", "number", ".spec.monthlyBudgetUSD", text="USD a month."),
         column("Spent", "number", ".status.currentSpendUSD", text="USD settled this month."),
         column("Utilization", "number", ".status.budgetUtilization", text="1 is the whole budget."),
+        column("Ready", "string", _READY.format("status"), text="True: the gateways enforce it."),
+        column("Reason", "string", _READY.format("reason"), text="Why, or why not; describe says more."),
         column("Held", "number", ".status.reservedUSD", wide=True, text="USD of requests in flight."),
         column("Forecast", "number", ".status.forecastUSD", wide=True, text="USD at the month's end."),
         column("Phase", "string", ".status.phase", wide=True),

@@ -11,7 +11,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -43,9 +43,13 @@ class Delta:
     new: Object | None
 
 
-def slim(obj: Object, sharer: Sharer) -> Object:
-    """What is kept of an object, its parts shared with others; nobody may change it."""
+def slim(obj: Object, sharer: Sharer, annotations: Collection[str] = ()) -> Object:
+    """What is kept of an object, its parts shared with others; nobody may change it. Of who has `annotations` that
+    are wanted, they alone are kept."""
     meta = obj.get("metadata") or {}
+    if annotations:
+        wanted = {k: v for k, v in (meta.get("annotations") or {}).items() if k in annotations}
+        return {"metadata": {**{k: meta[k] for k in _META if k in meta}, "annotations": wanted}}
     kept: Object = {k: sharer.fields(v) for k, v in obj.items() if k in ("spec", "status")}
     kept |= {k: sys.intern(v) for k, v in obj.items() if k in ("apiVersion", "kind") and isinstance(v, str)}
     kept["metadata"] = {k: meta[k] for k in _META if k in meta}
@@ -87,12 +91,14 @@ class Informer:
         *,
         rng: Callable[[], float] = random.random,
         watch_s: tuple[int, int] = WATCH_S,
+        annotations: Collection[str] = (),
     ) -> None:
         self._kube = kube
         self._path = path
         self._on_deltas = on_deltas
         self._rng = rng
         self._watch_s = watch_s
+        self._annotations = annotations
         self._version = ""
         self._sharer = Sharer()
         self.objects: dict[Key, Object] = {}
@@ -138,7 +144,7 @@ class Informer:
         async for items, listed in self._kube.pages(self._path):
             version, self.contact_at = listed, self._now()
             for item in items:
-                obj = slim(item, self._sharer)
+                obj = slim(item, self._sharer, self._annotations)
                 fresh[key_of(obj)] = obj
         deltas = differences(self.objects, fresh)
         self.objects = fresh
@@ -152,7 +158,7 @@ class Informer:
         timeout_s = low + int(self._rng() * (high - low))
         async for event in self._kube.watch(self._path, self._version, timeout_s):
             self.contact_at = self._now()
-            obj = slim(event.object, self._sharer)
+            obj = slim(event.object, self._sharer, self._annotations)
             self._version = str(obj["metadata"].get("resourceVersion") or self._version)
             if event.type == "BOOKMARK":
                 continue

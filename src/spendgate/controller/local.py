@@ -24,7 +24,7 @@ from spendgate.budget.load import load_documents
 from spendgate.budget.policy import Policy
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.publisher import Fenced, Publisher
-from spendgate.controller.reconcile import Compiler, Reconciled, reconcile
+from spendgate.controller.reconcile import Compiler, Past, Reconciled, reconcile
 from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.web import health_pages, metrics_pages, server
@@ -118,7 +118,7 @@ class LocalController:
 
     def _take(self, found: list[dict[str, Any]]) -> None:
         self._text, self._invalid = found, 0
-        self.reconciled = reconcile(found, {}, Compiler())
+        self.reconciled = reconcile(found, Past(), Compiler())
         self.gauges.apply(Policy.of(e.budget for e in self.reconciled.in_force))
 
     async def _policy_loop(self) -> None:

@@ -18,6 +18,9 @@ class Vitals:
     in_force: int
     invalid: int
     conflicts: int
+    not_owner: int = field(default=0, kw_only=True)
+    lapsed: int = field(default=0, kw_only=True)
+    """Teams that are refused because no document of theirs may bind."""
     generation: int
     lists: int
     watch_faults: int
@@ -48,10 +51,16 @@ class ControllerMetrics(Collector):
         states = GaugeMetricFamily(
             "spendgate_budgets", "LLMBudgets by what became of them.", labels=["state"]
         )
-        for state, n in (("in_force", v.in_force), ("invalid", v.invalid), ("conflict", v.conflicts)):
+        counts = {
+            "in_force": v.in_force, "invalid": v.invalid, "conflict": v.conflicts, "not_owner": v.not_owner
+        }  # fmt: skip
+        for state, n in counts.items():
             states.add_metric([state], n)
         states.add_metric(["all"], v.budgets)
         yield states
+        yield GaugeMetricFamily(
+            "spendgate_teams_lapsed", "Teams refused because no budget written for them may bind.", v.lapsed
+        )
         yield GaugeMetricFamily(
             "spendgate_policy_generation", "Generation of the policy in Redis, as last seen.", v.generation
         )

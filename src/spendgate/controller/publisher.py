@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import structlog
 
-from spendgate.controller.reconcile import InForce, Reconciled, compiled
+from spendgate.controller.ownership import Lapse, Right
+from spendgate.controller.reconcile import InForce, Past, Reconciled, compiled
 from spendgate.ledger.policy_store import BadSnapshot, PolicyStore, document_of, version_of
 from spendgate.protos.policy_pb2 import PolicySnapshot
 
@@ -21,14 +23,15 @@ class Fenced(Exception):
         super().__init__(f"a leader with fencing number {number} has written")
 
 
-def snapshot_of(in_force: Iterable[InForce], generation: int, now_ms: int) -> PolicySnapshot:
+def snapshot_of(reconciled: Reconciled, generation: int, now_ms: int) -> PolicySnapshot:
     """The message for a policy."""
-    entries = list(in_force)
     snapshot = PolicySnapshot(
-        version=version_of(e.json for e in entries), generation=generation, source="controller"
+        version=version_of(reconciled.content()), generation=generation, source="controller"
     )
     snapshot.written_at.FromMilliseconds(now_ms)
-    for e in entries:
+    granted = reconciled.ownership.annotations
+    for e in reconciled.in_force:
+        right = reconciled.right(e)
         snapshot.budgets.add(
             namespace=e.key[0],
             name=e.key[1],
@@ -37,6 +40,17 @@ def snapshot_of(in_force: Iterable[InForce], generation: int, now_ms: int) -> Po
             generation=e.generation,
             team=e.budget.team,
             json=e.json,
+            right=right,
+            granted=granted.get(e.key[0], "") if right is Right.KEPT else "",
+        )
+    for lapsed in reconciled.lapsed:
+        snapshot.lapsed.add(
+            team=lapsed.team,
+            namespace=lapsed.key[0],
+            name=lapsed.key[1],
+            uid=lapsed.uid,
+            reason=lapsed.why,
+            granted=granted.get(lapsed.key[0], ""),
         )
     return snapshot
 
@@ -68,11 +82,21 @@ class Publisher:
         self.version = ""
         self.snapshot: PolicySnapshot | None = None
         """What Redis holds, as far as is known."""
+        self.followed = False
+        """Was Redis ever asked, and did it answer? Before, nobody knows what was in force."""
         self.last_valid: dict[str, InForce] = {}
+        self._unasked: dict[str, int] = {}
+        self._lapsed: dict[str, str] = {}
+
+    @property
+    def past(self) -> Past:
+        """What `reconcile` is to know of before."""
+        return Past(self.last_valid, self._unasked, self._lapsed)
 
     async def follow(self) -> bool:
         """Learn what Redis holds; True where it is news. Raises LedgerUnavailable."""
         head = await self._store.head()
+        self.followed = True
         if head.generation == 0:
             self.version = ""  # nothing there: write it, above every generation that gateways may have
             return False
@@ -88,10 +112,25 @@ class Publisher:
         if snapshot is not None:
             self.snapshot = snapshot
             self.last_valid.update(remembered(snapshot, self.last_valid))
+            self._unasked = {e.uid: e.generation for e in snapshot.budgets if e.right != Right.OWNER}
+            self._lapsed = {e.uid: e.team for e in snapshot.lapsed if e.reason == Lapse.NOT_OWNER}
         return True
 
+    def believe(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Where no snapshot was ever found: what the statuses say was in force is all there is to know by."""
+        if self.generation:
+            return
+        for obj in objects:
+            generation = int(obj["metadata"].get("generation", 0))
+            if generation and (obj.get("status") or {}).get("enforcedGeneration") == generation:
+                self._unasked[str(obj["metadata"].get("uid", ""))] = generation
+
     def learn(self, reconciled: Reconciled, uids: Iterable[str]) -> None:
-        """Remember every valid generation; forget objects that are gone."""
+        """Remember every valid generation, and who had what right; forget objects that are gone."""
+        if reconciled.ownership.strict:
+            kept = (e for e in reconciled.in_force if reconciled.right(e) is Right.KEPT)
+            self._unasked = {e.uid: e.generation for e in kept}
+        self._lapsed = {e.uid: e.team for e in reconciled.lapsed if e.why is Lapse.NOT_OWNER}
         for verdict in reconciled.verdicts.values():
             if verdict.in_force is not None:
                 self.last_valid[verdict.in_force.uid] = verdict.in_force
@@ -108,11 +147,11 @@ class Publisher:
     async def publish(self, reconciled: Reconciled, fence: int, now_ms: int) -> bool:
         """Write where something changed; True if written. Raises Fenced, LedgerUnavailable."""
         head = await self._store.head()
-        version = version_of(e.json for e in reconciled.in_force)
+        version = version_of(reconciled.content())
         if head.generation and head.version == version and self.version == version:
             return False
         generation = max(self.generation, head.generation) + 1
-        snapshot = snapshot_of(reconciled.in_force, generation, now_ms)
+        snapshot = snapshot_of(reconciled, generation, now_ms)
         written = await self._store.write(snapshot, head.generation, fence)
         if written.outcome == "fenced":
             raise Fenced(written.number)

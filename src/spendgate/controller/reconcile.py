@@ -7,12 +7,15 @@ Rules, one a line of the tests:
 3. Of two for one team the older is in force (creationTimestamp, then namespace and name); the other gets
    `Conflict`. When the older goes, the other takes over.
 4. What is not in the cluster any more is not in the policy.
+5. A document whose namespace may not hold its team (`ownership`) changes nothing for that team. What was in force
+   before anybody asked stays in force until it is edited or granted, and gives way to an owner's.
+6. A team whose only document lost its right, or never was valid, is refused (`lapsed`): never left without a bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +23,7 @@ from spendgate.budget.load import budget_from_document
 from spendgate.budget.model import API_VERSION, KIND
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller.informer import Key, key_of
+from spendgate.controller.ownership import OPEN, Lapse, Ownership, Right
 from spendgate.errors import ConfigurationError
 from spendgate.ledger.policy_store import canonical_json
 
@@ -32,6 +36,7 @@ class State(StrEnum):
     READY = "ready"
     INVALID = "invalid"
     CONFLICT = "conflict"
+    NOT_OWNER = "not_owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,50 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A team that is refused, and the document that is to blame."""
+
+    team: str
+    key: Key
+    uid: str
+    why: Lapse
+
+
+@dataclass(frozen=True, slots=True)
 class Reconciled:
-    """The whole outcome; `in_force` sorted by team, of which each has one."""
+    """The whole outcome; `in_force` and `lapsed` sorted by team, of which each has one."""
 
     in_force: tuple[InForce, ...]
     verdicts: Mapping[Key, Verdict]
+    lapsed: tuple[Lapsed, ...] = ()
+    ownership: Ownership = OPEN
+
+    def right(self, entry: InForce) -> Right:
+        """By what right one of `in_force` is."""
+        if not self.ownership.strict:
+            return Right.UNASKED
+        return Right.KEPT if self.verdicts[entry.key].state is State.NOT_OWNER else Right.OWNER
+
+    def content(self) -> Iterator[bytes]:
+        """What makes two outcomes one policy: the documents, the rights that are remembered, the refused."""
+        yield from (e.json for e in self.in_force)
+        if self.ownership.strict:
+            yield b"\nstrict"
+        for e in self.in_force:
+            if self.right(e) is Right.KEPT:
+                yield f"\nkept {e.uid} {e.generation}".encode()
+        for lapsed in self.lapsed:
+            yield f"\nlapsed {lapsed.uid} {lapsed.why} {lapsed.team}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of before, by uid. `last_valid`: what was in force or valid; `unasked`: the generations that came
+    into force when nobody asked whose the team is; `lapsed`: the teams refused for a right that was lost."""
+
+    last_valid: Mapping[str, InForce] = field(default_factory=dict)
+    unasked: Mapping[str, int] = field(default_factory=dict)
+    lapsed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Compiler:
@@ -123,20 +167,18 @@ def compiled(obj: Mapping[str, Any]) -> InForce | str:
 
 
 def reconcile(
-    objects: Iterable[Mapping[str, Any]], last_valid: Mapping[str, InForce], compiler: Compiler
+    objects: Iterable[Mapping[str, Any]], past: Past, compiler: Compiler, ownership: Ownership = OPEN
 ) -> Reconciled:
-    """Judge all objects. `last_valid`: by uid, what was in force or valid before."""
+    """Judge all objects."""
     verdicts: dict[Key, Verdict] = {}
     claims: dict[str, Verdict] = {}
     losers: list[Verdict] = []
+    lapsed: dict[str, Lapsed] = {}
     for obj in objects:
-        verdict = compiler.look(obj)
-        if isinstance(verdict, str):
-            meta = obj["metadata"]
-            key, generation = key_of(dict(obj)), int(meta.get("generation", 0))
-            kept = last_valid.get(str(meta.get("uid", "")))
-            verdict = Verdict(key, generation, State.INVALID, verdict, _team(kept, obj), kept)
+        verdict, lapse = _judged(obj, past, compiler, ownership)
         verdicts[verdict.key] = verdict
+        if lapse is not None:
+            lapsed.setdefault(lapse.team, lapse)
         if verdict.in_force is None:
             continue
         team = verdict.in_force.budget.team
@@ -146,19 +188,60 @@ def reconcile(
             losers.append(loser)
     for verdict in losers:
         assert verdict.in_force is not None
-        team = verdict.in_force.budget.team
-        where = "/".join(claims[team].key)
-        verdicts[verdict.key] = Verdict(
-            verdict.key,
-            verdict.generation,
-            State.INVALID if verdict.state is State.INVALID else State.CONFLICT,
-            (f"{verdict.message}; " if verdict.message else "")
-            + f"team {team} already has the older budget {where}; delete one of the two",
-            "",
-            None,
-        )
+        verdicts[verdict.key] = _loser(verdict, claims[verdict.in_force.budget.team])
     in_force = (claims[team].in_force for team in sorted(claims))
-    return Reconciled(tuple(e for e in in_force if e is not None), verdicts)
+    return Reconciled(
+        tuple(e for e in in_force if e is not None),
+        verdicts,
+        tuple(lapsed[team] for team in sorted(lapsed.keys() - claims.keys())),
+        ownership,
+    )
+
+
+def _judged(
+    obj: Mapping[str, Any], past: Past, compiler: Compiler, ownership: Ownership
+) -> tuple[Verdict, Lapsed | None]:
+    """One object by itself, and the team that is refused for it where no other has a budget for that."""
+    verdict = compiler.look(obj)
+    meta = obj["metadata"]
+    uid, generation = str(meta.get("uid", "")), int(meta.get("generation", 0))
+    if isinstance(verdict, str):
+        key = key_of(dict(obj))
+        kept = past.last_valid.get(uid)
+        verdict = Verdict(key, generation, State.INVALID, verdict, _team(kept, obj), kept)
+    bound = verdict.in_force
+    if bound is None:
+        team, why = past.lapsed.get(uid, ""), Lapse.NOT_OWNER
+        if not team and ownership.may(verdict.key[0], verdict.team):
+            team, why = verdict.team, Lapse.INVALID
+        return verdict, Lapsed(team, verdict.key, uid, why) if team else None
+    team = bound.budget.team
+    if ownership.may(verdict.key[0], team):
+        return verdict, None
+    message = ownership.why_not(verdict.key[0], team)
+    if past.unasked.get(uid) == generation == bound.generation:
+        message += ". It was in force before anybody asked, and stays so until it is edited or granted"
+        return Verdict(verdict.key, generation, State.NOT_OWNER, message, team, bound), None
+    had = past.last_valid.get(uid)
+    lost = had.budget.team if had is not None else past.lapsed.get(uid, "")
+    state = State.NOT_OWNER
+    if verdict.state is State.INVALID:
+        state, message = State.INVALID, f"{verdict.message}; {message}"
+    refused = Lapsed(lost, verdict.key, uid, Lapse.NOT_OWNER) if lost else None
+    return Verdict(verdict.key, generation, state, message, "", None), refused
+
+
+def _loser(verdict: Verdict, winner: Verdict) -> Verdict:
+    """What becomes of who claims a team that another has."""
+    assert verdict.in_force is not None
+    where, team = "/".join(winner.key), verdict.in_force.budget.team
+    if verdict.state is State.NOT_OWNER:
+        what = f"team {team} has the budget {where}"
+    else:
+        what = f"team {team} already has the older budget {where}; delete one of the two"
+    message = f"{verdict.message}; {what}" if verdict.message else what
+    state = State.CONFLICT if verdict.state is State.READY else verdict.state
+    return replace(verdict, state=state, message=message, team="", in_force=None)
 
 
 def changes(before: Mapping[Key, Verdict], now: Mapping[Key, Verdict]) -> dict[Key, Verdict]:
@@ -170,7 +253,8 @@ def changes(before: Mapping[Key, Verdict], now: Mapping[Key, Verdict]) -> dict[K
 
 
 def _seniority(verdict: Verdict) -> tuple[str, ...]:
-    return (verdict.in_force.created if verdict.in_force else "", *verdict.key)
+    kept = verdict.state is State.NOT_OWNER
+    return (str(int(kept)), verdict.in_force.created if verdict.in_force else "", *verdict.key)
 
 
 def _team(kept: InForce | None, obj: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spendgate.controller.ownership import MODES, granted
 from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError
 
@@ -29,15 +30,24 @@ class ControllerSettings:
     prices: tuple[Path, ...] = ()
     prometheus: str = ""
     """Where the ledger is rebuilt from after a loss, and compared with; "": nowhere."""
+    strict: bool = False
+    """Do namespaces own teams?"""
+    admin_namespaces: frozenset[str] = frozenset()
+    """Namespaces that may hold any team, the controller's own included."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
         """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SPENDGATE_HTTP, SPENDGATE_METRICS,
-        SPENDGATE_DATA_DIR, SPENDGATE_PRICES, SPENDGATE_PROMETHEUS, POD_NAME,
-        POD_NAMESPACE. Raises ConfigurationError that names the variable."""
+        SPENDGATE_DATA_DIR, SPENDGATE_PRICES, SPENDGATE_PROMETHEUS, SPENDGATE_OWNERSHIP,
+        SPENDGATE_ADMIN_NAMESPACES, POD_NAME, POD_NAMESPACE. Raises ConfigurationError that names the variable."""
         url = environ.get("REDIS_URL", "").strip()
         if not url:
             raise ConfigurationError("REDIS_URL is not set; give the ledger's Redis, e.g. redis://redis:6379")
+        ownership = environ.get("SPENDGATE_OWNERSHIP", "").strip() or "open"
+        if ownership not in MODES:
+            raise ConfigurationError(f"SPENDGATE_OWNERSHIP: {ownership!r} is neither of {', '.join(MODES)}")
+        own = environ.get("POD_NAMESPACE", "").strip()
+        admins = granted(environ.get("SPENDGATE_ADMIN_NAMESPACES", ""))
         return cls(
             redis_url=url,
             namespace=environ.get("WATCH_NAMESPACE", "").strip(),
@@ -46,7 +56,9 @@ class ControllerSettings:
             http=_address(environ, "SPENDGATE_HTTP", HTTP_DEFAULT),
             metrics=_address(environ, "SPENDGATE_METRICS", METRICS_DEFAULT),
             pod_name=environ.get("POD_NAME", "").strip(),
-            pod_namespace=environ.get("POD_NAMESPACE", "").strip(),
+            pod_namespace=own,
+            strict=ownership == "strict",
+            admin_namespaces=frozenset({*admins, own} - {""}),
             prometheus=environ.get("SPENDGATE_PROMETHEUS", "").strip(),
             prices=tuple(Path(p) for p in environ.get("SPENDGATE_PRICES", "").split() if p),
         )

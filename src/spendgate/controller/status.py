@@ -110,7 +110,7 @@ def patch_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Conditions that turned, as (type, status, reason, message): what events tell. What is first seen as fine
-    is no news, nor is Ready turning False: another condition says why."""
+    is no news, nor is Ready turning False, where another condition says why."""
     before = {x["type"]: x["status"] for x in old.get("conditions") or () if isinstance(x, dict)}
     out = []
     for x in new["conditions"]:
@@ -119,7 +119,7 @@ def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
         good = "True" if kind == c.READY else "False"
         if was == status or status == "Unknown" or (status == good and was in (None, "Unknown")):
             continue
-        if kind == c.READY and status == "False":
+        if kind == c.READY and status == "False" and x["reason"] != c.NOT_OWNER:
             continue
         out.append((kind, status, x["reason"], x["message"]))
     return out
@@ -162,6 +162,8 @@ def _phase(
         return c.PHASE_INVALID
     if verdict.state is State.CONFLICT:
         return c.PHASE_CONFLICT
+    if verdict.state is State.NOT_OWNER:
+        return c.PHASE_NOT_OWNER
     if exhausted is None or downgrading is None:
         kept = old.get("phase")
         return kept if kept in (c.PHASE_EXHAUSTED, c.PHASE_DOWNGRADING) else c.PHASE_READY
@@ -175,6 +177,8 @@ def _ready(verdict: Verdict) -> tuple[str, str, str, str]:
         return c.READY, "True", "Enforced", f"generation {verdict.generation} is in force"
     if verdict.state is State.CONFLICT:
         return c.READY, "False", "Conflict", verdict.message
+    if verdict.state is State.NOT_OWNER:
+        return c.READY, "False", c.NOT_OWNER, verdict.message
     return c.READY, "False", "Invalid", _invalid(verdict)
 
 

@@ -13,11 +13,12 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from spendgate.budget.load import budget_from_document, load_policy
+from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
 from spendgate.doctor.envoy import check_envoy, check_hosts, check_stats, check_version
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.doctor.finding import Finding, error, in_order, info, warning
+from spendgate.doctor.ownership_checks import check_ownership
 from spendgate.doctor.policy_checks import Spent, check_in_force, check_policy, check_settings
 from spendgate.doctor.probe import Target, probe
 from spendgate.doctor.redis_checks import check_lacks, check_redis
@@ -27,11 +28,12 @@ from spendgate.gateway.api_keys import KeyRing
 from spendgate.gateway.config import Settings, load_config
 from spendgate.gateway.key_file import read as read_keys
 from spendgate.ledger import connect, shared_secret
-from spendgate.ledger.policy_store import PolicyStore, documents_of
+from spendgate.ledger.policy_store import PolicyStore, policy_of
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.server_check import check_server
 from spendgate.months import month_key
 from spendgate.pricing.load import table
+from spendgate.protos.policy_pb2 import PolicySnapshot
 from spendgate.supervisor.envoy_counters import ASK
 
 COUNTED = {
@@ -87,7 +89,10 @@ async def examine(patient: Patient) -> list[Finding]:
         if not facts.unreachable:
             out += check_lacks(patient.redis, await check_server(patient.redis))
         answers = not facts.unreachable
-    policy = _given(patient, out) if patient.policy else await _controllers(patient) if answers else None
+    snapshot = await _controllers(patient) if answers else None
+    if snapshot is not None:
+        out += check_ownership(snapshot)
+    policy = _given(patient, out) if patient.policy else policy_of(snapshot) if snapshot else None
     spent = await _spent(patient, now_ms) if answers else Spent()
     if policy is not None:
         try:
@@ -137,21 +142,15 @@ def _given(patient: Patient, out: list[Finding]) -> Policy | None:
         return None
 
 
-async def _controllers(patient: Patient) -> Policy | None:
-    """The policy that the controller wrote to Redis, if there is one."""
+async def _controllers(patient: Patient) -> PolicySnapshot | None:
+    """What the controller wrote to Redis, if there is one."""
     client = connect.client(patient.redis, 3.0)
     try:
-        snapshot = await PolicyStore(client).read()
+        return await PolicyStore(client).read()
     except LedgerError:
         return None  # check_redis says why
     finally:
         await client.aclose()
-    if snapshot is None:
-        return None
-    return Policy.of(
-        budget_from_document(document, f"{entry.namespace}/{entry.name}")
-        for entry, document in documents_of(snapshot)
-    )
 
 
 async def _secret(patient: Patient) -> bytes:

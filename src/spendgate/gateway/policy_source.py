@@ -198,7 +198,7 @@ class RedisPolicySource:
                         continue
             compiled[entry.json] = by_uid[entry.uid] = budget
         try:
-            self.policy = Policy.of(compiled.values())
+            self.policy = Policy.of(compiled.values(), (lapsed.team for lapsed in snapshot.lapsed))
         except ValueError as problem:
             self._refuse(None, str(problem))
             return False

@@ -49,7 +49,8 @@ REFUSALS: dict[str, str] = {
     "request_cost_exceeded": "its estimate is above `maxUSDPerRequest`",
     "app_not_allowed_for_model": "the app is not among `allowedApps` of the model's pattern",
     "unpriced_model": "the model has no price, and the budget says `unpricedModels: reject`",
-    "unbudgeted": "the team has no budget, and the setting `unbudgeted` is `reject`",
+    "unbudgeted": "the team has no budget, and the setting `unbudgeted` is `reject`; or the only one written for it "
+    "may not bind",
     "ledger_unavailable": "the ledger does not answer, and the allowance for that is used up",
     "too_busy": "the gateway reads as much as it can at once (`max_inflight_bytes`), or is behind; status 503",
     "websocket_refused": "it asks for a WebSocket, whose traffic can not be metered, and the API is there over HTTP, "

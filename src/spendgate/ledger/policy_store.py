@@ -19,6 +19,8 @@ import redis.asyncio as aioredis
 from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 
+from spendgate.budget.load import budget_from_document
+from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
 
@@ -161,6 +163,17 @@ def document_of(entry: BudgetDocument) -> Mapping[str, Any]:
 def documents_of(snapshot: PolicySnapshot) -> list[tuple[BudgetDocument, Mapping[str, Any]]]:
     """Every budget with its document. Raises BadSnapshot."""
     return [(entry, document_of(entry)) for entry in snapshot.budgets]
+
+
+def policy_of(snapshot: PolicySnapshot) -> Policy:
+    """The policy that a snapshot says. Raises BadSnapshot, ConfigurationError."""
+    return Policy.of(
+        (
+            budget_from_document(doc, f"{entry.namespace}/{entry.name}")
+            for entry, doc in documents_of(snapshot)
+        ),
+        (lapsed.team for lapsed in snapshot.lapsed),
+    )
 
 
 def _text(value: Any) -> str:

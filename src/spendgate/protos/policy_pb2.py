@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dspendgate/protos/policy.proto\x12\x0cspendgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\x0e\x42udgetDocument\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x18\n\x10resource_version\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x03\x12\x0c\n\x04team\x18\x06 \x01(\t\x12\x0c\n\x04json\x18\x07 \x01(\x0c\"\xb6\x01\n\x0ePolicySnapshot\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12.\n\nwritten_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12-\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x1c.spendgate.v1.BudgetDocument\x12\x10\n\x08\x63hecksum\x18\x0f \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dspendgate/protos/policy.proto\x12\x0cspendgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x01\n\x0e\x42udgetDocument\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x18\n\x10resource_version\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x03\x12\x0c\n\x04team\x18\x06 \x01(\t\x12\x0c\n\x04json\x18\x07 \x01(\x0c\x12\r\n\x05right\x18\x08 \x01(\t\x12\x0f\n\x07granted\x18\t \x01(\t\"i\n\nLapsedTeam\x12\x0c\n\x04team\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07granted\x18\x06 \x01(\t\"\xe0\x01\n\x0ePolicySnapshot\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12.\n\nwritten_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x04 \x01(\t\x12-\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x1c.spendgate.v1.BudgetDocument\x12(\n\x06lapsed\x18\x06 \x03(\x0b\x32\x18.spendgate.v1.LapsedTeam\x12\x10\n\x08\x63hecksum\x18\x0f \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spendgate.protos.policy_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BUDGETDOCUMENT']._serialized_start=81
-  _globals['_BUDGETDOCUMENT']._serialized_end=217
-  _globals['_POLICYSNAPSHOT']._serialized_start=220
-  _globals['_POLICYSNAPSHOT']._serialized_end=402
+  _globals['_BUDGETDOCUMENT']._serialized_end=249
+  _globals['_LAPSEDTEAM']._serialized_start=251
+  _globals['_LAPSEDTEAM']._serialized_end=356
+  _globals['_POLICYSNAPSHOT']._serialized_start=359
+  _globals['_POLICYSNAPSHOT']._serialized_end=583
 # @@protoc_insertion_point(module_scope)

@@ -226,9 +226,9 @@ def start(cluster: Cluster, redis_url: str, tmp_path: Path) -> Iterator[Start]:
     """Starts controllers; all end with the test."""
     made: list[Replica] = []
 
-    def one(name: str = "ctl-a", url: str = "", **env: str) -> Replica:
+    def one(name: str = "ctl-a", url: str = "", wait: bool = True, **env: str) -> Replica:
         made.append(Replica(cluster, tmp_path, name, url or redis_url, **env))
-        return made[-1].ready()
+        return made[-1].ready() if wait else made[-1]
 
     yield one
     for replica in made:

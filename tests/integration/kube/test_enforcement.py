@@ -103,6 +103,23 @@ def test_a_budget_bites_when_it_is_applied_and_a_raise_lets_the_next_request_pas
     assert mesh.ask("search") == 200
 
 
+def test_a_team_whose_only_budget_lost_its_right_is_refused_and_not_let_go(
+    cluster: Cluster, start: Start, mesh: Mesh
+) -> None:
+    cluster.apply(budget("search", 50), budget("payments", 0, name="squatter"))
+    start(SPENDGATE_OWNERSHIP="strict")
+    await_status(cluster, "squatter", lambda s: s.get("phase") == "NotOwner", "NotOwner")
+    assert mesh.ask("payments") == 200
+    cluster.kubectl("annotate", "namespace", "ml-platform", "ai.systemhardening.com/llm-teams=search")
+    try:
+        await_status(cluster, "search", lambda s: s.get("enforcedGeneration") == 1, "the grant")
+        assert mesh.ask("search") == 200
+    finally:
+        cluster.kubectl("annotate", "namespace", "ml-platform", "ai.systemhardening.com/llm-teams-")
+    mesh.until_answers("search", 429, "the refusal")
+    assert mesh.ask("payments") == 200
+
+
 def test_with_both_controllers_dead_gateways_go_on_over_restarts_and_changes_apply_with_their_return(
     cluster: Cluster, start: Start, mesh: Mesh
 ) -> None:

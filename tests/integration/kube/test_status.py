@@ -31,7 +31,9 @@ def test_the_example_of_the_first_release_shows_its_live_spend(
     assert status["forecastUSD"] >= 4000
     assert status["observedGeneration"] == status["enforcedGeneration"] == 1
     table = cluster.kubectl("get", "llmbudgets", "-A").splitlines()
-    assert table[0].split() == ["NAMESPACE", "NAME", "TEAM", "BUDGET", "SPENT", "UTILIZATION"]
+    assert table[0].split() == [
+        "NAMESPACE", "NAME", "TEAM", "BUDGET", "SPENT", "UTILIZATION", "READY", "REASON"
+    ]  # fmt: skip
     assert table[1].split()[:5] == ["ml-platform", "ml-team-budget", "ml-team", "8000", "4000.123457"]
     wide = cluster.kubectl("get", "lb", "-A", "-o", "wide").splitlines()[0].split()
     assert wide[-4:] == ["HELD", "FORECAST", "PHASE", "AGE"]

@@ -16,6 +16,7 @@ from spendgate.budget.message import (
     resets_at,
     usd_text,
 )
+from spendgate.budget.policy import Policy
 
 USD = 10**9
 NOW = int(datetime(2026, 11, 24, 12, 30, tzinfo=UTC).timestamp() * 1000)
@@ -142,6 +143,12 @@ def test_each_planned_refusal_says_what_to_change(refusal: PlannedRefusal, text:
     assert said.text == text
     assert (said.status, said.code) == (refusal.status, refusal.reason)
     assert refused_by_plan(ASKED, BUDGET, refusal).text == text + ASK_IN
+
+
+def test_a_lapsed_budget_says_where_to_look() -> None:
+    lapsed = Policy.of([], ["ml-team"]).budget("ml-team")
+    said = refused_by_plan(ASKED, lapsed, PlannedRefusal(429, "unbudgeted", "x"))
+    assert "Team ml-team has no LLM budget in force" in said.text and "kubectl get lb" in said.text
 
 
 def test_an_outage_of_the_ledger_is_not_called_an_empty_budget() -> None:

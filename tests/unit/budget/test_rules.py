@@ -14,7 +14,7 @@ from spendgate.budget.bounds import UNLIMITED, Bound, Clamp
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.evaluate import Verdict, evaluate
 from spendgate.budget.load import policy_from_documents
-from spendgate.budget.policy import TeamBudget
+from spendgate.budget.policy import Policy, TeamBudget
 
 USD = 1_000_000_000
 NOW = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp() * 1000)
@@ -99,6 +99,17 @@ def test_1_without_a_budget_all_are_refused_where_the_operator_says_so() -> None
     p = decide(None, settings=DecisionSettings(unbudgeted="reject"))
     assert p.refusal is not None
     assert (p.refusal.status, p.refusal.reason) == (429, "unbudgeted")
+
+
+def test_1_a_team_whose_budget_lapsed_is_refused_whatever_the_gateway_does_with_others() -> None:
+    lapsed = Policy.of([], ["ml-team"]).budget("ml-team")
+    for setting in ("allow", "reject"):
+        p = decide(lapsed, settings=DecisionSettings(unbudgeted=setting))
+        assert p.refusal is not None and not p.choices and not p.audit
+        assert (p.refusal.status, p.refusal.reason) == (429, "unbudgeted")
+    assert lapsed is not None and lapsed.fail_open_allowance(0) == 0
+    again = Policy.of([TeamBudget("ml-team", 5)], ["ml-team"])
+    assert again.budget("ml-team") == TeamBudget("ml-team", 5) and again.lapsed == frozenset()
 
 
 def test_2_a_required_model_bypasses_routing_and_downgrade() -> None:

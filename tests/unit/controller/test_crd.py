@@ -83,5 +83,7 @@ def test_bounds_enums_and_defaults_come_from_the_model(path: str, wanted: dict[s
 def test_the_columns_are_those_of_the_contract() -> None:
     (version,) = custom_resource_definition()["spec"]["versions"]
     columns = version["additionalPrinterColumns"]
-    assert [c["name"] for c in columns if not c.get("priority")] == ["Team", "Budget", "Spent", "Utilization"]
+    assert [c["name"] for c in columns if not c.get("priority")] == [
+        "Team", "Budget", "Spent", "Utilization", "Ready", "Reason"
+    ]  # fmt: skip
     assert [c["name"] for c in columns if c.get("priority")] == ["Held", "Forecast", "Phase", "Age"]

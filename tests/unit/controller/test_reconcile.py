@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from spendgate.controller.publisher import remembered, snapshot_of
-from spendgate.controller.reconcile import Compiler, InForce, Reconciled, State, reconcile
+from spendgate.controller.reconcile import Compiler, InForce, Past, Reconciled, State, reconcile
 from spendgate.ledger.policy_store import decode, encode
 
 
@@ -30,7 +30,7 @@ def obj(
 
 
 def run(*objects: dict[str, Any], last_valid: dict[str, InForce] | None = None) -> Reconciled:
-    return reconcile(objects, last_valid or {}, Compiler())
+    return reconcile(objects, Past(last_valid or {}), Compiler())
 
 
 def usd(result: Reconciled) -> dict[str, int]:
@@ -61,6 +61,9 @@ def test_an_invalid_document_that_never_was_valid_enforces_nothing() -> None:
     result = run(obj("a", **BROKEN))
     assert result.in_force == ()
     assert result.verdicts["ns", "a"].in_force is None
+    assert [(x.team, x.why) for x in result.lapsed] == [("t", "invalid")]
+    beside = run(obj("a", **BROKEN), obj("b"))
+    assert beside.lapsed == () and usd(beside) == {"t": 10}
 
 
 def test_a_document_made_anew_does_not_inherit_from_its_namesake() -> None:
@@ -107,8 +110,9 @@ def test_a_generation_is_compiled_once() -> None:
 
 
 def test_a_snapshot_survives_the_wire_and_remembers_what_was_in_force() -> None:
-    entries = run(obj("a", "alpha", 0.1), obj("b", "beta", 1234.56)).in_force
-    snapshot = decode(encode(snapshot_of(entries, 7, 1_700_000_000_000)))
+    result = run(obj("a", "alpha", 0.1), obj("b", "beta", 1234.56))
+    entries = result.in_force
+    snapshot = decode(encode(snapshot_of(result, 7, 1_700_000_000_000)))
     back = remembered(snapshot, {})
     assert remembered(snapshot, back) == {}
     assert {e.uid: e.budget for e in entries} == {uid: e.budget for uid, e in back.items()}
@@ -118,7 +122,7 @@ def test_a_snapshot_survives_the_wire_and_remembers_what_was_in_force() -> None:
 def test_a_status_alone_does_not_change_the_version() -> None:
     plain, busy = obj("a"), obj("a") | {"status": {"currentSpendUSD": 5}}
     busy["metadata"]["resourceVersion"] = "2"
-    versions = {snapshot_of(run(o).in_force, 1, 0).version for o in (plain, busy)}
+    versions = {snapshot_of(run(o), 1, 0).version for o in (plain, busy)}
     assert len(versions) == 1
 
 
@@ -126,6 +130,6 @@ def test_the_compiler_does_not_grow_with_generations_that_are_gone() -> None:
     compiler = Compiler()
     for generation in range(1, 400):
         objects = [obj("a", generation=generation)]
-        reconcile(objects, {}, compiler)
+        reconcile(objects, Past(), compiler)
         compiler.tidy(objects)
     assert len(compiler._known) <= 102

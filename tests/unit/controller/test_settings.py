@@ -16,6 +16,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.reconcile_interval_ms == 30_000
     assert settings.http == ("0.0.0.0", 8080)
     assert settings.metrics == ("0.0.0.0", 9090)
+    assert not settings.strict and settings.admin_namespaces == frozenset()
 
 
 def test_every_variable_is_read() -> None:
@@ -29,11 +30,14 @@ def test_every_variable_is_read() -> None:
             "SPENDGATE_METRICS": "[::1]:2",
             "POD_NAME": "p",
             "POD_NAMESPACE": "n",
+            "SPENDGATE_OWNERSHIP": "strict",
+            "SPENDGATE_ADMIN_NAMESPACES": "platform, finops",
         }
     )
     assert settings == ControllerSettings(
-        "redis://r:6379", "ml", 5_000, Path("/var/lib/x"), ("127.0.0.1", 1), ("::1", 2), "p", "n"
-    )
+        "redis://r:6379", "ml", 5_000, Path("/var/lib/x"), ("127.0.0.1", 1), ("::1", 2), "p", "n",
+        strict=True, admin_namespaces=frozenset({"n", "platform", "finops"}),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,7 @@ def test_every_variable_is_read() -> None:
     [
         ("REDIS_URL", ""),
         ("RECONCILE_INTERVAL", "soon"),
+        ("SPENDGATE_OWNERSHIP", "Strict"),
         ("SPENDGATE_HTTP", "8080x"),
         ("SPENDGATE_METRICS", "h:99999"),
     ],

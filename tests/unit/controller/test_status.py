@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spendgate.controller import conditions as c
-from spendgate.controller.reconcile import Compiler, Verdict, reconcile
+from spendgate.controller.reconcile import Compiler, Past, Verdict, reconcile
 from spendgate.controller.status import (
     Numbers,
     changed,
@@ -33,7 +33,7 @@ def verdict(usd: float = 100, generation: int = 1, **spec: Any) -> Verdict:
         "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": generation},
         "spec": {"team": "t", "monthlyBudgetUSD": usd, **spec},
     }
-    return reconcile([obj], {}, Compiler()).verdicts["ns", "n"]
+    return reconcile([obj], Past(), Compiler()).verdicts["ns", "n"]
 
 
 def spent(settled: str, reserved: str = "0") -> Numbers:

@@ -10,7 +10,7 @@ from unit.controller.test_reconcile import obj, run
 
 from spendgate.controller.informer import Informer, key_of
 from spendgate.controller.kube import Kube, Object
-from spendgate.controller.reconcile import Compiler, Reconciled, changes, reconcile
+from spendgate.controller.reconcile import Compiler, Past, Reconciled, changes, reconcile
 from spendgate.controller.status import Numbers
 from spendgate.controller.status_writer import BURST, Pending, StatusWriter
 
@@ -52,7 +52,7 @@ class House:
         self.informer.objects[key_of(made)] = made
 
     def judged(self) -> Reconciled:
-        return reconcile(self.informer.objects.values(), {}, self.compiler)
+        return reconcile(self.informer.objects.values(), Past(), self.compiler)
 
     def pending(self, verdicts: Any) -> list[Pending]:
         numbers = {v.in_force.budget.team: Numbers(0, 0) for v in verdicts.values() if v.in_force}
@@ -122,10 +122,10 @@ async def test_what_changed_while_it_waited_is_judged_anew_first() -> None:
 def test_only_what_became_of_a_document_anew_is_a_change() -> None:
     compiler = Compiler()
     one, two = obj("a", "red"), obj("b", "blue")
-    before = reconcile([one, two], {}, compiler)
-    assert changes(before.verdicts, reconcile([one, two], {}, compiler).verdicts) == {}
+    before = reconcile([one, two], Past(), compiler)
+    assert changes(before.verdicts, reconcile([one, two], Past(), compiler).verdicts) == {}
     raised = obj("b", "blue", 20, generation=2)
-    after = reconcile([one, raised], {}, compiler)
+    after = reconcile([one, raised], Past(), compiler)
     assert changes(before.verdicts, after.verdicts) == {("ns", "b"): after.verdicts["ns", "b"]}
 
 
