@@ -1,4 +1,4 @@
-"""`spendgate backfill`: price past days again, and make up for it in the open month."""
+"""`spendgate backfill`: price past days again, and make up for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
-from spendgate.cli.reconcile_invoice import PROVIDERS, TIMEOUT_S, read_audit, read_mapping, user
+from spendgate.cli.reconcile_invoice import PROVIDERS, TIMEOUT_S, read_mapping, user
+from spendgate.cli.true_ups import make, read_audit
 from spendgate.errors import LedgerUnavailable
 from spendgate.money import nano_to_usd
 
@@ -41,7 +42,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--egress-team", default="unattributed", show_default=True, help="Who is charged what was never metered."
 )
-@click.option("--apply", "apply", is_flag=True, help="Make the adjustments, in the open month.")
+@click.option("--apply", "apply", is_flag=True, help="Make the adjustments; no budget in force moves by them.")
+@click.option("--enforce", is_flag=True, help="With --apply: let them move the running month's budgets too.")
 @click.option("--policy", multiple=True, type=_PATH, help="Budgets whose counters move; default: in force.")
 @click.option("--by", "by", help="Who does it; default: you.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -49,13 +51,14 @@ _PATH = click.Path(path_type=Path)
 def command(
     prices: tuple[Path, ...], first_text: str, last_text: str, logs: tuple[Path, ...], usage: tuple[Path, ...],
     provider: str | None, map_file: Path | None, models: tuple[str, ...], egress_team: str, apply: bool,
-    policy: tuple[Path, ...], by: str | None, output: str, redis_url: str | None, data_dir: Path,
+    enforce: bool, policy: tuple[Path, ...], by: str | None, output: str, redis_url: str | None, data_dir: Path,
 ) -> None:  # fmt: skip
     """Price past days again by corrected prices, show the difference, and make up for it.
 
     From usage logs (--log) each exchange is priced at its own moment, to the nano-dollar. From a provider's usage
     export (--usage) its tokens of each day are priced, and what differs is shared out to the apps that used the
-    model. Without --apply nothing is changed. Adjustments are made in the open month; a second run changes nothing.
+    model. Without --apply nothing is changed. An adjustment is made on its own day; where that month is running or
+    closed, it is an accounting entry beside the budgets. A second run changes nothing.
 
     \b
     Example:
@@ -90,9 +93,7 @@ def command(
             teams = sorted({*await ledger.teams(), egress_team})
             planned = plan(outcome.targets(), await read_audit(ledger, teams), label)
             if apply:
-                from spendgate.cli.reconcile_invoice import make
-
-                await make(ledger, planned, budgets, by or user(), "backfill")
+                await make(ledger, planned, budgets, by or user(), "backfill", enforce=enforce)
             return planned
 
     planned = asyncio.run(run())
@@ -136,7 +137,7 @@ async def _of_usage(
     from spendgate.finops.backfill import from_usage
     from spendgate.finops.invoice.registry import is_of, read_files
 
-    lines = read_files(provider, files, read_mapping(map_file))
+    lines = read_files(provider, files, read_mapping(map_file)).lines
     if not any(x.tokens for x in lines):
         raise click.UsageError(
             "--usage: the files have no tokens; give the provider's usage export, not its costs"

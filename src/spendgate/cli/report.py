@@ -191,7 +191,9 @@ def render(report: Chargeback, output: str) -> str:
 
 
 async def _read(url: str, team: str | None, month: str) -> tuple[list[DayCell], dict[str, int]]:
-    """The month's cells and what each team's budget counter says was settled, nano-USD."""
+    """The month's cells with its accounting entries, and what each team's budget counter says was settled with the same
+    entries, nano-USD."""
+    from spendgate.ledger.accounting import accounting_cells
     from spendgate.ledger.redis_ledger import RedisLedger
 
     ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
@@ -202,7 +204,11 @@ async def _read(url: str, team: str | None, month: str) -> tuple[list[DayCell], 
             click.echo(f"spendgate report: no team {team!r} in the ledger; known: {names}", err=True)
         teams = known if team is None else [team]
         cells = await ledger.cells(teams, month)
-        return cells, {m.team: m.settled_nanousd for m in await ledger.months(teams, month)}
+        entries = await accounting_cells(ledger, teams, month)
+        settled = {m.team: m.settled_nanousd for m in await ledger.months(teams, month)}
+        for entry in entries:  # no budget counts them
+            settled[entry.team] += entry.cost_nanousd
+        return cells + entries, settled
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
             f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"

@@ -19,6 +19,7 @@ from spendgate.budget.policy import TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.gateway.bounds_now import BoundsNow, read_bounds
 from spendgate.gateway.snapshot import Snapshot
+from spendgate.ledger.accounting import accounting_cells
 from spendgate.ledger.history import History
 from spendgate.ledger.holds import Holds, read_holds
 from spendgate.ledger.port import DayCell, RefusedRequest, TeamMonth
@@ -171,8 +172,9 @@ class Books:
         return await read_bounds(self._ledger, self.snapshot(), team, app, run, now, now)
 
     async def cells(self, month: str) -> list[DayCell]:
-        """Every team's daily cells of a month, for the chargeback."""
-        return await self._ledger.cells(await self._ledger.teams(), month)
+        """Every team's daily cells of a month and its accounting entries, for the chargeback."""
+        teams = await self._ledger.teams()
+        return [*await self._ledger.cells(teams, month), *await accounting_cells(self._ledger, teams, month)]
 
     def _row(self, team: str, balance: tuple[int, int], at_ms: int) -> Row:
         settled, reserved = balance

@@ -1,46 +1,53 @@
 """What was metered against what was invoiced: by model and day, and why they differ. Pure; nano-USD.
 
 Each day of a model is taken apart in this order; what one cause explains is gone for the next, so that the
-causes of a drift add up to it exactly:
+causes of a drift add up to it exactly. A day whose money agrees has no cause:
 
 1. `time zone edge`: the provider cuts days elsewhere than UTC. With usage logs, hours are tried until its days
    fit; the cause is what that moves over the month's edges. Without, days that only swap amounts are it.
 2. `bypassed the gateway`: the invoice has a model that was never metered; or more requests than were metered;
    or, where it does not count requests, more tokens of both sides on a day. At our prices for the tokens missed.
 3. `settled at estimates`: exchanges whose usage never came; what their true tokens cost, less what was charged.
-4. `aborted streams`: the same requests, other output: clients left, and the provider counted further.
-5. `cache semantics`: the same input in other kinds (cached, written to a cache, plain).
-6. `not on the invoice`: metered, and the invoice has nothing of it (yet).
-7. `rounding`: what is left is within half of the invoice's last digit a line.
-8. `price changed`: what is left where the tokens agree, or where an invoice without tokens is off by the same
+4. `billed twice`: every kind of tokens at just double. `cached input billed twice`: the same output, and the
+   cached input once more as plain input. Both are the provider's faults.
+5. `aborted streams`: the same input, other output: clients left, and the provider counted further.
+6. `cache semantics`: the same input in other kinds (cached, written to a cache, plain).
+7. `not on the invoice`: metered, and the invoice has nothing of it (yet).
+8. `rounding`: what is left is within half of the invoice's last digit a line.
+9. `price changed`: what is left where the tokens agree, or where an invoice without tokens is off by the same
    ratio every day.
-9. `unexplained`: the rest.
+10. `tools and fees`, `commitments`, `credits`, `refunds and adjustments`, `taxes`: lines that are no model's usage.
+    Fees for searches are first given to the models that metered them.
+11. `not understood`: lines whose name neither a metered model nor a list of prices knows.
+12. `unexplained`: the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 
 from spendgate.finops.causes import (
     BYPASS,
     CAUSES,
-    FOLDED,
+    OF_CHARGE,
     PRICE,
     TIME_ZONE,
+    UNKNOWN,
     Day,
     causes_of,
+    slack,
 )
-from spendgate.finops.chargeback import price_for
-from spendgate.finops.invoice.line import Line, fingerprint
+from spendgate.finops.chargeback import at_day, price_for
+from spendgate.finops.invoice.line import USAGE, Line
+from spendgate.finops.invoice.names import fingerprint
+from spendgate.finops.matching import Billed, Days, add_tokens, billed, by_evidence, knows, share_searches
 from spendgate.ledger.port import DayCell
-from spendgate.money import NANO_PER_USD
 from spendgate.pricing.table import PriceTable
 
 UNIFORM_PERCENT = 5
 """An invoice without tokens is off by a changed price where its daily ratios differ by no more than this."""
-Days = dict[str, Day]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class ModelDrift:
     causes: Mapping[str, int]
     days: tuple[tuple[str, int, int], ...]
     notes: tuple[str, ...] = ()
+    charge: str = USAGE
+    """What the line is for, where it is no model's usage (`invoice.line.CHARGES`)."""
 
     @property
     def gap_nanousd(self) -> int:
@@ -71,7 +80,8 @@ class ModelDrift:
     @property
     def is_egress(self) -> bool:
         """Was the model never metered? Then it is called past the gateway."""
-        return not self.metered_nanousd and not self.metered_requests and self.invoiced_nanousd > 0
+        never = not self.metered_nanousd and not self.metered_requests and self.invoiced_nanousd > 0
+        return never and self.charge == USAGE and BYPASS in self.causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +133,57 @@ def reconcile(
     prices: PriceTable,
     corrections: Mapping[str, int] | None = None,
     shifted: Mapping[int, Iterable[DayCell]] | None = None,
+    quantum: Decimal = Decimal(1),
 ) -> Reconciliation:
     """Compare. `cells` are the provider's metered cells of the month (UTC days); `corrections` what was trued
     up or backfilled for it before, by model; `shifted` the cells of usage logs by a day that begins so many
-    minutes after UTC's."""
+    minutes after UTC's; `quantum` the unit of the last digit that the invoice prints."""
     metered, names = _metered(cells, month)
-    invoiced, quantum = _invoiced(lines, month, names)
+    found = billed(lines, month, names, quantum)
     by_shift = {minutes: _metered(x, month)[0] for minutes, x in (shifted or {}).items()}
-    fixed = {_key(m, names): 0 for m in corrections or {}}
+    offset = _best_shift(metered, found.models, by_shift)
+    by_evidence(found, by_shift[offset] if offset else metered, names)
+    share_searches(found, by_shift[offset] if offset else metered, names, prices)
+    fixed: dict[str, int] = {}
+    apart: dict[str, int] = {}
+    labels = {label for _, _, label in found.charges}
     for model, nano in (corrections or {}).items():
-        fixed[_key(model, names)] += nano
-    offset = _best_shift(metered, invoiced, by_shift)
+        into, key = (apart, model) if model in labels else (fixed, _key(model, names))
+        into[key] = into.get(key, 0) + nano
+    is_known = knows(prices)
     out = []
-    for key in sorted({*metered, *invoiced, *fixed}):
+    for key in sorted({*metered, *found.models, *fixed}):
         name = names.get(key, key)
-        ours, theirs = metered.get(key, {}), invoiced.get(key, {})
-        cut = by_shift[offset].get(key, {}) if offset else ours
-        out.append(_model(name, ours, theirs, cut, offset, fixed.get(key, 0), prices, quantum))
+        ours, theirs = metered.get(key, {}), found.models.get(key, {})
+        cut = by_shift[offset].get(key, {}) if offset and theirs else ours
+        unknown = not ours and not cut and key in found.inexact and not is_known(key)
+        notes = tuple(found.notes.get(key, ()))
+        out.append(
+            _model(name, ours, theirs, cut, offset, fixed.get(key, 0), prices, found.quantum, unknown, notes)
+        )
+    out += _charges(found, apart)
     out.sort(key=lambda m: (-abs(m.gap_nanousd), m.model))
     return Reconciliation(provider, month, tuple(out))
+
+
+def _charges(found: Billed, fixed: Mapping[str, int]) -> list[ModelDrift]:
+    """What is no model's usage, by its name; corrections made before stand with the first line of a name."""
+    left = dict(fixed)
+    out = []
+    for (charge, _, label), days in sorted(found.charges.items()):
+        nano = sum(days.values())
+        corrected = left.pop(label, 0)
+        if not nano and not corrected:
+            continue
+        cause = OF_CHARGE[charge]
+        rows = tuple((d, 0, n) for d, n in sorted(days.items()))
+        notes = (_UNKNOWN_NOTE,) if cause == UNKNOWN else ()
+        causes = {cause: nano} if nano else {}
+        out.append(ModelDrift(label, 0, corrected, nano, 0, 0, causes, rows, notes, charge))
+    return out
+
+
+_UNKNOWN_NOTE = "no model that is known: if it is one of yours, name it under `models` of --map"
 
 
 def _key(model: str, names: Mapping[str, str]) -> str:
@@ -168,39 +210,8 @@ def _metered(cells: Iterable[DayCell], month: str) -> tuple[dict[str, Days], dic
         day.requests += cell.requests
         if not any(cell.tokens.values()):
             day.estimated_nanousd += cost
-        _add(day.tokens, cell.tokens)
+        add_tokens(day.tokens, cell.tokens)
     return found, {key: max(sorted(n), key=lambda x: n[x]) for key, n in spent.items()}
-
-
-def _add(into: dict[str, int], tokens: Mapping[str, int]) -> None:
-    for kind, n in tokens.items():
-        name = FOLDED.get(kind, kind)
-        into[name] = into.get(name, 0) + n
-
-
-def _invoiced(lines: Iterable[Line], month: str, names: dict[str, str]) -> tuple[dict[str, Days], Decimal]:
-    """Days by fingerprint, and the unit of the last digit that the invoice prints."""
-    sums: dict[tuple[str, str], Decimal] = {}
-    found: dict[str, Days] = {}
-    finest = 0
-    for line in lines:
-        if line.day[:6] != month:
-            continue
-        key = fingerprint(line.model) or line.model
-        names.setdefault(key, line.model)
-        day = found.setdefault(key, {}).setdefault(line.day, Day())
-        day.requests += line.requests
-        if line.tokens:
-            _add(day.tokens, {line.kind or "input": line.tokens})
-        if line.cost_usd:
-            exponent = line.cost_usd.normalize().as_tuple().exponent
-            finest = min(finest, exponent) if isinstance(exponent, int) else finest
-            sums[key, line.day] = sums.get((key, line.day), Decimal(0)) + line.cost_usd
-            day.lines += 1
-    for (key, name), usd in sums.items():
-        nano = (usd * NANO_PER_USD).to_integral_value(rounding=ROUND_HALF_EVEN)
-        found[key][name].cost_nanousd = int(nano)
-    return found, Decimal(1).scaleb(finest)
 
 
 def _best_shift(
@@ -241,33 +252,37 @@ def _model(
     fixed: int,
     prices: PriceTable,
     quantum: Decimal,
+    unknown: bool,
+    said: tuple[str, ...],
 ) -> ModelDrift:
     metered, invoiced = _cost(ours), _cost(theirs)
     causes: dict[str, int] = {}
-    notes = []
-    if offset and theirs and ours:
+    notes = list(said)
+    if offset and theirs and (ours or cut):
         causes[TIME_ZONE] = _cost(cut) - metered
         sign, (hours, minutes) = "-+"[offset > 0], divmod(abs(offset), 60)
         notes.append(f"the provider's days begin {sign}{hours:02d}:{minutes:02d} after midnight UTC")
-    has_tokens = any(any(d.tokens.values()) for d in theirs.values())
+    kinds = {k for d in theirs.values() for k, n in d.tokens.items() if n}
     counts_requests = any(d.requests for d in theirs.values())
-    price = price_for(prices, name)
-    swaps = not offset and _swaps(ours, theirs)
-    uniform = not has_tokens and _is_uniform(cut, theirs)
+    swaps = not offset and _swaps(ours, theirs, quantum)
+    uniform = not kinds and _is_uniform(cut, theirs)
     for day in sorted({*cut, *theirs}):
-        mine, billed = cut.get(day, Day()), theirs.get(day, Day())
-        if not ours:
-            found = {BYPASS: billed.cost_nanousd}
+        mine, bill = cut.get(day, Day()), theirs.get(day, Day())
+        if not ours and not cut:
+            found = {UNKNOWN if unknown else BYPASS: bill.cost_nanousd}
         elif swaps:
-            found = {TIME_ZONE: billed.cost_nanousd - mine.cost_nanousd}
+            found = {TIME_ZONE: bill.cost_nanousd - mine.cost_nanousd}
         else:
-            found = causes_of(mine, billed, price, has_tokens, counts_requests, uniform, quantum)
+            price = price_for(prices, name, at_day(day))
+            found = causes_of(mine, bill, price, kinds, counts_requests, uniform, quantum)
         for cause, nano in found.items():
             causes[cause] = causes.get(cause, 0) + nano
     if swaps:
         notes.append("days only swap amounts: give --log to size the month's edges")
+    if unknown:
+        notes.append(_UNKNOWN_NOTE)
     if causes.get(PRICE):
-        notes += _price_notes(cut, theirs, metered, invoiced, has_tokens)
+        notes += _price_notes(cut, theirs, metered, invoiced, bool(kinds))
     assert sum(causes.values()) == invoiced - metered, (name, causes, invoiced - metered)
     days = {*ours, *theirs}
     return ModelDrift(
@@ -275,7 +290,7 @@ def _model(
         sum(d.requests for d in ours.values()), sum(d.requests for d in theirs.values()),
         {c: causes[c] for c in CAUSES if causes.get(c)},
         tuple((d, ours.get(d, Day()).cost_nanousd, theirs.get(d, Day()).cost_nanousd) for d in sorted(days)),
-        tuple(notes),
+        tuple(notes), "unknown" if unknown else USAGE,
     )  # fmt: skip
 
 
@@ -283,9 +298,14 @@ def _cost(days: Days) -> int:
     return sum(d.cost_nanousd for d in days.values())
 
 
-def _swaps(ours: Days, theirs: Days) -> bool:
-    """Do days differ while the month, all but its edges, agrees? Two neighbours at the least must."""
-    gaps = {d: theirs.get(d, Day()).cost_nanousd - ours.get(d, Day()).cost_nanousd for d in {*ours, *theirs}}
+def _swaps(ours: Days, theirs: Days, quantum: Decimal) -> bool:
+    """Do days differ, by more than rounding, while the month, all but its edges, agrees? Two neighbours at the least
+    must."""
+    gaps = {}
+    for d in {*ours, *theirs}:
+        mine, bill = ours.get(d, Day()), theirs.get(d, Day())
+        gap = bill.cost_nanousd - mine.cost_nanousd
+        gaps[d] = gap if abs(gap) > slack(mine, bill, quantum) else 0
     apart = sum(abs(n) for n in gaps.values())
     whole = max(_cost(ours), 1)
     signs = {n > 0 for n in gaps.values() if n}

@@ -17,17 +17,21 @@ HEAD = ("model", "cause", "metered USD", "corrected USD", "invoiced USD", "drift
 EGRESS = "direct egress: never metered"
 
 
-def document(found: Reconciliation, planned: Sequence[TrueUp], applied: bool) -> dict[str, Any]:
-    """The whole of it as plain data."""
+def document(
+    found: Reconciliation, planned: Sequence[TrueUp], applied: bool, said: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The whole of it as plain data; `said` is what was noticed about the files."""
     return {
         "provider": found.provider,
         "month": month_text(found.month),
+        "notes": list(said),
         **_sums(found),
         "causes": {c: nano_to_usd(n) for c, n in found.causes.items()},
         "models": [
             {
                 "model": m.model,
                 "direct_egress": m.is_egress,
+                "charge": m.charge or "usage",
                 **_sums(m),
                 "metered_requests": m.metered_requests,
                 "invoiced_requests": m.invoiced_requests,
@@ -67,9 +71,9 @@ def _ratio(of: Reconciliation | ModelDrift) -> float:
     return drift_ratio(of.drift_nanousd, of.invoiced_nanousd, of.metered_nanousd)
 
 
-def to_json(found: Reconciliation, planned: Sequence[TrueUp], applied: bool) -> str:
+def to_json(found: Reconciliation, planned: Sequence[TrueUp], applied: bool, said: Sequence[str] = ()) -> str:
     """Indented JSON."""
-    return json.dumps(document(found, planned, applied), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document(found, planned, applied, said), indent=2, ensure_ascii=False) + "\n"
 
 
 def rows(found: Reconciliation) -> Iterator[tuple[str, ...]]:
@@ -93,11 +97,13 @@ def notes(found: Reconciliation) -> Iterator[str]:
         yield from (f"{m.model}: {note}." for note in m.notes)
 
 
-def to_markdown(found: Reconciliation, planned: Sequence[TrueUp], applied: bool) -> str:
+def to_markdown(
+    found: Reconciliation, planned: Sequence[TrueUp], applied: bool, said: Sequence[str] = ()
+) -> str:
     """Tables for a ticket or a wiki: by model and cause, by day, and the true-ups."""
     out = [f"# {escape(found.provider)} {month_text(found.month)}: metered and invoiced", ""]
     out += table_rows(HEAD, [tuple(x) for x in rows(found)], names=2)
-    out += ["", *(f"- {escape(note)}" for note in notes(found))]
+    out += ["", *(f"- {escape(note)}" for note in (*said, *notes(found)))]
     days = [
         (f"{day[:4]}-{day[4:6]}-{day[6:]}", m.model, *(nano_to_usd(n) for n in (ours, theirs, theirs - ours)))
         for m in found.models

@@ -152,7 +152,8 @@ class Adjustment:
     the month whose budget it counts in. `usage` and `requests` are what was missed: money that comes with
     usage is counted as usage, money alone stands apart as adjusted. `scopes` are the counters of its month
     that move: `month` first, then `model:<pattern>` and `app:<app>` where the policy bounds them. Bounds of
-    days, hours and runs are brakes on traffic, and no adjustment moves them. Raises ValueError.
+    days, hours and runs are brakes on traffic, and no adjustment moves them. Without scopes it is an accounting entry
+    beside the counters, which only reports add. Raises ValueError.
     """
 
     adjustment_id: str
@@ -180,7 +181,7 @@ class Adjustment:
         for kind, n in (*self.usage.items(), ("requests", self.requests)):
             if abs(n) > COUNT_MAX:
                 raise ValueError(f"{where}: usage {kind} {n} is beyond {COUNT_MAX}")
-        if self.scopes[:1] != ("month",):
+        if self.scopes and self.scopes[0] != "month":
             raise ValueError(f"{where}: its first scope must be month, found {self.scopes}")
         if self.day:
             try:
@@ -189,6 +190,12 @@ class Adjustment:
                 valid = False
             if not valid:
                 raise ValueError(f"{where}: not a day: {self.day!r}; write it as YYYYMMDD")
+
+
+    @property
+    def is_beside(self) -> bool:
+        """Is it an accounting entry, beside the counters?"""
+        return not self.scopes
 
 
 AdjustOutcome = Literal["adjusted", "replayed", "differs", "day", "floor"]

@@ -68,15 +68,15 @@ def url(server: EmbeddedRedis) -> str:
 
 def exported(path: Path, lines: list[Line]) -> str:
     """As OpenAI's costs and usage APIs write it, in one file a kind of page."""
-    buckets: dict[str, list[dict[str, Any]]] = {}
+    sums: dict[tuple[str, str], Decimal] = {}
     for x in lines:
         if x.cost_usd:
-            buckets.setdefault(x.day, []).append(
-                {
-                    "amount": {"value": str(x.cost_usd), "currency": "usd"},
-                    "line_item": f"{x.model}, {x.kind.replace('_', ' ')}",
-                }
-            )
+            item = f"{x.model}, {x.kind.replace('_', ' ')}" if x.kind else x.model
+            sums[x.day, item] = sums.get((x.day, item), Decimal(0)) + x.cost_usd
+    buckets: dict[str, list[dict[str, Any]]] = {}
+    for (day, item), usd in sums.items():
+        row = {"amount": {"value": str(usd), "currency": "usd"}, "line_item": item}
+        buckets.setdefault(day, []).append(row)
     usage: dict[tuple[str, str], dict[str, int]] = {}
     for x in lines:
         row = usage.setdefault((x.day, x.model), {"input_tokens": 0, "num_model_requests": 0, "output_tokens": 0,

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from spendgate.errors import ConfigurationError
-from spendgate.finops.invoice.line import Line, day_of, fingerprint, kind_of, model_of
+from spendgate.finops.invoice.collect import Invoice
+from spendgate.finops.invoice.days import parse as day_of
+from spendgate.finops.invoice.line import CREDIT, FEE, TAX, Line
 from spendgate.finops.invoice.mapped import ColumnMap, parse_mapping
+from spendgate.finops.invoice.names import fingerprint, kind_of, model_of
 from spendgate.finops.invoice.registry import is_of, read_files
 
 DAY = "20261003"
@@ -116,12 +119,19 @@ GOOGLE_CSV = (
 
 
 def read(provider: str, tmp_path: Path, *files: object, mapping: ColumnMap | None = None) -> list[Line]:
+    return list(invoice_of(provider, tmp_path, *files, mapping=mapping).lines)
+
+
+def invoice_of(
+    provider: str, tmp_path: Path, *files: object, mapping: ColumnMap | None = None, **how: object
+) -> Invoice:
     paths = []
     for i, content in enumerate(files):
         path = tmp_path / f"file{i}"
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        raw = content if isinstance(content, (str, bytes)) else json.dumps(content)
+        path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
         paths.append(path)
-    return read_files(provider, paths, mapping or ColumnMap())
+    return read_files(provider, paths, mapping or ColumnMap(), **how)  # type: ignore[arg-type]
 
 
 def bucket(**result: object) -> dict[str, object]:
@@ -132,13 +142,10 @@ def bucket(**result: object) -> dict[str, object]:
 def test_openai_costs_and_usage_together(tmp_path: Path) -> None:
     name = "gpt-4o-2024-08-06"
     assert read("openai", tmp_path, OPENAI_COSTS, OPENAI_USAGE) == [
-        Line(DAY, name, "input", Decimal("1.0625")),
-        Line(DAY, name, "cached_input", Decimal("0.1")),
-        Line(DAY, name, "output", Decimal("0.0000003")),
-        Line(DAY, name, "input", tokens=200, requests=5),
-        Line(DAY, name, "cached_input", tokens=800),
-        Line(DAY, name, "output", tokens=500),
-        Line(DAY, name, "input_audio", tokens=3),
+        Line(DAY, name, "cached_input", Decimal("0.1"), 800),
+        Line(DAY, name, "input", Decimal("1.0625"), 200, 5),
+        Line(DAY, name, "input_audio", tokens=3, amounts=0),
+        Line(DAY, name, "output", Decimal("0.0000003"), 500),
     ]
 
 
@@ -156,27 +163,24 @@ def test_openai_dashboards_csv(tmp_path: Path) -> None:
 
 def test_anthropic_cost_is_in_cents_and_usage_has_its_kinds(tmp_path: Path) -> None:
     name = "claude-sonnet-4-5-20250929"
-    lines = read("anthropic", tmp_path, ANTHROPIC_COST, ANTHROPIC_USAGE)
-    assert (
-        lines[:3]
-        == [
-            Line(DAY, name, "input", Decimal("1.2345")),
-            Line(DAY, name, "cache_write_1h", Decimal("0.02")),
-            Line(DAY, "web", "searches", Decimal("0.5")),
-        ]
-        or lines[2].kind == "searches"
-    )
-    assert {(x.kind, x.tokens) for x in lines[3:]} == {
+    lines = {(x.model, x.kind, x.charge): x for x in read("anthropic", tmp_path, ANTHROPIC_COST, ANTHROPIC_USAGE)}
+    assert {k: x.cost_usd for k, x in lines.items() if x.cost_usd} == {
+        (name, "input", ""): Decimal("1.2345"),
+        (name, "cache_write_1h", ""): Decimal("0.02"),
+        ("Web Search Usage", "searches", FEE): Decimal("0.5"),
+    }
+    assert {(x.kind, x.tokens) for x in lines.values() if x.tokens} == {
         ("input", 1500), ("cached_input", 200), ("cache_write_5m", 50), ("cache_write_1h", 1000), ("output", 500),
         ("searches", 10),
     }  # fmt: skip
 
 
 def test_bedrock_reports_of_both_names_and_cost_explorer(tmp_path: Path) -> None:
-    old, credit = read("bedrock", tmp_path, CUR)
+    old, credit, tax = sorted(read("bedrock", tmp_path, CUR), key=lambda x: (x.charge, x.cost_usd))
     assert (old.day, old.kind, old.cost_usd, old.tokens) == (DAY, "input", Decimal("0.0375"), 12_500)
     assert fingerprint(old.model) == fingerprint("anthropic.claude-3-5-sonnet-20241022-v2:0")
-    assert (credit.kind, credit.cost_usd, credit.tokens) == ("output", Decimal("-0.5"), 0)
+    assert (credit.charge, credit.cost_usd, credit.tokens) == (CREDIT, Decimal("-0.5"), 0)
+    assert (tax.charge, tax.cost_usd) == (TAX, Decimal(9))
     (new,) = read("bedrock", tmp_path, CUR2)
     assert (new.kind, new.cost_usd, new.tokens) == ("output", Decimal("3.75"), 250_000)
     assert fingerprint(new.model) == fingerprint("us.anthropic.claude-sonnet-4-20250514-v1:0")
@@ -188,16 +192,17 @@ def test_bedrock_reports_of_both_names_and_cost_explorer(tmp_path: Path) -> None
 def test_azure_meters_are_read_for_model_kind_and_tokens(tmp_path: Path) -> None:
     lines = read("azure", tmp_path, AZURE)
     assert [(x.day, x.kind, x.tokens, x.cost_usd) for x in lines] == [
-        (DAY, "input", 400_000, Decimal("1.00")),
         (DAY, "cached_input", 80_000, Decimal("0.10")),
+        (DAY, "input", 400_000, Decimal("1.00")),
         (DAY, "output", 30_000, Decimal("0.30")),
     ]
     assert {fingerprint(x.model) for x in lines} == {fingerprint("gpt-4o")}
 
 
 def test_google_skus_with_their_credits_as_json_lines_and_as_csv(tmp_path: Path) -> None:
-    (line,) = read("google", tmp_path, GOOGLE)
-    assert (line.day, line.kind, line.tokens, line.cost_usd) == (DAY, "input", 1_000_000, Decimal("1.00"))
+    line, credit = sorted(read("google", tmp_path, GOOGLE), key=lambda x: x.charge)
+    assert (line.day, line.kind, line.tokens, line.cost_usd) == (DAY, "input", 1_000_000, Decimal("1.25"))
+    assert (credit.charge, credit.model, credit.cost_usd) == (CREDIT, "promo", Decimal("-0.25"))
     assert fingerprint(line.model) == fingerprint("gemini-2.5-pro")
     (flat,) = read("google", tmp_path, GOOGLE_CSV)
     assert (flat.kind, flat.cost_usd, fingerprint(flat.model)) == (
@@ -236,17 +241,17 @@ def test_any_csv_by_a_mapping_and_names_mapped_for_every_reader(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("provider", "content", "says"),
     [
-        ("openai", {**OPENAI_COSTS, "has_more": True}, "file0: has_more: is true: pages are missing"),
-        ("openai", bucket(amount={"value": 1, "currency": "eur"}, line_item="x"), "only USD"),
+        ("openai", {**OPENAI_COSTS, "has_more": True}, "has_more: is true: pages are missing"),
+        ("openai", bucket(amount={"value": 1, "currency": "eur"}, line_item="x"), "give --rate EUR=RATE"),
         ("openai", bucket(amount={"value": 1, "currency": "usd"}), "group_by=line_item"),
         ("openai", {"data": [{"results": 3}]}, "is no export of openai that is known"),
         ("openai", "not a csv", "neither JSON nor a CSV"),
-        ("openai", '{"a": 1}\n{"b"', "file0:2: not JSON"),
+        ("openai", '{"start_time": 1790985600}\n{"b"', "file0:2: not JSON"),
         ("openai", "start_time,amount_value,line_item\n2026-10-03,much,x\n", "file0:2: amount: 'much' is not a number"),
         ("openai", "start_time,amount_value,line_item\nonce,1,x\n", "file0:2: start_time: 'once' is not a date"),
         ("anthropic", bucket(output_tokens=4), "group by model"),
         ("bedrock", "a,b\n1,2\n", "give a Cost and Usage Report"),
-        ("azure", AZURE.replace("USD", "EUR"), "export costInUsd as well"),
+        ("azure", AZURE.replace("USD", "EUR"), "is in EUR, and the file has no rate to USD; give --rate EUR=RATE"),
         ("google", '{"cost": 1}', "sku.description"),
         ("other", "a,b\n1,2\n", "give --map FILE"),
     ],
@@ -317,4 +322,4 @@ def test_whose_model_it_is() -> None:
     "text", ["2026-10-03", "10/03/2026", "2026-10-02T20:00:00-05:00", "2026-10-03 07:00:00 UTC", str(START)]
 )
 def test_a_day_in_any_form_is_utc(text: str) -> None:
-    assert day_of(text, "f", 1, "day") == DAY
+    assert day_of(text, "mdy") == DAY

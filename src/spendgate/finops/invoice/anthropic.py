@@ -1,6 +1,7 @@
 """Anthropic: pages of the Admin API's cost and usage reports, and the Console's CSV of both. Pure.
 
-The cost report's amounts are decimal texts in cents. Read after the published API reference, November 2026.
+The cost report's amounts are decimal texts in cents, the Console's are USD. Read after the published API reference and
+files of the Console, November 2026.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from spendgate.finops.invoice.line import BadInvoice, Line, Row, amount, count, day_of, kind_of, model_of
+from spendgate.finops.invoice.line import FEE, UNKNOWN, USAGE, Line, Row
+from spendgate.finops.invoice.names import charge_of, kind_of, model_of
+from spendgate.finops.invoice.source import NoLine, Source
 
 _TOKEN_TYPES = {
     "uncached_input_tokens": "input",
@@ -24,48 +27,61 @@ _TOKEN_TYPES = {
     "usage_output_tokens": "output",
     "web_search_count": "searches",
 }
+_WHEN = ("starting_at", "usage_date_utc", "date")
+_TOKENS = ("", "token", "tokens", "message", "standard", "batch")
 
 
-def read(rows: list[tuple[int, Row]], where: str) -> list[Line]:
-    """The lines of one file. Raises BadInvoice."""
-    out: list[Line] = []
-    for number, row in rows:
-        if "data" in row:
-            if row.get("has_more"):
-                raise BadInvoice(where, number, "has_more", "is true: pages are missing", "fetch them and give all")
-            for bucket in row["data"]:
-                for result in bucket["results"]:
-                    out += _lines({"starting_at": bucket["starting_at"], **result}, where, number)
-        else:
-            out += _lines(row, where, number)
-    return out
+def flatten(row: Row, source: Source) -> Iterator[Row]:
+    """Each result of a page with its bucket's time; a row of a CSV as it is."""
+    if "data" not in row:
+        yield row
+        return
+    if row.get("has_more"):
+        raise source.bad("has_more", "is true: pages are missing", "fetch them and give all")
+    for bucket in row["data"]:
+        yield {"starting_at": bucket["starting_at"]}
+        for result in bucket["results"]:
+            yield {"starting_at": bucket["starting_at"], **result}
 
 
-def _lines(row: Row, where: str, number: int) -> Iterator[Line]:
-    day = day_of(row.get("starting_at") or row.get("usage_date_utc"), where, number, "starting_at")
+def lines(row: Row, source: Source) -> Iterator[Line]:
+    """What a row bills or counts. Raises BadInvoice, NoLine."""
+    day = source.day(row, *_WHEN)
+    if not any(v not in (None, "") for k, v in row.items() if k not in _WHEN):
+        raise NoLine
     model = str(row.get("model") or row.get("model_version") or "")
     if "amount" in row or "cost_usd" in row:
-        if str(row.get("currency") or "USD").upper() != "USD":
-            raise BadInvoice(where, number, "currency", f"is {row['currency']}", "only USD can be compared")
-        cents = "amount" in row
-        cost = amount(row["amount"] if cents else row["cost_usd"], where, number, "amount")
-        said = str(row.get("description") or row.get("usage_type") or "")
-        token_type = str(row.get("token_type") or "")
-        kind = _TOKEN_TYPES.get(token_type) or kind_of(token_type or said)
-        name = model or (model_of(said) if said else str(row.get("cost_type") or ""))
-        if not name:
-            raise BadInvoice(where, number, "model", "is missing", "ask for group_by[]=description")
-        yield Line(day, name, kind, cost / Decimal(100) if cents else cost)
+        yield _billed(row, day, model, source)
         return
     flat = {**row, **{f"cache_creation.{k}": v for k, v in _object(row.get("cache_creation")).items()}}
-    flat["web_search_count"] = row.get("web_search_count") or _object(row.get("server_tool_use")).get(
-        "web_search_requests"
-    )
+    searches = _object(row.get("server_tool_use")).get("web_search_requests")
+    flat["web_search_count"] = row.get("web_search_count") or searches
     if not model or not any(name in flat for name in _TOKEN_TYPES if name != "web_search_count"):
-        raise BadInvoice(where, number, "model", "has neither an amount nor usage of a model", "group by model")
+        raise source.bad("model", "has neither an amount nor usage of a model", "group by model")
     for name, kind in _TOKEN_TYPES.items():
-        if n := count(flat.get(name), where, number, name):
-            yield Line(day, model, kind, tokens=n)
+        if n := source.count(flat.get(name), name):
+            yield Line(day, model, kind, tokens=n, amounts=0)
+
+
+def _billed(row: Row, day: str, model: str, source: Source) -> Line:
+    if "amount" in row:
+        cost = source.usd(row["amount"], row.get("currency"), "amount") / Decimal(100)
+    else:
+        cost = source.usd(row["cost_usd"], "USD", "cost_usd")
+    said = str(row.get("description") or "")
+    token_type = str(row.get("token_type") or "")
+    cost_type = str(row.get("cost_type") or "").lower()
+    kind = _TOKEN_TYPES.get(token_type) or kind_of(token_type or said or cost_type)
+    if cost_type not in _TOKENS:
+        charge = charge_of(cost_type) or charge_of(said) or (FEE if kind else UNKNOWN)
+        if cost_type.replace("_", " ") in ("web search", "code execution", "session usage"):
+            charge = FEE
+        return Line(day, said or cost_type, kind_of(cost_type), cost, charge=charge)
+    name = model or model_of(said)
+    if not name:
+        raise source.bad("model", "is missing", "ask for group_by[]=description")
+    charge = USAGE if "claude" in name.lower() else charge_of(name) or UNKNOWN
+    return Line(day, name, kind, cost, charge=charge)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@
 --           s: [scope ...], r: reason, by, now (ms, 0: Redis' clock)}
 --          A day of a closed month is booked on today.
 --          Money that comes with usage is usage that was missed and counts as such (`$`); money alone stands
---          apart (`~`). Only counters of months are moved.
+--          apart (`~`). Only counters of months are moved. Without scopes it is an accounting entry: it is only
+--          written down, and moves neither counters nor cells.
 -- Reply    {word, day it was booked on, what its month's settled is now, detail}
 --          word: `adjusted`; `replayed` (the same again: nothing moves); `differs` (the id is taken by another
 --          adjustment; detail names the first field that differs, in the order e, app, m, d, u, q); `floor`
@@ -53,7 +54,9 @@ for _, scope in ipairs(ask.s) do
 end
 
 for _, scope in ipairs(ask.s) do move(counter_on(scope), 'month', amount, 0) end
-count_daily(day, ask.app, ask.m, amount, ask.q, ask.u, usage_text(ask.u) == '' and '~' or '$')
+if #ask.s > 0 then
+  count_daily(day, ask.app, ask.m, amount, ask.q, ask.u, usage_text(ask.u) == '' and '~' or '$')
+end
 local settled = month_of(day)
 redis.call('HSET', key, ask.id, cjson.encode({
   e = ask.e, app = ask.app, m = ask.m, d = ask.d, u = ask.u, q = ask.q, r = ask.r, by = ask.by,
