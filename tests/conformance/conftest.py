@@ -76,8 +76,11 @@ def upstream() -> Iterator[RawUpstream]:
 def raw_gateway(
     request: pytest.FixtureRequest, upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway before the raw upstream."""
+    """A gateway before the raw upstream; the module's `RAW_UPSTREAM` has more fields of it."""
     module: ModuleType = request.module
     folder = tmp_path_factory.mktemp("raw")
-    with opened(request.param, folder, upstream.url, getattr(module, "RAW_POLICY", "")) as running:
+    url, options = upstream.url, {}
+    if fields := getattr(module, "RAW_UPSTREAM", None):
+        url, options = "", {"config": {"upstreams": [{"name": "upstream", "url": upstream.url, **fields}]}}
+    with opened(request.param, folder, url, getattr(module, "RAW_POLICY", ""), **options) as running:
         yield running

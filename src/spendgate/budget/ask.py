@@ -50,6 +50,8 @@ class Quote:
     output_cap: int
     clamp: Clamp | None = None
     priced_as: str = ""
+    learned: bool = False
+    """The estimate rests on the models that answered under this name before."""
 
 
 @dataclass(frozen=True, slots=True)

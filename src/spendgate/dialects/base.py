@@ -65,6 +65,8 @@ class RequestFacts:
     unseen_input: bool = False
     """The request refers to input that only the provider has (a stored conversation, prompt, cache or file
     of unknown size): only the model's context window bounds it."""
+    unseen_shown: bool = False
+    """The answer shows what of the input is unseen in the request (Azure's data sources: its context)."""
     body_fixed: bool = False
     """The client signed the body (AWS SigV4): nothing of it can be rewritten."""
     fixed_because: str = "signed"

@@ -149,6 +149,14 @@ def has_server_keys(document: JsonObject, *, own_search: bool = False) -> bool:
     )
 
 
+def only_data_sources(document: JsonObject, *, own_search: bool = False) -> bool:
+    """Are Azure's data sources all that the provider brings in?"""
+    if not document.get("data_sources"):
+        return False
+    rest = {key: value for key, value in document.items() if key != "data_sources"}
+    return not has_server_keys(rest, own_search=own_search)
+
+
 def runs_tools(tools: object, client: Iterable[str] = CLIENT_TOOLS) -> bool:
     """Are there tools among these that the provider runs? One of an unknown kind is taken for such."""
     return any(kind not in client for kind in kinds_of(tools))

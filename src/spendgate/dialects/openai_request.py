@@ -104,6 +104,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         turns=hosted.calls_of(document) + 1 if runs or AGENT_MODEL.search(model) else 1,
         unseen_results=runs or AGENT_MODEL.search(model) is not None,
         unseen_input=texts.unseen or runs or hosted.has_server_keys(document, own_search=_own_search(model)),
+        unseen_shown=not (texts.unseen or runs) and hosted.only_data_sources(document, own_search=_own_search(model)),
         fallbacks=fallbacks.read(document, model),
         routed=fallbacks.is_routed(document, model),
         cache_write=hosted.mentions(body, b"cache_control"),

@@ -26,6 +26,8 @@ class OpenAIStreamMeter:
     def __init__(self, *, hide_usage: bool, count: Callable[[str], int]) -> None:
         self._passage = Passage(self, hide=hide_usage)
         self._tokens = StreamedTokens(count)
+        self._context = StreamedTokens(count)
+        """What Azure's data sources brought in."""
         self._reading: Reading | None = None
         self._model = ""
         self._finished = False
@@ -61,7 +63,10 @@ class OpenAIStreamMeter:
         return reading
 
     def partial(self) -> tuple[Usage, int]:
-        return dict(self._reading.usage) if self._reading else {}, self._tokens.total
+        if self._reading:
+            return dict(self._reading.usage), self._tokens.total
+        brought = self._context.total
+        return {"tool_input": brought} if brought else {}, self._tokens.total
 
     def oversize(self) -> None:
         self._unread = "truncated"
@@ -122,6 +127,8 @@ class OpenAIStreamMeter:
             if text and isinstance(text, str):
                 self._tokens.add(text)
                 self._reasoned = self._reasoned or key.startswith("reasoning")
+        if (context := delta.get("context")) and isinstance(context, dict):
+            self._context.add(jsonbody.dumps(context))
         self._reasoned = self._reasoned or bool(delta.get("reasoning_details"))
         calls = delta.get("tool_calls")
         if isinstance(calls, list):

@@ -15,10 +15,10 @@ from spendgate.dialects.readable import Readable
 from spendgate.dialects.switches import usage_switch
 from spendgate.dialects.texts import NO_MODEL
 from spendgate.errors import BodyTooLarge, RequestError
+from spendgate.gateway import asking, unknown, websockets
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
-from spendgate.gateway import unknown, websockets
-from spendgate.gateway.case import WITHIN_BUDGET, Case
+from spendgate.gateway.case import LEARNED_MODEL, WITHIN_BUDGET, Case
 from spendgate.gateway.identity import UNATTRIBUTED, Caller, Roster, identify
 from spendgate.gateway.planning import Planned, eligible, gather, would_be
 from spendgate.gateway.reading import read_facts, signed_names, unread_facts
@@ -166,6 +166,8 @@ class Admission:
             facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
         if self._fixed:
             facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
+        if facts.usage_hidden and not asking.may_ask(case, facts, self._read.body):
+            facts = replace(facts, usage_hidden=False)
         if case.taken_over is not None and case.taken_over.usage_hidden:
             facts = replace(facts, usage_hidden=True)
         case.facts = facts
@@ -191,7 +193,7 @@ class Admission:
         facts, dialect = self._asked()
         planned = gather(
             case.snapshot, case.identity, dialect.name, facts, case.counted,
-            case.require_model, case.exchange_id, case.at_ms, case.address,
+            case.require_model, case.exchange_id, case.at_ms, case.address, case.learned,
         )  # fmt: skip
         if planned.wants_exact and not self._looked:
             return self._look(facts)
@@ -249,6 +251,8 @@ class Admission:
         facts, dialect = self._asked()
         choice = planned.choices[index]
         case.choice = choice
+        if choice.quote.learned:
+            case.flags = (*case.flags, LEARNED_MODEL)
         case.sent = choice.candidate.model
         cap = clamped if clamped is not None else choice.output_cap
         if planned.plan.audit:

@@ -245,7 +245,7 @@ def flowed(
     """Bill what flowed of a stream that ended early: its input and the output tokens streamed."""
     usage, streamed = meter.partial()
     usage = dict(usage)
-    if not input_total(usage):
+    if input_total(usage) == usage.get("tool_input", 0):
         usage["input"] = input_tokens
     counted_output = usage.get("output", 0) + usage.get("reasoning", 0)
     if streamed > counted_output:

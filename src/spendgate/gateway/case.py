@@ -13,6 +13,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway.billing import Tariff
 from spendgate.gateway.handover import Handover
 from spendgate.gateway.identity import UNATTRIBUTED, Identity
+from spendgate.gateway.learned import Learned
 from spendgate.gateway.planning import Planned
 from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.gateway.ticket import MONTH, Ticket
@@ -23,6 +24,8 @@ from spendgate.tokens.count import Counted
 WITHIN_BUDGET = "within_budget"
 ESTIMATE_CAPPED = "estimate_capped"
 """The flag of an exchange that was estimated at more than any is believed to cost."""
+LEARNED_MODEL = "learned_model"
+"""The flag of an exchange that was held as the models are that answered under its name before."""
 UNDECIDED = "undecided"
 """The flag of an exchange that went on without a decision."""
 NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
@@ -79,6 +82,8 @@ class Case:
     """What was odd about it beside what reading it showed."""
     attempts: int = 0
     """How often Envoy sent it to a provider; 0 where Envoy does not tell."""
+    learned: Learned | None = None
+    """What earlier answers taught; None where nothing is remembered (a dry run)."""
 
     @property
     def held(self) -> int:
@@ -113,6 +118,15 @@ class Case:
         budget = self.snapshot.policy.budget(self.identity.team)
         chosen = budget.aborted_answers if budget is not None else None
         return (chosen or self.snapshot.settings.abortedAnswers) == "flowed"
+
+    def learn(self, answered: str) -> None:
+        """A model answered: remember it, where the name that was asked of has no price of its own."""
+        if self.learned is None or not (answered and self.sent) or self.taken_over is not None:
+            return
+        terms = self.snapshot.terms(self.sent, self.address, self.at_ms or None)
+        if self.snapshot.prices.find(self.sent, terms) is None:
+            place = self.snapshot.place(self.sent, self.address)
+            self.learned.answered(place, answered, self.at_ms)
 
     def tariff(self, model: str) -> Tariff:
         """What this exchange is priced by: at the time of its reservation, on the tier that it asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from spendgate.dialects.base import Reading, RequestFacts
 from spendgate.gateway import billing
@@ -30,10 +31,24 @@ def kind_of(case: Case, answer: Answer, state: State) -> Kind:
         return Kind.WHOLE
     if not isinstance(answer, StreamedAnswer):
         return Kind.HIDDEN if can_hide(case.facts, case.sent) else Kind.PLAIN
-    if answer.hidden:
-        return Kind.HIDDEN
+    return Kind.HIDDEN if answer.hidden or _can_hide(case, case.facts, answer) else Kind.PLAIN
+
+
+def _can_hide(case: Case, facts: RequestFacts, answer: StreamedAnswer) -> bool:
     shown = answer.shows_text and case.tariff(case.sent).terms.provider in SHOWS_REASONING
-    return Kind.HIDDEN if can_hide(case.facts, case.sent, answer.model, shown=shown) else Kind.PLAIN
+    return can_hide(facts, case.sent, answer.model, shown=shown)
+
+
+def _all_seen(case: Case, answer: StreamedAnswer) -> bool:
+    """Was all that is billed seen of a stream that came to its own end?"""
+    facts = case.facts
+    if facts is None or answer.hidden:
+        return False
+    if facts.unseen_shown:
+        facts = replace(facts, unseen_input=False)
+    if not _can_hide(case, facts, answer):
+        return True
+    return not _asks_more(facts) and is_house_model(case, answer.model)
 
 
 SHOWS_REASONING = frozenset({"openrouter"})
@@ -101,9 +116,7 @@ def told_by_stream(case: Case, answer: StreamedAnswer) -> Bill | None:
     told = answer.bill(case.tariff(sent), sent, case.input_tokens, case.held)
     if told is None or not told.unmetered:
         return told
-    facts, shown = case.facts, not answer.hidden
-    house = shown and facts is not None and not _asks_more(facts) and is_house_model(case, answer.model)
-    if told.unmetered in UNTOLD and (house or kind_of(case, answer, State.STREAM) is Kind.PLAIN):
+    if told.unmetered in UNTOLD and _all_seen(case, answer):
         return answer.counted(case.tariff(sent), sent, case.input_tokens, case.held)
     seen = answer.flowed(case.tariff(sent), sent, case.input_tokens, case.held)
     return told if seen.unmetered or seen.cost_nanousd <= told.cost_nanousd else _more(seen, told)

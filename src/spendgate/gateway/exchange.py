@@ -16,11 +16,13 @@ from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.admission import Admission, Refused, Turn
 from spendgate.gateway.answer import Answer, StreamedAnswer, UndecidedAnswer, open_answer
+from spendgate.gateway.asking import REFUSAL_STATUS, Refusal
 from spendgate.gateway.billing import Bill
 from spendgate.gateway.case import Case, Decided
 from spendgate.gateway.handover import Handover, plain_host
 from spendgate.gateway.identity import Identity, Roster
 from spendgate.gateway.law import Kind, row_of
+from spendgate.gateway.learned import Learned
 from spendgate.gateway.record import Ending
 from spendgate.gateway.refusing import too_busy, too_large, voice_of
 from spendgate.gateway.snapshot import Snapshot
@@ -39,7 +41,7 @@ SENT = frozenset({State.FORWARDED, State.JSON, State.STREAM})
 class Exchange:
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
-    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "_fixed", "_last", "state")
+    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "_fixed", "_last", "_refusal", "state")
 
     def __init__(
         self,
@@ -49,10 +51,13 @@ class Exchange:
         roster: Roster | None = None,
         *,
         fixed: bool = False,
+        learned: Learned | None = None,
     ) -> None:
-        """`fixed`: the request can not be changed and its answer not be seen (ext_authz)."""
+        """`fixed`: the request can not be changed and its answer not be seen (ext_authz). `learned`: what earlier
+        answers taught."""
         self.state = State.START
-        self._case = Case(exchange_id, request_id, snapshot)
+        self._case = Case(exchange_id, request_id, snapshot, learned=learned)
+        self._refusal: Refusal | None = None
         self._fixed = fixed
         self._admission = Admission(self._case, roster, fixed)
         self._last = True
@@ -244,6 +249,7 @@ class Exchange:
             case e.ResponseHeaders():
                 return e.Answer(e.BodyMode.NONE)
             case e.ResponsePiece():
+                self._look_for_refusal(event.data)
                 return e.Piece()
             case e.Over() if self.state is State.PASSING:
                 self.state = State.ENDED
@@ -287,7 +293,7 @@ class Exchange:
         if event.local or event.status >= 300 or event.status < 200:
             self._no_answer(event)
             self.state = State.PASSING
-            return e.Answer(e.BodyMode.NONE)
+            return e.Answer(self._refusal_mode(event))
         added = case.answer_headers()
         answer = open_answer(dialect, event.headers, event.end, case.facts, limit)
         if isinstance(answer, str):
@@ -302,6 +308,23 @@ class Exchange:
             if may_cost is not None:
                 answer.may_cost(dialect.name, may_cost)
         return e.Answer(answer.mode, added)
+
+    def _refusal_mode(self, event: e.ResponseHeaders) -> e.BodyMode:
+        """How an error is to be shown: it is looked at where a field of ours may be what it refuses."""
+        case = self._case
+        ours = case.facts is not None and case.facts.usage_hidden and case.learned is not None
+        if event.local or event.end or not ours or event.status not in REFUSAL_STATUS:
+            return e.BodyMode.NONE
+        self._refusal = Refusal()
+        return e.BodyMode.STREAMED
+
+    def _look_for_refusal(self, data: bytes) -> None:
+        case = self._case
+        if self._refusal is None or not self._refusal.names_field(data):
+            return
+        self._refusal = None
+        if case.learned is not None and case.facts is not None:
+            case.learned.refused(case.snapshot.place(case.facts.model, case.address), case.at_ms)
 
     def _no_answer(self, event: e.ResponseHeaders) -> None:
         """The provider answered an error before any output, or Envoy answered in its stead."""
@@ -419,6 +442,7 @@ class Exchange:
     def _finish(self, bill: Bill, model: str, *, settle: bool = True, release: bool = False) -> None:
         """Make the ending. Called once an exchange, from every way out."""
         case = self._case
+        case.learn(bill.model_answered)
         saved = 0
         if case.facts is not None and case.decision in ("route", "downgrade"):
             saved = billing.saved_nanousd(case.tariff(case.facts.model), case.facts.model, bill)

@@ -66,8 +66,9 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         http = attributes.request.http
         headers = {":authority": http.host, **http.headers}
         exchange = Exchange(
-            exchange_id(attributes), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster, fixed=True
-        )
+            exchange_id(attributes), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster,
+            fixed=True, learned=run.learned,
+        )  # fmt: skip
         deciding = Deciding(run, exchange)
         finished = False
         try:

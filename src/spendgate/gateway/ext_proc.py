@@ -152,7 +152,7 @@ class _Call:
         principal = wire.attribute_text(fields, "connection.uri_san_peer_certificate")
         caller = run.caller(self._proxy, headers, principal, claims)
         name, self._before = passes(fields)
-        exchange = Exchange(name, snapshot, headers.get(h.REQUEST_ID, ""), run.roster)
+        exchange = Exchange(name, snapshot, headers.get(h.REQUEST_ID, ""), run.roster, learned=run.learned)
         self._exchange = exchange
         action = exchange.receive(
             e.RequestHeaders(

@@ -11,6 +11,7 @@ from spendgate.budget.evaluate import is_open
 from spendgate.dialects.base import RequestFacts
 from spendgate.gateway.billing import COST_MAX_NANOUSD
 from spendgate.gateway.identity import Identity
+from spendgate.gateway.learned import Learned
 from spendgate.gateway.quote import make_quote
 from spendgate.gateway.snapshot import Address, Snapshot
 from spendgate.ledger.port import ReserveRequest
@@ -41,9 +42,10 @@ def gather(
     exchange_id: str,
     now_ms: int,
     address: Address | None = None,
+    learned: Learned | None = None,
 ) -> Planned:
     """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
-    known."""
+    known; `learned`: what earlier answers taught."""
     sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
@@ -59,7 +61,9 @@ def gather(
         known = quotes.get((model, own))
         if known is None:
             terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
-            known = make_quote(prices, model, facts, counted, own, settings.assumed_output_tokens, terms)
+            served = learned.serves(snapshot.place(model, sent_to), now_ms) if learned is not None else ()
+            most = settings.assumed_output_tokens
+            known = make_quote(prices, model, facts, counted, own, most, terms, served)
             quotes[model, own] = known
         return known
 

@@ -6,7 +6,7 @@ be served, and of the rates that a token can take. Input that the request does n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spendgate.budget.ask import Quote
 from spendgate.budget.bounds import Clamp
@@ -47,14 +47,20 @@ def make_quote(
     cap: int | None,
     default_output_tokens: int | None,
     terms: Terms = ANY,
+    served: tuple[str, ...] = (),
 ) -> Quote:
     """Estimate the most that `model` is expected to cost for this request, under `terms`.
 
     `cap`: the output cap that will stand in the request, None where it has none (then the smaller of the
     model's maximum and the default counts; without a default, None, the model's maximum). A model without a price is
-    estimated by the dearest of its family (rule 11) and has no rank.
+    estimated by the dearest of its family (rule 11) and has no rank; where it is known what answers under its name
+    (`served`, each of them priced), by the dearest of those.
     """
     asked = _priced(prices, model, facts, counted, cap, default_output_tokens, terms)
+    learned = not asked.own and bool(served) and all(prices.find(m, terms) is not None for m in served)
+    if learned:
+        known = (_priced(prices, m, facts, counted, cap, default_output_tokens, terms) for m in served)
+        asked = replace(max(known, key=lambda each: each.nanousd), own=False)
     others = list(facts.other_models)
     if model == facts.model:  # where another model is written, the request's own list is taken out
         others += facts.fallbacks
@@ -73,6 +79,7 @@ def make_quote(
         output_cap=asked.cap,
         clamp=Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)) if clamps else None,
         priced_as="" if asked.own else asked.price.model,
+        learned=learned,
     )
 
 

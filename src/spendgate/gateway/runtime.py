@@ -22,6 +22,7 @@ from spendgate.gateway.credential import is_doctors
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.gateway.identity import Caller, Proxy, Roster
+from spendgate.gateway.learned import Learned
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
 from spendgate.gateway.redirects import Left
@@ -90,6 +91,7 @@ class Runtime:
         """Long texts are counted here, so that no body waits for them."""
         self.slices = asyncio.Lock()
         """Held by the one stream of which a slice was looked at in this round of the loop."""
+        self.learned = Learned()
         self.standing: Standing | None = None
         """None where nobody watches over the ledger (tests of one part)."""
         settler.when_home = self.guard.acknowledged

@@ -16,6 +16,7 @@ from spendgate.gateway.api_keys import KeyRing
 from spendgate.gateway.config import Settings, Upstream, default_upstream
 from spendgate.gateway.extractors import HeaderExtractor
 from spendgate.gateway.identity import Caller, Extractor
+from spendgate.gateway.learned import Place
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import (
     Terms,
@@ -39,6 +40,8 @@ class Route:
     residency: str = ""
     default_model: str = ""
     """What answers a request that names no model, `` where that is not known."""
+    asks_usage: bool = True
+    """Is a stream's usage asked for on the client's behalf?"""
 
     def serves(self, model: str, dialect: str) -> bool:
         """Can this upstream serve the model in the dialect? Empty lists mean all."""
@@ -58,6 +61,7 @@ def routes_of(upstreams: tuple[Upstream, ...]) -> tuple[Route, ...]:
             u.authority or urlsplit(u.url).netloc,
             u.residency,
             u.default_model,
+            u.stream_usage == "ask",
         )
         for u in upstreams
     )
@@ -128,6 +132,21 @@ class Snapshot:
         `` where that is not known."""
         route = self._route(model, dialect) or self._default
         return route.provider if route is not None else provider_of_host(host)
+
+    def place(self, model: str, address: Address) -> Place:
+        """Who is asked under this name, for what answers teach."""
+        route = self._route(model, address.dialect) or self._default
+        if route is None:
+            host = address.host.lower()
+            provider = provider_of_host(host) or provider_of_request(address.dialect, address.path)
+            return Place("", provider, host, model)
+        provider = route.provider or provider_of_request(address.dialect, address.path)
+        return Place(route.name, provider, route.host, model)
+
+    def asks_usage(self, model: str, dialect: str) -> bool:
+        """May its upstream be asked for the usage of a stream?"""
+        route = self._route(model, dialect) or self._default
+        return route is None or route.asks_usage
 
     @property
     def _default(self) -> Route | None:

@@ -74,6 +74,9 @@ class Upstream(_Model):
     """The model that answers requests that name none; empty: not known, so they are held as unpriced models."""
     residency: str = ""
     """The place whose surcharge counts (`us`, `eu`, `regional`); empty: the request's address tells."""
+    stream_usage: Literal["ask", "never"] = "ask"
+    """Is the usage of a stream asked for (`stream_options`) where the client did not? `never`: such streams are
+    counted, or charged what is held for them."""
     default: bool = False
     """Gets what no upstream serves, and the paths that no dialect claims. Left out everywhere: the first upstream
     without `models`, else the first."""

@@ -36,6 +36,8 @@ from spendgate.gateway.config import Upstream, load_config
 from spendgate.gateway.ext_authz import Authorization
 from spendgate.gateway.ext_proc import ExternalProcessor
 from spendgate.gateway.heartbeat import beat_forever
+from spendgate.gateway.learned_file import FILE as LEARNED_FILE
+from spendgate.gateway.learned_file import LearnedFile
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.otlp import OtlpExporter
 from spendgate.gateway.policy_source import POLICY_FILE, PolicyMetrics, RedisPolicySource
@@ -193,6 +195,7 @@ async def serve(config: WorkerConfig) -> None:
         _forever(runtime.renew_forever()),
         _forever(standing.run_forever()),
         _forever(runtime.watch_forever()),
+        _forever(LearnedFile(data_dir / LEARNED_FILE, runtime.learned).share_forever()),
         _forever(watch(sources, signature, apply, metrics.reload_errors.inc)),
     ]
     if cluster is not None:

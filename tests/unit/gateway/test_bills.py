@@ -196,3 +196,21 @@ def test_the_parts_of_an_answer_are_priced_by_their_own_models() -> None:
     body = {"model": "gpt-5.4", "input": "Draw", "tools": [{"type": "image_generation", "model": "gpt-image-2"}]}
     record = answered(snapshot_of(SPEC), body, document, "/v1/responses")
     assert costs(record, "0.0345")  # 1000 x 2.5 + 100 x 15; 100 x 5 + 1000 x 30
+
+
+# -- Azure's data sources -------------------------------------------------------------------------------------
+
+
+def test_what_azures_data_sources_bring_in_is_counted_as_the_answer_shows_it() -> None:
+    body = chat(messages=WORDS, data_sources=[{"type": "azure_search", "parameters": {}}])
+    pieces = [delta("gpt-4o", context={"citations": [{"content": "gross margin " * 100}]}), *spoken("gpt-4o")]
+    record = streamed(served_by("azure"), body, pieces)
+    assert (record.charged_by, record.tokens["output"]) == (e.ChargedBy.COUNTED, 50)
+    assert 100 < record.tokens["input"] < 200
+    assert 150 < record.tokens["tool_input"] < 300
+
+
+def test_a_client_that_leaves_them_pays_the_hold() -> None:
+    body = chat(messages=WORDS, data_sources=[{"type": "azure_search", "parameters": {}}])
+    record = streamed(served_by("azure"), body, spoken("gpt-4o")[:9], leaves=True)
+    assert record.charged_by is e.ChargedBy.HOLD
