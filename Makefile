@@ -1,6 +1,7 @@
-.PHONY: help setup setup-tests demo test faults overload lint image mesh soak bench histories bench-controller chaos month
+.PHONY: help setup setup-tests check demo test faults overload lint image mesh soak bench histories bench-controller chaos month
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
+	@echo "make check   lint, types, import contracts, unit tests: about a minute; no browser, npm or Prometheus"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
 	@echo "make faults  Redis killed, cut off, flushed, failed over… under load for minutes; the books are compared"
@@ -18,6 +19,8 @@ setup:
 	@scripts/setup.sh
 setup-tests:
 	@scripts/setup_tests.sh
+check:
+	@scripts/check.sh
 demo: setup
 	@.venv/bin/python scripts/demo.py
 test: setup-tests

@@ -90,12 +90,12 @@ def files() -> dict[str, str]:
 
 
 def write_golden() -> None:
-    """What kustomize makes of everything, for review (tests/unit/k8s/golden)."""
+    """What kustomize makes of everything, for review (tests/integration/k8s/golden)."""
     sys.path.insert(0, str(ROOT / "tests"))
     from support import manifests
 
     for name in ("base", *manifests.OVERLAYS, *manifests.TENANTS):
-        path = ROOT / "tests/unit/k8s/golden" / f"{name.replace('/', '-')}.yaml"
+        path = ROOT / "tests/integration/k8s/golden" / f"{name.replace('/', '-')}.yaml"
         path.write_text(manifests.golden(name), encoding="utf-8")
         print(path.relative_to(ROOT))
 

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 ALL = ("base", *OVERLAYS, *TENANTS)
 OLD = {"PodDisruptionBudget": "policy/v1beta1", "CronJob": "batch/v1beta1"}
 """The API server that can be made here is 1.20: it serves these kinds one version older, with the same fields.
-(The newer version is checked against its schema in tests/unit/k8s.)"""
+(The newer version is checked against its schema in tests/integration/k8s.)"""
 
 
 @pytest.fixture(scope="module")
