@@ -2,7 +2,7 @@
 
 The ledger knows the spend, the plan does not: what depends on it is written as windows of the month's
 committed amount (a downgrade applies from its threshold on) and as bounds. The rules' numbers are those of
-the design, "Rules of the decision".
+docs/reference/decision.md.
 """
 
 from __future__ import annotations

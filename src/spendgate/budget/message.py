@@ -15,7 +15,7 @@ from spendgate.months import next_month_start, utc
 
 @dataclass(frozen=True, slots=True)
 class RefusalText:
-    """A refusal ready for a dialect's error shape: `code` is the reason of the contract."""
+    """A refusal ready for a dialect's error shape: `code` is a reason of docs/reference/headers-and-reasons.md."""
 
     status: int
     code: str

@@ -85,7 +85,7 @@ class Settings(_Model):
     unlogged_attempts: Literal["hold", "free"] = "hold"
     """What an attempt of Envoy's beside the answered one is charged where no access log tells of it; see attempts."""
     ledger_timeout: DurationMs = 250
-    """How long a reservation may take before the ledger counts as away (rule 10: fail open, bounded)."""
+    """How long a reservation may take before the ledger counts as away: fail open, bounded ([rule 10](decision.md#rule-10))."""
     message_timeout: DurationMs = 2_000
     """How long Envoy waits for one answer of a worker."""
     stream_idle_timeout: DurationMs = 1_200_000
@@ -128,7 +128,7 @@ class Settings(_Model):
     """Do providers see the headers that carry identity? They name teams and apps, so by default not."""
     max_unbudgeted_teams: int = Field(default=10_000, ge=0)
     """Team names of plain headers, without a budget, that a process keeps apart; more count as `unattributed`."""
-    abortedAnswers: Literal["hold", "flowed"] = "hold"  # noqa: N815  the contract's name
+    abortedAnswers: Literal["hold", "flowed"] = "hold"  # noqa: N815  as LLMBudget writes it
     """What a client that leaves is charged where more may be billed than was seen: its hold, or what flowed."""
     max_label_values: int = Field(default=2_000, ge=10)
     """At most so many (team, app, model) series a process: half for one team, a quarter for all without a budget."""

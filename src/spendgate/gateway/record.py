@@ -70,7 +70,7 @@ class PricedBy:
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """The fields of the contract; amounts in nano-USD, `at_ms` the time of the reservation."""
+    """The fields of docs/reference/usage-log.md; amounts in nano-USD, `at_ms` the time of the reservation."""
 
     exchange_id: str
     request_id: str

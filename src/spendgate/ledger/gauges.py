@@ -1,8 +1,8 @@
 """Gauges of budgets, read from the ledger at the scrape: true also after a month's turn, and for a team that
 never sent a request.
 
-One process has them under the names of the contract: `up`, a gateway with policy files of its own, or in a
-cluster the controller that leads. A gateway beside a controller shows the same numbers as `spendgate_gateway_…`,
+One process has them under their own names (docs/reference/metrics.md): `up`, a gateway with policy files of its
+own, or in a cluster the controller that leads. A gateway beside a controller shows the same numbers as `spendgate_gateway_…`,
 so that a sum over all that is scraped counts nothing twice.
 """
 
@@ -95,8 +95,8 @@ class BudgetGauges(Collector):
         return self.months
 
     def collect(self) -> Iterable[Metric]:
-        """The families of the contract, each made when it is asked for: of thousands of teams one family at a
-        time is in memory."""
+        """The families of docs/reference/metrics.md, each made when it is asked for: of thousands of teams one
+        family at a time is in memory."""
         yield from self._of_budgets(int(time.time() * 1000))
         cells = (([m.team, *cell], nano / NANO_PER_USD) for m in self.months for cell, nano in m.cells.items())
         yield self._gauge(

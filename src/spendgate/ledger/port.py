@@ -286,7 +286,8 @@ class DayCell:
 
 @dataclass(frozen=True, slots=True)
 class RefusedRequest:
-    """One refusal, for whoever asks why; `at_ms` is its time (UTC). `reason` is one of the contract's."""
+    """One refusal, for whoever asks why; `at_ms` is its time (UTC), `reason` one of
+    docs/reference/headers-and-reasons.md."""
 
     team: str
     at_ms: int

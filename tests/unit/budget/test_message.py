@@ -1,4 +1,4 @@
-"""A refusal in words: one test for each reason of the contract."""
+"""A refusal in words: one test for each reason of docs/reference/headers-and-reasons.md."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The fourteen rules of the decision, a test for each line."""
+"""The fourteen rules of docs/reference/decision.md, which names the tests of each."""
 
 from __future__ import annotations
 

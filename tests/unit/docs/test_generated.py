@@ -20,7 +20,7 @@ REFUSALS = (
     "spend_rate_exceeded", "request_cost_exceeded", "run_budget_exceeded", "daily_budget_exceeded",
     "unbudgeted", "unpriced_model", "ledger_unavailable",
 )  # fmt: skip
-"""Of the contract."""
+"""The reasons of the first release; clients rely on them."""
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
