@@ -5,7 +5,7 @@
 
 Three sources, all in the repository or pinned:
 
-- prices: the package `genai-prices` (MIT) at the version of pyproject.toml's extra `dev`: exact decimals,
+- prices: the package `genai-prices` (MIT) at the version of pyproject.toml's extra `check`: exact decimals,
   effective dates, tiers by context, cache kinds, service tiers;
 - an extract of the list in the package `litellm` (MIT), `price_sources/litellm.json`, refreshed by `--facts`: what
   genai-prices lacks (models, service tiers, fees, context tiers, residency surcharges, limits, capabilities);

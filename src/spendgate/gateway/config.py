@@ -85,7 +85,7 @@ class Settings(_Model):
     unlogged_attempts: Literal["hold", "free"] = "hold"
     """What an attempt of Envoy's beside the answered one is charged where no access log tells of it; see attempts."""
     ledger_timeout: DurationMs = 250
-    """How long a reservation may take before the ledger counts as away: fail open, bounded ([rule 10](decision.md#rule-10))."""
+    """How long a reservation may take until the ledger counts as away (fail open: [rule 10](decision.md#rule-10))."""
     message_timeout: DurationMs = 2_000
     """How long Envoy waits for one answer of a worker."""
     stream_idle_timeout: DurationMs = 1_200_000

@@ -2,8 +2,8 @@
 never sent a request.
 
 One process has them under their own names (docs/reference/metrics.md): `up`, a gateway with policy files of its
-own, or in a cluster the controller that leads. A gateway beside a controller shows the same numbers as `spendgate_gateway_…`,
-so that a sum over all that is scraped counts nothing twice.
+own, or in a cluster the controller that leads. A gateway beside a controller shows the same numbers as
+`spendgate_gateway_…`, so that a sum over all that is scraped counts nothing twice.
 """
 
 from __future__ import annotations

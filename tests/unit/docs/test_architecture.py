@@ -1,0 +1,33 @@
+"""The plan of the house names every package, and the index of helpers every helper of the tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SRC = ROOT / "src" / "spendgate"
+SUPPORT = ROOT / "tests" / "support"
+
+
+def parts(folder: Path) -> set[str]:
+    """The packages and modules directly in a folder."""
+    modules = {p.stem for p in folder.glob("*.py")} - {"__init__"}
+    return modules | {p.parent.name for p in folder.glob("*/__init__.py")}
+
+
+def test_the_plan_names_every_package_and_module_of_the_top() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\[`(\w+)`\]\(\.\./\.\./src/spendgate/(?:\w+|\w+\.py)\)", page))
+    assert named == parts(SRC)
+
+
+def test_every_package_stands_in_a_layer() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    layers = pyproject.partition('type = "layers"')[2].partition("[[tool.importlinter")[0]
+    assert set(re.findall(r"spendgate\.(\w+)", layers)) == parts(SRC)
+
+
+def test_the_index_of_helpers_names_each() -> None:
+    index = (SUPPORT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \[`(\w+)`\]", index, re.MULTILINE)) == parts(SUPPORT)
