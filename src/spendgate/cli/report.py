@@ -18,10 +18,11 @@ from spendgate.months import parse_month
 if TYPE_CHECKING:
     from spendgate.finops.chargeback import Chargeback
     from spendgate.finops.shared import Rule
-    from spendgate.ledger.port import DayCell
+    from spendgate.ledger.port import Adjusted, DayCell
 
 TIMEOUT_S = 10.0
-OUTPUTS = ("table", "csv", "json", "md", "html", "focus", "focus-parquet")
+FOCUS = {"focus": "1.4", "focus-1.4": "1.4", "focus-1.2": "1.2", "focus-parquet": "1.4"}
+OUTPUTS = ("table", "csv", "json", "md", "html", *FOCUS)
 
 
 @click.group("report", context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,9 +74,9 @@ def chargeback_command(
     how many requests were refused.
 
     The cost of app and model is the ledger's own. The cost of a kind is its share by tokens x list price.
-    `-o focus` writes a FOCUS 1.2 dataset as CSV (`focus-parquet`: as Parquet), one row a day, team, app, model
-    and kind; from usage logs its tags have the run. From Prometheus or usage logs, what differs from a ledger
-    that is found too is told on standard error.
+    `-o focus` writes a FOCUS 1.4 dataset as CSV (`focus-parquet`: as Parquet; `focus-1.2`: the older one), one row a
+    day, team, app, model and kind; from usage logs also by run, user, tier and model asked for. From Prometheus or
+    usage logs, what differs from a ledger that is found too is told on standard error.
 
     \b
     Example:
@@ -86,8 +87,9 @@ def chargeback_command(
     """
     from spendgate.finops.chargeback import chargeback
     from spendgate.finops.differences import differences
-    from spendgate.finops.focus import focus_csv, focus_parquet
-    from spendgate.finops.shared import split_shared
+    from spendgate.finops.focus import Month
+    from spendgate.finops.focus_files import focus_csv, focus_parquet
+    from spendgate.finops.shared import allocations, split_shared
     from spendgate.pricing.load import table
 
     try:
@@ -99,25 +101,30 @@ def chargeback_command(
     if (source == "log") != bool(logs):
         raise click.UsageError("--source log and --log FILE belong together; give both")
     rules = _rules(shared_file)
-    if rules and output.startswith("focus"):
-        raise click.UsageError("--shared: FOCUS has no columns for it; its rows are what each team spent itself")
+    if rules and output == "focus-1.2":
+        raise click.UsageError("--shared: FOCUS 1.2 has no columns for it; take -o focus-1.4")
+    if rules and team is not None and output in FOCUS:
+        raise click.UsageError("--team: a shared team's rows name who shares them; leave it out, and filter")
     if output == "focus-parquet" and sys.stdout.isatty():
         raise click.UsageError("-o focus-parquet: a Parquet file is not for a terminal; add > FILE")
     table_of_prices = table(prices)
     only = None if rules else team  # to split the cost of some, all must be known
+    made: list[Adjusted] = []
     if source != "ledger":
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
         else:
-            cells = _logged(logs, only, month, by_run=output.startswith("focus"))
+            cells = _logged(logs, only, month, finest=output in FOCUS)
         beside = _ledger_beside(redis_url, data_dir, only, month)
     else:
-        cells, settled = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, only, month))
+        cells, settled, made = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, only, month))
     report = chargeback(month, source, cells, table_of_prices)
-    if output == "focus":
-        click.echo(focus_csv(month, cells, table_of_prices, billing_account), nl=False)
-    elif output == "focus-parquet":
-        click.echo(focus_parquet(month, cells, table_of_prices, billing_account), nl=False)
+    if output in FOCUS:
+        shared = allocations({t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}, rules)
+        of = Month(month, cells, table_of_prices, billing_account, made, shared)
+        version: Any = FOCUS[output]
+        as_parquet = output == "focus-parquet"
+        click.echo(focus_parquet(of, version) if as_parquet else focus_csv(of, version), nl=False)
     else:
         shown = split_shared(report, rules)
         if rules and team is not None:
@@ -137,12 +144,12 @@ def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
         return source.cells(month, time.time_ns() // 1_000_000, team)
 
 
-def _logged(logs: tuple[Path, ...], team: str | None, month: str, by_run: bool) -> list[DayCell]:
+def _logged(logs: tuple[Path, ...], team: str | None, month: str, finest: bool) -> list[DayCell]:
     from spendgate.finops.log_cells import cells_of
     from spendgate.finops.usage_log import UsageLogReader
 
     reader = UsageLogReader(logs)
-    cells = cells_of(reader.records(), month, team, by_run)
+    cells = cells_of(reader.records(), month, team, finest)
     for path in reader.torn:
         click.echo(f"spendgate report: {path}: the last line was cut off and is left out", err=True)
     return cells
@@ -170,11 +177,11 @@ def _rules(path: Path | None) -> tuple[Rule, ...]:
     try:
         return parse_rules(yaml.safe_load(path.read_text()), str(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise ConfigurationError([Fault(str(path), 0, "", f"can not be read as YAML: {e}", "mend it")]) from e
+        raise ConfigurationError([Fault(str(path), 0, "", f"cannot be read as YAML: {e}", "mend it")]) from e
 
 
 def render(report: Chargeback, output: str) -> str:
-    """The report in one of `OUTPUTS` but `focus`, which is made of days."""
+    """The report in one of `OUTPUTS` but those of FOCUS, which are made of days."""
     from spendgate.finops import page
     from spendgate.finops import report as text
 
@@ -190,9 +197,11 @@ def render(report: Chargeback, output: str) -> str:
     return written
 
 
-async def _read(url: str, team: str | None, month: str) -> tuple[list[DayCell], dict[str, int]]:
-    """The month's cells with its accounting entries, and what each team's budget counter says was settled with the same
-    entries, nano-USD."""
+async def _read(
+    url: str, team: str | None, month: str
+) -> tuple[list[DayCell], dict[str, int], list[Adjusted]]:
+    """The month's cells with its accounting entries, what each team's budget counter says was settled with the same
+    entries (nano-USD), and the audit."""
     from spendgate.ledger.accounting import accounting_cells
     from spendgate.ledger.redis_ledger import RedisLedger
 
@@ -208,7 +217,7 @@ async def _read(url: str, team: str | None, month: str) -> tuple[list[DayCell], 
         settled = {m.team: m.settled_nanousd for m in await ledger.months(teams, month)}
         for entry in entries:  # no budget counts them
             settled[entry.team] += entry.cost_nanousd
-        return cells + entries, settled
+        return cells + entries, settled, [x for t in teams for x in await ledger.adjustments(t)]
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
             f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"

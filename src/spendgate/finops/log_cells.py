@@ -1,9 +1,10 @@
-"""A month from usage logs: the same cells that the ledger keeps, and by run. Pure."""
+"""A month from usage logs: the same cells that the ledger keeps, and finer ones. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from spendgate.finops.parties import seller_of_record
 from spendgate.gateway.events import Outcome
 from spendgate.gateway.record import UsageRecord
 from spendgate.ledger.port import DayCell
@@ -22,15 +23,15 @@ def is_exchange(record: UsageRecord) -> bool:
 
 
 def cells_of(
-    records: Iterable[UsageRecord], month: str, team: str | None = None, by_run: bool = False
+    records: Iterable[UsageRecord], month: str, team: str | None = None, finest: bool = False
 ) -> list[DayCell]:
     """Add a month's records (`YYYYMM`, by the time of their reservation) up, sorted by team, day, app and model.
 
-    `by_run` keeps the runs apart (`DayCell.run`); the ledger does not know them.
+    `finest` keeps apart what the ledger does not know: runs, providers, models asked for, tiers and users.
     """
     days: dict[int, str] = {}
-    sums: dict[tuple[str, str, str, str, str], list[int]] = {}
-    tokens: dict[tuple[str, str, str, str, str], dict[str, int]] = {}
+    sums: dict[tuple[str, ...], list[int]] = {}
+    tokens: dict[tuple[str, ...], dict[str, int]] = {}
     for r in records:
         if team not in (None, r.team):
             continue
@@ -38,7 +39,9 @@ def cells_of(
         day = days.get(number) or days.setdefault(number, day_key(r.at_ms))
         if day[:6] != month:
             continue
-        key = (r.team, day, r.app, r.model, r.run if by_run else "")
+        key: tuple[str, ...] = (r.team, day, r.app, r.model)
+        if finest:
+            key = (*key, r.run, seller_of_record(r), r.model_requested, r.priced_by.service_tier, r.user)
         row = sums.get(key)
         if row is None:
             row, tokens[key] = sums.setdefault(key, [0, 0, 0, 0]), {}
@@ -52,10 +55,9 @@ def cells_of(
         for kind, n in r.tokens.items():
             into[kind] = into.get(kind, 0) + n
     out = []
-    for (of, day, app, model, run), (requests, cost, saved, refused) in sorted(sums.items()):
-        found = tokens[of, day, app, model, run]
+    for key, (requests, cost, saved, refused) in sorted(sums.items()):
+        found = tokens[key]
+        of, day, app, model, *beyond = key
         if requests or cost or refused or found:
-            out.append(
-                DayCell(of, day, app, model, requests, cost, found, saved_nanousd=saved, refused=refused, run=run)
-            )
+            out.append(DayCell(of, day, app, model, requests, cost, found, saved, refused, 0, *beyond))
     return out

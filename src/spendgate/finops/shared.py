@@ -75,45 +75,66 @@ def _are_weights(weights: object) -> bool:
     return isinstance(weights, dict) and all(type(n) is int and n > 0 for n in weights.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """How a shared team's cost is split: each team's weight, not all zero; none where no team shares it."""
+
+    team: str
+    split: Split
+    weights: Mapping[str, int]
+
+    @property
+    def teams(self) -> list[str]:
+        """Who shares it, by name."""
+        return sorted(self.weights)
+
+    def parts(self, amount: int) -> list[int]:
+        """An amount split among `teams`, whole units by the largest remainder."""
+        return share(amount, [self.weights[t] for t in self.teams])
+
+
+def allocations(spent: Mapping[str, int], rules: Sequence[Rule]) -> tuple[Allocation, ...]:
+    """The rules over what teams spent themselves (nano-USD)."""
+    shared = {rule.team for rule in rules}
+    own = {team: nano for team, nano in spent.items() if team not in shared}
+    return tuple(_allocation(rule, own) for rule in rules)
+
+
 def split_shared(report: Chargeback, rules: Sequence[Rule]) -> Chargeback:
     """Charge the shared teams' cost to the others; `notes` of what comes back say how."""
     spent = {team: sum(x.cost_nanousd for x in lines) for team, lines in report.teams.items()}
-    shared = {rule.team for rule in rules}
-    own = {team: nano for team, nano in spent.items() if team not in shared}
     added: list[Line] = []
     notes = []
-    for rule in rules:
+    for rule, made in zip(rules, allocations(spent, rules), strict=True):
         amount = spent.get(rule.team, 0)
         if not amount:
             notes.append(f"shared: {rule.team} spent nothing")
             continue
-        weights = _weights(rule, own)
-        if not weights:
+        if not made.weights:
             notes.append(f"shared: {nano_to_usd(amount)} USD of {rule.team} stay there, no team shares them")
             continue
         how = {"spend": "in proportion to their own spend", "evenly": "evenly", "weights": "by fixed weights"}
-        if rule.split == "spend" and not any(own.get(t, 0) > 0 for t in weights):
-            how["spend"] = "evenly, since none of them spent anything"
-        teams = sorted(weights)
-        parts = share(amount, [weights[t] for t in teams])
+        words = how[made.split]
+        if made.split != rule.split:
+            words = "evenly, since none of them spent anything"
         added.append(_part(rule.team, "shared out", -amount))
-        added += [_part(t, f"shared: {rule.team}", n) for t, n in zip(teams, parts, strict=True) if n]
-        notes.append(
-            f"shared: {nano_to_usd(amount)} USD of {rule.team} split among {', '.join(teams)} {how[rule.split]}"
-        )
+        added += [
+            _part(t, f"shared: {rule.team}", n) for t, n in zip(made.teams, made.parts(amount), strict=True) if n
+        ]
+        notes.append(f"shared: {nano_to_usd(amount)} USD of {rule.team} split among {', '.join(made.teams)} {words}")
     lines = sorted((*report.lines, *added), key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
     return replace(report, lines=tuple(lines), notes=(*report.notes, *notes))
 
 
-def _weights(rule: Rule, own: Mapping[str, int]) -> dict[str, int]:
+def _allocation(rule: Rule, own: Mapping[str, int]) -> Allocation:
     if rule.split == "weights":
-        return dict(rule.weights)
+        return Allocation(rule.team, "weights", dict(rule.weights))
     among = rule.among or tuple(own)
     if rule.split == "spend":
         by_spend = {t: max(0, own.get(t, 0)) for t in among}
         if any(by_spend.values()):
-            return by_spend
-    return dict.fromkeys(among, 1)
+            return Allocation(rule.team, "spend", by_spend)
+    return Allocation(rule.team, "evenly", dict.fromkeys(among, 1))
 
 
 def _part(team: str, app: str, nano: int) -> Line:

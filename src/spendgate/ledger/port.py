@@ -281,7 +281,14 @@ class DayCell:
     adjusted_nanousd: int = 0
     """The part of the cost that adjustments made."""
     run: str = ""
-    """The run, where a source knows it: the ledger does not."""
+    """The run; this and what follows where a source knows it, and keeps it apart: the ledger does not."""
+    provider: str = ""
+    """Who served it (`azure`, `aws`, …)."""
+    asked: str = ""
+    """The model that was asked for."""
+    tier: str = ""
+    """The service tier; "" for the standard one."""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,9 @@ class TestCommand:
         assert sum(Decimal(r["BilledCost"]) for r in rows) == Decimal("1.003500008")
         assert {r["ChargePeriodStart"][:10] for r in rows} == {"2026-11-17", "2026-11-18"}
         assert {r["BillingAccountId"] for r in rows} == {"acme"}
+        assert "HostProviderName" in rows[0] and "ProviderName" not in rows[0]
+        _, out, _ = run(capsys, "--redis", server.url, "-o", "focus-1.2")
+        assert "ProviderName" in next(csv.DictReader(io.StringIO(out)))
 
     def test_books_that_disagree_are_told(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], ledger: RedisLedger
@@ -171,6 +174,17 @@ async def test_shared_costs_are_split_by_the_rules_of_a_file(
     report = json.loads(out)
     assert (code, err, report["cost_usd"]) == (0, "", "1.003500008")
     assert report["shared"] == ["shared: 1.00 USD of blue [bold] split among red evenly"]
+    code, out, err = await asyncio.to_thread(
+        run, capsys, "--redis", server.url, "--shared", str(rules), "-o", "focus-1.4"
+    )
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert (code, err) == (0, "")
+    assert {(r["SubAccountId"], r["AllocatedResourceId"]) for r in rows} == {("red", ""), ("blue [bold]", "red")}
+    assert sum(Decimal(r["BilledCost"]) for r in rows) == Decimal("1.003500008")
+    code, _, err = await asyncio.to_thread(
+        run, capsys, "--redis", server.url, "--shared", str(rules), "-o", "focus-1.2"
+    )
+    assert (code, "take -o focus-1.4" in err) == (2, True)
     rules.write_text("shared: {red: fairly}")
     code, _, err = await asyncio.to_thread(run, capsys, "--redis", server.url, "--shared", str(rules))
     assert (code, "shared.red.split: 'fairly' is none of" in err) == (1, True)

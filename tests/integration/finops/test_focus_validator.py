@@ -1,4 +1,4 @@
-"""The FOCUS export before the FinOps Foundation's own validator, at the newest version of FOCUS it knows."""
+"""The FOCUS export before the FinOps Foundation's own validator, at 1.2, the version whose rules it brings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from spendgate.finops.chargeback import price_for
-from spendgate.finops.focus import focus_csv, focus_parquet
-from spendgate.ledger.port import DayCell
+from spendgate.finops.focus import Month
+from spendgate.finops.focus_columns import Version
+from spendgate.finops.focus_files import focus_csv, focus_parquet
+from spendgate.ledger.port import Adjusted, Adjustment, DayCell
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 
 ROOT = Path(__file__).parents[3]
 PRICES = table()
-VERSION = "1.2"
+VERSION: Version = "1.2"
 NOT_OURS = ("AVAILABILITY_ZONE", "COMMITMENT", "CAPACITY", "PROVISIONED_RESOURCES", "RESOURCE_TYPE", "REGION")
 """What a provider of tokens does not have; rules that apply only with it are not asked for."""
 ALTERNATIVES = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
@@ -47,12 +49,13 @@ def charges() -> Iterator[DayCell]:
     for day in range(1, 29, 3):
         for team in ("payments", "search | =1+1", ""):
             for app in ("checkout", "web"):
-                for model in ("gpt-4o", "claude-sonnet-4-5", "unheard-of-1"):
+                for model in ("gpt-4o", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "azure/gpt-5.6-sol", "unheard-of-1"):
                     kinds = ("input", "cached_input", "cache_write_5m", "output", "reasoning")
                     tokens = {k: chance.randrange(1, 10**6) for k in kinds}
                     cost = cost_nanousd(price_for(PRICES, model), tokens)
                     run = "run-7" if app == "web" else ""
-                    yield DayCell(team, f"202611{day:02d}", app, model, 9, cost, tokens, run=run)
+                    more = {"run": run, "tier": "flex", "user": "kim", "asked": "gpt-5.5"} if run else {}
+                    yield DayCell(team, f"202611{day:02d}", app, model, 9, cost, tokens, 5, 0, 0, **more)
     yield DayCell("payments", "20261105", "batch", "gpt-4o", 1, 77, {})
     yield DayCell(
         "payments", "20261105", "seen", "o3", 1, 123_000, {"input": 5, "searches": 3}, adjusted_nanousd=9
@@ -60,6 +63,15 @@ def charges() -> Iterator[DayCell]:
     yield DayCell("search", "20261106", "(none)", "(none)", 0, -50_000_000, {}, adjusted_nanousd=-50_000_000)
     yield DayCell("search", "20261107", "batch", "gpt-4o", -1, -3_500_000, {"input": -1000, "output": -100})
     yield DayCell("search", "20261108", "loop", "gpt-4o", 0, 0, {}, refused=7)
+
+
+def month() -> Month:
+    """The month, with an adjustment of its own and a correction of October among the adjusted money."""
+    adjustments = [
+        Adjusted(Adjustment("refund", "search", -60_000_000, "a refund", "kim"), "20261106", 1, 0),
+        Adjusted(Adjustment("october", "search", 10_000_000, "late bill", day="20261017"), "20261106", 2, 0),
+    ]
+    return Month("202611", list(charges()), PRICES, "acme", adjustments)
 
 
 def judged(validator: Path, data: Path) -> dict[str, str]:
@@ -86,9 +98,9 @@ def judged(validator: Path, data: Path) -> dict[str, str]:
 def test_the_published_validator_accepts_the_export(form: str, validator: Path, tmp_path: Path) -> None:
     data = tmp_path / f"focus.{form}"
     if form == "csv":
-        data.write_text(focus_csv("202611", charges(), PRICES, "acme"))
+        data.write_text(focus_csv(month(), VERSION))
     else:
-        data.write_bytes(focus_parquet("202611", charges(), PRICES, "acme"))
+        data.write_bytes(focus_parquet(month(), VERSION))
     found = judged(validator, data)
     failed = {rule for rule, verdict in found.items() if verdict == "FAIL"}
     assert len(failed & ALTERNATIVES) == 1
@@ -98,7 +110,7 @@ def test_the_published_validator_accepts_the_export(form: str, validator: Path, 
 
 
 def test_the_validator_sees_what_is_wrong(validator: Path, tmp_path: Path) -> None:
-    rows = focus_csv("202611", charges(), PRICES, "acme").replace(",Usage,", ",Consumption,")
+    rows = focus_csv(month(), VERSION).replace(",Usage,", ",Consumption,")
     data = tmp_path / "wrong.csv"
     data.write_text(rows)
     assert {rule for rule, v in judged(validator, data).items() if v == "FAIL"} - ALTERNATIVES
@@ -111,9 +123,9 @@ def test_parquet_and_csv_say_the_same_and_add_up_to_the_ledger(tmp_path: Path) -
     import pyarrow.parquet as pq
 
     data = tmp_path / "focus.parquet"
-    data.write_bytes(focus_parquet("202611", charges(), PRICES, "acme"))
+    data.write_bytes(focus_parquet(month(), VERSION))
     rows = pq.read_table(data).to_pylist()
-    lines = list(csv.DictReader(io.StringIO(focus_csv("202611", charges(), PRICES, "acme"))))
+    lines = list(csv.DictReader(io.StringIO(focus_csv(month(), VERSION))))
     assert len(rows) == len(lines)
     for row, line in zip(rows, lines, strict=True):
         assert row["BilledCost"] == Decimal(line["BilledCost"])

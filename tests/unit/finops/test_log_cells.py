@@ -32,7 +32,7 @@ def test_records_add_up_by_day_app_and_model_and_other_months_are_left_out() -> 
         ),
         DayCell("red", "20261125", "chat", "gpt-4o", 1, 3_500_000, TOKENS),
     ]
-    assert [c.run for c in cells_of(records, "202611", "blue", by_run=True)] == ["r1"]
+    assert [c.run for c in cells_of(records, "202611", "blue", finest=True)] == ["r1"]
 
 
 def test_only_what_the_ledger_counts_is_an_exchange() -> None:
