@@ -23,6 +23,7 @@ from spendgate.pricing.load import table
 ROOT = Path(__file__).parents[3]
 PRICES = table()
 VERSION: Version = "1.2"
+MODELS = ("gpt-4o", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "azure/gpt-5.6-sol", "unheard-of-1")
 NOT_OURS = ("AVAILABILITY_ZONE", "COMMITMENT", "CAPACITY", "PROVISIONED_RESOURCES", "RESOURCE_TYPE", "REGION")
 """What a provider of tokens does not have; rules that apply only with it are not asked for."""
 ALTERNATIVES = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
@@ -49,7 +50,7 @@ def charges() -> Iterator[DayCell]:
     for day in range(1, 29, 3):
         for team in ("payments", "search | =1+1", ""):
             for app in ("checkout", "web"):
-                for model in ("gpt-4o", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "azure/gpt-5.6-sol", "unheard-of-1"):
+                for model in MODELS:
                     kinds = ("input", "cached_input", "cache_write_5m", "output", "reasoning")
                     tokens = {k: chance.randrange(1, 10**6) for k in kinds}
                     cost = cost_nanousd(price_for(PRICES, model), tokens)
