@@ -27,7 +27,8 @@ def command(policy: tuple[Path, ...]) -> None:
       WATCH_NAMESPACE      one namespace; empty: all
       SPENDGATE_OWNERSHIP  strict: a namespace holds its own team and those that it is granted; open (default): any
       SPENDGATE_ADMIN_NAMESPACES   namespaces that hold any team, beside the controller's own
-      RECONCILE_INTERVAL   longest time between two looks at the spend (30s)
+      RECONCILE_INTERVAL   how often a budget's numbers are written at most; conditions at once (30s)
+      SPENDGATE_STATUS_QUANTUM   percent of a budget below which its numbers wait twenty intervals (0: none)
       SLACK_WEBHOOK_URL    where crossings are told (or SLACK_BOT_TOKEN; SPENDGATE_ALERT_WEBHOOK_URL)
       SPENDGATE_HTTP       /healthz and /readyz (0.0.0.0:8080)
       SPENDGATE_METRICS    /metrics (0.0.0.0:9090)

@@ -18,9 +18,12 @@ PHASE_EXHAUSTED = "Exhausted"
 PHASE_CONFLICT = "Conflict"
 PHASE_INVALID = "Invalid"
 PHASE_NOT_OWNER = "NotOwner"
-PHASES = (
-    PHASE_READY, PHASE_DOWNGRADING, PHASE_EXHAUSTED, PHASE_CONFLICT, PHASE_INVALID, PHASE_NOT_OWNER,
-)  # fmt: skip
+PHASES = (PHASE_READY, PHASE_DOWNGRADING, PHASE_EXHAUSTED, PHASE_CONFLICT, PHASE_INVALID, PHASE_NOT_OWNER)
 
+# Reasons of Ready
 NOT_OWNER = "NotOwner"
-"""Reason of Ready where the namespace may not hold the team."""
+"""The namespace may not hold the team."""
+NO_GATEWAY = "NoGateway"
+"""No gateway has told lately what it enforces."""
+GATEWAYS_BEHIND = "GatewaysBehind"
+"""Some gateways enforce an earlier policy."""

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -31,11 +31,10 @@ from spendgate.controller.metrics import Vitals
 from spendgate.controller.ownership import ANNOTATION, Ownership
 from spendgate.controller.policy_map import PolicyMap
 from spendgate.controller.publisher import Fenced, Publisher
-from spendgate.controller.reconcile import Compiler, Reconciled, State, Verdict, changes, reconcile
+from spendgate.controller.reconcile import Compiler, Reconciled, State, reconcile
 from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
-from spendgate.controller.spend import read_numbers
-from spendgate.controller.status import Numbers, models_named
+from spendgate.controller.status_loop import StatusLoop
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
@@ -46,7 +45,6 @@ from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.memory import FILE as MEMORY_FILE
 from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.months import month_key
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
 from spendgate.rebuild.job import Finding, RebuildJob
@@ -58,10 +56,6 @@ COALESCE_S = 0.02
 """Changes that come together are one policy."""
 NET_S = 2.0
 """How often the policy in Redis is looked at without a change: it may have been lost."""
-STATUS_S = 5.0
-STATUS_S_A_TEAM = 0.001
-"""How often statuses are judged: every five seconds, less often where there are thousands, and never less often
-than RECONCILE_INTERVAL."""
 SILENT_MAX_S = 180.0
 """An API server without a sign of life for so long makes a replica not ready."""
 REDIS_S = 3.0
@@ -108,7 +102,9 @@ class Controller:
         )
         self.publisher = Publisher(PolicyStore(self.redis))
         self.policy_map = PolicyMap(self.kube, settings.pod_namespace)
-        self.writer = StatusWriter(self.kube, self.informer, self.identity)
+        self.writer = StatusWriter(
+            self.kube, self.informer, self.identity, settings.reconcile_interval_ms, settings.status_quantum
+        )
         self.history = History(self.ledger)
         self.gauges = BudgetGauges(ChangedMonths(self.ledger, self.redis), Policy(), self.history)
         self.alerts = AlertLoop(
@@ -139,6 +135,10 @@ class Controller:
             store_silent_s=self._store_silent_s,
             wall_ms=now_ms,
         )
+        self.statuses = StatusLoop(
+            self.redis, self.writer, self.history, self.prices, lambda: self.reconciled, self._reports,
+            self.leadership.leads, now_ms, settings.reconcile_interval_ms,
+        )  # fmt: skip
         self._dirty = asyncio.Event()
         self._judged = False
         self._ownership = Ownership(settings.strict, settings.admin_namespaces)
@@ -146,7 +146,6 @@ class Controller:
         self._store_answered_at = time.monotonic()
         self._keys: dict[str, Key] = {}
         self._alert_counts: dict[str, int] = {}
-        self._unpriced: dict[str, tuple[str, ...]] = {}
 
     # -- run ------------------------------------------------------------------------------------------------
 
@@ -167,7 +166,7 @@ class Controller:
             ),
             asyncio.create_task(self.leadership.run(), name="lease"),
             asyncio.create_task(self._policy_loop(), name="policy"),
-            asyncio.create_task(self._status_loop(), name="status"),
+            asyncio.create_task(self._tell_statuses(), name="status"),
             asyncio.create_task(self._ping_loop(), name="ping"),
             asyncio.create_task(self._alert_loop(), name="alerts"),
             asyncio.create_task(self.keeper.run(), name="memory"),
@@ -253,6 +252,7 @@ class Controller:
 
     async def _policy_round(self, fresh: bool) -> None:
         news = await self.publisher.follow()
+        self.statuses.published(self.publisher.snapshot)
         if fresh or news or not self._judged:
             self._judge()
         if not self.leadership.leads():
@@ -263,6 +263,7 @@ class Controller:
             await self.publisher.begin(fence)
             self._begun_fence = fence
         await self.publisher.publish(self.reconciled, fence, now_ms())
+        self.statuses.published(self.publisher.snapshot)
         await self.policy_map.keep(self.publisher.snapshot)
 
     def _judge(self) -> None:
@@ -278,59 +279,9 @@ class Controller:
         self._keys = {e.budget.team: e.key for e in result.in_force}
         self.gauges.apply(Policy.of((e.budget for e in result.in_force), (e.team for e in result.lapsed)))
 
-    # -- statuses -------------------------------------------------------------------------------------------
-
-    async def _status_loop(self) -> None:
+    async def _tell_statuses(self) -> None:
         await self.informer.synced.wait()
-        seen = Reconciled((), {})
-        while True:
-            started = time.monotonic()
-            pace_s = max(STATUS_S, STATUS_S_A_TEAM * len(self.reconciled.verdicts))
-            every_s = min(pace_s, self.settings.reconcile_interval_ms / 1000)
-            if self._reports():
-                seen = self.reconciled
-                await self._status_round(seen.verdicts)
-            while time.monotonic() - started < every_s:
-                await asyncio.sleep(min(0.2, every_s))
-                if not self._reports():
-                    continue
-                before, seen = seen, self.reconciled
-                if changed := changes(before.verdicts, seen.verdicts):  # it is answered at once
-                    await self._status_round(changed)
-                else:
-                    await self.writer.go_on(self.leadership.leads, now_ms)
-
-    async def _status_round(self, verdicts: Mapping[Key, Verdict]) -> None:
-        """Bring the statuses of these up to date."""
-        at = now_ms()
-        numbers: dict[str, Numbers] | None = None
-        fault = ""
-        budgets = [v.in_force.budget for v in verdicts.values() if v.in_force is not None]
-        try:
-            found = await read_numbers(self.redis, [b.team for b in budgets], month_key(at))
-            await self.history.refresh({t: n.settled_nanousd for t, n in found.items()}, at)
-            numbers = {
-                b.team: replace(n, forecast_nanousd=self.history.outlook(b, at, n.settled_nanousd)[0])
-                for b in budgets
-                if (n := found.get(b.team)) is not None
-            }
-        except LedgerError as problem:
-            fault = "Redis does not answer"
-            log.warning("numbers_missing", error=str(problem))
-        todo = self.writer.pending(verdicts, numbers, at, self._unpriced_of, fault)
-        await self.writer.write(todo, self.leadership.leads, now_ms)
-
-    def _unpriced_of(self, verdict: Verdict) -> tuple[str, ...]:
-        if verdict.in_force is None:
-            return ()
-        budget = verdict.in_force.budget
-        found = self._unpriced.get(budget.digest)
-        if found is None:
-            if len(self._unpriced) > 50_000:
-                self._unpriced.clear()
-            found = tuple(m for m in models_named(budget) if self.prices.find(m) is None)
-            self._unpriced[budget.digest] = found
-        return found
+        await self.statuses.run()
 
     # -- alerts ---------------------------------------------------------------------------------------------
 
@@ -430,6 +381,7 @@ class Controller:
             patches=self.writer.patches,
             events=self.writer.events,
             backlog=self.writer.backlog,
+            status_errors=dict(self.writer.errors),
             silent_s=self._silent_s() if self.informer.synced.is_set() else 0.0,
             calls=dict(self.kube.calls),
             alerts=dict(self._alert_counts),

@@ -19,6 +19,7 @@ class Vitals:
     invalid: int
     conflicts: int
     not_owner: int = field(default=0, kw_only=True)
+    status_errors: dict[str, int] = field(default_factory=dict, kw_only=True)
     lapsed: int = field(default=0, kw_only=True)
     """Teams that are refused because no document of theirs may bind."""
     generation: int
@@ -71,6 +72,12 @@ class ControllerMetrics(Collector):
         yield CounterMetricFamily("spendgate_informer_lists", "Lists, the first included.", v.lists)
         yield CounterMetricFamily("spendgate_informer_faults", "Watches that broke.", v.watch_faults)
         yield CounterMetricFamily("spendgate_status_patches", "Statuses written.", v.patches)
+        errors = CounterMetricFamily(
+            "spendgate_status_errors", "Statuses that the API server did not take.", labels=["reason"]
+        )
+        for reason, n in sorted(v.status_errors.items()):
+            errors.add_metric([reason], n)
+        yield errors
         yield CounterMetricFamily("spendgate_events", "Events written.", v.events)
         calls = CounterMetricFamily("spendgate_apiserver_calls", "Requests by verb.", labels=["verb"])
         for verb, n in sorted(v.calls.items()):

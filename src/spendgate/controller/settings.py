@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from spendgate.controller.ownership import MODES, granted
@@ -34,12 +35,15 @@ class ControllerSettings:
     """Do namespaces own teams?"""
     admin_namespaces: frozenset[str] = frozenset()
     """Namespaces that may hold any team, the controller's own included."""
+    status_quantum: Decimal = Decimal(0)
+    """Percent of a budget by which its spend must move before the status tells it within `QUIET_PERIODS`."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
         """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SPENDGATE_HTTP, SPENDGATE_METRICS,
         SPENDGATE_DATA_DIR, SPENDGATE_PRICES, SPENDGATE_PROMETHEUS, SPENDGATE_OWNERSHIP,
-        SPENDGATE_ADMIN_NAMESPACES, POD_NAME, POD_NAMESPACE. Raises ConfigurationError that names the variable."""
+        SPENDGATE_ADMIN_NAMESPACES, SPENDGATE_STATUS_QUANTUM, POD_NAME, POD_NAMESPACE.
+        Raises ConfigurationError that names the variable."""
         url = environ.get("REDIS_URL", "").strip()
         if not url:
             raise ConfigurationError("REDIS_URL is not set; give the ledger's Redis, e.g. redis://redis:6379")
@@ -59,6 +63,7 @@ class ControllerSettings:
             pod_namespace=own,
             strict=ownership == "strict",
             admin_namespaces=frozenset({*admins, own} - {""}),
+            status_quantum=_percent(environ, "SPENDGATE_STATUS_QUANTUM"),
             prometheus=environ.get("SPENDGATE_PROMETHEUS", "").strip(),
             prices=tuple(Path(p) for p in environ.get("SPENDGATE_PRICES", "").split() if p),
         )
@@ -69,6 +74,17 @@ def _duration(environ: Mapping[str, str], name: str, default: str) -> int:
         return parse_duration_ms(environ.get(name) or default)
     except ValueError as e:
         raise ConfigurationError(f"{name}: {e}") from e
+
+
+def _percent(environ: Mapping[str, str], name: str) -> Decimal:
+    text = environ.get(name, "").strip().removesuffix("%").strip() or "0"
+    try:
+        percent = Decimal(text)
+    except InvalidOperation as e:
+        raise ConfigurationError(f"{name}: {text!r} is no number of percent; write for example 0.1") from e
+    if not 0 <= percent <= 100:
+        raise ConfigurationError(f"{name}: {text} is not between 0 and 100 percent")
+    return percent
 
 
 def _address(environ: Mapping[str, str], name: str, default: str) -> tuple[str, int]:

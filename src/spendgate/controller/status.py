@@ -10,6 +10,7 @@ from typing import Any
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
+from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import State, Verdict
 from spendgate.ledger.report import utilization
 from spendgate.money import NANO_PER_USD
@@ -42,9 +43,11 @@ def desired(
     now_ms: int,
     unpriced: tuple[str, ...] = (),
     fault: str = "",
+    confirmation: Confirmation | None = None,
 ) -> dict[str, Any]:
     """The whole status. `numbers` None: the ledger did not answer (`fault` says why); the last ones of the
-    same team's month stay. `old` is the status that stands, for times of transition."""
+    same team's month stay. `confirmation` None: nobody knows what the gateways enforce. `old` is the status that
+    stands, for times of transition."""
     at = stamp(now_ms)
     out: dict[str, Any] = {
         "observedGeneration": verdict.generation,
@@ -69,7 +72,7 @@ def desired(
                 out[name] = old[name]
     out["phase"] = _phase(verdict, exhausted, downgrading, old)
     found = [
-        _ready(verdict),
+        _ready(verdict, confirmation, old),
         _unless_known(c.EXHAUSTED, exhausted, "BoundReached", "WithinBudget", budget is not None),
         _unless_known(c.DOWNGRADING, downgrading, "ThresholdReached", "BelowThreshold", budget is not None),
         (c.CONFLICT, "True", "TeamHasOlderBudget", verdict.message)
@@ -172,9 +175,24 @@ def _phase(
     return c.PHASE_DOWNGRADING if downgrading[0] else c.PHASE_READY
 
 
-def _ready(verdict: Verdict) -> tuple[str, str, str, str]:
+def _ready(
+    verdict: Verdict, confirmation: Confirmation | None, old: Mapping[str, Any]
+) -> tuple[str, str, str, str]:
+    generation = verdict.generation
     if verdict.state is State.READY:
-        return c.READY, "True", "Enforced", f"generation {verdict.generation} is in force"
+        if confirmation is None:
+            for x in old.get("conditions") or ():
+                if x.get("type") == c.READY and x.get("observedGeneration") == generation and x.get("status") == "True":
+                    return c.READY, "True", str(x["reason"]), str(x["message"])  # gateways keep what they had
+            return c.READY, "Unknown", "LedgerUnavailable", "Redis does not answer: nobody knows what gateways enforce"
+        if not confirmation.gateways:
+            return c.READY, "Unknown", c.NO_GATEWAY, "no gateway has told in the last 15 s what it enforces"
+        if confirmation.behind:
+            return c.READY, "False", c.GATEWAYS_BEHIND, (
+                f"{confirmation.behind} of {confirmation.gateways} gateway workers do not enforce generation "
+                f"{generation} yet, among them {confirmation.who}"
+            )  # fmt: skip
+        return c.READY, "True", "Enforced", f"every gateway enforces generation {generation}"
     if verdict.state is State.CONFLICT:
         return c.READY, "False", "Conflict", verdict.message
     if verdict.state is State.NOT_OWNER:
@@ -226,3 +244,11 @@ def _content(status: Mapping[str, Any]) -> dict[str, Any]:
 def stamp(epoch_ms: int) -> str:
     """A moment as Kubernetes writes it, RFC 3339 in whole seconds."""
     return datetime.fromtimestamp(epoch_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch_ms(text: str) -> int:
+    """What `stamp` wrote; 0 for anything else."""
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
+        return 0

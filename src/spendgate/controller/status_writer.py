@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from spendgate.budget.model import GROUP
+from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller import status as rules
+from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.crd import PLURAL, VERSION
 from spendgate.controller.events import event, events_path
 from spendgate.controller.informer import Informer, Key, key_of, object_path
 from spendgate.controller.kube import Kube, KubeError, KubeUnavailable, Object
 from spendgate.controller.reconcile import Verdict
 from spendgate.controller.status import Numbers
+from spendgate.money import percent_of
 from spendgate.months import month_key
 
 log = structlog.get_logger()
@@ -28,6 +34,9 @@ log = structlog.get_logger()
 RATE_S = 20.0
 """Patches a second at most, and so many at once."""
 BURST = 40.0
+QUIET_PERIODS = 20
+BACKOFF_S = (2.0, 300.0)
+"""How long a budget waits whose status was refused: doubled each time, up to the longest."""
 _WARNINGS = {c.EXHAUSTED, c.CONFLICT, c.INVALID, c.PRICE_MISSING, c.STORE_DEGRADED}
 
 
@@ -62,7 +71,18 @@ class Pending:
 class StatusWriter:
     """Compares what stands with what should stand, and writes the difference."""
 
-    def __init__(self, kube: Kube, informer: Informer, identity: str) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        informer: Informer,
+        identity: str,
+        interval_ms: int = 0,
+        quantum_percent: Decimal = Decimal(0),
+    ) -> None:
+        """`interval_ms`: numbers alone are not written more often for one budget; those that moved by less than
+        `quantum_percent` of it, `QUIET_PERIODS` times less often."""
+        self._interval_ms = interval_ms
+        self._quantum_percent = quantum_percent
         self._kube = kube
         self._informer = informer
         self._identity = identity
@@ -70,6 +90,9 @@ class StatusWriter:
         self._settled: dict[Key, tuple[Any, ...]] = {}
         self._judged: dict[Key, tuple[tuple[Any, ...], Pending]] = {}
         self._queue: deque[Pending] = deque()
+        self._refused: dict[Key, tuple[int, float]] = {}
+        self.errors: dict[str, int] = {}
+        """Writes that the API server refused, or did not answer, by its word for it."""
         self.patches = 0
         self.events = 0
 
@@ -85,11 +108,13 @@ class StatusWriter:
         now_ms: int,
         unpriced: Callable[[Verdict], tuple[str, ...]],
         fault: str = "",
+        confirmation: Callable[[Verdict], Confirmation | None] = lambda _: None,
     ) -> list[Pending]:
         """What to write of these verdicts, all or some, the most urgent and the longest untouched first."""
         out: list[Pending] = []
         month = month_key(now_ms)
-        for known in (self._settled, self._judged):
+        now = time.monotonic()
+        for known in (self._settled, self._judged, self._refused):
             for gone in known.keys() - self._informer.objects.keys():
                 del known[gone]
         for key, verdict in verdicts.items():
@@ -100,24 +125,44 @@ class StatusWriter:
             found = numbers.get(budget.team, Numbers(0, 0)) if numbers is not None and budget else None
             limit = budget.limit_nanousd(now_ms) if budget else 0
             version = str(obj["metadata"].get("resourceVersion") or "")
-            inputs = (version, verdict, found, limit, month, fault)
+            confirmed = confirmation(verdict)
+            inputs = (version, verdict, found, limit, month, fault, confirmed)
             if self._settled.get(key) == inputs:
                 continue
+            if key in self._refused and now < self._refused[key][1]:
+                continue  # the API server did not take it: it is asked again, less and less often
             waiting = self._judged.pop(key, None)
             if waiting is not None and waiting[0] == inputs:  # it waits for its turn
                 self._judged[key] = waiting
                 out.append(waiting[1])
                 continue
             old = obj.get("status") or {}
-            new = rules.desired(verdict, found, old, now_ms, unpriced(verdict), fault if budget else "")
+            ledger_fault = fault if budget else ""
+            new = rules.desired(verdict, found, old, now_ms, unpriced(verdict), ledger_fault, confirmed)
             if not rules.changed(old, new):
                 self._settled[key] = inputs
                 continue
-            pending = Pending(key, version, old, new, rules.conditions_changed(old, new))
+            urgent = rules.conditions_changed(old, new)
+            if not urgent and now_ms < self._due_ms(old, new, budget, limit):
+                continue
+            pending = Pending(key, version, old, new, urgent)
             self._judged[key] = inputs, pending
             out.append(pending)
         out.sort(key=lambda p: (not p.urgent, str(p.old.get("lastUpdated", ""))))
         return out
+
+    def _due_ms(
+        self, old: Mapping[str, Any], new: Mapping[str, Any], budget: TeamBudget | None, limit: int
+    ) -> int:
+        """When numbers alone are due."""
+        written = rules.epoch_ms(str(old.get("lastUpdated", "")))
+        if budget is None or not self._quantum_percent:
+            return written + self._interval_ms
+        quantum = rules.usd(percent_of(limit, self._quantum_percent))
+        moved = max(
+            abs(float(new.get(name, 0)) - float(old.get(name, 0))) for name in ("currentSpendUSD", "reservedUSD")
+        )
+        return written + self._interval_ms * (1 if moved >= quantum else QUIET_PERIODS)
 
     async def write(self, todo: list[Pending], may: Callable[[], bool], now_ms: Callable[[], int]) -> None:
         """Write these, then what waits from before, as `go_on` does."""
@@ -160,17 +205,27 @@ class StatusWriter:
         except KubeError as problem:
             if problem.conflict or problem.not_found:
                 return True  # it changed meanwhile; the watch tells, the next round looks again
-            log.error("status_refused", budget="/".join(item.key), error=str(problem))
+            self._count(problem.reason or str(problem.status))
+            self._judged.pop(item.key, None)
+            times = self._refused.get(item.key, (0, 0.0))[0] + 1
+            wait_s = min(BACKOFF_S[0] * 2 ** (times - 1), BACKOFF_S[1]) * (0.75 + random.random() / 2)
+            self._refused[item.key] = times, time.monotonic() + wait_s
+            log.error("status_refused", budget="/".join(item.key), error=str(problem), again_in_s=round(wait_s))
             return True
         except KubeUnavailable as problem:
+            self._count("Unavailable")
             log.warning("status_failed", error=str(problem))
             return False
+        self._refused.pop(item.key, None)
         self.patches += 1
         self._judged.pop(item.key, None)
         self._informer.patched(obj, answer)
         for kind, turned, reason, message in rules.transitions(item.old, item.new):
             await self._tell(obj, kind, turned, reason, message)
         return True
+
+    def _count(self, reason: str) -> None:
+        self.errors[reason] = self.errors.get(reason, 0) + 1
 
     async def _tell(self, obj: Object, kind: str, turned: str, reason: str, message: str) -> None:
         """Tell one transition as a core/v1 Event on the budget; best effort, as events are."""

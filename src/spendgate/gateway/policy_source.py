@@ -21,6 +21,7 @@ from spendgate.budget.load import budget_from_document
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger import connect
+from spendgate.ledger.gateways import EVERY_S, Gateways
 from spendgate.ledger.policy_store import (
     POLICY_CHANNEL,
     SNAPSHOT_FILE,
@@ -70,11 +71,22 @@ class RedisPolicySource:
     """`first`, then `run`. `policy` is what is in force; before one is `known` nobody may decide by it."""
 
     def __init__(
-        self, redis_url: str, cache_file: Path, metrics: PolicyMetrics | None = None, second: str = ""
+        self,
+        redis_url: str,
+        cache_file: Path,
+        metrics: PolicyMetrics | None = None,
+        second: str = "",
+        name: str = "",
     ) -> None:
-        """`second`: another file with a last known policy, which somebody else keeps; "": none."""
+        """`second`: another file with a last known policy, which somebody else keeps; "": none. `name`: of the gateway
+        that enforces it, which tells so in Redis; "": nobody does."""
+        self._name = name
+        self._told_at = float("-inf")
+        self._told: tuple[str, int] = ("", 0)
+        self._misread: frozenset[str] = frozenset()
         self._redis = connect.client(redis_url, CALL_S)
         self._store = PolicyStore(self._redis)
+        self._gateways = Gateways(self._redis)
         self._file = cache_file
         self._files = (cache_file, *([Path(second)] if second else []))
         self._metrics = metrics
@@ -122,14 +134,33 @@ class RedisPolicySource:
                 try:
                     if await self._look():
                         apply(self.policy)
+                        await self._tell()
                         await self._save()
+                    await self._tell()
                 except LedgerError as problem:
                     log.warning("policy_poll_failed", error=str(problem), in_force=self.generation)
                 if listening.done():
                     listening.result()
         finally:
             await cancelled(listening)
+            await self._leave()
             await self._redis.aclose()
+
+    async def _tell(self) -> None:
+        """Say what is enforced here: at once where it changed, else every few seconds. Raises LedgerUnavailable."""
+        now, told = time.monotonic(), (self.version, self.generation)
+        if not self._name or not self.known or (told == self._told and now - self._told_at < EVERY_S):
+            return
+        await self._gateways.tell(self._name, self.version, self.generation, self._misread)
+        self._told, self._told_at = told, now
+
+    async def _leave(self) -> None:
+        if self._told[1]:
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._gateways.leave(self._name)
+            except (LedgerError, TimeoutError) as problem:
+                log.info("gateway_left_unsaid", why=str(problem) or "Redis did not answer in time")
 
     def age_s(self) -> float:
         """Seconds since Redis last confirmed the policy in force; infinite where it never did."""
@@ -182,6 +213,7 @@ class RedisPolicySource:
         """Compile and put in force; a budget that can not be read keeps its last valid form."""
         compiled: dict[bytes, TeamBudget] = {}
         by_uid: dict[str, TeamBudget] = {}
+        misread: set[str] = set()
         for entry in snapshot.budgets:
             budget = self._compiled.get(entry.json)
             if budget is None:
@@ -193,16 +225,19 @@ class RedisPolicySource:
                     return False
                 except ConfigurationError as problem:
                     budget = self._by_uid.get(entry.uid)
+                    misread.add(entry.uid)
                     self._refuse(None, f"{name}: {problem}; kept: {budget is not None}")
                     if budget is None:
                         continue
-            compiled[entry.json] = by_uid[entry.uid] = budget
+            by_uid[entry.uid] = budget
+            if entry.uid not in misread:
+                compiled[entry.json] = budget
         try:
-            self.policy = Policy.of(compiled.values(), (lapsed.team for lapsed in snapshot.lapsed))
+            self.policy = Policy.of(by_uid.values(), (lapsed.team for lapsed in snapshot.lapsed))
         except ValueError as problem:
             self._refuse(None, str(problem))
             return False
-        self._compiled, self._by_uid = compiled, by_uid
+        self._compiled, self._by_uid, self._misread = compiled, by_uid, frozenset(misread)
         self.generation, self.version = snapshot.generation, snapshot.version
         self._written_ms = snapshot.written_at.ToMilliseconds()
         if self._metrics is not None:

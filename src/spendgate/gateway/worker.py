@@ -13,7 +13,9 @@ import gc
 import json
 import os
 import signal
+import socket
 import sys
+import uuid
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -134,7 +136,8 @@ async def serve(config: WorkerConfig) -> None:
     cluster: RedisPolicySource | None = None
     if config.cluster:
         own = data_dir / POLICY_FILE
-        cluster = RedisPolicySource(config.redis, own, PolicyMetrics(registry), settings.policy_snapshot)
+        name = f"{socket.gethostname()}/{config.index}/{uuid.uuid4().hex[:8]}"
+        cluster = RedisPolicySource(config.redis, own, PolicyMetrics(registry), settings.policy_snapshot, name)
         await cluster.first()
         sources = replace(sources, cluster=cluster)
     signature = sources.signature()

@@ -32,7 +32,7 @@ class Follower:
         self._begun = threading.Event()
 
         async def run() -> None:
-            self.source = RedisPolicySource(redis_url, file)
+            self.source = RedisPolicySource(redis_url, file, name=file.name)
             await self.source.first()
             self._begun.set()
             await self.source.run(lambda _: None)

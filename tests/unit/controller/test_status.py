@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spendgate.controller import conditions as c
+from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import Compiler, Past, Verdict, reconcile
 from spendgate.controller.status import (
     Numbers,
@@ -64,10 +65,33 @@ def test_the_numbers_are_exact_to_a_micro_dollar() -> None:
     ],
 )
 def test_the_phase_follows_the_thresholds(settled: str, phase: str) -> None:
-    status = desired(verdict(), spent(settled), {}, NOW)
+    status = desired(verdict(), spent(settled), {}, NOW, confirmation=Confirmation(1))
     assert status["phase"] == phase
     assert of(status, c.EXHAUSTED) == str(phase == c.PHASE_EXHAUSTED)
     assert of(status, c.READY) == "True"
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason", "says"),
+    [
+        (Confirmation(3), "True", "Enforced", "every gateway enforces generation 2"),
+        (Confirmation(3, 1, "pod-b/0/1"), "False", "GatewaysBehind", "1 of 3 gateway workers"),
+        (Confirmation(0), "Unknown", "NoGateway", "15 s"),
+        (None, "Unknown", "LedgerUnavailable", "Redis"),
+    ],
+)
+def test_ready_is_what_the_gateways_say(
+    found: Confirmation | None, status: str, reason: str, says: str
+) -> None:
+    old = desired(verdict(), spent("1"), {}, NOW, confirmation=Confirmation(3))
+    told = desired(verdict(50, generation=2), spent("1"), old, NOW, confirmation=found)
+    ready = next(x for x in told["conditions"] if x["type"] == c.READY)
+    assert (ready["status"], ready["reason"]) == (status, reason) and says in ready["message"]
+
+
+def test_what_was_enforced_is_not_doubted_for_an_outage_of_redis() -> None:
+    old = desired(verdict(), spent("1"), {}, NOW, confirmation=Confirmation(3))
+    assert of(desired(verdict(), None, old, NOW, fault="Redis does not answer"), c.READY) == "True"
 
 
 def test_holds_count_towards_exhaustion() -> None:

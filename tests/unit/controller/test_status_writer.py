@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Any, cast
 
 import pytest
 from unit.controller.test_reconcile import obj, run
 
 from spendgate.controller.informer import Informer, key_of
-from spendgate.controller.kube import Kube, Object
+from spendgate.controller.kube import Kube, KubeError, Object
 from spendgate.controller.reconcile import Compiler, Past, Reconciled, changes, reconcile
 from spendgate.controller.status import Numbers
 from spendgate.controller.status_writer import BURST, Pending, StatusWriter
@@ -23,9 +24,14 @@ class Answers:
     def __init__(self) -> None:
         self.patched: list[str] = []
         self.versions = 100
+        self.refused: set[str] = set()
+        self.asked: list[str] = []
 
     async def merge_patch(self, path: str, body: Object) -> Object:
         name = path.split("/")[-2]
+        self.asked.append(name)
+        if name in self.refused:
+            raise KubeError(403, "Forbidden", "no")
         self.patched.append(name)
         self.versions += 1
         answer = obj(name, f"team-{name}", 10)
@@ -40,10 +46,10 @@ class Answers:
 class House:
     """A writer over budgets that nobody watches."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, **settings: Any) -> None:
         self.kube = Answers()
         self.informer = Informer(cast(Kube, self.kube), "/budgets", lambda _: None)
-        self.writer = StatusWriter(cast(Kube, self.kube), self.informer, "us")
+        self.writer = StatusWriter(cast(Kube, self.kube), self.informer, "us", **settings)
         self.compiler = Compiler()
         for name in names:
             self.put(obj(name, f"team-{name}"))
@@ -54,9 +60,10 @@ class House:
     def judged(self) -> Reconciled:
         return reconcile(self.informer.objects.values(), Past(), self.compiler)
 
-    def pending(self, verdicts: Any) -> list[Pending]:
-        numbers = {v.in_force.budget.team: Numbers(0, 0) for v in verdicts.values() if v.in_force}
-        return self.writer.pending(verdicts, numbers, NOW_MS, lambda _: ())
+    def pending(self, verdicts: Any, usd: float = 0, later_ms: int = 0) -> list[Pending]:
+        spent = Numbers(int(usd * 10**9), 0)
+        numbers = {v.in_force.budget.team: spent for v in verdicts.values() if v.in_force}
+        return self.writer.pending(verdicts, numbers, NOW_MS + later_ms, lambda _: ())
 
     async def write(self, todo: list[Pending]) -> None:
         await self.writer.write(todo, lambda: True, lambda: NOW_MS)
@@ -139,3 +146,40 @@ def test_who_takes_over_from_a_deleted_rival_is_a_change(gone: str) -> None:
     [left] = [name for name in rivals if name != gone]
     after = run(rivals[left])
     assert (("ns", left) in changes(before.verdicts, after.verdicts)) == (left == "b")
+
+
+async def test_numbers_alone_are_written_once_an_interval_and_a_condition_at_once() -> None:
+    house = House("a", interval_ms=30_000)
+    await house.write(house.pending(house.judged().verdicts))
+    assert house.pending(house.judged().verdicts, 1, 29_000) == []
+    [due] = house.pending(house.judged().verdicts, 1, 30_000)
+    assert not due.urgent
+    [exhausted] = house.pending(house.judged().verdicts, 10, 1_000)
+    assert exhausted.urgent
+
+
+async def test_less_than_the_quantum_is_told_after_many_intervals() -> None:
+    house = House("a", interval_ms=30_000, quantum_percent=Decimal(1))
+    await house.write(house.pending(house.judged().verdicts))
+    assert house.pending(house.judged().verdicts, 0.09, 570_000) == []
+    assert house.pending(house.judged().verdicts, 0.1, 30_000) != []
+    assert house.pending(house.judged().verdicts, 0.09, 600_000) != []
+
+
+async def test_a_refused_status_is_tried_less_and_less_often_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house, clock = House("a", "b"), [1000.0]
+    monkeypatch.setattr("spendgate.controller.status_writer.time.monotonic", lambda: clock[0])
+    house.kube.refused = {"a"}
+    for _ in range(3600):  # an hour of looks
+        await house.write(house.pending(house.judged().verdicts))
+        clock[0] += 1
+    assert house.kube.patched == ["b"]
+    assert 10 <= house.kube.asked.count("a") <= 25
+    assert house.writer.errors == {"Forbidden": house.kube.asked.count("a")}
+    assert house.writer.backlog == 0
+    house.kube.refused = set()
+    clock[0] += 400
+    await house.write(house.pending(house.judged().verdicts))
+    assert house.kube.patched == ["b", "a"]

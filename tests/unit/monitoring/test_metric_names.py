@@ -42,7 +42,7 @@ def shown() -> set[str]:
     registry = CollectorRegistry()
     Metrics(registry)
     PolicyMetrics(registry)
-    by_label = ("calls", "alerts")
+    by_label = ("calls", "status_errors", "alerts")
     vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in by_label})  # type: ignore[arg-type]
     gauges = BudgetGauges(FakeLedger(), Policy())
     keeper = Keeper(cast(Any, None), Policy)
