@@ -38,6 +38,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--map", "map_file", type=_PATH, help="With --usage: columns and names, as in reconcile invoice."
 )
+@click.option("--dates", type=click.Choice(["dmy", "mdy"]), help="With --usage: what 03/10/2026 is.")
 @click.option("--models", multiple=True, metavar="GLOB", help="Only these models.")
 @click.option(
     "--egress-team", default="unattributed", show_default=True, help="Who is charged what was never metered."
@@ -50,8 +51,9 @@ _PATH = click.Path(path_type=Path)
 @ledger_options
 def command(
     prices: tuple[Path, ...], first_text: str, last_text: str, logs: tuple[Path, ...], usage: tuple[Path, ...],
-    provider: str | None, map_file: Path | None, models: tuple[str, ...], egress_team: str, apply: bool,
-    enforce: bool, policy: tuple[Path, ...], by: str | None, output: str, redis_url: str | None, data_dir: Path,
+    provider: str | None, map_file: Path | None, dates: str | None, models: tuple[str, ...], egress_team: str,
+    apply: bool, enforce: bool, policy: tuple[Path, ...], by: str | None, output: str, redis_url: str | None,
+    data_dir: Path,
 ) -> None:  # fmt: skip
     """Price past days again by corrected prices, show the difference, and make up for it.
 
@@ -83,7 +85,7 @@ def command(
     else:
         assert provider is not None
         outcome = asyncio.run(
-            _of_usage(found.redis_url, usage, provider, map_file, models, corrected, days, egress_team)
+            _of_usage(found.redis_url, usage, provider, map_file, models, corrected, days, egress_team, dates or "")
         )
     budgets = policy_at_hand(found, tuple(map(str, policy))) if apply else None
     label = ", ".join(p.name for p in prices)[:80]
@@ -132,12 +134,14 @@ def _of_logs(
 
 async def _of_usage(
     url: str, files: tuple[Path, ...], provider: str, map_file: Path | None, models: tuple[str, ...],
-    prices: PriceTable, days: tuple[str, str], egress_team: str,
+    prices: PriceTable, days: tuple[str, str], egress_team: str, dates: str,
 ) -> Outcome:  # fmt: skip
     from spendgate.finops.backfill import from_usage
-    from spendgate.finops.invoice.registry import is_of, read_files
+    from spendgate.finops.invoice.names import fingerprint
+    from spendgate.finops.invoice.registry import BY_NAME, is_of, read_files
+    from spendgate.pricing.load import table
 
-    lines = read_files(provider, files, read_mapping(map_file)).lines
+    lines = read_files(provider, files, read_mapping(map_file), dates=dates).lines
     if not any(x.tokens for x in lines):
         raise click.UsageError(
             "--usage: the files have no tokens; give the provider's usage export, not its costs"
@@ -147,8 +151,9 @@ async def _of_usage(
         teams = await ledger.teams()
         for month in sorted({x.day[:6] for x in lines if days[0] <= x.day <= days[1]}):
             cells += await ledger.cells(teams, month)
-    mine = [c for c in cells if is_of(provider, c.model, models)]
-    return from_usage(lines, mine, prices, days, egress_team)
+    billed = {fingerprint(x.model) for x in lines} if provider in BY_NAME and not models else set()
+    mine = [c for c in cells if is_of(provider, c.model, models) or fingerprint(c.model) in billed]
+    return from_usage(lines, mine, prices, days, egress_team, before=table(()))
 
 
 class _ledger:  # noqa: N801  it reads as a call

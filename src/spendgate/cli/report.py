@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spendgate.finops.chargeback import Chargeback
     from spendgate.finops.shared import Rule
     from spendgate.ledger.port import Adjusted, DayCell
+    from spendgate.pricing.table import PriceTable
 
 TIMEOUT_S = 10.0
 FOCUS = {"focus": "1.4", "focus-1.4": "1.4", "focus-1.2": "1.2", "focus-parquet": "1.4"}
@@ -114,7 +115,7 @@ def chargeback_command(
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
         else:
-            cells = _logged(logs, only, month, finest=output in FOCUS)
+            cells = _logged(logs, only, month, finest=output in FOCUS, prices=table_of_prices)
         beside = _ledger_beside(redis_url, data_dir, only, month)
     else:
         cells, settled, made = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, only, month))
@@ -144,12 +145,15 @@ def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
         return source.cells(month, time.time_ns() // 1_000_000, team)
 
 
-def _logged(logs: tuple[Path, ...], team: str | None, month: str, finest: bool) -> list[DayCell]:
+def _logged(
+    logs: tuple[Path, ...], team: str | None, month: str, finest: bool, prices: PriceTable
+) -> list[DayCell]:
+    from spendgate.finops.chargeback import exchange_costs
     from spendgate.finops.log_cells import cells_of
     from spendgate.finops.usage_log import UsageLogReader
 
     reader = UsageLogReader(logs)
-    cells = cells_of(reader.records(), month, team, finest)
+    cells = cells_of(reader.records(), month, team, finest, lambda r: exchange_costs(r, prices))
     for path in reader.torn:
         click.echo(f"spendgate report: {path}: the last line was cut off and is left out", err=True)
     return cells

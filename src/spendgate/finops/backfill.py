@@ -1,10 +1,12 @@
 """Backfill: what past days should have cost, and the adjustments that make up for it. Pure; nano-USD.
 
 What should have been comes from usage logs (each exchange at the corrected prices of its own moment, exact), or
-from a provider's usage export (its tokens of a model and day at the corrected prices, shared out to the apps that
-used it). The target of a day, team, app and model is what should have been less what was metered; what was
-backfilled for that day before is taken off, so that a second run finds nothing to do, whatever the source. The
-ids tell month and day: `backfill/202610/20261003/<digest>`.
+from a provider's usage export (its tokens of a model and day at that day's corrected prices, shared out to the
+apps that used it). Such a day is never priced as one exchange: where a price has context tiers, the part that was
+in the tier is told by what the day was metered for at the prices of then (`tiers`), else by the mean exchange. The
+target of a day, team, app and model is what should have been less what was metered; what was backfilled for that
+day before is taken off, so that a second run finds nothing to do, whatever the source. The ids tell month and day:
+`backfill/202610/20261003/<digest>`.
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from spendgate.finops.chargeback import price_for
-from spendgate.finops.invoice.line import Line
+from spendgate.finops.chargeback import at_day, price_for
+from spendgate.finops.invoice.line import USAGE, Line
+from spendgate.finops.invoice.names import fingerprint
 from spendgate.finops.log_cells import is_exchange
 from spendgate.finops.reconcile import reconcile
+from spendgate.finops.tiers import by_mean, cost_at, part_of, with_requests
 from spendgate.finops.true_up import BACKFILL, TrueUp, Where, targets
 from spendgate.gateway.record import UsageRecord
 from spendgate.ledger.port import Adjusted, DayCell
 from spendgate.money import NANO_PER_USD
 from spendgate.months import day_key
-from spendgate.pricing.cost import cost_nanousd
+from spendgate.pricing.cost import cost_nanousd, cost_pico
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
 
@@ -83,13 +87,15 @@ def from_usage(
     prices: PriceTable,
     days: tuple[str, str],
     egress_team: str,
+    before: PriceTable | None = None,
 ) -> Outcome:
-    """Price a provider's tokens, day by day; what was never metered is charged to `egress_team`."""
+    """Price a provider's tokens, day by day; what was never metered is charged to `egress_team`. `before`: the prices
+    that were metered by."""
     first, last = days
     by_day: dict[str, list[Line]] = {}
     for line in lines:
-        if first <= line.day <= last:
-            by_day.setdefault(line.day, []).append(_priced(line, prices))
+        if first <= line.day <= last and line.charge == USAGE:
+            by_day.setdefault(line.day, []).append(line)
     of_day: dict[str, list[DayCell]] = {}
     for cell in cells:
         if first <= cell.day <= last:
@@ -101,7 +107,8 @@ def from_usage(
             _add(
                 out.metered, day, (cell.team, cell.app, cell.model), cell.cost_nanousd - cell.adjusted_nanousd
             )
-        found = reconcile("", day[:6], mine, by_day[day], prices)
+        priced = _priced(by_day[day], mine, prices, before or prices, day)
+        found = reconcile("", day[:6], mine, priced, prices)
         for where, nano in targets(found, mine, egress_team).items():
             _add(out.should, day, where, nano)
         for where, nano in out.metered.get(day, {}).items():
@@ -109,13 +116,53 @@ def from_usage(
     return out
 
 
-def _priced(line: Line, prices: PriceTable) -> Line:
-    """The line with the cost of its tokens. The price is that of the name as it is billed (dated), which finds
-    its model's."""
-    if not line.tokens:
-        return replace(line, cost_usd=Decimal(0))
-    nano = cost_nanousd(price_for(prices, line.model), {line.kind or "input": line.tokens}, prices.stand_ins)
-    return replace(line, cost_usd=Decimal(nano) / NANO_PER_USD)
+def _priced(
+    lines: Iterable[Line], cells: Iterable[DayCell], prices: PriceTable, before: PriceTable, day: str
+) -> list[Line]:
+    """A day's lines with what each model's tokens cost. The price is that of the name as it is billed (dated), which
+    finds its model's."""
+    of_model: dict[str, list[Line]] = {}
+    for line in lines:
+        of_model.setdefault(fingerprint(line.model), []).append(line)
+    metered: dict[str, list[DayCell]] = {}
+    for cell in cells:
+        metered.setdefault(fingerprint(cell.model), []).append(cell)
+    out = []
+    for key, some in of_model.items():
+        out += [replace(x, cost_usd=Decimal(0), amounts=0) for x in some]
+        cost = _day_cost(some, metered.get(key, []), prices, before, day)
+        if cost:
+            out.append(Line(day, some[0].model, "", Decimal(cost) / NANO_PER_USD))
+    return out
+
+
+def _day_cost(
+    lines: Iterable[Line], cells: list[DayCell], prices: PriceTable, before: PriceTable, day: str
+) -> int:
+    """Nano-USD of a model's day. What differs from the metered cost only by rounding is the metered cost."""
+    tokens: dict[str, int] = {}
+    requests, name = 0, ""
+    for line in lines:
+        name = name or line.model
+        requests += line.requests
+        if line.tokens:
+            tokens[line.kind or "input"] = tokens.get(line.kind or "input", 0) + line.tokens
+    counted = sum(c.requests for c in cells)
+    cost = sum(c.cost_nanousd - c.adjusted_nanousd for c in cells)
+    mine: dict[str, int] = {}
+    for cell in cells:
+        for kind, n in cell.tokens.items():
+            mine[kind] = mine.get(kind, 0) + n
+    terms = at_day(day)
+    price = price_for(prices, name, terms)
+    usage = with_requests(tokens, requests or counted)
+    part = part_of(price_for(before, name, terms), with_requests(mine, counted), cost) if mine else None
+    if part is None:
+        part = by_mean(price, usage)
+    found = cost_at(price, usage, part)
+    unpriced = cost_pico(price, usage)[1]
+    found += sum(usage[k] * (prices.stand_ins.get(k, 0)) for k in unpriced) // 1000
+    return cost if mine and abs(found - cost) <= counted else found
 
 
 def _add(days: Days, day: str, where: Where, nano: int) -> None:

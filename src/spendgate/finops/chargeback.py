@@ -1,9 +1,11 @@
 """Chargeback: a month's spend by team, app, model and kind, whose parts add up to its totals. Pure.
 
 The ledger knows the cost of an app's day with a model, and its tokens by kind, not the cost of a kind. That is
-shared out by the stated rule `RULE`: in proportion to tokens x list price, rounded to whole nano-USD by the
-largest remainder, so that the kinds add up to the cost exactly. What no tokens explain (an exchange that was
-settled at its estimate) stands as kind `requests`; what was adjusted as kind `adjustment`.
+shared out by the stated rule `RULE`, day by day: in proportion to tokens x the day's list price, rounded to whole
+nano-USD by the largest remainder, so that the kinds add up to the cost exactly. Where a price has context tiers, the
+day's cost tells which part of it was in the tier (`tiers`); a fee for each request stands as kind `requests`. Usage
+logs know each exchange: from them the rule is applied to each. What no tokens explain (an exchange that was settled at
+its estimate) stands as kind `requests` too; what was adjusted as kind `adjustment`.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from spendgate.finops.tiers import weights, with_requests
+from spendgate.gateway.record import UsageRecord
 from spendgate.ledger.port import DayCell
-from spendgate.pricing.cost import cost_pico
 from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.usage import KINDS, Usage
 
-RULE = "cost by kind: the exact cost of app and model, shared in proportion to tokens x list price"
+RULE = "cost by kind: the exact cost of app and model, shared day by day in proportion to tokens x list price"
 UNEXPLAINED = "requests"
 """The kind of cost that no tokens explain."""
 ADJUSTMENT = "adjustment"
@@ -128,14 +131,46 @@ def _line(cells: Sequence[DayCell], prices: PriceTable) -> Line | None:
     if not (requests or cost or adjusted or refused or any(tokens.values())):
         return None
     of = cells[0]
-    kinds = _kinds(cost, tokens, price_for(prices, of.model, at_day(of.day)), adjusted)
+    kinds = _kinds(cells, tokens, prices, adjusted)
     saved = sum(c.saved_nanousd for c in cells)
     return Line(of.team, of.app, of.model, requests, cost, kinds, saved, refused)
 
 
-def _kinds(cost: int, tokens: Usage, price: Price, adjusted: int) -> tuple[KindShare, ...]:
-    metered = share_by_kind(cost - adjusted, tokens, price)
+def _kinds(
+    cells: Sequence[DayCell], tokens: Mapping[str, int], prices: PriceTable, adjusted: int
+) -> tuple[KindShare, ...]:
+    """The kinds of all days together, each day shared out at its own prices."""
+    costs: dict[str, int] = {}
+    for cell in cells:
+        for kind, nano in cell_costs(cell, prices).items():
+            costs[kind] = costs.get(kind, 0) + nano
+    kinds = sorted({*(k for k, n in tokens.items() if n), *(k for k, n in costs.items() if n)}, key=_place)
+    metered = tuple(KindShare(k, tokens.get(k, 0), costs.get(k, 0)) for k in kinds)
     return (*metered, KindShare(ADJUSTMENT, 0, adjusted)) if adjusted else metered
+
+
+def cell_costs(cell: DayCell, prices: PriceTable) -> Mapping[str, int]:
+    """Nano-USD by kind of what a cell was metered for: as its source knows it, else by `RULE`."""
+    cost = cell.cost_nanousd - cell.adjusted_nanousd
+    if cell.kind_costs and sum(cell.kind_costs.values()) == cost:
+        return cell.kind_costs
+    tokens = {k: n for k, n in cell.tokens.items() if k != UNEXPLAINED}
+    price = price_for(prices, cell.model, at_day(cell.day))
+    return {s.kind: s.cost_nanousd for s in share_by_kind(cost, tokens, price, cell.requests)}
+
+
+def exchange_costs(record: UsageRecord, prices: PriceTable) -> Mapping[str, int]:
+    """Nano-USD by kind of one exchange, at the prices of its own moment and terms."""
+    by = record.priced_by
+    terms = Terms(by.provider, by.service_tier, by.residency, record.at_ms)
+    parts = [(p.model, p.tokens, p.cost_nanousd) for p in record.parts] or [
+        (record.model, record.tokens, record.cost_nanousd)
+    ]
+    out: dict[str, int] = {}
+    for model, tokens, cost in parts:
+        for shared in share_by_kind(cost, tokens, price_for(prices, model, terms), 1):
+            out[shared.kind] = out.get(shared.kind, 0) + shared.cost_nanousd
+    return out
 
 
 def at_day(day: str) -> Terms:
@@ -148,15 +183,20 @@ def price_for(prices: PriceTable, model: str, terms: Terms = ANY) -> Price:
     return prices.find(model, terms) or prices.dearest_of_family(model, terms)
 
 
-def share_by_kind(cost_nanousd: int, tokens: Usage, price: Price) -> tuple[KindShare, ...]:
-    """Share a cost out to the kinds by `RULE`; kinds in the order of the vocabulary, zeros left out."""
+def share_by_kind(cost_nanousd: int, tokens: Usage, price: Price, requests: int = 0) -> tuple[KindShare, ...]:
+    """Share a cost out to the kinds by `RULE`; kinds in the order of the vocabulary, zeros left out. `requests`: how
+    many exchanges it was, for a price with a fee for each."""
     kinds = sorted((k for k, n in tokens.items() if n), key=_place)
-    weights = [max(0, cost_pico(price, {k: tokens[k]})[0]) for k in kinds]
-    if cost_nanousd and not any(weights):
+    usage = {k: tokens[k] for k in kinds}
+    by_kind = weights(price, with_requests(usage, requests), cost_nanousd)
+    fee = by_kind.get(UNEXPLAINED, 0) if UNEXPLAINED not in usage else 0
+    shared = [by_kind[k] for k in kinds]
+    if cost_nanousd and not any(shared):
         counted = tuple(KindShare(k, tokens[k], 0) for k in kinds)
         return (*counted, KindShare(UNEXPLAINED, 0, cost_nanousd))
-    costs = share(cost_nanousd, weights)
-    return tuple(KindShare(k, tokens[k], cost) for k, cost in zip(kinds, costs, strict=True))
+    costs = share(cost_nanousd, [*shared, fee])
+    out = tuple(KindShare(k, tokens[k], cost) for k, cost in zip(kinds, costs, strict=False))
+    return (*out, KindShare(UNEXPLAINED, 0, costs[-1])) if costs[-1] else out
 
 
 def share(amount: int, weights: Sequence[int]) -> list[int]:

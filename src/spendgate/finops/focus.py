@@ -89,7 +89,7 @@ def _charges(of: Month) -> Iterator[_Charge]:
     for cell in of.cells:
         terms = Terms(provider=cell.provider, tier=cell.tier, at_ms=_noon_ms(cell.day))
         price = price_for(of.prices, cell.model, terms)
-        shares = share_by_kind(cell.cost_nanousd - cell.adjusted_nanousd, cell.tokens, price)
+        shares = share_by_kind(cell.cost_nanousd - cell.adjusted_nanousd, cell.tokens, price, cell.requests)
         if not shares and cell.requests:
             shares = (KindShare(UNEXPLAINED, 0, 0),)  # it cost nothing, and was there
         for i, share in enumerate(shares):

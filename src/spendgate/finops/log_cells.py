@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from spendgate.finops.parties import seller_of_record
 from spendgate.gateway.events import Outcome
@@ -23,15 +23,21 @@ def is_exchange(record: UsageRecord) -> bool:
 
 
 def cells_of(
-    records: Iterable[UsageRecord], month: str, team: str | None = None, finest: bool = False
+    records: Iterable[UsageRecord],
+    month: str,
+    team: str | None = None,
+    finest: bool = False,
+    kinds: Callable[[UsageRecord], Mapping[str, int]] | None = None,
 ) -> list[DayCell]:
     """Add a month's records (`YYYYMM`, by the time of their reservation) up, sorted by team, day, app and model.
 
-    `finest` keeps apart what the ledger does not know: runs, providers, models asked for, tiers and users.
+    `finest` keeps apart what the ledger does not know: runs, providers, models asked for, tiers and users. `kinds`
+    tells what each kind of an exchange cost (nano-USD).
     """
     days: dict[int, str] = {}
     sums: dict[tuple[str, ...], list[int]] = {}
     tokens: dict[tuple[str, ...], dict[str, int]] = {}
+    costs: dict[tuple[str, ...], dict[str, int]] = {}
     for r in records:
         if team not in (None, r.team):
             continue
@@ -54,10 +60,18 @@ def cells_of(
         into = tokens[key]
         for kind, n in r.tokens.items():
             into[kind] = into.get(kind, 0) + n
+        if kinds is not None:
+            into = costs.setdefault(key, {})
+            for kind, nano in kinds(r).items():
+                into[kind] = into.get(kind, 0) + nano
     out = []
     for key, (requests, cost, saved, refused) in sorted(sums.items()):
         found = tokens[key]
         of, day, app, model, *beyond = key
         if requests or cost or refused or found:
-            out.append(DayCell(of, day, app, model, requests, cost, found, saved, refused, 0, *beyond))
+            run, provider, asked, tier, user = beyond or ("",) * 5
+            out.append(DayCell(
+                of, day, app, model, requests, cost, found, saved, refused, 0, run, provider, asked, tier, user,
+                costs.get(key, {}),
+            ))  # fmt: skip
     return out

@@ -289,6 +289,8 @@ class DayCell:
     tier: str = ""
     """The service tier; "" for the standard one."""
     user: str = ""
+    kind_costs: dict[str, int] = field(default_factory=dict)
+    """Nano-USD by kind of what was metered."""
 
 
 @dataclass(frozen=True, slots=True)
