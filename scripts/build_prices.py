@@ -133,6 +133,8 @@ def build() -> str:
             fill(id_, models, listed_there, provider)
         for name in own["free"].get(id_, ()):
             models[name] = {"prices": [["", {"input": 0, "output": 0}]]}
+        for name, least in own["minimum"].get(id_, {}).items():
+            models[name]["minimum"] = {kind: int(n) for kind, n in least.items()}
         for name, fees in own["fees"].get(id_, {}).items():
             models.setdefault(name, {"prices": [["", {}]]})["prices"] = [["", {k: each(k, v) for k, v in fees.items()}]]
         for name, of in own["prices"].get(id_, {}).items():
@@ -149,6 +151,8 @@ def build() -> str:
         listed: dict[str, Any] = {"url": (provider.pricing_urls or [""])[0] if provider is not None else URLS[id_]}
         if tiers := own["service_tiers"].get(id_):
             listed["tiers"] = tiers
+        if routers := own["routers"].get(id_):
+            listed["routers"] = {name: pico(Decimal(usd), MTOK) for name, usd in routers.items()}
         out[id_] = {**listed, "models": dict(sorted(models.items()))}
     head: dict[str, Any] = {
         "format": 1,

@@ -8,6 +8,8 @@ under many names (`_CACHED`, `_WRITTEN`): proxies write several of them, some wi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
 from spendgate.dialects.openai_request import SEARCH_MODEL
@@ -41,7 +43,51 @@ def read(document: JsonObject, raw: object) -> Reading:
     usage["requests"] = 1
     usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
     told = told_nanousd(raw)
-    return Reading(usage, model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
+    reading = Reading(usage, model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
+    return _broken_down(document, reading)
+
+
+def _broken_down(document: JsonObject, reading: Reading) -> Reading:
+    """The reading with its parts, where the answer says which models a system asked (Groq's compound systems). What
+    they do not add up to stays the system's own."""
+    found = document.get("usage_breakdown") or object_of(document.get("x_groq")).get("usage_breakdown")
+    models = object_of(found).get("models")
+    parts: list[tuple[str, Usage]] = []
+    for each in models if isinstance(models, list) else ():
+        raw, name = object_of(each).get("usage"), short(object_of(each).get("model"), MODEL_CHARACTERS_MAX)
+        if not isinstance(raw, dict) or not name:
+            return reading
+        try:
+            usage, _ = _kinds(raw)
+        except BadUsage:
+            return reading
+        parts.append((name, {kind: n for kind, n in usage.items() if n}))
+    if not parts:
+        return reading
+    whole: Usage = {}
+    for _, usage in parts:
+        for kind, n in usage.items():
+            whole[kind] = whole.get(kind, 0) + n
+    rest = {k: n - whole.get(k, 0) for k, n in reading.usage.items() if k != "requests" and n > whole.get(k, 0)}
+    if searches := _searched(document):
+        rest["searches"] = max(searches, rest.get("searches", 0))
+    if rest:
+        parts.append((reading.model, rest))
+    for kind, n in rest.items():
+        whole[kind] = whole.get(kind, 0) + n
+    return replace(reading, usage={**whole, "requests": 1}, parts=tuple(parts))
+
+
+def _searched(document: JsonObject) -> int:
+    """The web searches among the tools that a system ran."""
+    choices = document.get("choices")
+    messages = [object_of(c).get("message") for c in choices] if isinstance(choices, list) else []
+    ran = [t for m in messages for t in _list(object_of(m).get("executed_tools"))]
+    return sum(str(object_of(tool).get("type")) in ("search", "web_search") for tool in ran)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def read_total(document: JsonObject) -> Reading:

@@ -23,6 +23,7 @@ from spendgate.finops.log_cells import is_exchange
 from spendgate.finops.reconcile import reconcile
 from spendgate.finops.tiers import by_mean, cost_at, part_of, with_requests
 from spendgate.finops.true_up import BACKFILL, TrueUp, Where, targets
+from spendgate.gateway.billing import Tariff
 from spendgate.gateway.record import UsageRecord
 from spendgate.ledger.port import Adjusted, DayCell
 from spendgate.money import NANO_PER_USD
@@ -60,8 +61,11 @@ def repriced_nanousd(record: UsageRecord, prices: PriceTable) -> int:
         return record.cost_nanousd
     by = record.priced_by
     terms = Terms(by.provider, by.service_tier, by.residency, record.at_ms)
-    parts = [(p.model, p.tokens) for p in record.parts] or [(record.model, record.tokens)]
-    return sum(cost_nanousd(price_for(prices, m, terms), u, prices.stand_ins) for m, u in parts)
+    if record.parts:
+        parts = ((price_for(prices, p.model, terms), p.tokens) for p in record.parts)
+        return sum(cost_nanousd(price, usage, prices.stand_ins) for price, usage in parts)
+    price, _ = Tariff(prices, terms).price_of(record.model, record.model_answered)
+    return cost_nanousd(*prices.with_router(price, record.tokens, record.model, terms.provider), prices.stand_ins)
 
 
 def from_logs(

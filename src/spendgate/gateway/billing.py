@@ -101,10 +101,14 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, 
         standard = replace(got, terms=replace(tariff.terms, tier=""))
         return max((_cost(each, sent, answered, usage) for each in (got, standard)), key=lambda found: found[0])
     price, own = tariff.price_of(sent, answered)
-    cost, missing = charge(price, usage, tariff.prices.stand_ins)
+    routed, billed = tariff.prices.with_router(price, usage, sent, tariff.terms.provider)
+    cost, missing = charge(routed, billed, tariff.prices.stand_ins)
     alone = replace(tariff, terms=replace(tariff.terms, provider="")) if tariff.terms.provider else tariff
+    provider = "" if alone.price_of(sent, answered)[0] is price else price.provider
+    if routed is not price:
+        provider = tariff.terms.provider  # whose router it was
     by = PricedBy(
-        provider="" if alone.price_of(sent, answered)[0] is price else price.provider,
+        provider=provider,
         service_tier=price.tier if price.tier_known else tariff.terms.tier,
         residency=tariff.terms.residency if price.multiplier != (1, 1) else "",
         stand_in="" if own else price.model,

@@ -112,7 +112,8 @@ def _priced(
         )  # fmt: skip
         if most_of_it > nanousd:
             nanousd, price = most_of_it, each
-    return _Priced(price, own, cap, input_tokens, output_tokens, nanousd + facts.fee_nanousd)
+    fees = facts.fee_nanousd - (-input_tokens * prices.router_fee(model, terms.provider) // 1000)
+    return _Priced(price, own, cap, input_tokens, output_tokens, nanousd + fees)
 
 
 def _input_tokens(

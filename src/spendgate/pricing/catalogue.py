@@ -69,6 +69,13 @@ class Catalogue:
         """The day until which an entry's price was announced to hold at least (`2026-11-30`), `` where it is open."""
         return str(self._providers[provider]["models"][name].get("provisional", ""))
 
+    def router_fee(self, model: str, provider: str) -> int:
+        """What a provider's router takes for each token of input, in pico-USD; 0 for a name that is none of its."""
+        listed: dict[str, int] = self._providers.get(provider, {}).get("routers", {})
+        if not listed:
+            return 0
+        return next((listed[form] for form in names.forms(model.lower()) if form in listed), 0)
+
     def entry(self, provider: str, name: str) -> Entry:
         """The entry of this very name. Raises KeyError."""
         made = self._made.get((provider, name))
@@ -250,6 +257,7 @@ def _entry(provider: str, name: str, of: dict[str, Any], tier_names: dict[str, s
         dialects=frozenset(of.get("dialects", ())),
         capabilities=None if can is None else frozenset(can),
         provider=provider,
+        minimum=of.get("minimum", {}),
     )
     hours = tuple(Hours(h[0], h[1], h[2], _tiers(h, 3)) for h in of.get("hours", ()))
     service = {t: tuple(_period(p) for p in periods) for t, periods in of.get("service", {}).items()}

@@ -93,6 +93,8 @@ def estimate_nanousd(
     reachable = _reachable(price, input_tokens)
     dear_input, dear_output = _dearest(price, reachable, cache_write, also)
     total = input_tokens * dear_input + output_tokens * dear_output
+    if price.minimum:
+        fee_kinds = _at_least(price, fee_kinds)
     for kind, n in fee_kinds.items():
         known = [rate for level in reachable if (rate := level[kind]) is not None]
         if known or kind != "requests":
@@ -111,6 +113,8 @@ def output_picousd(price: Price, input_tokens: int, also: frozenset[str] = froze
 def _parts(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
     level = _reachable(price, input_total(usage))[-1]
     total = 0
+    if price.minimum:
+        usage = _at_least(price, usage)
     missing = []
     for kind, n in usage.items():
         rate = level[kind]
@@ -119,6 +123,11 @@ def _parts(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
         elif n and kind != "requests":
             missing.append(kind)
     return total, frozenset(missing)
+
+
+def _at_least(price: Price, usage: Mapping[str, int]) -> dict[str, int]:
+    """A usage with what is billed at least of the kinds that it has."""
+    return {kind: max(n, price.minimum.get(kind, 0)) if n else n for kind, n in usage.items()}
 
 
 def _levels(price: Price) -> tuple[Level, ...]:

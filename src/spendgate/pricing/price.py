@@ -70,6 +70,8 @@ class Price:
     """The service tier of these rates; `` for the standard price."""
     tier_known: bool = True
     """False: a tier was asked for that the price list does not have, and the dearest of its tiers stands in."""
+    minimum: Mapping[str, int] = field(default_factory=lambda: NO_RATES)
+    """What is billed at least of a kind (Groq: ten seconds of sound)."""
     memo: dict[object, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
     """What was worked out from these rates (`pricing.cost`), and is asked for by every exchange."""
 

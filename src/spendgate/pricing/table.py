@@ -26,6 +26,7 @@ from spendgate.pricing.catalogue import Catalogue
 from spendgate.pricing.names import family_of, is_glob, literal_prefix
 from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
 from spendgate.pricing.terms import ANY, WHOLE, Discount, Terms, discount_at
+from spendgate.usage import Usage, input_total
 
 __all__ = [
     "NO_RATES", "Entry", "Price", "PriceTable", "Terms", "Tier", "family_of", "is_glob", "literal_prefix",
@@ -36,6 +37,8 @@ CONTEXT_TOKENS = 1_048_576
 """The context window of a model of which nothing is known: the largest that the large vendors sell."""
 OUTPUT_TOKENS = 131_072
 """The longest answer of such a model."""
+ROUTED = "router_input"
+"""The kind that a router's fee is charged for: all tokens of input once more."""
 REMEMBERED_MAX = 4096
 """Names that clients chose and the table remembers the way to."""
 
@@ -157,6 +160,27 @@ class PriceTable:
             return True
         found = self.locate(model, provider)
         return found is not None and found.where == "operator"
+
+    def with_router(self, price: Price, usage: Usage, asked: str, provider: str) -> tuple[Price, Usage]:
+        """A price and what is charged by it, with the fee of the router that was asked (Azure's model router: for each
+        token of input, beside the price of the model that answers). Both as they are where none was, or the operator
+        priced it."""
+        fee = self.router_fee(asked, provider)
+        if not fee:
+            return price, usage
+        rates = {**price.rates, ROUTED: fee}
+        return replace(price, rates=rates), {**usage, ROUTED: input_total(usage)}
+
+    def router_fee(self, asked: str, provider: str) -> int:
+        """What a router takes for each token of input, in pico-USD; 0 where the name is that of none."""
+        if self.catalogue is None or (self.is_own(asked, provider) and not self._deployed(asked)):
+            return 0
+        return self.catalogue.router_fee(self._deployed(asked) or asked, provider)
+
+    def _deployed(self, model: str) -> str:
+        """What a deployment's name stands for, where that is a model that the operator did not price."""
+        name = next((self.aliases[f] for f in names.forms(model) if f in self.aliases), "")
+        return "" if name in self.prices else name
 
     def varies(self, model: str, provider: str = "") -> bool:
         """Does the model's price depend on when it is asked for, or on more than its name?"""

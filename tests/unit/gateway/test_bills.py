@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 from unit.gateway.driver import Drive, chat, policy_of, snapshot_of
 
+from spendgate.finops.backfill import repriced_nanousd
 from spendgate.gateway import events as e
 from spendgate.gateway.config import Settings
 from spendgate.gateway.record import UsageRecord
@@ -214,3 +215,70 @@ def test_a_client_that_leaves_them_pays_the_hold() -> None:
     body = chat(messages=WORDS, data_sources=[{"type": "azure_search", "parameters": {}}])
     record = streamed(served_by("azure"), body, spoken("gpt-4o")[:9], leaves=True)
     assert record.charged_by is e.ChargedBy.HOLD
+
+
+# -- routers and systems of models ----------------------------------------------------------------------------
+
+ROUTED = "/openai/deployments/{}/chat/completions?api-version=2025-04-01-preview"
+
+
+def chosen(model: str, prompt: int, completion: int, cached: int = 0) -> dict[str, object]:
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+             "prompt_tokens_details": {"cached_tokens": cached}}  # fmt: skip
+    return {"model": model, "choices": [{"message": {"content": "Yes."}}], "usage": usage}
+
+
+@pytest.mark.parametrize("name", ["model-router", "model_router", "model-router-2025-11-18"])
+def test_a_router_costs_its_fee_beside_the_model_that_it_chose(name: str) -> None:
+    document = chosen("gpt-4o-2024-08-06", 7, 3, 2)
+    record = answered(served_by("azure"), chat(model=name), document, ROUTED.format(name))
+    # 5 x 2.50 + 2 x 1.25 + 3 x 10 + 7 x 0.14 USD a million tokens
+    assert record.cost_nanousd == 12_500 + 2_500 + 30_000 + 980
+    assert record.tokens == {"input": 5, "cached_input": 2, "output": 3}
+    assert repriced_nanousd(record, table()) == record.cost_nanousd
+    assert record.estimate_nanousd >= record.cost_nanousd
+
+
+def test_a_model_is_no_router_and_another_providers_router_has_another_fee() -> None:
+    path = "/v1/chat/completions"
+    for snap, model in ((served_by("azure"), "gpt-4o"), (served_by("openrouter"), "model-router")):
+        record = answered(snap, chat(model=model), chosen("gpt-4o", 1000, 0), path)
+        assert costs(record, "0.0025")
+
+
+def system(*asked: tuple[str, int, int], **more: object) -> dict[str, object]:
+    models = [
+        {"model": m, "usage": {"prompt_tokens": p, "completion_tokens": c, "total_tokens": p + c}} for m, p, c in asked
+    ]
+    return {**chosen("groq/compound", 1, 1), "usage_breakdown": {"models": models}, **more}
+
+
+BREAKDOWN = (("llama-3.3-70b-versatile", 100, 50), ("openai/gpt-oss-120b", 1000, 400))
+
+
+def test_a_system_of_models_costs_what_each_of_them_used() -> None:
+    document = system(*BREAKDOWN)
+    record = answered(served_by("groq"), chat(model="groq/compound"), document, "/openai/v1/chat/completions")
+    assert [(p.model, p.tokens) for p in record.parts] == [(m, {"input": p, "output": c}) for m, p, c in BREAKDOWN]
+    assert record.cost_nanousd == 59_000 + 39_500 + 150_000 + 240_000
+    assert record.tokens["input"] == 1100
+
+
+def test_its_stream_tells_the_same_in_groqs_own_field() -> None:
+    whole = {"prompt_tokens": 1100, "completion_tokens": 450}
+    last = {"usage": whole, "usage_breakdown": system(*BREAKDOWN)["usage_breakdown"]}
+    pieces = [
+        delta("groq/compound", content="Yes."),
+        event(model="groq/compound", choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], x_groq=last),
+        b"data: [DONE]\n\n",
+    ]
+    record = streamed(served_by("groq"), chat(model="groq/compound"), pieces, "/openai/v1/chat/completions")
+    assert record.cost_nanousd == 59_000 + 39_500 + 150_000 + 240_000
+
+
+def test_what_the_breakdown_leaves_out_and_searches_are_the_systems_own() -> None:
+    document = system(*BREAKDOWN, choices=[{"message": {"executed_tools": [{"type": "search"}, {"type": "python"}]}}])
+    document["usage"] = {"prompt_tokens": 1200, "completion_tokens": 450}
+    record = answered(served_by("groq"), chat(model="groq/compound"), document, "/openai/v1/chat/completions")
+    assert record.cost_nanousd == 59_000 + 39_500 + 150_000 + 240_000 + 59_000 + 8_000_000
+    assert not record.priced_by.unpriced

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spendgate.pricing.catalogue import builtin
 from spendgate.pricing.cost import (
     charge,
     cost_nanousd,
@@ -146,3 +147,13 @@ def test_an_output_token_never_raises_the_estimate_by_more_than_its_price(
 @given(prices, st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 500), st.integers(0, 500))
 def test_more_tokens_never_lower_an_estimate(price: Price, i: int, o: int, more_i: int, more_o: int) -> None:
     assert estimate_nanousd(price, i + more_i, o + more_o) >= estimate_nanousd(price, i, o)
+
+
+def test_what_is_billed_at_least_is_charged_and_held() -> None:
+    price = builtin().entry("groq", "whisper-large-v3").at(None)
+    rate = price.rates["seconds"]
+    for seconds, billed in ((1, 10), (9, 10), (10, 10), (11, 11)):
+        cost = -(-billed * rate // 3_600_000)
+        assert cost_nanousd(price, {"seconds": seconds, "requests": 1}) in (cost, cost - 1)
+        assert estimate_nanousd(price, 0, 0, {"seconds": seconds}) == cost
+    assert cost_nanousd(price, {"requests": 1}) == 0
