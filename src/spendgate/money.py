@@ -6,7 +6,7 @@ tokens is 10^6 pico-USD a token.
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 
 NANO_PER_USD = 1_000_000_000
@@ -30,6 +30,26 @@ def nano_to_usd(nano: int) -> str:
     whole, rest = divmod(abs(nano), NANO_PER_USD)
     digits = f"{rest:09d}".rstrip("0")
     return f"{sign}{whole}.{digits.ljust(2, '0')}"
+
+
+def usd_text(nano: int, decimals: int = 6, grouped: bool = True) -> str:
+    """Write nano-USD in a sentence: `$8,012.40`; below a dollar as far as needed up to `decimals`, two at least.
+    Rounded half up, as people do. `grouped`: thousands are set apart."""
+    return _written(nano, decimals if abs(nano) < NANO_PER_USD else 2, "$", "," if grouped else "", trim=True)
+
+
+def usd_cell(nano: int, sign: str = "") -> str:
+    """Write nano-USD in a column: `8,012.40`; below a dollar four decimals, so that small spend is not shown as
+    nothing. Rounded half up, as people do."""
+    return _written(nano, 4 if 0 < abs(nano) < NANO_PER_USD else 2, sign, ",", trim=False)
+
+
+def _written(nano: int, decimals: int, sign: str, comma: str, *, trim: bool) -> str:
+    amount = (Decimal(abs(nano)) / NANO_PER_USD).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    whole, _, part = f"{amount:{comma}f}".partition(".")
+    if trim:
+        part = part.rstrip("0").ljust(2, "0")
+    return f"{'-' if nano < 0 and amount else ''}{sign}{whole}.{part}"
 
 
 def pico_to_nano_half_even(pico: int) -> int:

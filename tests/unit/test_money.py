@@ -46,3 +46,28 @@ def test_an_estimate_never_rounds_below_the_true_amount(pico: int) -> None:
 def test_ten_percent_is_exact_and_rounds_down() -> None:
     assert money.percent_of(1, 10) == 0
     assert money.percent_of(3_000_000_001, Decimal("110")) == 3_300_000_001
+
+
+@pytest.mark.parametrize(
+    ("nano", "sentence", "cell"),
+    [
+        (0, "$0.00", "0.00"),
+        (8_012_400_000_000, "$8,012.40", "8,012.40"),
+        (1_005_000_000, "$1.01", "1.01"),
+        (10_000_000, "$0.01", "0.0100"),
+        (3_400_000, "$0.0034", "0.0034"),
+        (1_000, "$0.000001", "0.0000"),
+        (1, "$0.00", "0.0000"),
+        (-1, "$0.00", "0.0000"),
+        (-5 * 10**9, "-$5.00", "-5.00"),
+        (9_007_199_254_740_991, "$9,007,199.25", "9,007,199.25"),
+    ],
+)
+def test_amounts_for_people_are_short_and_small_ones_not_nothing(nano: int, sentence: str, cell: str) -> None:
+    assert (money.usd_text(nano), money.usd_cell(nano)) == (sentence, cell)
+
+
+def test_no_float_writes_an_amount() -> None:
+    assert money.usd_text(2**53 + 10**9 + 1, 2) == "$9,007,200.25"
+    assert money.usd_text(123_455_000_000_000, 2, grouped=False) == "$123455.00"
+    assert money.usd_text(8_000_000_005_000_000, 2) == "$8,000,000.01"

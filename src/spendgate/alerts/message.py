@@ -8,10 +8,9 @@ or format.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
 
 from spendgate.alerts.alert import Alert
-from spendgate.money import NANO_PER_USD
+from spendgate.money import usd_text
 from spendgate.months import month_text, next_month_start, utc
 
 NAME_MAX = 60
@@ -33,9 +32,8 @@ NO_LINKS = Links()
 
 
 def usd(nano: int) -> str:
-    """`$8000.00`: two decimals, half to even."""
-    amount = (Decimal(nano) / NANO_PER_USD).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
-    return f"-${-amount}" if amount < 0 else f"${amount}"
+    """`$8000.00`: two decimals, and digits only, which people's rules in Slack match."""
+    return usd_text(nano, 2, grouped=False)
 
 
 def text_of(alert: Alert, links: Links = NO_LINKS, again: bool = False) -> str:

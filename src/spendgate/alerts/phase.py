@@ -1,36 +1,16 @@
-"""The state of a budget in one word, and its status as a row. Pure; amounts are nano-USD."""
+"""A budget's status as a row, for `spendgate budgets`. Pure; amounts are nano-USD."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from spendgate.budget.bounds import UNLIMITED
-from spendgate.budget.decide import PRESSURE_ABOVE
 from spendgate.budget.forecast import Forecast
+from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
 from spendgate.ledger.report import utilization
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text, utc
-
-Phase = Literal["Ready", "Downgrading", "Exhausted", "Audit"]
-
-
-def phase(budget: TeamBudget, committed_nanousd: int, now_ms: int) -> Phase:
-    """`Audit` decides nothing; `Exhausted` refuses; `Downgrading` is under pressure (rules 3 and 4), also where
-    no cheaper model is named; `Ready` is none of these. By committed spend, as the gateway decides."""
-    if budget.audit:
-        return "Audit"
-    bound = budget.month_bound_nanousd(now_ms)
-    if bound != UNLIMITED and committed_nanousd >= bound:
-        return "Exhausted"
-    limit = budget.limit_nanousd(now_ms)
-    threshold = budget.downgrade_threshold
-    if threshold is not None and committed_nanousd * 100 >= limit * threshold.percent:
-        return "Downgrading"
-    part, whole = PRESSURE_ABOVE
-    if budget.routing is not None and committed_nanousd * whole > limit * part:
-        return "Downgrading"
-    return "Ready"
 
 
 def status_row(
@@ -51,5 +31,5 @@ def status_row(
         "utilization": utilization(committed, limit),
         "forecast_usd": nano_to_usd(outlook.month_end_nanousd),
         "exhausted_at": None if end_ms is None else f"{utc(end_ms):%Y-%m-%d}",
-        "phase": phase(budget, committed, now_ms),
+        "phase": phase_of(budget, committed, now_ms),
     }

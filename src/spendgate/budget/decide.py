@@ -250,14 +250,14 @@ def _fault(case: _Case, model: str) -> PlannedRefusal | None:
     return None
 
 
-def _pressure_from(case: _Case) -> int | None:
-    """The committed amount at which pressure starts: above 0.8 where routed, or at the threshold."""
-    limit = case.budget.limit_nanousd(case.now_ms)
+def pressure_from_nanousd(budget: TeamBudget, now_ms: int) -> int | None:
+    """The committed amount at which pressure starts: above 0.8 where routed, or at the threshold. None: never."""
+    limit = budget.limit_nanousd(now_ms)
     starts: list[int] = []
-    if case.budget.routing:
+    if budget.routing:
         part, whole = PRESSURE_ABOVE
         starts.append(limit * part // whole + 1)
-    threshold = case.budget.downgrade_threshold
+    threshold = budget.downgrade_threshold
     if threshold:
         starts.append(-(-limit * threshold.percent // 100))
     return min(starts, default=None)
@@ -265,7 +265,7 @@ def _pressure_from(case: _Case) -> int | None:
 
 def _windows(case: _Case, relaxed: list[_Option], pressed: list[_Option]) -> tuple[Choice, ...]:
     """Join both lists into one order: each has its window, what ends both alike stands once at the end."""
-    start = _pressure_from(case)
+    start = pressure_from_nanousd(case.budget, case.now_ms)
     if start is None or pressed == relaxed:
         return tuple(_priced(case, o) for o in relaxed)
     if start <= 0:

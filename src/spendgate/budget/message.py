@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from spendgate.budget.ask import PlannedRefusal
 from spendgate.budget.bounds import Bound
 from spendgate.budget.policy import TeamBudget
-from spendgate.money import NANO_PER_USD, nano_to_usd
+from spendgate.money import nano_to_usd, usd_text
 from spendgate.months import next_month_start, utc
 
 
@@ -125,16 +125,6 @@ def ratio(committed_nanousd: int, limit_nanousd: int) -> float | None:
     if limit_nanousd <= 0:
         return None
     return float(round(Decimal(committed_nanousd) / Decimal(limit_nanousd), 4))
-
-
-def usd_text(nano: int) -> str:
-    """Write an amount for people: `$8,012.40`; below a dollar with up to six decimals, as far as needed."""
-    usd = Decimal(nano) / NANO_PER_USD
-    if abs(usd) >= 1 or nano % 10_000_000 == 0:
-        return f"${usd.quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
-    text = f"{usd.quantize(Decimal('0.000001'), ROUND_HALF_UP):f}".rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"${whole}.{decimals.ljust(2, '0')}"
 
 
 def _subject(asked: Asked, bound: Bound) -> tuple[str, str]:

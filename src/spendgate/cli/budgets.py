@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, LedgerUnavailable
+from spendgate.money import usd_cell, usd_to_nano
 
 TIMEOUT_S = 10.0
 _STYLES = {"Downgrading": "yellow", "Exhausted": "red", "Audit": "cyan"}
@@ -119,6 +119,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _money(usd: str) -> str:
-    """Two decimals; below a dollar four, so that small spend is not shown as nothing."""
-    amount = Decimal(usd)
-    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:,.4f}"
+    return usd_cell(usd_to_nano(usd))

@@ -18,6 +18,7 @@ from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.ledger.port import TeamMonth
 from spendgate.ledger.report import budget_rows
+from spendgate.money import usd_cell, usd_to_nano
 from spendgate.months import month_key, next_month_start, parse_month
 
 TIMEOUT_S = 10.0
@@ -182,9 +183,7 @@ def _plain(name: str) -> Any:
 
 
 def _money(usd: str) -> str:
-    """Two decimals; below a dollar four, so that small spend is not shown as nothing."""
-    amount = Decimal(usd)
-    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:,.4f}"
+    return usd_cell(usd_to_nano(usd))
 
 
 def _total(amounts: Iterable[str]) -> str:

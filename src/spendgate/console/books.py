@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from spendgate.alerts.phase import phase
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
+from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.gateway.bounds_now import BoundsNow, read_bounds
@@ -188,7 +188,7 @@ class Books:
             settled_nanousd=settled,
             reserved_nanousd=reserved,
             utilization=utilization(settled + reserved, limit),
-            phase=phase(budget, settled + reserved, at_ms),
+            phase=phase_of(budget, settled + reserved, at_ms),
             thresholds=tuple((t.percent, t.action) for t in budget.thresholds),
         )
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
-
 from spendgate.gateway.words import REFUSALS
-from spendgate.money import NANO_PER_USD
+from spendgate.money import usd_cell
 from spendgate.months import utc
 
 
 def usd(nano: int | None) -> str:
     """`$1,234.50`; below a dollar four decimals, so that small spend is not shown as nothing. None: a dash."""
-    if nano is None:
-        return "–"
-    amount = Decimal(nano) / NANO_PER_USD
-    places = "0.01" if nano == 0 or abs(nano) >= NANO_PER_USD else "0.0001"
-    return f"{'-' if nano < 0 else ''}${abs(amount.quantize(Decimal(places), ROUND_HALF_EVEN)):,}"
+    return "–" if nano is None else usd_cell(nano, "$")
 
 
 def percent(ratio: float | None) -> str:

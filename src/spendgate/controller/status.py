@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.phase import is_exhausted, is_under_pressure, phase_of
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import State, Verdict
 from spendgate.ledger.report import utilization
-from spendgate.money import NANO_PER_USD
+from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import next_month_start
 
 
@@ -65,16 +66,16 @@ def desired(
             "forecastUSD": usd(numbers.forecast_nanousd),
         }
         exhausted = _exhausted(budget, numbers, now_ms)
-        downgrading = _downgrading(budget, numbers, limit)
+        downgrading = _downgrading(budget, numbers, now_ms)
     elif budget is not None:
         for name in ("currentSpendUSD", "reservedUSD", "budgetUtilization", "forecastUSD"):
             if name in old:
                 out[name] = old[name]
-    out["phase"] = _phase(verdict, exhausted, downgrading, old)
+    out["phase"] = _phase(verdict, numbers, old, now_ms)
     found = [
         _ready(verdict, confirmation, old),
-        _unless_known(c.EXHAUSTED, exhausted, "BoundReached", "WithinBudget", budget is not None),
-        _unless_known(c.DOWNGRADING, downgrading, "ThresholdReached", "BelowThreshold", budget is not None),
+        _unless_known(c.EXHAUSTED, exhausted, "BoundReached", "WithinBudget", budget),
+        _unless_known(c.DOWNGRADING, downgrading, "ThresholdReached", "BelowThreshold", budget),
         (c.CONFLICT, "True", "TeamHasOlderBudget", verdict.message)
         if verdict.state is State.CONFLICT
         else (c.CONFLICT, "False", "OnlyBudgetOfTeam", "no other budget claims the team"),
@@ -140,39 +141,44 @@ def _exhausted(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool,
     bound = budget.month_bound_nanousd(now_ms)
     if bound == UNLIMITED:
         return False, "no threshold rejects"
-    if numbers.committed_nanousd < bound:
+    if not is_exhausted(budget, numbers.committed_nanousd, now_ms):
         return False, "money is left"
+    if budget.audit:
+        return False, f"{usd_text(bound)} of the bound are reached; in audit mode no request is refused"
     end = stamp(int(next_month_start(now_ms).timestamp() * 1000))
-    return True, f"${usd(bound)} are spent or held; requests are refused until {end} or a raise"
+    return True, f"{usd_text(bound)} are spent or held; requests are refused until {end} or a raise"
 
 
-def _downgrading(budget: TeamBudget, numbers: Numbers, limit: int) -> tuple[bool, str]:
+def _downgrading(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool, str]:
     threshold = budget.downgrade_threshold
-    if threshold is None:
+    if threshold is None and budget.routing is None:
         return False, "no threshold downgrades"
-    if numbers.committed_nanousd * 100 >= limit * threshold.percent:
-        return True, f"{threshold.percent} % are reached; cheaper models are used"
-    return False, f"below {threshold.percent} %"
+    committed, limit = numbers.committed_nanousd, budget.limit_nanousd(now_ms)
+    if not is_under_pressure(budget, committed, now_ms):
+        return False, f"below {threshold.percent} %" if threshold else "cost routing is under no pressure"
+    reached = threshold is not None and committed * 100 >= limit * threshold.percent
+    why = f"{threshold.percent} % are reached" if threshold and reached else "cost routing is under pressure"
+    if budget.audit:
+        return False, f"{why}; in audit mode no other model is used"
+    return True, f"{why}; cheaper models are used"
 
 
-def _phase(
-    verdict: Verdict,
-    exhausted: tuple[bool, str] | None,
-    downgrading: tuple[bool, str] | None,
-    old: Mapping[str, Any],
-) -> str:
-    if verdict.state is State.INVALID:
-        return c.PHASE_INVALID
-    if verdict.state is State.CONFLICT:
-        return c.PHASE_CONFLICT
-    if verdict.state is State.NOT_OWNER:
-        return c.PHASE_NOT_OWNER
-    if exhausted is None or downgrading is None:
-        kept = old.get("phase")
-        return kept if kept in (c.PHASE_EXHAUSTED, c.PHASE_DOWNGRADING) else c.PHASE_READY
-    if exhausted[0]:
-        return c.PHASE_EXHAUSTED
-    return c.PHASE_DOWNGRADING if downgrading[0] else c.PHASE_READY
+_PHASES = {
+    State.INVALID: c.PHASE_INVALID,
+    State.CONFLICT: c.PHASE_CONFLICT,
+    State.NOT_OWNER: c.PHASE_NOT_OWNER,
+}
+
+
+def _phase(verdict: Verdict, numbers: Numbers | None, old: Mapping[str, Any], now_ms: int) -> str:
+    """`phase_of` for a document in force; where the ledger does not answer, what was known last."""
+    budget = verdict.in_force.budget if verdict.in_force else None
+    if verdict.state in _PHASES:
+        return _PHASES[verdict.state]
+    if budget is not None and (budget.audit or numbers is not None):
+        return phase_of(budget, numbers.committed_nanousd if numbers else 0, now_ms)
+    kept = old.get("phase")
+    return kept if kept in (c.PHASE_EXHAUSTED, c.PHASE_DOWNGRADING) else c.PHASE_READY
 
 
 def _ready(
@@ -207,13 +213,14 @@ def _invalid(verdict: Verdict) -> str:
 
 
 def _unless_known(
-    kind: str, found: tuple[bool, str] | None, yes: str, no: str, in_force: bool
+    kind: str, found: tuple[bool, str] | None, yes: str, no: str, budget: TeamBudget | None
 ) -> tuple[str, str, str, str]:
-    if not in_force:
+    if budget is None:
         return kind, "False", "NotInForce", "the document is not in force"
     if found is None:
         return kind, "Unknown", "LedgerUnavailable", "the ledger does not answer"
-    return kind, "True" if found[0] else "False", yes if found[0] else no, found[1]
+    reason = "Audit" if budget.audit else yes if found[0] else no
+    return kind, "True" if found[0] else "False", reason, found[1]
 
 
 # Every message says something: some builds of the API server take an empty text for null.

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from spendgate import money
 from spendgate.budget.load import load_policy, parse_text
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, Fault
-from spendgate.money import nano_to_usd, usd_to_nano
+from spendgate.money import usd_to_nano
 from spendgate.proposals.approvers import FILES, Approvers, parse_approvers
 from spendgate.proposals.edit import Increase, add_increase, has_team, set_monthly, until_text, usd_text
 from spendgate.proposals.forges import Forge, PullRequest
@@ -58,8 +59,8 @@ class Wish:
     def title(self) -> str:
         """The subject of commit and pull request."""
         if self.until is None:
-            return f"Set the LLM budget of {self.team} to ${_money(self.usd)} a month"
-        return f"Raise the LLM budget of {self.team} by ${_money(self.usd)} until {_day(self.until)}"
+            return f"Set the LLM budget of {self.team} to {_money(self.usd)} a month"
+        return f"Raise the LLM budget of {self.team} by {_money(self.usd)} until {_day(self.until)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ def _diff(old: str, new: str, name: str) -> str:
 
 
 def _money(usd: Decimal) -> str:
-    return f"{Decimal(nano_to_usd(usd_to_nano(usd))):,.2f}"
+    return money.usd_text(usd_to_nano(usd), 2)
 
 
 def _day(until: datetime) -> str:

@@ -21,7 +21,7 @@ from spendgate.errors import SpendgateError
 from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.port import Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.money import NANO_PER_USD
+from spendgate.money import usd_text
 from spendgate.months import month_key, utc
 from spendgate.rebuild.lives import Totals, read_totals
 from spendgate.rebuild.prometheus import Counters
@@ -179,22 +179,17 @@ def _rebuilt(difference: Difference | None, replayed: int) -> str:
     told = f"{replayed} exchanges of usage logs were told again"
     if difference is None:
         return f"{told}; what else was lost is only in Prometheus, and none is named."
-    added, teams = usd(difference.added_nanousd), sum(bool(r.rows) for r in difference.restored)
-    return f"{told}, ${added} of {teams} teams were filled up from Prometheus."
+    added, teams = usd_text(difference.added_nanousd), sum(bool(r.rows) for r in difference.restored)
+    return f"{told}, {added} of {teams} teams were filled up from Prometheus."
 
 
 def _drift(difference: Difference) -> str:
     """How far the two books are apart."""
     return (
-        f"Prometheus counted ${usd(difference.added_nanousd)} that the ledger lacks, "
-        f"{difference.drift_ratio:.1%} of ${usd(difference.total_nanousd)}. Nothing was changed: look with "
+        f"Prometheus counted {usd_text(difference.added_nanousd)} that the ledger lacks, "
+        f"{difference.drift_ratio:.1%} of {usd_text(difference.total_nanousd)}. Nothing was changed: look with "
         "`spendgate reconcile redis --dry-run`."
     )
-
-
-def usd(nano: int) -> str:
-    """Two decimals."""
-    return f"{nano / NANO_PER_USD:.2f}"
 
 
 DAY_MS = 86_400_000

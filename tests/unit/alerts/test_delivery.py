@@ -12,11 +12,12 @@ import pytest
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import Claim, open_deliveries, record_json, records_of
 from spendgate.alerts.memory import FILE, Memory
-from spendgate.alerts.phase import phase, status_row
+from spendgate.alerts.phase import status_row
 from spendgate.alerts.post import post, retry_after_s
 from spendgate.alerts.sender import Pace, Retry, Timing
 from spendgate.alerts.slack import SlackSender
 from spendgate.budget.forecast import forecast
+from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import Routing, TeamBudget, Threshold
 from spendgate.errors import ConfigurationError
 
@@ -95,13 +96,13 @@ class TestPhase:
         ("committed", "word"), [(7, "Ready"), (8, "Downgrading"), (10, "Exhausted"), (99, "Exhausted")]
     )
     def test_the_phase_follows_committed_spend(self, committed: int, word: str) -> None:
-        assert phase(self.BUDGET, committed, T0) == word
+        assert phase_of(self.BUDGET, committed, T0) == word
 
     def test_audit_is_a_phase_of_its_own_and_a_soft_budget_is_never_exhausted(self) -> None:
-        assert phase(replace(self.BUDGET, audit=True), 99, T0) == "Audit"
+        assert phase_of(replace(self.BUDGET, audit=True), 99, T0) == "Audit"
         soft = replace(self.BUDGET, thresholds=(Threshold(50, "alert"),))
-        assert phase(soft, 99, T0) == "Ready"
-        assert phase(replace(soft, routing=Routing("mini", "", 5)), 9, T0) == "Downgrading"
+        assert phase_of(soft, 99, T0) == "Ready"
+        assert phase_of(replace(soft, routing=Routing("mini", "", 5)), 9, T0) == "Downgrading"
 
     def test_a_row_is_exact(self) -> None:
         row = status_row(self.BUDGET, "202611", 5, 1, forecast([], T0, 5))

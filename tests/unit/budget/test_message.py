@@ -14,7 +14,6 @@ from spendgate.budget.message import (
     refused_by_plan,
     refused_without_ledger,
     resets_at,
-    usd_text,
 )
 from spendgate.budget.policy import Policy
 
@@ -156,22 +155,6 @@ def test_an_outage_of_the_ledger_is_not_called_an_empty_budget() -> None:
     assert "this budget admits nothing meanwhile" in closed.text
     assert "the $80.00 that this budget admits meanwhile are used up" in used_up.text
     assert used_up.code == "ledger_unavailable"
-
-
-@pytest.mark.parametrize(
-    ("nano", "text"),
-    [
-        (0, "$0.00"),
-        (8_012_400_000_000, "$8,012.40"),
-        (1_005_000_000, "$1.01"),
-        (10_000_000, "$0.01"),
-        (3_400_000, "$0.0034"),
-        (1_000, "$0.000001"),
-        (1, "$0.00"),
-    ],
-)
-def test_amounts_are_short_and_small_ones_not_nothing(nano: int, text: str) -> None:
-    assert usd_text(nano) == text
 
 
 def test_windows_end_with_the_utc_calendar() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spendgate.budget.phase import phase_of
 from spendgate.controller import conditions as c
 from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import Compiler, Past, Verdict, reconcile
@@ -168,3 +169,44 @@ def test_the_models_that_a_budget_sends_to_are_named() -> None:
     ).in_force
     assert found is not None
     assert models_named(found.budget) == ("a", "b", "c", "d")
+
+
+ROUTING = {"enabled": True, "cheapModel": "gpt-4o-mini", "expensiveModel": "gpt-4o", "complexityThreshold": 500}
+
+
+def message(status: dict[str, Any], kind: str) -> str:
+    return next(str(x["message"]) for x in status["conditions"] if x["type"] == kind)
+
+
+def test_a_budget_in_audit_mode_never_says_that_requests_are_refused_or_downgraded() -> None:
+    status = desired(verdict(mode="audit"), spent("120"), {}, NOW)
+    assert status["phase"] == c.PHASE_AUDIT
+    assert (of(status, c.EXHAUSTED), of(status, c.DOWNGRADING)) == ("False", "False")
+    assert message(status, c.EXHAUSTED) == "$100.00 of the bound are reached; in audit mode no request is refused"
+    assert message(status, c.DOWNGRADING) == "80 % are reached; in audit mode no other model is used"
+    assert desired(verdict(mode="audit"), None, {}, NOW)["phase"] == c.PHASE_AUDIT
+
+
+def test_cost_routing_downgrades_above_eighty_percent_as_the_gateway_does() -> None:
+    thresholds = [{"percent": 90, "action": "alert_and_downgrade"}, {"percent": 100, "action": "reject"}]
+    status = desired(verdict(costRouting=ROUTING, alertThresholds=thresholds), spent("85"), {}, NOW)
+    assert status["phase"] == c.PHASE_DOWNGRADING
+    assert of(status, c.DOWNGRADING) == "True"
+    assert message(status, c.DOWNGRADING) == "cost routing is under pressure; cheaper models are used"
+
+
+def test_money_in_a_condition_is_written_as_people_write_it() -> None:
+    status = desired(verdict(8000), spent("8000"), {}, NOW)
+    assert message(status, c.EXHAUSTED).startswith("$8,000.00 are spent or held; requests are refused until ")
+
+
+@pytest.mark.parametrize("spec", [
+    {}, {"mode": "audit"}, {"costRouting": ROUTING}, {"alertThresholds": [{"percent": 50, "action": "alert"}]},
+    {"costRouting": ROUTING, "alertThresholds": [{"percent": 90, "action": "alert_and_downgrade"}]},
+])  # fmt: skip
+@pytest.mark.parametrize("settled", ["0", "79.99", "80", "80.01", "90", "99.99", "100", "150"])
+def test_the_status_has_the_phase_that_console_and_commands_show(spec: dict[str, Any], settled: str) -> None:
+    found = verdict(**spec)
+    assert found.in_force is not None
+    shown = phase_of(found.in_force.budget, usd_to_nano(settled), NOW)
+    assert desired(found, spent(settled), {}, NOW)["phase"] == shown
