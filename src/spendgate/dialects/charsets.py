@@ -49,7 +49,7 @@ _CODECS = {
 def label_of(content_type: str) -> str:
     """The charset that a content type names, as Python calls it; `` where it names none. Raises RequestError for
     one that is not read."""
-    found = _LABEL.search(content_type)
+    found = _LABEL.search(content_type) if "=" in content_type else None
     if found is None:
         return ""
     name = _CODECS.get(found[1].lower().replace("-", "_"), "")

@@ -18,6 +18,7 @@ that no price table has stands for it, and is held for as one (the dearest).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from spendgate.dialects.jsonbody import JsonObject, object_of
@@ -37,11 +38,15 @@ _ROUTER = re.compile(
 """Names that stand for a choice of the provider: OpenRouter's and Azure's routers, Bedrock's prompt routers."""
 _SWITCHED_OFF = frozenset({"", "off", "none", "false", "disabled"})
 _ROUTES = ("fallback", "auto")
+_MEMBERS = frozenset({*KEYS, "config", "plugins", "route"})
+"""Where such models may stand; most requests have none of it."""
 
 
 def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> tuple[str, ...]:
     """The models that may answer besides `model`, each once, in the order of the request. `any_model` stands for one
     that the provider chooses."""
+    if _MEMBERS.isdisjoint(document) and not _is_router(model):
+        return ()
     found: dict[str, None] = {}
     for key in KEYS:
         _gather(found, document.get(key))
@@ -53,10 +58,15 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
         found[ANY_MODEL] = None
     if len(found) > MODELS_MAX:
         return (*list(found)[:MODELS_MAX], ANY_MODEL)
-    if _ROUTER.search(model):
+    if _is_router(model):
         found[ANY_MODEL] = None
     found.pop(model, None)
     return tuple(any_model if name == ANY_MODEL else name for name in found)
+
+
+@lru_cache(maxsize=1024)
+def _is_router(model: str) -> bool:
+    return _ROUTER.search(model) is not None
 
 
 def is_routed(document: JsonObject, model: str) -> bool:

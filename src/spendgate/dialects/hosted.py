@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from spendgate.dialects import scan
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.texts import Texts, positive
 
@@ -57,6 +58,7 @@ stored contexts, OpenRouter's plugins."""
 
 _HOLDERS = ("extra_body", "google", "provider_options", "providerOptions", "additional_params")
 """Members that hold such members, by provider."""
+_MARKS = SERVER_KEYS | {"web_search_options", *_HOLDERS}
 
 CLIENT_TOOLS = frozenset(
     {"", "function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"}
@@ -66,9 +68,25 @@ CLIENT_TOOLS = frozenset(
 
 def mentions(body: bytes, word: bytes) -> bool:
     """May a key of this name (in lower case) stand in the body? One with escaped letters might be it."""
-    if _key(word).search(body) is not None:
+    if _has_key(body, word):
         return True
-    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+    return b"\\" in body and _ESCAPED_LETTER.search(body) is not None
+
+
+def _has_key(body: bytes, word: bytes) -> bool:
+    """Does the word stand there as a key or text, in any case? Looked for by its underscore, which is rare."""
+    before = word.find(b"_") + 1
+    if not before:
+        return _key(word).search(body) is not None
+    quoted, leaps, at = b'"%s"' % word, 0, body.find(b"_")
+    while at >= 0:
+        begin = max(0, at - before)
+        if leaps * scan.LEAP_BYTES > at + scan.HEAD_BYTES:
+            return _key(word).search(body, begin) is not None
+        if body[begin : begin + len(quoted)].lower() == quoted:
+            return True
+        leaps, at = leaps + 1, body.find(b"_", at + 1)
+    return False
 
 
 @cache
@@ -142,6 +160,8 @@ def names_media(url: object) -> bool:
 def has_server_keys(document: JsonObject, *, own_search: bool = False) -> bool:
     """Does the request itself name something that the provider brings in? `own_search`: what the model's own search
     finds is billed by fees alone."""
+    if _MARKS.isdisjoint(document):
+        return False
     holders = [document, *(object_of(document.get(key)) for key in _HOLDERS)]
     holders += [inner for of in holders[1:] for inner in of.values() if isinstance(inner, dict)]
     return any(of[key] for of in holders for key in SERVER_KEYS.intersection(of)) or (
@@ -189,6 +209,8 @@ def calls_of(document: JsonObject, key: str = "max_tool_calls") -> int:
 def searches_of(document: JsonObject) -> int:
     """Searches that a chat request may be billed for at most: by a search model's options, xAI's live search (its
     fee is a source's), DashScope's, and OpenRouter's web plugin (by result)."""
+    if _SEARCHES.isdisjoint(document):
+        return 0
     n = 1 if document.get("web_search_options") is not None else 0
     live = object_of(document.get("search_parameters"))
     if live and live.get("mode") != "off":
@@ -202,6 +224,7 @@ def searches_of(document: JsonObject) -> int:
     return min(n, SEARCHES_MAX)
 
 
+_SEARCHES = frozenset({"web_search_options", "search_parameters", "enable_search", "plugins"})
 LIVE_SOURCES = 20
 """Sources of xAI's live search where the request sets no `max_search_results` (live search guide)."""
 WEB_RESULTS = 5

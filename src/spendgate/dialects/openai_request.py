@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from spendgate.dialects import fallbacks, hosted, jsonedit, rewriting, thinking
 from spendgate.dialects.base import RequestFacts
@@ -83,6 +83,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     _read_messages(texts, document.get("messages"), image_tokens(model))
     _read_tools(texts, document)
     texts.extra_tokens += PRIMING_TOKENS
+    traits = traits_of(model)
     stream = truth_of(document.get("stream"))
     options = object_of(document.get("stream_options"))
     modalities = document.get("modalities")
@@ -90,7 +91,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     if spoken:
         texts.needs.add("audio")
         texts.dear_kinds.add("output_audio")
-    searches = max(hosted.searches_of(document), int(SEARCH_MODEL.search(model) is not None))
+    searches = max(hosted.searches_of(document), int(traits.searches))
     runs = hosted.runs_tools(document.get("tools"))
     n = max(positive(document.get("n")) or 1, positive(document.get("best_of")) or 1)
     return RequestFacts(
@@ -101,10 +102,10 @@ def read(body: bytes, path: str) -> RequestFacts:
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,
         output_cap=_output_cap(document),
-        turns=hosted.calls_of(document) + 1 if runs or AGENT_MODEL.search(model) else 1,
-        unseen_results=runs or AGENT_MODEL.search(model) is not None,
-        unseen_input=texts.unseen or runs or hosted.has_server_keys(document, own_search=_own_search(model)),
-        unseen_shown=not (texts.unseen or runs) and hosted.only_data_sources(document, own_search=_own_search(model)),
+        turns=hosted.calls_of(document) + 1 if runs or traits.is_agent else 1,
+        unseen_results=runs or traits.is_agent,
+        unseen_input=texts.unseen or runs or hosted.has_server_keys(document, own_search=traits.own_search),
+        unseen_shown=not (texts.unseen or runs) and hosted.only_data_sources(document, own_search=traits.own_search),
         fallbacks=fallbacks.read(document, model),
         routed=fallbacks.is_routed(document, model),
         cache_write=hosted.mentions(body, b"cache_control"),
@@ -155,21 +156,48 @@ def with_usage(old: bytes) -> bytes:
 
 def _output_cap(document: JsonObject) -> int | None:
     """The larger of both: providers look at one, at the other, or at both."""
-    given = (positive(document.get(key)) for key in ("max_completion_tokens", "max_tokens"))
-    return max((cap for cap in given if cap is not None), default=None)
+    one, other = document.get("max_completion_tokens"), document.get("max_tokens")
+    first = None if one is None else positive(one)
+    second = None if other is None else positive(other)
+    return max(first or 0, second or 0) or None
 
 
-def _own_search(model: str) -> bool:
-    """Does the model search by itself, and bill no token for what it finds?"""
-    return SEARCH_MODEL.search(model) is not None or _SONAR.search(model) is not None
+class Traits(NamedTuple):
+    """What a model's name says of how it is billed."""
+
+    searches: bool
+    """It searches the web on every call, at one fee a call."""
+    own_search: bool
+    """It searches by itself, and bills no token for what it finds."""
+    is_agent: bool
+    """It searches and runs code by itself, in turns."""
+    thinks_beside: bool
+    """Its thinking is not in the output cap."""
+
+
+@lru_cache(maxsize=1024)
+def traits_of(model: str) -> Traits:
+    """What the name says."""
+    searches = SEARCH_MODEL.search(model) is not None
+    return Traits(
+        searches,
+        searches or _SONAR.search(model) is not None,
+        AGENT_MODEL.search(model) is not None,
+        THINKS_BESIDE.search(model) is not None,
+    )
+
+
+_SWITCHES = frozenset({"chat_template_kwargs", "enable_thinking", "thinking_budget"})
 
 
 def _thinking_beside(document: JsonObject, model: str) -> int:
     """Tokens of a thinking that the output cap does not contain."""
+    if _SWITCHES.isdisjoint(document) and not traits_of(model).thinks_beside:
+        return 0
     kwargs = object_of(document.get("chat_template_kwargs"))
     switch = document.get("enable_thinking", kwargs.get("enable_thinking"))
     budget = positive(document.get("thinking_budget", kwargs.get("thinking_budget")))
-    if switch is False or not (switch or budget or THINKS_BESIDE.search(model)):
+    if switch is False or not (switch or budget or traits_of(model).thinks_beside):
         return 0
     return min(budget or THINKING_TOKENS_MAX, THINKING_TOKENS_MAX)
 
@@ -178,6 +206,8 @@ def _parser_fee(document: JsonObject, path: str) -> int:
     """What OpenRouter may take for reading the request's documents for the model, in nano-USD: its parser is chosen
     by a plugin, and used unasked for models that read no PDF."""
     plugins = document.get("plugins")
+    if plugins is None and not path.endswith(_OPENROUTER):
+        return 0
     parsers = [
         object_of(object_of(p).get("pdf")).get("engine")
         for p in (plugins if isinstance(plugins, list) else ())
@@ -215,6 +245,8 @@ def image_tokens(model: str) -> ImageRule:
 
 def _prediction_tokens(prediction: object) -> int:
     """A predicted output's rejected tokens are billed as output: at most a token a byte."""
+    if prediction is None:
+        return 0
     content = object_of(prediction).get("content")
     texts = Texts()
     for part in content if isinstance(content, list) else [content]:
@@ -227,6 +259,8 @@ _MESSAGE_KEYS = frozenset({
     "tool_call_id", "id", "cache_control",
 })  # fmt: skip
 """Members of a message that are read by themselves, or are none of its text."""
+_PLAIN_MESSAGE = frozenset({"role", "content"})
+"""All that most messages have."""
 
 
 _TOLD = frozenset({"annotations", "citations", "metadata", "reasoning_details", "search_results"})
@@ -248,6 +282,8 @@ def _read_messages(texts: Texts, messages: Any, image_rule: ImageRule) -> None:
                 _read_part(texts, part, image_rule)
         else:
             texts.add(content)
+        if message.keys() <= _PLAIN_MESSAGE:
+            continue
         for key in ("name", "refusal", "reasoning_content", "reasoning"):
             if (value := message.get(key)) is not None:
                 texts.add(value)

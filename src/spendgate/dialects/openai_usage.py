@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of, object_of
-from spendgate.dialects.openai_request import SEARCH_MODEL
+from spendgate.dialects.openai_request import traits_of
 from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.told_cost import told_nanousd
 from spendgate.usage import COUNT_MAX, KINDS, Usage
@@ -39,7 +39,7 @@ def read(document: JsonObject, raw: object) -> Reading:
         )
     except BadUsage:
         return Reading({}, model, "bad_usage", service_tier=tier)
-    usage["searches"] = searches or int(SEARCH_MODEL.search(model) is not None)
+    usage["searches"] = searches or int(traits_of(model).searches)
     usage["requests"] = 1
     usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
     told = told_nanousd(raw)
@@ -145,23 +145,29 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     return usage, mismatch
 
 
-_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
+_CACHED = frozenset(
+    {"cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens"}
+)
 """Names of tokens read from a cache (OpenAI, DeepSeek, vLLM, LiteLLM, Databricks), among the details or beside them."""
-_WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+_WRITTEN = frozenset({"cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"})
 """Names of tokens written into one: OpenAI, LiteLLM, DashScope."""
-_LIFETIMES = ("cache_creation_token_details", "cache_creation")
+_LIFETIMES = frozenset({"cache_creation_token_details", "cache_creation"})
 """Where the written ones are split by how long they are kept, by Anthropic's names."""
 
 
-def _largest(inside: JsonObject, raw: JsonObject, names: tuple[str, ...]) -> int:
-    return max(_optional(of, name) for of in (inside, raw) for name in names)
+def _largest(inside: JsonObject, raw: JsonObject, names: frozenset[str]) -> int:
+    largest = 0
+    for of in (inside, raw):
+        for name in () if names.isdisjoint(of) else names:
+            largest = max(largest, _optional(of, name))
+    return largest
 
 
 def _writes(inside: JsonObject, raw: JsonObject) -> tuple[int, int]:
     """Tokens written into a cache: (for minutes, for an hour)."""
     written, long = _largest(inside, raw, _WRITTEN), 0
     for of in (inside, raw):
-        for name in _LIFETIMES:
+        for name in () if _LIFETIMES.isdisjoint(of) else _LIFETIMES:
             split = object_of(of.get(name))
             long = max(long, _optional(split, "ephemeral_1h_input_tokens"))
             written = max(written, long + _optional(split, "ephemeral_5m_input_tokens"))

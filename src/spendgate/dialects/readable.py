@@ -19,6 +19,7 @@ from spendgate.errors import BodyTooLarge, RequestError
 JSON_TYPE = "application/json"
 DIGESTS = ("content-md5", "content-digest", "repr-digest", "digest")
 """Headers that are no longer true of a body that was rewritten."""
+_UNTRUE = ("content-encoding", *DIGESTS)
 _FLAGS = (
     ("followed", "trailing_text"),
     ("loose", "loose_grammar"),
@@ -45,14 +46,18 @@ def read(
 ) -> tuple[RequestFacts, Readable]:
     """Read a request. Raises RequestError with what is wrong and where, BodyTooLarge where it decodes to more than
     `bytes_max`."""
-    plain = _decoded(body, headers.get("content-encoding", ""), bytes_max)
+    coding = headers.get("content-encoding", "")
+    plain = _decoded(body, coding, bytes_max) if coding else body
     label = headers.get("content-type", "")
-    remove = tuple(n for n in ("content-encoding", *DIGESTS) if n in headers)
+    remove = tuple([n for n in _UNTRUE if n in headers])
     if dialect.takes_forms and forms.begins_as_form(plain):
         return _read_form(dialect, forms.read_multipart(plain, label), path, headers, remove)
     text, charset = charsets.to_utf8(plain, label)
-    own = headers if not is_form(label) else {**headers, "content-type": JSON_TYPE}
-    kind = _content_type(label, charset)
+    if label == JSON_TYPE and not charset:  # most say it in these very words
+        own, kind = headers, ""
+    else:
+        own = headers if not is_form(label) else {**headers, "content-type": JSON_TYPE}
+        kind = _content_type(label, charset)
     try:
         return dialect.read_request(text, path, own), Readable(text, False, kind, remove)
     except RequestError as problem:

@@ -22,21 +22,42 @@ LIGHT_CONTAINERS = 4_000
 """Reading so many objects takes some two milliseconds."""
 _SURELY_LIGHT_BYTES = 32 * 1024
 _SLICE = 4 * 1024 * 1024
+_RUN_MAX = 64
 _BACKSLASH = 0x5C
+LEAP_BYTES = 512
+HEAD_BYTES = 8 * 1024
+"""Finding the next of a rare byte reads some 30 bytes a nanosecond, where counting reads 4; each find costs as much as
+counting `LEAP_BYTES` does. So one leaps from one to the next as long as that is cheaper, beginning with so many bytes
+of patience."""
+
+
+def count(text: bytes, mark: bytes) -> int:
+    """`text.count(mark)` of one byte, faster where it is rare."""
+    if len(text) <= HEAD_BYTES:
+        return text.count(mark)
+    found, at = 0, text.find(mark)
+    while at >= 0:
+        if found * LEAP_BYTES > at + HEAD_BYTES:
+            return found + text.count(mark, at)
+        found, at = found + 1, text.find(mark, at + 1)
+    return found
 
 
 def is_too_much(text: bytes) -> bool:
     """Would parsing make more of it than `WORK_MAX`?"""
-    if len(text) <= SCANNED_ABOVE or _work(text) <= WORK_MAX:
+    if len(text) <= SCANNED_ABOVE:
         return False
-    return _work_outside_strings(text) > WORK_MAX
+    few = _work_of_few_strings(text)
+    if few is not None:
+        return few > WORK_MAX
+    return _work(text) > WORK_MAX and _work_outside_strings(text) > WORK_MAX
 
 
 def is_light(text: bytes) -> bool:
     """Is it read in a moment, so that a thread for it would cost more than it gives?"""
     if len(text) <= _SURELY_LIGHT_BYTES:
         return True
-    few = len(text) <= LIGHT_BYTES and text.count(b"{") + text.count(b"[") <= LIGHT_CONTAINERS
+    few = len(text) <= LIGHT_BYTES and count(text, b"{") + count(text, b"[") <= LIGHT_CONTAINERS
     return few and _is_strict(text)
 
 
@@ -53,6 +74,35 @@ def _work(text: bytes) -> int:
     """The work of a text if nothing of it stood in a string: a value is followed by a comma, or ends its
     container."""
     return CONTAINER * (text.count(b"{") + text.count(b"[")) + text.count(b",")
+
+
+def _work_of_few_strings(text: bytes) -> int | None:
+    """The work outside of strings, where so few stand in the text that leaping from quote to quote is cheaper than
+    looking at each byte; None where there are many, or long runs of backslashes before one."""
+    outside: list[bytes] = []
+    begin, in_string, leaps, at = 0, False, 0, text.find(b'"')
+    while at >= 0:
+        if leaps * LEAP_BYTES > at + HEAD_BYTES:
+            return None
+        backslashes = _backslashes(text, at)
+        if backslashes == _RUN_MAX:
+            return None
+        if backslashes % 2 == 0:
+            if not in_string:
+                outside.append(text[begin:at])
+            begin, in_string = at, not in_string
+        leaps, at = leaps + 1, text.find(b'"', at + 1)
+    if not in_string:
+        outside.append(text[begin:])
+    return _work(b" ".join(outside))
+
+
+def _backslashes(text: bytes, at: int) -> int:
+    """How many stand right before this place, `_RUN_MAX` at most."""
+    if at == 0 or text[at - 1] != _BACKSLASH:
+        return 0
+    before = text[max(0, at - _RUN_MAX) : at]
+    return len(before) - len(before.rstrip(b"\\"))
 
 
 def _work_outside_strings(text: bytes) -> int:

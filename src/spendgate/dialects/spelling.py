@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from spendgate.dialects import jsonbody, loose
+from spendgate.dialects import jsonbody, loose, scan
 from spendgate.dialects.jsonbody import JsonObject, NotJson
 from spendgate.dialects.numbers import number_of
 from spendgate.errors import RequestError
@@ -123,11 +123,15 @@ INTERACTIONS = Spelling.of(_INTERACTIONS, without_underscores=True)
 
 
 def says_once(body: bytes, document: JsonObject) -> bool:
-    """Is no name doubled, at any depth? A member that the parser dropped took its quotes with it: those of what it
-    kept are counted. (A text that spells a quote as `\\\\u0022` is counted too high, and then parsed again.)"""
-    quotes = body.count(_QUOTE) + (body.count(_ESCAPED_QUOTE) if b"\\" in body else 0)
+    """Is no name doubled, at any depth? What was written as we write it lost nothing. Else a member that the parser
+    dropped took its quotes with it: those of what it kept are counted. (A text that spells a quote as `\\\\u0022` is
+    counted too high, and then parsed again.)"""
     try:
-        if orjson.dumps(document).count(_QUOTE) == quotes:
+        written = orjson.dumps(document)
+        if written == body:
+            return True
+        quotes = scan.count(body, _QUOTE) + (body.count(_ESCAPED_QUOTE) if b"\\" in body else 0)
+        if scan.count(written, _QUOTE) == quotes:
             return True
     except (TypeError, ValueError):
         pass  # lone surrogates, large numbers

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, unquote
 
 from spendgate.dialects import paths
 
-_MASKS = frozenset({"fields", "$fields", "x-goog-fieldmask", "$.fields"})
+MASK = "x-goog-fieldmask"
+_MASKS = frozenset({"fields", "$fields", MASK, "$.fields"})
 _FORMS = frozenset({"alt", "$alt"})
 _READ = frozenset({"json", "sse", ""})
 _AT_GOOGLE = ("gemini", "anthropic-vertex")
@@ -22,12 +23,12 @@ _PLACES = ("/v1beta/", "/v1alpha/", "/v1beta1/", "/projects/", "/locations/")
 def usage_switch(dialect: str, target: str, headers: Mapping[str, str]) -> str:
     """The parameter or header of a request that may switch its usage off; "" where there is none."""
     path, _, query = target.partition("?")
+    if not query and MASK not in headers:
+        return ""
     if not dialect.startswith(_AT_GOOGLE) and not any(p in paths.plain(path).lower() + "/" for p in _PLACES):
         return ""
-    if "x-goog-fieldmask" in headers:
+    if MASK in headers:
         return "X-Goog-FieldMask"
-    if not query:
-        return ""
     for given, value in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
         name = unquote(given).strip().lower()
         if name in _MASKS:

@@ -103,14 +103,17 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, 
     price, own = tariff.price_of(sent, answered)
     routed, billed = tariff.prices.with_router(price, usage, sent, tariff.terms.provider)
     cost, missing = charge(routed, billed, tariff.prices.stand_ins)
-    alone = replace(tariff, terms=replace(tariff.terms, provider="")) if tariff.terms.provider else tariff
+    terms, alone = tariff.terms, tariff
+    if terms.provider:
+        anywhere = Terms("", terms.tier, terms.residency, terms.at_ms)
+        alone = Tariff(tariff.prices, anywhere, tariff.fallbacks, tariff.hoped)
     provider = "" if alone.price_of(sent, answered)[0] is price else price.provider
     if routed is not price:
-        provider = tariff.terms.provider  # whose router it was
+        provider = terms.provider  # whose router it was
     by = PricedBy(
         provider=provider,
-        service_tier=price.tier if price.tier_known else tariff.terms.tier,
-        residency=tariff.terms.residency if price.multiplier != (1, 1) else "",
+        service_tier=price.tier if price.tier_known else terms.tier,
+        residency=terms.residency if price.multiplier != (1, 1) else "",
         stand_in="" if own else price.model,
         unpriced=(*sorted(missing), *(() if price.tier_known else ("service_tier",))),
     )

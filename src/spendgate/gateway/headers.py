@@ -51,9 +51,12 @@ MAX_VALUE = 128
 def never_sent(names: Iterable[str], *, last: bool = True) -> tuple[str, ...]:
     """Which of a request's headers no provider gets, whoever set or signed them. `last`: no other proxy of ours
     follows."""
-    prefixes = (ENVOY_PREFIX, *INTERNAL_PREFIXES)
     kept = () if last else BETWEEN_PROXIES
-    return tuple(n for n in names if (n.startswith(prefixes) or n == CLIENT_CERTIFICATE) and n not in kept)
+    found = [n for n in names if n.startswith(_NEVER_SENT) or n == CLIENT_CERTIFICATE]
+    return tuple([n for n in found if n not in kept])
+
+
+_NEVER_SENT = (ENVOY_PREFIX, *INTERNAL_PREFIXES)
 
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")

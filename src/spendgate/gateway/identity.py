@@ -118,7 +118,8 @@ def run_of(headers: Mapping[str, str]) -> str:
     named = sane(headers.get(h.RUN, ""))
     if named:
         return named
-    m = _TRACEPARENT.match(headers.get(h.TRACEPARENT, ""))
+    trace = headers.get(h.TRACEPARENT, "")
+    m = _TRACEPARENT.match(trace) if trace else None
     return m[1] if m and m[1].strip("0") else ""
 
 

@@ -157,9 +157,11 @@ class Snapshot:
 
     def strip_of(self, caller: Caller) -> tuple[str, ...]:
         """Headers to take off this caller's metered request: those of identity too that it may not set."""
-        forged = (
+        forged = [
             e.header_names for e in self.extractors if isinstance(e, HeaderExtractor) and not e.trusts(caller)
-        )
+        ]
+        if not forged:
+            return self.strip
         more = frozenset[str]().union(*forged) - set(self.strip)
         return (*self.strip, *sorted(more)) if more else self.strip
 

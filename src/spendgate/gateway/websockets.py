@@ -22,6 +22,8 @@ FORBIDDEN = 403
 
 def is_upgrade(headers: Mapping[str, str]) -> bool:
     """Does a request ask for a WebSocket, as HTTP/1.1 (RFC 6455) or as HTTP/2 (RFC 8441) ask for one?"""
+    if "upgrade" not in headers and ":protocol" not in headers:
+        return False
     offered = f"{headers.get('upgrade', '')},{headers.get(':protocol', '')}".lower().split(",")
     return any(name.partition("/")[0].strip() == "websocket" for name in offered)
 

@@ -156,7 +156,7 @@ class PriceTable:
     def is_own(self, model: str, provider: str = "") -> bool:
         """Is the model's price one that the operator gave for its name, or for what a deployment of it serves; not by
         a glob?"""
-        if any(form in self.aliases for form in names.forms(model)):
+        if self.aliases and any(form in self.aliases for form in names.forms(model)):
             return True
         found = self.locate(model, provider)
         return found is not None and found.where == "operator"

@@ -36,6 +36,7 @@ from spendgate.dialects import (
     openai_request,
     readable,
     responses_request,
+    scan,
     texts,
     thinking,
 )
@@ -275,6 +276,26 @@ def test_what_says_all_once_is_never_called_doubled(value: object) -> None:
     for ascii_only in (True, False):
         body = json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
         assert says_once(body, document)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["_", '"', "cache_control", '"cache_control"', '"CACHE_Control"', '"cache_contro"', "a" * 700]
+        ),
+        max_size=40,
+    ).map("".join),
+    st.sampled_from([0, 64, 8192]),
+)
+def test_a_key_is_found_by_its_underscore_wherever_it_stands(text: str, head: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "HEAD_BYTES", head)
+        assert hosted.mentions(text.encode(), b"cache_control") is ('"cache_control"' in text.lower())
+
+
+def test_a_key_with_escaped_letters_may_be_any() -> None:
+    assert hosted.mentions(b'{"\\u0063ache_control":1}', b"cache_control")
+    assert not hosted.mentions(b'{"a":"\\n\\u00e9"}', b"cache_control")
 
 
 def test_of_two_models_all_bound_the_hold() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 
@@ -39,6 +40,38 @@ def test_the_work_is_what_the_parsed_value_has_of_containers_and_values(value: o
     assert _values(value) * scan.SCANNED_ABOVE <= len(text) * scan.WORK_MAX
 
 
+RARE = st.lists(
+    st.text(alphabet='"\\{[,_a', max_size=8) | st.just("a" * 600) | st.just("\\" * 63) | st.just("\\" * 64),
+    max_size=30,
+).map("".join)
+"""Texts in which what is looked for is rare, and such where it is not."""
+
+
+@given(RARE, st.sampled_from([b'"', b"{", b","]), st.sampled_from([0, 64, 8192]))
+def test_leaping_counts_what_counting_counts(text: str, mark: bytes, head: int) -> None:
+    body = text.encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "HEAD_BYTES", head)
+        assert scan.count(body, mark) == body.count(mark)
+
+
+@given(RARE, st.sampled_from([0, 64, 8192]))
+def test_leaping_from_quote_to_quote_finds_the_same_work(text: str, head: int) -> None:
+    body = text.encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "HEAD_BYTES", head)
+        assert scan._work_of_few_strings(body) in (None, scan._work_outside_strings(body))
+
+
+def test_few_strings_are_leapt_over_and_many_or_long_runs_of_backslashes_are_not() -> None:
+    prompt = b'{"a":"' + b"a\\n{" * 200_000 + b'","b":[1,2]}'
+    assert scan._work_of_few_strings(prompt) == 2 * scan.CONTAINER + 2
+    assert scan._work_of_few_strings(b'{"a":"' + b'\\"' * 100_000 + b'"}') is None
+    began = time.process_time()
+    assert scan._work_of_few_strings(b'"' + (b"\\" * 600 + b'"') * 10_000) is None
+    assert time.process_time() - began < 0.1
+
+
 @pytest.mark.parametrize("part", [b"{}", b"[]", b'{"":0}', b'""', b"0", b'"\\\\"', b'{"a":[[{}]]}'])
 def test_no_body_of_many_parts_is_parsed(part: bytes) -> None:
     body = b'{"model":"gpt-4o","messages":[' + b",".join([part] * 1_100_000) + b"]}"
@@ -58,6 +91,7 @@ def test_a_long_prompt_is_no_work_whatever_it_says(text: str) -> None:
 def test_what_is_light_is_read_in_a_moment() -> None:
     parts = b",".join([b'{"role":"user","content":"a"}'] * 3_900)
     for body in (b'{"messages":[' + parts + b"]}", b'{"messages":"' + b"a" * 500_000 + b'"}', b"{}"):
+        gc.collect()  # else what other tests left may be collected here
         began = time.process_time()
         jsonbody.parse(body)
         assert scan.is_light(body) and time.process_time() - began < 0.02
