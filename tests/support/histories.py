@@ -3,6 +3,8 @@
 The laws, by name; each can fail, as the mutations in tests/integration/ledger/test_histories.py show:
 
 bound     what is admitted fits every bound of its candidate, by what the store said before; what is refused fits none
+told      a refusal names the bound and its numbers, and says whether only holds keep the request out; what is admitted
+          is told how each of its bounds stands
 holds     of every counter, reserved is the sum of the holds that stand in it, and nothing is below zero
 deadline  no hold outlives its deadline: a sweep leaves none that is due, a reservation sweeps eight
 replay    a verb sent again changes not one key
@@ -33,7 +35,7 @@ from hypothesis.stateful import (
 )
 
 from spendgate.budget.bounds import Bound, Candidate, Clamp
-from spendgate.ledger.port import Adjustment, ReserveRequest, Settlement
+from spendgate.ledger.port import Adjustment, ReserveRequest, ReserveResult, Settlement
 from spendgate.ledger.wire import (
     SEP,
     adjust_argument,
@@ -56,7 +58,7 @@ VERBS = ("reserve", "settle", "renew", "expire", "adjust", "close")
 DAY_MS = 86_400_000
 
 
-LAWS = ("bound", "holds", "deadline", "replay", "sums", "books", "frozen")
+LAWS = ("bound", "told", "holds", "deadline", "replay", "sums", "books", "frozen")
 
 
 class LawBroken(AssertionError):
@@ -290,10 +292,28 @@ class Histories(RuleBasedStateMachine):
             self._admission(request, result.candidate, result.held_nanousd, after)
         found = (result.candidate, result.held_nanousd, result.replayed)
         check("replay" if expected[2] else "books", found == expected, (found, expected))
-        month = self.model.committed(f"month:{month_key(self.now)}")
-        check("books", result.committed_nanousd == month, (result.committed_nanousd, month))
+        month = f"month:{month_key(self.now)}"
+        numbers = (result.settled_nanousd, result.reserved_nanousd)
+        check("books", numbers == (self.model.settled[month], self.model.reserved[month]), (numbers, month))
+        self._told(request, result)
         if result.candidate >= 0:
             self.asked.append(request)
+
+    def _told(self, request: ReserveRequest, result: ReserveResult) -> None:
+        model, rows = self.model, []
+        for r in result.refusals:
+            bounds = request.candidates[r.candidate].bounds
+            rows.append(
+                (r.candidate, bounds.index(r.bound), r.settled_nanousd, r.reserved_nanousd, r.held)
+            )
+        check("told", rows == model.refusals, (rows, model.refusals))
+        waits = result.waits_for
+        flying = set(result.in_flight)
+        check("told", flying == (model.in_flight(waits.bound, self.now) if waits else set()), (flying, waits))
+        if result.candidate >= 0 and not result.replayed:
+            names = [counter_name(b, self.now) for b in request.candidates[result.candidate].bounds]
+            stand = tuple((model.settled[n], model.reserved[n]) for n in names)
+            check("told", result.counters == stand, (result.counters, stand))
 
     def _request(self, exchange: str, dear: int, cheap: int, app: str, ttl: int, run: bool) -> ReserveRequest:
         x = self.limits
@@ -313,14 +333,14 @@ class Histories(RuleBasedStateMachine):
         return ask(
             exchange,
             candidate(dear, *common, pattern, *tail, model="gpt-4o",
-                      committed_below_nanousd=x.downgrade_at),
+                      used_below_nanousd=x.downgrade_at, own_nanousd=dear),
             candidate(cheap, *common, *tail, model="o3", clamp=clamp),
             app=app, ttl_ms=ttl,
         )  # fmt: skip
 
     def _admission(self, request: ReserveRequest, index: int, held: int, after: Picture) -> None:
         before = self.before
-        month = before.committed(f"month:{month_key(self.now)}")
+        month = before.counter(f"month:{month_key(self.now)}")[0]
 
         def fits(c: Candidate, amount: int) -> bool:
             return all(
@@ -333,9 +353,8 @@ class Histories(RuleBasedStateMachine):
             )
 
         for i, c in enumerate(request.candidates):
-            is_open = month >= c.committed_from_nanousd and (
-                c.committed_below_nanousd < 0 or month < c.committed_below_nanousd
-            )
+            used = month + c.own_nanousd
+            is_open = used >= c.used_from_nanousd and (c.used_below_nanousd < 0 or used < c.used_below_nanousd)
             if i == index:
                 check("bound", is_open and fits(c, held), (i, held, request, before.counters("s")))
                 for b in c.bounds:

@@ -24,6 +24,7 @@ class Hold:
     """(name, window)"""
     day: str
     deadline: int
+    at: int
 
 
 def counter_name(bound: Bound, at_ms: int) -> str:
@@ -41,6 +42,8 @@ class ModelLedger:
         self.expired: dict[str, Hold] = {}
         self.ended: dict[str, int] = {}
         """Exchange → number of the day on which it ended."""
+        self.refusals: list[tuple[int, int, int, int, bool]] = []
+        """Of the last reservation: (candidate, bound, settled, reserved, only held)."""
         self.adjustments: dict[str, Adjustment] = {}
         self.closed: set[str] = set()
 
@@ -63,27 +66,45 @@ class ModelLedger:
 
     def reserve(self, ask: ReserveRequest, now: int) -> tuple[int, int, bool]:
         """(candidate, held, replayed)"""
+        self.refusals = []
         self.sweep(now, SWEPT_BY_RESERVE)
         known = self.holds.get(ask.exchange_id) or self.expired.get(ask.exchange_id)
         if known:
             return known.candidate, known.amount, True
         if self.has_ended(ask.exchange_id, now, 600_000):
             return 0, 0, True
-        month = self.committed(f"month:{month_key(now)}")
+        month = self.settled[f"month:{month_key(now)}"]
         open_now = [
             (i, c)
             for i, c in enumerate(ask.candidates)
-            if month >= c.committed_from_nanousd
-            and (c.committed_below_nanousd < 0 or month < c.committed_below_nanousd)
+            if month + c.own_nanousd >= c.used_from_nanousd
+            and (c.used_below_nanousd < 0 or month + c.own_nanousd < c.used_below_nanousd)
         ]
         for index, c in open_now:
             if all(self._fits(b, c, now) for b in c.bounds):
                 return self._hold(ask, index, c, c.estimate_nanousd, now)
+            self.refusals.append(self._refusal(index, c, now))
         for index, c in open_now:
             amount = self._useful_part(c, now)
             if amount is not None:
                 return self._hold(ask, index, c, amount, now)
         return -1, 0, False
+
+    def _refusal(self, index: int, c: Candidate, now: int) -> tuple[int, int, int, int, bool]:
+        without = ModelLedger()
+        without.settled = self.settled  # as it would be, were nothing held
+        waits = all(without._fits(b, c, now) for b in c.bounds) or without._useful_part(c, now) is not None
+        judge = self if waits else without
+        j = next(j for j, b in enumerate(c.bounds) if not judge._fits(b, c, now))
+        name = counter_name(c.bounds[j], now)
+        return index, j, self.settled[name], self.reserved[name], waits
+
+    def in_flight(self, bound: Bound, now: int) -> set[tuple[int, int]]:
+        """(age, amount) of the holds in a bound's counter."""
+        name = counter_name(bound, now)
+        return {
+            (max(0, now - h.at), h.amount) for h in self.holds.values() if name in (c for c, _ in h.counters)
+        }
 
     def _fits(self, b: Bound, c: Candidate, now: int) -> bool:
         committed = self.committed(counter_name(b, now))
@@ -110,7 +131,7 @@ class ModelLedger:
         for name, _ in counters:
             self.reserved[name] += amount
         self.holds[ask.exchange_id] = Hold(
-            amount, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms
+            amount, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms, now
         )
         return index, amount, False
 

@@ -28,7 +28,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "the floor admits at the limit itself", "reserve",
-        "committed >= bound[3]", "committed > bound[3]", ("bound",),
+        "committed >= bound[3] or", "committed > bound[3] or", ("bound",),
     ),
     Mutation(
         "the estimate is not added to the ceiling's check", "reserve",
@@ -36,25 +36,56 @@ MUTATIONS = (
     ),
     Mutation(
         "the bounds of pattern, app and run are not looked at", "reserve",
-        "      if bound[3] >= 0 then\n        local committed",
-        "      if bound[3] >= 0 and j < 4 then\n        local committed", ("bound",), rare=True,
+        "    if bound[3] >= 0 then\n      local v = at(bound)\n      local committed",
+        "    if bound[3] >= 0 and j < 4 then\n      local v = at(bound)\n      local committed", ("bound",), rare=True,
     ),
     Mutation(
         "holds do not count against a bound", "common",
-        "return tonumber(v[1] or '0') + tonumber(v[2] or '0')", "return tonumber(v[1] or '0')", ("bound", "books"),
-    ),
-    Mutation(
-        "a closed window is tried all the same", "reserve",
-        "if committed_month >= c.f and (c.b < 0 or committed_month < c.b) then", "if true then", ("bound",), rare=True,
-    ),
-    Mutation(
-        "the second candidate is never tried", "reserve",
-        "    refusals[#refusals + 1] = refused\n", "    refusals[#refusals + 1] = refused\n    break\n",
+        "return {tonumber(v[1] or '0'), tonumber(v[2] or '0')}", "return {tonumber(v[1] or '0'), 0}",
         ("bound", "books"),
     ),
     Mutation(
+        "a closed window is tried all the same", "reserve",
+        "if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then", "if true then", ("bound", "told"), rare=True,
+    ),
+    Mutation(
+        "what others hold opens a window", "reserve",
+        "if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then",
+        "if month[1] + month[2] >= c.f and (c.b < 0 or month[1] + month[2] < c.b) then", ("bound", "told", "books"),
+    ),
+    Mutation(
+        "what only holds refuse is called final", "reserve",
+        "if not final and (v[1] >= bound[3] or v[1] + c.e > bound[4]) then final = j end", "final = final or j",
+        ("told",),
+    ),
+    Mutation(
+        "what is spent is called held", "reserve",
+        "then return final, 0 end", "then return final, 1 end", ("told",),
+    ),
+    Mutation(
+        "an estimate that alone is too large is called held", "reserve",
+        "(v[1] >= bound[3] or v[1] + c.e > bound[4]) then final", "v[1] >= bound[3] then final", ("told",),
+    ),
+    Mutation(
+        "a part that fits when holds end is not seen", "reserve",
+        "not (c.k and part_of(c, 0))", "true", ("told",), rare=True,
+    ),
+    Mutation(
+        "a refusal shows the holds of every counter", "reserve",
+        "if c[1] == counter then", "if true then", ("told",), rare=True,
+    ),
+    Mutation(
+        "what is admitted is told how its bounds stood without it", "reserve",
+        "int(v[2] + (replayed == 1 and 0 or held))\n  end", "int(v[2])\n  end", ("told",),
+    ),
+    Mutation(
+        "the second candidate is never tried", "reserve",
+        "    if only_held == 1 then waits_at = c.l[j] end\n", "    do break end\n", ("bound", "told", "books"),
+    ),
+    Mutation(
         "a clamped hold takes more than is left", "reserve",
-        "held = math.min(room, c.k[1]", "held = 1 + math.max(room, c.k[1]", ("bound", "books"), rare=True,
+        "return tokens, math.min(room, c.k[1]", "return tokens, 1 + math.max(room, c.k[1]",
+        ("bound", "books"), rare=True,
     ),
     Mutation(
         "a reservation holds nothing", "reserve",
@@ -67,7 +98,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement leaves its hold reserved", "settle",
-        "move(c[1], c[2], more[i] or cost, -held)", "move(c[1], c[2], more[i] or cost, 0)", ("holds",),
+        "more[i] or spent_in(s, c[1], cost), -held)", "more[i] or spent_in(s, c[1], cost), 0)", ("holds",),
     ),
     Mutation(
         "a settlement charges the estimate", "settle",
@@ -104,7 +135,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a correction forgets what was charged", "settle",
-        "        move(c[1], c[2], cost - held, 0)", "        move(c[1], c[2], cost, 0)", ("sums", "books"), rare=True,
+        "spent_in(s, c[1], cost) - held, 0)", "spent_in(s, c[1], cost), 0)", ("sums", "books"), rare=True,
     ),
     Mutation(
         "a correction leaves the estimate in its cell", "settle",

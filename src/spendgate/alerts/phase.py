@@ -19,7 +19,6 @@ def status_row(
     """A budget's status: USD as exact decimal strings, utilization a ratio, `exhausted_at` a date or None."""
     now_ms = outlook.now_ms
     limit = budget.limit_nanousd(now_ms)
-    committed = settled_nanousd + reserved_nanousd
     bound = budget.month_bound_nanousd(now_ms)
     end_ms = outlook.exhausted_at_ms(limit if bound == UNLIMITED else bound)
     return {
@@ -28,8 +27,8 @@ def status_row(
         "budget_usd": nano_to_usd(limit),
         "settled_usd": nano_to_usd(settled_nanousd),
         "reserved_usd": nano_to_usd(reserved_nanousd),
-        "utilization": utilization(committed, limit),
+        "utilization": utilization(settled_nanousd, limit),
         "forecast_usd": nano_to_usd(outlook.month_end_nanousd),
         "exhausted_at": None if end_ms is None else f"{utc(end_ms):%Y-%m-%d}",
-        "phase": phase_of(budget, committed, now_ms),
+        "phase": phase_of(budget, settled_nanousd, now_ms),
     }

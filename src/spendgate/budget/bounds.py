@@ -38,11 +38,20 @@ class Clamp:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One model that may serve the request. Tried in order; a candidate is skipped unless
-    committed_from ≤ the month's committed < committed_below (UNLIMITED: no upper end)."""
+    used_from ≤ what the month has settled + own < used_below (UNLIMITED: no upper end).
+
+    `own_nanousd` is what this request may cost with the model that it asks for: what others hold is not used.
+    """
 
     model: str
     estimate_nanousd: int
     bounds: tuple[Bound, ...]
-    committed_from_nanousd: int = 0
-    committed_below_nanousd: int = UNLIMITED
+    used_from_nanousd: int = 0
+    used_below_nanousd: int = UNLIMITED
+    own_nanousd: int = 0
     clamp: Clamp | None = None
+
+    def is_open(self, settled_nanousd: int) -> bool:
+        """Is what the month has used, with this request, within the candidate's window?"""
+        used, below = settled_nanousd + self.own_nanousd, self.used_below_nanousd
+        return used >= self.used_from_nanousd and (below < 0 or used < below)

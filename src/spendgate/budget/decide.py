@@ -1,8 +1,8 @@
 """The decision: facts and policy → an ordered plan of candidates for one atomic ledger call. Pure.
 
-The ledger knows the spend, the plan does not: what depends on it is written as windows of the month's
-committed amount (a downgrade applies from its threshold on) and as bounds. The rules' numbers are those of
-docs/reference/decision.md.
+The ledger knows the spend, the plan does not: what depends on it is written as windows of what the month has used
+(settled, and this request's own estimate: a downgrade applies from its threshold on) and as bounds. The rules' numbers
+are those of docs/reference/decision.md.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def plan(
     pressed = [o for o in _pressed(case, asked) if fault is None or o.model != asked.model]
     if fault is not None and not relaxed:
         return replace(outline, refusal=fault)
-    return replace(outline, choices=_windows(case, relaxed, pressed or relaxed))
+    return replace(outline, choices=_windows(case, asked, relaxed, pressed or relaxed))
 
 
 def audit_fallback(planned: Plan) -> Choice:
@@ -251,7 +251,7 @@ def _fault(case: _Case, model: str) -> PlannedRefusal | None:
 
 
 def pressure_from_nanousd(budget: TeamBudget, now_ms: int) -> int | None:
-    """The committed amount at which pressure starts: above 0.8 where routed, or at the threshold. None: never."""
+    """The used amount at which pressure starts: above 0.8 where routed, or at the threshold. None: never."""
     limit = budget.limit_nanousd(now_ms)
     starts: list[int] = []
     if budget.routing:
@@ -263,9 +263,12 @@ def pressure_from_nanousd(budget: TeamBudget, now_ms: int) -> int | None:
     return min(starts, default=None)
 
 
-def _windows(case: _Case, relaxed: list[_Option], pressed: list[_Option]) -> tuple[Choice, ...]:
+def _windows(
+    case: _Case, asked: _Option, relaxed: list[_Option], pressed: list[_Option]
+) -> tuple[Choice, ...]:
     """Join both lists into one order: each has its window, what ends both alike stands once at the end."""
     start = pressure_from_nanousd(case.budget, case.now_ms)
+    own = case.quote(asked.model).estimate_nanousd
     if start is None or pressed == relaxed:
         return tuple(_priced(case, o) for o in relaxed)
     if start <= 0:
@@ -274,13 +277,15 @@ def _windows(case: _Case, relaxed: list[_Option], pressed: list[_Option]) -> tup
     while tail < min(len(relaxed), len(pressed)) and relaxed[-1 - tail] == pressed[-1 - tail]:
         tail += 1
     return (
-        *(_priced(case, o, from_nanousd=start) for o in pressed[: len(pressed) - tail]),
-        *(_priced(case, o, below_nanousd=start) for o in relaxed[: len(relaxed) - tail]),
+        *(_priced(case, o, own, from_nanousd=start) for o in pressed[: len(pressed) - tail]),
+        *(_priced(case, o, own, below_nanousd=start) for o in relaxed[: len(relaxed) - tail]),
         *(_priced(case, o) for o in relaxed[len(relaxed) - tail :]),
     )
 
 
-def _priced(case: _Case, option: _Option, from_nanousd: int = 0, below_nanousd: int = UNLIMITED) -> Choice:
+def _priced(
+    case: _Case, option: _Option, own_nanousd: int = 0, from_nanousd: int = 0, below_nanousd: int = UNLIMITED
+) -> Choice:
     """An option with its estimate, bounds, clamp and window."""
     budget, quote = case.budget, case.quote(option.model)
     bounds = bounds_of(budget, case.ask, option.model, case.now_ms, case.settings)
@@ -290,8 +295,9 @@ def _priced(case: _Case, option: _Option, from_nanousd: int = 0, below_nanousd: 
         option.model,
         quote.estimate_nanousd,
         bounds,
-        committed_from_nanousd=from_nanousd,
-        committed_below_nanousd=below_nanousd,
+        used_from_nanousd=from_nanousd,
+        used_below_nanousd=below_nanousd,
+        own_nanousd=own_nanousd,
         clamp=quote.clamp if budget.clamp_output else None,
     )
     cap = _cap_to_write(case, option.model)

@@ -10,71 +10,81 @@ from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound, Candidate
 
+NOTHING: Mapping[str, int] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A candidate that one of its bounds refused, with that counter's committed amount."""
+    """A candidate that one of its bounds refused, with what that counter has settled and holds. `held`: only what
+    others hold keeps it out."""
 
     candidate: int
     bound: Bound
-    committed_nanousd: int
+    settled_nanousd: int
+    reserved_nanousd: int
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`candidate` is the index admitted, or -1. `held_nanousd` is what is reserved; `output_cap` the clamped
-    limit in tokens, None where not clamped; `committed_nanousd` the month with this reservation."""
+    limit in tokens, None where not clamped."""
 
     candidate: int
     held_nanousd: int
     output_cap: int | None
-    committed_nanousd: int
     refusals: tuple[Refused, ...]
 
 
-def evaluate(candidates: Sequence[Candidate], committed: Mapping[str, int]) -> Verdict:
+def evaluate(
+    candidates: Sequence[Candidate], settled: Mapping[str, int], held: Mapping[str, int] = NOTHING
+) -> Verdict:
     """Choose the first candidate whose window is open and whose bounds all admit it.
 
-    `committed` gives nano-USD by scope (`month`, `day`, `model:gpt-4o`, …); a scope left out is 0. Where
+    `settled` and `held` give nano-USD by scope (`month`, `day`, `model:gpt-4o`, …); a scope left out is 0. Where
     nothing fits whole, the first candidate of which a useful part fits is clamped to it.
     """
-    month = committed.get("month", 0)
+    committed = {s: settled.get(s, 0) + held.get(s, 0) for s in settled.keys() | held.keys()}
     refusals: list[Refused] = []
     eligible: list[int] = []
     for i, candidate in enumerate(candidates):
-        if not is_open(candidate, month):
+        if not candidate.is_open(settled.get("month", 0)):
             continue
         eligible.append(i)
-        refused = _refusing(candidate, committed)
-        if refused is None:
-            held = candidate.estimate_nanousd
-            return Verdict(i, held, None, month + held, tuple(refusals))
-        refusals.append(Refused(i, refused, committed.get(refused.scope, 0)))
+        bound, only_held = _refusing(candidate, settled, committed)
+        if bound is None:
+            return Verdict(i, candidate.estimate_nanousd, None, tuple(refusals))
+        counted = settled.get(bound.scope, 0), held.get(bound.scope, 0)
+        refusals.append(Refused(i, bound, *counted, only_held))
     for i in eligible:
         clamped = _clamped(candidates[i], committed)
         if clamped is not None:
-            held, cap = clamped
-            return Verdict(i, held, cap, month + held, tuple(refusals))
-    return Verdict(-1, 0, None, month, tuple(refusals))
+            return Verdict(i, *clamped, tuple(refusals))
+    return Verdict(-1, 0, None, tuple(refusals))
 
 
-def is_open(candidate: Candidate, month_nanousd: int) -> bool:
-    """Is the month's committed amount within the candidate's window?"""
-    below = candidate.committed_below_nanousd
-    return month_nanousd >= candidate.committed_from_nanousd and (below < 0 or month_nanousd < below)
+def _refusing(
+    candidate: Candidate, settled: Mapping[str, int], committed: Mapping[str, int]
+) -> tuple[Bound | None, bool]:
+    """The bound that refuses a candidate, and whether only holds do: the first that would without them, too, else the
+    first. Of what may be clamped it is the first where a useful part would fit without them."""
+    refusing = [b for b in candidate.bounds if _refuses(b, committed, candidate.estimate_nanousd)]
+    if not refusing:
+        return None, False
+    final = [b for b in refusing if _refuses(b, settled, candidate.estimate_nanousd)]
+    if final and _clamped(candidate, settled) is None:
+        return final[0], False
+    return refusing[0], True
 
 
-def _refusing(candidate: Candidate, committed: Mapping[str, int]) -> Bound | None:
-    for bound in candidate.bounds:
-        spent = committed.get(bound.scope, 0)
-        if bound.floor_nanousd >= 0 and (
-            spent >= bound.floor_nanousd or spent + candidate.estimate_nanousd > bound.ceiling_nanousd
-        ):
-            return bound
-    return None
+def _refuses(bound: Bound, counted: Mapping[str, int], estimate_nanousd: int) -> bool:
+    if bound.floor_nanousd < 0:
+        return False
+    amount = counted.get(bound.scope, 0)
+    return amount >= bound.floor_nanousd or amount + estimate_nanousd > bound.ceiling_nanousd
 
 
-def _clamped(candidate: Candidate, committed: Mapping[str, int]) -> tuple[int, int] | None:
+def _clamped(candidate: Candidate, counted: Mapping[str, int]) -> tuple[int, int] | None:
     """(held, output cap) of the part that fits below every floor; None where it is not useful."""
     clamp = candidate.clamp
     if clamp is None:
@@ -82,7 +92,7 @@ def _clamped(candidate: Candidate, committed: Mapping[str, int]) -> tuple[int, i
     room = candidate.estimate_nanousd
     for bound in candidate.bounds:
         if bound.floor_nanousd >= 0:
-            room = min(room, bound.floor_nanousd - committed.get(bound.scope, 0))
+            room = min(room, bound.floor_nanousd - counted.get(bound.scope, 0))
     price = clamp.output_picousd_per_token
     tokens = (room - clamp.fixed_nanousd) * 1000 // max(price, 1)
     if tokens < clamp.output_tokens_min or tokens <= 0:

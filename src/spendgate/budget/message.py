@@ -33,35 +33,64 @@ class Asked:
     now_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a bound's counter has settled, and what is held in it by requests that are running."""
+
+    settled_nanousd: int
+    reserved_nanousd: int = 0
+
+    @property
+    def committed_nanousd(self) -> int:
+        """What admission looks at."""
+        return self.settled_nanousd + self.reserved_nanousd
+
+
+HELD = "budget_held"
+"""The reason where only what others hold keeps a request out."""
+
+
 def refused_by_bound(
-    asked: Asked, budget: TeamBudget, bound: Bound, committed_nanousd: int, estimate_nanousd: int
+    asked: Asked,
+    budget: TeamBudget,
+    bound: Bound,
+    stand: Standing,
+    estimate_nanousd: int,
+    again_after_s: int = 0,
 ) -> RefusalText:
-    """Word a refusal by the ledger: `bound` with its counter's committed amount, this request excluded."""
+    """Word a refusal by the ledger: `bound` with what its counter has, this request excluded. `again_after_s`: only
+    what others hold keeps it out, and so long that may take."""
     limit = bound.floor_nanousd
     if bound.reason == "monthly_budget_exceeded":
         limit = budget.limit_nanousd(asked.now_ms)
     resets = resets_at(bound.window, asked.now_ms)
     subject, purse = _subject(asked, bound)
-    spent, of = usd_text(committed_nanousd), usd_text(limit)
-    if committed_nanousd >= bound.floor_nanousd:
-        fact = f"{subject} has used {spent} of its {of} {purse}"
-    else:
-        fact = (
-            f"{subject} has used {spent} of its {of} {purse}, and this request may cost up to "
-            f"{usd_text(estimate_nanousd)}, more than is left"
-        )
-    until = f"; requests are refused until {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
-    if committed_nanousd < bound.floor_nanousd:
-        until = f"; the budget starts anew at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
+    fact = f"{subject} has used {usd_text(stand.settled_nanousd)} of its {usd_text(limit)} {purse}"
+    if stand.reserved_nanousd:
+        fact += f", and {usd_text(stand.reserved_nanousd)} is held for requests that are still running"
+    cost = f"this request may cost up to {usd_text(estimate_nanousd)}"
     details = _details(asked, budget)
     details |= {
-        "spent_usd": nano_to_usd(committed_nanousd),
+        "bound": bound.scope,
+        "spent_usd": nano_to_usd(stand.settled_nanousd),
+        "held_usd": nano_to_usd(stand.reserved_nanousd),
         "budget_usd": nano_to_usd(limit),
-        "utilization": ratio(committed_nanousd, limit),
+        "remaining_usd": nano_to_usd(max(0, bound.floor_nanousd - stand.committed_nanousd)),
+        "utilization": ratio(stand.settled_nanousd + estimate_nanousd, limit),
         "estimated_usd": nano_to_usd(estimate_nanousd),
         "resets_at": _rfc3339(resets),
         "scope": bound.scope,
     }
+    if again_after_s:
+        details["retry_after_s"] = again_after_s
+        text = f"{fact}. T{cost[1:]}: it fits when enough of them have ended. Try again in {again_after_s} s."
+        return RefusalText(429, HELD, text, details)
+    if stand.settled_nanousd >= bound.floor_nanousd:
+        until = f"; requests are refused until {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
+    else:
+        fact += f"; {cost}" if stand.reserved_nanousd else f", and {cost}"
+        fact += ", more than is left"
+        until = f"; the budget starts anew at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
     return RefusalText(429, bound.reason, fact + until + _whom(budget), details)
 
 
@@ -103,7 +132,7 @@ def refused_without_ledger(asked: Asked, budget: TeamBudget | None, allowance_na
         if allowance_nanousd <= 0
         else f"the {usd_text(allowance_nanousd)} that this budget admits meanwhile are used up"
     )
-    text = f"The spend of team {asked.team} can not be checked at the moment, and {allowed}. Try again soon."
+    text = f"The spend of team {asked.team} cannot be checked at the moment, and {allowed}. Try again soon."
     details = _details(asked, budget) | {"allowance_usd": nano_to_usd(max(allowance_nanousd, 0))}
     return RefusalText(429, "ledger_unavailable", text + _whom(budget), details)
 

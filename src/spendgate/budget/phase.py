@@ -14,23 +14,23 @@ from spendgate.budget.policy import TeamBudget
 Phase = Literal["Ready", "Downgrading", "Exhausted", "Audit"]
 
 
-def phase_of(budget: TeamBudget, committed_nanousd: int, now_ms: int) -> Phase:
+def phase_of(budget: TeamBudget, settled_nanousd: int, now_ms: int) -> Phase:
     """`Audit` enforces nothing; `Exhausted` refuses; `Downgrading` is under pressure, also where no cheaper model
-    is named; `Ready` is none of these. By committed spend, as the gateway decides."""
+    is named; `Ready` is none of these. By settled spend: what is held is not used."""
     if budget.audit:
         return "Audit"
-    if is_exhausted(budget, committed_nanousd, now_ms):
+    if is_exhausted(budget, settled_nanousd, now_ms):
         return "Exhausted"
-    return "Downgrading" if is_under_pressure(budget, committed_nanousd, now_ms) else "Ready"
+    return "Downgrading" if is_under_pressure(budget, settled_nanousd, now_ms) else "Ready"
 
 
-def is_exhausted(budget: TeamBudget, committed_nanousd: int, now_ms: int) -> bool:
+def is_exhausted(budget: TeamBudget, settled_nanousd: int, now_ms: int) -> bool:
     """Is the month's bound reached (rule 7)? Never of a soft budget; of one in audit mode, too."""
     bound = budget.month_bound_nanousd(now_ms)
-    return bound != UNLIMITED and committed_nanousd >= bound
+    return bound != UNLIMITED and settled_nanousd >= bound
 
 
-def is_under_pressure(budget: TeamBudget, committed_nanousd: int, now_ms: int) -> bool:
+def is_under_pressure(budget: TeamBudget, settled_nanousd: int, now_ms: int) -> bool:
     """Do cheaper models serve from here on (rules 3 and 4)?"""
     start = pressure_from_nanousd(budget, now_ms)
-    return start is not None and committed_nanousd >= start
+    return start is not None and settled_nanousd >= start

@@ -19,6 +19,7 @@ from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError, RequestError
 
 if TYPE_CHECKING:
+    from spendgate.gateway.bounds_now import BoundsNow
     from spendgate.gateway.identity import Identity
     from spendgate.gateway.snapshot import Snapshot
 
@@ -76,13 +77,15 @@ def command(
     body = b"" if live and sys.stdin.isatty() else sys.stdin.buffer.read()
     if not live:
         snapshot = _snapshot(policy, prices, config)
-        found = _explained(snapshot, identity, body, path, require_model, {"month": _spent(spent)}, now_ms)
+        found = _explained(
+            snapshot, identity, body, path, require_model, {"month": _spent(spent)}, {}, now_ms
+        )
     else:
         where = find_ledger(redis_url, data_dir)
         snapshot = _snapshot(policy, prices, config, where)
-        found, committed, now_ms = _live(snapshot, where, identity, app)
+        found, now, now_ms = _live(snapshot, where, identity, app)
         if body.strip():
-            found |= _explained(snapshot, identity, body, path, require_model, committed, now_ms)
+            found |= _explained(snapshot, identity, body, path, require_model, now.settled, now.held, now_ms)
     if output == "json":
         print(json.dumps(found, indent=1))
         return
@@ -126,21 +129,22 @@ def _explained(
     body: bytes,
     path: str,
     require_model: str,
-    committed: Mapping[str, int],
+    settled: Mapping[str, int],
+    held: Mapping[str, int],
     now_ms: int,
 ) -> dict[str, Any]:
     from spendgate.gateway.explain import explain
 
     try:
-        return explain(snapshot, identity, body, path, require_model, committed, now_ms)
+        return explain(snapshot, identity, body, path, require_model, settled, now_ms, held)
     except RequestError as e:
         raise ConfigurationError(f"the request on standard input: {e}") from e
 
 
 def _live(
     snapshot: Snapshot, where: Found, identity: Identity, app: str
-) -> tuple[dict[str, Any], dict[str, int], int]:
-    """How every bound stands, as data; committed by scope; the ledger's time."""
+) -> tuple[dict[str, Any], BoundsNow, int]:
+    """How every bound stands, as data; the same as numbers; the ledger's time."""
     from spendgate.gateway.bounds_now import read_bounds
     from spendgate.months import utc
 
@@ -158,7 +162,7 @@ def _live(
         "bounds": list(found.rows),
         "verdict": found.verdict,
     }
-    return {"live": live}, found.committed, found.at_ms
+    return {"live": live}, found, found.at_ms
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -169,7 +173,9 @@ def _show(found: dict[str, Any]) -> None:
     for n, c in enumerate(found["candidates"], 1):
         window = ""
         if c["from_usd"] is not None or c["below_usd"] is not None:
-            window = f"  while committed is {c['from_usd'] or '0.00'} to {c['below_usd'] or '∞'}"
+            window = (
+                f"  while used, with this request, is {c['from_usd'] or '0.00'} to {c['below_usd'] or '∞'}"
+            )
         print(f"candidate  {n}. {c['model']}  ${c['estimate_usd']}  {c['reason']}{window}")
         for b in c["bounds"]:
             limit = (

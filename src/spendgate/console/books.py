@@ -187,8 +187,8 @@ class Books:
             limit_nanousd=limit,
             settled_nanousd=settled,
             reserved_nanousd=reserved,
-            utilization=utilization(settled + reserved, limit),
-            phase=phase_of(budget, settled + reserved, at_ms),
+            utilization=utilization(settled, limit),
+            phase=phase_of(budget, settled, at_ms),
             thresholds=tuple((t.percent, t.action) for t in budget.thresholds),
         )
 

@@ -216,8 +216,9 @@ class Console:
                     form.get("request", "").encode(),
                     form.get("path", ""),
                     form.get("require_model", ""),
-                    standing.committed,
+                    standing.settled,
                     self._books.now_ms(),
+                    standing.held,
                 )
             except RequestError as e:
                 problem = f"The request can not be read: {e}"

@@ -26,11 +26,6 @@ class Numbers:
     reserved_nanousd: int
     forecast_nanousd: int = 0
 
-    @property
-    def committed_nanousd(self) -> int:
-        """What counts against the budget."""
-        return self.settled_nanousd + self.reserved_nanousd
-
 
 def usd(nano: int) -> float:
     """As the status shows it: exact to a micro-dollar (13 digits at most, so exact as JSON too)."""
@@ -62,7 +57,7 @@ def desired(
         out |= {
             "currentSpendUSD": usd(numbers.settled_nanousd),
             "reservedUSD": usd(numbers.reserved_nanousd),
-            "budgetUtilization": utilization(numbers.committed_nanousd, limit),
+            "budgetUtilization": utilization(numbers.settled_nanousd, limit),
             "forecastUSD": usd(numbers.forecast_nanousd),
         }
         exhausted = _exhausted(budget, numbers, now_ms)
@@ -141,22 +136,22 @@ def _exhausted(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool,
     bound = budget.month_bound_nanousd(now_ms)
     if bound == UNLIMITED:
         return False, "no threshold rejects"
-    if not is_exhausted(budget, numbers.committed_nanousd, now_ms):
+    if not is_exhausted(budget, numbers.settled_nanousd, now_ms):
         return False, "money is left"
     if budget.audit:
         return False, f"{usd_text(bound)} of the bound are reached; in audit mode no request is refused"
     end = stamp(int(next_month_start(now_ms).timestamp() * 1000))
-    return True, f"{usd_text(bound)} are spent or held; requests are refused until {end} or a raise"
+    return True, f"{usd_text(bound)} are spent; requests are refused until {end} or a raise"
 
 
 def _downgrading(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool, str]:
     threshold = budget.downgrade_threshold
     if threshold is None and budget.routing is None:
         return False, "no threshold downgrades"
-    committed, limit = numbers.committed_nanousd, budget.limit_nanousd(now_ms)
-    if not is_under_pressure(budget, committed, now_ms):
+    settled, limit = numbers.settled_nanousd, budget.limit_nanousd(now_ms)
+    if not is_under_pressure(budget, settled, now_ms):
         return False, f"below {threshold.percent} %" if threshold else "cost routing is under no pressure"
-    reached = threshold is not None and committed * 100 >= limit * threshold.percent
+    reached = threshold is not None and settled * 100 >= limit * threshold.percent
     why = f"{threshold.percent} % are reached" if threshold and reached else "cost routing is under pressure"
     if budget.audit:
         return False, f"{why}; in audit mode no other model is used"
@@ -176,7 +171,7 @@ def _phase(verdict: Verdict, numbers: Numbers | None, old: Mapping[str, Any], no
     if verdict.state in _PHASES:
         return _PHASES[verdict.state]
     if budget is not None and (budget.audit or numbers is not None):
-        return phase_of(budget, numbers.committed_nanousd if numbers else 0, now_ms)
+        return phase_of(budget, numbers.settled_nanousd if numbers else 0, now_ms)
     kept = old.get("phase")
     return kept if kept in (c.PHASE_EXHAUSTED, c.PHASE_DOWNGRADING) else c.PHASE_READY
 

@@ -33,9 +33,9 @@ class AnthropicBatches(AnthropicMessages):
         listed = document.get("requests")
         if not isinstance(listed, list) or not 0 < len(listed) <= REQUESTS_MAX:
             raise RequestError(f"requests: not a list of 1 to {REQUESTS_MAX}")
-        cache_write = hosted.mentions(body, b"cache_control")
+        cache_writes = hosted.cache_writes(body, b"cache_control")
         read = [
-            anthropic_request.read_document(object_of(object_of(r).get("params")), cache_write=cache_write)
+            anthropic_request.read_document(object_of(object_of(r).get("params")), cache_writes=cache_writes)
             for r in listed
         ]
         models = list(dict.fromkeys(m for f in read for m in (f.model, *f.fallbacks, *f.other_models)))
@@ -61,7 +61,7 @@ class AnthropicBatches(AnthropicMessages):
             needs=frozenset(need for facts in read for need in facts.needs),
             dear_kinds=frozenset(kind for facts in read for kind in facts.dear_kinds),
             fee_kinds=fees,
-            cache_write=cache_write,
+            cache_writes=cache_writes,
             model_fixed=True,
             service_tier="batch",
         )

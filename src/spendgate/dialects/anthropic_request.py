@@ -76,10 +76,12 @@ CITATION_TOKENS = 700
 
 def read(body: bytes, model: str = "") -> RequestFacts:
     """Read the facts. `model`: where the path names it and the body does not. Raises RequestError."""
-    return read_document(parse_request(body), model, cache_write=hosted.mentions(body, b"cache_control"))
+    return read_document(parse_request(body), model, hosted.cache_writes(body, b"cache_control"))
 
 
-def read_document(document: JsonObject, model: str = "", *, cache_write: bool = True) -> RequestFacts:
+def read_document(
+    document: JsonObject, model: str = "", cache_writes: frozenset[str] = hosted.ANY_WRITES
+) -> RequestFacts:
     """The same of a parsed body."""
     model = model or fallbacks.asked_model(document)
     texts = Texts()
@@ -119,7 +121,7 @@ def read_document(document: JsonObject, model: str = "", *, cache_write: bool = 
         needs=frozenset(texts.needs),
         user=short(user, USER_CHARACTERS_MAX),
         fee_kinds={"searches": searches} if searches else {},
-        cache_write=cache_write,
+        cache_writes=cache_writes,
         output_cap_min=budget + 1,
         tool_input_tokens=tool_tokens,
         dear_kinds=frozenset(texts.dear_kinds),

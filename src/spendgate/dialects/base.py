@@ -41,8 +41,8 @@ class RequestFacts:
     """Output billed beyond the cap (tokens of a rejected prediction)."""
     output_cap_min: int = 0
     """An output cap below this would make the provider refuse (Anthropic: the thinking budget)."""
-    cache_write: bool = False
-    """The request may write to the provider's prompt cache, dearer than plain input."""
+    cache_writes: frozenset[str] = frozenset()
+    """The kinds in which the request may write to the provider's prompt cache, dearer than plain input."""
     usage_hidden: bool = False
     """True where a stream's usage must be asked for on the client's behalf, and taken out again."""
     tool_input_tokens: int = 0

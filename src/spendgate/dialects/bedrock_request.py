@@ -63,7 +63,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         output_cap=positive(object_of(document.get("inferenceConfig")).get("maxTokens")),
         needs=frozenset(texts.needs),
         user=short(object_of(document.get("requestMetadata")).get("user_id"), USER_CHARACTERS_MAX),
-        cache_write=hosted.mentions(body, b"cachepoint"),
+        cache_writes=hosted.cache_writes(body, b"cachepoint"),
         model_fixed=True,
         body_fixed=True,
         dear_kinds=frozenset(texts.dear_kinds),

@@ -89,6 +89,22 @@ def _has_key(body: bytes, word: bytes) -> bool:
     return False
 
 
+SHORT_WRITES = frozenset({"cache_write_5m"})
+ANY_WRITES = SHORT_WRITES | {"cache_write_1h"}
+_FIVE_MINUTES = re.compile(rb'"(?i:ttl)"\s*:\s*"5m"')
+
+
+def cache_writes(body: bytes, word: bytes) -> frozenset[str]:
+    """The kinds of cache writes that a request may cause, which asks for them by a key of this name (in lower case).
+    They are kept for five minutes unless it says `ttl: 1h` (Anthropic, prompt caching, "1-hour cache duration";
+    Bedrock's cache points likewise): whatever else a `ttl` says is taken for that."""
+    if not mentions(body, word):
+        return frozenset()
+    named = len(_key(b"ttl").findall(body))
+    escaped = b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+    return ANY_WRITES if escaped or named > len(_FIVE_MINUTES.findall(body)) else SHORT_WRITES
+
+
 @cache
 def _key(word: bytes) -> re.Pattern[bytes]:
     """A key in any case: faster than a copy of the body in lower case."""

@@ -108,7 +108,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         unseen_shown=not (texts.unseen or runs) and hosted.only_data_sources(document, own_search=traits.own_search),
         fallbacks=fallbacks.read(document, model),
         routed=fallbacks.is_routed(document, model),
-        cache_write=hosted.mentions(body, b"cache_control"),
+        cache_writes=hosted.cache_writes(body, b"cache_control"),
         fee_nanousd=_parser_fee(document, path),
         choices=min(n, CHOICES_MAX),
         needs=frozenset(texts.needs),

@@ -10,10 +10,9 @@ outcome.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spendgate.budget.ask import Choice, Plan
-from spendgate.budget.evaluate import is_open
 from spendgate.budget.policy import TeamBudget
 from spendgate.finops.demand import PLAIN, Demand
 from spendgate.gateway.snapshot import Snapshot
@@ -55,7 +54,7 @@ class Shortcuts:
         self._output_rates: dict[str, int] = {}
         self._dated: dict[tuple[str, str, str], bool | None] = {}
 
-    def decide(self, demand: Demand, budget: TeamBudget | None, committed: dict[str, int]) -> Decided | None:
+    def decide(self, demand: Demand, budget: TeamBudget | None, settled: dict[str, int]) -> Decided | None:
         """The decision where it is certain, None where it must be asked."""
         day = self._day(demand, budget)
         known = self._plans.get(_key(demand, budget, day)) if day is not None else None
@@ -69,7 +68,7 @@ class Shortcuts:
         if known.refusal:
             return None, known.refusal, None
         most = demand.input_tokens * INPUT_SLACK + INPUT_OVERHEAD + cap
-        return _certain(known, committed, most * known.top_picousd // 1000 + 1)
+        return _certain(known, settled, most * known.top_picousd // 1000 + 1)
 
     def learn(self, demand: Demand, budget: TeamBudget | None, planned: Plan) -> None:
         """Remember a plan, if it can hold for another request at all."""
@@ -128,18 +127,21 @@ class Shortcuts:
         return max(self._default or LONGEST_ANSWER, demand.output_tokens, inferred)
 
 
-def _certain(known: _Remembered, committed: dict[str, int], most_nanousd: int) -> Decided | None:
+def _certain(known: _Remembered, settled: dict[str, int], most_nanousd: int) -> Decided | None:
     """Mirror of `evaluate` for an estimate that is only known to be at most `most_nanousd`."""
-    month = committed.get("month", 0)
+    month = settled.get("month", 0)
     reason = "monthly_budget_exceeded"
     for choice in known.choices:
         candidate = choice.candidate
-        if not is_open(candidate, month):
+        least = replace(candidate, own_nanousd=0).is_open(month)
+        if least != replace(candidate, own_nanousd=most_nanousd).is_open(month):
+            return None
+        if not least:
             continue
         for bound in candidate.bounds:
             if bound.floor_nanousd < 0:
                 continue
-            spent = committed.get(bound.scope, 0)
+            spent = settled.get(bound.scope, 0)
             if spent >= bound.floor_nanousd:
                 reason = bound.reason
                 break

@@ -1,8 +1,8 @@
 """What a policy or a price list would have done to logged traffic: the gateway's own decision, replayed. Pure.
 
-Exchanges are decided in the order of their time, one after another: each is settled before the next is
-decided. The counters start at zero where the log starts. A budget in audit is shown as if enforced: that is
-the question. Costs:
+Exchanges are decided in the order of their time, one after another: each is settled before the next is decided, so
+that nothing is held, and nobody waits for room (`budget_held`). The counters start at zero where the log starts. A
+budget in audit is shown as if enforced: that is the question. Costs:
 
 - an exchange that keeps its model keeps its logged cost (with `reprice`: its tokens at the new prices);
 - one that moves costs its tokens at the other model's price (another model may answer longer or shorter);
@@ -97,22 +97,22 @@ class _Books:
     them; those of a run do not."""
 
     hour: str = ""
-    committed: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, int] = field(default_factory=dict)
     until_ms: int = 0
 
     def at(self, now_ms: int) -> dict[str, int]:
         """The counters at an instant not before the last one."""
         if now_ms < self.until_ms:
-            return self.committed
+            return self.settled
         hour = hour_key(now_ms)
-        kept = self.committed
+        kept = self.settled
         if hour[:6] != self.hour[:6]:
             kept = {s: n for s, n in kept.items() if s.startswith("run:")}
         elif hour[:8] != self.hour[:8]:
             kept = {s: n for s, n in kept.items() if s not in ("day", "hour")}
         else:
             kept = {s: n for s, n in kept.items() if s != "hour"}
-        self.hour, self.committed = hour, kept
+        self.hour, self.settled = hour, kept
         self.until_ms = (now_ms // 3_600_000 + 1) * 3_600_000
         return kept
 
@@ -152,8 +152,8 @@ class Replay:
         books = self._books.get(demand.team)
         if books is None:
             books = self._books[demand.team] = _Books()
-        committed = books.at(demand.at_ms)
-        choice, reason, cap = self._decide(demand, committed)
+        settled = books.at(demand.at_ms)
+        choice, reason, cap = self._decide(demand, settled)
         if choice is None:
             tally.refused += 1
             tally.refused_nanousd += demand.cost_nanousd
@@ -172,13 +172,13 @@ class Replay:
             else:
                 tally.routed += 1
         for bound in choice.candidate.bounds:
-            committed[bound.scope] = committed.get(bound.scope, 0) + cost
+            settled[bound.scope] = settled.get(bound.scope, 0) + cost
 
-    def _decide(self, demand: Demand, committed: dict[str, int]) -> Decided:
+    def _decide(self, demand: Demand, settled: dict[str, int]) -> Decided:
         budget = self._budget(demand.team)
         quick = self._shortcuts
         if quick is not None:
-            decided = quick.decide(demand, budget, committed)
+            decided = quick.decide(demand, budget, settled)
             if decided is not None:
                 return decided
         planned = self._plan(demand, budget)
@@ -186,7 +186,7 @@ class Replay:
             quick.learn(demand, budget, planned)
         if planned.refusal is not None:
             return None, planned.refusal.reason, None
-        verdict = evaluate([c.candidate for c in planned.choices], committed)
+        verdict = evaluate([c.candidate for c in planned.choices], settled)
         if verdict.candidate < 0:
             reason = verdict.refusals[-1].bound.reason if verdict.refusals else "monthly_budget_exceeded"
             return None, reason, None

@@ -35,7 +35,6 @@ from spendgate.gateway.refusing import (
 from spendgate.gateway.repeats import is_repeat, repeat_key
 from spendgate.gateway.snapshot import Address
 from spendgate.gateway.transitions import State
-from spendgate.ledger.port import ReserveResult
 from spendgate.money import usd_to_nano
 from spendgate.tokens.count import INLINE_BYTES, measure
 
@@ -62,7 +61,7 @@ class Turn(NamedTuple):
 class Admission:
     """The steps of one request, in the order of its events."""
 
-    __slots__ = ("_case", "_fixed", "_given", "_looked", "_read", "_roster", "_switch")
+    __slots__ = ("_case", "_fixed", "_given", "_looked", "_need", "_read", "_roster", "_switch")
 
     def __init__(self, case: Case, roster: Roster | None, fixed: bool) -> None:
         self._case = case
@@ -72,6 +71,8 @@ class Admission:
         """The body as the client sent it."""
         self._read = Readable(b"")
         self._looked = False
+        self._need: e.NeedReserve | None = None
+        """What was asked of the ledger last."""
         self._switch = ""
         """What of the request switches its usage off."""
 
@@ -207,16 +208,17 @@ class Admission:
         if self._fixed:  # nobody will renew it
             request = replace(request, ttl_ms=case.snapshot.settings.unseen_ttl)
         bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
-        return Turn(State.RESERVING, e.NeedReserve(request, planned.allowance_nanousd, bound))
+        self._need = e.NeedReserve(request, planned.allowance_nanousd, bound)
+        return Turn(State.RESERVING, self._need)
 
     def _look(self, facts: RequestFacts) -> Turn:
         """A rough count would decide: count exactly, once."""
         self._looked = True
         return Turn(State.COUNTING, e.NeedCount(facts.texts, facts.text_bytes))
 
-    def reserved(self, result: ReserveResult) -> Turn:
+    def reserved(self, event: e.ReserveDone) -> Turn:
         """The ledger took one of the candidates, or none."""
-        case, planned = self._case, self._plan
+        case, planned, result = self._case, self._plan, event.result
         facts, _ = self._asked()
         case.result = result
         case.at_ms = result.at_ms
@@ -226,19 +228,27 @@ class Admission:
         is_full = all(r.committed_nanousd >= r.bound.floor_nanousd for r in result.refusals)
         if not case.counted.exact and not self._looked and not is_full:
             return self._look(facts)
-        choice = planned.choices[result.refusals[-1].candidate] if result.refusals else None
+        refusal = result.waits_for
+        if refusal is not None and event.may_wait:
+            assert self._need is not None
+            return Turn(State.RESERVING, replace(self._need, again=True))
+        if refusal is None and result.refusals:
+            refusal = result.refusals[-1]
+        choice = planned.choices[refusal.candidate] if refusal else None
         model = choice.candidate.model if choice else facts.model
-        action = over_limit(self._voice, case.identity, self._budget, model, result, planned.choices)
+        action = over_limit(
+            self._voice, case.identity, self._budget, model, result, planned.choices, event.usual_ms
+        )
         return self._refuse(action, model, choice.candidate.estimate_nanousd if choice is not None else 0)
 
     def ledger_down(self, event: e.LedgerDown) -> Turn:
         """The ledger is away; the local guard has decided."""
         case, planned = self._case, self._plan
-        index = eligible(planned, event.committed_nanousd)
+        index = eligible(planned, event.settled_nanousd)
         choice = planned.choices[index]
         if not event.admitted:
             action = ledger_away(
-                self._voice, case.identity, self._budget, choice, event.committed_nanousd,
+                self._voice, case.identity, self._budget, choice, event.settled_nanousd,
                 planned.allowance_nanousd, event.now_ms,
             )  # fmt: skip
             return self._refuse(action, choice.candidate.model, choice.candidate.estimate_nanousd)
@@ -256,9 +266,9 @@ class Admission:
         case.sent = choice.candidate.model
         cap = clamped if clamped is not None else choice.output_cap
         if planned.plan.audit:
-            before = case.result.committed_nanousd - case.held if case.result is not None else 0
+            settled = case.result.settled_nanousd if case.result is not None else 0
             case.sent = planned.choices[-1].candidate.model
-            case.reason = f"audit:{would_be(planned, index, before) or WITHIN_BUDGET}"
+            case.reason = f"audit:{would_be(planned, index, settled) or WITHIN_BUDGET}"
             cap = None
         else:
             case.reason = choice.reason or planned.plan.note or WITHIN_BUDGET

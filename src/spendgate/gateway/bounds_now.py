@@ -29,11 +29,12 @@ class Counted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BoundsNow:
-    """Every bound as a row (see `rows_of`), what is committed by scope in nano-USD, how many holds are open, and the
-    ledger's time in ms."""
+    """Every bound as a row (see `rows_of`), what is settled and held by scope in nano-USD, how many holds are open, and
+    the ledger's time in ms."""
 
     rows: tuple[dict[str, Any], ...]
-    committed: dict[str, int]
+    settled: dict[str, int]
+    held: dict[str, int]
     open_holds: int
     at_ms: int
 
@@ -54,13 +55,15 @@ async def read_bounds(
         bounds = all_bounds(budget, app, run, now_ms, snapshot.decision)
     pairs = [(b.scope, b.window) for b in bounds]
     at, holds, counters = await read_counters(ledger, team, pairs, at_ms)
-    committed = {scope: c.committed_nanousd for scope, c in counters.items()}
-    return BoundsNow(tuple(rows_of(bounds, counters)), committed, holds, at)
+    settled = {scope: c.settled_nanousd for scope, c in counters.items()}
+    held = {scope: c.reserved_nanousd for scope, c in counters.items()}
+    return BoundsNow(tuple(rows_of(bounds, counters)), settled, held, holds, at)
 
 
 def rows_of(bounds: Sequence[Bound], counters: Mapping[str, Counted]) -> list[dict[str, Any]]:
     """One row a bound, in the order in which a refusal is named. `left_usd` is what one request may cost at most;
-    `refuses`: whatever it costs, none is admitted. None where a bound only counts."""
+    `refuses`: whatever it costs, none is admitted, or, where `holds_refuse`, none until what is held has ended. None
+    where a bound only counts."""
     return [_row(bound, counters[bound.scope]) for bound in bounds]
 
 
@@ -79,6 +82,7 @@ def _row(bound: Bound, counter: Counted) -> dict[str, Any]:
         "ceiling_usd": nano_to_usd(bound.ceiling_nanousd) if bounded else None,
         "left_usd": nano_to_usd(left) if bounded else None,
         "refuses": refuses,
+        "holds_refuse": refuses and counter.settled_nanousd < bound.floor_nanousd,
         "reason": bound.reason,
     }
 
@@ -87,10 +91,17 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows in a sentence."""
     month = next((r for r in rows if r["scope"] == "month"), None)
     if month is not None and month["refuses"]:
-        return f"every request is refused: {_words(month)}"
+        waits = " until enough of what is held has ended" if month["holds_refuse"] else ""
+        return f"every request is refused{waits}: {_words(month)}"
     refusing = [r for r in rows if r["refuses"]]
     if refusing:
-        return "requests that meet a bound that is reached are refused: " + "; ".join(map(_words, refusing))
+        waits = (
+            ", some until enough of what is held has ended"
+            if any(r["holds_refuse"] for r in refusing)
+            else ""
+        )
+        words = "; ".join(map(_words, refusing))
+        return f"requests that meet a bound that is reached are refused{waits}: {words}"
     bounded = [r for r in rows if r["left_usd"] is not None]
     if not bounded:
         return "no request is refused: nothing bounds this team"
@@ -99,7 +110,6 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    return (
-        f"{row['reason']} ({row['scope']}: ${row['settled_usd']} settled + ${row['held_usd']} held "
-        f"of ${row['limit_usd']})"
-    )
+    reason = "budget_held" if row["holds_refuse"] else row["reason"]
+    numbers = f"${row['settled_usd']} settled + ${row['held_usd']} held of ${row['limit_usd']}"
+    return f"{reason} ({row['scope']}: {numbers})"

@@ -163,6 +163,16 @@ class Case:
             return None
         return self.held + max(0, ceiling - self.result.committed_nanousd)
 
+    def remaining_nanousd(self) -> int | None:
+        """What the tightest bound has left besides what is held, this request's hold included; never below 0. None
+        where the ledger was away, or there is no budget."""
+        planned, result, choice = self.planned, self.result, self.choice
+        if planned is None or result is None or choice is None or planned.plan.limit_nanousd is None:
+            return None
+        pairs = zip(choice.candidate.bounds, result.counters, strict=False)
+        left = [b.floor_nanousd - settled - held for b, (settled, held) in pairs if b.floor_nanousd >= 0]
+        return max(0, min(left, default=planned.plan.limit_nanousd - result.committed_nanousd))
+
     def answer_headers(self) -> tuple[tuple[str, str], ...]:
         """What the answer says about the decision; nothing where none was made."""
         planned, result = self.planned, self.result
@@ -171,7 +181,10 @@ class Case:
         out = [(h.MODEL, self.sent), (h.REASON, self.reason), (h.ESTIMATE, nano_to_usd(self.held))]
         limit = planned.plan.limit_nanousd
         if limit and result is not None:
-            out.append((h.UTILIZATION, ratio(result.committed_nanousd, limit)))
+            out.append((h.UTILIZATION, ratio(result.settled_nanousd + self.held, limit)))
+        left = self.remaining_nanousd()
+        if left is not None:
+            out.append((h.REMAINING, nano_to_usd(left)))
         if self.decision == "downgrade":
             out.append((h.DOWNGRADED, "true"))
         if kept := self.kept_because:

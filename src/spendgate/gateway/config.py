@@ -86,6 +86,8 @@ class Settings(_Model):
     """What an attempt of Envoy's beside the answered one is charged where no access log tells of it; see attempts."""
     ledger_timeout: DurationMs = 250
     """How long a reservation may take until the ledger counts as away (fail open: [rule 10](decision.md#rule-10))."""
+    hold_wait: DurationMs = 0
+    """How long a request that only others' holds keep out is waited for; at most 0.45 of `message_timeout`."""
     message_timeout: DurationMs = 2_000
     """How long Envoy waits for one answer of a worker."""
     stream_idle_timeout: DurationMs = 1_200_000

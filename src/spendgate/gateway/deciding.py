@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from spendgate.dialects.scan import is_light
@@ -24,6 +25,10 @@ COUNTING_SHARE = 0.3
 LATE_SHARE = 0.5
 """A call that ends undecided after this part of it was sent on by Envoy, as far as we can know: the clocks of both
 are not the same, and what waits for a busy loop has waited before we see it."""
+WAIT_SHARE = 0.45
+"""The part of the message timeout in which room is waited for (`hold_wait`): less than makes a decision late."""
+AGAIN_S = 0.05
+"""A request that waits for room asks the ledger so often."""
 SETTLE_S = 0.01
 """So long a late decision waits for word that Envoy has given the call up."""
 
@@ -71,8 +76,7 @@ class Deciding:
         while True:
             match action:
                 case e.NeedReserve():
-                    reserving = asyncio.get_running_loop().create_task(run.reserve(action))
-                    action = await self._receive(await self._shielded(reserving), at)
+                    action = await self._receive(await self._reserve(action), at)
                 case e.NeedCount():
                     counting = asyncio.get_running_loop().run_in_executor(run.counting, self._count, action)
                     action = await self._receive(e.CountDone(await self._shielded(counting)), at)
@@ -96,6 +100,21 @@ class Deciding:
             self._run.keep(working)
             return
         finish()
+
+    async def _reserve(self, need: e.NeedReserve) -> e.ReserveDone | e.LedgerDown:
+        """Ask the ledger; once more, after a moment, where others' holds may have ended."""
+        if need.again:
+            await asyncio.sleep(AGAIN_S)
+        reserving = asyncio.get_running_loop().create_task(self._run.reserve(need))
+        done: e.ReserveDone | e.LedgerDown = await self._shielded(reserving)
+        if isinstance(done, e.ReserveDone) and done.result.waits_for is not None and self._may_wait():
+            return replace(done, may_wait=True)
+        return done
+
+    def _may_wait(self) -> bool:
+        """Is there time to ask once more? `hold_wait` ends early enough for the decision to reach Envoy in time."""
+        wait_s = min(self._run.snapshot.settings.hold_wait / 1000, self._timeout_s * WAIT_SHARE)
+        return time.monotonic() - self._came + AGAIN_S < wait_s
 
     async def _receive(self, event: e.Event, at: Executor | None) -> e.Action:
         if at is None:

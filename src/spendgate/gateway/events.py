@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from spendgate.budget.waiting import USUAL_MS
 from spendgate.gateway.identity import Caller
 from spendgate.ledger.port import ReserveRequest, ReserveResult
 from spendgate.tokens.count import Counted
@@ -50,18 +51,22 @@ class CountDone:
 
 @dataclass(frozen=True, slots=True)
 class ReserveDone:
-    """The answer to NeedReserve."""
+    """The answer to NeedReserve. `usual_ms`: how long the team's exchanges take; `may_wait`: there is time to ask
+    again, where only what others hold keeps the request out."""
 
     result: ReserveResult
+    usual_ms: int = USUAL_MS
+    may_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerDown:
     """The ledger did not answer NeedReserve in time; the local guard decided (rule 10).
 
-    `committed_nanousd` is the last known committed of the team's month."""
+    `settled_nanousd` and `committed_nanousd` are the last known ones of the team's month."""
 
     admitted: bool
+    settled_nanousd: int
     committed_nanousd: int
     now_ms: int
 
@@ -182,11 +187,13 @@ class NeedCount:
 
 @dataclass(frozen=True, slots=True)
 class NeedReserve:
-    """Reserve, then give ReserveDone; or LedgerDown after asking the local guard with these numbers."""
+    """Reserve, then give ReserveDone; or LedgerDown after asking the local guard with these numbers. `again`: after a
+    moment, in which others' holds may end."""
 
     request: ReserveRequest
     allowance_nanousd: int
     bound_nanousd: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

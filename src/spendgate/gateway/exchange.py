@@ -230,7 +230,7 @@ class Exchange:
                 self._case.counted = event.counted
                 return self._go(self._admission.plan())
             case e.ReserveDone():
-                return self._go(self._admission.reserved(event.result))
+                return self._go(self._admission.reserved(event))
             case e.LedgerDown():
                 return self._go(self._admission.ledger_down(event))
             case e.ResponseHeaders():

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from spendgate.budget.evaluate import evaluate
+from spendgate.budget.evaluate import NOTHING, evaluate
 from spendgate.dialects import registry
 from spendgate.dialects.base import NO_HEADERS
 from spendgate.errors import RequestError
@@ -46,10 +46,11 @@ def explain(
     body: bytes,
     path: str,
     require_model: str,
-    committed: Mapping[str, int],
+    settled: Mapping[str, int],
     now_ms: int,
+    held: Mapping[str, int] = NOTHING,
 ) -> dict[str, Any]:
-    """Decide a request for a team that committed so much, nano-USD by scope (`month`, `model:gpt-4o`, …).
+    """Decide a request for a team that settled and holds so much, nano-USD by scope (`month`, `model:gpt-4o`, …).
     Raises RequestError."""
     path = path or guess_path(body)
     dialect = registry.find("POST", path.partition("?")[0], "application/json")
@@ -77,7 +78,7 @@ def explain(
         "price_version": snapshot.prices.version,
         "policy_version": snapshot.policy.version,
     }
-    return out | _outcome(snapshot, identity, body, path, require_model, committed, now_ms)
+    return out | _outcome(snapshot, identity, body, path, require_model, settled, held, now_ms)
 
 
 def _error(body: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +96,8 @@ def _candidate(choice: Any) -> dict[str, Any]:
         "reason": choice.reason or "as asked",
         "estimate_usd": nano_to_usd(c.estimate_nanousd),
         "priced_as": choice.quote.priced_as or c.model,
-        "from_usd": nano_to_usd(c.committed_from_nanousd) if c.committed_from_nanousd else None,
-        "below_usd": nano_to_usd(c.committed_below_nanousd) if c.committed_below_nanousd >= 0 else None,
+        "from_usd": nano_to_usd(c.used_from_nanousd) if c.used_from_nanousd else None,
+        "below_usd": nano_to_usd(c.used_below_nanousd) if c.used_below_nanousd >= 0 else None,
         "bounds": [
             {
                 "scope": b.scope,
@@ -115,7 +116,8 @@ def _outcome(
     body: bytes,
     path: str,
     require_model: str,
-    committed: Mapping[str, int],
+    settled: Mapping[str, int],
+    held: Mapping[str, int],
     now_ms: int,
 ) -> dict[str, Any]:
     """Let the real state machine run on a pretended ledger."""
@@ -135,17 +137,23 @@ def _outcome(
             action = exchange.receive(e.CountDone(measure(action.texts, action.text_bytes, exact=True)))
             continue
         candidates = action.request.candidates
-        verdict = evaluate(candidates, committed)
+        verdict = evaluate(candidates, settled, held)
+        chosen = candidates[verdict.candidate].bounds if verdict.candidate >= 0 else ()
         action = exchange.receive(
             e.ReserveDone(
                 ReserveResult(
                     candidate=verdict.candidate,
                     held_nanousd=verdict.held_nanousd,
                     output_cap=verdict.output_cap,
-                    committed_nanousd=verdict.committed_nanousd,
+                    settled_nanousd=settled.get("month", 0),
+                    reserved_nanousd=held.get("month", 0) + verdict.held_nanousd,
                     at_ms=now_ms,
                     refusals=tuple(
-                        Refusal(r.candidate, r.bound, r.committed_nanousd) for r in verdict.refusals
+                        Refusal(r.candidate, r.bound, r.settled_nanousd, r.reserved_nanousd, r.held)
+                        for r in verdict.refusals
+                    ),
+                    counters=tuple(
+                        (settled.get(b.scope, 0), held.get(b.scope, 0) + verdict.held_nanousd) for b in chosen
                     ),
                 )
             )

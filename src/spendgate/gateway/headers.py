@@ -15,6 +15,7 @@ TRACEPARENT = "traceparent"
 REQUEST_ID = "x-request-id"
 
 UTILIZATION = "x-budget-utilization"
+REMAINING = "x-budget-remaining-usd"
 DOWNGRADED = "x-model-downgraded"
 MODEL = "x-spendgate-model"
 REASON = "x-spendgate-reason"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
-from spendgate.budget.evaluate import is_open
 from spendgate.dialects.base import RequestFacts
 from spendgate.gateway.billing import COST_MAX_NANOUSD
 from spendgate.gateway.identity import Identity
@@ -111,7 +110,9 @@ def _storable(choice: Choice) -> Choice:
     """A hold that no bound stops is not larger than any exchange is believed to cost: some such would fill a counter
     of the ledger."""
     candidate = choice.candidate
-    if candidate.estimate_nanousd <= COST_MAX_NANOUSD or any(b.ceiling_nanousd >= 0 for b in candidate.bounds):
+    if candidate.estimate_nanousd <= COST_MAX_NANOUSD or any(
+        b.ceiling_nanousd >= 0 for b in candidate.bounds
+    ):
         return choice
     return replace(choice, candidate=replace(candidate, estimate_nanousd=COST_MAX_NANOUSD))
 
@@ -122,24 +123,24 @@ def _audited(decided: Plan) -> tuple[Choice, ...]:
     requested = audit_fallback(decided)
     own = [c for c in decided.choices if c.candidate.model == requested.candidate.model][-1:]
     bounded = [
-        replace(c, candidate=replace(c.candidate, committed_from_nanousd=0, committed_below_nanousd=-1))
+        replace(c, candidate=replace(c.candidate, used_from_nanousd=0, used_below_nanousd=UNLIMITED))
         for c in own
     ]
     return (*bounded, requested)
 
 
-def would_be(planned: Planned, index: int, committed_before_nanousd: int) -> str:
+def would_be(planned: Planned, index: int, settled_nanousd: int) -> str:
     """What an audited request would have met: `would_refuse`, or the reason of the model that would serve."""
     choices = planned.plan.choices
     if index == len(planned.choices) - 1 and (planned.plan.refusal is not None or len(planned.choices) > 1):
         return "would_refuse"
-    first = next((c for c in choices if is_open(c.candidate, committed_before_nanousd)), None)
+    first = next((c for c in choices if c.candidate.is_open(settled_nanousd)), None)
     return first.reason if first is not None else ""
 
 
-def eligible(planned: Planned, committed_nanousd: int) -> int:
-    """The candidate that stands first for a given committed, bounds apart: for when the ledger is away."""
+def eligible(planned: Planned, settled_nanousd: int) -> int:
+    """The candidate that stands first for what is settled, bounds apart: for when the ledger is away."""
     for i, choice in enumerate(planned.choices):
-        if is_open(choice.candidate, committed_nanousd):
+        if choice.candidate.is_open(settled_nanousd):
             return i
     return len(planned.choices) - 1

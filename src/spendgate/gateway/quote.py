@@ -108,7 +108,7 @@ def _priced(
     for each in _as_served(prices, model, price, own, facts, terms):
         most_of_it = estimate_nanousd(
             each, input_tokens, output_tokens, {"requests": 1, **facts.fee_kinds},
-            cache_write=facts.cache_write, also=facts.dear_kinds, stand_ins=prices.stand_ins,
+            cache_writes=facts.cache_writes, also=facts.dear_kinds, stand_ins=prices.stand_ins,
         )  # fmt: skip
         if most_of_it > nanousd:
             nanousd, price = most_of_it, each

@@ -12,11 +12,13 @@ from spendgate.budget.ask import Choice, PlannedRefusal
 from spendgate.budget.message import (
     Asked,
     RefusalText,
+    Standing,
     refused_by_bound,
     refused_by_plan,
     refused_without_ledger,
 )
 from spendgate.budget.policy import TeamBudget
+from spendgate.budget.waiting import needed_nanousd, retry_after_s
 from spendgate.dialects.base import Dialect, Rejection
 from spendgate.gateway import headers as h
 from spendgate.gateway.events import TOO_BUSY, Reject
@@ -27,6 +29,8 @@ from spendgate.ledger.port import ReserveResult
 
 BUSY_RETRY_S = 1
 """When to ask again after `too_busy`: a worker reads its whole room in less."""
+AWAY_RETRY_S = 1
+"""When to ask again after `ledger_unavailable`: the ledger itself is not asked for half a second after it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,11 @@ def _reject(
     utilization = refusal.details.get("utilization")
     if utilization is not None:
         headers.append((h.UTILIZATION, f"{utilization}"))
+    remaining = refusal.details.get("remaining_usd")
+    if remaining is not None:
+        headers.append((h.REMAINING, f"{remaining}"))
     resets = refusal.details.get("resets_at")
-    if resets:
+    if resets and refusal.code not in PASSING:
         headers.append((h.RESET, str(resets)))
     return Reject(status, tuple(headers), body, refusal.code)
 
@@ -89,14 +96,24 @@ def over_limit(
     model: str,
     result: ReserveResult,
     choices: tuple[Choice, ...],
+    usual_ms: int,
 ) -> Reject:
-    """The ledger refused every candidate: name the bound that refused the last one, the requested model."""
+    """The ledger refused every candidate. Where one only waits for what others hold, that is said, and when to ask
+    again; else the bound that refused the last one, the requested model."""
     if budget is None or not result.refusals:
         raise RuntimeError("the ledger refused a request that has no bound")
-    last = result.refusals[-1]
-    estimate = choices[last.candidate].candidate.estimate_nanousd
-    asked = _asked(identity, model, result.at_ms)
-    return _reject(voice, refused_by_bound(asked, budget, last.bound, last.committed_nanousd, estimate))
+    named = result.waits_for or result.refusals[-1]
+    bound, committed = named.bound, named.committed_nanousd
+    estimate = choices[named.candidate].candidate.estimate_nanousd
+    again_after_s = 0
+    if named.held:
+        needed = needed_nanousd(committed, estimate, bound.floor_nanousd, bound.ceiling_nanousd)
+        again_after_s = retry_after_s(needed, result.in_flight, usual_ms)
+    stand = Standing(named.settled_nanousd, named.reserved_nanousd)
+    text = refused_by_bound(
+        _asked(identity, model, result.at_ms), budget, bound, stand, estimate, again_after_s
+    )
+    return _reject(voice, text, again_after_s=again_after_s)
 
 
 def ledger_away(
@@ -104,18 +121,18 @@ def ledger_away(
     identity: Identity,
     budget: TeamBudget | None,
     choice: Choice,
-    committed_nanousd: int,
+    settled_nanousd: int,
     allowance_nanousd: int,
     now_ms: int,
 ) -> Reject:
     """The ledger does not answer. An exhausted team hears of its budget, all others of the outage."""
     asked = _asked(identity, choice.candidate.model, now_ms)
     month = choice.candidate.bounds[0]
-    if budget is not None and 0 <= month.floor_nanousd <= committed_nanousd:
-        text = refused_by_bound(asked, budget, month, committed_nanousd, choice.candidate.estimate_nanousd)
-    else:
-        text = refused_without_ledger(asked, budget, allowance_nanousd)
-    return _reject(voice, text)
+    if budget is not None and 0 <= month.floor_nanousd <= settled_nanousd:
+        stand, estimate = Standing(settled_nanousd), choice.candidate.estimate_nanousd
+        return _reject(voice, refused_by_bound(asked, budget, month, stand, estimate))
+    text = refused_without_ledger(asked, budget, allowance_nanousd)
+    return _reject(voice, text, again_after_s=AWAY_RETRY_S)
 
 
 def unidentified() -> Reject:
@@ -171,4 +188,4 @@ def broken(
         "nothing was sent."
     )
     refusal = RefusalText(429, "ledger_unavailable", text, {"team": identity.team})
-    return _reject(voice_of(snapshot, dialect, identity, headers), refusal)
+    return _reject(voice_of(snapshot, dialect, identity, headers), refusal, again_after_s=AWAY_RETRY_S)

@@ -17,9 +17,9 @@ from spendgate.gateway.agents import USER_AGENT_MAX, agent_of
 QUOTA = 429
 FINAL = frozenset({402, 403, 413, QUOTA})
 """Statuses of refusals that the same request would meet again."""
-PASSING = frozenset({"budget_held"})
-"""Reasons that pass by themselves as soon as other requests end: they keep their 429 for every client, so that it
-asks again."""
+PASSING = frozenset({"budget_held", "ledger_unavailable"})
+"""Reasons that pass by themselves, as soon as other requests end or the ledger is back: they keep their 429 for every
+client, so that it asks again."""
 APP, USER_AGENT = "app:", "user-agent:"
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 
 from spendgate.budget.bounds import UNLIMITED
-from spendgate.budget.evaluate import is_open
 from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.gateway import attempts
 from spendgate.gateway import events as e
@@ -23,6 +22,7 @@ from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.gateway.identity import Caller, Proxy, Roster
 from spendgate.gateway.learned import Learned
+from spendgate.gateway.lives import Lives
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.record import expired_ending
 from spendgate.gateway.redirects import Left
@@ -77,7 +77,9 @@ class Runtime:
         self._kept: set[asyncio.Future[Any]] = set()
         self._closed_until = 0.0
         self._away = False
-        self._committed: dict[str, tuple[str, int]] = {}
+        self._known: dict[str, tuple[str, int, int]] = {}
+        """Month, settled and committed, as the ledger said last."""
+        self.lives = Lives()
         self._said = Throttle()
         self.knows_policy = True
         """False in a cluster until there was one: nothing may be decided by none."""
@@ -186,11 +188,11 @@ class Runtime:
         for expired in result.expired:
             self.settler.put(expired_ending(expired, self._snapshot.prices.version))
         month = month_key(result.at_ms)
-        known_month, known = self._committed.get(team, ("", 0))
-        if self.standing is not None and known_month == month and result.committed_nanousd < known // 2:
+        known_month, known, _ = self._known.get(team, ("", 0, 0))
+        if self.standing is not None and known_month == month and result.settled_nanousd < known // 2:
             self.standing.hurry()
-        self._committed[team] = (month, result.committed_nanousd)
-        return e.ReserveDone(result)
+        self._known[team] = (month, result.settled_nanousd, result.committed_nanousd)
+        return e.ReserveDone(result, self.lives.usual_ms(team))
 
     async def hold_again(self) -> None:
         """Reserve once more what is in flight: a ledger that knows it changes nothing."""
@@ -208,12 +210,13 @@ class Runtime:
         now = self.now_ms()
         request = need.request
         this_month = month_key(now)
-        month, committed = self._committed.get(request.team, ("", 0))
+        month, settled, committed = self._known.get(request.team, ("", 0, 0))
         if month != this_month:
-            committed = 0
+            settled = committed = 0
         if self.standing is not None:
-            committed = max(committed, self.standing.remembered(request.team, this_month))
-        first = next((c for c in request.candidates if is_open(c, committed)), request.candidates[-1])
+            settled = max(settled, self.standing.remembered(request.team, this_month))
+            committed = max(committed, settled)
+        first = next((c for c in request.candidates if c.is_open(settled)), request.candidates[-1])
         # what can be written down nowhere is let pass only where the policy sets no limit to it
         allowance = need.allowance_nanousd
         if self.settler.is_full and allowance != UNLIMITED:
@@ -240,7 +243,7 @@ class Runtime:
             share_nanousd=share(allowance, self.workers),
             last_known_nanousd=committed,
         )
-        return e.LedgerDown(admitted, committed, now)
+        return e.LedgerDown(admitted, settled, committed, now)
 
     def take(self, exchange: Exchange) -> None:
         """Hand an exchange's ending, if it has one, to the settler. Never waits."""
@@ -248,6 +251,8 @@ class Runtime:
         if ending is None:
             return
         self.live.discard(exchange)
+        record = ending.record
+        self.lives.ended(record.team, ending.held_nanousd or 0, self.now_ms() - record.at_ms)
         if ending.notes.fail_open:
             self.guard.settle(ending.record.team, ending.held_nanousd, ending.record.cost_nanousd)
         self.settler.put(ending)

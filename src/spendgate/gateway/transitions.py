@@ -67,7 +67,9 @@ TRANSITIONS: dict[State, Moves] = {
         e.Broke: _to(S.BROKEN),
     },
     S.RESERVING: {
-        e.ReserveDone: _to(S.FORWARDED, S.COUNTING, S.ENDED),
+        e.ReserveDone: _to(
+            S.FORWARDED, S.COUNTING, S.RESERVING, S.ENDED
+        ),  # asked again: others' holds may end
         e.LedgerDown: _to(S.FORWARDED, S.ENDED),
         e.Withdrawn: _to(S.ENDED),
         e.Over: _to(S.ENDED),

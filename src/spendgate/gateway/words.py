@@ -25,7 +25,15 @@ RESPONSE_HEADERS: dict[str, tuple[str, str]] = {
     h.REASON: ("metered answers, refusals", "why, see below"),
     h.ESTIMATE: ("metered answers", "what was reserved, an exact decimal"),
     h.COST: ("metered answers that are no stream", "the true cost, an exact decimal"),
-    h.UTILIZATION: ("teams with a budget", "committed / budget as a ratio, this request's estimate included"),
+    h.UTILIZATION: (
+        "teams with a budget",
+        "(settled + this request's estimate) / budget as a ratio; what others hold is not used",
+    ),
+    h.REMAINING: (
+        "teams with a budget",
+        "what the tightest bound has left beside what is held, this request's hold included, an exact decimal of USD; "
+        "on refusals what the bound that refused has left",
+    ),
     h.DOWNGRADED: ("only then, `true`", "a cheaper model answered because of the budget"),
     h.KEPT: (
         "a downgrade was due and not made",
@@ -33,13 +41,21 @@ RESPONSE_HEADERS: dict[str, tuple[str, str]] = {
         "nothing), `unreadable`, `upstream`, `capability`, or the limit of the cheaper model",
     ),
     h.CLAMPED: ("`clampOutput` lowered it", "the output cap that was sent, in tokens"),
-    h.RESET: ("refusals by a window", "when the budget starts anew, RFC 3339"),
-    h.SHOULD_RETRY: ("refusals, `false`; `too_busy`, `true`", "tells SDKs not to retry into an empty budget"),
-    h.RETRY_AFTER: ("`too_busy`", "after how many seconds to ask again"),
+    h.RESET: ("final refusals by a window", "when the budget starts anew, RFC 3339"),
+    h.SHOULD_RETRY: (
+        "refusals: `false`; `budget_held`, `ledger_unavailable`, `too_busy`: `true`",
+        "tells SDKs not to retry into an empty budget, and to retry what passes by itself",
+    ),
+    h.RETRY_AFTER: (
+        "`budget_held` (1 to 30), `ledger_unavailable`, `too_busy`",
+        "after how many seconds to ask again",
+    ),
 }
 """When an answer carries it, and what it says."""
 
 REFUSALS: dict[str, str] = {
+    "budget_held": "it fits the budget, but not beside what other requests hold until their answers end; "
+    "`error.details.bound` names the bound (status 429, `retry-after`)",
     "monthly_budget_exceeded": "it does not fit the team's month",
     "daily_budget_exceeded": "it does not fit `dailyBudgetUSD`",
     "spend_rate_exceeded": "it does not fit `maxUSDPerHour`",

@@ -98,7 +98,9 @@ class BudgetGauges(Collector):
         """The families of docs/reference/metrics.md, each made when it is asked for: of thousands of teams one
         family at a time is in memory."""
         yield from self._of_budgets(int(time.time() * 1000))
-        cells = (([m.team, *cell], nano / NANO_PER_USD) for m in self.months for cell, nano in m.cells.items())
+        cells = (
+            ([m.team, *cell], nano / NANO_PER_USD) for m in self.months for cell, nano in m.cells.items()
+        )
         yield self._gauge(
             "spendgate_spend_usd", "Settled this month, from the ledger.", islice(cells, SERIES_MAX), CELL
         )
@@ -162,12 +164,12 @@ class BudgetGauges(Collector):
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
         rows = [(m, b, b.limit_nanousd(now_ms)) for m in self.months if (b := self.policy.budget(m.team))]
         yield self._gauge(
-            "llm_budget_remaining_usd", "What is left of the month's budget.",
-            (([m.team], (limit - m.committed_nanousd) / NANO_PER_USD) for m, _, limit in rows),
+            "llm_budget_remaining_usd", "What the month's budget has left: budget - settled.",
+            (([m.team], (limit - m.settled_nanousd) / NANO_PER_USD) for m, _, limit in rows),
         )  # fmt: skip
         yield self._gauge(
-            "llm_budget_utilization_ratio", "Committed (settled + reserved) / budget.",
-            (([m.team], m.committed_nanousd / limit if limit else 1.0) for m, _, limit in rows),
+            "llm_budget_utilization_ratio", "Settled / budget.",
+            (([m.team], m.settled_nanousd / limit if limit else 1.0) for m, _, limit in rows),
         )  # fmt: skip
         yield self._gauge(
             "spendgate_budget_usd", "The month's budget.",

@@ -54,11 +54,21 @@ class ReserveRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The bound that refused a candidate, with the ledger's numbers."""
+    """The bound that refused a candidate, with what the ledger has settled and holds in its counter.
+
+    `held`: it would fit without what others hold; the bound is then the first that refuses, else the first that would
+    refuse it without any hold, too."""
 
     candidate: int
     bound: Bound
-    committed_nanousd: int
+    settled_nanousd: int
+    reserved_nanousd: int = 0
+    held: bool = False
+
+    @property
+    def committed_nanousd(self) -> int:
+        """Settled + reserved."""
+        return self.settled_nanousd + self.reserved_nanousd
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +76,33 @@ class ReserveResult:
     """`candidate` is the index admitted, or -1; `refusals` one a candidate refused, in order.
 
     `held_nanousd` is what was reserved (less than the estimate when clamped, then `output_cap` is the
-    clamped limit in tokens). `committed_nanousd` is the team's month, this reservation included.
-    `at_ms` is the ledger's time. `replayed`: the same id had been reserved before; its first answer stands.
+    clamped limit in tokens). `settled_nanousd` and `reserved_nanousd` are the team's month, this reservation
+    included. `at_ms` is the ledger's time. `replayed`: the same id had been reserved before; its first answer stands.
+    `counters`: (settled, reserved) of each bound of the candidate, with this reservation. `in_flight`: (age in ms,
+    nano-USD) of what holds the bound of the last refusal that only holds made, at most 64 of them.
     """
 
     candidate: int
     held_nanousd: int
     output_cap: int | None
-    committed_nanousd: int
+    settled_nanousd: int
+    reserved_nanousd: int
     at_ms: int
     refusals: tuple[Refusal, ...] = ()
     replayed: bool = False
     expired: tuple[Expired, ...] = ()
+    counters: tuple[tuple[int, int], ...] = ()
+    in_flight: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def committed_nanousd(self) -> int:
+        """The team's month: settled + reserved."""
+        return self.settled_nanousd + self.reserved_nanousd
+
+    @property
+    def waits_for(self) -> Refusal | None:
+        """The refusal that passes by itself, where only holds keep the request out: the last candidate's of those."""
+        return next((r for r in reversed(self.refusals) if r.held), None) if self.candidate < 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from spendgate.money import nano_to_usd
 from spendgate.months import month_text
 
 
-def utilization(committed_nanousd: int, limit_nanousd: int | None) -> float | None:
-    """Committed as a share of the limit, to six digits; None without a budget, 1 for a budget of 0 (which
+def utilization(settled_nanousd: int, limit_nanousd: int | None) -> float | None:
+    """Settled as a share of the limit, to six digits; None without a budget, 1 for a budget of 0 (which
     admits nothing)."""
     if limit_nanousd is None:
         return None
-    return round(committed_nanousd / limit_nanousd, 6) if limit_nanousd > 0 else 1.0
+    return round(settled_nanousd / limit_nanousd, 6) if limit_nanousd > 0 else 1.0
 
 
 def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, in
             "budget_usd": None if limit is None else nano_to_usd(limit),
             "settled_usd": nano_to_usd(m.settled_nanousd),
             "reserved_usd": nano_to_usd(m.reserved_nanousd),
-            "utilization": utilization(m.committed_nanousd, limit),
+            "utilization": utilization(m.settled_nanousd, limit),
             "requests": m.requests,
             "models": _usd(m.models),
             "apps": _usd(m.apps),

@@ -17,6 +17,7 @@ from redis.crc import key_slot
 
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import (
+    UNLIMITED,
     Adjusted,
     Adjustment,
     AdjustResult,
@@ -97,8 +98,8 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
         row: dict[str, object] = {
             "m": clean(c.model),
             "e": c.estimate_nanousd,
-            "f": c.committed_from_nanousd,
-            "b": c.committed_below_nanousd,
+            "f": max(c.used_from_nanousd - c.own_nanousd, 0),
+            "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
             "l": [[clean(b.scope), b.window, b.floor_nanousd, b.ceiling_nanousd] for b in c.bounds],
         }
         if c.clamp is not None:
@@ -185,19 +186,23 @@ def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
 
 def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
     """Read the reply of `reserve.lua`."""
-    candidate, held, cap, committed, now, replayed, refusals, expired = reply
+    candidate, held, cap, settled, reserved, now, replayed, refusals, expired, counters, in_flight = reply
     named = tuple(
-        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(amount)) for c, b, amount in refusals
+        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(s), int(r), only_held == 1)
+        for c, b, s, r, only_held in refusals
     )
     return ReserveResult(
         candidate=int(candidate),
         held_nanousd=int(held),
         output_cap=int(cap) if int(cap) >= 0 else None,
-        committed_nanousd=int(committed),
+        settled_nanousd=int(settled),
+        reserved_nanousd=int(reserved),
         at_ms=int(now),
         refusals=named,
         replayed=bool(int(replayed)),
         expired=expired_rows(request.team, expired),
+        counters=tuple((int(s), int(r)) for s, r in zip(counters[::2], counters[1::2], strict=True)),
+        in_flight=tuple((int(age), int(amount)) for age, amount in in_flight),
     )
 
 

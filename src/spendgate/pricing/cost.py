@@ -79,19 +79,19 @@ def estimate_nanousd(
     output_tokens: int,
     fee_kinds: Mapping[str, int] = NO_RATES,
     *,
-    cache_write: bool = False,
+    cache_writes: frozenset[str] = frozenset(),
     also: frozenset[str] = frozenset(),
     stand_ins: Mapping[str, int] = NO_RATES,
 ) -> int:
     """The most that an exchange within these counts can cost, in nano-USD, rounded up.
 
     Every input token takes the dearest of the rates that can apply: plain and cached; cache writes where
-    the request asks for them (`cache_write`) or the model writes its cache unasked (OpenAI from gpt-5.6 on);
+    the request asks for them (`cache_writes`) or the model writes its cache unasked (OpenAI from gpt-5.6 on);
     and the kinds in `also` (`input_audio`, `output_audio`, …). The dearest tier reachable counts.
     `fee_kinds` are the most calls of each fee; one without a price takes its stand-in.
     """
     reachable = _reachable(price, input_tokens)
-    dear_input, dear_output = _dearest(price, reachable, cache_write, also)
+    dear_input, dear_output = _dearest(price, reachable, cache_writes, also)
     total = input_tokens * dear_input + output_tokens * dear_output
     if price.minimum:
         fee_kinds = _at_least(price, fee_kinds)
@@ -106,7 +106,7 @@ def estimate_nanousd(
 def output_picousd(price: Price, input_tokens: int, also: frozenset[str] = frozenset()) -> int:
     """The most that one more output token can cost, in pico-USD, rounded up."""
     numerator, denominator = price.multiplier
-    _, dearest = _dearest(price, _reachable(price, input_tokens), False, also)
+    _, dearest = _dearest(price, _reachable(price, input_tokens), frozenset(), also)
     return -(-dearest * numerator // (PARTS * denominator))
 
 
@@ -151,14 +151,14 @@ def _reachable(price: Price, input_tokens: int) -> tuple[Level, ...]:
 
 
 def _dearest(
-    price: Price, reachable: tuple[Level, ...], cache_write: bool, also: frozenset[str]
+    price: Price, reachable: tuple[Level, ...], cache_writes: frozenset[str], also: frozenset[str]
 ) -> tuple[int, int]:
     """The dearest rates that a token of the input and of the output can take within these levels."""
-    key = (len(reachable), cache_write, also)
+    key = (len(reachable), cache_writes, also)
     known: tuple[int, int] | None = price.memo.get(key)
     if known is None:
         known = (
-            max(_input_rate(level, cache_write, also) for level in reachable),
+            max(_input_rate(level, cache_writes, also) for level in reachable),
             max(_output_rate(level, also) for level in reachable),
         )
         if len(price.memo) < KINDS_MAX:
@@ -166,12 +166,10 @@ def _dearest(
     return known
 
 
-def _input_rate(level: Level, cache_write: bool, also: frozenset[str]) -> int:
-    kinds = {"input", "cached_input", *(k for k in also if not _is_output(k))}
+def _input_rate(level: Level, cache_writes: frozenset[str], also: frozenset[str]) -> int:
+    kinds = {"input", "cached_input", *cache_writes, *(k for k in also if not _is_output(k))}
     kinds |= {f"cached_{k}" for k in also if k in ("input_audio", "input_image", "input_video")}
-    if cache_write:
-        kinds |= {"cache_write_5m", "cache_write_1h"}
-    elif "cache_write_5m" in level.rates and "cache_write_1h" not in level.rates:
+    if "cache_write_5m" in level.rates and "cache_write_1h" not in level.rates:
         kinds.add("cache_write_5m")
     return max(level[k] or 0 for k in kinds)
 

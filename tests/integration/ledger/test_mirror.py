@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import astuple
 from pathlib import Path
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
 from spendgate.budget.evaluate import evaluate
 from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.port import ReserveRequest
+from spendgate.ledger.port import ReserveRequest, Settlement
 from spendgate.ledger.redis_ledger import RedisLedger
 
 NOW_MS = 1_795_000_000_000
@@ -35,6 +36,7 @@ def candidate(rng: random.Random, scale: int) -> Candidate:
         tuple(bound(rng, scope, window, scale) for scope, window in scopes),
         rng.choice([0, 0, rng.randrange(10 * scale)]),
         rng.choice([UNLIMITED, UNLIMITED, rng.randrange(20 * scale)]),
+        rng.randrange(3 * scale),
         clamp,
     )
 
@@ -42,26 +44,34 @@ def candidate(rng: random.Random, scale: int) -> Candidate:
 async def test_the_mirror_and_the_script_choose_alike(tmp_path: Path) -> None:
     rng = random.Random(7)
     kinds = {"whole": 0, "clamped": 0, "refused": 0}
+    waits = {True: 0, False: 0}
     with EmbeddedRedis(tmp_path) as server:
         ledger = RedisLedger.from_url(server.url, timeout_s=5)
         for team in range(TEAMS):
             scale = 10 ** rng.randrange(3, 13)
-            committed: dict[str, int] = {}
+            settled: dict[str, int] = {}
+            held: dict[str, int] = {}
             for i in range(REQUESTS):
                 candidates = tuple(candidate(rng, scale) for _ in range(rng.randrange(1, 4)))
                 request = ReserveRequest(f"{team}-{i}", f"t{team}", "a", 60_000, candidates)
                 got = await ledger.reserve(request, NOW_MS)
-                want = evaluate(candidates, committed)
-                assert (got.candidate, got.held_nanousd, got.output_cap, got.committed_nanousd) == (
-                    want.candidate, want.held_nanousd, want.output_cap, want.committed_nanousd,
-                ), (candidates, committed)  # fmt: skip
-                assert [(r.candidate, r.bound, r.committed_nanousd) for r in got.refusals] == [
-                    (r.candidate, r.bound, r.committed_nanousd) for r in want.refusals
-                ]
+                want = evaluate(candidates, settled, held)
+                assert (got.candidate, got.held_nanousd, got.output_cap) == (
+                    want.candidate, want.held_nanousd, want.output_cap,
+                ), (candidates, settled, held)  # fmt: skip
+                assert (got.settled_nanousd, got.reserved_nanousd) == (
+                    settled.get("month", 0), held.get("month", 0) + want.held_nanousd,
+                )  # fmt: skip
+                assert [astuple(r) for r in got.refusals] == [astuple(r) for r in want.refusals]
+                waits[got.waits_for is not None] += 1
                 kind = "refused" if want.candidate < 0 else "whole" if want.output_cap is None else "clamped"
                 kinds[kind] += 1
                 if got.candidate >= 0:
+                    books = held
+                    if rng.random() < 0.5:
+                        books, end = settled, Settlement(f"{team}-{i}", f"t{team}", "a", "m", got.held_nanousd)
+                        await ledger.settle([end], NOW_MS)
                     for b in candidates[got.candidate].bounds:
-                        committed[b.scope] = committed.get(b.scope, 0) + got.held_nanousd
+                        books[b.scope] = books.get(b.scope, 0) + got.held_nanousd
         await ledger.close()
-    assert all(kinds.values()), kinds
+    assert all(kinds.values()) and all(waits.values()), (kinds, waits)

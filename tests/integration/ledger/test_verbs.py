@@ -290,11 +290,56 @@ async def test_the_next_candidate_is_tried_and_every_refusal_is_named_in_order(l
     assert (await ledger.month("red", MONTH)).reserved_nanousd == 50
 
 
-async def test_a_candidate_is_skipped_outside_its_span_of_committed(ledger: RedisLedger) -> None:
-    calm = candidate(100, model="asked", committed_below_nanousd=150)
-    pressed = candidate(10, model="cheap", committed_from_nanousd=150)
-    picks = [(await ledger.reserve(ask(f"x{i}", calm, pressed), T0)).candidate for i in range(4)]
+async def test_a_candidate_is_skipped_outside_its_span_of_what_is_used(ledger: RedisLedger) -> None:
+    calm = candidate(100, model="asked", used_below_nanousd=250, own_nanousd=100)
+    pressed = candidate(10, model="cheap", used_from_nanousd=250, own_nanousd=100)
+    picks = []
+    for i in range(4):
+        picks.append((await ledger.reserve(ask(f"x{i}", calm, pressed), T0)).candidate)
+        await ledger.settle([end(f"x{i}", 100)], T0)
     assert picks == [0, 0, 1, 1]
+
+
+async def test_what_others_hold_moves_no_span(ledger: RedisLedger) -> None:
+    calm = candidate(100, model="asked", used_below_nanousd=250, own_nanousd=100)
+    pressed = candidate(10, model="cheap", used_from_nanousd=250, own_nanousd=100)
+    picks = [(await ledger.reserve(ask(f"x{i}", calm, pressed), T0)).candidate for i in range(4)]
+    assert picks == [0, 0, 0, 0]
+
+
+async def test_a_refusal_tells_what_only_holds_keep_out_and_which(ledger: RedisLedger) -> None:
+    await ledger.reserve(ask("x0", candidate(300, bound(1000))), T0)
+    await ledger.settle([end("x0", 10)], T0)
+    await ledger.reserve(ask("x1", candidate(600, bound(1000))), T0 + 1_000)
+    await ledger.reserve(ask("x2", candidate(300, bound(1000))), T0 + 2_000)
+    held = await ledger.reserve(ask("x3", candidate(500, bound(1000))), T0 + 5_000)
+    (refusal,) = held.refusals
+    assert (refusal.settled_nanousd, refusal.reserved_nanousd, refusal.held) == (10, 900, True)
+    assert held.waits_for == refusal
+    assert sorted(held.in_flight) == [(3_000, 300), (4_000, 600)]
+    alone = await ledger.reserve(ask("x4", candidate(991, bound(1000))), T0 + 5_000)
+    assert (alone.waits_for, alone.refusals[0].held, alone.in_flight) == (None, False, ())
+
+
+async def test_a_bound_that_is_spent_is_named_before_one_that_is_only_held(ledger: RedisLedger) -> None:
+    day, app = bound(1000, scope="day", window="day"), bound(100, scope="app:a", window="month")
+    await ledger.reserve(ask("x0", candidate(100, bound(9000), app)), T0)
+    await ledger.settle([end("x0", 100)], T0)
+    await ledger.reserve(ask("x1", candidate(900, bound(9000), day)), T0)
+    result = await ledger.reserve(ask("x2", candidate(500, bound(9000), day, app)), T0)
+    assert [(r.bound.scope, r.held) for r in result.refusals] == [("app:a", False)]
+    result = await ledger.reserve(ask("x3", candidate(500, bound(9000), day)), T0)
+    assert [(r.bound.scope, r.held) for r in result.refusals] == [("day", True)]
+
+
+async def test_an_admission_tells_how_each_of_its_bounds_stands(ledger: RedisLedger) -> None:
+    day = bound(1000, scope="day", window="day")
+    await ledger.reserve(ask("x0", candidate(100, bound(9000))), T0)
+    await ledger.settle([end("x0", 40)], T0)
+    await ledger.reserve(ask("x1", candidate(30, bound(9000))), T0)
+    request = ask("x2", candidate(500, bound(9000), day))
+    assert (await ledger.reserve(request, T0)).counters == ((40, 530), (0, 500))
+    assert (await ledger.reserve(request, T0)).counters == ((40, 530), (0, 500))  # sent again
 
 
 async def test_clamp_lowers_the_output_cap_to_the_money_left(ledger: RedisLedger) -> None:

@@ -109,7 +109,7 @@ class TestPhase:
         assert (row["settled_usd"], row["reserved_usd"], row["utilization"]) == (
             "0.000000005",
             "0.000000001",
-            0.6,
+            0.5,
         )
         assert (row["budget_usd"], row["phase"], row["month"]) == ("0.00000001", "Ready", "2026-11")
 

@@ -63,11 +63,11 @@ def decide(
 
 
 def at(p: Plan, month_usd: float, **scopes: float) -> tuple[str, Verdict]:
-    """The model that the ledger picks with this much committed ("" refused)."""
-    committed = {"month": int(month_usd * USD)} | {
+    """The model that the ledger picks with this much settled ("" refused)."""
+    settled = {"month": int(month_usd * USD)} | {
         k.replace("_", ":"): int(v * USD) for k, v in scopes.items()
     }
-    verdict = evaluate([c.candidate for c in p.choices], committed)
+    verdict = evaluate([c.candidate for c in p.choices], settled)
     return (p.choices[verdict.candidate].candidate.model if verdict.candidate >= 0 else "", verdict)
 
 
@@ -137,25 +137,39 @@ def test_3_a_short_query_goes_to_the_cheap_model_a_long_one_to_the_expensive() -
 def test_3_above_eighty_percent_the_cheap_model_serves_whatever_the_length() -> None:
     spec = ROUTING | {"alertThresholds": [{"percent": 100, "action": "reject"}]}
     p = decide(budget(**spec), input_tokens=5000)
-    assert at(p, 6400)[0] == "gpt-4o"  # 0.8 is not above 0.8
-    assert at(p, 6400.01)[0] == "gpt-4o-mini"
+    assert at(p, 6300)[0] == "gpt-4o"  # 0.8 with this request's own estimate of 100, which is not above 0.8
+    assert at(p, 6300.01)[0] == "gpt-4o-mini"
 
 
 def test_3_an_earlier_downgrade_threshold_counts_as_pressure() -> None:
     spec = ROUTING | {"alertThresholds": [{"percent": 60, "action": "alert_and_downgrade"}]}
     p = decide(budget(**spec), input_tokens=5000)
-    assert at(p, 4799)[0] == "gpt-4o"
-    assert at(p, 4800)[0] == "gpt-4o-mini"
+    assert at(p, 4699)[0] == "gpt-4o"
+    assert at(p, 4700)[0] == "gpt-4o-mini"
 
 
 def test_4_without_routing_a_downgrade_threshold_leads_to_the_default_model() -> None:
     p = decide(budget(defaultModel="gpt-4o-mini"))
-    assert at(p, 6399)[0] == "gpt-4o"
-    model, verdict = at(p, 6400)
+    assert at(p, 6299)[0] == "gpt-4o"
+    model, verdict = at(p, 6300)
     assert model == "gpt-4o-mini"
     choice = p.choices[verdict.candidate]
     assert choice.downgraded
     assert choice.reason == "budget_pressure"
+
+
+def test_4_what_others_hold_is_no_pressure() -> None:
+    p = decide(budget(defaultModel="gpt-4o-mini"))
+    verdict = evaluate([c.candidate for c in p.choices], {"month": 0}, {"month": 7800 * USD})
+    assert p.choices[verdict.candidate].candidate.model == "gpt-4o"
+
+
+def test_7_what_only_holds_keep_out_is_told_from_what_is_spent() -> None:
+    p = decide(budget())
+    candidates = [c.candidate for c in p.choices]
+    for settled, held, waits in ((0, 8350, True), (8000, 350, False), (8301, 0, False), (7900, 450, True)):
+        verdict = evaluate(candidates, {"month": settled * USD}, {"month": held * USD})
+        assert (verdict.candidate, verdict.refusals[-1].held) == (-1, waits), (settled, held)
 
 
 def test_5_a_downgrade_never_picks_a_dearer_model() -> None:

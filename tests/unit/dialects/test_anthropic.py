@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spendgate.dialects.anthropic_messages import AnthropicMessages
 from spendgate.dialects.base import Reading, RequestFacts
+from spendgate.dialects.hosted import ANY_WRITES, SHORT_WRITES, cache_writes
 from spendgate.errors import RequestError
 from spendgate.usage import Usage, input_total, output_total
 
@@ -106,8 +107,29 @@ def test_citations_and_added_tools_bring_hidden_instructions() -> None:
 
 
 def test_a_cache_mark_is_noticed_but_not_inside_a_text() -> None:
-    assert read({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}).cache_write
-    assert not read({"type": "text", "text": '"cache_control"'}).cache_write
+    assert read({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}).cache_writes == SHORT_WRITES
+    assert not read({"type": "text", "text": '"cache_control"'}).cache_writes
+
+
+@pytest.mark.parametrize(
+    ("spelled", "writes"),
+    [
+        (b'{"cache_control": {"type": "ephemeral"}}', SHORT_WRITES),
+        (b'{"cache_control": {"type": "ephemeral", "ttl": "5m"}}', SHORT_WRITES),
+        (b'{"cache_control": {"TTL":\n"5m", "type": "ephemeral"}}', SHORT_WRITES),
+        (b'{"cache_control": {"ttl": "1h"}}', ANY_WRITES),
+        (b'[{"cache_control": {"ttl": "5m"}}, {"cache_control": {"ttl" : "1h"}}]', ANY_WRITES),
+        (b'{"cache_control": {"ttl": "24h"}}', ANY_WRITES),
+        (b'{"cache_control": {"ttl": 3600}}', ANY_WRITES),
+        (b'{"cache_control": {"Ttl": "1h"}}', ANY_WRITES),
+        (b'{"cache_control": {"\\u0074tl": "1h"}}', ANY_WRITES),
+        (b'{"cache_control": {"ttl": "\\u0031h"}}', ANY_WRITES),
+        (b'{"\\u0063ache_control": {"ttl": "5m"}}', ANY_WRITES),
+        (b'{"ttl": "1h"}', frozenset()),
+    ],
+)
+def test_only_a_request_that_may_name_an_hour_is_held_for_one(spelled: bytes, writes: frozenset[str]) -> None:
+    assert cache_writes(spelled, b"cache_control") == writes
 
 
 def test_the_model_is_rewritten_and_nothing_else() -> None:

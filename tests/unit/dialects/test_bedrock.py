@@ -15,6 +15,7 @@ from support.streams import CUTS, every_split, meter, pieces_of, run, seen
 from spendgate.dialects.base import Reading, Rejection, RequestFacts
 from spendgate.dialects.bedrock import BedrockConverse
 from spendgate.dialects.eventstream import MESSAGE_BYTES_MAX, Framer
+from spendgate.dialects.hosted import SHORT_WRITES
 from spendgate.errors import RequestError
 
 DIALECT = BedrockConverse()
@@ -80,7 +81,7 @@ def test_every_text_that_is_tokenised_is_gathered() -> None:
         "be brief", "one", "f", '{"a":1}', "two", '{"b":2}', "x", "d", "three", '{"v":{"text":"four"}}',
         json.dumps(tools, separators=(",", ":")),
     )  # fmt: skip
-    assert (facts.needs, facts.cache_write) == ({"tools"}, True)
+    assert (facts.needs, facts.cache_writes) == ({"tools"}, SHORT_WRITES)
 
 
 def test_media_are_bounded_and_a_stored_prompt_is_unseen() -> None:

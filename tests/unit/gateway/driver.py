@@ -47,7 +47,8 @@ def snapshot_of(text: str = "", **settings: object) -> Snapshot:
 
 
 class FakeLedger:
-    """Committed amounts by team and scope; reserve as the script would."""
+    """Committed amounts by team and scope, of which what is reserved here is held, and the rest settled; reserve as
+    the script would."""
 
     def __init__(self, **month: int) -> None:
         self.committed: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -58,7 +59,13 @@ class FakeLedger:
     def reserve(self, need: e.NeedReserve) -> ReserveResult:
         request = need.request
         books = self.committed[request.team]
-        verdict = evaluate(request.candidates, books)
+        held: dict[str, int] = defaultdict(int)
+        for team, amount, scopes in self.held.values():
+            for scope in scopes if team == request.team else ():
+                held[scope] += amount
+        settled = {scope: amount - held[scope] for scope, amount in books.items()}
+        verdict = evaluate(request.candidates, settled, held)
+        bounds = request.candidates[verdict.candidate].bounds if verdict.candidate >= 0 else ()
         if verdict.candidate >= 0:
             scopes = tuple(b.scope for b in request.candidates[verdict.candidate].bounds)
             for scope in scopes:
@@ -68,9 +75,17 @@ class FakeLedger:
             candidate=verdict.candidate,
             held_nanousd=verdict.held_nanousd,
             output_cap=verdict.output_cap,
-            committed_nanousd=verdict.committed_nanousd,
+            settled_nanousd=settled.get("month", 0),
+            reserved_nanousd=held["month"] + verdict.held_nanousd,
             at_ms=NOW_MS,
-            refusals=tuple(Refusal(r.candidate, r.bound, r.committed_nanousd) for r in verdict.refusals),
+            refusals=tuple(
+                Refusal(r.candidate, r.bound, r.settled_nanousd, r.reserved_nanousd, r.held)
+                for r in verdict.refusals
+            ),
+            counters=tuple(
+                (settled.get(b.scope, 0), held[b.scope] + verdict.held_nanousd) for b in bounds
+            ),
+            in_flight=tuple((0, amount) for team, amount, _ in self.held.values() if team == request.team),
         )
 
     def settle(self, ending: Ending) -> None:

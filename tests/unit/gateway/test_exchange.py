@@ -371,7 +371,7 @@ def test_an_unreadable_request_that_the_provider_refuses_costs_nothing() -> None
 @pytest.mark.parametrize("admitted", [True, False])
 def test_without_the_ledger_the_guard_decides(admitted: bool) -> None:
     d = Drive(snapshot_of(HARD))
-    action = d.send(chat(), ledger_down=e.LedgerDown(admitted, 0, 1_795_521_600_000))
+    action = d.send(chat(), ledger_down=e.LedgerDown(admitted, 0, 0, 1_795_521_600_000))
     if not admitted:
         assert isinstance(action, e.Reject)
         assert action.reason == "ledger_unavailable"
@@ -385,9 +385,19 @@ def test_without_the_ledger_the_guard_decides(admitted: bool) -> None:
 
 def test_an_exhausted_team_stays_refused_without_the_ledger() -> None:
     d = Drive(snapshot_of(HARD))
-    action = d.send(chat(), ledger_down=e.LedgerDown(False, 10 * USD, 1_795_521_600_000))
+    action = d.send(chat(), ledger_down=e.LedgerDown(False, 10 * USD, 10 * USD, 1_795_521_600_000))
     assert isinstance(action, e.Reject)
     assert action.reason == "monthly_budget_exceeded"
+    assert dict(action.headers)["x-should-retry"] == "false"
+
+
+def test_a_team_whose_budget_was_only_held_hears_of_the_outage_and_may_ask_again() -> None:
+    d = Drive(snapshot_of(HARD))
+    action = d.send(chat(), ledger_down=e.LedgerDown(False, 1 * USD, 10 * USD, 1_795_521_600_000))
+    assert isinstance(action, e.Reject)
+    headers = dict(action.headers)
+    assert (action.status, action.reason) == (429, "ledger_unavailable")
+    assert (headers["x-should-retry"], headers["retry-after"]) == ("true", "1")
 
 
 def test_a_fault_of_ours_settles_what_is_held_at_the_estimate_and_lets_traffic_pass() -> None:

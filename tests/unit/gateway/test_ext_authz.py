@@ -46,7 +46,7 @@ class Ledger:
         await self.gate.wait()
         if self.away:
             raise LedgerUnavailable("away")
-        return ReserveResult(0, request.candidates[0].estimate_nanousd, None, 1, NOW_MS)
+        return ReserveResult(0, request.candidates[0].estimate_nanousd, None, 0, 1, NOW_MS)
 
 
 class Settler:

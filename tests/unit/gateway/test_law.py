@@ -163,7 +163,7 @@ class Life:
             if isinstance(action, e.NeedCount):
                 action = self.receive(e.CountDone(measure(action.texts, action.text_bytes, exact=True)))
             elif story.down:
-                action = self.receive(e.LedgerDown(True, 0, NOW_MS))
+                action = self.receive(e.LedgerDown(True, 0, 0, NOW_MS))
             else:
                 action = self.receive(e.ReserveDone(ledger.reserve(action)))
         if not isinstance(action, e.Forward):

@@ -22,13 +22,13 @@ class Ledger:
     def __init__(self) -> None:
         self.asked = 0
         self.away = True
-        self.committed = 1
+        self.settled = 1
 
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
         self.asked += 1
         if self.away:
             raise LedgerUnavailable("away")
-        return ReserveResult(0, 1, None, self.committed, NOW_MS)
+        return ReserveResult(0, 1, None, self.settled, 0, NOW_MS)
 
 
 class Settler:
@@ -153,8 +153,8 @@ async def test_a_month_that_fell_by_half_makes_the_pulse_look_at_once() -> None:
     run, ledger = runtime()
     run.standing = standing = Standing()  # type: ignore[assignment]
     ledger.away = False
-    for committed, hurried in ((1000, 0), (600, 0), (200, 1)):
-        ledger.committed = committed
+    for settled, hurried in ((1000, 0), (600, 0), (200, 1)):
+        ledger.settled = settled
         await run.reserve(need())
         assert standing.hurried == hurried
 

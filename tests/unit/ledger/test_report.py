@@ -18,7 +18,7 @@ def test_a_row_is_the_contract_of_spend_as_json() -> None:
         "budget_usd": "10.00",
         "settled_usd": "1.500000001",
         "reserved_usd": "0.25",
-        "utilization": 0.175,
+        "utilization": 0.15,
         "requests": 3,
         "models": {"gpt-4o": "1.50", "mini": "0.000000001"},
         "apps": {"chat": "1.500000001"},
@@ -33,11 +33,11 @@ def test_a_team_without_a_budget_has_neither_budget_nor_utilization() -> None:
 
 
 @pytest.mark.parametrize(
-    ("committed", "limit", "share"),
+    ("settled", "limit", "share"),
     [(1, 3, 0.333333), (0, 0, 1.0), (5, 0, 1.0), (7, None, None), (11, 10, 1.1)],
 )
-def test_utilization_is_rounded_to_six_digits(committed: int, limit: int | None, share: float | None) -> None:
-    assert utilization(committed, limit) == share
+def test_utilization_is_rounded_to_six_digits(settled: int, limit: int | None, share: float | None) -> None:
+    assert utilization(settled, limit) == share
 
 
 def test_adjustments_are_listed_where_there_are_any() -> None:

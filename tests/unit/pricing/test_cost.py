@@ -102,19 +102,21 @@ def test_above_a_tier_all_tokens_take_its_rates() -> None:
     assert cost_nanousd(price, {"input": 201, "output": 1}) == 603 + 9
 
 
-@given(prices, tokens, st.integers(0, 50), st.integers(0, 50), st.integers(0, 9), st.booleans())
+WRITES = st.frozensets(st.sampled_from(["cache_write_5m", "cache_write_1h"]))
+
+
+@given(prices, tokens, st.integers(0, 50), st.integers(0, 50), st.integers(0, 9), WRITES)
 def test_an_estimate_covers_every_usage_within_it(
-    price: Price, usage: dict[str, int], more_in: int, more_out: int, searches: int, cache_write: bool
+    price: Price, usage: dict[str, int], more_in: int, more_out: int, searches: int, writes: frozenset[str]
 ) -> None:
-    if not cache_write:
-        usage = {k: n for k, n in usage.items() if not k.startswith("cache_write")}
+    usage = {k: n for k, n in usage.items() if k in writes or not k.startswith("cache_write")}
     also = frozenset(k.removeprefix("cached_") for k in usage if not k.startswith("cache_") and k != "cached_input")
     estimate = estimate_nanousd(
         price,
         input_total(usage) + more_in,
         output_total(usage) + more_out,
         {"searches": searches},
-        cache_write=cache_write,
+        cache_writes=writes,
         also=also,
     )
     assert estimate >= cost_nanousd(price, {**usage, "searches": searches})
@@ -129,7 +131,8 @@ def test_a_model_that_writes_its_cache_unasked_is_estimated_with_it() -> None:
 
 def test_an_estimate_counts_cache_writes_only_where_asked_for() -> None:
     assert estimate_nanousd(OPUS, 1000, 0) == 15_000_000
-    assert estimate_nanousd(OPUS, 1000, 0, cache_write=True) == 30_000_000
+    assert estimate_nanousd(OPUS, 1000, 0, cache_writes=frozenset({"cache_write_5m"})) == 18_750_000
+    assert estimate_nanousd(OPUS, 1000, 0, cache_writes=frozenset({"cache_write_1h"})) == 30_000_000
 
 
 def test_an_estimate_rounds_up() -> None:

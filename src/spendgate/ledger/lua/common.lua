@@ -75,9 +75,10 @@ end
 -- Was the month of a day closed? Then nothing may change it any more.
 local function is_closed(day) return redis.call('HEXISTS', prefix .. 'closed', string.sub(day, 1, 6)) == 1 end
 
-local function committed_at(counter)
+-- What a counter has settled, and what is reserved in it.
+local function balance(counter)
   local v = redis.call('HMGET', prefix .. counter, 's', 'r')
-  return tonumber(v[1] or '0') + tonumber(v[2] or '0')
+  return {tonumber(v[1] or '0'), tonumber(v[2] or '0')}
 end
 
 -- Add to one field; a sum that equals what was added may be a new key, which then gets its end of life.

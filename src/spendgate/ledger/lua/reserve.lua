@@ -2,86 +2,142 @@
 --
 -- KEYS[1]  sg1:{team}:holds
 -- ARGV[1]  JSON {id, app, ttl (ms), now (ms, 0: Redis' clock),
---                c: [{m: model, e: estimate, f: committed from, b: committed below (-1: no end),
+--                c: [{m: model, e: estimate, f: settled from, b: settled below (-1: no end),
 --                     l: [[scope, window, floor, ceiling] ...], k: [fixed, pico-USD a token, least tokens]?}]}
---          The first bound of a candidate is the team's month; floor -1: counted, never refused.
--- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), committed of the month with
---           this hold, now, replayed 0|1, refusals [[candidate, bound, committed] ...], expired [...]}
+--          The first bound of a candidate is the team's month; floor -1: counted, never refused. f and b are of what
+--          the month has settled: what others hold opens no window.
+-- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), settled and reserved of the month
+--           with this hold, now, replayed 0|1, refusals [[candidate, bound, settled, reserved, only held 0|1] ...],
+--           expired [...], settled and reserved of each bound of the candidate [s, r, s, r, ...],
+--           what stands in the bound of the last refusal that only holds made [[age (ms), held] ...]}
+--          A candidate's refusal names the first bound that would refuse it without any hold, too; where there is
+--          none, only holds keep it out, and it names the first that refuses.
 -- Replay   an id that is held or has expired gets its first answer again. One that has ended already (its
 --          settlement overtook it) gets {0, 0, -1, …}: nothing is held. Nothing moves.
+
+local SHOWN = 64                                   -- so many holds are looked at to say how long they may take
 
 local ask = cjson.decode(ARGV[1])
 local now = clock(ask.now)
 local expired = sweep(now, 8)
 local today = day_id(now)
-local committed_month = committed_at(counter_of('month', 'month', now, today))
 
-local function answer(candidate, held, cap, committed, replayed, refusals)
-  return {candidate, int(held), int(cap), int(committed), int(now), replayed, refusals, expired}
+local seen = {}
+local function counted(counter)
+  if not seen[counter] then seen[counter] = balance(counter) end
+  return seen[counter]
+end
+local month = counted(counter_of('month', 'month', now, today))
+
+local function answer(candidate, held, cap, replayed, refusals, counters, waited)
+  local standing = {}
+  for _, c in ipairs(counters) do
+    local v = replayed == 1 and balance(c[1]) or counted(c[1])
+    standing[#standing + 1] = int(v[1])
+    standing[#standing + 1] = int(v[2] + (replayed == 1 and 0 or held))
+  end
+  local reserved = month[2] + (replayed == 1 and 0 or held)
+  return {candidate, int(held), int(cap), int(month[1]), int(reserved), int(now), replayed, refusals, expired,
+          standing, waited or {}}
 end
 
 local first = redis.call('HGET', holds_key, ask.id) or redis.call('GET', expired_key(ask.id))
 if first then
   local hold = cjson.decode(first)
-  return answer(hold.i, hold.e, hold.o, committed_month, 1, {})
+  return answer(hold.i, hold.e, hold.o, 1, {}, hold.c)
 end
-if ended(ask.id, now, now - 600000) then return answer(0, 0, -1, committed_month, 1, {}) end
+if ended(ask.id, now, now - 600000) then return answer(0, 0, -1, 1, {}, {}) end
 
-local seen = {}
-local function committed_of(bound)
-  local counter = counter_of(bound[1], bound[2], now, today)
-  if not seen[counter] then seen[counter] = committed_at(counter) end
-  return seen[counter]
+local function at(bound) return counted(counter_of(bound[1], bound[2], now, today)) end
+
+-- The output tokens that fit below every floor, and the money; holds = 0: as if nothing were held.
+local function part_of(c, holds)
+  local room = c.e
+  for _, bound in ipairs(c.l) do
+    if bound[3] >= 0 then
+      local v = at(bound)
+      room = math.min(room, bound[3] - v[1] - v[2] * holds)
+    end
+  end
+  local tokens = math.floor((room - c.k[1]) * 1000 / math.max(c.k[2], 1))
+  if tokens >= c.k[3] and tokens > 0 then
+    return tokens, math.min(room, c.k[1] + math.ceil(tokens * c.k[2] / 1000))
+  end
+end
+
+-- The bound that refuses a candidate (nil: none does), and whether only holds do.
+local function refusal_of(c)
+  local refuses, final
+  for j, bound in ipairs(c.l) do
+    if bound[3] >= 0 then
+      local v = at(bound)
+      local committed = v[1] + v[2]
+      if committed >= bound[3] or committed + c.e > bound[4] then
+        refuses = refuses or j
+        if not final and (v[1] >= bound[3] or v[1] + c.e > bound[4]) then final = j end
+      end
+    end
+  end
+  if final and not (c.k and part_of(c, 0)) then return final, 0 end
+  return refuses, 1
+end
+
+-- The holds that stand in a counter, the nearest deadline first.
+local function in_flight(counter)
+  local ids = redis.call('ZRANGE', due_key, 0, SHOWN - 1)
+  local out = {}
+  if #ids == 0 then return out end
+  for _, raw in ipairs(redis.call('HMGET', holds_key, unpack(ids))) do
+    if raw then
+      local hold = cjson.decode(raw)
+      for _, c in ipairs(hold.c) do
+        if c[1] == counter then out[#out + 1] = {int(math.max(0, now - hold.t)), hold.e} end
+      end
+    end
+  end
+  return out
 end
 
 local refusals = {}
 local eligible = {}
 local chosen, held, cap = nil, 0, -1
+local waits_at = nil
 for i, c in ipairs(ask.c) do
-  if committed_month >= c.f and (c.b < 0 or committed_month < c.b) then
+  if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then
     eligible[#eligible + 1] = i
-    local refused = nil
-    for j, bound in ipairs(c.l) do
-      if bound[3] >= 0 then
-        local committed = committed_of(bound)
-        if committed >= bound[3] or committed + c.e > bound[4] then
-          refused = {i - 1, j - 1, int(committed)}
-          break
-        end
-      end
-    end
-    if not refused then
+    local j, only_held = refusal_of(c)
+    if not j then
       chosen, held = i, c.e
       break
     end
-    refusals[#refusals + 1] = refused
+    local v = at(c.l[j])
+    refusals[#refusals + 1] = {i - 1, j - 1, int(v[1]), int(v[2]), only_held}
+    if only_held == 1 then waits_at = c.l[j] end
   end
 end
 
 if not chosen then                                 -- nothing fits whole: does a useful part?
   for _, i in ipairs(eligible) do
-    local c = ask.c[i]
-    if c.k then
-      local room = c.e
-      for _, bound in ipairs(c.l) do
-        if bound[3] >= 0 then room = math.min(room, bound[3] - committed_of(bound)) end
-      end
-      local tokens = math.floor((room - c.k[1]) * 1000 / math.max(c.k[2], 1))
-      if tokens >= c.k[3] and tokens > 0 then
-        chosen, cap = i, tokens
-        held = math.min(room, c.k[1] + math.ceil(tokens * c.k[2] / 1000))
+    if ask.c[i].k then
+      local tokens, money = part_of(ask.c[i], 1)
+      if tokens then
+        chosen, cap, held = i, tokens, money
         break
       end
     end
   end
 end
 
-if not chosen then return answer(-1, 0, -1, committed_month, 0, refusals) end
+if not chosen then
+  local waited = waits_at and in_flight(counter_of(waits_at[1], waits_at[2], now, today))
+  return answer(-1, 0, -1, 0, refusals, {}, waited)
+end
 
 local c = ask.c[chosen]
 local counters = {}
 for i, bound in ipairs(c.l) do
   counters[i] = {counter_of(bound[1], bound[2], now, today), bound[2]}
+  counted(counters[i][1])
   move(counters[i][1], bound[2], 0, held)
 end
 -- held as text: cjson writes numbers with 14 digits only
@@ -89,4 +145,4 @@ local record = cjson.encode({i = chosen - 1, e = int(held), o = cap, a = ask.app
                              d = today, t = now})
 redis.call('HSET', holds_key, ask.id, record)
 redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
-return answer(chosen - 1, held, cap, committed_month + held, 0, refusals)
+return answer(chosen - 1, held, cap, 0, refusals, counters)
