@@ -101,14 +101,12 @@ def test_from_80_percent_on_requests_are_downgraded_and_the_headers_say_so(
         assert "x-model-downgraded" not in reply.headers
         assert n * 0.1 <= float(reply.headers["x-budget-utilization"]) < n * 0.1 + 0.05
         gateway.settled("staged", n)
-    chat(gateway, "staged", max_tokens=TEN_PERCENT)
-    assert gateway.spent("staged", 8) > Decimal("0.008")
-    downgraded = chat(gateway, "staged", max_tokens=TEN_PERCENT)
+    downgraded = chat(gateway, "staged", max_tokens=TEN_PERCENT)  # with its own estimate the eighth reaches 80 %
     assert downgraded.answer.model == provider.last()["json"]["model"] == "gpt-4o-mini"
     assert downgraded.headers["x-model-downgraded"] == "true"
-    assert 0.8 <= float(downgraded.headers["x-budget-utilization"]) < 0.9
+    assert 0.7 <= float(downgraded.headers["x-budget-utilization"]) < 0.8  # with what the cheaper model may cost
     assert downgraded.headers["x-spendgate-reason"] == "budget_pressure"
-    line = gateway.lines("staged", 9)[-1]
+    line = gateway.lines("staged", 8)[-1]
     assert (line["model_requested"], line["model"], line["decision"]) == (
         "gpt-4o",
         "gpt-4o-mini",
@@ -249,7 +247,7 @@ def test_x_require_model_bypasses_routing_and_never_a_limit(gateway: Gateway, pr
 
 def test_above_80_percent_routing_chooses_the_cheap_model_for_complex_queries_too(gateway: Gateway) -> None:
     text = "word " * 600
-    chat(gateway, "routed-pressed", text=text, max_tokens=650)
+    chat(gateway, "routed-pressed", text=text, max_tokens=650, headers={"X-Require-Model": "gpt-4o"})
     gateway.settled("routed-pressed", 1)
     assert float(gateway.row("routed-pressed")["utilization"]) > 0.8
     reply = chat(gateway, "routed-pressed", text=text, max_tokens=50)

@@ -303,9 +303,7 @@ class Histories(RuleBasedStateMachine):
         model, rows = self.model, []
         for r in result.refusals:
             bounds = request.candidates[r.candidate].bounds
-            rows.append(
-                (r.candidate, bounds.index(r.bound), r.settled_nanousd, r.reserved_nanousd, r.held)
-            )
+            rows.append((r.candidate, bounds.index(r.bound), r.settled_nanousd, r.reserved_nanousd, r.held))
         check("told", rows == model.refusals, (rows, model.refusals))
         waits = result.waits_for
         flying = set(result.in_flight)
@@ -354,7 +352,9 @@ class Histories(RuleBasedStateMachine):
 
         for i, c in enumerate(request.candidates):
             used = month + c.own_nanousd
-            is_open = used >= c.used_from_nanousd and (c.used_below_nanousd < 0 or used < c.used_below_nanousd)
+            is_open = used >= c.used_from_nanousd and (
+                c.used_below_nanousd < 0 or used < c.used_below_nanousd
+            )
             if i == index:
                 check("bound", is_open and fits(c, held), (i, held, request, before.counters("s")))
                 for b in c.bounds:

@@ -52,6 +52,7 @@ MUTATIONS = (
         "what others hold opens a window", "reserve",
         "if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then",
         "if month[1] + month[2] >= c.f and (c.b < 0 or month[1] + month[2] < c.b) then", ("bound", "told", "books"),
+        rare=True,
     ),
     Mutation(
         "what only holds refuse is called final", "reserve",

@@ -69,7 +69,10 @@ async def test_the_mirror_and_the_script_choose_alike(tmp_path: Path) -> None:
                 if got.candidate >= 0:
                     books = held
                     if rng.random() < 0.5:
-                        books, end = settled, Settlement(f"{team}-{i}", f"t{team}", "a", "m", got.held_nanousd)
+                        books, end = (
+                            settled,
+                            Settlement(f"{team}-{i}", f"t{team}", "a", "m", got.held_nanousd),
+                        )
                         await ledger.settle([end], NOW_MS)
                     for b in candidates[got.candidate].bounds:
                         books[b.scope] = books.get(b.scope, 0) + got.held_nanousd

@@ -82,9 +82,7 @@ class FakeLedger:
                 Refusal(r.candidate, r.bound, r.settled_nanousd, r.reserved_nanousd, r.held)
                 for r in verdict.refusals
             ),
-            counters=tuple(
-                (settled.get(b.scope, 0), held[b.scope] + verdict.held_nanousd) for b in bounds
-            ),
+            counters=tuple((settled.get(b.scope, 0), held[b.scope] + verdict.held_nanousd) for b in bounds),
             in_flight=tuple((0, amount) for team, amount, _ in self.held.values() if team == request.team),
         )
 
