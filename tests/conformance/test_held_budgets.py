@@ -110,8 +110,8 @@ def test_a_refusal_says_apart_what_is_used_and_held_and_when_to_ask_again(gatewa
     assert held.headers["x-should-retry"] == "true"
     assert 1 <= int(held.headers["retry-after"]) <= 30
     assert "x-spendgate-reset" not in held.headers
-    assert float(held.headers["x-budget-utilization"]) == round(float(held.json()["error"]["details"]["estimated_usd"]) / 0.25, 4)
     details = error["details"]
+    assert float(held.headers["x-budget-utilization"]) == round(float(details["estimated_usd"]) / 0.25, 4)
     assert (details["bound"], details["spent_usd"], details["budget_usd"]) == ("month", "0.00", "0.25")
     assert Decimal(details["held_usd"]) > Decimal("0.15")
     assert Decimal(held.headers["x-budget-remaining-usd"]) == Decimal("0.25") - Decimal(details["held_usd"])

@@ -37,8 +37,8 @@ def command(
     \b
     Example: spendgate budgets --data-dir .spendgate
     Phases: Ready; Downgrading (cheaper models are used); Exhausted (requests are refused); Audit (all pass).
-    Utilization is settled / budget: what requests in flight hold is not used. The forecast goes on at the last seven days'
-    level, each weekday by its weight.
+    Utilization is settled / budget: what requests in flight hold is not used. The forecast goes on at the last seven
+    days' level, each weekday by its weight.
     """
     from spendgate.budget.load import load_policy
 
