@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ledger": ("spendgate.cli.ledger", "Correct the ledger, and read what was corrected."),
     "month": ("spendgate.cli.month", "Close a month, and see how months stand."),
     "report": ("spendgate.cli.report", "A month's books: chargeback by team, app, model, kind."),
+    "export": ("spendgate.cli.export", "Months of books into an object store or folder."),
     "reconcile": ("spendgate.cli.reconcile", "The ledger beside Prometheus, usage logs and invoices."),
     "backfill": ("spendgate.cli.backfill", "Price past days again and make up for it."),
     "log": ("spendgate.cli.log", "Look at the usage log: its last exchanges, and those to come."),

@@ -115,10 +115,10 @@ def chargeback_command(
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
         else:
-            cells = _logged(logs, only, month, finest=output in FOCUS, prices=table_of_prices)
+            cells = read_log(logs, only, month, finest=output in FOCUS, prices=table_of_prices)
         beside = _ledger_beside(redis_url, data_dir, only, month)
     else:
-        cells, settled, made = asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, only, month))
+        cells, settled, made = asyncio.run(read_month(find_ledger(redis_url, data_dir).redis_url, only, month))
     report = chargeback(month, source, cells, table_of_prices)
     if output in FOCUS:
         shared = allocations({t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}, rules)
@@ -145,7 +145,7 @@ def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
         return source.cells(month, time.time_ns() // 1_000_000, team)
 
 
-def _logged(
+def read_log(
     logs: tuple[Path, ...], team: str | None, month: str, finest: bool, prices: PriceTable
 ) -> list[DayCell]:
     from spendgate.finops.chargeback import exchange_costs
@@ -164,7 +164,7 @@ def _ledger_beside(
 ) -> list[DayCell] | None:
     """What the ledger says, to compare with; a month from Prometheus alone needs none."""
     try:
-        return asyncio.run(_read(find_ledger(redis_url, data_dir).redis_url, team, month))[0]
+        return asyncio.run(read_month(find_ledger(redis_url, data_dir).redis_url, team, month))[0]
     except (ConfigurationError, LedgerUnavailable) as e:
         click.echo(f"spendgate report: not compared with the ledger: {e}", err=True)
         return None
@@ -201,7 +201,7 @@ def render(report: Chargeback, output: str) -> str:
     return written
 
 
-async def _read(
+async def read_month(
     url: str, team: str | None, month: str
 ) -> tuple[list[DayCell], dict[str, int], list[Adjusted]]:
     """The month's cells with its accounting entries, what each team's budget counter says was settled with the same

@@ -5,7 +5,8 @@ One row a day, team, app, model and kind; from usage logs also by run, user, ser
 for. The team is the sub account; app, model and run are tags. `BilledCost` and `EffectiveCost` are what the ledger
 settled (shared out by kind, see `chargeback.RULE`) and add up to it to the nano-dollar; `ListCost` and
 `ContractedCost` are tokens x list price, as the specification demands of them, so they differ from it by context
-tiers, other prices at the time, and rounding. What was settled at its estimate is one row for the day, in `Requests`.
+tiers, other prices at the time, and rounding. Fees by the request, and what was settled at its estimate, are one row
+for the day, in `Requests`.
 
 Money adjusted by hand is a row an adjustment, `ChargeCategory` `Adjustment`, with its reason and id. `ChargeClass` is
 `Correction` where a row corrects a month that was closed, or over, before: an adjustment of a day in an earlier month,
@@ -87,9 +88,7 @@ def focus_rows(of: Month) -> Iterator[dict[str, str]]:
 def _charges(of: Month) -> Iterator[_Charge]:
     known = _listed(of)
     for cell in of.cells:
-        terms = Terms(provider=cell.provider, tier=cell.tier, at_ms=_noon_ms(cell.day))
-        price = price_for(of.prices, cell.model, terms)
-        shares = share_by_kind(cell.cost_nanousd - cell.adjusted_nanousd, cell.tokens, price, cell.requests)
+        shares = _shares(cell, of.prices)
         if not shares and cell.requests:
             shares = (KindShare(UNEXPLAINED, 0, 0),)  # it cost nothing, and was there
         for i, share in enumerate(shares):
@@ -101,6 +100,16 @@ def _charges(of: Month) -> Iterator[_Charge]:
             a = one.adjustment
             cell = DayCell(a.team, one.booked_day, a.app, a.model, 0, a.cost_nanousd, {})
             yield _Charge(cell, KindShare("", 0, a.cost_nanousd), made=one, is_adjustment=True)
+
+
+def _shares(cell: DayCell, prices: PriceTable) -> tuple[KindShare, ...]:
+    """What each kind cost: as the source knows it of each exchange, else by the rule of the chargeback."""
+    cost = cell.cost_nanousd - cell.adjusted_nanousd
+    if cell.kind_costs and sum(cell.kind_costs.values()) == cost:
+        kinds = dict.fromkeys((*(k for k, n in cell.tokens.items() if n and k != UNEXPLAINED), *cell.kind_costs))
+        return tuple(KindShare(k, cell.tokens.get(k, 0), cell.kind_costs.get(k, 0)) for k in kinds)
+    terms = Terms(provider=cell.provider, tier=cell.tier, at_ms=_noon_ms(cell.day))
+    return share_by_kind(cost, cell.tokens, price_for(prices, cell.model, terms), cell.requests)
 
 
 def _listed(of: Month) -> dict[tuple[str, str], list[Adjusted]]:
@@ -294,7 +303,7 @@ def _unit(kind: str) -> str:
 def _meter(kind: str) -> str:
     """`cached_input` → `Cached Input Tokens`."""
     if kind == UNEXPLAINED:
-        return "Requests Settled At Their Estimate"
+        return "Requests"
     words = kind.replace("_", " ").title()
     return f"{words} Tokens" if kind in _TOKENS else words
 
