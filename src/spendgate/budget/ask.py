@@ -32,6 +32,8 @@ class Ask:
 
     def may_answer(self, model: str) -> tuple[str, ...]:
         """All models that may be billed where `model` is sent, itself first."""
+        if not (self.fallbacks or self.other_models):
+            return (model,)
         listed = self.fallbacks if model == self.model else ()
         return tuple(dict.fromkeys((model, *listed, *self.other_models)))
 

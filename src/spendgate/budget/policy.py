@@ -152,6 +152,8 @@ class TeamBudget:
 
     def rules_for(self, models: Iterable[str], names: NamesFn = known_as) -> tuple[ModelRule, ...]:
         """The limits of all models that may answer, each once; of one that the provider chooses, every limit."""
+        if not self.model_rules:
+            return ()
         found: dict[str, ModelRule] = {}
         for model in models:
             rule = self.model_rule(model, names)

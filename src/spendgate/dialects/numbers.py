@@ -36,6 +36,8 @@ def number_of(value: object) -> float | None:
 def count_asked(value: object) -> int | None:
     """A positive count that a request asks for, a fraction rounded up, and nothing above `COUNT_MAX`; None for
     what is no positive number (the provider will refuse or ignore it)."""
+    if value is None:
+        return None
     if type(value) is int and 0 < value <= COUNT_MAX:
         return value
     number = number_of(value)

@@ -7,10 +7,8 @@ for (count, reserve), and takes the ending exactly once when there is one. `Admi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from spendgate.dialects.base import Dialect
 from spendgate.gateway import billing, endings, local_reply
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
@@ -18,18 +16,16 @@ from spendgate.gateway.admission import Admission, Refused, Turn
 from spendgate.gateway.answer import Answer, StreamedAnswer, UndecidedAnswer, open_answer
 from spendgate.gateway.asking import REFUSAL_STATUS, Refusal
 from spendgate.gateway.billing import Bill
-from spendgate.gateway.case import Case, Decided
-from spendgate.gateway.handover import Handover, plain_host
-from spendgate.gateway.identity import Identity, Roster
+from spendgate.gateway.case import Case
+from spendgate.gateway.exchange_view import ExchangeView
+from spendgate.gateway.identity import Roster
 from spendgate.gateway.law import Kind, row_of
 from spendgate.gateway.learned import Learned
 from spendgate.gateway.record import Ending
 from spendgate.gateway.refusing import too_busy, too_large, voice_of
 from spendgate.gateway.snapshot import Snapshot
-from spendgate.gateway.ticket import Ticket
 from spendgate.gateway.transitions import TRANSITIONS, IllegalEvent, State
 from spendgate.gateway.undecided import bound
-from spendgate.ledger.port import ReserveRequest
 from spendgate.money import nano_to_usd
 
 UNDECIDED = (State.AWAIT_BODY, State.COUNTING, State.RESERVING, State.FORWARDED)
@@ -38,10 +34,10 @@ SENT = frozenset({State.FORWARDED, State.JSON, State.STREAM})
 """The provider has the request, and its answer is not over."""
 
 
-class Exchange:
+class Exchange(ExchangeView):
     """The life of one request and its answer. Not thread-safe; one event at a time."""
 
-    __slots__ = ("_admission", "_answer_body", "_case", "_ending", "_fixed", "_last", "_refusal", "state")
+    __slots__ = ("_admission", "_ending", "_refusal")
 
     def __init__(
         self,
@@ -64,7 +60,7 @@ class Exchange:
         self._answer_body: Answer | None = None
         self._ending: Ending | None = None
 
-    # -- the one verb and what can be asked -----------------------------------------------------------------
+    # -- the one verb and the one ending -----------------------------------------------------------------
 
     def receive(self, event: e.Event) -> e.Action:
         """Take an event, give the one action it asks for. Raises IllegalEvent."""
@@ -80,135 +76,6 @@ class Exchange:
         """Hand out the ending, once."""
         ending, self._ending = self._ending, None
         return ending
-
-    @property
-    def exchange_id(self) -> str:
-        """Its name, also that of its reservation."""
-        return self._case.exchange_id
-
-    @property
-    def holds(self) -> tuple[str, str] | None:
-        """(team, exchange id) while a reservation is held, for renewing."""
-        if self._case.held_nanousd is None or self.state in (State.ENDED, State.BROKEN):
-            return None
-        return (self._case.identity.team, self._case.exchange_id)
-
-    def hold_again(self) -> ReserveRequest | None:
-        """What is held, asked for once more without a limit: for a ledger that does not know it (any more)."""
-        return None if self.holds is None else self._case.hold_again()
-
-    @property
-    def identity(self) -> Identity:
-        """Who asks."""
-        return self._case.identity
-
-    @property
-    def target(self) -> str:
-        """The raw path with its query, "" where no dialect claims it."""
-        return self._case.target
-
-    @property
-    def host(self) -> str:
-        """The host that the client named."""
-        return self._case.address.host
-
-    @property
-    def handover_word(self) -> str:
-        """What the gateway before this one may have said; "" where the next one is to hear it."""
-        case = self._case
-        return case.headers.get(h.HANDOVER, "") if self.state is State.AWAIT_BODY and self._last else ""
-
-    def take_over(self, told: Handover) -> None:
-        """Meter in the stead of the gateway before this one, as it decided: its caller, and its model."""
-        case = self._case
-        case.taken_over = told
-        case.identity = Identity(told.team, told.app, told.user, told.run)
-        case.require_model = told.model
-
-    def hand_over(self, digest: str, path: str, until_ms: int) -> Handover | None:
-        """What the next gateway is told; None where this is the last one, or nothing is metered."""
-        return None if self._last else self._told(digest, path, until_ms)
-
-    def leave(self) -> Handover | None:
-        """What a next pass of the same call is told, should its end be an internal redirect of Envoy's; None where
-        nothing is held in the ledger, or an answer began."""
-        case = self._case
-        if case.fail_open or not case.held or case.handed_over:
-            return None
-        told = self._told("", "", 0)
-        hidden = case.facts is not None and case.facts.usage_hidden
-        return replace(told, usage_hidden=hidden) if told is not None else None
-
-    def _told(self, digest: str, path: str, until_ms: int) -> Handover | None:
-        case = self._case
-        if self.state is not State.FORWARDED or case.facts is None:
-            return None
-        case.handed_over = True
-        who = case.identity
-        requested = case.require_model or case.facts.model
-        return Handover(
-            case.exchange_id, who.team, who.app, who.user, who.run, requested, case.sent, case.decision,
-            case.reason, until_ms, digest, path, plain_host(case.address.host),
-        )  # fmt: skip
-
-    @property
-    def handed_over(self) -> bool:
-        """Does the next gateway meter this call?"""
-        return self._case.handed_over
-
-    @property
-    def decided(self) -> Decided:
-        """What was decided about a request that was forwarded."""
-        return self._case.decided
-
-    @property
-    def ticket(self) -> Ticket:
-        """What another worker needs to end a forwarded exchange, whose answer this one will not see."""
-        if self.state is not State.FORWARDED:
-            raise ValueError(f"no ticket in state {self.state.value}")
-        ticket = self._case.ticket(self._case.sent)
-        if not self._fixed:
-            return ticket
-        kind = endings.kind_of(self._case, None, self.state)
-        return replace(ticket, kind=kind.value, aborted_flowed=self._case.aborted_flowed)
-
-    @property
-    def answer_headers(self) -> tuple[tuple[str, str], ...]:
-        """What the answer of a forwarded request says about the decision."""
-        return self._case.answer_headers()
-
-    @property
-    def is_undecided(self) -> bool:
-        """Would Envoy, left alone, send on a request that was not decided about?"""
-        return self._case.dialect is not None and self.state in endings.UNSENT
-
-    @property
-    def hides_usage(self) -> bool:
-        """Is a usage to be taken out of the answer, or of what there is still to come of it?"""
-        answer, facts = self._answer_body, self._case.facts
-        if isinstance(answer, StreamedAnswer):
-            return self.state is State.STREAM and answer.hides_usage
-        return self.state is State.FORWARDED and facts is not None and facts.usage_hidden
-
-    @property
-    def is_packed(self) -> bool:
-        """Is the answer compressed? Then a short piece of it may be a long one."""
-        return self._answer_body is not None and self._answer_body.is_packed
-
-    @property
-    def is_coded(self) -> bool:
-        """Is the request's body compressed, so that it may be much longer than it is?"""
-        return "content-encoding" in self._case.headers
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """The request's dialect, None where no dialect claims it."""
-        return self._case.dialect
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The request's headers by lower-case name; none where no dialect claims it."""
-        return self._case.headers
 
     # -- the request ----------------------------------------------------------------------------------------
 

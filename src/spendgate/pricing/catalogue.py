@@ -69,6 +69,10 @@ class Catalogue:
         """The day until which an entry's price was announced to hold at least (`2026-11-30`), `` where it is open."""
         return str(self._providers[provider]["models"][name].get("provisional", ""))
 
+    def has_routers(self, provider: str) -> bool:
+        """Does a provider sell routers at a fee of their own?"""
+        return "routers" in self._providers.get(provider, {})
+
     def router_fee(self, model: str, provider: str) -> int:
         """What a provider's router takes for each token of input, in pico-USD; 0 for a name that is none of its."""
         listed: dict[str, int] = self._providers.get(provider, {}).get("routers", {})

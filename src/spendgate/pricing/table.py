@@ -173,7 +173,9 @@ class PriceTable:
 
     def router_fee(self, asked: str, provider: str) -> int:
         """What a router takes for each token of input, in pico-USD; 0 where the name is that of none."""
-        if self.catalogue is None or (self.is_own(asked, provider) and not self._deployed(asked)):
+        if self.catalogue is None or not self.catalogue.has_routers(provider):
+            return 0
+        if self.is_own(asked, provider) and not self._deployed(asked):
             return 0
         return self.catalogue.router_fee(self._deployed(asked) or asked, provider)
 
