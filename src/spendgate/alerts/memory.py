@@ -6,7 +6,6 @@ what was told is not told again, and what was not told yet still is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import structlog
 
 from spendgate.alerts.claims import Claim, Fields, is_told
 from spendgate.errors import ConfigurationError
+from spendgate.files import write_whole
 
 log = structlog.get_logger()
 
@@ -87,12 +87,7 @@ class Memory:
         if self._path is None or not self._changed:
             return
         rows = [[month, team, fields] for (month, team), fields in self._teams.items()]
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("wb") as f:
-            f.write(orjson.dumps({"version": 1, "teams": rows}))
-            f.flush()
-            os.fsync(f.fileno())
-        fresh.replace(self._path)
+        write_whole(self._path, orjson.dumps({"version": 1, "teams": rows}))
         self._changed = False
 
     def _load(self, path: Path) -> None:

@@ -14,6 +14,7 @@ import click
 from spendgate.cli.options import GatewayOptions
 from spendgate.console.pages import console
 from spendgate.console.settings import ConsoleSettings
+from spendgate.finops.follow import Tail
 from spendgate.finops.replay import settlements
 from spendgate.gateway import logs
 from spendgate.gateway.config import Settings, load_config
@@ -77,7 +78,7 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
         if starting.done():
             starting.result()
             if follow_as is not None and house.usage_path not in ("-", "off"):
-                follower = asyncio.create_task(follow(Path(house.usage_path), follow_as))
+                follower = asyncio.create_task(follow(Tail(Path(house.usage_path)), follow_as))
             await house.watch(stop, lambda: _announce(house, follow_as))
         else:
             await cancelled(starting)

@@ -6,7 +6,6 @@ It can be mounted from a Kubernetes Secret as it is.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spendgate.errors import ConfigurationError, Fault
+from spendgate.files import write_whole
 from spendgate.gateway.api_keys import ApiKey, KeyRing, PlainHash
 
 HEAD = "# API keys of spendgate: salted hashes, no key. Written by `spendgate keys`.\n"
@@ -126,11 +126,6 @@ def editing(path: Path) -> Iterator[list[KeyRing]]:
             rings = [read(path) if path.exists() else KeyRing()]
             yield rings
             if len(rings) > 1:
-                fresh = path.with_name(f".{path.name}.new")
-                with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-                    out.write(text_of(rings[-1]))
-                    out.flush()
-                    os.fsync(out.fileno())
-                fresh.replace(path)
+                write_whole(path, text_of(rings[-1]), 0o600)
     except OSError as e:
         raise ConfigurationError([Fault(str(path), 0, "", f"can not be written: {e.strerror or e}")]) from e

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from spendgate.files import write_whole
 from spendgate.gateway.learned import Learned, Lesson, Place
 
 FILE = "learned.jsonl"
@@ -74,9 +75,7 @@ class LearnedFile:
                 self._learned.take(lesson)
 
     def _write_anew(self) -> None:
-        other = self._path.with_suffix(f".{os.getpid()}")
-        other.write_bytes(b"".join(map(_line, self._learned.all())))
-        other.replace(self._path)
+        write_whole(self._path, b"".join(map(_line, self._learned.all())), 0o600)
 
 
 def _line(lesson: Lesson) -> bytes:

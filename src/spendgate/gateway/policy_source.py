@@ -8,7 +8,6 @@ used. Redis and controller may both be away: what is in force stays, over restar
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from redis.exceptions import RedisError
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError, LedgerError
+from spendgate.files import write_whole
 from spendgate.ledger import connect
 from spendgate.ledger.gateways import EVERY_S, Gateways
 from spendgate.ledger.policy_store import (
@@ -277,13 +277,8 @@ class RedisPolicySource:
 
     def _write(self, snapshot: PolicySnapshot) -> None:
         """Whole or not at all; the last one to write wins, and all write the same."""
-        fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("wb") as f:
-                f.write(encode(snapshot))
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(fresh, self._file)  # noqa: PTH105  atomic over an existing file
+            write_whole(self._file, encode(snapshot))
         except OSError as problem:
             log.error("policy_not_saved", path=str(self._file), error=str(problem))

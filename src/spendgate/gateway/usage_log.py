@@ -120,4 +120,4 @@ class UsageLog:
 
 def rotated(path: Path) -> list[Path]:
     """The files that were put aside beside `path`, the oldest first."""
-    return sorted(path.parent.glob(f"{path.stem}-[0-9]*T*Z*{path.suffix}*"))
+    return sorted(path.parent.glob(f"{path.stem}-[0-9]*T*Z{path.suffix}*"))

@@ -7,7 +7,6 @@ all workers of the replica can read it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import orjson
 import structlog
 
 from spendgate.budget.policy import TeamBudget
+from spendgate.files import write_whole
 from spendgate.ledger.epoch import Epoch
 from spendgate.ledger.wire import clean
 from spendgate.months import day_key, hour_key, month_key
@@ -86,9 +86,7 @@ class Memory:
             "month": self.month,
             "teams": {team: [m.at_us, m.counters] for team, m in self.teams.items()},
         }
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps(document))
-        os.replace(fresh, path)  # noqa: PTH105  atomic over an existing file
+        write_whole(path, orjson.dumps(document))
 
     @classmethod
     def read(cls, path: Path) -> Memory:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Protocol
 
 from rich.console import Console
 from rich.text import Text
@@ -40,28 +41,20 @@ def readable(row: dict[str, object]) -> Text:
     return text
 
 
-async def follow(path: Path, form: str) -> None:
+class Lines(Protocol):
+    """A log that grows."""
+
+    def lines(self) -> Iterable[bytes]: ...
+
+
+async def follow(log: Lines, form: str) -> None:
     """Print what is appended to the usage log from now on. `form`: `text` or `json`."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    at = path.stat().st_size if path.exists() else 0
-    rest = b""
     while True:
-        await asyncio.sleep(EVERY_S)
-        if not path.exists():
-            continue
-        size = path.stat().st_size
-        if size < at:
-            at, rest = 0, b""
-        if size == at:
-            continue
-        with path.open("rb") as f:
-            f.seek(at)
-            data = f.read(4 * 1024 * 1024)
-            at = f.tell()
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
+        for line in log.lines():
             if form == "json":
                 sys.stdout.write(line.decode() + "\n")
             else:
                 console.print(readable(json.loads(line)))
         sys.stdout.flush()
+        await asyncio.sleep(EVERY_S)

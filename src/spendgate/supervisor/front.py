@@ -19,6 +19,7 @@ import httpx
 import structlog
 
 from spendgate.errors import ConfigurationError
+from spendgate.files import write_whole
 from spendgate.gateway.config import Settings
 from spendgate.supervisor.addresses import accepts
 from spendgate.supervisor.bootstrap import as_yaml, bootstrap
@@ -91,9 +92,8 @@ class Front:
 
     def _put(self, listeners: list[Json]) -> None:
         resources = [{"@type": TYPE + "config.listener.v3.Listener", **listener} for listener in listeners]
-        fresh = self._listeners.with_suffix(".new")
-        fresh.write_text(json.dumps({"version_info": str(len(resources)), "resources": resources}))
-        os.replace(fresh, self._listeners)  # noqa: PTH105  Envoy reads when the file is moved into its place
+        # Envoy reads when the file is moved into its place
+        write_whole(self._listeners, json.dumps({"version_info": str(len(resources)), "resources": resources}))
         self._open = bool(resources)
 
     async def _seen(self) -> int:

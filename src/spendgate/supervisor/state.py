@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from spendgate.files import write_whole
 
 STATE = "up.json"
 
@@ -26,10 +27,7 @@ class State:
 
     def write(self, data_dir: Path) -> None:
         """Write it whole or not at all."""
-        path = data_dir / STATE
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self), indent=1))
-        os.replace(fresh, path)  # noqa: PTH105  atomic over an existing file
+        write_whole(data_dir / STATE, json.dumps(asdict(self), indent=1))
 
 
 def remove(data_dir: Path) -> None:

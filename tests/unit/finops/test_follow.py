@@ -10,7 +10,7 @@ import pytest
 from support.usage_lines import record, write_log
 
 from spendgate.cli.main import main
-from spendgate.finops.follow import BLOCK, follow, last_lines
+from spendgate.finops.follow import BLOCK, Tail, follow, last_lines
 from spendgate.gateway.events import Outcome
 
 
@@ -61,6 +61,28 @@ def test_lines_to_come_are_told_over_renames_truncation_and_writes_in_pieces(tmp
         lambda: path.rename(tmp_path / "log.2"), lambda: path.write_bytes(b"6\n7\n"),
     )  # fmt: skip
     assert list(follow(path, 4, wait)) == [b"1", b"2b", b"3", b"4", b"5", b"6", b"7"]
+
+
+def test_files_that_were_put_aside_between_two_looks_are_all_read(tmp_path: Path) -> None:
+    path = tmp_path / "usage.jsonl"
+    path.write_bytes(b"old\n")
+    tail = Tail(path)
+    for i in range(3):
+        with path.open("ab") as f:
+            f.write(b"%d\n" % i)
+        path.rename(tmp_path / f"usage-20261126T06150{i}.000000Z.jsonl")
+    path.write_bytes(b"3\n")
+    assert list(tail.lines()) == [b"0", b"1", b"2", b"3"]
+    assert list(tail.lines()) == []
+    tail.close()
+
+
+def test_a_log_that_is_not_there_yet_is_read_from_its_beginning(tmp_path: Path) -> None:
+    tail = Tail(tmp_path / "usage.jsonl")
+    assert list(tail.lines()) == []
+    (tmp_path / "usage.jsonl").write_bytes(b"1\ntor")
+    assert list(tail.lines()) == [b"1"]
+    tail.close()
 
 
 def test_tail_filters_and_prints_lines_as_they_are(
