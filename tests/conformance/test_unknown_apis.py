@@ -92,6 +92,8 @@ def test_a_path_is_metered_however_it_is_spelled_and_goes_on_as_it_came(
         ("GET", f"{CHAT}?%24httpMethod=POST", {}, b""),
         ("POST", CHAT, {}, b""),
         ("PUT", "/V1/./Messages;a", {}, ASK),
+        ("POST", "/v1/files%3F/../chat/completions", {}, ASK),
+        ("POST", "/v1/messages//..", {}, ASK),
         ("POST", "/google.ai.generativelanguage.v1beta.GenerativeService/GenerateContent", {}, b"\x00"),
     ],
 )

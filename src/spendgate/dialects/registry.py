@@ -71,8 +71,11 @@ def find(method: str, path: str, content_type: str) -> Dialect | None:
 
 
 def claims(path: str) -> bool:
-    """Would a POST with a body to this path (without query) be metered?"""
-    return find("POST", path, "") is not None
+    """Would a POST with a body to this path (without query) be metered, or may some server take it for one that is?"""
+    if find("POST", path, "") is not None or paths.turns(path):
+        return True
+    uncut = paths.uncut(path)
+    return uncut != path and find("POST", uncut, "") is not None
 
 
 def _search(method: str, path: str, media_type: str) -> Dialect | None:

@@ -83,6 +83,34 @@ def test_no_dialects_path_is_called_free() -> None:
         assert asked("POST", path) is Cost.KIN
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/files%3F/../chat/completions",
+        "/v1/files%23/../chat/completions",
+        "/v1/files%00/../chat/completions",
+        "/v1beta/models/gemini-2.5-pro%00:generateContent",
+        "/v1beta/models/gemini-2.5-pro%3F:generateContent",
+        "/v1beta/models/gemini-2.5-pro%2523:streamGenerateContent",
+        "/v1/chat/completions//..",
+        "/v1/chat/completions/.../..",
+        "/v1/chat/completions/%20/..",
+        "/v1/chat/completions/..;/..",
+        "/v1/chat/completions/%2e%2e/..",
+        "/v1/chat/completions/%252e%252e/..",
+        "/v1/chat/completions/a%5c../..",
+    ],
+)
+def test_a_path_that_leads_to_several_places_is_kin_of_the_dearest(path: str) -> None:
+    """Some servers resolve dots before they decode, or merge no slashes, or keep parameters and blanks."""
+    assert asked("POST", path) is asked("PUT", path) is Cost.KIN
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1//files/", "/V1/Files", "/v1/my..file/x", "/v1/files%3Fa"])
+def test_an_ordinary_path_leads_to_one_place(path: str) -> None:
+    assert not registry.claims(path)
+
+
 @pytest.mark.parametrize("piece", ["/", "/v1", "/files", "%2F", "/conversations/x/items"])
 def test_a_hostile_path_costs_no_more_than_its_length(piece: str) -> None:
     asked("POST", piece * (60_000 // len(piece)) + "x")
