@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -201,11 +202,89 @@ def test_usage_logs_tell_that_the_providers_day_begins_elsewhere(
     assert any("after midnight UTC" in note for note in model["notes"])
 
 
+def settled(url: str, team: str, month: str) -> int:
+    async def read() -> int:
+        ledger = RedisLedger.from_url(url, timeout_s=5.0)
+        try:
+            return (await ledger.month(team, month)).settled_nanousd
+        finally:
+            await ledger.close()
+
+    return asyncio.run(read())
+
+
+def test_true_ups_move_the_month_that_is_over_and_after_its_close_stand_beside_the_counters(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = settled(url, "red", "202610")
+    fee = Line("20261005", "evals | gpt-4o, input", "", Decimal(3))
+    file = exported(tmp_path / "costs.json", [*invoice(USES, "1.1"), fee])
+    _, report, _ = run(capsys, url, file, "--apply", "--egress-team", "finance", "--threshold", "0")
+    assert report["drift_usd"] == "0.00"
+    moved = settled(url, "red", "202610")
+    assert moved - before == pytest.approx(before * 0.1, abs=1000)
+    assert settled(url, "finance", "202610") == 0  # a fee is an entry, whatever the month
+
+    main(["month", "close", "2026-10", "--redis", url])
+    capsys.readouterr()
+    later = exported(tmp_path / "late.json", [*invoice(USES, "1.2"), fee])
+    _, report, _ = run(capsys, url, later, "--apply", "--egress-team", "finance", "--threshold", "0")
+    assert (report["drift_usd"], settled(url, "red", "202610")) == ("0.00", moved)
+    running = datetime.now(UTC).strftime("%Y%m")
+    assert settled(url, "red", running) == 0
+    main(["report", "chargeback", "--month", f"{running[:4]}-{running[4:]}", "--redis", url, "-o", "json"])
+    out, err = capsys.readouterr()
+    assert '"adjustment"' in out and '"red"' in out and '"blue"' in out
+    assert "counter" not in err
+
+
+def test_the_running_month_is_only_moved_when_asked(
+    server: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    now = datetime.now(UTC)
+    use = Use(now.day)
+    month_text = now.strftime("%Y-%m")
+
+    async def fill() -> None:
+        ledger = RedisLedger.from_url(server.url, timeout_s=5.0)
+        cost, at = use.cell().cost_nanousd, int(now.timestamp() * 1000)
+        scopes = (("month", "month"),)
+        await ledger.settle([Settlement("x", "red", "chat", "gpt-4o", cost, dict(use.tokens), at, scopes=scopes)])
+        await ledger.close()
+
+    asyncio.run(fill())
+    lines = [replace(x, day=now.strftime("%Y%m%d")) for x in invoice([use], "1.5")]
+    file = exported(tmp_path / "now.json", lines)
+    before = settled(server.url, "red", now.strftime("%Y%m"))
+    span = ("--month", month_text, "--complete", "--apply")
+    _, report, _ = run(capsys, server.url, file, *span)
+    assert (report["drift_usd"], settled(server.url, "red", now.strftime("%Y%m"))) == ("0.00", before)
+    more = exported(tmp_path / "more.json", [replace(x, cost_usd=x.cost_usd * 2) for x in lines])
+    _, report, _ = run(capsys, server.url, more, *span, "--enforce")
+    assert report["drift_usd"] == "0.00"
+    assert settled(server.url, "red", now.strftime("%Y%m")) > before
+
+
+def test_a_file_of_half_a_month_is_told_and_trues_nothing_up(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = exported(tmp_path / "half.json", invoice([u for u in USES if u.day <= 14]))
+    _, report, err = run(capsys, url, half)
+    assert (report["drift_usd"], report["causes"], report["true_ups"]) == ("0.00", {}, [])
+    assert "the files have 2026-10-01 to 2026-10-14 and the month is longer" in err
+    _, whole, _ = run(capsys, url, half, "--complete")
+    assert set(whole["causes"]) == {"not on the invoice"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (("--month", "2026-09"), 1, "nothing of 2026-09 in it; it has 20261001 to 20261031"),
         (("--month", "October"), 2, "YYYY-MM"),
+        (("--rate", "EUR"), 2, "write it like EUR=1.14"),
+        (("--threshold", "some"), 2, "write it like 0.01,0.1%"),
         (("--map", "/nowhere.yaml"), 1, "/nowhere.yaml: can not be read as YAML"),
     ],
 )

@@ -230,3 +230,14 @@ def test_law_a_number_is_read_as_it_was_written(amount: Decimal, sign: str) -> N
 )  # fmt: skip
 def test_odd_spellings_of_a_number(text: str, number: str) -> None:
     assert numbers.parse(text) == Decimal(number)
+
+
+def test_a_file_that_holds_itself_twice_counts_once_though_some_rows_prove_nothing(tmp_path: Path) -> None:
+    head = "Date,MeterCategory,MeterName,UnitOfMeasure,Quantity,CostInBillingCurrency,BillingCurrencyCode\n"
+    telling = [f"10/{d}/2026,Foundry Models,gpt 4o 1120 Inp glbl Tokens,1K,{d}.123456,0.5,USD\n" for d in range(13, 20)]
+    plain = "10/20/2026,Foundry Models,gpt 4o 1120 Inp glbl Tokens,1K,2,0.5,USD\n"
+    twice = read(tmp_path, head + "".join([*telling, plain] * 2), of=ColumnMap(), provider="azure")
+    assert sum(x.cost_usd for x in twice.lines) == 4
+    assert "8 rows stand in it twice" in twice.notes[0]
+    alike = read(tmp_path, head + plain * 2, of=ColumnMap(), provider="azure")
+    assert (sum(x.cost_usd for x in alike.lines), alike.notes) == (1, ())

@@ -12,8 +12,10 @@ from support.billing import PRICES, Use, cells, invoice, month, more, usd
 
 from spendgate.finops import causes as c
 from spendgate.finops import reconcile as r
+from spendgate.finops.chargeback import at_day, price_for
 from spendgate.finops.invoice.line import Line
 from spendgate.ledger.port import DayCell
+from spendgate.pricing.cost import cost_nanousd
 
 USD = 10**9
 
@@ -136,6 +138,75 @@ def test_several_causes_in_one_month_are_told_apart_by_their_days() -> None:
         c.CACHE: nano(usd("gpt-4o", {"input": 150_000})) - nano(usd("gpt-4o", {"cached_input": 150_000})),
         c.PRICE: pytest.approx(sum(c.cost_nanousd for c in cells(uses[25:])) / 10, abs=10),
     }
+
+
+def test_a_day_whose_money_agrees_has_no_cause_whatever_its_tokens_say() -> None:
+    uses = month()
+    lines = [replace(x, tokens=x.tokens * 3, kind="output" if x.tokens else x.kind) for x in invoice(uses)]
+    assert causes(cells(uses), lines) == {}
+
+
+def test_faults_of_a_provider_are_named_as_such() -> None:
+    uses = month()
+    again = [more(u, input=u.tokens["cached_input"]) for u in uses]
+    cached = sum(u.tokens["cached_input"] for u in uses)
+    assert causes(cells(uses), invoice(again)) == {c.CACHED_TWICE: nano(usd("gpt-4o", {"input": cached}))}
+    double = [*invoice(uses), *invoice(uses[:3])]
+    assert causes(cells(uses), double) == {c.TWICE: sum(x.cost_nanousd for x in cells(uses[:3]))}
+
+
+def test_more_input_at_the_same_output_is_no_aborted_stream() -> None:
+    uses = month()
+    found = causes(cells(uses), invoice([more(u, input=150_000) for u in uses]))
+    assert set(found) == {c.UNEXPLAINED}
+
+
+def test_searches_billed_as_a_line_belong_to_the_models_that_metered_them_and_the_rest_is_a_fee() -> None:
+    def day(model: str, searches: int) -> DayCell:
+        usage = {"input": 1000, "searches": searches}
+        price = price_for(PRICES, model, at_day("20261003"))
+        return DayCell("red", "20261003", "chat", model, 1, cost_nanousd(price, usage, PRICES.stand_ins), usage)
+
+    both = [day("gpt-5.4", 30), day("gpt-5.5", 10)]
+    fee = Line("20261003", "web search tool calls", "searches", Decimal("0.50"), charge="fee")
+    tokens = [
+        Line("20261003", m, "input", Decimal(cost_nanousd(price_for(PRICES, m), {"input": 1000})) / USD)
+        for m in ("gpt-5.4", "gpt-5.5")
+    ]
+    found = compare(both, [*tokens, fee])
+    assert {m.model: m.drift_nanousd for m in found.models} == {
+        "gpt-5.4": 0, "gpt-5.5": 0, "web search tool calls": USD // 10,
+    }  # fmt: skip
+    assert found.causes == {c.FEES: USD // 10}
+
+
+def test_what_is_no_models_usage_has_a_cause_of_its_own_and_is_never_egress() -> None:
+    lines = [
+        Line("20261003", f"some {charge}", "", Decimal(1), charge=charge)
+        for charge in ("fee", "commitment", "credit", "refund", "tax", "unknown")
+    ]
+    found = compare(cells(month()), [*invoice(month()), *lines])
+    assert found.causes == dict.fromkeys((c.FEES, c.COMMITMENTS, c.CREDITS, c.REFUNDS, c.TAXES, c.UNKNOWN), USD)
+    assert not any(m.is_egress for m in found.models)
+
+
+def test_a_meters_name_that_nothing_knows_is_not_understood_unless_its_days_are_a_models() -> None:
+    uses = month()
+    odd = [replace(x, model="zorg-7", exact=False) for x in invoice(uses)]
+    found = compare(cells(uses), odd)
+    assert (found.causes, found.drift_nanousd) == ({}, 0)
+    assert "its days agree" in found.models[0].notes[0]
+    stray = Line("20261003", "zorg-8", "input", Decimal(3), exact=False)
+    strange = compare(cells(uses), [*invoice(uses), stray])
+    assert (strange.causes, [m.is_egress for m in strange.models]) == ({c.UNKNOWN: 3 * USD}, [False, False])
+
+
+def test_a_metered_model_without_a_line_is_missing_where_days_are_cut_elsewhere_too() -> None:
+    beside = Use(3, "gpt-4o-mini")
+    zones = TestTimeZones()
+    shifts = {480: [*zones.shifted(480, 8), beside.cell()]}
+    found = compare([*cells(HOURS), beside.cell()], zones.billed(), shifted=shifts)
+    assert found.causes[c.MISSING] == -beside.cell().cost_nanousd
 
 
 HOURS = tuple(

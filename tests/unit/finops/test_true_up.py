@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.billing import PRICES, Use, cells, invoice, month
 
+from spendgate.finops.invoice.line import Line
 from spendgate.finops.reconcile import Reconciliation, reconcile
-from spendgate.finops.true_up import BACKFILL, EGRESS_APP, TrueUp, corrections, true_ups
+from spendgate.finops.true_up import BACKFILL, EGRESS_APP, Threshold, TrueUp, corrections, true_ups
 from spendgate.ledger.port import Adjusted, Adjustment, DayCell
 
 TWO = [*month(), Use(3, "gpt-4o", team="blue", app="batch"), Use(4, "gpt-4o-mini")]
@@ -79,6 +83,39 @@ def test_what_a_backfill_corrected_is_not_trued_up_again() -> None:
         == found.drift_nanousd
         == found.invoiced_nanousd - found.metered_nanousd - 777
     )
+
+
+def test_what_is_below_the_threshold_or_rounding_or_not_understood_is_not_offered() -> None:
+    metered = cells(TWO)
+    limit = Threshold(10**7, Decimal("0.001"))
+    assert true_ups(compared(metered, "1.0005"), metered, [], "x", "a", limit) == []
+    assert true_ups(compared(metered, "1.0005"), metered, [], "x", "a") != []
+    assert true_ups(compared(metered, "1.01"), metered, [], "x", "a", limit) != []
+    cents = [replace(x, cost_usd=round(x.cost_usd, 2)) for x in invoice(TWO[:-1])]
+    rounded = reconcile("openai", "202610", cells(TWO[:-1]), cents, PRICES)
+    assert rounded.drift_nanousd
+    assert true_ups(rounded, cells(TWO[:-1]), [], "x", "a", limit) == []
+    odd = Line("20261003", "zorg", "", Decimal(9), charge="unknown")
+    found = reconcile("openai", "202610", metered, [*invoice(TWO), odd], PRICES)
+    assert true_ups(found, metered, [], "x", "a") == []
+
+
+def test_fees_and_credits_are_entries_of_who_is_named_for_them() -> None:
+    metered = cells(TWO)
+    lines = [
+        Line("20261003", "evals", "", Decimal(2), charge="fee"),
+        Line("20261003", "grant", "", Decimal(-5), charge="credit"),
+    ]
+    found = reconcile("openai", "202610", metered, [*invoice(TWO), *lines], PRICES)
+    planned = true_ups(found, metered, [], "finance", "a")
+    assert [(t.team, t.app, t.model, t.nano, t.beside) for t in planned] == [
+        ("finance", "credits", "grant", -5 * 10**9, True),
+        ("finance", "tools and fees", "evals", 2 * 10**9, True),
+    ]
+    audit = made(planned)
+    again = corrections(audit, "openai", "202610")
+    after = reconcile("openai", "202610", metered, [*invoice(TWO), *lines], PRICES, again)
+    assert (after.drift_nanousd, true_ups(after, metered, audit, "finance", "a")) == (0, [])
 
 
 @settings(max_examples=60, deadline=None)

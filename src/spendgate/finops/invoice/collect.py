@@ -1,7 +1,8 @@
 """The lines of a month's files added up as they come, each row once. Pure.
 
 A row that stands in two files, or twice in one, is counted once and said. Twice in one file it is the same row where it
-has an id of its own or a number that no two charges share by chance; else it may be two charges alike, and counts.
+has an id of its own or a number that no two charges share by chance. Else it may be two charges alike, and counts; but
+not in a file most of whose repeated rows are proven ones.
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ class Collector:
     _before: dict[int, int] = field(default_factory=dict)
     _here: dict[int, int] = field(default_factory=dict)
     _finest: int = 0
+    _alike: list[list[Line]] = field(default_factory=list)
+    _where: str = ""
 
     def row(self, row: Row, lines: Iterable[Line], where: str) -> bool:
         """Take a row's lines, unless it was there before."""
         found = [x for x in lines if x.cost_usd or x.tokens or x.requests or x.amounts]
-        if any(x.cost_usd or x.tokens or x.requests for x in found) and self._is_known(row, where):
+        if any(x.cost_usd or x.tokens or x.requests for x in found) and self._is_known(row, where, found):
             return False
         for line in found:
             self._add(line)
@@ -58,6 +61,14 @@ class Collector:
 
     def file_ends(self) -> None:
         """What comes next is another file."""
+        if len(self._alike) <= self.repeated.get(self._where, 0):
+            if self._alike:
+                self.repeated[self._where] += len(self._alike)
+        else:
+            for some in self._alike:
+                for line in some:
+                    self._add(line)
+        self._alike = []
         if not self._before:
             self._before = self._here
         else:
@@ -65,15 +76,19 @@ class Collector:
                 self._before[key] = max(n, self._before.get(key, 0))
         self._here = {}
 
-    def _is_known(self, row: Row, where: str) -> bool:
+    def _is_known(self, row: Row, where: str, lines: list[Line]) -> bool:
+        self._where = where
         key = hash(tuple(_cell(v) for v in row.values()))
         here = self._here.get(key, 0)
         if here < self._before.get(key, 0):
             self._here[key] = here + 1
             self.overlapping[where] = self.overlapping.get(where, 0) + 1
             return True
-        if here and not self.keep_repeats and _is_one(row):
-            self.repeated[where] = self.repeated.get(where, 0) + 1
+        if here and not self.keep_repeats:
+            if _is_one(row):
+                self.repeated[where] = self.repeated.get(where, 0) + 1
+            else:
+                self._alike.append(lines)  # decided when the file ends
             return True
         self._here[key] = here + 1
         return False
