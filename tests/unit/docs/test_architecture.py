@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+
+import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 SRC = ROOT / "src" / "spendgate"
@@ -31,3 +35,14 @@ def test_every_package_stands_in_a_layer() -> None:
 def test_the_index_of_helpers_names_each() -> None:
     index = (SUPPORT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| \[`(\w+)`\]", index, re.MULTILINE)) == parts(SUPPORT)
+
+
+@pytest.mark.parametrize("name", sorted(p.parent.name for p in SRC.glob("*/__init__.py")))
+def test_every_package_says_what_it_is_for(name: str) -> None:
+    assert ast.get_docstring(ast.parse((SRC / name / "__init__.py").read_text(encoding="utf-8")))
+
+
+def test_the_hooks_before_a_commit_fetch_nothing() -> None:
+    document = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert {r["repo"] for r in document["repos"]} == {"local"}
+    assert {hook["language"] for r in document["repos"] for hook in r["hooks"]} == {"system"}
