@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 from support.gateway import KEY, Gateway
 from support.policy import budget, policy, thresholds
 from support.processes import until
+from support.provider import Provider
+
+from spendgate.cli.main import main
 
 AGENTS = 12
 TURN_MS = 2_000
@@ -26,6 +30,9 @@ POLICY = policy(
     budget("gateway-waits", 1),
     budget("told", 0.25),
     budget("spent", 1),
+    budget("tiny", 0.1),
+    budget("asks", 1),
+    budget("shell", 1),
 )
 CONFIG = {"hold_wait": "800ms"}
 
@@ -103,7 +110,7 @@ def test_a_refusal_says_apart_what_is_used_and_held_and_when_to_ask_again(gatewa
         other = pool.submit(chat, gateway, "told", 16_000, **{"x-mock-delay-ms": "4000"})
         until(lambda: gateway.row("told")["reserved_usd"], lambda usd: usd != "0.00", "the other's hold")
         held = chat(gateway, "told", 16_000)
-        alone = chat(gateway, "told", 16_000, **{"x-llm-team": "spent", "x-require-model": "o1-pro"})
+        alone = chat(gateway, "tiny", 16_000)
         assert other.result().status_code == 200
     error = held.json()["error"]
     assert (held.status_code, error["code"], held.headers["x-spendgate-reason"]) == (429, "budget_held", "budget_held")
@@ -125,3 +132,50 @@ def test_an_answer_tells_what_the_tightest_bound_has_left_beside_its_hold(gatewa
     held = Decimal(answer.headers["x-spendgate-estimated-cost-usd"])
     assert Decimal(answer.headers["x-budget-remaining-usd"]) == 1 - held
     assert answer.headers["x-budget-utilization"] == str(round(float(held), 4))
+
+
+def left(gateway: Gateway, query: str = "", **headers: str) -> httpx.Response:
+    return httpx.get(f"{gateway.url}/spendgate/v1/budget{query}", headers=headers, timeout=60, trust_env=False)
+
+
+def test_the_gateway_tells_callers_what_they_have_left_and_asks_no_provider(
+    gateway: Gateway, provider: Provider
+) -> None:
+    chat(gateway, "asks", 1_000)
+    used = Decimal(gateway.settled("asks", 1)["settled_usd"])
+    before = provider.last()
+    answer = left(gateway, "?model=gpt-4o", **{"x-llm-team": "asks", "x-llm-app": "chat"})
+    found = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert (found["team"], found["app"], Decimal(found["settled_usd"])) == ("asks", "chat", used)
+    assert (found["limit_usd"], Decimal(found["remaining_usd"])) == ("1.00", 1 - used)
+    assert found["model"]["affordable_output_tokens"] == int((1 - used) * 100_000)
+    assert left(gateway, **{"x-llm-team": "never-heard-of"}).json()["limit_usd"] is None
+    for method, path in (("POST", ""), ("GET", "/more"), ("DELETE", "/../../spendgate/v1/budget")):
+        refused = httpx.request(
+            method, f"{gateway.url}/spendgate/v1/budget{path}", headers={"x-llm-team": "asks"}, trust_env=False
+        )
+        assert refused.status_code in (404, 405), (method, path)
+    assert provider.last() == before
+
+
+def test_the_command_prints_it_as_a_table_as_json_and_as_one_line(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(["budget", "--team", "shell", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    code, out, _ = run("--url", f"{gateway.url}/v1", "-o", "line", "--model", "gpt-4o")
+    assert (code, out) == (0, "$1.00 of $1.00 left (month), 100,000 tokens\n")
+    assert json.loads(run("--url", gateway.url, "-o", "json")[1])["remaining_usd"] == "1.00"
+    _, table, _ = run("--url", gateway.url, "--header", "X-LLM-App: bash")
+    assert "shell / bash" in table and "$1.00" in table and "month" in table
+    code, _, err = run("--url", f"http://127.0.0.1:{gateway.admin_port}")
+    assert code == 1 and "spendgate gateway" in err
+    code, _, err = run("--url", "http://127.0.0.1:1")
+    assert code == 1 and "--url" in err

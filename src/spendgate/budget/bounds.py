@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 UNLIMITED = -1
 
@@ -55,3 +56,13 @@ class Candidate:
         """Is what the month has used, with this request, within the candidate's window?"""
         used, below = settled_nanousd + self.own_nanousd, self.used_below_nanousd
         return used >= self.used_from_nanousd and (below < 0 or used < below)
+
+
+class Counted(Protocol):
+    """A counter of the ledger."""
+
+    @property
+    def settled_nanousd(self) -> int: ...
+
+    @property
+    def reserved_nanousd(self) -> int: ...

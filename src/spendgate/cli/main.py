@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("spendgate.cli.controller", "Budgets as Kubernetes resources: policy, status, alerts."),
     "webhook": ("spendgate.cli.webhook", "Budgets checked by the API server before they are stored."),
     "spend": ("spendgate.cli.spend", "What teams spent, from the ledger."),
+    "budget": ("spendgate.cli.budget", "What you have left, asked of the gateway."),
     "budgets": ("spendgate.cli.budgets", "How every budget stands: spent, held, forecast, phase."),
     "holds": ("spendgate.cli.holds", "What requests in flight hold."),
     "ledger": ("spendgate.cli.ledger", "Correct the ledger, and read what was corrected."),

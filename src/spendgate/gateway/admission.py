@@ -15,7 +15,7 @@ from spendgate.dialects.readable import Readable
 from spendgate.dialects.switches import usage_switch
 from spendgate.dialects.texts import NO_MODEL
 from spendgate.errors import BodyTooLarge, RequestError
-from spendgate.gateway import asking, unknown, websockets
+from spendgate.gateway import asking, own_budget, unknown, websockets
 from spendgate.gateway import events as e
 from spendgate.gateway import headers as h
 from spendgate.gateway.case import LEARNED_MODEL, WITHIN_BUDGET, Case
@@ -80,6 +80,8 @@ class Admission:
         """Whose request it is, and whether it is ours."""
         case, headers = self._case, event.caller.headers
         path = event.path.partition("?")[0]
+        if own_budget.is_ours(path):
+            return self._own_budget(event, path)
         if websockets.is_upgrade(headers):
             return self._websocket(event.caller, path)
         dialect = registry.find(event.method, path, headers.get("content-type", ""))
@@ -102,6 +104,14 @@ class Admission:
         if self._switch and (refusal := self._unreadable(SWITCHED_OFF.format(self._switch))) is not None:
             return self._unread(refusal)
         return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
+
+    def _own_budget(self, event: e.RequestHeaders, path: str) -> Turn:
+        """What is below our own prefix is answered here, whatever it is."""
+        case = self._case
+        self._identify(event.caller)
+        refusal = own_budget.refusal(case.snapshot, case.identity, event.method, path)
+        need = e.NeedBudget(case.identity, own_budget.model_of(event.path))
+        return Turn(State.ENDED, refusal or need)
 
     def _identify(self, caller: Caller) -> None:
         case = self._case

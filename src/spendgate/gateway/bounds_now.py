@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from spendgate.budget.bounds import UNLIMITED, Bound
+from spendgate.budget.bounds import UNLIMITED, Bound, Counted
 from spendgate.budget.limits import all_bounds
 from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.holds import read_counters
@@ -15,16 +15,6 @@ from spendgate.money import nano_to_usd
 
 _COUNTED_ONLY = (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
 """Of a team without a budget."""
-
-
-class Counted(Protocol):
-    """A counter of the ledger (`ledger.holds.Counter`)."""
-
-    @property
-    def settled_nanousd(self) -> int: ...
-
-    @property
-    def reserved_nanousd(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from spendgate.budget.waiting import USUAL_MS
-from spendgate.gateway.identity import Caller
+from spendgate.gateway.identity import Caller, Identity
 from spendgate.ledger.port import ReserveRequest, ReserveResult
 from spendgate.tokens.count import Counted
 
@@ -197,6 +197,14 @@ class NeedReserve:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedBudget:
+    """Answer what this caller has left, and buys of this model (""): no provider is asked."""
+
+    identity: Identity
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forward:
     """Send the request on. `body` None: unchanged. `route`: choose the upstream anew. `remove_headers`: what is no
     longer true of the body."""
@@ -249,7 +257,7 @@ UNKNOWN_API = "unknown_api"
 WEBSOCKET_REFUSED = "websocket_refused"
 """Why a WebSocket to an API that is there over HTTP, too, is refused."""
 
-Action = Pass | AwaitBody | NeedCount | NeedReserve | Forward | Reject | Answer | Piece | Nothing
+Action = Pass | AwaitBody | NeedCount | NeedReserve | NeedBudget | Forward | Reject | Answer | Piece | Nothing
 
 
 # -- the end ----------------------------------------------------------------------------------------------

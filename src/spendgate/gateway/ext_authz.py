@@ -24,6 +24,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway.deciding import Deciding, late_or_left
 from spendgate.gateway.exchange import Exchange
 from spendgate.gateway.identity import UNKNOWN_PROXY, Caller, Proxy
+from spendgate.gateway.own_budget_read import respond
 from spendgate.gateway.refusing import broken, too_large, voice_of
 from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
@@ -98,6 +99,8 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         run.metrics.count_unclaimed(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(exchange, action)
+        if isinstance(action, e.NeedBudget):
+            return _denied(await respond(run, action))
         if not isinstance(action, e.AwaitBody):
             run.metrics.passed.inc()
             return _allowed((), (), ())

@@ -21,6 +21,7 @@ from spendgate.gateway import headers as h
 from spendgate.gateway.deciding import SETTLE_S, Deciding, is_late, late_or_left
 from spendgate.gateway.exchange import SENT, Exchange
 from spendgate.gateway.identity import Proxy
+from spendgate.gateway.own_budget_read import respond
 from spendgate.gateway.redirects import passes
 from spendgate.gateway.room import Seat
 from spendgate.gateway.runtime import NO_POLICY, Runtime
@@ -176,6 +177,8 @@ class _Call:
                 )
             case e.Reject():
                 return self._rejected(action)
+            case e.NeedBudget():
+                return wire.reject(await respond(run, action))
         run.metrics.passed.inc()
         # a sidecar's other calls go to services of the mesh, which these headers are meant for
         hidden = () if self._proxy.sidecar else h.never_sent(headers)

@@ -8,6 +8,7 @@ from spendgate.dialects.registry import DIALECTS
 from spendgate.gateway import headers as h
 from spendgate.gateway.config import Settings, Upstream, default_upstream
 from spendgate.gateway.extractors import KEY_HEADERS
+from spendgate.gateway.own_budget import PREFIX
 from spendgate.gateway.reading import SIGV4
 from spendgate.supervisor.envoy_parts import EXT_AUTHZ, EXT_PROC, Entry, Json, any_of
 from spendgate.supervisor.providers import action
@@ -15,6 +16,10 @@ from spendgate.supervisor.providers import action
 NO_SUCH_PATH = (
     '{"error":{"message":"No LLM API that this gateway meters has this path.","type":"invalid_request_error",'
     '"param":null,"code":"path_not_allowed"}}'
+)
+NO_GATEWAY = (
+    '{"error":{"message":"No gateway answers at the moment. Try again soon.","type":"api_error","param":null,'
+    '"code":"no_gateway"}}'
 )
 _PROC = "extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
 _AUTHZ = "extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
@@ -81,6 +86,20 @@ def removed_headers(settings: Settings, *, verified: bool = True) -> list[str]:
     return sorted({h.CLUSTER, h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=verified)})
 
 
+def _own(entry: Entry) -> Json:
+    """What the gateway answers itself: where none does, no provider is asked instead."""
+    return {
+        "name": "own",
+        "match": {"safe_regex": {"regex": f"(?i)/+{PREFIX.strip('/')}(/.*)?"}},
+        "direct_response": {"status": 503, "body": {"inline_string": NO_GATEWAY}},
+        "response_headers_to_add": [
+            {"header": {"key": "content-type", "value": "application/json"},
+             "append_action": "ADD_IF_ABSENT"}
+        ],
+        "typed_per_filter_config": _headers_first(entry),
+    }  # fmt: skip
+
+
 _ODD = (".*[%;].*", "(.*/)?\\.{1,2}(/.*)?", ".*\\s")
 """Paths that may spell another: percent-encoding, parameters, dot segments, blanks at the end."""
 
@@ -99,6 +118,7 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
     post = {"name": ":method", "string_match": {"exact": "POST"}}
     calls = [post] if entry == "ext_proc" else []
     by_aws = {"name": "authorization", "string_match": {"prefix": SIGV4}}
+    out.append(_own(entry))
     for upstream in upstreams:
         chosen = {"name": h.CLUSTER, "string_match": {"exact": upstream.name}}
         if upstream.credential is None:

@@ -198,7 +198,7 @@ def test_cost_routing_downgrades_above_eighty_percent_as_the_gateway_does() -> N
 
 def test_money_in_a_condition_is_written_as_people_write_it() -> None:
     status = desired(verdict(8000), spent("8000"), {}, NOW)
-    assert message(status, c.EXHAUSTED).startswith("$8,000.00 are spent or held; requests are refused until ")
+    assert message(status, c.EXHAUSTED).startswith("$8,000.00 are spent; requests are refused until ")
 
 
 @pytest.mark.parametrize("spec", [

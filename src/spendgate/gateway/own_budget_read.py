@@ -1,0 +1,24 @@
+"""Reads what a caller has left from the ledger, for `GET /spendgate/v1/budget`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from spendgate.errors import LedgerUnavailable
+from spendgate.gateway import events as e
+from spendgate.gateway import own_budget
+from spendgate.gateway.runtime import Runtime
+from spendgate.ledger.holds import read_counters
+from spendgate.ledger.redis_ledger import RedisLedger
+
+
+async def respond(run: Runtime, need: e.NeedBudget) -> e.Reject:
+    """The answer to the caller, now."""
+    snapshot, who = run.snapshot, need.identity
+    bounds = own_budget.bounds_asked(snapshot, who, need.model, run.now_ms())
+    pairs = [(b.scope, b.window) for b in bounds]
+    try:
+        at_ms, _, counters = await read_counters(cast(RedisLedger, run.ledger), who.team, pairs)
+    except LedgerUnavailable:
+        return own_budget.away()
+    return own_budget.answer(snapshot, who, need.model, bounds, counters, at_ms)
