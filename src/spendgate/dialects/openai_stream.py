@@ -13,6 +13,8 @@ from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
 
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
+_PLAIN_DELTA = frozenset({"role", "content"})
+"""All that most pieces have."""
 
 
 class OpenAIStreamMeter:
@@ -121,6 +123,10 @@ class OpenAIStreamMeter:
             self._tokens.add(text)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
+            return
+        if _PLAIN_DELTA.issuperset(delta):
+            if (text := delta.get("content")) and isinstance(text, str):
+                self._tokens.add(text)
             return
         for key in _TEXT_KEYS:
             text = delta.get(key)

@@ -186,7 +186,7 @@ def of_choices(choices: object) -> JsonObject | None:
     """The usage that stands in the choices (Moonshot's streams): the prompt once, the completions of all."""
     if not isinstance(choices, list):
         return None
-    found = [c["usage"] for c in choices if isinstance(c, dict) and isinstance(c.get("usage"), dict)]
+    found = [of for c in choices if isinstance(c, dict) and isinstance(of := c.get("usage"), dict)]
     if len(found) < 2:
         return found[0] if found else None
     made = [count_of(of.get("completion_tokens")) or 0 for of in found]

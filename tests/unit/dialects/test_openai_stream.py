@@ -255,3 +255,21 @@ def test_no_bytes_raise_and_all_pass(stream: bytes, cuts: list[int], hide: bool)
     under_test = meter(hide)
     assert run(under_test, pieces_of(stream, cuts)) == stream
     assert under_test.result().usage == {}
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [{"content": "two words"}, {"role": "assistant", "content": None}, {"content": 1}, {}]
+        )
+    )
+)
+def test_a_piece_of_text_alone_is_counted_as_one_that_names_the_rest_as_missing(
+    deltas: list[dict[str, Any]],
+) -> None:
+    told = []
+    for more in ({}, {"refusal": None, "tool_calls": None}):
+        one = meter()
+        run(one, [chunk({**delta, **more}) for delta in deltas] + [DONE])
+        told.append((one.partial(), one.result(), one.hidden))
+    assert told[0] == told[1]
