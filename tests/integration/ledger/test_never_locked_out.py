@@ -1,4 +1,5 @@
-"""An hour in which every request of a team fails, aborts or times out: no hold of it ever refuses the team."""
+"""An hour in which every request of a team fails or aborts before it cost much: no hold of it ever refuses the team. (What
+Envoy gives up after it was sent is charged its hold, and is none of these: docs/reference/ends.md.)"""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ def the_provider_answers_an_error(drive: Drive) -> None:
     drive.over()
 
 
-def the_provider_does_not_answer_in_time(drive: Drive) -> None:
-    drive.answer(504, local=True)  # type: ignore[arg-type]
+def the_provider_cannot_be_reached(drive: Drive) -> None:
+    drive.answer(503, local=True, details="upstream_reset_before_response_started{connection_failure}")  # type: ignore[arg-type]
     drive.over()
 
 
@@ -67,7 +68,7 @@ def the_stream_breaks_off(drive: Drive) -> None:
 
 
 ENDS: tuple[Callable[[Drive], None], ...] = (
-    the_provider_answers_an_error, the_provider_does_not_answer_in_time, the_client_leaves, the_stream_breaks_off,
+    the_provider_answers_an_error, the_provider_cannot_be_reached, the_client_leaves, the_stream_breaks_off,
 )  # fmt: skip
 
 
