@@ -1,5 +1,6 @@
-"""An hour in which every request of a team fails or aborts before it cost much: no hold of it ever refuses the team. (What
-Envoy gives up after it was sent is charged its hold, and is none of these: docs/reference/ends.md.)"""
+"""An hour in which every request of a team fails or aborts before it cost much: no hold of it ever refuses the team.
+
+What Envoy gives up after it was sent is charged its hold, and is none of these (docs/reference/ends.md)."""
 
 from __future__ import annotations
 
