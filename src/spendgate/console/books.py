@@ -16,6 +16,7 @@ from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
 from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
+from spendgate.console.overview import Overview, month_before, overview
 from spendgate.errors import LedgerError
 from spendgate.gateway.bounds_now import BoundsNow, read_bounds
 from spendgate.gateway.snapshot import Snapshot
@@ -28,6 +29,9 @@ from spendgate.ledger.report import utilization
 from spendgate.months import day_key, month_key, month_last_ms
 
 FRESH_MS = 1_000
+OVERVIEW_FRESH_MS = 10_000
+FEW_TEAMS = 200
+"""Up to so many their days are read for the page; those of more are read meanwhile."""
 MONTHS_BACK = 13
 HOLDS_SHOWN = 20
 TEAMS_AT_ONCE = 10
@@ -83,6 +87,8 @@ class Books:
         self._reading = asyncio.Lock()
         self._history_lock = asyncio.Lock()
         self._filling: asyncio.Task[None] | None = None
+        self._overviews: dict[str, tuple[int, Overview]] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def this_month(self) -> str:
@@ -136,6 +142,35 @@ class Books:
     async def _read(self, settled: Mapping[str, int], now_ms: int) -> None:
         async with self._history_lock:
             await self._history.refresh(settled, now_ms)
+
+    async def overview(self, month: str) -> Overview:
+        """A month at a glance, at most `OVERVIEW_FRESH_MS` old."""
+        now = self.now_ms()
+        known = self._overviews.get(month)
+        if known is not None and now - known[0] < OVERVIEW_FRESH_MS:
+            return known[1]
+        last_day = int(day_key(min(now, month_last_ms(month)))[6:])
+        cells, before = await self.cells(month), await self.cells(month_before(month))
+        made = overview(month, cells, before, self.snapshot().prices, last_day)
+        self._overviews = {m: v for m, v in self._overviews.items() if now - v[0] < 6 * OVERVIEW_FRESH_MS}
+        self._overviews[month] = (now, made)
+        return made
+
+    async def overview_known(self, month: str, teams: int) -> Overview | None:
+        """The same where it is there soon; with very many teams None at first, and it is read meanwhile."""
+        if teams <= FEW_TEAMS:
+            return await self.overview(month)
+        known = self._overviews.get(month)
+        old = known is None or self.now_ms() - known[0] >= OVERVIEW_FRESH_MS
+        if old and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(month))
+        return known[1] if known is not None else None
+
+    async def _look(self, month: str) -> None:
+        try:
+            await self.overview(month)
+        except LedgerError as problem:
+            log.warning("console_overview_waits", error=str(problem))
 
     async def team(self, team: str, month: str) -> TeamView | None:
         """A team's month; None where it has neither a budget nor a trace in the ledger."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -17,14 +16,16 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spendgate.console import charts, text
+from spendgate.console import charts, overview, text
 from spendgate.console.access import COOKIE, SESSION_S, Access, Visitor
 from spendgate.console.asking import Asking, outcome
-from spendgate.console.books import Books, Row, months_back
+from spendgate.console.books import FEW_TEAMS, Books, months_back
+from spendgate.console.headers import Headers
 from spendgate.console.settings import ConsoleSettings
 from spendgate.console.slack import Slack
+from spendgate.console.totals import totals
+from spendgate.console.trend import trend
 from spendgate.errors import LedgerError, RequestError, SpendgateError
 from spendgate.finops import page as chargeback_page
 from spendgate.finops import report
@@ -41,16 +42,6 @@ log = structlog.get_logger()
 ROWS_A_PAGE = 50
 FORM_MAX = 1024 * 1024
 EXAMPLE = '{"model": "gpt-4o", "max_tokens": 500, "messages": [{"role": "user", "content": "Hello"}]}'
-POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cache-control": "no-store",
-}
 DOWNLOADS = {
     "csv": ("text/csv; charset=utf-8", report.to_csv),
     "json": ("application/json", report.to_json),
@@ -83,11 +74,14 @@ class Console:
             lstrip_blocks=True,
         )
         self._templates.filters |= {
-            "usd": text.usd, "percent": text.percent, "day": text.day, "moment": text.moment,
+            "usd": text.usd, "money": text.money, "percent": text.percent, "day": text.day, "moment": text.moment,
             "month_name": text.month_name, "month_text": month_text, "reason": text.reason,
+            "month_before": overview.month_before,
             "exact": nano_to_usd, "bar": charts.bar, "path": lambda name: quote(name, safe=""),
         }  # fmt: skip
-        self._templates.globals |= {"gauge": charts.gauge, "days_chart": charts.days_chart}
+        self._templates.globals |= {
+            "gauge": charts.gauge, "days_chart": charts.days_chart, "trend": trend, "mix": overview.mix,
+        }  # fmt: skip
         for name in self._templates.list_templates():
             self._templates.get_template(name)  # compiled now, not in the first request
 
@@ -95,6 +89,7 @@ class Console:
         """The pages as an application, to be mounted at the root."""
         open_to_readers = [
             Route("/", self._page(self._overview)),
+            Route("/overview/{what}.csv", self._page(self._overview_csv)),
             Route("/teams/{team:path}/policy", self._page(self._policy), methods=["GET", "POST"]),
             Route("/teams/{team:path}/raise", self._page(self._raise), methods=["GET", "POST"]),
             Route("/teams/{team:path}", self._page(self._team)),
@@ -110,7 +105,7 @@ class Console:
             slack = Slack(self._settings, self._books, self._asking, self._now_s)
             routes.append(Route("/slack/commands", slack.command, methods=["POST"]))
         return Starlette(
-            routes=routes, middleware=[Middleware(_Headers)], exception_handlers={_Wrong: _plain_fault}
+            routes=routes, middleware=[Middleware(Headers)], exception_handlers={_Wrong: _plain_fault}
         )
 
     def _page(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
@@ -162,6 +157,9 @@ class Console:
         pages = max(1, -(-len(found) // ROWS_A_PAGE))
         number = min(max(_int(request.query_params.get("page", "1")), 1), pages)
         shown = found[(number - 1) * ROWS_A_PAGE : number * ROWS_A_PAGE]
+        foretold = found if len(found) <= FEW_TEAMS else shown
+        forecasts = self._books.forecasts_known(foretold) if running else {}
+        glance = await self._books.overview_known(month, len(rows))
         return self._render(
             request,
             visitor,
@@ -171,13 +169,23 @@ class Console:
             months=months_back(self._books.now_ms()),
             query=query,
             rows=shown,
-            forecasts=self._books.forecasts_known(shown) if running else {},
+            forecasts=forecasts,
+            live=5 if glance and all(r.team in forecasts for r in shown) else 1,
             found=len(found),
-            totals=_totals(found),
+            totals=totals(found, forecasts),
+            glance=None if query else glance,
             page=number,
             pages=pages,
             link=lambda n: "?" + urlencode({"month": month_text(month), "q": query, "page": n}),
         )
+
+    async def _overview_csv(self, request: Request, visitor: Visitor) -> Response:
+        month, what = self._month(request), request.path_params["what"]
+        if what not in overview.DOWNLOADS:
+            raise _Wrong(404, f"There is no table {what!r}; there are {', '.join(overview.DOWNLOADS)}.")
+        made = overview.DOWNLOADS[what](await self._books.overview(month))
+        headers = {"content-disposition": f'attachment; filename="{what}-{month_text(month)}.csv"'}
+        return Response(made, media_type="text/csv; charset=utf-8", headers=headers)
 
     async def _team(self, request: Request, visitor: Visitor) -> Response:
         team, month = request.path_params["team"], self._month(request)
@@ -351,40 +359,6 @@ class _Wrong(Exception):
 
 async def _plain_fault(_: Request, problem: Exception) -> Response:
     return PlainTextResponse(f"{problem}\n", status_code=getattr(problem, "status", 500))
-
-
-class _Headers:
-    """Puts the security headers on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                names = {k for k, _ in message["headers"]}
-                extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in names]
-                message["headers"] = [*message["headers"], *extra]
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums of the rows found."""
-
-    limit_nanousd: int
-    settled_nanousd: int
-    reserved_nanousd: int
-
-
-def _totals(rows: list[Row]) -> Totals:
-    return Totals(
-        sum(r.limit_nanousd or 0 for r in rows),
-        sum(r.settled_nanousd for r in rows),
-        sum(r.reserved_nanousd for r in rows),
-    )
 
 
 _STATIC = {"console.css": "text/css", "console.js": "text/javascript"}

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from spendgate.gateway.words import REFUSALS
-from spendgate.money import usd_cell
+from spendgate.money import usd_cell, usd_text
 from spendgate.months import utc
+
+CENT = 10_000_000
 
 
 def usd(nano: int | None) -> str:
     """`$1,234.50`; below a dollar four decimals, so that small spend is not shown as nothing. None: a dash."""
     return "–" if nano is None else usd_cell(nano, "$")
+
+
+def money(nano: int | None) -> str:
+    """`$1,234.50`, two decimals; less than half a cent, but not nothing: `<$0.01`. None: a dash."""
+    if nano is None:
+        return "–"
+    return f"{'-' if nano < 0 else ''}<$0.01" if 0 < abs(nano) < CENT // 2 else usd_text(nano, 2)
 
 
 def percent(ratio: float | None) -> str:

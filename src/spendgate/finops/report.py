@@ -73,7 +73,7 @@ def to_csv(report: Chargeback) -> str:
     month = month_text(report.month)
     for lines in report.teams.values():
         for line in lines:
-            names = [month, *(_inert(n) for n in (line.team, line.app, line.model))]
+            names = [month, *(inert(n) for n in (line.team, line.app, line.model))]
             unexplained = line.cost_nanousd - sum(k.cost_nanousd for k in line.kinds if k.kind != "requests")
             once = (nano_to_usd(line.saved_nanousd), line.refused)
             writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained), *once])
@@ -83,7 +83,8 @@ def to_csv(report: Chargeback) -> str:
     return out.getvalue()
 
 
-def _inert(name: str) -> str:
+def inert(name: str) -> str:
+    """A name that no spreadsheet runs as a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 

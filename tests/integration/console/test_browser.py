@@ -114,7 +114,7 @@ async def test_without_javascript_everything_is_there_and_forms_work(site: str, 
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
     await page.goto(site)
-    await page.get_by_role("link", name="red", exact=True).click()
+    await page.get_by_role("region", name="Budgets").get_by_role("link", name="red", exact=True).click()
     await page.get_by_role("link", name="Policy, and try a request").click()
     await page.get_by_label("App").fill("chat")
     await page.get_by_role("button", name="Explain").click()
@@ -129,11 +129,12 @@ async def test_an_open_page_follows_the_ledger_and_keeps_to_our_own_content_poli
     faults: list[str] = []
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     await page.goto(site)
-    row = page.get_by_role("row").filter(has_text="red")
+    budgets = page.get_by_role("region", name="Budgets")
+    row = budgets.get_by_role("row").filter(has_text="red")
     assert "$82.00" in await row.inner_text()
     await page.evaluate("document.querySelector('main').dataset.live = '0.2'")
     await house.spend("red", 7 * USD, app="late")
-    await page.get_by_role("row").filter(has_text="$89.00").wait_for(timeout=30_000)
+    await budgets.get_by_role("row").filter(has_text="$89.00").wait_for(timeout=30_000)
     assert faults == []
 
 
@@ -143,9 +144,30 @@ async def test_the_keyboard_alone_reaches_a_teams_page(site: str, browser: Brows
     await page.keyboard.press("Tab")
     assert await page.evaluate("document.activeElement.textContent") == "Skip to content"
     await page.keyboard.press("Enter")
-    for _ in range(12):
+    for _ in range(20):
         await page.keyboard.press("Tab")
         if await page.evaluate("document.activeElement.textContent") == "red":
             break
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/teams/red*")
+
+
+async def test_the_overview_is_drawn_and_downloads_what_it_shows_without_javascript(
+    site: str, browser: Browser
+) -> None:
+    context = await browser.new_context(java_script_enabled=False, viewport=PHONE)  # type: ignore[arg-type]
+    page = await context.new_page()
+    await page.goto(site)
+    chart = page.get_by_role("img", name="Spend by day")
+    box = await chart.bounding_box()
+    assert box is not None and box["width"] > 600 and box["height"] > 150  # it scrolls within its own region
+    assert await chart.locator("rect.fill").count() == 18
+    column = await chart.locator("rect.fill").last.bounding_box()
+    assert column is not None and column["height"] > 100
+    assert "$82.00" in await page.get_by_role("region", name="By provider").inner_text()
+    async with page.expect_download() as started:
+        await page.get_by_role("link", name="days", exact=True).click()
+    made = await started.value
+    assert made.suggested_filename == "days-2026-11.csv"
+    assert "2026-11-18,82.00,0.00" in Path(await made.path()).read_text()
+    await context.close()

@@ -14,6 +14,7 @@ from support.asks import ask, bound, candidate
 from spendgate.console.asking import Asking
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
+from spendgate.ledger.port import Adjustment
 from spendgate.proposals.forges import PullRequest
 from spendgate.proposals.propose import Proposal, Wish
 
@@ -293,3 +294,48 @@ async def test_a_form_without_end_is_refused(house: House) -> None:
 
 def test_team_names_survive_the_way_through_an_url() -> None:
     assert quote(ODD, safe="") == "a%2Fb%20%3Ci%3E%26%22%C3%A9"
+
+
+async def test_the_overview_says_who_pays_for_what_and_against_which_month(house: House) -> None:
+    await house.spend("red", 30 * USD, model="gpt-4o")
+    await house.spend("red", 10 * USD, model="us.anthropic.claude-sonnet-4-5-20250929-v1:0")
+    await house.spend("nobody's", 2 * USD, model="gemini-2.5-pro")
+    await house.ledger.adjust(
+        [
+            Adjustment("early", "red", 21 * USD, "october, by the 18th", day="20261005"),
+            Adjustment("late", "red", 9 * USD, "october, after it", day="20261025"),
+        ],
+        T0,
+    )
+    async with house.client() as client:
+        said = words(await client.get("/"))
+        past = words(await client.get("/?month=2026-10"))
+        days = await client.get("/overview/days.csv?month=2026-11")
+        teams = await client.get("/overview/teams.csv?month=2026-11")
+        providers = await client.get("/overview/providers.csv")
+        nothing = await client.get("/overview/pies.csv")
+    assert "Spent $42.00" in said and "Without a budget $2.00 1 teams" in said
+    assert "Against the same days of October 2026 +100.0 %" in said
+    assert "Amazon Web Services $10.00 23.8 %" in said and "OpenAI $30.00 71.4 %" in said
+    assert "red $21.00 $40.00 +$19.00" in said
+    assert "Against September 2026 –" in past and "Spent $30.00" in past
+    assert days.text.splitlines()[0] == "day,spent_usd,month_before_usd"
+    assert "2026-11-05,0.00,21.00" in days.text and "2026-11-18,42.00,0.00" in days.text
+    assert len(days.text.splitlines()) == 19
+    assert "red,40.00,21.00,19.00" in teams.text
+    assert providers.headers["content-disposition"] == 'attachment; filename="providers-2026-11.csv"'
+    assert nothing.status_code == 404 and "days, teams" in nothing.text
+
+
+async def test_with_very_many_teams_the_overview_is_there_at_once_and_whole_a_moment_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spendgate.console.books.FEW_TEAMS", 0)
+    await house.spend("red", 30 * USD)
+    async with house.client() as client:
+        assert "By provider" not in words(await client.get("/"))
+        for _ in range(500):
+            if "By provider" in words(await client.get("/")):
+                break
+            await asyncio.sleep(0.02)
+        assert "By provider" in words(await client.get("/"))

@@ -23,6 +23,17 @@ def test_money_has_two_decimals_and_small_spend_four(nano: int | None, shown: st
     assert text.usd(nano) == shown
 
 
+@pytest.mark.parametrize(
+    ("nano", "shown"),
+    [
+        (None, "–"), (0, "$0.00"), (1, "<$0.01"), (-1, "-<$0.01"), (5_000_000, "$0.01"), (504_200_000, "$0.50"),
+        (1_234_567_891_234, "$1,234.57"), (-5 * USD, "-$5.00"),
+    ],
+)  # fmt: skip
+def test_amounts_of_the_overview_have_two_decimals(nano: int | None, shown: str) -> None:
+    assert text.money(nano) == shown
+
+
 def test_months_and_times_are_utc() -> None:
     assert text.month_name("202611") == "November 2026"
     assert text.moment(1_795_000_000_000) == "2026-11-18 11:06:40 UTC"
