@@ -65,7 +65,8 @@ def repriced_nanousd(record: UsageRecord, prices: PriceTable) -> int:
         parts = ((price_for(prices, p.model, terms), p.tokens) for p in record.parts)
         return sum(cost_nanousd(price, usage, prices.stand_ins) for price, usage in parts)
     price, _ = Tariff(prices, terms).price_of(record.model, record.model_answered)
-    return cost_nanousd(*prices.with_router(price, record.tokens, record.model, terms.provider), prices.stand_ins)
+    asked = record.model if record.decision in ("route", "downgrade") else record.model_requested
+    return cost_nanousd(*prices.with_router(price, record.tokens, asked, terms.provider), prices.stand_ins)
 
 
 def from_logs(
