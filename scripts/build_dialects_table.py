@@ -41,7 +41,7 @@ NOT_TOLD = "-the API does not tell them"
 ROWS = {
     "openai-chat": Row(
         "OpenAI chat; also Azure deployments, Groq, DeepSeek, xAI, Mistral, Together, OpenRouter, vLLM",
-        "`…/chat/completions`",
+        "`…/chat/completions`, `…/agents/completions`, `…/async/chat/completions`",
         "test_openai_usage.py",
         (
             "test_recorded_usage_is_split_into_kinds",
@@ -172,6 +172,36 @@ ROWS = {
             "-the client signed path and body",
             "-the client signed path and body",
             "test_a_refusal_is_one_of_bedrocks_exceptions",
+        ),
+    ),
+    "mistral-conversations": Row(
+        "Mistral conversations, of models and agents; OpenAI's stored conversations are free",
+        "`…/conversations`, `…/conversations/ID`, `…/conversations/ID/restart`",
+        "../gateway/test_bills.py",
+        (
+            "test_mistrals_conversations_are_metered_with_what_their_tools_read_and_cost",
+            "test_their_streams_tell_it_in_their_last_event",
+            NOT_TOLD,
+            NOT_TOLD,
+            "test_mistrals_conversations_are_metered_with_what_their_tools_read_and_cost",
+            "test_a_conversations_model_and_cap_are_written",
+            "test_a_conversations_model_and_cap_are_written",
+            "../dialects/test_every_dialect.py:test_a_refusal_is_json_with_its_message_and_reason",
+        ),
+    ),
+    "vertex-publishers": Row(
+        "Other publishers' models on Vertex AI (Mistral, Meta, AI21)",
+        "`…/publishers/PUBLISHER/models/MODEL:rawPredict`, `:streamRawPredict`",
+        "../gateway/test_bills.py",
+        (
+            "test_other_publishers_on_vertex_are_metered",
+            "../dialects/test_openai_stream.py:test_usage_is_read_however_the_stream_is_cut",
+            "../dialects/test_openai_usage.py:test_recorded_usage_is_split_into_kinds",
+            "../dialects/test_openai_usage.py:test_recorded_usage_is_split_into_kinds",
+            "../dialects/test_openai_usage.py:test_searches_are_read_or_known_by_the_model",
+            "-the path names the model",
+            "../dialects/test_openai_request.py:test_a_cap_goes_where_the_clients_own_limit_stands_and_only_lowers_it",
+            "../dialects/test_every_dialect.py:test_a_refusal_is_json_with_its_message_and_reason",
         ),
     ),
     "anthropic-vertex": Row(

@@ -133,6 +133,12 @@ def build() -> str:
             fill(id_, models, listed_there, provider)
         for name in own["free"].get(id_, ()):
             models[name] = {"prices": [["", {"input": 0, "output": 0}]]}
+        if common := own["provider_fees"].get(id_):
+            priced_each = {kind: each(kind, usd) for kind, usd in common.items()}
+            for entry in models.values():
+                for period in entry["prices"]:
+                    if period[1].get("output"):
+                        period[1].update(priced_each)
         for name, least in own["minimum"].get(id_, {}).items():
             models[name]["minimum"] = {kind: int(n) for kind, n in least.items()}
         for name, fees in own["fees"].get(id_, {}).items():

@@ -15,7 +15,7 @@ INPUT_KINDS: tuple[str, ...] = (
 )  # fmt: skip
 OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_audio", "output_image")
 OTHER_KINDS: tuple[str, ...] = (
-    "requests", "images", "seconds", "characters", "searches", "file_searches", "maps",
+    "requests", "images", "seconds", "characters", "searches", "file_searches", "maps", "code_runs",
 )  # fmt: skip
 KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS + OTHER_KINDS
 

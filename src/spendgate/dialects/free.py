@@ -44,7 +44,7 @@ _FREE = re.compile(
     "|/responses/input_tokens"
     "|/(?:tokenize|detokenize)"
     rf"|/(?:responses|batches|uploads|messages/batches|vector_stores)/{_ID}/(?:cancel|complete|parts)"
-    rf"|/(?:files|uploads|models|conversations|conversations/{_ID}/items|containers/{_ID}/files)"
+    rf"|/(?:files|uploads|models|conversations/{_ID}/items|containers/{_ID}/files)"
     rf"|/skills(?:/{_ID}/versions)?"
     rf"|/vector_stores(?:/{_ID})?(?:/(?:files|search|file_batches))?"
     "|/(?:show|pull|push|create|copy|delete)"
@@ -56,6 +56,8 @@ _FREE = re.compile(
 model lists, and Ollama's housekeeping. Storage of files is billed by the day, not by the call."""
 _LISTS = re.compile(_PREFIX + r"/(?:chat/completions|messages/batches)", re.IGNORECASE)
 """Metered paths whose GET lists what was stored (OpenAI: stored completions; Anthropic: batches)."""
+_CONVERSATIONS = re.compile(_PREFIX + rf"/conversations(?:/{_ID})?", re.IGNORECASE)
+"""Metered paths (Mistral's) that others than POST only look at, or take away."""
 _UPLOAD = re.compile(r"(?:/resumable)?/upload/v1(?:alpha|beta)?/files", re.IGNORECASE)
 """Google's uploads of files, in one piece (POST) or several (PUT)."""
 _RPC = re.compile(r"/google\.(?:ai\.generativelanguage|cloud\.aiplatform)\.[\w.]+/\w+", re.IGNORECASE)
@@ -75,8 +77,9 @@ def cost(method: str, target: str, headers: Mapping[str, str], *, has_body: bool
     overridden = is_overridden(query, headers)
     quiet = method in _QUIET and not has_body and not overridden
     if claimed:
-        listed = (
-            quiet and (method != "DELETE") and (method == "OPTIONS" or _LISTS.fullmatch(place) is not None)
+        listed = quiet and (
+            _CONVERSATIONS.fullmatch(place) is not None
+            or (method != "DELETE" and (method == "OPTIONS" or _LISTS.fullmatch(place) is not None))
         )
         return Cost.FREE if listed else Cost.KIN
     if _RPC.fullmatch(place):

@@ -1,24 +1,35 @@
 """OpenAI chat completions: `POST …/chat/completions`, also as Azure, Groq, DeepSeek, xAI, OpenRouter, vLLM
-and others speak it."""
+and others speak it; Mistral's agents (`…/agents/completions`), and Perplexity's asynchronous requests
+(`…/async/chat/completions`), which are read in their envelope."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from spendgate.dialects import openai_request, openai_usage, paths
+from spendgate.dialects import jsonbody, openai_request, openai_usage, paths
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai_stream import OpenAIStreamMeter
+from spendgate.dialects.texts import MODEL_CHARACTERS_MAX, parse_request, short
+
+_ASYNC = "/async/chat/completions"
+_TAKEN_ON = ("CREATED", "IN_PROGRESS")
+"""The status of a request that Perplexity answers later."""
 
 
 class OpenAIChat(JsonApi):
     """The dialect `openai-chat`."""
 
     name = "openai-chat"
-    path_regex = "/+chat/+completions"
+    path_regex = "/+(chat|agents)/+completions"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
-        return openai_request.read(body, paths.plain(path))
+        place = paths.plain(path)
+        if place.lower().endswith(_ASYNC) and isinstance(inner := parse_request(body).get("request"), dict):
+            facts = openai_request.read(jsonbody.dumps(inner).encode(), place)
+            return replace(facts, stream=False, usage_hidden=False, body_fixed=True, fixed_because="dialect")
+        return openai_request.read(body, place)
 
     def rewrite(
         self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
@@ -28,6 +39,9 @@ class OpenAIChat(JsonApi):
     def read_document(self, document: object) -> Reading:
         if not isinstance(document, dict):
             return Reading({}, problem="no_usage")
+        if document.get("usage") is None and document.get("status") in _TAKEN_ON and not document.get("choices"):
+            model = short(document.get("model"), MODEL_CHARACTERS_MAX)
+            return Reading({}, model, "deferred")
         return openai_usage.read(document, document.get("usage"))
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> OpenAIStreamMeter:

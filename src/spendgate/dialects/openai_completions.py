@@ -39,7 +39,7 @@ class OpenAICompletions(JsonApi):
     path_regex = "/+completions"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
-        chat = paths.plain(path).lower().endswith("/chat/completions")
+        chat = paths.plain(path).lower().endswith(("/chat/completions", "/agents/completions"))
         return not chat and super().matches(method, path, content_type)
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -12,6 +12,8 @@ from spendgate.dialects.images import Flat, Patches, Tiles, openai_tokens, size_
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.numbers import truth_of
 from spendgate.dialects.texts import (
+    MODEL_CHARACTERS_MAX,
+    NO_MODEL,
     TIER_CHARACTERS_MAX,
     USER_CHARACTERS_MAX,
     Texts,
@@ -79,6 +81,9 @@ def read(body: bytes, path: str) -> RequestFacts:
     document = parse_request(body)
     deployed = deployment(path)
     model = deployed or fallbacks.asked_model(document)
+    agent = short(document.get("agent_id"), MODEL_CHARACTERS_MAX)
+    if agent and model == NO_MODEL:
+        model = agent  # its answer names the model
     texts = Texts()
     _read_messages(texts, document.get("messages"), image_tokens(model))
     _read_tools(texts, document)
@@ -104,8 +109,12 @@ def read(body: bytes, path: str) -> RequestFacts:
         output_cap=_output_cap(document),
         turns=hosted.calls_of(document) + 1 if runs or traits.is_agent else 1,
         unseen_results=runs or traits.is_agent,
-        unseen_input=texts.unseen or runs or hosted.has_server_keys(document, own_search=traits.own_search),
-        unseen_shown=not (texts.unseen or runs) and hosted.only_data_sources(document, own_search=traits.own_search),
+        unseen_input=texts.unseen
+        or runs
+        or bool(agent)
+        or hosted.has_server_keys(document, own_search=traits.own_search),
+        unseen_shown=not (texts.unseen or runs or agent)
+        and hosted.only_data_sources(document, own_search=traits.own_search),
         fallbacks=fallbacks.read(document, model),
         routed=fallbacks.is_routed(document, model),
         cache_writes=hosted.cache_writes(body, b"cache_control"),
@@ -117,7 +126,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         usage_hidden=stream and options.get("include_usage") is not True,
         extra_output_tokens=_prediction_tokens(document.get("prediction"))
         + _thinking_beside(document, model),
-        model_fixed=bool(deployed),
+        model_fixed=bool(deployed or agent),
         dear_kinds=frozenset(texts.dear_kinds),
         service_tier=short(document.get("service_tier"), TIER_CHARACTERS_MAX),
     )

@@ -17,6 +17,7 @@ from spendgate.dialects.cohere_v1 import CohereV1
 from spendgate.dialects.gemini import Gemini
 from spendgate.dialects.gemini_embeddings import GeminiEmbeddings
 from spendgate.dialects.interactions import GeminiInteractions
+from spendgate.dialects.mistral_conversations import MistralConversations
 from spendgate.dialects.moderations import Moderations
 from spendgate.dialects.ollama import Ollama
 from spendgate.dialects.openai_audio import OpenAISpeech, OpenAITranscriptions
@@ -25,6 +26,7 @@ from spendgate.dialects.openai_completions import OpenAICompletions
 from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
 from spendgate.dialects.openai_images import OpenAIImages
 from spendgate.dialects.openai_responses import OpenAIResponses
+from spendgate.dialects.vertex_publishers import VertexPublishers
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
@@ -41,6 +43,8 @@ DIALECTS: tuple[Dialect, ...] = (
     Gemini(),
     GeminiEmbeddings(),
     GeminiInteractions(),
+    MistralConversations(),
+    VertexPublishers(),
     CohereChat(),
     CohereV1(),
     CohereEmbed(),

@@ -41,7 +41,7 @@ max_results max_search_results memory_limit plugins pdf route search_parameters 
 thinking_budget result allowed_models override_params model_name filename fallback_models fallback_model
 fallback context_window_fallbacks content_policy_fallbacks default_fallbacks assistant_id cachedContent
 cached_content context_id dataSources data_sources document_ids file_ids knowledge prompt_id rag retrieval
-search_options thread_id web_search
+search_options thread_id web_search agent_id completion_args tool_confirmations request
 """
 _GOOGLE = """
 contents content parts text role systemInstruction generationConfig maxOutputTokens candidateCount responseSchema

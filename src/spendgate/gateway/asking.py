@@ -7,6 +7,7 @@ it must never break a request. Pure.
 | Azure OpenAI before the API version 2024-09-01-preview | its API's changelog |
 | Azure OpenAI with `data_sources` | "extra inputs are not permitted" (its reference of On Your Data) |
 | models as a service on Azure AI (`*.models.ai.azure.com`, `*.inference.ai.azure.com`) | their schema is closed |
+| Mistral | its schema is closed, and its streams tell their usage unasked |
 | a deployment or model that refused a request for it within a day | what its answer said |
 """
 
@@ -37,6 +38,8 @@ def may_ask(case: Case, facts: RequestFacts, body: bytes) -> bool:
     if not snapshot.asks_usage(facts.model, case.address.dialect):
         return False
     if case.learned is not None and case.learned.refuses(place, case.at_ms):
+        return False
+    if place.provider == "mistral":
         return False
     host = place.host.partition(":")[0].lower()
     if host.endswith(_CLOSED):

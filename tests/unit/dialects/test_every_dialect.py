@@ -30,6 +30,8 @@ PATHS = {
     "gemini": "/v1beta/models/gemini-2.5-flash:generateContent",
     "gemini-embeddings": "/v1beta/models/gemini-embedding-2:embedContent",
     "gemini-interactions": "/v1beta/interactions",
+    "mistral-conversations": "/v1/conversations",
+    "vertex-publishers": "/v1/projects/p/locations/l/publishers/mistralai/models/m:rawPredict",
     "cohere-chat": "/v2/chat",
     "cohere-v1": "/v1/chat",
     "cohere-embed": "/v2/embed",

@@ -19,7 +19,7 @@ def asked(method: str, target: str, *, body: bool = True, **headers: str) -> Cos
     ["/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens", "/v1/files", "/v1/uploads/u/parts",
      "/v1beta/models/gemini-2.5-flash:countTokens", "/model/anthropic.claude%3A0/count-tokens",
      "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict", "/v1/responses/resp_1/cancel",
-     "/v1/responses/input_tokens", "/v1/conversations", "/v1/conversations/c/items", "/v1/batches/b/cancel",
+     "/v1/responses/input_tokens", "/v1/conversations/c/items", "/v1/batches/b/cancel",
      "/v1/messages/batches/b/cancel", "/v1/tokenize",
      "/openai/v1/files", "/upload/v1beta/files?upload_id=x", "/api/show", "/v1/vector_stores/v/search", "//v1//files/"],
 )  # fmt: skip

@@ -282,3 +282,98 @@ def test_what_the_breakdown_leaves_out_and_searches_are_the_systems_own() -> Non
     record = answered(served_by("groq"), chat(model="groq/compound"), document, "/openai/v1/chat/completions")
     assert record.cost_nanousd == 59_000 + 39_500 + 150_000 + 240_000 + 59_000 + 8_000_000
     assert not record.priced_by.unpriced
+
+
+# -- more APIs ------------------------------------------------------------------------------------------------
+
+TALK = {"model": "mistral-medium-latest", "inputs": "Which river is longer?", "tools": [{"type": "web_search"}]}
+TALKED = {
+    "object": "conversation.response",
+    "outputs": [{"type": "message.output", "model": "mistral-medium-latest", "content": "The Nile."}],
+    "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 2110, "connector_tokens": 2000,
+              "connectors": {"web_search": 2, "code_interpreter": 1}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/conversations/conv_1", "/v1/conversations/conv_1/restart"])
+def test_mistrals_conversations_are_metered_with_what_their_tools_read_and_cost(path: str) -> None:
+    record = answered(served_by("mistral"), TALK, TALKED, path)
+    assert record.tokens == {"input": 100, "tool_input": 2000, "output": 10, "searches": 2, "code_runs": 1}
+    assert record.cost_nanousd == 2100 * 1500 + 10 * 7500 + 3 * 30_000_000
+    assert not record.priced_by.unpriced
+    assert record.estimate_nanousd >= record.cost_nanousd
+
+
+def test_their_streams_tell_it_in_their_last_event() -> None:
+    pieces = [
+        event(type="conversation.response.started", conversation_id="c"),
+        event(type="message.output.delta", model="mistral-medium-latest", content="The Nile."),
+        event(type="conversation.response.done", usage=TALKED["usage"]),
+    ]
+    record = streamed(served_by("mistral"), TALK, pieces, "/v1/conversations")
+    assert record.cost_nanousd == 2100 * 1500 + 10 * 7500 + 3 * 30_000_000
+    assert record.outcome is e.Outcome.COMPLETE
+
+
+def test_openais_stored_conversations_stay_free() -> None:
+    for body in ({}, {"metadata": {"topic": "x"}}, {"items": [{"type": "message"}], "metadata": {}}):
+        d = Drive(served_by("openai"))
+        assert d.send(body, path="/v1/conversations") == e.Forward()
+        assert d.endings == []
+    d = Drive(served_by("openai"))
+    assert d.send(b"", path="/v1/conversations/conv_1", method="GET", end=True) == e.Pass()
+
+
+def test_an_agent_is_held_for_what_it_may_read_and_charged_by_the_model_that_it_is() -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
+    body = {"agent_id": "ag:1", "messages": WORDS}
+    snap = snapshot_of("{team: ml, monthlyBudgetUSD: 1000}", upstreams=list(served_by("mistral").settings.upstreams))
+    record = answered(snap, body, {**chosen("mistral-medium-latest", 0, 0), "usage": usage},
+                      "/v1/agents/completions")  # fmt: skip
+    assert (record.dialect, record.model, record.model_answered) == ("openai-chat", "ag:1", "mistral-medium-latest")
+    assert costs(record, "0.0015")
+    assert record.estimate_nanousd > 100 * record.cost_nanousd
+
+
+def test_other_publishers_on_vertex_are_metered() -> None:
+    path = "/v1/projects/p/locations/us-central1/publishers/mistralai/models/mistral-small-2503:{}"
+    document = chosen("mistral-small-2503", 1000, 100)
+    record = answered(snapshot_of(SPEC), {"model": "other", "messages": WORDS}, document, path.format("rawPredict"))
+    assert (record.dialect, record.model) == ("vertex-publishers", "mistral-small-2503")
+    assert record.tokens == {"input": 1000, "output": 100}
+    assert 0 < record.cost_nanousd <= record.estimate_nanousd * 20
+    d = Drive(snapshot_of(SPEC))
+    action = d.send({"model": "m", "messages": WORDS, "stream": True}, path=path.format("streamRawPredict"))
+    assert action == e.Forward()  # nothing is asked of a closed schema
+
+
+def test_perplexitys_asynchronous_requests_are_read_in_their_envelope_and_held() -> None:
+    body = {"request": {"model": "sonar-deep-research", "messages": WORDS}}
+    document = {"id": "r1", "model": "sonar-deep-research", "status": "CREATED", "response": None}
+    record = answered(served_by("perplexity"), body, document, "/async/chat/completions")
+    assert (record.model, record.unmetered) == ("sonar-deep-research", "deferred")
+    assert record.cost_nanousd == record.estimate_nanousd > 0
+
+
+def test_a_web_search_costs_what_its_host_takes() -> None:
+    document = {
+        "object": "response", "status": "completed", "model": "gpt-5.4", "output": [{"type": "web_search_call"}],
+        "usage": {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1},
+    }  # fmt: skip
+    body = {"model": "gpt-5.4", "input": "News?", "tools": [{"type": "web_search"}]}
+    for provider, usd in (("openai", 10_000_000), ("azure", 14_000_000)):
+        record = answered(served_by(provider), body, document, "/openai/v1/responses")
+        assert record.cost_nanousd - usd == 2_500
+
+
+def test_a_conversations_model_and_cap_are_written() -> None:
+    spec = "{team: ml, monthlyBudgetUSD: 1000, outputTokenCap: 300}"
+    snap = snapshot_of(spec, upstreams=list(served_by("mistral").settings.upstreams))
+    for given, cap in (({}, 300), ({"completion_args": {"max_tokens": 200, "top_p": 1}}, 200)):
+        action = Drive(snap).send(
+            {"model": "mistral-medium-latest", "inputs": "hi", **given}, path="/v1/conversations",
+            headers={"x-require-model": "mistral-small-latest"},
+        )  # fmt: skip
+        assert isinstance(action, e.Forward)
+        body = json.loads(action.body or b"{}")
+        assert (body["model"], body["completion_args"]["max_tokens"]) == ("mistral-small-latest", cap)
