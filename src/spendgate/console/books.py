@@ -23,7 +23,7 @@ from spendgate.gateway.snapshot import Snapshot
 from spendgate.ledger.accounting import accounting_cells
 from spendgate.ledger.history import History
 from spendgate.ledger.holds import Holds, read_holds
-from spendgate.ledger.port import DayCell, RefusedRequest, TeamMonth
+from spendgate.ledger.port import Adjusted, DayCell, RefusedRequest, TeamMonth
 from spendgate.ledger.redis_ledger import RedisLedger
 from spendgate.ledger.report import utilization
 from spendgate.months import day_key, month_key, month_last_ms
@@ -210,6 +210,10 @@ class Books:
         """Every team's daily cells of a month and its accounting entries, for the chargeback."""
         teams = await self._ledger.teams()
         return [*await self._ledger.cells(teams, month), *await accounting_cells(self._ledger, teams, month)]
+
+    async def adjustments(self) -> list[Adjusted]:
+        """The audit of every team."""
+        return [a for team in await self._ledger.teams() for a in await self._ledger.adjustments(team)]
 
     def _row(self, team: str, balance: tuple[int, int], at_ms: int) -> Row:
         settled, reserved = balance

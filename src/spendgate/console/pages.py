@@ -30,6 +30,9 @@ from spendgate.errors import LedgerError, RequestError, SpendgateError
 from spendgate.finops import page as chargeback_page
 from spendgate.finops import report
 from spendgate.finops.chargeback import chargeback
+from spendgate.finops.focus import Month
+from spendgate.finops.focus_columns import Version
+from spendgate.finops.focus_files import focus_csv
 from spendgate.gateway.explain import explain
 from spendgate.gateway.identity import UNATTRIBUTED, Identity
 from spendgate.ledger.redis_ledger import RedisLedger
@@ -42,8 +45,10 @@ log = structlog.get_logger()
 ROWS_A_PAGE = 50
 FORM_MAX = 1024 * 1024
 EXAMPLE = '{"model": "gpt-4o", "max_tokens": 500, "messages": [{"role": "user", "content": "Hello"}]}'
+CSV = "text/csv; charset=utf-8"
+FOCUS: dict[str, Version] = {"focus": "1.4", "focus-1.2": "1.2"}
 DOWNLOADS = {
-    "csv": ("text/csv; charset=utf-8", report.to_csv),
+    "csv": (CSV, report.to_csv),
     "json": ("application/json", report.to_json),
     "md": ("text/markdown; charset=utf-8", report.to_markdown),
     "html": ("text/html; charset=utf-8", chargeback_page.to_html),
@@ -185,7 +190,7 @@ class Console:
             raise _Wrong(404, f"There is no table {what!r}; there are {', '.join(overview.DOWNLOADS)}.")
         made = overview.DOWNLOADS[what](await self._books.overview(month))
         headers = {"content-disposition": f'attachment; filename="{what}-{month_text(month)}.csv"'}
-        return Response(made, media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(made, media_type=CSV, headers=headers)
 
     async def _team(self, request: Request, visitor: Visitor) -> Response:
         team, month = request.path_params["team"], self._month(request)
@@ -251,13 +256,19 @@ class Console:
             return self._render(
                 request, visitor, "chargeback.html", month=month, months=months_back(self._books.now_ms())
             )
-        if kind not in DOWNLOADS:
-            raise _Wrong(404, f"There is no chargeback as {kind!r}; there are {', '.join(DOWNLOADS)}.")
-        media, write = DOWNLOADS[kind]
-        made = chargeback(month, "ledger", await self._books.cells(month), self._books.snapshot().prices)
-        name = f"chargeback-{month_text(month)}.{kind}"
+        prices = self._books.snapshot().prices
+        if kind in FOCUS:
+            made = await self._books.adjustments()
+            of = Month(month, await self._books.cells(month), prices, "spendgate", made)
+            written, media, name = focus_csv(of, FOCUS[kind]), CSV, f"{kind}-{month_text(month)}.csv"
+        elif kind in DOWNLOADS:
+            media, write = DOWNLOADS[kind]
+            written = write(chargeback(month, "ledger", await self._books.cells(month), prices))
+            name = f"chargeback-{month_text(month)}.{kind}"
+        else:
+            raise _Wrong(404, f"There is no chargeback as {kind!r}; there are {', '.join([*DOWNLOADS, *FOCUS])}.")
         headers = {"content-disposition": f'attachment; filename="{name}"'}
-        return Response(write(made), media_type=media, headers=headers)
+        return Response(written, media_type=media, headers=headers)
 
     def _month(self, request: Request) -> str:
         given = request.query_params.get("month", "")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import re
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -157,6 +160,12 @@ async def test_the_chargeback_downloads_add_up_to_the_ledger(house: House) -> No
         assert answer.headers["content-disposition"] == 'attachment; filename="chargeback-2026-11.json"'
         for kind in ("csv", "md", "html"):
             assert (await client.get(f"/chargeback?as={kind}")).status_code == 200
+        for kind, has in (("focus", "HostProviderName"), ("focus-1.2", "PublisherName")):
+            focus = await client.get(f"/chargeback?month=2026-11&as={kind}")
+            rows = list(csv.DictReader(io.StringIO(focus.text)))
+            assert sum(Decimal(r["BilledCost"]) for r in rows) == 42 and has in rows[0]
+            assert focus.headers["content-disposition"] == f'attachment; filename="{kind}-2026-11.csv"'
+        assert (await client.get("/chargeback?as=pdf")).status_code == 404
 
 
 async def test_every_page_forbids_foreign_code_frames_and_caching(house: House) -> None:
