@@ -77,7 +77,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what is admitted is told how its bounds stood without it", "reserve",
-        "int(v[2] + (replayed == 1 and 0 or held))\n  end", "int(v[2])\n  end", ("told",),
+        "v[1], v[2] + more\n", "v[1], v[2]\n", ("told",),
     ),
     Mutation(
         "the second candidate is never tried", "reserve",

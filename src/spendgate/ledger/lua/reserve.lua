@@ -30,14 +30,12 @@ end
 local month = counted(counter_of('month', 'month', now, today))
 
 local function answer(candidate, held, cap, replayed, refusals, counters, waited)
-  local standing = {}
-  for _, c in ipairs(counters) do
-    local v = replayed == 1 and balance(c[1]) or counted(c[1])
-    standing[#standing + 1] = int(v[1])
-    standing[#standing + 1] = int(v[2] + (replayed == 1 and 0 or held))
+  local standing, more = {}, replayed == 1 and 0 or held
+  for i, c in ipairs(counters) do                  -- numbers of a reply are exact up to 2^53
+    local v = counted(c[1])
+    standing[2 * i - 1], standing[2 * i] = v[1], v[2] + more
   end
-  local reserved = month[2] + (replayed == 1 and 0 or held)
-  return {candidate, int(held), int(cap), int(month[1]), int(reserved), int(now), replayed, refusals, expired,
+  return {candidate, int(held), int(cap), month[1], month[2] + more, int(now), replayed, refusals, expired,
           standing, waited or {}}
 end
 
