@@ -1,6 +1,7 @@
-.PHONY: help setup setup-tests check demo test faults overload lint image mesh soak bench histories bench-controller chaos month
+.PHONY: prices help setup setup-tests check demo test faults overload lint image mesh soak bench histories bench-controller chaos month
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
+	@echo "make prices  the price catalogue from its sources anew, and what that changes"
 	@echo "make check   lint, types, import contracts, unit tests: about a minute; no browser, npm or Prometheus"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
@@ -55,3 +56,8 @@ bench: setup-tests
 	@.venv/bin/python bench/run.py
 bench-controller: setup-tests
 	@.venv/bin/python bench/controller.py
+
+prices:
+	@git show HEAD:src/spendgate/pricing/catalogue.json > .catalogue-before.json
+	@.venv/bin/python scripts/build_prices.py --facts
+	@.venv/bin/spendgate prices diff .catalogue-before.json src/spendgate/pricing/catalogue.json; rm -f .catalogue-before.json

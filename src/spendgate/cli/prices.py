@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from spendgate.cli.prices_unknown import unknown
 from spendgate.errors import SpendgateError
 
 if TYPE_CHECKING:
+    from spendgate.gateway.snapshot import Snapshot
     from spendgate.pricing.table import PriceTable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +41,9 @@ def command() -> None:
     \b
     Example: spendgate prices show claude-opus-5 --provider aws
     """
+
+
+command.add_command(unknown)
 
 
 @command.command("list")
@@ -182,9 +187,24 @@ def check(policy: tuple[Path, ...], config: Path | None, prices: tuple[Path, ...
         print(f"{mention.by}: {mention.model} has no price{served}; add it to --prices", file=sys.stderr)
     if missing:
         sys.exit(1)
+    _warn_of_provisional(looked_at, {(m.model, m.provider) for m in mentions(looked_at)})
     named = {m.model for m in mentions(looked_at)}
     plural = "" if len(named) == 1 else "s"
     click.echo(f"{len(named)} model{plural} named, each has a price; prices of {_named(looked_at.prices)}")
+
+
+def _warn_of_provisional(looked_at: Snapshot, named: set[tuple[str, str]]) -> None:
+    """Say which prices were announced to hold only until a day that has come."""
+    today = datetime.now(UTC).date().isoformat()
+    table = looked_at.prices
+    for model, provider in sorted(named):
+        found = table.locate(model, provider)
+        if found is None or found.where != "catalogue" or table.catalogue is None:
+            continue
+        facts = found.entry.facts
+        until = table.catalogue.provisional(facts.provider, facts.model)
+        if until and until <= today:
+            click.echo(f"warning: {model}: its price was announced to hold until {until}; look it up", err=True)
 
 
 @command.group("import", context_settings={"help_option_names": ["-h", "--help"]})
