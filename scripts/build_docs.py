@@ -38,7 +38,7 @@ from spendgate.supervisor.envoy_counters import EnvoyCounters
 from spendgate.supervisor.replica import Replica
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
-VITALS_BY_LABEL = ("calls", "status_errors", "alerts")
+VITALS_BY_LABEL = ("calls", "status_errors", "alerts", "faulty")
 NOTE = "<!-- Written by scripts/build_docs.py; do not edit. -->\n\n"
 
 

@@ -69,6 +69,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def spec_team(obj: Object | None) -> str:
+    """The team that a document names, "" for none."""
+    team = (obj or {}).get("spec", {}).get("team")
+    return team if isinstance(team, str) else ""
+
+
 MakeConsole = Callable[[RedisLedger, Callable[[], Policy], PriceTable], ASGIApp]
 """The console over a ledger and whatever policy is in force; made by who knows of it."""
 
@@ -375,6 +381,11 @@ class Controller:
             conflicts=states.count(State.CONFLICT),
             not_owner=states.count(State.NOT_OWNER),
             lapsed=len(self.reconciled.lapsed),
+            faulty=tuple(
+                (*key, spec_team(self.informer.objects.get(key)), v.state.value)
+                for key, v in sorted(self.reconciled.verdicts.items())
+                if v.state is not State.READY
+            ),
             generation=self.publisher.generation,
             lists=self.informer.lists,
             watch_faults=self.informer.faults,

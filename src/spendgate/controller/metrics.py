@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+FAULTY_MAX = 1000
+"""Documents shown one by one: whoever writes thousands of them does not make thousands of series."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
@@ -20,6 +23,8 @@ class Vitals:
     conflicts: int
     not_owner: int = field(default=0, kw_only=True)
     status_errors: dict[str, int] = field(default_factory=dict, kw_only=True)
+    faulty: tuple[tuple[str, str, str, str], ...] = field(default=(), kw_only=True)
+    """Namespace, name, team and state of each document that is not in force as written."""
     lapsed: int = field(default=0, kw_only=True)
     """Teams that are refused because no document of theirs may bind."""
     generation: int
@@ -59,6 +64,14 @@ class ControllerMetrics(Collector):
             states.add_metric([state], n)
         states.add_metric(["all"], v.budgets)
         yield states
+        faulty = GaugeMetricFamily(
+            "spendgate_budget_faulty",
+            "1 for each LLMBudget that is not in force as written; of the leader.",
+            labels=["budget_namespace", "budget", "team", "reason"],
+        )
+        for labels in v.faulty[:FAULTY_MAX] if v.leading else ():
+            faulty.add_metric(labels, 1)
+        yield faulty
         yield GaugeMetricFamily(
             "spendgate_teams_lapsed", "Teams refused because no budget written for them may bind.", v.lapsed
         )

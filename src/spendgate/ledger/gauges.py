@@ -175,6 +175,10 @@ class BudgetGauges(Collector):
             "spendgate_budget_usd", "The month's budget.",
             (([m.team], limit / NANO_PER_USD) for m, _, limit in rows),
         )  # fmt: skip
+        yield self._gauge(
+            "spendgate_budget_soft", "1 where the month's end refuses nothing: no threshold rejects, or it audits.",
+            (([m.team], float(b.audit or b.reject_threshold is None)) for m, b, _ in rows),
+        )  # fmt: skip
         outlooks = [(m.team, *self._history.outlook(b, now_ms, m.settled_nanousd)) for m, b, _ in rows]
         yield self._gauge(
             "spendgate_forecast_usd", f"Spend expected by the month's end: {METHOD}.",

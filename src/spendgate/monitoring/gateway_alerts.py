@@ -263,11 +263,14 @@ sum({grown("spendgate_exchanges_total", "30m")})
     ),
     Alert(
         name="SpendgatePricesOld",
-        expr="time() - max(spendgate_price_catalogue_checked_timestamp_seconds > 0) > 45 * 86400",
+        expr="""(time() - max(spendgate_price_catalogue_checked_timestamp_seconds > 0) > 45 * 86400)
+and
+((time() - max(spendgate_price_catalogue_checked_timestamp_seconds > 0) - 45 * 86400) % (15 * 86400) < 86400)""",
         hold="1h",
-        severity="warning",
+        severity="info",
         summary="The built-in prices were last compared with their sources {{ $value | humanizeDuration }} ago",
-        description="Providers change prices. Update spendgate, or give the models that you use by --prices.",
+        description="Providers change prices. Update spendgate, or give the models that you use by --prices. This "
+        "reminds for a day, and again every fifteen.",
     ),
     Alert(
         name="SpendgateInvoiceDrift",
@@ -326,11 +329,17 @@ or
     ),
     Alert(
         name="SpendgateControllerLeaderless",
-        expr="sum(spendgate_controller_leading) == 0",
+        expr="""sum(spendgate_controller_leading) == 0
+or
+(
+  absent(spendgate_controller_leading)
+  and on () (count(spendgate_gateway_policy_generation) > 0)
+)""",
         hold="2m",
         severity="warning",
         summary="No controller replica leads",
-        description="Budgets in force stay in force; changes, statuses and alerts of thresholds wait.",
+        description="None says so, or none is there, though gateways follow one. Budgets in force stay in force; "
+        "changes, statuses, the budgets' own metrics and alerts of thresholds wait.",
     ),
     Alert(
         name="SpendgateAlertsUndelivered",
@@ -350,12 +359,58 @@ or
     ),
     Alert(
         name="SpendgateBudgetInvalid",
-        expr='max(spendgate_budgets{state=~"invalid|conflict"}) > 0',
+        expr="max by (budget_namespace, budget, team, reason) (spendgate_budget_faulty) > 0",
+        hold="5m",
+        severity="info",
+        summary="LLMBudget {{ $labels.budget_namespace }}/{{ $labels.budget }} (team {{ $labels.team }}) is not in "
+        "force as written: {{ $labels.reason }}",
+        description="For whoever wrote it: route it by `budget_namespace`. An invalid one keeps its last valid "
+        "generation in force; of two for one team the older wins; a namespace holds only teams that it may. `kubectl "
+        "describe lb` says what to do.",
+    ),
+    Alert(
+        name="SpendgateTeamsLapsed",
+        expr="max(spendgate_teams_lapsed) > 0",
         hold="5m",
         severity="warning",
-        summary="{{ $value }} LLMBudgets are invalid or in conflict",
-        description="An invalid one keeps its last valid generation in force; of two for one team the older "
-        "wins. `kubectl get llmbudgets -A -o wide` shows which.",
+        summary="{{ $value }} teams are refused because no budget written for them may bind",
+        description="Their only budget lost its right (an annotation of its namespace went, or it was edited without "
+        "one), or never was valid. `spendgate doctor --redis URL` names them with the remedy.",
+    ),
+    Alert(
+        name="SpendgateStatusFailing",
+        expr=f"sum({grown('spendgate_status_errors_total', '15m')}) > 3",
+        hold="10m",
+        severity="warning",
+        summary='The API server did not take {{ $value | printf "%.0f" }} statuses in 15 minutes',
+        description="Budgets hold, but `kubectl get lb` shows old numbers and conditions. The controller's log line "
+        "status_refused says why; most often a right is missing.",
+    ),
+)
+
+_PACE = "sum by (team) (rate(llm_cost_usd_total[6h]))"
+_ALL = "scalar(sum(rate(llm_cost_usd_total[6h])))"
+_BUDGETED = 'count(llm_budget_remaining_usd{team!="unattributed"}) > 0'
+UNBOUND = (
+    Alert(
+        name="SpendgateUnattributed",
+        expr=f"""(sum(rate(llm_cost_usd_total{{team="unattributed"}}[6h])) / {_ALL} > 0.1)
+and on () ({_BUDGETED})""",
+        hold="30m",
+        severity="warning",
+        summary="{{ $value | humanizePercentage }} of the spend is nobody's",
+        description="For six hours, callers whose team nobody knows spent more than a tenth of all, though teams have "
+        "budgets: a certificate, a claim or a header that should name them does not come.",
+    ),
+    Alert(
+        name="SpendgateUnbudgeted",
+        expr=f"""(sum({_PACE} unless on (team) llm_budget_remaining_usd) / {_ALL} > 0.25)
+and on () ({_BUDGETED})""",
+        hold="30m",
+        severity="warning",
+        summary="{{ $value | humanizePercentage }} of the spend is of teams without a budget",
+        description="For six hours. `spendgate doctor` names them, and budgets under a name that is nearly theirs; the "
+        "setting `unbudgeted: reject` refuses them.",
     ),
 )
 
@@ -364,4 +419,5 @@ GROUPS = (
     Group("spendgate-ledger", LEDGER),
     Group("spendgate-metering", METERING),
     Group("spendgate-policy", POLICY),
+    Group("spendgate-unbound", UNBOUND),
 )

@@ -91,11 +91,13 @@ def test_defaults_are_written_by_the_api_server(cluster: Cluster) -> None:
 
 def test_the_controller_uses_every_right_that_it_has_and_lacks_none(cluster: Cluster, start: Start) -> None:
     began = time.time()
-    first = start()
+    first = start(SPENDGATE_OWNERSHIP="strict", SPENDGATE_ADMIN_NAMESPACES="ml-platform")
     cluster.apply(budget("x", 10, defaultModel="mystery-9000"))
     await_status(cluster, "x", lambda s: s.get("phase") == "Ready", "Ready")
     until(lambda: first.metric("spendgate_events_total"), lambda n: n >= 1, "an event")
-    second = start("ctl-b")
+    cluster.apply(budget("other", 10))
+    await_status(cluster, "other", lambda s: s.get("phase") == "Ready", "Ready")
+    second = start("ctl-b", SPENDGATE_OWNERSHIP="strict", SPENDGATE_ADMIN_NAMESPACES="ml-platform")
     first.stop()
     until(lambda: second.metric("spendgate_controller_leading"), lambda n: n == 1, "the successor")
     asked = [r for r in cluster.requests() if r.at >= began]
@@ -110,6 +112,10 @@ def test_the_controller_uses_every_right_that_it_has_and_lacks_none(cluster: Clu
         ("llmbudgets", "watch"),
         ("llmbudgets/status", "patch"),
         ("events", "create"),
+        ("namespaces", "list"),
+        ("namespaces", "watch"),
+        ("configmaps", "create"),
+        ("configmaps", "patch"),
         ("leases", "create"),
         ("leases", "get"),
         ("leases", "update"),

@@ -51,6 +51,7 @@ def spent(instance: str = "a") -> str:
 
 
 ML = {"team": "ml"}
+FAULTY = {"budget_namespace": "pay", "budget": "main", "team": "payments", "reason": "invalid"}
 ALIVE = {f"spendgate_internal_errors_total{at()}": "0x2000"}
 
 
@@ -270,6 +271,8 @@ CASES: list[Case] = [
     Case("SpendgatePricesOld", "looked at two months ago", "1442h",
          {f"spendgate_price_catalogue_checked_timestamp_seconds{at()}": "1x2000"},
          (({}, "The built-in prices were last compared with their sources 60d 1h 59m 59s ago"),), every="1h"),
+    Case("SpendgatePricesOld", "it does not remind for ever", "2000h",
+         {f"spendgate_price_catalogue_checked_timestamp_seconds{at()}": "1x2100"}, every="1h"),
     Case("SpendgatePricesOld", "one gateway is of a newer release", "1442h",
          {f"spendgate_price_catalogue_checked_timestamp_seconds{at()}": "1x2000",
           f"spendgate_price_catalogue_checked_timestamp_seconds{at(instance='b')}": "3000000x2000"}, every="1h"),
@@ -317,11 +320,38 @@ CASES: list[Case] = [
     Case("SpendgateControllerLeaderless", "one leads", "10m",
          {f"spendgate_controller_leading{at()}": "0x60", f"spendgate_controller_leading{at(instance='b')}": "1x60"}),
     Case("SpendgateControllerLeaderless", "no controller in use", "10m", ALIVE),
-    Case("SpendgateBudgetInvalid", "two invalid", "10m",
-         {f"spendgate_budgets{at(state='invalid')}": "2x60", f"spendgate_budgets{at(state='conflict')}": "0x60"},
-         (({}, "2 LLMBudgets are invalid or in conflict"),)),
-    Case("SpendgateBudgetInvalid", "all in force", "10m",
-         {f"spendgate_budgets{at(state='invalid')}": "0x60", f"spendgate_budgets{at(state='in_force')}": "3x60"}),
+    Case("SpendgateControllerLeaderless", "both die", "6h",
+         {f"spendgate_controller_leading{at()}": "1x10 stale",
+          f"spendgate_controller_leading{at(instance='b')}": "0x10 stale",
+          f"spendgate_gateway_policy_generation{at(instance='g')}": "7x400"},
+         (({}, "No controller replica leads"),)),
+    Case("SpendgateBudgetInvalid", "one, told by a leader after another", "10m", {
+        f"spendgate_budget_faulty{at(**FAULTY)}": "1x7 stale",
+        f"spendgate_budget_faulty{at(instance='b', **FAULTY)}": "_x8 1x60"},
+        ((FAULTY,
+          "LLMBudget pay/main (team payments) is not in force as written: invalid"),)),
+    Case("SpendgateBudgetInvalid", "all in force", "10m", {f"spendgate_budgets{at(state='in_force')}": "3x60"}),
+    Case("SpendgateTeamsLapsed", "two teams", "10m",
+         {f"spendgate_teams_lapsed{at()}": "2x60", f"spendgate_teams_lapsed{at(instance='b')}": "2x60"},
+         (({}, "2 teams are refused because no budget written for them may bind"),)),
+    Case("SpendgateTeamsLapsed", "none", "10m", {f"spendgate_teams_lapsed{at()}": "0x60"}),
+    Case("SpendgateStatusFailing", "a right is missing", "30m",
+         {f"spendgate_status_errors_total{at(reason='Forbidden')}": "0+1x60"},
+         (({}, "The API server did not take 15 statuses in 15 minutes"),)),
+    Case("SpendgateStatusFailing", "now and then one", "2h",
+         {f"spendgate_status_errors_total{at(reason='Unavailable')}": "0x30 1x30 2x60"}),
+    Case("SpendgateUnattributed", "nobody is named any more", "8h",
+         cost("0+1x600") | cost("0+1x600", team="unattributed") | left("900x600"),
+         (({}, "50% of the spend is nobody's"),)),
+    Case("SpendgateUnattributed", "a little", "8h",
+         cost("0+19x600") | cost("0+1x600", team="unattributed") | left("900x600")),
+    Case("SpendgateUnattributed", "nobody uses teams here", "8h",
+         cost("0+1x600", team="unattributed") | left("900x600", team="unattributed")),
+    Case("SpendgateUnbudgeted", "a team of another name than its budget", "8h",
+         cost("0+1x600", team="ml-platform") | cost("0+1x600") | left("900x600"),
+         (({}, "50% of the spend is of teams without a budget"),)),
+    Case("SpendgateUnbudgeted", "all have one", "8h", cost("0+1x600") | left("900x600")),
+    Case("SpendgateUnbudgeted", "no budgets are used, or their gauges are gone", "8h", cost("0+1x600")),
 ]  # fmt: skip
 
 
@@ -370,7 +400,7 @@ def test_a_text_shows_what_its_own_team_has_left(tmp_path: Path) -> None:
     alert = next(a for a in ALERTS if a.name == "LLMBudget80Percent")
     text = "$812.50 of this month's budget remain." + alert.description.partition("remain.")[2]
     annotations = {
-        "summary": "Team ml has used 90% of its monthly LLM budget",
+        "summary": "Team ml has used 90% of its monthly LLM budget; $812.50 remain",
         "description": text,
         "runbook_url": "docs/runbooks/LLMBudget80Percent.md",
     }

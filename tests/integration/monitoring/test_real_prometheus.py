@@ -23,6 +23,7 @@ POLICY = policy(
     budget("ml", 1),
     budget("web", 5, defaultModel="gpt-4o-mini", alertThresholds=thresholds((1, "alert_and_downgrade"))),
     budget("broke", 0),
+    budget("spent", 0.05, overshootPercent=100),
 )
 
 
@@ -70,6 +71,8 @@ def traffic(gateway: Gateway) -> None:
     chat(gateway, "web", app="site", max_tokens=6000)  # past the threshold of 1 %
     gateway.settled("web", 1)
     chat(gateway, "web", app="site", max_tokens=10)
+    chat(gateway, "spent", max_tokens=6000)
+    gateway.settled("spent", 1)
     for _ in range(2):
         with pytest.raises(openai.RateLimitError):
             chat(gateway, "broke")
@@ -178,10 +181,10 @@ def test_a_model_without_a_price_fires_its_alert_at_once(prometheus: Prometheus)
     assert alert["annotations"]["description"].startswith("1 requests in the last hour")
 
 
-def test_an_exhausted_team_is_one_alert_without_instance_or_pod(prometheus: Prometheus) -> None:
+def test_an_exhausted_team_is_one_alert_without_instance_and_a_budget_of_0_is_none(prometheus: Prometheus) -> None:
     [alert] = until(lambda: firing(prometheus, "LLMBudget100Percent"), bool, "the alert", 60)
-    assert alert["labels"] == {"alertname": "LLMBudget100Percent", "severity": "critical", "team": "broke"}
-    assert alert["annotations"]["description"].startswith("$0.00 remain.")
+    assert alert["labels"] == {"alertname": "LLMBudget100Percent", "severity": "critical", "team": "spent"}
+    assert alert["annotations"]["description"].startswith("$-0.01 remain.")
 
 
 def test_a_healthy_gateway_fires_nothing_else(prometheus: Prometheus) -> None:
