@@ -126,6 +126,8 @@ class TeamBudget:
 
     def limit_nanousd(self, now_ms: int) -> int:
         """The month's effective budget: the budget and every increase in force."""
+        if not self.raises:
+            return self.monthly_nanousd
         return self.monthly_nanousd + sum(r.amount_nanousd for r in self.raises if now_ms < r.until_ms)
 
     @property

@@ -151,6 +151,8 @@ class Ticket:
 
     def _unspent(self, bill: Bill) -> tuple[str, ...]:
         """The scopes held for models that did not answer; none where nothing tells which one did."""
+        if not self.limits:
+            return ()
         answered = [part.model for part in bill.parts] or [bill.model_answered]
         found = [scopes for m, scopes in self.limits if any(a and same(m, a) for a in answered)]
         if not found:
