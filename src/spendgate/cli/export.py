@@ -114,7 +114,7 @@ def _focus(
         "source": "log" if logs else "ledger",
         "billed_usd": nano_to_usd(sum(c.cost_nanousd for c in cells)),
     }
-    folder = f"focus-{version}/billing_period={month_text(month)}"
+    folder = f"focus-{version}/{file_type}/billing_period={month_text(month)}"
     return put_all(store, folder, [(name, path)], facts, scratch)
 
 
@@ -139,7 +139,7 @@ def _usage(store: Store, month: str, logs: tuple[Path, ...], file_type: str, scr
         "lines": sum(n for _, n in days.values()),
         "days": {day: n for day, (_, n) in days.items()},
     }
-    return put_all(store, f"usage/month={month_text(month)}", files, facts, scratch)
+    return put_all(store, f"usage/{file_type}/month={month_text(month)}", files, facts, scratch)
 
 
 def _last_two(now_ms: int) -> list[str]:

@@ -65,7 +65,10 @@ MAKERS = (
     ("mistral", "Mistral AI"), ("mixtral", "Mistral AI"), ("codestral", "Mistral AI"), ("deepseek", "DeepSeek"),
     ("llama", "Meta"), ("grok", "xAI"), ("nova", "Amazon"), ("titan", "Amazon"), ("qwen", "Alibaba Cloud"),
     ("kimi", "Moonshot AI"), ("sonar", "Perplexity"), ("glm", "Z.ai"), ("minimax", "MiniMax"), ("voyage", "Voyage AI"),
-    ("gpt", "OpenAI"), ("text-embedding", "OpenAI"), ("dall-e", "OpenAI"), ("whisper", "OpenAI"),
+    ("ministral", "Mistral AI"), ("magistral", "Mistral AI"), ("devstral", "Mistral AI"), ("pixtral", "Mistral AI"),
+    ("imagen", "Google"), ("veo", "Google"), ("embed-", "Cohere"), ("rerank", "Cohere"), ("phi-", "Microsoft"),
+    ("jamba", "AI21 Labs"), ("codex", "OpenAI"), ("computer-use", "OpenAI"), ("tts-", "OpenAI"),
+    ("gpt", "OpenAI"), ("chatgpt", "OpenAI"), ("text-embedding", "OpenAI"), ("dall-e", "OpenAI"), ("whisper", "OpenAI"),
     ("o1", "OpenAI"), ("o3", "OpenAI"), ("o4", "OpenAI"),
 )  # fmt: skip
 _WORDS = (

@@ -23,7 +23,8 @@ from spendgate.ledger.port import Adjustment
 from spendgate.ledger.redis_ledger import RedisLedger
 
 DAY_MS = 86_400_000
-FOCUS = "focus-1.4/billing_period=2026-11"
+FOCUS = "focus-1.4/csv/billing_period=2026-11"
+PARQUET = "focus-1.4/parquet/billing_period=2026-11"
 MONTH = ("--month", "2026-11")
 
 
@@ -119,7 +120,7 @@ class TestOfTheLedger:
         run(capsys, *found, "--to", str(tmp_path / "out"))
         listed = s3.list_objects_v2(Bucket="acme-finops", Prefix="books/")["Contents"]
         assert {o["Key"] for o in listed} == {
-            f"books/{FOCUS}/{name}" for name in ("_manifest.json", "spendgate-2026-11.parquet")
+            f"books/{PARQUET}/{name}" for name in ("_manifest.json", "spendgate-2026-11.parquet")
         }
         for found_there in listed:
             body = s3.get_object(Bucket="acme-finops", Key=found_there["Key"])["Body"].read()
@@ -163,7 +164,7 @@ def test_usage_logs_become_a_table_a_day_that_adds_up(
     asked = ("--to", str(to), "--format", "usage", "--log", str(log), *MONTH, "--as", file_type)
     code, out, err = run(capsys, *asked)
     assert (code, err) == (0, "")
-    folder = to / "usage/month=2026-11"
+    folder = to / f"usage/{file_type}/month=2026-11"
     files = sorted(folder.glob(f"day=*/*.{file_type}"))
     assert [f.parent.name for f in files] == ["day=2026-11-24", "day=2026-11-25"]
     assert json.loads((folder / "_manifest.json").read_text())["lines"] == 2
@@ -189,7 +190,7 @@ def test_focus_from_usage_logs_has_users_and_agrees_with_them(
     to = tmp_path / "out"
     code, _, err = run(capsys, "--to", str(to), "--log", str(log), *MONTH, "--format", "focus-1.2")
     assert (code, err) == (0, "")
-    text = (to / "focus-1.2/billing_period=2026-11/spendgate-2026-11.csv").read_text()
+    text = (to / "focus-1.2/csv/billing_period=2026-11/spendgate-2026-11.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert sum(Decimal(r["BilledCost"]) for r in rows) == Decimal("0.003500002")
     assert {r["x_UserId"] for r in rows} == {"kim", ""}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.asks import T0, end
+from support.usage_lines import record, write_log
 
 from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.redis_ledger import RedisLedger
@@ -74,3 +75,9 @@ async def test_chargeback_does_what_its_page_says(
     for commands, _ in blocks("focus.md"):
         run(commands, folder)
     assert (folder / "focus.parquet").read_bytes()[:4] == b"PAR1"
+    write_log(folder / ".spendgate" / "usage.jsonl", [record(1)])
+    out = "".join(run(commands, folder) for commands, _ in blocks("export.md"))
+    assert "unchanged" not in out
+    archive = folder / "archive"
+    assert (archive / "focus-1.4/parquet/billing_period=2026-11/spendgate-2026-11.parquet").is_file()
+    assert (archive / "usage/csv/month=2026-11/_manifest.json").is_file()
