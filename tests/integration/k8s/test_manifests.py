@@ -370,7 +370,7 @@ def test_the_mesh_knows_providers_on_the_port_of_the_egress_gateway_only() -> No
     rules = of_kind("overlays/istio", "DestinationRule")
     for host in entry["spec"]["hosts"]:
         [port] = rules[host]["spec"]["trafficPolicy"]["portLevelSettings"]
-        assert port["tls"] == {"mode": "SIMPLE", "sni": host}
+        assert port["tls"] == {"mode": "SIMPLE", "sni": host, "subjectAltNames": [host]}
     [service] = of_kind("overlays/istio", "VirtualService").values()
     for route in service["spec"]["http"]:
         assert route["timeout"] == "0s"

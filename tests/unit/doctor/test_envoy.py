@@ -90,7 +90,7 @@ def _drop(key: str, name: str = "spendgate") -> Callable[[Json], None]:
 
 
 def _routes(act: Callable[[Json], object]) -> Callable[[Json], None]:
-    return lambda c: [act(r) for r in routes(c)] and None
+    return lambda c: [act(r) for r in routes(c) if "route" in r] and None
 
 
 def _filters(act: Callable[[list[Json]], object]) -> Callable[[Json], None]:
@@ -251,7 +251,8 @@ def test_routes_of_a_mesh_are_found_by_their_name() -> None:
     route_config = {"name": "80", **manager(config).pop("route_config")}
     manager(config)["rds"] = {"route_config_name": "80"}
     for route in route_config["virtual_hosts"][0]["routes"]:
-        route["route"]["timeout"] = "15s"
+        if "route" in route:  # not what the gateway answers itself
+            route["route"]["timeout"] = "15s"
     kind = "type.googleapis.com/envoy.admin.v3."
     dump = {
         "configs": [
