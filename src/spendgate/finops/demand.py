@@ -70,7 +70,7 @@ class Demand:
             text_bytes=0,
             output_cap=output_cap,
             fee_kinds={k: n for k, n in self.tokens.items() if k in OTHER_KINDS},
-            cache_writes=_WRITES & kinds,
+            cache_writes=_WRITES.intersection(kinds),
             dear_kinds=frozenset(kinds) - PLAIN - {*OTHER_KINDS},
         )
 
