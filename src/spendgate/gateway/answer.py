@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from spendgate.dialects.base import Dialect, Reading, RequestFacts
+from spendgate.dialects.base import NO_HEADERS, Dialect, Reading, RequestFacts
 from spendgate.dialects.cut import Ender, boundary, can_end
 from spendgate.dialects.decode import Decoder, EncodingError, codings
 from spendgate.dialects.elide import Elider
+from spendgate.dialects.header_usage import with_headers
 from spendgate.gateway import billing
 from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.events import BodyMode, Outcome
@@ -101,7 +102,7 @@ class WholeAnswer:
 
     def _read_plain(self, body: bytes) -> Reading:
         if not body.lstrip().startswith(EVENTS):
-            return self._dialect.read_answer(body, self._headers)
+            return with_headers(self._dialect.read_answer(body, self._headers), self._headers)
         meter = self._dialect.stream_meter(hide_usage=False, count=count)  # a stream that nobody asked for
         meter.feed(body, True)
         return meter.result()
@@ -124,7 +125,7 @@ class UndecidedAnswer:
         dialect = self._dialect
         objects = head[:1] == b"{" and dialect.streams(NDJSON, True)
         if objects or any(head.startswith(e) or e.startswith(head) for e in EVENTS if head):
-            return StreamedAnswer(dialect, None, self._hide_usage, dialect.served_tier(self._headers))
+            return StreamedAnswer(dialect, None, self._hide_usage, self._headers)
         return WholeAnswer(dialect, None, self._headers, flowing=True)
 
 
@@ -133,9 +134,11 @@ class StreamedAnswer:
 
     mode = BodyMode.STREAMED
 
-    def __init__(self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool, tier: str = "") -> None:
-        """`tier`: the service tier that the answer's headers tell."""
-        self._dialect, self._tier = dialect, tier
+    def __init__(
+        self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        """`headers`: the answer's; they may tell a service tier, or cached tokens."""
+        self._dialect, self._headers, self._tier = dialect, headers, dialect.served_tier(headers)
         self.hides_usage = hide_usage and decoder is None
         """Is a usage that the client did not ask for taken out of it?"""
         self._meter = dialect.stream_meter(hide_usage=self.hides_usage, count=count)
@@ -241,7 +244,7 @@ class StreamedAnswer:
         return billing.by_count(self.flowed(tariff, sent, input_tokens, held), self._reading(sent))
 
     def _reading(self, sent: str) -> Reading:
-        reading = self._dialect.of_model(self._meter.result(), sent)
+        reading = with_headers(self._dialect.of_model(self._meter.result(), sent), self._headers)
         return replace(reading, service_tier=self._tier) if self._tier and not reading.service_tier else reading
 
 
@@ -264,7 +267,7 @@ def open_answer(
     except EncodingError:
         return "encoding"
     if dialect.streams(kind, asked):
-        return StreamedAnswer(dialect, decoder, hide, dialect.served_tier(headers))
+        return StreamedAnswer(dialect, decoder, hide, headers)
     reads = dialect.reads(kind)
     if decoder is None and (asked or not reads) and (kind in TEXTS or kind.endswith("json")):
         return UndecidedAnswer(dialect, headers, hide)

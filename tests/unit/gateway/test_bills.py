@@ -377,3 +377,15 @@ def test_a_conversations_model_and_cap_are_written() -> None:
         assert isinstance(action, e.Forward)
         body = json.loads(action.body or b"{}")
         assert (body["model"], body["completion_args"]["max_tokens"]) == ("mistral-small-latest", cap)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_fireworks_tells_cached_tokens_in_a_header(stream: bool) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
+    d = Drive(served_by("fireworks"))
+    d.send(chat(model="accounts/fireworks/models/glm-5p2", stream=stream))
+    d.answer(content_type=SSE if stream else "application/json", headers={"fireworks-cached-prompt-tokens": "900"})
+    document = {"model": "accounts/fireworks/models/glm-5p2", "choices": [], "usage": usage}
+    body = event(**document) + b"data: [DONE]\n\n" if stream else json.dumps(document).encode()
+    d.piece(body, end=True)
+    assert d.ending.record.tokens == {"input": 100, "cached_input": 900, "output": 10}
