@@ -7,6 +7,8 @@ building objects: 31 MB take 25 ms, and texts up to `SCANNED_ABOVE` nothing, sin
 
 from __future__ import annotations
 
+from typing import AnyStr
+
 import orjson
 
 WORK_MAX = 1_000_000
@@ -31,8 +33,8 @@ counting `LEAP_BYTES` does. So one leaps from one to the next as long as that is
 of patience."""
 
 
-def count(text: bytes, mark: bytes) -> int:
-    """`text.count(mark)` of one byte, faster where it is rare."""
+def count(text: AnyStr, mark: AnyStr) -> int:
+    """`text.count(mark)` of one byte or character, faster where it is rare."""
     if len(text) <= HEAD_BYTES:
         return text.count(mark)
     found, at = 0, text.find(mark)

@@ -61,6 +61,9 @@ _OPAQUE = frozenset(
     )
 )  # fmt: skip
 """What lies below these is the client's own: names in it mean nothing to a provider's bill."""
+WALKED_ABOVE = 8 * 1024 * 1024
+WALKED_MAX = 10_000
+"""A longer body of fewer members and items is looked through rather than written again: memory costs more than time."""
 _QUOTE, _ESCAPED_QUOTE = b'"', b"\\u0022"
 
 
@@ -126,12 +129,14 @@ def says_once(body: bytes, document: JsonObject) -> bool:
     """Is no name doubled, at any depth? What was written as we write it lost nothing. Else a member that the parser
     dropped took its quotes with it: those of what it kept are counted. (A text that spells a quote as `\\\\u0022` is
     counted too high, and then parsed again.)"""
+    kept = _quotes_of(document) if len(body) > WALKED_ABOVE else None
     try:
-        written = orjson.dumps(document)
-        if written == body:
-            return True
-        quotes = scan.count(body, _QUOTE) + (body.count(_ESCAPED_QUOTE) if b"\\" in body else 0)
-        if scan.count(written, _QUOTE) == quotes:
+        if kept is None:
+            written = orjson.dumps(document)
+            if written == body:
+                return True
+            kept = scan.count(written, _QUOTE)
+        if kept == scan.count(body, _QUOTE) + (body.count(_ESCAPED_QUOTE) if b"\\" in body else 0):
             return True
     except (TypeError, ValueError):
         pass  # lone surrogates, large numbers
@@ -139,6 +144,21 @@ def says_once(body: bytes, document: JsonObject) -> bool:
         return not _has_doubled(jsonbody.first_pairs(body.decode("utf-8", "replace"), _Doubled.of)[0])
     except NotJson:
         return False
+
+
+def _quotes_of(document: JsonObject) -> int | None:
+    """The quotes that a document is written with, without writing it; None where it has many values."""
+    quotes, left, stack = 0, WALKED_MAX, [document]
+    while stack:
+        value: Any = stack.pop()
+        if type(value) is str:
+            quotes += 2 + scan.count(value, '"')
+        elif isinstance(value, dict | list):
+            left -= len(value)
+            if left < 0:
+                return None
+            stack.extend((*value, *value.values()) if isinstance(value, dict) else value)
+    return quotes
 
 
 class _Doubled(dict[str, Any]):

@@ -37,6 +37,7 @@ from spendgate.dialects import (
     readable,
     responses_request,
     scan,
+    spelling,
     texts,
     thinking,
 )
@@ -268,9 +269,27 @@ def test_a_doubled_name_is_told_by_its_quotes(body: bytes, once: bool) -> None:
     assert says_once(body, json.loads(body)) is once
 
 
-@given(
-    st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
 )
+
+
+@given(st.dictionaries(st.text(alphabet='"\\\\a\u00e9\U0001f600'), VALUES))
+def test_the_quotes_of_a_long_body_are_those_that_it_would_be_written_with(document: dict[str, Any]) -> None:
+    written = json.dumps(document, ensure_ascii=False)
+    assert spelling._quotes_of(document) == written.count('"')
+
+
+@pytest.mark.parametrize(("more", "once"), [(b"", True), (b',"model":"b"', False), (b',"b":"\\u0022"', True)])
+def test_a_doubled_name_is_told_in_a_body_of_any_length(more: bytes, once: bool) -> None:
+    body = b'{"model":"a","input":"' + b"a" * spelling.WALKED_ABOVE + b'"' + more + b"}"
+    assert says_once(body, json.loads(body)) is once
+    many = b'{"x":[' + b"1," * spelling.WALKED_MAX + b'1],"model":"a","input":"' + body[22:]
+    assert spelling._quotes_of(json.loads(many)) is None
+    assert says_once(many, json.loads(many)) is once
+
+
+@given(VALUES)
 def test_what_says_all_once_is_never_called_doubled(value: object) -> None:
     document = {"a": value}
     for ascii_only in (True, False):
