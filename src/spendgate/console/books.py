@@ -89,6 +89,7 @@ class Books:
         self._filling: asyncio.Task[None] | None = None
         self._overviews: dict[str, tuple[int, Overview]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._glancing = asyncio.Lock()
 
     @property
     def this_month(self) -> str:
@@ -144,17 +145,18 @@ class Books:
             await self._history.refresh(settled, now_ms)
 
     async def overview(self, month: str) -> Overview:
-        """A month at a glance, at most `OVERVIEW_FRESH_MS` old."""
-        now = self.now_ms()
-        known = self._overviews.get(month)
-        if known is not None and now - known[0] < OVERVIEW_FRESH_MS:
-            return known[1]
-        last_day = int(day_key(min(now, month_last_ms(month)))[6:])
-        cells, before = await self.cells(month), await self.cells(month_before(month))
-        made = overview(month, cells, before, self.snapshot().prices, last_day)
-        self._overviews = {m: v for m, v in self._overviews.items() if now - v[0] < 6 * OVERVIEW_FRESH_MS}
-        self._overviews[month] = (now, made)
-        return made
+        """A month at a glance, at most `OVERVIEW_FRESH_MS` old; whoever asks while it is read waits for the same."""
+        async with self._glancing:
+            now = self.now_ms()
+            known = self._overviews.get(month)
+            if known is not None and now - known[0] < OVERVIEW_FRESH_MS:
+                return known[1]
+            last_day = int(day_key(min(now, month_last_ms(month)))[6:])
+            cells, before = await self.cells(month), await self.cells(month_before(month))
+            made = overview(month, cells, before, self.snapshot().prices, last_day)
+            kept = {m: v for m, v in self._overviews.items() if now - v[0] < 6 * OVERVIEW_FRESH_MS}
+            self._overviews = {**kept, month: (now, made)}
+            return made
 
     async def overview_known(self, month: str, teams: int) -> Overview | None:
         """The same where it is there soon; with very many teams None at first, and it is read meanwhile."""
