@@ -90,8 +90,6 @@ class AnthropicStreamMeter:
         if not isinstance(event, dict):
             return False
         match event.get("type"):
-            case "content_block_start":
-                self._has_content = True
             case "content_block_delta":
                 self._has_content = True
                 delta = event.get("delta")
@@ -101,6 +99,7 @@ class AnthropicStreamMeter:
                         if text and isinstance(text, str):
                             self._tokens.add(text)
             case "content_block_start":
+                self._has_content = True
                 kind = object_of(event.get("content_block")).get("type")
                 # server_tool_use: a tool that the provider runs, whose results are billed as input
                 if kind in ("thinking", "redacted_thinking", "server_tool_use"):

@@ -55,7 +55,8 @@ class GeminiInteractions(JsonApi):
         return RequestFacts(
             model=named[:256] or model_of(document),
             stream=truth_of(document.get("stream")),
-            output_hidden=thinking.asked(document),
+            # what is made in the background goes on when its stream is left
+            output_hidden=truth_of(document.get("background")) or thinking.asked(document),
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
             extra_input_tokens=texts.extra_tokens,

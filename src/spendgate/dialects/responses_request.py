@@ -85,7 +85,8 @@ def read(body: bytes) -> RequestFacts:
     return RequestFacts(
         model=model,
         stream=truth_of(document.get("stream")),
-        output_hidden=thinking.asked(document, thinking.EFFORT),
+        # what is made in the background goes on when its stream is left
+        output_hidden=truth_of(document.get("background")) or thinking.asked(document, thinking.EFFORT),
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,

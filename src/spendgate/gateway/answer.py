@@ -10,6 +10,8 @@ from spendgate.dialects.cut import Ender, boundary, can_end
 from spendgate.dialects.decode import Decoder, EncodingError, codings
 from spendgate.dialects.elide import Elider
 from spendgate.dialects.header_usage import with_headers
+from spendgate.dialects.jsonbody import NotJson, parse
+from spendgate.dialects.visible import visible_text
 from spendgate.gateway import billing
 from spendgate.gateway.billing import Bill, Tariff
 from spendgate.gateway.events import BodyMode, Outcome
@@ -21,6 +23,8 @@ PIECES_MAX = 64 * 1024 * 1024
 """The largest answer that is collected to be read, what fills it left out; a longer one is settled at the estimate."""
 EVENTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How a stream of server-sent events begins, whatever it is labelled as."""
+HEAD_BYTES = 8 * 1024
+"""So much of a stream's beginning tells whether it is the API's that was asked."""
 NDJSON = "application/x-ndjson"
 TEXTS = frozenset({"", "text/plain", "text/html", "application/octet-stream", "binary/octet-stream"})
 """Labels that say nothing of what the body is."""
@@ -144,6 +148,7 @@ class StreamedAnswer:
         self._meter = dialect.stream_meter(hide_usage=self.hides_usage, count=count)
         self._decoder = decoder
         self._unreadable = False
+        self._head = b""
         self._ender: Ender | None = None
         self._limit_nanousd = 0
         self._since_look = 0
@@ -199,10 +204,13 @@ class StreamedAnswer:
         """Take a piece. None: it may pass as it is; else the bytes to send instead."""
         decoder = self._decoder
         if decoder is None:
+            self._remember(data)
             return self._meter.feed(data, end)
         if not self._unreadable:
             try:
-                self._meter.feed(decoder.feed(data) + (decoder.close() if end else b""), end)
+                plain = decoder.feed(data) + (decoder.close() if end else b"")
+                self._remember(plain)
+                self._meter.feed(plain, end)
             except EncodingError:
                 self._unreadable = True
         return None
@@ -210,7 +218,25 @@ class StreamedAnswer:
     @property
     def hidden(self) -> bool:
         """Does what was seen of it show that more may be billed than flowed?"""
-        return self._meter.hidden
+        return self._meter.hidden or self._is_foreign()
+
+    def _remember(self, data: bytes) -> None:
+        if len(self._head) < HEAD_BYTES:
+            self._head += data[: HEAD_BYTES - len(self._head)]
+
+    def _is_foreign(self) -> bool:
+        """Did it begin with text of which nothing was counted? Then it is another API's stream (a proxy answers in its
+        own way), and its tokens were not seen."""
+        if self._meter.partial()[1]:
+            return False
+        for line in self._head.splitlines():
+            try:
+                event = parse(line.removeprefix(b"data:"))
+            except NotJson:
+                continue
+            if visible_text(event):
+                return True
+        return False
 
     @property
     def failed(self) -> bool:

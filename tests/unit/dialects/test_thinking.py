@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
-from spendgate.dialects import thinking
+from spendgate.dialects import registry, thinking
 from spendgate.dialects.thinking import BUDGET, EFFORT, THINK, THINKING, asked
 
 
@@ -55,3 +56,35 @@ def test_it_is_switched_off_only_in_the_apis_own_way(document: dict[str, object]
 @pytest.mark.parametrize("document", [{}, {"model": "o3"}, {"reasoning": {}}, {"reasoning": None}, {"thinking": None}])
 def test_most_requests_say_nothing_of_it(document: dict[str, object]) -> None:
     assert asked(document, thinking.EFFORT) is None
+
+
+def _event(data: object) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "event"),
+    [
+        *(
+            ("anthropic-messages", {"type": "content_block_start", "index": 0, "content_block": {"type": kind}})
+            for kind in ("thinking", "redacted_thinking", "server_tool_use")
+        ),
+        ("gemini", {"candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}]}),
+        ("openai-responses", {"type": "response.output_item.added", "item": {"type": "code_interpreter_call"}}),
+        ("openai-chat", {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+    ],
+)
+def test_a_stream_shows_that_more_may_be_billed_than_flows(dialect: str, event: object) -> None:
+    meter = registry.by_name(dialect).stream_meter(hide_usage=False, count=len)
+    assert not meter.hidden
+    meter.feed(_event(event), False)
+    assert meter.hidden
+
+
+@pytest.mark.parametrize("background", [True, "true", 1])
+@pytest.mark.parametrize("dialect", ["openai-responses", "gemini-interactions"])
+def test_what_is_made_in_the_background_is_not_over_with_its_stream(dialect: str, background: object) -> None:
+    body = {"model": "gpt-4o", "input": "hi", "stream": True}
+    read = registry.by_name(dialect).read_request
+    assert read(orjson.dumps({**body, "background": background}), "/v1/responses").output_hidden is True
+    assert read(orjson.dumps({**body, "background": False}), "/v1/responses").output_hidden is not True

@@ -279,3 +279,22 @@ def test_the_settings_word_for_those_that_left_yields_to_the_budgets() -> None:
 
 def test_charges_are_named_as_the_page_names_them() -> None:
     assert {c.value for c in Charge} | {"usage"} == {r[2] for r in ROWS}
+
+
+FOREIGN = b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hello there"}}\n\n'
+
+
+@pytest.mark.parametrize("ended_by", [e.EndedBy.CLIENT, None])
+def test_a_stream_of_another_api_costs_its_hold(ended_by: e.EndedBy | None) -> None:
+    """A proxy answers in its own way: nothing of its text was counted."""
+    d = begun(PLAIN, answering=False)
+    d.answer(content_type="text/event-stream")
+    d.piece(FOREIGN)
+    if ended_by is None:
+        d.piece(b"", end=True)
+    else:
+        over(d, ended_by)
+    assert d.ending is not None
+    record = d.ending.record
+    assert record.charged_by is e.ChargedBy.HOLD
+    assert record.cost_nanousd == d.ending.held_nanousd > 0
