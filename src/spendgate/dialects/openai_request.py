@@ -112,6 +112,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         unseen_input=texts.unseen
         or runs
         or bool(agent)
+        or traits.is_agent
         or hosted.has_server_keys(document, own_search=traits.own_search),
         unseen_shown=not (texts.unseen or runs or agent)
         and hosted.only_data_sources(document, own_search=traits.own_search),

@@ -93,7 +93,7 @@ UNSEEN: list[tuple[str, dict[str, Any], str, int]] = [
     (CHAT, chat(tools=[{"type": "mcp", "server_url": URL}]), "gpt-4o", 120),
     (CHAT, chat(tools=[{"type": "openrouter:web_search"}]), "gpt-4o", 120),
     (CHAT, chat(tools=[{"type": "builtin_function", "function": {"name": "$web_search"}}]), "gpt-4o", 120),
-    (CHAT, chat(model="groq/compound"), "gpt-4o", 120),
+    (CHAT, chat(model="groq/compound"), "groq/compound", 120),
     (RESPONSES, respond({"type": "input_file", "file_url": URL}), "gpt-4o", 120),
     (RESPONSES, respond({"type": "input_video", "video_url": URL}), "gpt-4o", 120),
     (RESPONSES, respond({"type": "input_audio", "input_audio": {"url": URL}}), "gpt-4o", 120),
