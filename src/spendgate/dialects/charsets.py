@@ -48,13 +48,15 @@ _CODECS = {
 
 def label_of(content_type: str) -> str:
     """The charset that a content type names, as Python calls it; `` where it names none. Raises RequestError for
-    one that is not read."""
-    found = _LABEL.search(content_type) if "=" in content_type else None
-    if found is None:
-        return ""
-    name = _CODECS.get(found[1].lower().replace("-", "_"), "")
-    if not name:
-        raise RequestError(f"the content type's charset {found[1][:40]!r} is not read here; send UTF-8")
+    one that is not read, and for two: servers differ in which of them counts."""
+    name = ""
+    for given in _LABEL.findall(content_type) if "=" in content_type else ():
+        found = _CODECS.get(given.lower().replace("-", "_"), "")
+        if not found:
+            raise RequestError(f"the content type's charset {given[:40]!r} is not read here; send UTF-8")
+        if name not in ("", found):
+            raise RequestError(f"the content type names two charsets, {name} and {found}; send UTF-8")
+        name = found
     return name
 
 

@@ -301,6 +301,12 @@ def test_a_charset_that_gives_ascii_another_meaning_is_not_read(label: str) -> N
         read(b'{"model":"m"}', headers={"content-type": f"application/json; charset={label}"})
 
 
+@pytest.mark.parametrize("second", ["; charset=utf-7", '; Charset="latin-1"', ";charset=utf-16"])
+def test_two_charsets_are_none(second: str) -> None:
+    with pytest.raises(RequestError, match="charset"):
+        read(b'{"model":"m"}', headers={"content-type": f"application/json; charset=utf-8{second}"})
+
+
 @pytest.mark.parametrize(
     "charset", ["latin-1", "ISO-8859-15", "windows-1252", "koi8-r", '"utf-16le"', "UTF_16_BE"]
 )
