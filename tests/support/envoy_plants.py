@@ -24,8 +24,8 @@ def hosts(config: Json) -> list[Json]:
 
 
 def route(**fields: Any) -> Plant:
-    """Set these for every route's action."""
-    return lambda c: [r["route"].update(fields) for h in hosts(c) for r in h["routes"]]
+    """Set these for the action of every route that leads on."""
+    return lambda c: [r["route"].update(fields) for h in hosts(c) for r in h["routes"] if "route" in r]
 
 
 def every(**fields: Any) -> Plant:
