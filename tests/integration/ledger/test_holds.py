@@ -165,10 +165,10 @@ class TestCommands:
         assert rows["month"] == {
             "scope": "month", "window": "month", "settled_usd": "1.00", "held_usd": "1.50",
             "committed_usd": "2.50", "limit_usd": "10.00", "ceiling_usd": "10.00", "left_usd": "7.50",
-            "refuses": False, "reason": "monthly_budget_exceeded",
+            "refuses": False, "holds_refuse": False, "reason": "monthly_budget_exceeded",
         }  # fmt: skip
         assert (rows["app:chat"]["refuses"], rows["app:chat"]["left_usd"]) == (True, "0.00")
-        assert "app_budget_exceeded (app:chat: $1.00 settled + $1.50 held of $2.00)" in live["verdict"]
+        assert "budget_held (app:chat: $1.00 settled + $1.50 held of $2.00)" in live["verdict"]
 
         request = {"model": "gpt-4o", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode())))

@@ -57,7 +57,7 @@ class TestSpend:
         assert (code, err) == (0, "")
         assert (blue["team"], blue["budget_usd"], blue["settled_usd"]) == ("blue [bold]", None, "0.0012345")
         assert (red["budget_usd"], red["settled_usd"], red["reserved_usd"]) == ("2.00", "0.750000001", "0.50")
-        assert (red["utilization"], red["requests"], red["tokens"]) == (0.625, 1, {"input": 10})
+        assert (red["utilization"], red["requests"], red["tokens"]) == (0.375, 1, {"input": 10})
 
     def test_the_ledger_of_a_running_up_is_found_by_its_data_dir(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -105,7 +105,7 @@ class TestSpend:
         policy.write_text(BUDGET)
         _, out, _ = run(capsys, "--redis", server.url, "--policy", str(policy))
         assert "blue [bold]" in out
-        assert "62.5%" in out
+        assert "37.5%" in out
         total = next(line for line in out.splitlines() if line.startswith("total"))
         assert total.split() == ["total", "2.00", "0.7512", "0.5000", "2"]
 

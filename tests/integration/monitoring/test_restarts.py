@@ -46,9 +46,9 @@ def first_life(gateway: Gateway) -> None:
         if n == 2:  # what a killed worker had counted is not lost, and another takes its place
             os.kill(worker_pid(gateway), signal.SIGKILL)
             until(lambda: gateway.admin.get("/readyz").status_code, lambda s: s == 200, "a new worker", 60)
-    chat(gateway, "routed", app="site", max_tokens=6000)  # past the threshold of 1 %
+    chat(gateway, "routed", app="site", max_tokens=4400)  # nearly to the threshold of 1 %
     gateway.settled("routed", 1)
-    chat(gateway, "routed", app="site", max_tokens=10)
+    chat(gateway, "routed", app="site", max_tokens=1500)  # past it
     gateway.settled("routed", 2)
     refuse(gateway, 3)
     gateway.lines("broke", 3)
@@ -58,7 +58,7 @@ def second_life(gateway: Gateway) -> None:
     chat(gateway, "ml", app="batch", model="gpt-4o-mini", max_tokens=300)
     for _ in range(2):  # a team that nobody has seen before
         chat(gateway, "late", app="new", max_tokens=700)
-    chat(gateway, "routed", app="site", max_tokens=10)
+    chat(gateway, "routed", app="site", max_tokens=1500)
     refuse(gateway, 2)
     gateway.settled("ml", 4)
     gateway.settled("late", 2)

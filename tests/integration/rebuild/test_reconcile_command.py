@@ -179,7 +179,7 @@ async def test_the_job_tells_of_drift_and_changes_nothing_and_of_a_rebuild_with_
     await job.round()
     ((kind, key, detail),) = told
     assert (kind, key[:11]) == ("drift", "prometheus:")
-    assert "$3.62 that the ledger lacks, 100.0% of $3.62" in detail
+    assert "$3.63 that the ledger lacks, 100.0% of $3.63" in detail
     assert (await state(ledger))[0]["red"].settled_nanousd == 0
 
     sync_redis.Redis.from_url(server.url).flushall()
@@ -188,7 +188,7 @@ async def test_the_job_tells_of_drift_and_changes_nothing_and_of_a_rebuild_with_
             await keeper._round()
     await job.round()
     assert told[1][0] == "rebuilt"
-    assert "$3.62 of 2 teams were filled up from Prometheus" in told[1][2]
+    assert "$3.63 of 2 teams were filled up from Prometheus" in told[1][2]
     assert (await state(ledger))[0]["red"].settled_nanousd == 2_625_000_000
     while keeper.pulse.epoch.lost:
         await keeper._round()
