@@ -174,7 +174,7 @@ class TestCommands:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode())))
         code, out, _ = self.run(capsys, *asked, "--app", "chat")
         assert code == 0
-        assert "decision   reject: app_budget_exceeded" in out
+        assert "decision   reject: budget_held" in out
         assert "app:chat: $1.00 settled + $1.50 held = $2.50 of $2.00 (at most $2.00): REFUSES" in out
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode())))
         assert "decision   allow" in self.run(capsys, *asked, "--app", "other")[1]
