@@ -143,6 +143,7 @@ class Demo(Stage):
             try:
                 self.ask(client, 5_000, x_require_model=LARGE)
                 answers += 1
+                self.house.ledger()  # waits for the settlement: a hold in the way would be waited for by the SDK
             except openai.RateLimitError as e:
                 self.refused(e, e.body)
                 break
