@@ -224,7 +224,7 @@ def retries(config: Config) -> None:
     """Let every route retry."""
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
-        route["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 2}
+        route.get("route", {})["retry_policy"] = {"retry_on": "5xx", "num_retries": 2}
 
 
 @pytest.fixture

@@ -81,10 +81,10 @@ def test_embeddings_are_billed_by_their_input(gateway: Gateway) -> None:
 
 
 def test_a_response_is_downgraded_under_pressure(gateway: Gateway) -> None:
-    first = respond(gateway, "pressed", max_output_tokens=850, mock_output_tokens=850)
+    first = respond(gateway, "pressed", max_output_tokens=750, mock_output_tokens=750)
     assert first.model == "gpt-4o"
     gateway.spent("pressed", 1)
-    assert respond(gateway, "pressed").model == "gpt-4o-mini"
+    assert respond(gateway, "pressed", max_output_tokens=100).model == "gpt-4o-mini"
 
 
 @pytest.mark.parametrize("call", ["responses", "embeddings"])
