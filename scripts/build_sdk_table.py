@@ -44,20 +44,20 @@ SDKS = (
     ),
     Sdk(
         "boto3",
-        "Python `boto3`, Converse",
+        "Python `boto3` 1.43 (from 1.44 on 3 tries), Converse",
         "bedrock-converse",
         {
-            429: ("ThrottlingException", 3),
+            429: ("ThrottlingException", 5),
             400: ("ServiceQuotaExceededException", 1),
             403: ("AccessDeniedException", 1),
         },
     ),
     Sdk(
         "boto3.invoke",
-        "Python `boto3`, invoke model",
+        "Python `boto3` 1.43 (from 1.44 on 3 tries), invoke model",
         "bedrock-invoke",
         {
-            429: ("ThrottlingException", 3),
+            429: ("ThrottlingException", 5),
             402: ("ServiceQuotaExceededException", 1),
             403: ("AccessDeniedException", 1),
         },
