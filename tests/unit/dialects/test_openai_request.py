@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.openai_chat import OpenAIChat
+from spendgate.dialects.openai_request import CHOICES_MAX
 from spendgate.dialects.texts import NO_MODEL
 from spendgate.errors import RequestError
 
@@ -300,7 +301,7 @@ def test_odd_shapes_are_read_without_a_fault(fields: dict[str, Any]) -> None:
     facts = read(**fields)
     assert facts.text_bytes >= 0
     assert facts.extra_input_tokens >= 0
-    assert 1 <= facts.choices <= 128
+    assert 1 <= facts.choices <= CHOICES_MAX
 
 
 @given(st.binary(max_size=60))
