@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spendgate.dialects import anthropic_usage, jsonbody
 from spendgate.dialects.base import Reading
-from spendgate.dialects.growing import is_zero
+from spendgate.dialects.growing import believed
 from spendgate.dialects.jsonbody import object_of
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
@@ -61,9 +61,7 @@ class AnthropicStreamMeter:
             self._stop_reason, self._usage, has_content=self._has_content
         ):
             return anthropic_usage.unbilled(self._model)
-        reading = anthropic_usage.read(self._model, self._usage)
-        if reading.problem is None and self._tokens.total and is_zero(reading):
-            return replace(reading, usage={}, problem="zero_usage")
+        reading = believed(anthropic_usage.read(self._model, self._usage), self._tokens)
         if reading.problem is None and not self._final:
             return replace(reading, problem="truncated")
         return reading

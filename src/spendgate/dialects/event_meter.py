@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 
 from spendgate.dialects import eventstream, frames, jsonbody
 from spendgate.dialects.base import Reading
-from spendgate.dialects.growing import is_zero
+from spendgate.dialects.growing import believed
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
@@ -50,9 +49,7 @@ class UsageMeter(ABC):
         reading = self._reading
         if reading is None:
             return Reading({}, self._model, self._unread or "truncated")
-        if reading.problem is None and self._tokens.total and is_zero(reading):
-            return replace(reading, usage={}, problem="zero_usage")
-        return reading
+        return believed(reading, self._tokens)
 
     def partial(self) -> tuple[Usage, int]:
         return dict(self._reading.usage) if self._reading else {}, self._tokens.total

@@ -8,7 +8,7 @@ from typing import Any
 
 from spendgate.dialects import frames, gemini_usage, jsonbody
 from spendgate.dialects.base import Reading
-from spendgate.dialects.growing import is_zero
+from spendgate.dialects.growing import believed
 from spendgate.dialects.jsonbody import JsonObject, object_of
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
@@ -68,9 +68,7 @@ class GeminiStreamMeter:
         reading = gemini_usage.read(self._model, self._usage, self._fees)
         if reading.problem is None and not self._finished:
             return replace(reading, problem="truncated")
-        if reading.problem is None and self._tokens.total and is_zero(reading):
-            return replace(reading, usage={}, problem="zero_usage")
-        return reading
+        return believed(reading, self._tokens)
 
     def partial(self) -> tuple[Usage, int]:
         return dict(gemini_usage.read(self._model, self._usage).usage), self._tokens.total

@@ -7,6 +7,7 @@ was used: of two readings the side that is larger in sum counts, input and outpu
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.jsonbody import JsonObject, count_of
@@ -34,6 +35,22 @@ def later(before: Reading | None, now: Reading) -> Reading:
 def is_zero(reading: Reading) -> bool:
     """Are all its counts zero, and is nothing else billed?"""
     return not reading.told_nanousd and not reading.usage.keys() - {"requests"}
+
+
+class Streamed(Protocol):
+    """The text of a stream so far."""
+
+    @property
+    def total(self) -> int:
+        """Its tokens, counted."""
+        ...
+
+
+def believed(reading: Reading, streamed: Streamed) -> Reading:
+    """The reading of a stream: counts that are all zero beside a text are no usage (`zero_usage`)."""
+    if reading.problem is None and is_zero(reading) and streamed.total:
+        return replace(reading, usage={}, problem="zero_usage")
+    return reading
 
 
 def _grown(before: Usage, now: Usage) -> Usage:

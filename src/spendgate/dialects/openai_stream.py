@@ -8,7 +8,7 @@ from typing import Any
 
 from spendgate.dialects import jsonbody, openai_usage
 from spendgate.dialects.base import Reading
-from spendgate.dialects.growing import is_zero, later
+from spendgate.dialects.growing import believed, later
 from spendgate.dialects.streamed import Passage, StreamedTokens
 from spendgate.usage import Usage
 
@@ -60,9 +60,7 @@ class OpenAIStreamMeter:
             return Reading({}, self._model, problem)
         if reading.problem is None and not self._complete:
             return replace(reading, problem="truncated")
-        if reading.problem is None and self._tokens.total and is_zero(reading):
-            return replace(reading, usage={}, problem="zero_usage")
-        return reading
+        return believed(reading, self._tokens)
 
     def partial(self) -> tuple[Usage, int]:
         if self._reading:

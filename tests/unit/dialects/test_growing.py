@@ -153,3 +153,13 @@ def test_zeros_without_a_text_are_believed() -> None:
     document = {"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}
     reading = registry.by_name("openai-chat").read_answer(json.dumps(document).encode())
     assert (reading.problem, reading.usage) == (None, {"requests": 1})
+
+
+def test_a_stream_with_its_usage_is_not_counted() -> None:
+    def count(_: str) -> int:
+        raise AssertionError("the text was tokenised though the usage is there")
+
+    true = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    meter = registry.by_name("openai-chat").stream_meter(hide_usage=False, count=count)
+    meter.feed(sse(chunk(text="hi"), chunk(true)) + b"data: [DONE]\n\n", True)
+    assert meter.result().usage == {"input": 10, "output": 5, "requests": 1}
