@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 KEPT_BYTES = 4 * 1024 * 1024
 
@@ -89,15 +90,12 @@ SSE = "content-type: text/event-stream"
 JSON = "content-type: application/json"
 
 
-@dataclass
-class RawUpstream:
-    """Runs in a thread of its own; a context manager. Set `reply`, look at `requests`."""
+class Threaded:
+    """A server on a port of its own in a thread of its own; a context manager. Subclasses answer in `_client`."""
 
-    reply: Reply = field(default_factory=lambda: fixed(b"{}", JSON))
-    requests: list[Request] = field(default_factory=list)
     url: str = ""
 
-    def __enter__(self) -> RawUpstream:
+    def __enter__(self) -> Self:
         started: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
         self._thread.start()
@@ -108,17 +106,30 @@ class RawUpstream:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
-    @property
-    def last(self) -> Request:
-        """The last request."""
-        return self.requests[-1]
-
     async def _serve(self, started: Future[int]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 20, backlog=4096)
         started.set_result(server.sockets[0].getsockname()[1])
         await self._stop.wait()
         server.close()
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        raise TypeError(f"{type(self).__name__} answers nothing")
+
+
+@dataclass
+class RawUpstream(Threaded):
+    """Runs in a thread of its own; a context manager. Set `reply`, look at `requests`."""
+
+    reply: Reply = field(default_factory=lambda: fixed(b"{}", JSON))
+    requests: list[Request] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def last(self) -> Request:
+        """The last request."""
+        return self.requests[-1]
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import threading
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
 from urllib.parse import unquote
 
 import brotli
 import zstandard
+
+from support.raw_upstream import Threaded
 
 BODY_MAX = 64 * 1024 * 1024
 MADE_OF_MODELS = re.compile(
@@ -128,30 +127,12 @@ def is_billed(method: str, target: str, headers: tuple[tuple[str, str], ...], bo
 
 
 @dataclass
-class GreedyProvider:
+class GreedyProvider(Threaded):
     """Runs in a thread of its own; a context manager. `billed` has every call that it would bill."""
 
     billed: list[Call] = field(default_factory=list)
     arrived: int = 0
     url: str = ""
-
-    def __enter__(self) -> GreedyProvider:
-        started: Future[int] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{started.result(10)}"
-        return self
-
-    def __exit__(self, _: type[BaseException] | None, __: object, ___: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    async def _serve(self, started: Future[int]) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 20, backlog=4096)
-        started.set_result(server.sockets[0].getsockname()[1])
-        await self._stop.wait()
-        server.close()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
