@@ -2,7 +2,7 @@
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make prices  the price catalogue from its sources anew, and what that changes"
-	@echo "make check   lint, types, import contracts, unit tests: about a minute; no browser, npm or Prometheus"
+	@echo "make check   lint, format, types, import contracts, unit tests: about a minute; no browser, npm or Prometheus"
 	@echo "make demo    a budget from its first cent to its last, with the official SDKs through a real Envoy"
 	@echo "make test    set up everything, run all tests"
 	@echo "make faults  Redis killed, cut off, flushed, failed over… under load for minutes; the books are compared"
@@ -12,7 +12,7 @@ help:
 	@echo "make soak    attacks of a team without money for ten minutes in each failure mode; 2,000 streams silent for three"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
 	@echo "make month   a million exchanges of a scripted month: four books, one sum (COUNT=1000000)"
-	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make lint    ruff (check and format), mypy --strict, import contracts"
 	@echo "make bench-controller   ten thousand budgets on a real API server: memory, CPU, time to enforcement"
 	@echo "make chaos   controllers under faults, the long form: a thousand crossings, a minute of cut watches"
 	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
@@ -30,6 +30,7 @@ faults: setup-tests
 	@SPENDGATE_FAULTS_MINUTES=$${SPENDGATE_FAULTS_MINUTES:-10} .venv/bin/python -m pytest tests/faults
 lint: setup-tests
 	@.venv/bin/ruff check src tests scripts bench
+	@.venv/bin/ruff format --quiet --check src tests scripts bench
 	@.venv/bin/mypy
 	@PYTHONPATH=src .venv/bin/lint-imports
 image: setup-tests

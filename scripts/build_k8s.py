@@ -55,14 +55,21 @@ def files() -> dict[str, str]:
     """Every generated file by its path in the repository."""
     istio, gateway, plain = settings("istio"), settings("envoy-gateway"), settings("envoy")
     egress = envoy_filter(HOST, PORT, "istio-system", "gateway", {"istio": "egressgateway"}, istio)
-    sidecars = envoy_filter(HOST, PORT, "istio-system", "sidecar", {"spendgate": "attached"}, istio, last=False)
+    sidecars = envoy_filter(
+        HOST, PORT, "istio-system", "sidecar", {"spendgate": "attached"}, istio, last=False
+    )
     policies = extension_policies("llm", NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
     upstreams = plain.upstreams or (b.one_upstream("https://api.openai.com"),)
     bootstrap = _with_authorities(
         b.bootstrap("0.0.0.0:10000", upstreams, [HEADLESS], plain, ADMIN, stats=STATS)
     )
     compose = b.bootstrap(
-        "0.0.0.0:10000", (b.one_upstream("http://mock:9900"),), ["gateway:9002"], Settings(), ADMIN, stats=STATS
+        "0.0.0.0:10000",
+        (b.one_upstream("http://mock:9900"),),
+        ["gateway:9002"],
+        Settings(),
+        ADMIN,
+        stats=STATS,
     )
     overlays = "k8s/overlays"
     spire = mtls.Spire(SPIRE_SOCKET, TRUST_DOMAIN)

@@ -70,7 +70,9 @@ async def spend(ledger: RedisLedger) -> None:
                 name = f"{team}-{back}-{model}"
                 nano = int(chance.random() * (usd or 200) / 55 * 10**9 * (0.4 if weekend else 1))
                 await ledger.reserve(ask(name, candidate(10**12, model=model), team=team), at)
-                await ledger.settle([end(name, nano, team=team, model=model, usage={"input": 10_000}, at_ms=at)], at)
+                await ledger.settle(
+                    [end(name, nano, team=team, model=model, usage={"input": 10_000}, at_ms=at)], at
+                )
 
 
 async def take(url: str) -> None:

@@ -68,7 +68,10 @@ UNITS = {
 }
 """(our kind, pico-USD a unit of ours for one USD at the source)."""
 
-URLS = {"deepinfra": "https://deepinfra.com/pricing", "alibaba": "https://www.alibabacloud.com/help/en/model-studio/models"}
+URLS = {
+    "deepinfra": "https://deepinfra.com/pricing",
+    "alibaba": "https://www.alibabacloud.com/help/en/model-studio/models",
+}
 """Where providers publish their prices that genai-prices does not have."""
 FILLED = {
     "openai": "", "anthropic": "", "google": r"gemini|claude|text-|textembedding", "azure": "", "mistral": "",
@@ -142,7 +145,9 @@ def build() -> str:
         for name, least in own["minimum"].get(id_, {}).items():
             models[name]["minimum"] = {kind: int(n) for kind, n in least.items()}
         for name, fees in own["fees"].get(id_, {}).items():
-            models.setdefault(name, {"prices": [["", {}]]})["prices"] = [["", {k: each(k, v) for k, v in fees.items()}]]
+            models.setdefault(name, {"prices": [["", {}]]})["prices"] = [
+                ["", {k: each(k, v) for k, v in fees.items()}]
+            ]
         for name, of in own["prices"].get(id_, {}).items():
             models.setdefault(name, {}).update(stated(of))
         for name, words in own["service"].get(id_, {}).items():
@@ -152,9 +157,14 @@ def build() -> str:
         for pattern, places in own["residency"].get(id_, {}).items():
             for name, entry in models.items():
                 if re.match(pattern, name):
-                    entry["residency"] = {**{p: int(n) for p, n in places.items()}, **entry.get("residency", {})}
+                    entry["residency"] = {
+                        **{p: int(n) for p, n in places.items()},
+                        **entry.get("residency", {}),
+                    }
         drop_needless_names(models)
-        listed: dict[str, Any] = {"url": (provider.pricing_urls or [""])[0] if provider is not None else URLS[id_]}
+        listed: dict[str, Any] = {
+            "url": (provider.pricing_urls or [""])[0] if provider is not None else URLS[id_]
+        }
         if tiers := own["service_tiers"].get(id_):
             listed["tiers"] = tiers
         if routers := own["routers"].get(id_):
@@ -359,7 +369,9 @@ def add_known(provider: str, entry: dict[str, Any], known: dict[str, Any]) -> No
         if kind not in FEES and kind not in last[1] and kind not in ("reasoning", "output", "cached_input"):
             last[1][kind] = scaled(rate, factor)
     if "tiers" in known and len(last) == 2:
-        last.append([[above, {k: scaled(r, factor) for k, r in rates.items()}] for above, rates in known["tiers"]])
+        last.append(
+            [[above, {k: scaled(r, factor) for k, r in rates.items()}] for above, rates in known["tiers"]]
+        )
     for word, (rates, *contexts) in known.get("service", {}).items():
         period = ["", {k: scaled(r, factor) for k, r in rates.items()}]
         for tiers in contexts:

@@ -22,7 +22,9 @@ NOTE = "# Written by scripts/build_requirements.py; do not edit.\n"
 
 def python_of_the_image() -> dict[str, str]:
     """The variables of markers (PEP 508) that tell Python's version, for that of the Dockerfile."""
-    found = re.search(r"^FROM python:((\d+\.\d+)\.\d+)-", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    found = re.search(
+        r"^FROM python:((\d+\.\d+)\.\d+)-", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE
+    )
     assert found, "the Dockerfile pins a Python"
     return {"python_full_version": found[1], "python_version": found[2]}
 
@@ -45,9 +47,7 @@ def needed() -> dict[str, tuple[str, str]]:
         for text in here.requires or ():
             requirement = Requirement(text)
             marker = requirement.marker
-            wanted = marker is None or any(
-                marker.evaluate({**image, "extra": e}) for e in extras or {""}
-            )
+            wanted = marker is None or any(marker.evaluate({**image, "extra": e}) for e in extras or {""})
             if wanted:
                 # a condition on the platform goes along; one on an extra is decided here
                 own = str(marker) if marker is not None and "extra" not in str(marker) else ""

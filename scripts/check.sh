@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The inner loop: lint, types, import contracts, unit tests. Needs `make setup` and the extra `check` of pyproject.toml,
+# The inner loop: lint, format, types, import contracts, unit tests. Needs `make setup` and the extra `check` of pyproject.toml,
 # which it installs itself: no browser, npm or Prometheus. A second run with nothing changed in pyproject.toml needs no
 # network. Every part runs, whatever the one before it says; arguments go to pytest.
 set -uo pipefail
@@ -20,6 +20,7 @@ part() { # NAME COMMAND...
   echo "check: $name took $((SECONDS - begun)) s"
 }
 part lint .venv/bin/ruff check --quiet src tests scripts bench
+part format .venv/bin/ruff format --quiet --check src tests scripts bench
 part types .venv/bin/mypy
 part contracts .venv/bin/lint-imports
 unset PYTHONPATH

@@ -208,7 +208,10 @@ class Demo(Stage):
         expect(len(settled) == answers, "every answer is settled")
         refused = [line["reason"] for line in lines if line["outcome"] == "refused"]
         final = refused.count("monthly_budget_exceeded")
-        expect(final <= CLIENTS <= len(refused), "each client is refused, and only where holds pass does one retry")
+        expect(
+            final <= CLIENTS <= len(refused),
+            "each client is refused, and only where holds pass does one retry",
+        )
         used = Decimal(row["settled_usd"])
         expect(used <= 1 and peak <= 1, f"committed never passes the bound (seen: {peak:.6f}, ${used})")
         self.say(

@@ -110,7 +110,9 @@ def test_a_request_in_another_charset_that_is_left_is_billed_its_hold(gateway: G
 
 def test_an_estimate_that_fits_no_ledger_is_refused(raw_gateway: Gateway, upstream: RawUpstream) -> None:
     seen = len(upstream.requests)
-    answer = send(raw_gateway.url, "POST", CHAT, {**JSON, **who("bounded")}, ask("gpt-9-ultra", max_tokens=10**12))
+    answer = send(
+        raw_gateway.url, "POST", CHAT, {**JSON, **who("bounded")}, ask("gpt-9-ultra", max_tokens=10**12)
+    )
     assert answer.status == 429
     assert json.loads(answer.body)["error"]["code"] == "monthly_budget_exceeded"
     assert len(upstream.requests) == seen

@@ -23,7 +23,10 @@ TABLE = load_script("build_sdk_table")
 LIMITED = {"modelLimits": [{"modelPattern": "*", "allowedApps": ["nobody"]}]}
 POLICY = policy(
     *(budget(f"{name}-rich", 1000) for name in TABLE.AGENTS),
-    *(budget(f"{name}-broke", 0) for name in (*TABLE.AGENTS, "codex-websocket", "gemini-auto", "aider-named")),
+    *(
+        budget(f"{name}-broke", 0)
+        for name in (*TABLE.AGENTS, "codex-websocket", "gemini-auto", "aider-named")
+    ),
     budget("codex-websocket-rich", 1000),
     *(budget(f"{name}-limited", 1000, **LIMITED) for name in TABLE.AGENTS),
 )
@@ -88,7 +91,11 @@ def ask(gateway: Gateway, folder: Path, agent: str, team: str, model: str | None
 def refused(gateway: Gateway, team: str, tries: int) -> list[dict[str, Any]]:
     """The lines of a team's refusals, once there are so many; fails where there are more."""
     lines = gateway.lines(team, tries)
-    until(lambda: gateway.metric("llm_requests_rejected_budget_total", team=team), lambda n: n >= tries, "refusals")
+    until(
+        lambda: gateway.metric("llm_requests_rejected_budget_total", team=team),
+        lambda n: n >= tries,
+        "refusals",
+    )
     assert len(gateway.usage(team)) == tries, [x["model"] for x in gateway.usage(team)]
     assert {x["outcome"] for x in lines} == {"refused"}
     return lines

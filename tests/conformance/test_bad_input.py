@@ -347,7 +347,11 @@ def test_a_json_answer_that_is_cut_costs_the_estimate(raw_gateway: Gateway, upst
         status = 0  # cut for the client as it was for us
     assert status == 0 or status >= 500
     line = raw_gateway.line("cut-json")  # what a provider resets looks as if the client had left
-    assert (line["outcome"], line["charged_by"], line["cost_usd"]) == ("aborted", "hold", line["estimate_usd"])
+    assert (line["outcome"], line["charged_by"], line["cost_usd"]) == (
+        "aborted",
+        "hold",
+        line["estimate_usd"],
+    )
     assert raw_gateway.settled("cut-json", 1)["reserved_usd"] == "0.00"
 
 

@@ -101,10 +101,14 @@ def test_from_80_percent_on_requests_are_downgraded_and_the_headers_say_so(
         assert "x-model-downgraded" not in reply.headers
         assert n * 0.1 <= float(reply.headers["x-budget-utilization"]) < n * 0.1 + 0.05
         gateway.settled("staged", n)
-    downgraded = chat(gateway, "staged", max_tokens=TEN_PERCENT)  # with its own estimate the eighth reaches 80 %
+    downgraded = chat(
+        gateway, "staged", max_tokens=TEN_PERCENT
+    )  # with its own estimate the eighth reaches 80 %
     assert downgraded.answer.model == provider.last()["json"]["model"] == "gpt-4o-mini"
     assert downgraded.headers["x-model-downgraded"] == "true"
-    assert 0.7 <= float(downgraded.headers["x-budget-utilization"]) < 0.8  # with what the cheaper model may cost
+    assert (
+        0.7 <= float(downgraded.headers["x-budget-utilization"]) < 0.8
+    )  # with what the cheaper model may cost
     assert downgraded.headers["x-spendgate-reason"] == "budget_pressure"
     line = gateway.lines("staged", 8)[-1]
     assert (line["model_requested"], line["model"], line["decision"]) == (

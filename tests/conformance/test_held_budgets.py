@@ -72,7 +72,10 @@ def test_twelve_turns_at_once_all_get_the_model_they_asked_for(
     settled = Decimal(gateway.settled(team, AGENTS)["settled_usd"])
     assert settled < 2, settled
     lines = gateway.usage(team)
-    assert {(x["decision"], x["reason"]) for x in lines} <= {("allow", "within_budget"), ("reject", "budget_held")}
+    assert {(x["decision"], x["reason"]) for x in lines} <= {
+        ("allow", "within_budget"),
+        ("reject", "budget_held"),
+    }
     assert (len(lines) > AGENTS) == waits, len(lines)
 
 
@@ -102,7 +105,9 @@ def test_the_gateway_itself_waits_for_room(gateway: Gateway) -> None:
 def chat(gateway: Gateway, team: str, max_tokens: int, **headers: str) -> httpx.Response:
     body = {"model": "gpt-4o", "max_tokens": max_tokens, "messages": [{"role": "user", "content": "hello"}]}
     sent = {"x-llm-team": team, "x-mock-output-tokens": "5", **headers}
-    return httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=sent, timeout=60, trust_env=False)
+    return httpx.post(
+        f"{gateway.url}/v1/chat/completions", json=body, headers=sent, timeout=60, trust_env=False
+    )
 
 
 def test_a_refusal_says_apart_what_is_used_and_held_and_when_to_ask_again(gateway: Gateway) -> None:
@@ -113,7 +118,11 @@ def test_a_refusal_says_apart_what_is_used_and_held_and_when_to_ask_again(gatewa
         alone = chat(gateway, "tiny", 16_000)
         assert other.result().status_code == 200
     error = held.json()["error"]
-    assert (held.status_code, error["code"], held.headers["x-spendgate-reason"]) == (429, "budget_held", "budget_held")
+    assert (held.status_code, error["code"], held.headers["x-spendgate-reason"]) == (
+        429,
+        "budget_held",
+        "budget_held",
+    )
     assert held.headers["x-should-retry"] == "true"
     assert 1 <= int(held.headers["retry-after"]) <= 30
     assert "x-spendgate-reset" not in held.headers
@@ -135,7 +144,9 @@ def test_an_answer_tells_what_the_tightest_bound_has_left_beside_its_hold(gatewa
 
 
 def left(gateway: Gateway, query: str = "", **headers: str) -> httpx.Response:
-    return httpx.get(f"{gateway.url}/spendgate/v1/budget{query}", headers=headers, timeout=60, trust_env=False)
+    return httpx.get(
+        f"{gateway.url}/spendgate/v1/budget{query}", headers=headers, timeout=60, trust_env=False
+    )
 
 
 def test_the_gateway_tells_callers_what_they_have_left_and_asks_no_provider(
@@ -153,7 +164,10 @@ def test_the_gateway_tells_callers_what_they_have_left_and_asks_no_provider(
     assert left(gateway, **{"x-llm-team": "never-heard-of"}).json()["limit_usd"] is None
     for method, path in (("POST", ""), ("GET", "/more"), ("DELETE", "/../../spendgate/v1/budget")):
         refused = httpx.request(
-            method, f"{gateway.url}/spendgate/v1/budget{path}", headers={"x-llm-team": "asks"}, trust_env=False
+            method,
+            f"{gateway.url}/spendgate/v1/budget{path}",
+            headers={"x-llm-team": "asks"},
+            trust_env=False,
         )
         assert refused.status_code in (404, 405), (method, path)
     assert provider.last() == before

@@ -38,7 +38,9 @@ def line(gateway: Gateway, run: str) -> dict[str, object]:
     raise AssertionError(f"no usage line of {run}")
 
 
-def test_an_unlisted_deployment_is_held_as_what_it_serves(raw_gateway: Gateway, upstream: RawUpstream) -> None:
+def test_an_unlisted_deployment_is_held_as_what_it_serves(
+    raw_gateway: Gateway, upstream: RawUpstream
+) -> None:
     answer = {"model": "gpt-4o-mini-2024-07-18", "choices": [], "usage": USAGE}
     upstream.reply = fixed(json.dumps(answer).encode(), IS_JSON)
     holds = []
@@ -54,7 +56,9 @@ def test_an_unlisted_deployment_is_held_as_what_it_serves(raw_gateway: Gateway, 
     assert Decimal(str(line(raw_gateway, "other")["estimate_usd"])) == holds[0]
 
 
-def test_who_refuses_to_be_asked_for_usage_is_not_asked_again(raw_gateway: Gateway, upstream: RawUpstream) -> None:
+def test_who_refuses_to_be_asked_for_usage_is_not_asked_again(
+    raw_gateway: Gateway, upstream: RawUpstream
+) -> None:
     chunks = [
         b'data: {"model":"gpt-4o","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n' * 20,
         b'data: {"model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',

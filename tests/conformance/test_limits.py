@@ -143,7 +143,9 @@ def test_a_model_without_a_price_is_refused_or_estimated_and_never_free(gateway:
     before = gateway.metric("spendgate_unpriced_requests_total")
     assert chat(gateway, "unpriced", model="gpt-unknown-9").answer.choices
     assert gateway.spent("unpriced", 1) > 0
-    assert until(lambda: gateway.metric("spendgate_unpriced_requests_total"), lambda n: n > before, "the count")
+    assert until(
+        lambda: gateway.metric("spendgate_unpriced_requests_total"), lambda n: n > before, "the count"
+    )
 
 
 def test_a_budget_without_a_reject_threshold_never_refuses(gateway: Gateway) -> None:

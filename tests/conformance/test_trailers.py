@@ -28,7 +28,9 @@ ANSWER = json.dumps(
     }
 ).encode()  # fmt: skip
 DELTA = b'data: {"model":"gpt-4o","choices":[{"index":0,"delta":{"content":" budget"}}],"usage":null}\n\n'
-FINISH = b'data: {"model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+FINISH = (
+    b'data: {"model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+)
 EXTRA = b"data: " + json.dumps({"model": "gpt-4o", "choices": [], "usage": USAGE}).encode() + b"\n\n"
 SSE = (("content-type", "text/event-stream"),)
 TRAILERS = (("x-t", "1"),)
@@ -66,7 +68,10 @@ def reply(got: Got) -> Reply:
 def over_http2(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An Envoy before the gateway's worker whose provider speaks HTTP/2."""
     folder = tmp_path_factory.mktemp("http2")
-    with Http2Upstream(reply) as provider, before(worker_of(gateway), provider.url, folder, http2_upstream) as url:
+    with (
+        Http2Upstream(reply) as provider,
+        before(worker_of(gateway), provider.url, folder, http2_upstream) as url,
+    ):
         yield url
 
 

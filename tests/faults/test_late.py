@@ -82,7 +82,9 @@ def test_long_prompts_at_once_do_not_pass_a_budget_of_nothing(
     _refused(seen, upstream, at_once)
 
 
-def test_bodies_without_a_length_have_bounded_room_too(gateway: Gateway, upstream: Upstream, poor: Client) -> None:
+def test_bodies_without_a_length_have_bounded_room_too(
+    gateway: Gateway, upstream: Upstream, poor: Client
+) -> None:
     seen, body = Seen(), chat(prompt(8_000_000))
 
     async def load() -> None:
@@ -92,7 +94,9 @@ def test_bodies_without_a_length_have_bounded_room_too(gateway: Gateway, upstrea
     _refused(seen, upstream, 2 * SCALE + 4)
 
 
-def test_two_bodies_of_empty_objects_blind_no_worker(gateway: Gateway, upstream: Upstream, poor: Client) -> None:
+def test_two_bodies_of_empty_objects_blind_no_worker(
+    gateway: Gateway, upstream: Upstream, poor: Client
+) -> None:
     seen, asides = Seen(), Seen()
 
     async def load() -> None:
@@ -109,7 +113,9 @@ def test_two_bodies_of_empty_objects_blind_no_worker(gateway: Gateway, upstream:
     _refused(seen, upstream, 2)
 
 
-def test_a_loop_of_many_connections_gets_a_decision_each(gateway: Gateway, upstream: Upstream, poor: Client) -> None:
+def test_a_loop_of_many_connections_gets_a_decision_each(
+    gateway: Gateway, upstream: Upstream, poor: Client
+) -> None:
     seen, body = Seen(), chat(prompt(50_000))
 
     async def load() -> None:
@@ -120,7 +126,9 @@ def test_a_loop_of_many_connections_gets_a_decision_each(gateway: Gateway, upstr
     _refused(seen, upstream, 300)
 
 
-def test_fast_streams_leave_other_requests_their_turn(gateway: Gateway, upstream: Upstream, poor: Client) -> None:
+def test_fast_streams_leave_other_requests_their_turn(
+    gateway: Gateway, upstream: Upstream, poor: Client
+) -> None:
     asides, streams, n = Seen(), Seen(), 40_000 * SCALE
     upstream.stream = n
     rich, before = Client(gateway.url, "rich"), gateway.row("rich")["requests"]
@@ -173,7 +181,9 @@ def _process(gateway: Gateway, mark: str) -> psutil.Process:
     return found
 
 
-def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(
+    upstream: Upstream, tmp_path: Path
+) -> None:
     """Redis stands still for twice the message timeout: Envoy was asked for more."""
     config = {"message_timeout": "1s", "ledger_timeout": "5s"}
     upstream.reached, upstream.stream, upstream.raw = 0, 0, b""
@@ -226,7 +236,9 @@ def test_what_envoy_sent_on_without_us_is_charged_as_late_and_nothing_else_is(
             return
         assert first.startswith(b"HTTP/1.1 200") and upstream.reached == 1
         spent = Decimal(running.settled("poor", 1)["settled_usd"])
-        [line] = [x for x in until(lambda: running.usage("poor"), bool, "a usage line") if x["outcome"] != "refused"]
+        [line] = [
+            x for x in until(lambda: running.usage("poor"), bool, "a usage line") if x["outcome"] != "refused"
+        ]
         assert (line["unmetered"], line["outcome"]) == ("late", "unmetered")
         assert Decimal(line["cost_usd"]) == spent > Decimal("0.00006")
         # a gateway that stands still is no client that leaves

@@ -87,7 +87,13 @@ class Services:
 
     def _listens(self, service: str) -> set[int]:
         """The ports that a service's own command, environment and healthcheck name, and its defaults."""
-        known = {"redis": {6379}, "envoy": {10000, 9903}, "mock": {9900}, "prometheus": {9095}, "grafana": {3000}}
+        known = {
+            "redis": {6379},
+            "envoy": {10000, 9903},
+            "mock": {9900},
+            "prometheus": {9095},
+            "grafana": {3000},
+        }
         return known.get(service) or {"gateway": {9002, 9090}, "controller": {8080, 9091}}[service]
 
     def _local(self, service: str) -> dict[str, Path]:

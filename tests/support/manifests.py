@@ -44,7 +44,11 @@ def rendered(name: str) -> str:
 def kustomized(folder: Path) -> str:
     """The output of `kubectl kustomize FOLDER`; its complaint fails the test."""
     done = subprocess.run(
-        [program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False, timeout=60
+        [program("kubectl"), "kustomize", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -22,7 +22,21 @@ from support.gateway import Gateway
 PATH = "/v1/chat/completions"
 REFUSALS = frozenset({400, 413, 429, 503})
 """What a request may get that is not let pass; 503 only as `too_busy`."""
-_WORDS = ("the", "budget", "of", "a", "team", "is", "held", "while", "its", "request", "flows", "and", "settles")
+_WORDS = (
+    "the",
+    "budget",
+    "of",
+    "a",
+    "team",
+    "is",
+    "held",
+    "while",
+    "its",
+    "request",
+    "flows",
+    "and",
+    "settles",
+)
 
 
 def prompt(size: int, seed: int = 1) -> str:
@@ -243,7 +257,9 @@ class Upstream:
         if self.raw:
             writer.write(self.raw)
         elif self.stream:
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+            )
             for lot in events(self.stream):
                 writer.write(b"%x\r\n%s\r\n" % (len(lot), lot))
                 await writer.drain()

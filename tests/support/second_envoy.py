@@ -31,7 +31,9 @@ def http2_upstream(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def before(grpc: str, upstream: str, folder: Path, change: Callable[[Config], None], *more: str) -> Iterator[str]:
+def before(
+    grpc: str, upstream: str, folder: Path, change: Callable[[Config], None], *more: str
+) -> Iterator[str]:
     """Its URL, once it serves. `grpc`: a worker's endpoint; `more`: arguments of `render bootstrap`."""
     url = f"http://127.0.0.1:{free_port()}"
     argv = [SPENDGATE, "render", "bootstrap", "--listen", url.removeprefix("http://"), "--upstream", upstream]

@@ -43,7 +43,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--egress-team", default="unattributed", show_default=True, help="Who is charged what was never metered."
 )
-@click.option("--apply", "apply", is_flag=True, help="Make the adjustments; no budget in force moves by them.")
+@click.option(
+    "--apply", "apply", is_flag=True, help="Make the adjustments; no budget in force moves by them."
+)
 @click.option("--enforce", is_flag=True, help="With --apply: let them move the running month's budgets too.")
 @click.option("--policy", multiple=True, type=_PATH, help="Budgets whose counters move; default: in force.")
 @click.option("--by", "by", help="Who does it; default: you.")
@@ -85,7 +87,9 @@ def command(
     else:
         assert provider is not None
         outcome = asyncio.run(
-            _of_usage(found.redis_url, usage, provider, map_file, models, corrected, days, egress_team, dates or "")
+            _of_usage(
+                found.redis_url, usage, provider, map_file, models, corrected, days, egress_team, dates or ""
+            )
         )
     budgets = policy_at_hand(found, tuple(map(str, policy))) if apply else None
     label = ", ".join(p.name for p in prices)[:80]

@@ -30,7 +30,11 @@ FORMATS = ("focus-1.4", "focus-1.2", "usage")
 )  # fmt: skip
 @click.option("--format", "form", type=click.Choice(FORMATS), default="focus-1.4", show_default=True)
 @click.option(
-    "--month", "months", multiple=True, metavar="YYYY-MM", help="Months (UTC); default: the last and the running one."
+    "--month",
+    "months",
+    multiple=True,
+    metavar="YYYY-MM",
+    help="Months (UTC); default: the last and the running one.",
 )
 @click.option("--as", "file_type", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option(
@@ -75,7 +79,16 @@ def command(
             else:
                 version = cast("Version", form.removeprefix("focus-"))
                 done = _focus(
-                    store, month, version, file_type, logs, table(prices), billing_account, redis_url, data_dir, scratch
+                    store,
+                    month,
+                    version,
+                    file_type,
+                    logs,
+                    table(prices),
+                    billing_account,
+                    redis_url,
+                    data_dir,
+                    scratch,
                 )
         if not done:
             click.echo(f"{month_text(month)}: nothing was spent; nothing is written")

@@ -116,7 +116,14 @@ _OUTPUT = click.option(
 @click.option("--note", default="", callback=_name, help="For people; never in metrics.")
 @_OUTPUT
 def issue(
-    path: Path | None, config: Path | None, team: str, app: str, user: str, expires: int, note: str, output: str
+    path: Path | None,
+    config: Path | None,
+    team: str,
+    app: str,
+    user: str,
+    expires: int,
+    note: str,
+    output: str,
 ) -> None:
     """Make a key. Standard output has the key alone.
 

@@ -27,7 +27,9 @@ def command() -> None:
 
 @command.command("tail")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("-n", "--lines", default=10, show_default=True, type=click.IntRange(0), help="The last so many.")
+@click.option(
+    "-n", "--lines", default=10, show_default=True, type=click.IntRange(0), help="The last so many."
+)
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what is written, over rotation.")
 @click.option("--team", help="Only this team.")
 @click.option("--app", "app", help="Only this app.")

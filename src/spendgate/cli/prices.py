@@ -204,7 +204,9 @@ def _warn_of_provisional(looked_at: Snapshot, named: set[tuple[str, str]]) -> No
         facts = found.entry.facts
         until = table.catalogue.provisional(facts.provider, facts.model)
         if until and until <= today:
-            click.echo(f"warning: {model}: its price was announced to hold until {until}; look it up", err=True)
+            click.echo(
+                f"warning: {model}: its price was announced to hold until {until}; look it up", err=True
+            )
 
 
 @command.group("import", context_settings={"help_option_names": ["-h", "--help"]})

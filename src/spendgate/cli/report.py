@@ -38,7 +38,9 @@ def command() -> None:
 @command.command("chargeback")
 @click.option("--month", "month_option", required=True, metavar="YYYY-MM", help="The month (UTC).")
 @click.option("--team", help="Only this team.")
-@click.option("--source", type=click.Choice(["ledger", "prometheus", "log"]), default="ledger", show_default=True)
+@click.option(
+    "--source", type=click.Choice(["ledger", "prometheus", "log"]), default="ledger", show_default=True
+)
 @click.option("--prometheus", "prometheus_url", metavar="URL", help="With --source prometheus.")
 @click.option(
     "--log", "logs", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="With --source log."
@@ -118,10 +120,14 @@ def chargeback_command(
             cells = read_log(logs, only, month, finest=output in FOCUS, prices=table_of_prices)
         beside = _ledger_beside(redis_url, data_dir, only, month)
     else:
-        cells, settled, made = asyncio.run(read_month(find_ledger(redis_url, data_dir).redis_url, only, month))
+        cells, settled, made = asyncio.run(
+            read_month(find_ledger(redis_url, data_dir).redis_url, only, month)
+        )
     report = chargeback(month, source, cells, table_of_prices)
     if output in FOCUS:
-        shared = allocations({t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}, rules)
+        shared = allocations(
+            {t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}, rules
+        )
         of = Month(month, cells, table_of_prices, billing_account, made, shared)
         version: Any = FOCUS[output]
         as_parquet = output == "focus-parquet"

@@ -80,7 +80,9 @@ def _prices(path: Path) -> str:
     from spendgate.pricing.load import load_overrides
 
     read = load_overrides(path)
-    more = [f"{len(x)} {name}" for x, name in ((read.aliases, "other names"), (read.discounts, "discounts")) if x]
+    more = [
+        f"{len(x)} {name}" for x, name in ((read.aliases, "other names"), (read.discounts, "discounts")) if x
+    ]
     return f"{path}: {', '.join([f'prices of {len(read.prices)} models', *more])}, valid"
 
 

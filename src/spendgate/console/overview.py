@@ -119,7 +119,11 @@ def days_csv(of: Overview) -> str:
     return _csv(
         ("day", "spent_usd", "month_before_usd"),
         (
-            (f"{d.day[:4]}-{d.day[4:6]}-{d.day[6:]}", nano_to_usd(d.spent_nanousd), _or_nothing(d.before_nanousd))
+            (
+                f"{d.day[:4]}-{d.day[4:6]}-{d.day[6:]}",
+                nano_to_usd(d.spent_nanousd),
+                _or_nothing(d.before_nanousd),
+            )
             for d in of.days
         ),
     )

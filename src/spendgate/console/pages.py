@@ -266,7 +266,9 @@ class Console:
             written = write(chargeback(month, "ledger", await self._books.cells(month), prices))
             name = f"chargeback-{month_text(month)}.{kind}"
         else:
-            raise _Wrong(404, f"There is no chargeback as {kind!r}; there are {', '.join([*DOWNLOADS, *FOCUS])}.")
+            raise _Wrong(
+                404, f"There is no chargeback as {kind!r}; there are {', '.join([*DOWNLOADS, *FOCUS])}."
+            )
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(written, media_type=media, headers=headers)
 

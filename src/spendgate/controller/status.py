@@ -183,9 +183,18 @@ def _ready(
     if verdict.state is State.READY:
         if confirmation is None:
             for x in old.get("conditions") or ():
-                if x.get("type") == c.READY and x.get("observedGeneration") == generation and x.get("status") == "True":
+                if (
+                    x.get("type") == c.READY
+                    and x.get("observedGeneration") == generation
+                    and x.get("status") == "True"
+                ):
                     return c.READY, "True", str(x["reason"]), str(x["message"])  # gateways keep what they had
-            return c.READY, "Unknown", "LedgerUnavailable", "Redis does not answer: nobody knows what gateways enforce"
+            return (
+                c.READY,
+                "Unknown",
+                "LedgerUnavailable",
+                "Redis does not answer: nobody knows what gateways enforce",
+            )
         if not confirmation.gateways:
             return c.READY, "Unknown", c.NO_GATEWAY, "no gateway has told in the last 15 s what it enforces"
         if confirmation.behind:

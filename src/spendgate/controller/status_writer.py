@@ -160,7 +160,8 @@ class StatusWriter:
             return written + self._interval_ms
         quantum = rules.usd(percent_of(limit, self._quantum_percent))
         moved = max(
-            abs(float(new.get(name, 0)) - float(old.get(name, 0))) for name in ("currentSpendUSD", "reservedUSD")
+            abs(float(new.get(name, 0)) - float(old.get(name, 0)))
+            for name in ("currentSpendUSD", "reservedUSD")
         )
         return written + self._interval_ms * (1 if moved >= quantum else QUIET_PERIODS)
 
@@ -210,7 +211,9 @@ class StatusWriter:
             times = self._refused.get(item.key, (0, 0.0))[0] + 1
             wait_s = min(BACKOFF_S[0] * 2 ** (times - 1), BACKOFF_S[1]) * (0.75 + random.random() / 2)
             self._refused[item.key] = times, time.monotonic() + wait_s
-            log.error("status_refused", budget="/".join(item.key), error=str(problem), again_in_s=round(wait_s))
+            log.error(
+                "status_refused", budget="/".join(item.key), error=str(problem), again_in_s=round(wait_s)
+            )
             return True
         except KubeUnavailable as problem:
             self._count("Unavailable")

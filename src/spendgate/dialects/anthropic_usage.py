@@ -62,7 +62,11 @@ def unbilled(model: object) -> Reading:
 def is_unbilled_refusal(stop_reason: object, raw: object, *, has_content: bool) -> bool:
     """Did the model decline before it made anything? Such a request is not billed, though its input is told
     (Anthropic's guide to streaming refusals)."""
-    return stop_reason == "refusal" and not has_content and not count_of(object_of(raw).get("output_tokens") or 0)
+    return (
+        stop_reason == "refusal"
+        and not has_content
+        and not count_of(object_of(raw).get("output_tokens") or 0)
+    )
 
 
 def read_message(document: JsonObject) -> Reading:

@@ -42,7 +42,9 @@ def read_document(document: JsonObject) -> Reading:
     if object_of(document.get("performanceConfig")).get("latency") == "optimized":
         tier = "optimized"
     router = object_of(object_of(document.get("trace")).get("promptRouter"))
-    return replace(reading, service_tier=tier, model=short(router.get("invokedModelId"), MODEL_CHARACTERS_MAX))
+    return replace(
+        reading, service_tier=tier, model=short(router.get("invokedModelId"), MODEL_CHARACTERS_MAX)
+    )
 
 
 def of_openai(reading: Reading) -> Reading:

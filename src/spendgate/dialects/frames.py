@@ -74,7 +74,6 @@ class Framer:
         self._scanned = position - start
         return out
 
-
     def _keep(self, part: bytes) -> None:
         """Keep the outline of an object that goes on."""
         if self._elider is None:

@@ -58,7 +58,11 @@ class GeminiStreamMeter:
 
     @property
     def hidden(self) -> bool:
-        return self._reasoned or bool(self._usage.get("thoughtsTokenCount")) or (self._finished and not self._usage)
+        return (
+            self._reasoned
+            or bool(self._usage.get("thoughtsTokenCount"))
+            or (self._finished and not self._usage)
+        )
 
     def result(self) -> Reading:
         if self._broken:

@@ -45,9 +45,7 @@ def lay_over(known: JsonObject, update: JsonObject) -> None:
     growing.lay_over(known, update)
     if prompt and sum(parts) == count_of(update.get("totalTokenCount")):
         known["promptTokenCount"] = prompt
-        known["totalTokenCount"] = max(
-            sum(count_of(known.get(key) or 0) or 0 for key in _SUMMED), sum(parts)
-        )
+        known["totalTokenCount"] = max(sum(count_of(known.get(key) or 0) or 0 for key in _SUMMED), sum(parts))
 
 
 _SUMMED = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount")

@@ -35,7 +35,8 @@ def read_subtitles(body: bytes) -> Reading:
     """Read a transcript that is no JSON: subtitles (SRT, WebVTT) tell by their last time stamp how long the sound was;
     a plain text tells nothing. Never raises."""
     ends = [
-        int(h or 0) * 3600 + int(m) * 60 + int(s) + (1 if int(ms) else 0) for h, m, s, ms in _STAMP.findall(body)
+        int(h or 0) * 3600 + int(m) * 60 + int(s) + (1 if int(ms) else 0)
+        for h, m, s, ms in _STAMP.findall(body)
     ]
     if not ends:
         return Reading({}, problem="no_usage")

@@ -39,7 +39,11 @@ class OpenAIChat(JsonApi):
     def read_document(self, document: object) -> Reading:
         if not isinstance(document, dict):
             return Reading({}, problem="no_usage")
-        if document.get("usage") is None and document.get("status") in _TAKEN_ON and not document.get("choices"):
+        if (
+            document.get("usage") is None
+            and document.get("status") in _TAKEN_ON
+            and not document.get("choices")
+        ):
             model = short(document.get("model"), MODEL_CHARACTERS_MAX)
             return Reading({}, model, "deferred")
         return openai_usage.read(document, document.get("usage"))

@@ -68,7 +68,9 @@ def _broken_down(document: JsonObject, reading: Reading) -> Reading:
     for _, usage in parts:
         for kind, n in usage.items():
             whole[kind] = whole.get(kind, 0) + n
-    rest = {k: n - whole.get(k, 0) for k, n in reading.usage.items() if k != "requests" and n > whole.get(k, 0)}
+    rest = {
+        k: n - whole.get(k, 0) for k, n in reading.usage.items() if k != "requests" and n > whole.get(k, 0)
+    }
     if searches := _searched(document):
         rest["searches"] = max(searches, rest.get("searches", 0))
     if rest:

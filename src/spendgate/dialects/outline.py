@@ -24,4 +24,6 @@ def parse(body: bytes) -> Any:
         members = jsonedit.members(body)[1]
     except RequestError as e:
         raise jsonbody.NotJson(str(e)) from e
-    return {m.key: jsonbody.parse(body[m.start : m.end]) for m in members if m.end - m.start <= MEMBER_BYTES_MAX}
+    return {
+        m.key: jsonbody.parse(body[m.start : m.end]) for m in members if m.end - m.start <= MEMBER_BYTES_MAX
+    }

@@ -25,12 +25,18 @@ class VertexPublishers(OpenAIChat):
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         call = _CALL.search(paths.plain(path))
-        return call is not None and call[1].lower() != "anthropic" and super().matches(method, path, content_type)
+        return (
+            call is not None
+            and call[1].lower() != "anthropic"
+            and super().matches(method, path, content_type)
+        )
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         call = _CALL.search(paths.plain(path))
         if call is None or len(call[2]) > MODEL_CHARACTERS_MAX:
-            raise RequestError("the path names no model; write …/publishers/PUBLISHER/models/MODEL:rawPredict")
+            raise RequestError(
+                "the path names no model; write …/publishers/PUBLISHER/models/MODEL:rawPredict"
+            )
         facts = openai_request.read(body, "")
         document = parse_request(body)
         if "messages" not in document:

@@ -273,7 +273,9 @@ def _cluster(config: Json, dump: Dump, settings: Settings) -> Iterator[Finding]:
         yield warning("panic-threshold", where, "with half of the workers dead, calls go to dead ones too",
                       "set common_lb_config.healthy_panic_threshold: {value: 0}")  # fmt: skip
     yield from _keepalive(where, cluster, settings)
-    longest = str(next((o["max_stream_duration"] for o in _common_options(cluster) if "max_stream_duration" in o), ""))
+    longest = str(
+        next((o["max_stream_duration"] for o in _common_options(cluster) if "max_stream_duration" in o), "")
+    )
     if ms_or_zero(longest):
         yield error("max-stream-duration", where, f"each call to spendgate is cut after {longest}, with its answer",
                     "take common_http_protocol_options.max_stream_duration of this cluster away")  # fmt: skip
@@ -300,7 +302,9 @@ def _keepalive(where: str, cluster: Json, settings: Settings) -> Iterator[Findin
     fix = f"set connection_keepalive: {{interval: {ours['interval']}, timeout: {ours['timeout']}}}"
     interval, timeout = ms_or_zero(pings.get("interval")), ms_or_zero(pings.get("timeout"))
     if not interval:
-        yield info("keepalive", where, "no pings: calls to a worker that stands still wait as long as it does", fix)
+        yield info(
+            "keepalive", where, "no pings: calls to a worker that stands still wait as long as it does", fix
+        )
     elif interval + timeout >= settings.message_timeout:
         yield warning(
             "keepalive", where,

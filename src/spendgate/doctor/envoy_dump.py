@@ -86,7 +86,15 @@ def routes_for(config: Json, path: str) -> Iterator[tuple[Json, Json]]:
                 break
 
 
-_MORE = ("query_parameters", "runtime_fraction", "grpc", "tls_context", "dynamic_metadata", "filter_state", "cookies")
+_MORE = (
+    "query_parameters",
+    "runtime_fraction",
+    "grpc",
+    "tls_context",
+    "dynamic_metadata",
+    "filter_state",
+    "cookies",
+)
 
 
 def _asks_more(match: Json) -> bool:

@@ -75,9 +75,7 @@ async def _ask(url: str, client: Any) -> RedisFacts:
     except (NoPermissionError, ResponseError):
         config = None
     script = await _script(client)
-    return RedisFacts(
-        url, info=info, config=config, script=script, round_trip_ms=min(trips), skew_ms=skew
-    )
+    return RedisFacts(url, info=info, config=config, script=script, round_trip_ms=min(trips), skew_ms=skew)
 
 
 def _text(value: Any) -> str:

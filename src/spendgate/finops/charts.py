@@ -68,7 +68,9 @@ def columns(days: Mapping[str, Mapping[str, int]], last_day: int, title: str) ->
     for step_no in range(int(top // tick) + 1 if tick else 1):
         at = 10 + height - (step_no * tick * height // top if top else 0)
         out.append(f'<line x1="{left}" x2="{WIDTH}" y1="{at}" y2="{at}"/>')
-        out.append(f'<text class="axis" x="{left - 8}" y="{at + 4}" text-anchor="end">{_short(step_no * tick)}</text>')
+        out.append(
+            f'<text class="axis" x="{left - 8}" y="{at + 4}" text-anchor="end">{_short(step_no * tick)}</text>'
+        )
     step = (WIDTH - left) / last_day
     for number in range(1, last_day + 1):
         x = left + (number - 1) * step

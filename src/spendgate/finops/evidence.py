@@ -40,9 +40,7 @@ def with_estimates_apart(
     return out
 
 
-def day_shifts(
-    logs: Iterable[Path], month: str, ours: Callable[[str], bool]
-) -> dict[int, list[DayCell]]:
+def day_shifts(logs: Iterable[Path], month: str, ours: Callable[[str], bool]) -> dict[int, list[DayCell]]:
     """The month's cells (of no team or app) for days that begin so many minutes after midnight UTC."""
     slots: dict[tuple[int, str], DayCell] = {}
     for r in read(logs):

@@ -20,7 +20,15 @@ import fsspec
 from spendgate.errors import ConfigurationError, SpendgateError
 
 CHUNK = 1 << 20
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
+EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "abfs": "azure",
+    "abfss": "azure",
+    "az": "azure",
+}
 """URL scheme → the extra that brings what fsspec needs for it."""
 MANIFEST = "_manifest.json"
 """Readers of folders (Athena, Spark, BigQuery) leave out names that begin with an underscore."""

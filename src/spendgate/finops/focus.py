@@ -106,7 +106,9 @@ def _shares(cell: DayCell, prices: PriceTable) -> tuple[KindShare, ...]:
     """What each kind cost: as the source knows it of each exchange, else by the rule of the chargeback."""
     cost = cell.cost_nanousd - cell.adjusted_nanousd
     if cell.kind_costs and sum(cell.kind_costs.values()) == cost:
-        kinds = dict.fromkeys((*(k for k, n in cell.tokens.items() if n and k != UNEXPLAINED), *cell.kind_costs))
+        kinds = dict.fromkeys(
+            (*(k for k, n in cell.tokens.items() if n and k != UNEXPLAINED), *cell.kind_costs)
+        )
         return tuple(KindShare(k, cell.tokens.get(k, 0), cell.kind_costs.get(k, 0)) for k in kinds)
     terms = Terms(provider=cell.provider, tier=cell.tier, at_ms=_noon_ms(cell.day))
     return share_by_kind(cost, cell.tokens, price_for(prices, cell.model, terms), cell.requests)
@@ -332,4 +334,3 @@ def _instant(at: datetime) -> str:
 def _noon_ms(day: str) -> int:
     """The ledger keeps no hours: the prices of a day are those of its noon (UTC)."""
     return int(datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).timestamp() + _NOON_S) * 1000
-

@@ -67,7 +67,10 @@ def to_html(report: Chargeback) -> str:
         parts += ["<h2>By day</h2>", columns(report.days, last_day, "Spend by day and team")]
         parts += ["<h2>By team</h2>", bars(teams.items(), "Spend by team")]
         parts += ["<h2>By model</h2>", bars(((m, n) for m, n in models.items() if n), "Spend by model")]
-        parts += ["<h2>Teams</h2>", *_table(("Team",), ((label(t), numbers(x)) for t, x in report.teams.items()))]
+        parts += [
+            "<h2>Teams</h2>",
+            *_table(("Team",), ((label(t), numbers(x)) for t, x in report.teams.items())),
+        ]
         parts.append(_row("sum", ("Total",), numbers(report.lines)) + _END)
         for team, lines in report.teams.items():
             parts += _team(team, lines)

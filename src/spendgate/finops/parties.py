@@ -99,7 +99,9 @@ def seller_of_record(record: UsageRecord) -> str:
     if told:
         return told
     # these dialects are spoken by one provider alone
-    return next((p for d, p in (("bedrock", "aws"), ("vertex", "google")) if record.dialect.startswith(d)), "")
+    return next(
+        (p for d, p in (("bedrock", "aws"), ("vertex", "google")) if record.dialect.startswith(d)), ""
+    )
 
 
 def seller_of_name(model: str) -> str:

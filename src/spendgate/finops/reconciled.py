@@ -51,7 +51,13 @@ def document(
         ],
         "applied": applied,
         "true_ups": [
-            {"id": t.adjustment_id, "team": t.team, "app": t.app, "model": t.model, "usd": nano_to_usd(t.nano)}
+            {
+                "id": t.adjustment_id,
+                "team": t.team,
+                "app": t.app,
+                "model": t.model,
+                "usd": nano_to_usd(t.nano),
+            }
             for t in planned
         ],
     }

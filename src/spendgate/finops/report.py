@@ -12,7 +12,18 @@ from spendgate.finops.chargeback import RULE, Chargeback, Line
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text
 
-CSV_FIELDS = ("month", "team", "app", "model", "kind", "requests", "tokens", "cost_usd", "saved_usd", "refused")
+CSV_FIELDS = (
+    "month",
+    "team",
+    "app",
+    "model",
+    "kind",
+    "requests",
+    "tokens",
+    "cost_usd",
+    "saved_usd",
+    "refused",
+)
 
 
 def document(report: Chargeback) -> dict[str, Any]:

@@ -61,7 +61,11 @@ def parse_rules(document: Any, where: str) -> tuple[Rule, ...]:
         if not isinstance(among, list) or not all(isinstance(t, str) for t in among):
             fault(f"{path}.among", f"{among!r} is not a list of teams", "list the teams that share it")
         elif not _are_weights(weights) or bool(weights) != (split == "weights"):
-            fault(f"{path}.weights", "must be whole numbers from 1 on, and belong to `split: weights`", "mend it")
+            fault(
+                f"{path}.weights",
+                "must be whole numbers from 1 on, and belong to `split: weights`",
+                "mend it",
+            )
         elif str(team) in (*among, *weights):
             fault(path, "shares with itself", "take the team out of its own rule")
         else:
@@ -119,9 +123,13 @@ def split_shared(report: Chargeback, rules: Sequence[Rule]) -> Chargeback:
             words = "evenly, since none of them spent anything"
         added.append(_part(rule.team, "shared out", -amount))
         added += [
-            _part(t, f"shared: {rule.team}", n) for t, n in zip(made.teams, made.parts(amount), strict=True) if n
+            _part(t, f"shared: {rule.team}", n)
+            for t, n in zip(made.teams, made.parts(amount), strict=True)
+            if n
         ]
-        notes.append(f"shared: {nano_to_usd(amount)} USD of {rule.team} split among {', '.join(made.teams)} {words}")
+        notes.append(
+            f"shared: {nano_to_usd(amount)} USD of {rule.team} split among {', '.join(made.teams)} {words}"
+        )
     lines = sorted((*report.lines, *added), key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
     return replace(report, lines=tuple(lines), notes=(*report.notes, *notes))
 

@@ -139,7 +139,11 @@ class StreamedAnswer:
     mode = BodyMode.STREAMED
 
     def __init__(
-        self, dialect: Dialect, decoder: Decoder | None, hide_usage: bool, headers: Mapping[str, str] = NO_HEADERS
+        self,
+        dialect: Dialect,
+        decoder: Decoder | None,
+        hide_usage: bool,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         """`headers`: the answer's; they may tell a service tier, or cached tokens."""
         self._dialect, self._headers, self._tier = dialect, headers, dialect.served_tier(headers)
@@ -271,7 +275,9 @@ class StreamedAnswer:
 
     def _reading(self, sent: str) -> Reading:
         reading = with_headers(self._dialect.of_model(self._meter.result(), sent), self._headers)
-        return replace(reading, service_tier=self._tier) if self._tier and not reading.service_tier else reading
+        return (
+            replace(reading, service_tier=self._tier) if self._tier and not reading.service_tier else reading
+        )
 
 
 Answer = WholeAnswer | StreamedAnswer | UndecidedAnswer
@@ -300,5 +306,7 @@ def open_answer(
     if not reads:
         return "content_type"
     size = headers.get("content-length", "")
-    large = (size.isdigit() and int(size) > max_body_bytes) or (facts is not None and dialect.may_be_large(facts))
+    large = (size.isdigit() and int(size) > max_body_bytes) or (
+        facts is not None and dialect.may_be_large(facts)
+    )
     return WholeAnswer(dialect, decoder, headers, flowing=large)

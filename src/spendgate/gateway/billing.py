@@ -62,11 +62,15 @@ class Tariff:
         """The price of the model that answered, where several could; of the dearest, where nothing tells which."""
         if answered:
             return self._found(sent if aliases.same(sent, answered) else answered)
-        return max((self._found(m) for m in (sent, *self.fallbacks)), key=lambda found: rank_picousd(found[0]))
+        return max(
+            (self._found(m) for m in (sent, *self.fallbacks)), key=lambda found: rank_picousd(found[0])
+        )
 
     def _found(self, model: str) -> tuple[Price, bool]:
         found = self.prices.find(model, self.terms)
-        return (found, True) if found is not None else (self.prices.dearest_of_family(model, self.terms), False)
+        return (
+            (found, True) if found is not None else (self.prices.dearest_of_family(model, self.terms), False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, 
     if tariff.hoped:
         got = replace(tariff, hoped=False)
         standard = replace(got, terms=replace(tariff.terms, tier=""))
-        return max((_cost(each, sent, answered, usage) for each in (got, standard)), key=lambda found: found[0])
+        return max(
+            (_cost(each, sent, answered, usage) for each in (got, standard)), key=lambda found: found[0]
+        )
     price, own = tariff.price_of(sent, answered)
     routed, billed = tariff.prices.with_router(price, usage, sent, tariff.terms.provider)
     cost, missing = charge(routed, billed, tariff.prices.stand_ins)
@@ -171,9 +177,7 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
         return _told(reading)
     tariff = tariff.answered(reading)
     if not reading.parts:
-        return _charge(
-            tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held, ChargedBy.USAGE
-        )
+        return _charge(tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held, ChargedBy.USAGE)
     parts = []
     asked = _asked_parts(sent, reading)
     whole = LISTED

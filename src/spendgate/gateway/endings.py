@@ -76,7 +76,11 @@ def can_hide(facts: RequestFacts, sent: str, answered: str = "", *, shown: bool 
 
 def _asks_more(facts: RequestFacts) -> bool:
     return bool(
-        facts.output_hidden or facts.unseen_input or facts.fee_kinds or facts.tool_input_tokens or facts.turns > 1
+        facts.output_hidden
+        or facts.unseen_input
+        or facts.fee_kinds
+        or facts.tool_input_tokens
+        or facts.turns > 1
     )
 
 

@@ -100,4 +100,6 @@ class Learned:
     def all(self) -> list[Lesson]:
         """All that is known, the oldest first."""
         served = [Lesson(p, m, at) for p, models in self._served.items() for m, at in models.items()]
-        return sorted([*served, *(Lesson(p, "", at) for p, at in self._refused.items())], key=lambda x: x.at_ms)
+        return sorted(
+            [*served, *(Lesson(p, "", at) for p, at in self._refused.items())], key=lambda x: x.at_ms
+        )

@@ -259,7 +259,9 @@ class Settler:
             replayed = {exchange_id for exchange_id, word in words if word == "replayed"}
             self._corrected = {exchange_id for exchange_id, word in words if word == "corrected"}
             self._taken_over = replayed & self._handed_over
-            own = [x for x in zip(settlements, taken, strict=True) if x[0].exchange_id not in self._taken_over]
+            own = [
+                x for x in zip(settlements, taken, strict=True) if x[0].exchange_id not in self._taken_over
+            ]
             self._recent.add([s for s, _ in own], [at for _, (_, at) in own])
         except Exception as problem:  # noqa: BLE001  no fault loses a cent: to disk with it, and loudly
             settlements = [replace(s, acknowledged_us=s.acknowledged_us or sent_us) for s in settlements]

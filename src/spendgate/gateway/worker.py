@@ -137,7 +137,9 @@ async def serve(config: WorkerConfig) -> None:
     if config.cluster:
         own = data_dir / POLICY_FILE
         name = f"{socket.gethostname()}/{config.index}/{uuid.uuid4().hex[:8]}"
-        cluster = RedisPolicySource(config.redis, own, PolicyMetrics(registry), settings.policy_snapshot, name)
+        cluster = RedisPolicySource(
+            config.redis, own, PolicyMetrics(registry), settings.policy_snapshot, name
+        )
         await cluster.first()
         sources = replace(sources, cluster=cluster)
     signature = sources.signature()
@@ -147,7 +149,9 @@ async def serve(config: WorkerConfig) -> None:
     spool = Spool(data_dir / "spool", f"worker-{config.index}")
     otlp = OtlpExporter(settings.otlp_endpoint, metrics) if settings.otlp_endpoint else None
     usage_log = UsageLog(
-        settings.usage_log or str(data_dir / "usage.jsonl"), settings.rotation(), also=otlp.put if otlp else None
+        settings.usage_log or str(data_dir / "usage.jsonl"),
+        settings.rotation(),
+        also=otlp.put if otlp else None,
     )
     recent = RecentSettlements()
     settler = Settler(ledger, spool, recent, usage_log, metrics)

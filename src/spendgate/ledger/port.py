@@ -216,7 +216,6 @@ class Adjustment:
             if not valid:
                 raise ValueError(f"{where}: not a day: {self.day!r}; write it as YYYYMMDD")
 
-
     @property
     def is_beside(self) -> bool:
         """Is it an accounting entry, beside the counters?"""

@@ -53,9 +53,7 @@ def cost_nanousd(price: Price, usage: Usage, stand_ins: Mapping[str, int] = NO_R
     return charge(price, usage, stand_ins)[0]
 
 
-def charge(
-    price: Price, usage: Usage, stand_ins: Mapping[str, int] = NO_RATES
-) -> tuple[int, frozenset[str]]:
+def charge(price: Price, usage: Usage, stand_ins: Mapping[str, int] = NO_RATES) -> tuple[int, frozenset[str]]:
     """As `cost_nanousd`, and the kinds that have no price at all; `requests` only counts, unless a rate is given
     for it."""
     parts, missing = _parts(price, usage)

@@ -54,7 +54,12 @@ KINDS: Mapping[str, tuple[str, Decimal]] = {
     "input_cost_per_query": ("searches", Decimal(1)),
     "google_maps_grounding_cost_per_query": ("maps", Decimal(1)),
 }
-TIERS: Mapping[str, str] = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "ultrafast"}
+TIERS: Mapping[str, str] = {
+    "_batches": "batch",
+    "_flex": "flex",
+    "_priority": "priority",
+    "_ultrafast": "ultrafast",
+}
 RESIDENCY: Mapping[str, str] = {
     "regional_processing_uplift_multiplier_eu": "eu",
     "regional_processing_uplift_multiplier_us": "us",

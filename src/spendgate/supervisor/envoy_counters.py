@@ -32,7 +32,8 @@ COUNTERS: dict[str, Shown] = {
         "Calls that Envoy let pass since no worker answered in time, as Envoy counts them since `up` started.",
     ),
     "message_timeouts": Shown(
-        "spendgate_envoy_message_timeouts", "Messages of Envoy that no worker answered within message_timeout."
+        "spendgate_envoy_message_timeouts",
+        "Messages of Envoy that no worker answered within message_timeout.",
     ),
     "streams_failed": Shown(
         "spendgate_envoy_streams_failed", "Calls of Envoy to a worker that ended with an error of gRPC."

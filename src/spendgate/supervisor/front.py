@@ -93,7 +93,9 @@ class Front:
     def _put(self, listeners: list[Json]) -> None:
         resources = [{"@type": TYPE + "config.listener.v3.Listener", **listener} for listener in listeners]
         # Envoy reads when the file is moved into its place
-        write_whole(self._listeners, json.dumps({"version_info": str(len(resources)), "resources": resources}))
+        write_whole(
+            self._listeners, json.dumps({"version_info": str(len(resources)), "resources": resources})
+        )
         self._open = bool(resources)
 
     async def _seen(self) -> int:

@@ -125,7 +125,9 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
             kept: Json = {"prefix": "/", "headers": [post, chosen, by_aws]}
             out.append(_signed(f"signed-{upstream.name}", kept, upstream, settings, entry))
         match: Json = {"prefix": "/", "headers": [chosen]}
-        out.append(_route(f"llm-{upstream.name}", match, upstream, metered=True, settings=settings, entry=entry))
+        out.append(
+            _route(f"llm-{upstream.name}", match, upstream, metered=True, settings=settings, entry=entry)
+        )
     if default.credential is None:
         match = {"prefix": "/", "headers": [post, by_aws]}
         out.append(_signed("signed", match, default, settings, entry))

@@ -80,7 +80,10 @@ async def test_a_teams_page_shows_apps_models_days_refusals_and_the_forecast(hou
     assert "42.0 % of $100.00 used" in said
     for part in ("chat $40.00", "lab $2.00", "gpt-4o $40.00", "o3 $2.00", "input 20", "2026-11-18 $42.00"):
         assert part in said
-    assert "2026-11-18 11:06:40 UTC chat o3 the app is not among allowedApps of the model&#39;s pattern kim" in said
+    assert (
+        "2026-11-18 11:06:40 UTC chat o3 the app is not among allowedApps of the model&#39;s pattern kim"
+        in said
+    )
     assert "Forecast, month's end" in said
     assert "Exhausted at this pace 2026-11-" in said
 

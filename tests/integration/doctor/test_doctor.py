@@ -51,7 +51,9 @@ def gateway(provider: KeyedProvider, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-def test_a_healthy_gateway_refuses_for_real_and_nobody_pays(gateway: Gateway, provider: KeyedProvider) -> None:
+def test_a_healthy_gateway_refuses_for_real_and_nobody_pays(
+    gateway: Gateway, provider: KeyedProvider
+) -> None:
     before = len(provider.seen)
     status, found = doctor("--data-dir", str(gateway.data_dir))
     assert status == 0, found
@@ -102,7 +104,9 @@ def redis_server(folder: Path, *lines: str) -> Iterator[int]:
     config = [f"port {port}", f"dir {folder}", "bind 127.0.0.1", *lines]
     (folder / "redis.conf").write_text("\n".join(config) + "\n")
     process = subprocess.Popen(
-        [find_redis_server(), str(folder / "redis.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [find_redis_server(), str(folder / "redis.conf")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
     def answers() -> bool:

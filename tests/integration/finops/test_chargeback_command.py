@@ -179,7 +179,10 @@ async def test_shared_costs_are_split_by_the_rules_of_a_file(
     )
     rows = list(csv.DictReader(io.StringIO(out)))
     assert (code, err) == (0, "")
-    assert {(r["SubAccountId"], r["AllocatedResourceId"]) for r in rows} == {("red", ""), ("blue [bold]", "red")}
+    assert {(r["SubAccountId"], r["AllocatedResourceId"]) for r in rows} == {
+        ("red", ""),
+        ("blue [bold]", "red"),
+    }
     assert sum(Decimal(r["BilledCost"]) for r in rows) == Decimal("1.003500008")
     code, _, err = await asyncio.to_thread(
         run, capsys, "--redis", server.url, "--shared", str(rules), "-o", "focus-1.2"

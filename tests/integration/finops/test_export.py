@@ -84,7 +84,11 @@ class TestOfTheLedger:
         data = (to / FOCUS / "spendgate-2026-11.csv").read_bytes()
         manifest = json.loads((to / FOCUS / "_manifest.json").read_text())
         rows = list(csv.DictReader(io.StringIO(data.decode())))
-        assert sum(Decimal(r["BilledCost"]) for r in rows) == Decimal(manifest["billed_usd"]) == Decimal("0.5035")
+        assert (
+            sum(Decimal(r["BilledCost"]) for r in rows)
+            == Decimal(manifest["billed_usd"])
+            == Decimal("0.5035")
+        )
         assert [r["x_AdjustmentId"] for r in rows if r["ChargeCategory"] == "Adjustment"] == ["late"]
         assert manifest["files"] == [
             {"name": "spendgate-2026-11.csv", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

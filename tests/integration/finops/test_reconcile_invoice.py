@@ -251,7 +251,9 @@ def test_the_running_month_is_only_moved_when_asked(
         ledger = RedisLedger.from_url(server.url, timeout_s=5.0)
         cost, at = use.cell().cost_nanousd, int(now.timestamp() * 1000)
         scopes = (("month", "month"),)
-        await ledger.settle([Settlement("x", "red", "chat", "gpt-4o", cost, dict(use.tokens), at, scopes=scopes)])
+        await ledger.settle(
+            [Settlement("x", "red", "chat", "gpt-4o", cost, dict(use.tokens), at, scopes=scopes)]
+        )
         await ledger.close()
 
     asyncio.run(fill())

@@ -37,7 +37,9 @@ def in_force(redis_url: str) -> Policy:
 
 
 def await_policy(redis_url: str, teams: set[str], lapsed: set[str]) -> None:
-    until(lambda: in_force(redis_url), lambda p: (set(p.teams), p.lapsed) == (teams, lapsed), "the policy", 60)
+    until(
+        lambda: in_force(redis_url), lambda p: (set(p.teams), p.lapsed) == (teams, lapsed), "the policy", 60
+    )
 
 
 def ready(status: dict[str, Any]) -> tuple[str, str]:
@@ -113,7 +115,12 @@ def test_where_namespaces_can_not_be_read_nothing_changes_and_the_controller_is_
     await_policy(redis_url, {"search"}, set())
     first.stop()
     cluster.kubectl(
-        "patch", "clusterrole", "llm-budget-controller", "--type=json", "-p", '[{"op":"remove","path":"/rules/3"}]'
+        "patch",
+        "clusterrole",
+        "llm-budget-controller",
+        "--type=json",
+        "-p",
+        '[{"op":"remove","path":"/rules/3"}]',
     )
     try:
         blind = start("ctl-blind", wait=False, **STRICT)

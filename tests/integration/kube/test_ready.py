@@ -58,7 +58,12 @@ def test_ready_waits_for_the_gateways(
 
 def test_statuses_that_are_refused_are_counted_and_not_hammered(cluster: Cluster, start: Start) -> None:
     cluster.kubectl(
-        "patch", "clusterrole", "llm-budget-controller", "--type=json", "-p", '[{"op":"remove","path":"/rules/1"}]'
+        "patch",
+        "clusterrole",
+        "llm-budget-controller",
+        "--type=json",
+        "-p",
+        '[{"op":"remove","path":"/rules/1"}]',
     )
     try:
         cluster.apply(*(budget(f"t{n}", 10) for n in range(10)))

@@ -106,7 +106,9 @@ def test_a_new_level_is_told_within_the_working_day(rules: Rules) -> None:
     def pace(step: int) -> float:
         return work_pace(step) * (12 if step >= 14 * DAY else 1)
 
-    series = cost("chat", counter(15, pace)) | {'llm_budget_remaining_usd{team="ml"}': remaining(15, 8000, pace)}
+    series = cost("chat", counter(15, pace)) | {
+        'llm_budget_remaining_usd{team="ml"}': remaining(15, 8000, pace)
+    }
     rules.expect("LLMBudgetBurnRate", series, {f"{13 * 24 + 17}h": None, f"{14 * 24 + 16}h": ML})
 
 
@@ -122,14 +124,18 @@ CHAT = {"severity": "warning", "team": "ml", "app": "chat"}
 
 def test_a_standing_share_is_no_spike_after_its_first_hours(rules: Rules) -> None:
     series = cost("chat", counter(12, lambda _: 9.0)) | cost("x", counter(12, lambda _: 1.0))
-    rules.expect("LLMAppCostSpike", series, {f"{day * 24 + h}h": None for day in range(1, 12) for h in (2, 14)})
+    rules.expect(
+        "LLMAppCostSpike", series, {f"{day * 24 + h}h": None for day in range(1, 12) for h in (2, 14)}
+    )
 
 
 def test_a_batch_of_every_night_is_no_spike_after_the_first(rules: Rules) -> None:
     def batch(step: int) -> float:
         return 20.0 if step % DAY < DAY // 8 else 0.0
 
-    series = cost("chat", counter(8, lambda s: 10.0 if is_work(s) else 0.0)) | cost("batch", counter(8, batch))
+    series = cost("chat", counter(8, lambda s: 10.0 if is_work(s) else 0.0)) | cost(
+        "batch", counter(8, batch)
+    )
     rules.expect("LLMAppCostSpike", series, {f"{day * 24 + 2}h": None for day in range(2, 8)})
 
 
@@ -144,7 +150,9 @@ def test_a_newborn_app_s_first_dear_hour_is_a_spike(rules: Rules) -> None:
 
 
 def test_a_loop_of_a_known_app_is_a_spike(rules: Rules) -> None:
-    loop = cost("chat", counter(4, lambda s: 100.0 if s >= 3 * DAY else 9.0)) | cost("x", counter(4, lambda _: 1.0))
+    loop = cost("chat", counter(4, lambda s: 100.0 if s >= 3 * DAY else 9.0)) | cost(
+        "x", counter(4, lambda _: 1.0)
+    )
     rules.expect("LLMAppCostSpike", loop, {"71h": None, "74h": CHAT})
 
 

@@ -181,7 +181,9 @@ def test_a_model_without_a_price_fires_its_alert_at_once(prometheus: Prometheus)
     assert alert["annotations"]["description"].startswith("1 requests in the last hour")
 
 
-def test_an_exhausted_team_is_one_alert_without_instance_and_a_budget_of_0_is_none(prometheus: Prometheus) -> None:
+def test_an_exhausted_team_is_one_alert_without_instance_and_a_budget_of_0_is_none(
+    prometheus: Prometheus,
+) -> None:
     [alert] = until(lambda: firing(prometheus, "LLMBudget100Percent"), bool, "the alert", 60)
     assert alert["labels"] == {"alertname": "LLMBudget100Percent", "severity": "critical", "team": "spent"}
     assert alert["annotations"]["description"].startswith("$-0.01 remain.")

@@ -139,7 +139,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         [chain] = unlogged["static_resources"]["listeners"][0]["filter_chains"]
         del chain["filters"][0]["typed_config"]["access_log"]
         try:
-            with envoy(folder / "e", listen, rendered(listen)) as url, envoy(folder / "b", second, unlogged) as b:
+            with (
+                envoy(folder / "e", listen, rendered(listen)) as url,
+                envoy(folder / "b", second, unlogged) as b,
+            ):
                 yield World(url, b, f"http://{admin}", folder / "data" / "usage.jsonl", provider)
         finally:
             status = serve.stop()
@@ -210,7 +213,9 @@ def test_what_can_not_be_changed_is_kept_and_the_answer_says_so(world: World) ->
 
 
 def test_the_provider_sees_no_header_of_ours(world: World) -> None:
-    world.chat("heads", headers={"x-spendgate-cluster": "evil", "x-llm-run": "r", "x-budget-utilization": "0"})
+    world.chat(
+        "heads", headers={"x-spendgate-cluster": "evil", "x-llm-run": "r", "x-budget-utilization": "0"}
+    )
     seen = {n.lower() for n in dict(world.provider.last()["headers"])}
     assert not {n for n in seen if n.startswith(("x-llm-", "x-spendgate-", "x-budget-", "accept-encoding"))}
 
@@ -286,20 +291,28 @@ def test_an_answer_that_failed_costs_nothing(world: World, status: int) -> None:
 
     line = world.new_line("failed", fail)
     assert (line["outcome"], line["cost_usd"]) == ("failed", "0.00")
-    row = until(
-        lambda: world.row("failed"), lambda r: Decimal(r["reserved_usd"]) == 0, "the release", 60
-    )
+    row = until(lambda: world.row("failed"), lambda r: Decimal(r["reserved_usd"]) == 0, "the release", 60)
     assert row["requests"] == 0
 
 
 def connected(world: World, url: str, team: str, stream: bool, **mock: object) -> socket.socket:
     """Send a request over a socket of our own."""
     body = json.dumps(
-        {"model": "gpt-4o", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        {
+            "model": "gpt-4o",
+            "max_tokens": 100,
+            "messages": [{"role": "user", "content": "hi"}],
+            "stream": stream,
+        }
     ).encode()
     host, port = url.removeprefix("http://").split(":")
     s = socket.create_connection((host, int(port)), timeout=60)
-    headers = {**who(team, **mock), "content-type": "application/json", "content-length": str(len(body)), "host": "x"}
+    headers = {
+        **who(team, **mock),
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "host": "x",
+    }
     head = "\r\n".join(["POST /v1/chat/completions HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())])
     s.sendall(head.encode() + b"\r\n\r\n" + body)
     return s

@@ -50,9 +50,7 @@ class World:
             context = ssl.create_default_context(cafile=str(self.ca.file))
             if uri:
                 context.load_cert_chain(*self.ca.issue(f"client-{len(self.clients)}", uri=uri))
-            self.clients[uri] = httpx.Client(
-                base_url=self.url, verify=context, trust_env=False, timeout=60
-            )
+            self.clients[uri] = httpx.Client(base_url=self.url, verify=context, trust_env=False, timeout=60)
         return self.clients[uri]
 
     def ask(self, uri: str = "", **headers: str) -> httpx.Response:

@@ -31,7 +31,9 @@ UPGRADE = "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\n"
 async def switches(request: Request, writer: asyncio.StreamWriter) -> None:
     """A provider that takes sockets, and says so in the first frame."""
     assert request.header("upgrade")
-    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x02hi")
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x02hi"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,9 @@ def gateway(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> 
         yield running
 
 
-def knock(gateway: Gateway, team: str, path: str = "/v1/responses", lines: str = UPGRADE) -> tuple[int, bytes]:
+def knock(
+    gateway: Gateway, team: str, path: str = "/v1/responses", lines: str = UPGRADE
+) -> tuple[int, bytes]:
     """Ask for a socket: the status, and what follows the head."""
     with socket.create_connection(("127.0.0.1", gateway.port), 60) as client:
         head = f"GET {path} HTTP/1.1\r\nhost: h\r\nx-llm-team: {team}\r\nx-llm-app: a\r\n{lines}"

@@ -64,9 +64,7 @@ def decide(
 
 def at(p: Plan, month_usd: float, **scopes: float) -> tuple[str, Verdict]:
     """The model that the ledger picks with this much settled ("" refused)."""
-    settled = {"month": int(month_usd * USD)} | {
-        k.replace("_", ":"): int(v * USD) for k, v in scopes.items()
-    }
+    settled = {"month": int(month_usd * USD)} | {k.replace("_", ":"): int(v * USD) for k, v in scopes.items()}
     verdict = evaluate([c.candidate for c in p.choices], settled)
     return (p.choices[verdict.candidate].candidate.model if verdict.candidate >= 0 else "", verdict)
 

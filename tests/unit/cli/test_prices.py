@@ -126,7 +126,9 @@ def test_diff_reads_the_catalogue_of_another_release(tmp_path: Path) -> None:
     text = (Path(catalogue.__file__).parent / "catalogue.json").read_text()
     older = tmp_path / "catalogue.json"
     older.write_text(
-        text.replace('"gpt-4o": {"prices":[["",{"input":2500000', '"gpt-4o": {"prices":[["",{"input":2000000', 1)
+        text.replace(
+            '"gpt-4o": {"prices":[["",{"input":2500000', '"gpt-4o": {"prices":[["",{"input":2000000', 1
+        )
     )
     (row,) = json.loads(run("diff", older, "built-in", "-o", "json").stdout)
     assert row == {"provider": "openai", "model": "gpt-4o", "kind": "input", "before": "2", "after": "2.50"}

@@ -53,7 +53,9 @@ def test_a_mix_adds_up_whatever_is_left_out(amounts: dict[str, int]) -> None:
     shown = mix(amounts)
     assert sum(p.amount_nanousd for p in shown) == sum(amounts.values())
     assert len(shown) <= SHOWN + 1
-    assert (OTHERS in {p.name for p in shown}) == (sum(sorted(amounts.values())[: max(0, len(amounts) - SHOWN)]) > 0)
+    assert (OTHERS in {p.name for p in shown}) == (
+        sum(sorted(amounts.values())[: max(0, len(amounts) - SHOWN)]) > 0
+    )
 
 
 @given(st.integers(0, 10**18))
@@ -67,7 +69,12 @@ def test_the_picture_has_spent_days_days_to_come_last_month_and_budgets_each_in_
     running = overview("202611", CELLS, BEFORE, PRICES, 10)
     svg = ElementTree.fromstring(str(trend(running, 27 * USD, 60 * USD)))
     found = [e.get("class") for e in svg.iter()]
-    assert (found.count("fill"), found.count("expected"), found.count("before"), found.count("pace")) == (10, 20, 1, 1)
+    assert (found.count("fill"), found.count("expected"), found.count("before"), found.count("pace")) == (
+        10,
+        20,
+        1,
+        1,
+    )
     titles = [e.text for e in svg.iter("title")]
     assert "2026-11-01: $3.00" in titles and "2026-11-30: $1.00 expected" in titles
     assert "budgets $2.00 a day" in [e.text for e in svg.iter("text")]

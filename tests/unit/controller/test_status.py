@@ -172,7 +172,12 @@ def test_the_models_that_a_budget_sends_to_are_named() -> None:
     assert models_named(found.budget) == ("a", "b", "c", "d")
 
 
-ROUTING = {"enabled": True, "cheapModel": "gpt-4o-mini", "expensiveModel": "gpt-4o", "complexityThreshold": 500}
+ROUTING = {
+    "enabled": True,
+    "cheapModel": "gpt-4o-mini",
+    "expensiveModel": "gpt-4o",
+    "complexityThreshold": 500,
+}
 
 
 def message(status: dict[str, Any], kind: str) -> str:
@@ -183,7 +188,10 @@ def test_a_budget_in_audit_mode_never_says_that_requests_are_refused_or_downgrad
     status = desired(verdict(mode="audit"), spent("120"), {}, NOW)
     assert status["phase"] == c.PHASE_AUDIT
     assert (of(status, c.EXHAUSTED), of(status, c.DOWNGRADING)) == ("False", "False")
-    assert message(status, c.EXHAUSTED) == "$100.00 of the bound are reached; in audit mode no request is refused"
+    assert (
+        message(status, c.EXHAUSTED)
+        == "$100.00 of the bound are reached; in audit mode no request is refused"
+    )
     assert message(status, c.DOWNGRADING) == "80 % are reached; in audit mode no other model is used"
     assert desired(verdict(mode="audit"), None, {}, NOW)["phase"] == c.PHASE_AUDIT
 

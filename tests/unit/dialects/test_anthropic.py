@@ -107,7 +107,10 @@ def test_citations_and_added_tools_bring_hidden_instructions() -> None:
 
 
 def test_a_cache_mark_is_noticed_but_not_inside_a_text() -> None:
-    assert read({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}).cache_writes == SHORT_WRITES
+    assert (
+        read({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}).cache_writes
+        == SHORT_WRITES
+    )
     assert not read({"type": "text", "text": '"cache_control"'}).cache_writes
 
 

@@ -42,7 +42,9 @@ def test_what_is_short_stays_byte_for_byte_however_it_comes(value: Any, size: in
     st.booleans(),
     st.integers(0, 20),
 )
-def test_a_long_text_is_cut_between_characters_and_escapes(filling: str, size: int, ascii_only: bool, at: int) -> None:
+def test_a_long_text_is_cut_between_characters_and_escapes(
+    filling: str, size: int, ascii_only: bool, at: int
+) -> None:
     text = "x" * at + filling * 1200
     body = json.dumps({"before": 1, "long": text, "usage": {"n": 7}}, ensure_ascii=ascii_only).encode()
     found = json.loads(elided(body, size).decode("utf-8"))
@@ -53,7 +55,10 @@ def test_a_long_text_is_cut_between_characters_and_escapes(filling: str, size: i
 
 
 def test_a_long_run_of_numbers_is_cut_at_its_commas() -> None:
-    document = {"data": [{"embedding": [0.125] * 50_000, "index": i} for i in range(5)], "usage": {"total_tokens": 9}}
+    document = {
+        "data": [{"embedding": [0.125] * 50_000, "index": i} for i in range(5)],
+        "usage": {"total_tokens": 9},
+    }
     body = json.dumps(document).encode()
     kept = elided(body)
     assert len(kept) < len(body) / 20

@@ -72,9 +72,7 @@ KINDS = {"input": 17, "output": 3, "requests": 1}
 
 def test_usage_is_read_and_a_cached_prompt_has_none() -> None:
     assert usage(DONE) == Reading(KINDS, "llama3")
-    assert usage(DONE | {"prompt_eval_count": None}) == Reading(
-        {"output": 3, "requests": 1}, "llama3"
-    )
+    assert usage(DONE | {"prompt_eval_count": None}) == Reading({"output": 3, "requests": 1}, "llama3")
 
 
 @pytest.mark.parametrize(

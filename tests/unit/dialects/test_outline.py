@@ -30,7 +30,9 @@ def test_a_small_answer_is_parsed_whole() -> None:
     assert outline.parse(_embeddings(10)) == json.loads(_embeddings(10))
 
 
-@pytest.mark.parametrize("body", [b"[" + b"{}," * 1_000_000 + b"{}]", b'{"a":[' + b"{}," * 1_000_000 + b"{}]}"])
+@pytest.mark.parametrize(
+    "body", [b"[" + b"{}," * 1_000_000 + b"{}]", b'{"a":[' + b"{}," * 1_000_000 + b"{}]}"]
+)
 def test_what_inflates_to_millions_of_objects_is_not_looked_at(body: bytes) -> None:
     with pytest.raises(NotJson, match="too many parts"):
         outline.parse(body)

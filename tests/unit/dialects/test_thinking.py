@@ -53,7 +53,9 @@ def test_it_is_switched_off_only_in_the_apis_own_way(document: dict[str, object]
         assert asked(document, other) is None
 
 
-@pytest.mark.parametrize("document", [{}, {"model": "o3"}, {"reasoning": {}}, {"reasoning": None}, {"thinking": None}])
+@pytest.mark.parametrize(
+    "document", [{}, {"model": "o3"}, {"reasoning": {}}, {"reasoning": None}, {"thinking": None}]
+)
 def test_most_requests_say_nothing_of_it(document: dict[str, object]) -> None:
     assert asked(document, thinking.EFFORT) is None
 
@@ -66,11 +68,17 @@ def _event(data: object) -> bytes:
     ("dialect", "event"),
     [
         *(
-            ("anthropic-messages", {"type": "content_block_start", "index": 0, "content_block": {"type": kind}})
+            (
+                "anthropic-messages",
+                {"type": "content_block_start", "index": 0, "content_block": {"type": kind}},
+            )
             for kind in ("thinking", "redacted_thinking", "server_tool_use")
         ),
         ("gemini", {"candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}]}),
-        ("openai-responses", {"type": "response.output_item.added", "item": {"type": "code_interpreter_call"}}),
+        (
+            "openai-responses",
+            {"type": "response.output_item.added", "item": {"type": "code_interpreter_call"}},
+        ),
         ("openai-chat", {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
     ],
 )

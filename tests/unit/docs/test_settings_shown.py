@@ -28,9 +28,7 @@ def shown() -> list[tuple[str, str, Any]]:
     return out
 
 
-SETTINGS = [
-    (page, d) for page, _, d in shown() if set(d) & set(Settings.model_fields) and "models" not in d
-]
+SETTINGS = [(page, d) for page, _, d in shown() if set(d) & set(Settings.model_fields) and "models" not in d]
 
 
 def test_pages_show_settings() -> None:

@@ -42,7 +42,9 @@ def manager(config: Json) -> Json:
 
 
 def ours(config: Json) -> Json:
-    [found] = [f for f in manager(config)["http_filters"] if f["name"].split(".")[-1] in ("ext_proc", "ext_authz")]
+    [found] = [
+        f for f in manager(config)["http_filters"] if f["name"].split(".")[-1] in ("ext_proc", "ext_authz")
+    ]
     out: Json = found["typed_config"]
     return out
 
@@ -231,7 +233,9 @@ def test_workers_that_envoy_does_not_reach_are_counted() -> None:
     found = list(check_hosts({"cluster_statuses": [{"name": "spendgate", "host_statuses": hosts}]}, dump))
     assert [f.code for f in found] == ["workers-away"]
     assert "1 of 2" in found[0].problem
-    assert not list(check_hosts({"cluster_statuses": [{"name": "spendgate", "host_statuses": hosts[:1]}]}, dump))
+    assert not list(
+        check_hosts({"cluster_statuses": [{"name": "spendgate", "host_statuses": hosts[:1]}]}, dump)
+    )
 
 
 def test_what_envoy_let_pass_undecided_is_told() -> None:
@@ -256,7 +260,10 @@ def test_routes_of_a_mesh_are_found_by_their_name() -> None:
     kind = "type.googleapis.com/envoy.admin.v3."
     dump = {
         "configs": [
-            {"@type": kind + "ListenersConfigDump", "dynamic_listeners": [{"active_state": {"listener": listener}}]},
+            {
+                "@type": kind + "ListenersConfigDump",
+                "dynamic_listeners": [{"active_state": {"listener": listener}}],
+            },
             {"@type": kind + "RoutesConfigDump", "dynamic_route_configs": [{"route_config": route_config}]},
             {
                 "@type": kind + "ClustersConfigDump",

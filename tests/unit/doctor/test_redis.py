@@ -30,7 +30,9 @@ def test_a_good_server_is_healthy() -> None:
 
 
 def configured(**config: str) -> RedisFacts:
-    return replace(GOOD, config={**(GOOD.config or {}), **{k.replace("_", "-"): v for k, v in config.items()}})
+    return replace(
+        GOOD, config={**(GOOD.config or {}), **{k.replace("_", "-"): v for k, v in config.items()}}
+    )
 
 
 def informed(**info: str) -> RedisFacts:

@@ -185,7 +185,10 @@ def test_what_was_saved_and_refused_stands_with_its_model_also_where_nothing_was
         cell(model="gpt-4o-mini", saved_nanousd=-20, day="20261125"),
         cell(model="o3", requests=0, cost_nanousd=0, tokens={}, refused=9),
     )
-    assert [(x.model, x.saved_nanousd, x.refused) for x in made.lines] == [("gpt-4o-mini", 50, 0), ("o3", 0, 9)]
+    assert [(x.model, x.saved_nanousd, x.refused) for x in made.lines] == [
+        ("gpt-4o-mini", 50, 0),
+        ("o3", 0, 9),
+    ]
     (team,) = json.loads(to_json(made))["teams"]
     assert (team["saved_usd"], team["refused"]) == ("0.00000005", 9)
 

@@ -179,14 +179,24 @@ def test_parties_are_the_seller_the_maker_and_who_bills() -> None:
 
 def test_an_adjustment_in_its_own_month_is_no_correction_and_one_of_an_earlier_month_is() -> None:
     cells = [
-        DayCell("red", "20261103", "chat", "gpt-4o", 1, 7_500_000_000, {"input": 1000}, adjusted_nanousd=5 * 10**9)
+        DayCell(
+            "red", "20261103", "chat", "gpt-4o", 1, 7_500_000_000, {"input": 1000}, adjusted_nanousd=5 * 10**9
+        )
     ]
     refund, late = made("-0.5", "", "20261103", name="r"), made("5.5", "20261017", "20261103", name="oct")
     usage, one, two = export(cells, adjustments=(refund, late, made("9", "", "20261201", name="next")))
     assert (usage["ChargeCategory"], usage["BilledCost"]) == ("Usage", "2.50")
     assert (one["ChargeCategory"], one["BilledCost"], one["ChargeClass"]) == ("Adjustment", "-0.50", "")
-    assert (two["BilledCost"], two["ChargeClass"], two["ChargeFrequency"]) == ("5.50", "Correction", "One-Time")
-    assert (two["x_AdjustmentId"], two["x_AdjustmentReason"], two["x_AdjustedBy"]) == ("oct", "a reason", "kim")
+    assert (two["BilledCost"], two["ChargeClass"], two["ChargeFrequency"]) == (
+        "5.50",
+        "Correction",
+        "One-Time",
+    )
+    assert (two["x_AdjustmentId"], two["x_AdjustmentReason"], two["x_AdjustedBy"]) == (
+        "oct",
+        "a reason",
+        "kim",
+    )
     assert two["ChargeDescription"] == "a reason (oct)"
     assert two["x_CorrectedPeriodStart"] == "2026-10-17T00:00:00Z"
     assert {two[c] for c in ("ConsumedQuantity", "PricingQuantity", "SkuId", "ListUnitPrice")} == {""}
@@ -216,12 +226,16 @@ def test_allocated_charges_add_up_to_their_origin_and_ratios_to_one(
     rows = export(given_cells, allocations=(Allocation("platform", "weights", weights),))
     whole = export(given_cells)
     for column in ("BilledCost", "EffectiveCost", "ConsumedQuantity", "PricingQuantity", "x_Requests"):
-        assert sum(Decimal(r[column] or 0) for r in rows) == sum(Decimal(r[column] or 0) for r in whole), column
+        assert sum(Decimal(r[column] or 0) for r in rows) == sum(Decimal(r[column] or 0) for r in whole), (
+            column
+        )
     assert {r["SubAccountId"] for r in rows} <= {"platform"}
     by_origin: dict[tuple[str, ...], Decimal] = {}
     for row in rows:
         keeps_the_table(row, "1.4")
-        assert row["AllocatedResourceId"] in weights and row["AllocatedMethodId"] == "spendgate-shared-weights"
+        assert (
+            row["AllocatedResourceId"] in weights and row["AllocatedMethodId"] == "spendgate-shared-weights"
+        )
         (element,) = json.loads(row["AllocatedMethodDetails"], parse_float=Decimal)["Elements"]
         key = row["ChargePeriodStart"], row["Tags"], row["SkuPriceId"]
         by_origin[key] = by_origin.get(key, Decimal(0)) + Decimal(element["AllocatedRatio"])

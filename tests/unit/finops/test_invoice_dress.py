@@ -91,7 +91,12 @@ def test_parquet_reads_as_its_csv_does(tmp_path: Path) -> None:
     out = io.BytesIO()
     pq.write_table(table, out)
     (line,) = read(tmp_path, out.getvalue(), of=ColumnMap(), provider="bedrock").lines
-    assert (line.model, line.kind, line.cost_usd, line.tokens) == ("nova-lite", "input", Decimal("0.00075"), 12_500)
+    assert (line.model, line.kind, line.cost_usd, line.tokens) == (
+        "nova-lite",
+        "input",
+        Decimal("0.00075"),
+        12_500,
+    )
 
 
 def test_a_date_that_could_be_two_is_asked_about_and_read_as_told(tmp_path: Path) -> None:
@@ -114,7 +119,9 @@ def test_wide_tables_name_a_column_a_kind(tmp_path: Path) -> None:
     wide = parse_mapping(
         {"columns": {"day": "Date", "model": "Model", "cost": "Cost", "requests": "Calls",
                      "tokens": {"input": "Prompt", "output": "Completion"}}}, "map")  # fmt: skip
-    found = read(tmp_path, "Date,Model,Cost,Calls,Prompt,Completion\n2026-10-03,gpt-4o,0.5,7,900,40\n", of=wide).lines
+    found = read(
+        tmp_path, "Date,Model,Cost,Calls,Prompt,Completion\n2026-10-03,gpt-4o,0.5,7,900,40\n", of=wide
+    ).lines
     assert {x.kind: x.tokens for x in found if x.tokens} == {"input": 900, "output": 40}
     assert (sum(x.cost_usd for x in found), sum(x.requests for x in found)) == (Decimal("0.5"), 7)
     with pytest.raises(ConfigurationError, match=r"columns\.tokens"):
@@ -137,7 +144,10 @@ def test_a_row_with_an_id_counts_once_and_exchanges_alike_count_each(tmp_path: P
         "line_item_usage_type,line_item_usage_amount,line_item_unblended_cost,pricing_unit\n"
     )
     once = read(tmp_path, head + row + row, of=ColumnMap(), provider="bedrock")
-    assert (once.lines[0].cost_usd, once.notes[0].split(": ")[1][:22]) == (Decimal("0.5"), "1 rows stand in it twi")
+    assert (once.lines[0].cost_usd, once.notes[0].split(": ")[1][:22]) == (
+        Decimal("0.5"),
+        "1 rows stand in it twi",
+    )
     alike = "Tag,Was,Art,Netto,Menge\n" + "2026-10-03,gpt-4o,input,1,10\n" * 3
     assert read(tmp_path, alike).lines[0].cost_usd == 3
 
@@ -195,7 +205,9 @@ def test_googles_console_report_and_openrouters_activity(tmp_path: Path) -> None
     )
     (line,) = read(tmp_path, console, of=ColumnMap(), provider="google").lines
     assert (line.model, line.tokens, line.cost_usd) == ("gemini-3-flash", 306_894, Decimal("0.153447"))
-    activity = "Date,Slug,Usage,Requests,Prompt Tokens,Completion Tokens\n2026-10-03,openai/gpt-4o,0.5,3,1000,20\n"
+    activity = (
+        "Date,Slug,Usage,Requests,Prompt Tokens,Completion Tokens\n2026-10-03,openai/gpt-4o,0.5,3,1000,20\n"
+    )
     found = read(tmp_path, activity, of=ColumnMap(), provider="openrouter").lines
     assert {x.kind: (x.cost_usd, x.tokens, x.requests) for x in found} == {
         "": (Decimal("0.5"), 0, 3), "input": (0, 1000, 0), "output": (0, 20, 0),
@@ -210,7 +222,10 @@ def test_days_without_use_are_covered_and_bill_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     found = read(tmp_path, content, of=ColumnMap(), provider="openai")
     assert (found.first, found.last) == ("20261030", "20261031")
-    assert {(x.model, x.charge) for x in found.lines} == {("gpt-4o-2024-08-06", ""), ("web search tool calls", FEE)}
+    assert {(x.model, x.charge) for x in found.lines} == {
+        ("gpt-4o-2024-08-06", ""),
+        ("web search tool calls", FEE),
+    }
 
 
 @given(st.decimals(-(10**7), 10**7, places=4), st.sampled_from([".", ","]))
@@ -234,7 +249,10 @@ def test_odd_spellings_of_a_number(text: str, number: str) -> None:
 
 def test_a_file_that_holds_itself_twice_counts_once_though_some_rows_prove_nothing(tmp_path: Path) -> None:
     head = "Date,MeterCategory,MeterName,UnitOfMeasure,Quantity,CostInBillingCurrency,BillingCurrencyCode\n"
-    telling = [f"10/{d}/2026,Foundry Models,gpt 4o 1120 Inp glbl Tokens,1K,{d}.123456,0.5,USD\n" for d in range(13, 20)]
+    telling = [
+        f"10/{d}/2026,Foundry Models,gpt 4o 1120 Inp glbl Tokens,1K,{d}.123456,0.5,USD\n"
+        for d in range(13, 20)
+    ]
     plain = "10/20/2026,Foundry Models,gpt 4o 1120 Inp glbl Tokens,1K,2,0.5,USD\n"
     twice = read(tmp_path, head + "".join([*telling, plain] * 2), of=ColumnMap(), provider="azure")
     assert sum(x.cost_usd for x in twice.lines) == 4

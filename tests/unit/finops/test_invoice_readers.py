@@ -163,7 +163,9 @@ def test_openai_dashboards_csv(tmp_path: Path) -> None:
 
 def test_anthropic_cost_is_in_cents_and_usage_has_its_kinds(tmp_path: Path) -> None:
     name = "claude-sonnet-4-5-20250929"
-    lines = {(x.model, x.kind, x.charge): x for x in read("anthropic", tmp_path, ANTHROPIC_COST, ANTHROPIC_USAGE)}
+    lines = {
+        (x.model, x.kind, x.charge): x for x in read("anthropic", tmp_path, ANTHROPIC_COST, ANTHROPIC_USAGE)
+    }
     assert {k: x.cost_usd for k, x in lines.items() if x.cost_usd} == {
         (name, "input", ""): Decimal("1.2345"),
         (name, "cache_write_1h", ""): Decimal("0.02"),

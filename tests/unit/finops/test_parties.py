@@ -21,7 +21,12 @@ PRICES = table()
         ("azure/gpt-5.6-sol", "Microsoft", "Azure OpenAI", "OpenAI"),
         ("claude-sonnet-4-5", "Anthropic", "Claude API", "Anthropic"),
         ("claude-sonnet-4-5@20250929", "Google Cloud", "Vertex AI", "Anthropic"),
-        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "Amazon Web Services", "Amazon Bedrock", "Anthropic"),
+        (
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "Amazon Web Services",
+            "Amazon Bedrock",
+            "Anthropic",
+        ),
         ("amazon.nova-pro-v1:0", "Amazon Web Services", "Amazon Bedrock", "Amazon"),
         ("gemini-2.5-pro", "Google Cloud", "Gemini API", "Google"),
         ("sonar-pro", "Perplexity", "Sonar API", "Perplexity"),
@@ -31,7 +36,9 @@ PRICES = table()
         ("house-model", UNKNOWN, "LLM API", UNKNOWN),
     ],
 )
-def test_a_models_name_and_the_price_list_tell_its_parties(model: str, service: str, name: str, maker: str) -> None:
+def test_a_models_name_and_the_price_list_tell_its_parties(
+    model: str, service: str, name: str, maker: str
+) -> None:
     found = parties(model, PRICES)
     assert (found.service, found.service_name, found.maker) == (service, name, maker)
     assert found.issuer == found.host == service

@@ -165,7 +165,9 @@ def test_searches_billed_as_a_line_belong_to_the_models_that_metered_them_and_th
     def day(model: str, searches: int) -> DayCell:
         usage = {"input": 1000, "searches": searches}
         price = price_for(PRICES, model, at_day("20261003"))
-        return DayCell("red", "20261003", "chat", model, 1, cost_nanousd(price, usage, PRICES.stand_ins), usage)
+        return DayCell(
+            "red", "20261003", "chat", model, 1, cost_nanousd(price, usage, PRICES.stand_ins), usage
+        )
 
     both = [day("gpt-5.4", 30), day("gpt-5.5", 10)]
     fee = Line("20261003", "web search tool calls", "searches", Decimal("0.50"), charge="fee")
@@ -186,7 +188,9 @@ def test_what_is_no_models_usage_has_a_cause_of_its_own_and_is_never_egress() ->
         for charge in ("fee", "commitment", "credit", "refund", "tax", "unknown")
     ]
     found = compare(cells(month()), [*invoice(month()), *lines])
-    assert found.causes == dict.fromkeys((c.FEES, c.COMMITMENTS, c.CREDITS, c.REFUNDS, c.TAXES, c.UNKNOWN), USD)
+    assert found.causes == dict.fromkeys(
+        (c.FEES, c.COMMITMENTS, c.CREDITS, c.REFUNDS, c.TAXES, c.UNKNOWN), USD
+    )
     assert not any(m.is_egress for m in found.models)
 
 

@@ -111,7 +111,9 @@ def test_law_unchanged_prices_and_tokens_need_no_adjustment(exchanges: list[dict
     assert from_usage(usage(day), [day], PRICES, (DAY, DAY), "x").targets() == {}
 
 
-def test_a_changed_price_of_a_tiered_model_changes_the_small_requests_at_its_base_rate(tmp_path: Path) -> None:
+def test_a_changed_price_of_a_tiered_model_changes_the_small_requests_at_its_base_rate(
+    tmp_path: Path,
+) -> None:
     half = priced(tmp_path, "models:\n  gemini-2.5-pro: {input: 0.625, output: 5.00}\n")
     day = cell(*[SMALL] * 300)
     found = from_usage(usage(day), [day], half, (DAY, DAY), "x", before=PRICES).targets()

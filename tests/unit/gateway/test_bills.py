@@ -154,7 +154,9 @@ def test_a_told_cost_is_no_bill_while_the_answer_goes_on() -> None:
 
 # -- who answered ---------------------------------------------------------------------------------------------
 
-LIST = chat(model="openai/gpt-4o-mini", models=["openai/gpt-4o-mini", "anthropic/claude-opus-5"], max_tokens=4000)
+LIST = chat(
+    model="openai/gpt-4o-mini", models=["openai/gpt-4o-mini", "anthropic/claude-opus-5"], max_tokens=4000
+)
 
 
 def left(pieces: list[bytes], **more: object) -> UsageRecord:
@@ -194,7 +196,11 @@ def test_the_parts_of_an_answer_are_priced_by_their_own_models() -> None:
         "usage": {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
         "tool_usage": {"image_gen": draw},
     }  # fmt: skip
-    body = {"model": "gpt-5.4", "input": "Draw", "tools": [{"type": "image_generation", "model": "gpt-image-2"}]}
+    body = {
+        "model": "gpt-5.4",
+        "input": "Draw",
+        "tools": [{"type": "image_generation", "model": "gpt-image-2"}],
+    }
     record = answered(snapshot_of(SPEC), body, document, "/v1/responses")
     assert costs(record, "0.0345")  # 1000 x 2.5 + 100 x 15; 100 x 5 + 1000 x 30
 
@@ -248,7 +254,8 @@ def test_a_model_is_no_router_and_another_providers_router_has_another_fee() -> 
 
 def system(*asked: tuple[str, int, int], **more: object) -> dict[str, object]:
     models = [
-        {"model": m, "usage": {"prompt_tokens": p, "completion_tokens": c, "total_tokens": p + c}} for m, p, c in asked
+        {"model": m, "usage": {"prompt_tokens": p, "completion_tokens": c, "total_tokens": p + c}}
+        for m, p, c in asked
     ]
     return {**chosen("groq/compound", 1, 1), "usage_breakdown": {"models": models}, **more}
 
@@ -259,7 +266,9 @@ BREAKDOWN = (("llama-3.3-70b-versatile", 100, 50), ("openai/gpt-oss-120b", 1000,
 def test_a_system_of_models_costs_what_each_of_them_used() -> None:
     document = system(*BREAKDOWN)
     record = answered(served_by("groq"), chat(model="groq/compound"), document, "/openai/v1/chat/completions")
-    assert [(p.model, p.tokens) for p in record.parts] == [(m, {"input": p, "output": c}) for m, p, c in BREAKDOWN]
+    assert [(p.model, p.tokens) for p in record.parts] == [
+        (m, {"input": p, "output": c}) for m, p, c in BREAKDOWN
+    ]
     assert record.cost_nanousd == 59_000 + 39_500 + 150_000 + 240_000
     assert record.tokens["input"] == 1100
 
@@ -269,7 +278,9 @@ def test_its_stream_tells_the_same_in_groqs_own_field() -> None:
     last = {"usage": whole, "usage_breakdown": system(*BREAKDOWN)["usage_breakdown"]}
     pieces = [
         delta("groq/compound", content="Yes."),
-        event(model="groq/compound", choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], x_groq=last),
+        event(
+            model="groq/compound", choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], x_groq=last
+        ),
         b"data: [DONE]\n\n",
     ]
     record = streamed(served_by("groq"), chat(model="groq/compound"), pieces, "/openai/v1/chat/completions")
@@ -277,7 +288,9 @@ def test_its_stream_tells_the_same_in_groqs_own_field() -> None:
 
 
 def test_what_the_breakdown_leaves_out_and_searches_are_the_systems_own() -> None:
-    document = system(*BREAKDOWN, choices=[{"message": {"executed_tools": [{"type": "search"}, {"type": "python"}]}}])
+    document = system(
+        *BREAKDOWN, choices=[{"message": {"executed_tools": [{"type": "search"}, {"type": "python"}]}}]
+    )
     document["usage"] = {"prompt_tokens": 1200, "completion_tokens": 450}
     record = answered(served_by("groq"), chat(model="groq/compound"), document, "/openai/v1/chat/completions")
     assert record.cost_nanousd == 59_000 + 39_500 + 150_000 + 240_000 + 59_000 + 8_000_000
@@ -286,7 +299,11 @@ def test_what_the_breakdown_leaves_out_and_searches_are_the_systems_own() -> Non
 
 # -- more APIs ------------------------------------------------------------------------------------------------
 
-TALK = {"model": "mistral-medium-latest", "inputs": "Which river is longer?", "tools": [{"type": "web_search"}]}
+TALK = {
+    "model": "mistral-medium-latest",
+    "inputs": "Which river is longer?",
+    "tools": [{"type": "web_search"}],
+}
 TALKED = {
     "object": "conversation.response",
     "outputs": [{"type": "message.output", "model": "mistral-medium-latest", "content": "The Nile."}],
@@ -295,7 +312,9 @@ TALKED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/conversations/conv_1", "/v1/conversations/conv_1/restart"])
+@pytest.mark.parametrize(
+    "path", ["/v1/conversations", "/v1/conversations/conv_1", "/v1/conversations/conv_1/restart"]
+)
 def test_mistrals_conversations_are_metered_with_what_their_tools_read_and_cost(path: str) -> None:
     record = answered(served_by("mistral"), TALK, TALKED, path)
     assert record.tokens == {"input": 100, "tool_input": 2000, "output": 10, "searches": 2, "code_runs": 1}
@@ -327,10 +346,16 @@ def test_openais_stored_conversations_stay_free() -> None:
 def test_an_agent_is_held_for_what_it_may_read_and_charged_by_the_model_that_it_is() -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
     body = {"agent_id": "ag:1", "messages": WORDS}
-    snap = snapshot_of("{team: ml, monthlyBudgetUSD: 1000}", upstreams=list(served_by("mistral").settings.upstreams))
+    snap = snapshot_of(
+        "{team: ml, monthlyBudgetUSD: 1000}", upstreams=list(served_by("mistral").settings.upstreams)
+    )
     record = answered(snap, body, {**chosen("mistral-medium-latest", 0, 0), "usage": usage},
                       "/v1/agents/completions")  # fmt: skip
-    assert (record.dialect, record.model, record.model_answered) == ("openai-chat", "ag:1", "mistral-medium-latest")
+    assert (record.dialect, record.model, record.model_answered) == (
+        "openai-chat",
+        "ag:1",
+        "mistral-medium-latest",
+    )
     assert costs(record, "0.0015")
     assert record.estimate_nanousd > 100 * record.cost_nanousd
 
@@ -338,7 +363,9 @@ def test_an_agent_is_held_for_what_it_may_read_and_charged_by_the_model_that_it_
 def test_other_publishers_on_vertex_are_metered() -> None:
     path = "/v1/projects/p/locations/us-central1/publishers/mistralai/models/mistral-small-2503:{}"
     document = chosen("mistral-small-2503", 1000, 100)
-    record = answered(snapshot_of(SPEC), {"model": "other", "messages": WORDS}, document, path.format("rawPredict"))
+    record = answered(
+        snapshot_of(SPEC), {"model": "other", "messages": WORDS}, document, path.format("rawPredict")
+    )
     assert (record.dialect, record.model) == ("vertex-publishers", "mistral-small-2503")
     assert record.tokens == {"input": 1000, "output": 100}
     assert 0 < record.cost_nanousd <= record.estimate_nanousd * 20
@@ -384,7 +411,9 @@ def test_fireworks_tells_cached_tokens_in_a_header(stream: bool) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
     d = Drive(served_by("fireworks"))
     d.send(chat(model="accounts/fireworks/models/glm-5p2", stream=stream))
-    d.answer(content_type=SSE if stream else "application/json", headers={"fireworks-cached-prompt-tokens": "900"})
+    d.answer(
+        content_type=SSE if stream else "application/json", headers={"fireworks-cached-prompt-tokens": "900"}
+    )
     document = {"model": "accounts/fireworks/models/glm-5p2", "choices": [], "usage": usage}
     body = event(**document) + b"data: [DONE]\n\n" if stream else json.dumps(document).encode()
     d.piece(body, end=True)

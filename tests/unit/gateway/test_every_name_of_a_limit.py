@@ -185,7 +185,9 @@ def required(policy: str, model: str, require: str) -> Any:
 
 
 def test_a_required_model_keeps_the_name_that_its_provider_knows_and_passes_no_limit_by_another() -> None:
-    policy = "{team: ml, monthlyBudgetUSD: 10, modelLimits: [{modelPattern: 'claude-opus*', maxMonthlyUSD: 0}]}"
+    policy = (
+        "{team: ml, monthlyBudgetUSD: 10, modelLimits: [{modelPattern: 'claude-opus*', maxMonthlyUSD: 0}]}"
+    )
     for require in ("gpt-4o-mini", "openai/gpt-4o-mini", "GPT-4o-mini"):
         action = required(policy, "openai/gpt-4o-mini", require)
         assert isinstance(action, e.Forward) and action.body is None

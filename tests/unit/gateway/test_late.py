@@ -79,8 +79,12 @@ def test_before_its_body_was_seen_it_costs_its_length_at_the_dearest_price() -> 
     assert 5_000_000 * 2_500 < told < untold
 
 
-@given(st.text(max_size=3000), st.integers(1, 3), st.sampled_from(["gpt-4o", "claude-opus-4-5", "no-such-model"]))
-def test_less_is_never_charged_than_what_is_known_of_it_would_have_held(text: str, n: int, model: str) -> None:
+@given(
+    st.text(max_size=3000), st.integers(1, 3), st.sampled_from(["gpt-4o", "claude-opus-4-5", "no-such-model"])
+)
+def test_less_is_never_charged_than_what_is_known_of_it_would_have_held(
+    text: str, n: int, model: str
+) -> None:
     body = chat(messages=[{"role": "user", "content": text}], n=n, model=model)
     raw = orjson.dumps(body)
     exchange = _begun(SPEC)
@@ -156,7 +160,9 @@ async def test_a_long_body_is_read_off_the_loop_and_ends_there_when_its_call_is_
     hold = asyncio.Event()
     loop = asyncio.get_running_loop()
     run.reading = ThreadPoolExecutor(1)
-    blocked = loop.run_in_executor(run.reading, lambda: asyncio.run_coroutine_threadsafe(hold.wait(), loop).result())
+    blocked = loop.run_in_executor(
+        run.reading, lambda: asyncio.run_coroutine_threadsafe(hold.wait(), loop).result()
+    )
     deciding = Deciding(run, exchange)
     task = asyncio.create_task(deciding.on(body))
     await asyncio.sleep(0.02)
@@ -170,7 +176,9 @@ async def test_a_long_body_is_read_off_the_loop_and_ends_there_when_its_call_is_
     assert await asyncio.wait_for(finished, 5) is State.COUNTING
 
 
-async def test_counting_ends_with_its_part_of_the_timeout_and_the_bytes_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counting_ends_with_its_part_of_the_timeout_and_the_bytes_decide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run, _ = runtime("{team: ml, monthlyBudgetUSD: 1000}")
     monkeypatch.setattr(module, "COUNTING_SHARE", -1.0)
     counted = Deciding(run, _begun(SPEC))._count(e.NeedCount(("word " * 20_000,), 100_000))

@@ -29,7 +29,9 @@ HERE = Place("u", "azure", "x.example", "house-chat")
 
 
 def azure(**upstream: object) -> Snapshot:
-    return snapshot_of(SPEC, upstreams=[{"name": "u", "url": "http://127.0.0.1:9", "provider": "azure", **upstream}])
+    return snapshot_of(
+        SPEC, upstreams=[{"name": "u", "url": "http://127.0.0.1:9", "provider": "azure", **upstream}]
+    )
 
 
 def drive(snap: Snapshot, learned: Learned) -> Drive:
@@ -178,7 +180,9 @@ def test_workers_hear_from_each_other(tmp_path: Path) -> None:
 
 def test_a_broken_line_teaches_nothing(tmp_path: Path) -> None:
     file = tmp_path / "learned.jsonl"
-    file.write_bytes(b'{}\n[1,2]\n["u","azure","x.example",5,"a",1]\n\xff\n["u","azure","x.example","house-chat","a",1]\n[')
+    file.write_bytes(
+        b'{}\n[1,2]\n["u","azure","x.example",5,"a",1]\n\xff\n["u","azure","x.example","house-chat","a",1]\n['
+    )
     learned = Learned()
     LearnedFile(file, learned).share()
     assert learned.all() == [Lesson(HERE, "a", 1)]
@@ -213,7 +217,9 @@ def asked_for_usage(d: Drive, path: str = "/v1/chat/completions", **more: object
 
 @pytest.mark.parametrize("status", [400, 422])
 @pytest.mark.parametrize("cut", [1, 30, 1000])
-def test_a_refusal_that_names_the_field_is_learnt_and_the_next_request_goes_without(status: int, cut: int) -> None:
+def test_a_refusal_that_names_the_field_is_learnt_and_the_next_request_goes_without(
+    status: int, cut: int
+) -> None:
     snap, learned = snapshot_of(SPEC), Learned()
     d = drive(snap, learned)
     assert asked_for_usage(d)

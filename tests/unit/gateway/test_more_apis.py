@@ -79,7 +79,9 @@ def test_an_unknown_api_is_refused_where_a_known_provider_answers_or_someone_say
 def test_a_free_path_is_free_behind_its_upstreams_prefix() -> None:
     prefixed = {"upstreams": [{"name": "o", "url": "https://api.openai.com", "strip_prefix": "/team-a/llm"}]}
     assert Drive(snapshot_of(SMALL, **prefixed)).send(b"{}", path="/team-a/llm/v1/files") == e.Pass()
-    assert isinstance(Drive(snapshot_of(SMALL, **prefixed)).send(b"{}", path="/team-b/llm/v1/files"), e.Reject)
+    assert isinstance(
+        Drive(snapshot_of(SMALL, **prefixed)).send(b"{}", path="/team-b/llm/v1/files"), e.Reject
+    )
 
 
 GEMINI = "/v1beta/models/gemini-2.5-pro:generateContent"

@@ -104,7 +104,9 @@ def test_who_is_not_named_hears_nothing_where_strangers_are_refused() -> None:
         ("GET", "/%73pendgate/v1", 404),
     ],
 )
-def test_nothing_below_the_gateways_own_prefix_reaches_a_provider(method: str, target: str, status: int) -> None:
+def test_nothing_below_the_gateways_own_prefix_reaches_a_provider(
+    method: str, target: str, status: int
+) -> None:
     action = ask(snapshot_of(SPEC, passthrough="allow"), target, method)
     assert isinstance(action, e.Reject) and action.status == status
 

@@ -64,7 +64,11 @@ def refused(
         ("anthropic-messages", "claude-cli/2.1.197 (external, sdk-cli)", 429),
         ("openai-chat", "aider/0.86.2", 400),
         ("anthropic-messages", "aider/0.86.2", 400),
-        ("openai-responses", "opencode/1.18.33 (linux 6.18; x64) ai-sdk/provider-utils/4.0.40 runtime/bun", 400),
+        (
+            "openai-responses",
+            "opencode/1.18.33 (linux 6.18; x64) ai-sdk/provider-utils/4.0.40 runtime/bun",
+            400,
+        ),
         ("anthropic-messages", "opencode/1.18.33 ai-sdk/provider-utils/4.0.46 runtime/bun/1.3.14", 400),
         ("openai-chat", "ai-sdk/provider-utils/4.0.23 runtime/bun/1.3.14", 429),
         ("openai-chat", "", 429),
@@ -125,7 +129,9 @@ SENDERS = st.builds(
     st.sampled_from(["", CODEX, GEMINI, "aider/1", "OpenAI/Python 2.20.0"]),
 )
 ENTRIES = st.dictionaries(
-    st.sampled_from(["openai-responses", "gemini", "app:aider", "app:*", "user-agent:*", "user-agent:codex*"]),
+    st.sampled_from(
+        ["openai-responses", "gemini", "app:aider", "app:*", "user-agent:*", "user-agent:codex*"]
+    ),
     st.sampled_from([400, 402, 403, 429]),
 )
 
@@ -166,7 +172,10 @@ def test_no_two_agents_of_the_table_share_a_name() -> None:
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{telepathy: 402}", r"reject_status: no dialect 'telepathy'; write app:GLOB, user-agent:GLOB, or one of"),
+        (
+            "{telepathy: 402}",
+            r"reject_status: no dialect 'telepathy'; write app:GLOB, user-agent:GLOB, or one of",
+        ),
         ("{'app:': 400}", r"reject_status: 'app:' names nothing; write app:NAME or a glob"),
         ("{'user-agent: ': 400}", r"names nothing; write user-agent:NAME or a glob"),
         ("{'app:aider': 418}", r"reject_status\.app:aider: Input should be 400, 402, 403 or 429"),

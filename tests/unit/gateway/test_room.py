@@ -66,7 +66,9 @@ STEPS = st.sampled_from(["announce", "arrive", "leave"])
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), STEPS, st.integers(0, 9 * MIB))))
-def test_the_bytes_in_use_are_those_of_the_seats_and_within_the_limit(steps: list[tuple[int, str, int]]) -> None:
+def test_the_bytes_in_use_are_those_of_the_seats_and_within_the_limit(
+    steps: list[tuple[int, str, int]],
+) -> None:
     room, clock = _room(8)
     seats = [Seat(room) for _ in range(6)]
     for which, step, size in steps:

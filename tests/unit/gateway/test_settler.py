@@ -140,7 +140,9 @@ async def test_a_full_disk_keeps_the_ending_in_memory_until_there_is_room(tmp_pa
     assert settler.is_full
     first_us = spool.tried[0].acknowledged_us
     await asyncio.wait_for(running, 10)
-    assert {s.acknowledged_us for s in spool.tried} == {first_us}  # since the first try the ledger may have it
+    assert {s.acknowledged_us for s in spool.tried} == {
+        first_us
+    }  # since the first try the ledger may have it
     assert first_us > 0
     assert not settler.is_full
     assert registry.get_sample_value("spendgate_spool_failures_total") == 2

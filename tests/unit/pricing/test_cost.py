@@ -110,7 +110,9 @@ def test_an_estimate_covers_every_usage_within_it(
     price: Price, usage: dict[str, int], more_in: int, more_out: int, searches: int, writes: frozenset[str]
 ) -> None:
     usage = {k: n for k, n in usage.items() if k in writes or not k.startswith("cache_write")}
-    also = frozenset(k.removeprefix("cached_") for k in usage if not k.startswith("cache_") and k != "cached_input")
+    also = frozenset(
+        k.removeprefix("cached_") for k in usage if not k.startswith("cache_") and k != "cached_input"
+    )
     estimate = estimate_nanousd(
         price,
         input_total(usage) + more_in,

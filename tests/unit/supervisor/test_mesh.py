@@ -74,7 +74,9 @@ def test_a_sidecar_is_patched_where_its_application_sends() -> None:
 )
 def test_a_filter_tells_its_place(attach: Any, last: bool, told: dict[str, str]) -> None:
     document = envoy_filter(SERVICE, 9002, "ml", attach, {"a": "b"}, Settings(), last=last)
-    [value] = [p["patch"]["value"] for p in document["spec"]["configPatches"] if p["applyTo"] == "HTTP_FILTER"]
+    [value] = [
+        p["patch"]["value"] for p in document["spec"]["configPatches"] if p["applyTo"] == "HTTP_FILTER"
+    ]
     metadata = value["typed_config"]["grpc_service"].get("initial_metadata", [])
     assert {m["key"]: m["value"] for m in metadata} == told
 

@@ -35,7 +35,9 @@ def lines(row: Row, source: Source) -> Iterator[Line]:
         raise source.bad("meterName", "is missing", "give a cost export with all its columns")
     day = source.day(row, "date", "usagedate", "usagedatetime")
     meter = str(row.get("metername") or row.get("meter") or row.get("productname") or "")
-    about = f"{row.get('metercategory', '')} {row.get('metersubcategory', '')} {row.get('consumedservice', '')}"
+    about = (
+        f"{row.get('metercategory', '')} {row.get('metersubcategory', '')} {row.get('consumedservice', '')}"
+    )
     sold = f"{row.get('publishername', '')} {row.get('productname', '')} {meter}"
     marketplace = str(row.get("publishertype") or "").lower() == "marketplace"
     if not _OURS.search(about) and not (marketplace and _SOLD.search(sold)):

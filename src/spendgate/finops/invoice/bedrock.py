@@ -103,4 +103,6 @@ def _product(row: Row) -> str:
             mapped = json.loads(mapped)
         except json.JSONDecodeError:
             mapped = None
-    return str(mapped.get("product_name") or mapped.get("ProductName") or "") if isinstance(mapped, dict) else ""
+    return (
+        str(mapped.get("product_name") or mapped.get("ProductName") or "") if isinstance(mapped, dict) else ""
+    )

@@ -113,7 +113,9 @@ class Collector:
         the lines of money have beside."""
         counted = any(sums[5] for sums in self._sums.values())
         out = []
-        for (day, model, kind, charge), (cost, priced, requests, amounts, exact, usage) in sorted(self._sums.items()):
+        for (day, model, kind, charge), (cost, priced, requests, amounts, exact, usage) in sorted(
+            self._sums.items()
+        ):
             tokens = usage if counted and charge == USAGE else priced
             out.append(Line(day, model, kind, cost, tokens, requests, charge, amounts, exact))
         return tuple(out), Decimal(1).scaleb(self._finest)
@@ -122,7 +124,9 @@ class Collector:
         """What was left out."""
         out = []
         for where, n in self.overlapping.items():
-            out.append(f"{where}: {n} rows are the same as in a file before it; these duplicates are left out")
+            out.append(
+                f"{where}: {n} rows are the same as in a file before it; these duplicates are left out"
+            )
         for where, n in self.repeated.items():
             out.append(f"{where}: {n} rows stand in it twice; these duplicates are left out")
         return out

@@ -55,8 +55,16 @@ def vendor_of(row: Row) -> str:
 def lines(row: Row, source: Source) -> Iterator[Line]:
     """What a row bills. Raises BadInvoice, NoLine."""
     day = source.day(row, "chargeperiodstart")
-    names = ("servicename", "servicesubcategory", "x_skumetercategory", "x_skumetersubcategory", "x_servicecode")
-    about = " ".join(str(row.get(n) or "") for n in (*names, "serviceprovidername", "providername", "publishername"))
+    names = (
+        "servicename",
+        "servicesubcategory",
+        "x_skumetercategory",
+        "x_skumetersubcategory",
+        "x_servicecode",
+    )
+    about = " ".join(
+        str(row.get(n) or "") for n in (*names, "serviceprovidername", "providername", "publishername")
+    )
     services = " ".join(str(row.get(n) or "") for n in names)
     category = str(row.get("servicecategory") or "")
     if not category.startswith("AI") and not _OURS.search(f"{services} {row.get('skumeter') or ''}"):

@@ -18,7 +18,9 @@ from spendgate.finops.invoice.names import read_meter
 from spendgate.finops.invoice.source import Source
 from spendgate.finops.invoice.units import tokens
 
-_SERVICES = re.compile(r"vertex ai|gemini|generative language|agent platform|\bclaude\b|model garden", re.IGNORECASE)
+_SERVICES = re.compile(
+    r"vertex ai|gemini|generative language|agent platform|\bclaude\b|model garden", re.IGNORECASE
+)
 _COST_TYPES = {"tax": TAX, "adjustment": REFUND, "rounding_error": REFUND, "rounding error": REFUND}
 _SIGNS = {"$": "USD", "us$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "chf": "CHF"}
 _CONSOLE = ("unrounded_subtotal", "subtotal", "unrounded_cost", "cost")

@@ -52,7 +52,9 @@ def parse_mapping(document: Any, where: str) -> ColumnMap:
     """Check a mapping. Raises ConfigurationError with every fault."""
     faults: list[Fault] = []
     if not isinstance(document, dict):
-        raise ConfigurationError([Fault(where, 0, "", "is not a mapping", "name `columns` or `models` in it")])
+        raise ConfigurationError(
+            [Fault(where, 0, "", "is not a mapping", "name `columns` or `models` in it")]
+        )
     for name in document.keys() - {"columns", "cost_unit", "tokens_per_unit", "kinds", "models", "dates"}:
         faults.append(Fault(where, 0, str(name), "is not known", "take it out"))
     columns = document.get("columns") or {}
@@ -75,7 +77,9 @@ def parse_mapping(document: Any, where: str) -> ColumnMap:
         faults.append(Fault(where, 0, "cost_unit", f"{unit!r} is none of {', '.join(UNITS)}", "choose one"))
     per = document.get("tokens_per_unit", 1)
     if type(per) is not int or per < 1:
-        faults.append(Fault(where, 0, "tokens_per_unit", f"{per!r} is not a whole number from 1 on", "mend it"))
+        faults.append(
+            Fault(where, 0, "tokens_per_unit", f"{per!r} is not a whole number from 1 on", "mend it")
+        )
     kinds = document.get("kinds") or {}
     if not isinstance(kinds, dict) or any(k not in KINDS for k in kinds.values()):
         faults.append(Fault(where, 0, "kinds", f"{kinds!r}", f"map texts to {', '.join(KINDS)}"))

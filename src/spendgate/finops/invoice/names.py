@@ -99,7 +99,9 @@ _NO_MODEL = frozenset(
         base tier1 tier2 200k le gt pay as you go payg foundry units-consumed cohere sharedquota dynamic latest""",
     )
 )
-_REGION = re.compile(r"^(?:[A-Z]{2,4}\d{0,2}|MP|us-gov|us|eu|apac|ap|global|regional|jp|au|ca|sa|me|af)[-_.:](?=.)")
+_REGION = re.compile(
+    r"^(?:[A-Z]{2,4}\d{0,2}|MP|us-gov|us|eu|apac|ap|global|regional|jp|au|ca|sa|me|af)[-_.:](?=.)"
+)
 _VENDOR = re.compile(r"^(?:[a-z0-9-]+/)+|^[a-z][a-z0-9-]*\.(?=[a-z])")
 _STEMS: tuple[tuple[str, str], ...] = (
     (r"grok|xai", "grok"), (r"deepseek", "deepseek"), (r"llama", "llama"), (r"mistral", "mistral"), (r"kimi", "kimi"),
@@ -141,7 +143,11 @@ def model_of(text: str, about: str = "") -> str:
     for _ in range(3):
         bare = _REGION.sub("", bare, count=1)
     bare = _VENDOR.sub("", bare) if not re.search(r"\s", bare) else bare
-    kept = [_SHORT.get(w, w) for w in words_of(bare).split() if w not in _NO_MODEL and not re.fullmatch(r"\d{1,3}k", w)]
+    kept = [
+        _SHORT.get(w, w)
+        for w in words_of(bare).split()
+        if w not in _NO_MODEL and not re.fullmatch(r"\d{1,3}k", w)
+    ]
     kept = [w for w in kept if not re.fullmatch(r"\d{4}|20\d{6}", w)] or kept
     if kept[:1] == ["embedding"]:
         kept.insert(0, "text")

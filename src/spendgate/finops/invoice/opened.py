@@ -50,7 +50,9 @@ def _unpack(raw: IO[bytes], where: str) -> IO[bytes]:
         if "[Content_Types].xml" in names:
             raise BadInvoice(where, 0, "", "is a workbook", "save its sheet as CSV and give that")
         if len(names) != 1:
-            raise BadInvoice(where, 0, "", f"is an archive of {len(names)} files", "unpack it and give its files")
+            raise BadInvoice(
+                where, 0, "", f"is an archive of {len(names)} files", "unpack it and give its files"
+            )
         return archive.open(names[0])
     return raw
 

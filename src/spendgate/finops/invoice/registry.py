@@ -148,7 +148,9 @@ def _reader(provider: str, source: Source, mapping: mapped.ColumnMap) -> Reader:
     if {focus.column(name) for name in head} >= focus.NEEDED:
         reader = READERS[FOCUS]
     elif provider == OTHER:
-        raise BadInvoice(source.table.where, 0, "", "needs a mapping of its columns", "give --map FILE with `columns`")
+        raise BadInvoice(
+            source.table.where, 0, "", "needs a mapping of its columns", "give --map FILE with `columns`"
+        )
     else:
         reader = READERS[provider]
     source.table.rename(reader.column)

@@ -80,7 +80,9 @@ class Source:
         if not column:
             if any(str(v).strip() for v in row.values() if v is not None):
                 if not any(c in row for c in columns):
-                    raise self.bad(columns[0], "is missing", "give an export with a date in each line, by day")
+                    raise self.bad(
+                        columns[0], "is missing", "give an export with a date in each line, by day"
+                    )
                 self.totals += 1
             raise NoLine
         text = str(row[column])

@@ -92,7 +92,9 @@ class Table:
         for delimiter in DELIMITERS:
             with text_of(self.path, self._encoding) as file:
                 try:
-                    found = list(islice(csv.reader(file, delimiter=delimiter, skipinitialspace=True), SAMPLE_ROWS))
+                    found = list(
+                        islice(csv.reader(file, delimiter=delimiter, skipinitialspace=True), SAMPLE_ROWS)
+                    )
                 except csv.Error:
                     continue
             widths = Counter(len(row) for row in found if len(row) > 1 and any(row))
@@ -165,7 +167,9 @@ class Table:
                         number += 1
                         yield number, {n: _plain(c) for n, c in zip(names, cells, strict=True)}
         except (ValueError, OSError) as e:
-            raise BadInvoice(self.where, 0, "", f"is no Parquet that can be read: {e}", "download it again") from e
+            raise BadInvoice(
+                self.where, 0, "", f"is no Parquet that can be read: {e}", "download it again"
+            ) from e
 
 
 def _line(file: IO[str]) -> str:

@@ -6,7 +6,9 @@ import re
 from decimal import Decimal
 
 _UNIT = re.compile(r"(?:^|\b)(\d*)\s*([km])\b|(\d*)\s*(thousand|million)", re.IGNORECASE)
-_NO_TOKENS = re.compile(r"hour|\bhrs?\b|month|\bgb\b|second|minute|day|image|page|\bh\b|\bmo\b|byte", re.IGNORECASE)
+_NO_TOKENS = re.compile(
+    r"hour|\bhrs?\b|month|\bgb\b|second|minute|day|image|page|\bh\b|\bmo\b|byte", re.IGNORECASE
+)
 
 
 def tokens_per_unit(unit: str) -> int:
