@@ -69,7 +69,7 @@ def billed(lines: Iterable[Line], month: str, names: dict[str, str], quantum: De
         day.requests += line.requests
         if line.tokens:
             add_tokens(day.tokens, {line.kind or "input": line.tokens})
-        day.lines += line.amounts if line.cost_usd or line.amounts > 1 or not line.tokens else 0
+        day.lines += line.amounts
         if line.cost_usd:
             exponent = line.cost_usd.normalize().as_tuple().exponent
             finest = min(finest, exponent) if isinstance(exponent, int) else finest

@@ -214,6 +214,12 @@ def test_google_skus_with_their_credits_as_json_lines_and_as_csv(tmp_path: Path)
     )
 
 
+def test_a_line_item_without_a_models_id_is_a_fee(tmp_path: Path) -> None:
+    for item in ("moderation", "web search tool calls", "assistants api | file search"):
+        content = bucket(amount={"value": "1.5", "currency": "usd"}, line_item=item)
+        assert [(x.model, x.charge) for x in read("openai", tmp_path, content)] == [(item, FEE)]
+
+
 def test_any_csv_by_a_mapping_and_names_mapped_for_every_reader(tmp_path: Path) -> None:
     mapping = parse_mapping(
         {
@@ -251,6 +257,8 @@ def test_any_csv_by_a_mapping_and_names_mapped_for_every_reader(tmp_path: Path) 
         ("openai", '{"start_time": 1790985600}\n{"b"', "file0:2: not JSON"),
         ("openai", "start_time,amount_value,line_item\n2026-10-03,much,x\n", "file0:2: amount: 'much' is not a number"),
         ("openai", "start_time,amount_value,line_item\nonce,1,x\n", "file0:2: start_time: 'once' is not a date"),
+        ("openai", bucket(amount={"value": 2e10, "currency": "usd"}, line_item="x"),
+         "amount: 20000000000.0 is more than a ledger's month can hold (9,007,199 USD)"),
         ("anthropic", bucket(output_tokens=4), "group by model"),
         ("bedrock", "a,b\n1,2\n", "give a Cost and Usage Report"),
         ("azure", AZURE.replace("USD", "EUR"), "is in EUR, and the file has no rate to USD; give --rate EUR=RATE"),

@@ -114,6 +114,18 @@ def test_amounts_printed_in_cents_are_rounding() -> None:
     assert abs(found.drift_nanousd) <= 31 * 3 * USD // 200
 
 
+def test_an_amount_that_is_printed_as_nothing_was_rounded_too() -> None:
+    use = Use(
+        3, tokens={"input": 1_800, "cached_input": 3_900, "output": 490}
+    )  # half a cent each, and printed as 0.00
+    lines = [
+        Line(x.day, x.model, x.kind, Decimal("0.00"), use.tokens[x.kind])
+        for x in invoice([use], tokens=False)
+    ]
+    found = compare([use.cell()], lines, quantum=Decimal("0.01"))
+    assert set(found.causes) == {c.ROUNDING}
+
+
 def test_what_the_invoice_has_not_is_said_to_be_missing() -> None:
     uses = month()
     found = causes(cells(uses), invoice(uses[:-2]))

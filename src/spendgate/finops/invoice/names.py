@@ -62,7 +62,8 @@ KIND_PATTERNS: tuple[tuple[str, str, str], ...] = (
      "5.4 cd inp Gl 1M Tokens"),
     (r"(?=.*\b(?:audio|aud)\b).*\b(?:out|outp|outpt|outputs?|opt)\b", "output_audio", "audio output"),
     (r"(?=.*\b(?:image|images|img)\b).*\b(?:out|outp|outpt|outputs?|opt|generation)\b", "output_image", "image output"),
-    (r"^(?!.*\b(?:non|no) thinking\b).*\b(?:reasoning|thinking|thoughts?)\b(?!.*\binp)", "reasoning",
+    (r"^(?!.*\b(?:non|no) (?:thinking|reasoning)\b)(?!.*\b(?:kimi|grok|qwen\d*|phi)\b)"
+     r".*\b(?:reasoning|thinking|thoughts?)\b(?!.*\binp)", "reasoning",
      "Gemini 2.5 Pro Thinking Text Output - Predictions"),
     (r"\b(?:out|outp|outpt|outputs?|opt|completions?|responses?|answers?|generated)\b", "output",
      "GPT 5 Mini outpt DZone 1M Tokens"),
@@ -102,7 +103,11 @@ _NO_MODEL = frozenset(
 _REGION = re.compile(
     r"^(?:[A-Z]{2,4}\d{0,2}|MP|us-gov|us|eu|apac|ap|global|regional|jp|au|ca|sa|me|af)[-_.:](?=.)"
 )
-_VENDOR = re.compile(r"^(?:[a-z0-9-]+/)+|^[a-z][a-z0-9-]*\.(?=[a-z])")
+_VENDOR = re.compile(r"^(?:[a-z0-9-]+/)+|^[a-z][a-z0-9-]*\.(?=[a-z])(?![rv]\d)")
+"""`deepseek.v3.1`: the vendor's name is the model's."""
+_OF_MODEL = frozenset(("thinking", "reasoning", "non"))
+_THINKERS = frozenset(("kimi", "grok", "qwen", "qwen2", "qwen3", "phi"))
+"""Families whose models have `thinking` or `reasoning` in their names; elsewhere it is a kind of output."""
 _STEMS: tuple[tuple[str, str], ...] = (
     (r"grok|xai", "grok"), (r"deepseek", "deepseek"), (r"llama", "llama"), (r"mistral", "mistral"), (r"kimi", "kimi"),
     (r"phi", "phi"), (r"claude|anthropic", "claude"), (r"gemini", "gemini"), (r"openai|gpt", "gpt"),
@@ -116,7 +121,8 @@ def words_of(text: str) -> str:
     for _ in range(3):
         name = _REGION.sub("", name, count=1)
     name = re.sub(r"(?i)open ?ai\b", "openai", name)
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\d)(?=[A-Z][a-z])", " ", name).lower()
+    name = re.sub(r"(?i)\bdeep ?seek", "deepseek", name)
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\d)(?=[A-Z][a-z])|(?<=[a-z])(?=\d{4}\b)", " ", name).lower()
     name = re.sub(r"\b([5-9])(\d)(?=[a-z]{3})", r"\1.\2 ", name)
     return " ".join(w for w in re.split(r"[\s,|/()_:;+≤>=<–—-]+", name) if w)
 
@@ -143,10 +149,12 @@ def model_of(text: str, about: str = "") -> str:
     for _ in range(3):
         bare = _REGION.sub("", bare, count=1)
     bare = _VENDOR.sub("", bare) if not re.search(r"\s", bare) else bare
+    words = re.sub(r"(?<=\bkimi)[. ](?=k\d)", " ", words_of(bare)).split()
+    named = _OF_MODEL if any(w.split(".")[-1] in _THINKERS for w in words) else frozenset()
     kept = [
         _SHORT.get(w, w)
-        for w in words_of(bare).split()
-        if w not in _NO_MODEL and not re.fullmatch(r"\d{1,3}k", w)
+        for w in words
+        if (w not in _NO_MODEL or w in named) and (not re.fullmatch(r"\d{1,3}k", w) or w in ("16k", "32k"))
     ]
     kept = [w for w in kept if not re.fullmatch(r"\d{4}|20\d{6}", w)] or kept
     if kept[:1] == ["embedding"]:
@@ -189,7 +197,7 @@ def fingerprint(name: str) -> str:
     for _ in range(2):
         plain = _REGION.sub("", plain, count=1)
     plain = plain.rsplit("/", 1)[-1].lower()
-    plain = re.sub(r"^[a-z][a-z0-9-]*\.(?=[a-z])", "", plain)
+    plain = re.sub(r"^[a-z][a-z0-9-]*\.(?=[a-z])(?![rv]\d)", "", plain)
     for _ in range(2):  # a release may follow the date
         plain = _DATE.sub(" ", f"{plain} ").strip()
     plain = re.sub(r"(?<=\d)\.0\b", "", plain)

@@ -21,7 +21,8 @@ _USAGE = (
     ("input_audio_tokens", "input_audio"),
     ("output_audio_tokens", "output_audio"),
 )
-_ID = re.compile(r"[a-z0-9][\w.:/-]*")
+_ID = re.compile(r"(?=.*[\d-])[a-z0-9][\w.:/-]*")
+"""A model's id: a word with a number or a hyphen (`moderation` is none)."""
 
 
 def flatten(row: Row, source: Source) -> Iterator[Row]:

@@ -11,6 +11,9 @@ from typing import Any
 from spendgate.finops.invoice import days, numbers
 from spendgate.finops.invoice.line import BadInvoice, Row
 from spendgate.finops.invoice.table import Table
+from spendgate.money import LEDGER_MAX_NANOUSD, NANO_PER_USD
+
+USD_MAX = LEDGER_MAX_NANOUSD // NANO_PER_USD
 
 _TOTAL = re.compile(
     r"(?:(?:grand|filtered|sub|overall|invoice)[ -]?)?totals?(?:\s.*)?|sum|summe|gesamt(?:summe|betrag)?|zwischensumme"
@@ -132,6 +135,11 @@ class Source:
         """An amount in USD. `per_usd` is the row's own rate: units of the currency for one USD. Raises BadInvoice
         for a currency without a rate."""
         found = self.amount(value, column)
+        if abs(found) > USD_MAX:
+            raise self.bad(
+                column, f"{value} is more than a ledger's month can hold ({USD_MAX:,} USD)",
+                "see whether this is the column of the cost, and in which unit it is",
+            )  # fmt: skip
         code = str(currency or "USD").strip().upper()
         if code in ("USD", "$", "US$"):
             return found
