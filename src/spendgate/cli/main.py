@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("spendgate.cli.explain", "Dry run of one request: tokens, estimate, candidates, decision."),
     "simulate": ("spendgate.cli.simulate", "What a policy would have done to logged traffic."),
     "propose": ("spendgate.cli.propose", "A budget change as a branch and pull request."),
+    "import": ("spendgate.cli.importing", "Budgets of LiteLLM and Portkey as LLMBudgets."),
     "prices": ("spendgate.cli.prices", "What models cost: list, show, diff, check, import."),
     "validate": ("spendgate.cli.validate", "Check policies, prices and config before they are used."),
     "doctor": ("spendgate.cli.doctor", "Proves that budgets hold; finds what keeps them from it."),
