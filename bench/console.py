@@ -24,12 +24,12 @@ from spendgate.budget.load import parse_documents
 from spendgate.budget.policy import Policy, compile_budget
 from spendgate.console.pages import console
 from spendgate.console.settings import ConsoleSettings
-from spendgate.gateway.config import Settings
-from spendgate.gateway.snapshot import snapshot
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.exchange.snapshot import snapshot
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
+from spendgate.settings.config import Settings
 
 HERE = Path(__file__).parent
 

@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.kube import ROOT, Cluster, binaries, environment
 from support.processes import SPENDGATE, free_port
 
-from spendgate.controller.access import from_kubeconfig
-from spendgate.controller.informer import object_path, resource_path
-from spendgate.controller.kube import Kube
-from spendgate.gateway.policy_source import RedisPolicySource
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.controller.kube.access import from_kubeconfig
+from spendgate.controller.kube.client import Kube
+from spendgate.controller.kube.informer import object_path, resource_path
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.policy.source import RedisPolicySource
 
 GROUP, VERSION, PLURAL = "ai.systemhardening.com", "v1", "llmbudgets"
 

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from support.recorded import Exchange, exchanges
 
 from spendgate.dialects import registry
-from spendgate.gateway.config import Settings
-from spendgate.gateway.quote import make_quote
-from spendgate.gateway.reading import read_facts
+from spendgate.exchange.quote import make_quote
+from spendgate.exchange.request_facts import read_facts
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
+from spendgate.settings.config import Settings
 from spendgate.tokens.count import measure
 
 BYTES_MAX = 2_048

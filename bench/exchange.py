@@ -22,13 +22,13 @@ from pathlib import Path
 import orjson
 
 from spendgate.budget.load import policy_from_documents
-from spendgate.gateway import events as e
-from spendgate.gateway.config import Settings
-from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import Caller
-from spendgate.gateway.snapshot import snapshot
+from spendgate.exchange import events as e
+from spendgate.exchange.exchange import Exchange
+from spendgate.exchange.snapshot import snapshot
+from spendgate.identity.identity import Caller
 from spendgate.ledger.port import ReserveResult
 from spendgate.pricing.load import table
+from spendgate.settings.config import Settings
 
 SIZES = {"1 KB": 1_000, "50 KB": 50_000, "490 KB": 490_000, "4 MB": 4_000_000, "30 MB": 30_000_000}
 WORDS = "the quick brown fox jumps over the lazy dog and thinks about budgets in the mesh "

@@ -26,9 +26,9 @@ import redis.asyncio as aioredis
 import uvloop
 
 from spendgate.budget.bounds import Bound, Candidate
-from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.port import ReserveRequest, Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 CEILING = 10**15
 BOUNDS = (

@@ -12,9 +12,9 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from spendgate.gateway import events as e
-from spendgate.gateway import wire
-from spendgate.gateway.worker import server_options
+from spendgate.exchange import events as e
+from spendgate.gateway.adapters import codec
+from spendgate.gateway.process.worker import server_options
 
 
 class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):
@@ -27,15 +27,15 @@ class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):
                 return
             match message.WhichOneof("request"):
                 case "request_headers":
-                    await context.write(wire.PASS_REQUEST_HEADERS)
+                    await context.write(codec.PASS_REQUEST_HEADERS)
                 case "request_body":
-                    await context.write(wire.PASS_REQUEST_BODY)
+                    await context.write(codec.PASS_REQUEST_BODY)
                 case "response_headers":
-                    kind = wire.header_map(message.response_headers.headers).get("content-type", "")
+                    kind = codec.header_map(message.response_headers.headers).get("content-type", "")
                     mode = e.BodyMode.STREAMED if "event-stream" in kind else e.BodyMode.BUFFERED
-                    await context.write(wire.answer(e.Answer(mode)))
+                    await context.write(codec.answer(e.Answer(mode)))
                 case "response_body":
-                    await context.write(wire.PASS_RESPONSE_BODY)
+                    await context.write(codec.PASS_RESPONSE_BODY)
 
 
 async def main(address: str) -> None:

@@ -25,15 +25,16 @@ from functools import partial
 from pathlib import Path
 
 from spendgate.budget.policy import Policy
-from spendgate.dialects import readable, registry
+from spendgate.dialects import registry
 from spendgate.dialects.base import RequestFacts
-from spendgate.gateway import billing
-from spendgate.gateway.config import Settings
-from spendgate.gateway.deciding import give_way
-from spendgate.gateway.identity import Identity
-from spendgate.gateway.planning import gather
-from spendgate.gateway.snapshot import Address, Snapshot, snapshot
+from spendgate.dialects.request import readable
+from spendgate.exchange import billing
+from spendgate.exchange.planning import gather
+from spendgate.exchange.snapshot import Address, Snapshot, snapshot
+from spendgate.gateway.decision_driver import give_way
+from spendgate.identity.identity import Identity
 from spendgate.pricing.load import table
+from spendgate.settings.config import Settings
 from spendgate.tokens.count import count, measure
 
 MB = 1 << 20

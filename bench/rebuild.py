@@ -25,10 +25,10 @@ import psutil
 from support.prometheus import Prometheus
 
 from spendgate.budget.policy import Policy
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.epoch import Pulse
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.rebuild.lives import STARTED, read_totals
+from spendgate.ledger.recovery.heartbeat import Pulse
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.rebuild.counter_resets import STARTED, read_totals
 from spendgate.rebuild.prometheus import COST, Counters
 from spendgate.rebuild.rebuild import fill_up
 

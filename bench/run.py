@@ -124,7 +124,7 @@ class Lab:
         """Resident memory of spendgate's worker."""
         parent = psutil.Process(self.processes["spendgate"].pid)
         for child in parent.children(recursive=True):
-            if "spendgate.gateway.worker" in " ".join(child.cmdline()):
+            if "spendgate.gateway.process.worker" in " ".join(child.cmdline()):
                 return float(child.memory_info().rss) / 1e6
         raise SystemExit("no worker found")
 

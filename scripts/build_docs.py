@@ -28,14 +28,15 @@ from spendgate.budget import model as budget
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import COMMANDS, spendgate
 from spendgate.controller.metrics import ControllerMetrics, Vitals
-from spendgate.gateway import config, words
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.policy_source import PolicyMetrics
-from spendgate.ledger.gauges import COPY, BudgetGauges
-from spendgate.ledger.keeper import Keeper
+from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.policy.source import PolicyMetrics
 from spendgate.rebuild.job import RebuildJob
+from spendgate.settings import config
 from spendgate.supervisor.envoy_counters import EnvoyCounters
 from spendgate.supervisor.replica import Replica
+from spendgate.views import glossary as words
+from spendgate.views.gauges import COPY, BudgetGauges
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 VITALS_BY_LABEL = ("calls", "status_errors", "alerts", "faulty")
@@ -65,7 +66,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def headers_and_reasons() -> str:
-    """What requests and answers carry, and why a request was refused or moved (`gateway/words.py`)."""
+    """What requests and answers carry, and why a request was refused or moved (`views/glossary.py`)."""
 
     def named(words: Mapping[str, str]) -> list[tuple[str, ...]]:
         return [(", ".join(f"`{n}`" for n in name.split(", ")), meaning) for name, meaning in words.items()]

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spendgate.gateway.config import Settings, load_config
-from spendgate.supervisor import bootstrap as b
-from spendgate.supervisor import mtls
-from spendgate.supervisor.envoy_gateway import extension_policies
-from spendgate.supervisor.istio import envoy_filter
+from spendgate.envoy import bootstrap as b
+from spendgate.envoy import mtls
+from spendgate.envoy.envoy_gateway import extension_policies
+from spendgate.envoy.istio import envoy_filter
+from spendgate.settings.config import Settings, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 K8S = ROOT / "k8s"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from spendgate.gateway.agents import AGENTS as KNOWN
+from spendgate.settings.agents import AGENTS as KNOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "sdks.md"

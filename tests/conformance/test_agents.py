@@ -17,7 +17,7 @@ from support.processes import until
 from support.provider import Provider
 from support.scripts import load_script
 
-from spendgate.gateway.agents import agent_of
+from spendgate.settings.agents import agent_of
 
 TABLE = load_script("build_sdk_table")
 LIMITED = {"modelLimits": [{"modelPattern": "*", "allowedApps": ["nobody"]}]}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from support.recorded import Exchange, exchanges
 
-from spendgate.gateway.quote import make_quote
+from spendgate.exchange.quote import make_quote
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.tokens.bound import input_bound

@@ -31,7 +31,7 @@ kind: LLMBudget
 metadata: {name: zero}
 spec: {team: zero, monthlyBudgetUSD: 0}
 """
-WORKER = "spendgate.gateway.worker"
+WORKER = "spendgate.gateway.process.worker"
 
 
 class Attacked:

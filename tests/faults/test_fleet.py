@@ -27,7 +27,7 @@ from support.redis import server_of, versions
 from support.tcp_proxy import TcpProxy
 from support.topologies import Node, Place, raw, running, wait
 
-from spendgate.ledger.wire import team_prefix
+from spendgate.ledger.redis.codec import team_prefix
 
 SEED = int(os.environ.get("SPENDGATE_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 IN_FLIGHT = 6

@@ -206,7 +206,7 @@ def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(
 def _stands_still_over_a_body(gateway: Gateway, still_s: float) -> bytes:
     """Send a request of which the worker sees the head, and the body only when Envoy has long given it up; returns
     what the client got first."""
-    worker, body = _process(gateway, "spendgate.gateway.worker"), chat("hello there")
+    worker, body = _process(gateway, "spendgate.gateway.process.worker"), chat("hello there")
     where = urlsplit(gateway.url)
     with socket.create_connection((where.hostname, where.port), timeout=20) as client:
         head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-llm-team: poor\r\ncontent-type: application/json\r\n"

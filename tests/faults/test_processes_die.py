@@ -45,7 +45,7 @@ def process(gateway: Gateway, mark: str) -> psutil.Process:
     return found
 
 
-WORKER, ENVOY, REDIS = "spendgate.gateway.worker", "/envoy", "redis-server"
+WORKER, ENVOY, REDIS = "spendgate.gateway.process.worker", "/envoy", "redis-server"
 
 
 def kill(mark: str) -> Callable[[Gateway], None]:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis as sync_redis
 
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from spendgate.ledger.embedded import find_redis_server
+from spendgate.ledger.redis.embedded import find_redis_server
 from spendgate.supervisor.front import envoy_binary
 from support.ports import free_port
 from support.processes import SPENDGATE, program, until

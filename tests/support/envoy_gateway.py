@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spendgate.supervisor import bootstrap as b
+from spendgate.envoy import bootstrap as b
 
 Json = dict[str, Any]
 BODY = {

@@ -30,7 +30,7 @@ POLICY = policy(
     budget(WIDE, 1000, failOpenLimitUSD=50),
     budget(TIGHT, float(TIGHT_USD), failOpenLimitUSD=float(SHARE_USD)),
 )
-WORKER = "spendgate.gateway.worker"
+WORKER = "spendgate.gateway.process.worker"
 DETECTED_S = 5.0
 """By when a loss is noticed: a second, on a loaded machine."""
 HOME_S = 90.0

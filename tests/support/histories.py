@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 
 from spendgate.budget.bounds import Bound, Candidate, Clamp
 from spendgate.ledger.port import Adjustment, ReserveRequest, ReserveResult, Settlement
-from spendgate.ledger.wire import (
+from spendgate.ledger.redis.codec import (
     SEP,
     adjust_argument,
     adjust_result,

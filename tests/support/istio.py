@@ -16,7 +16,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf.json_format import MessageToJson, ParseDict
 
-from spendgate.supervisor import bootstrap as b
+from spendgate.envoy import bootstrap as b
 
 Json = dict[str, Any]
 MANAGER = "envoy.filters.network.http_connection_manager"

@@ -19,11 +19,11 @@ from typing import Any
 import httpx
 import yaml
 
-from spendgate.gateway.config import load_config
-from spendgate.supervisor import bootstrap as b
+from spendgate.envoy import bootstrap as b
+from spendgate.envoy.istio import cluster_name
+from spendgate.envoy.mtls import Files, terminator, with_client
+from spendgate.settings.config import load_config
 from spendgate.supervisor.front import envoy_binary
-from spendgate.supervisor.istio import cluster_name
-from spendgate.supervisor.mtls import Files, terminator, with_client
 from support.envoy_gateway import configured
 from support.gateway import Gateway
 from support.istio import patched, proxy

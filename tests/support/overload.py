@@ -167,7 +167,9 @@ class Watched:
         self._thread.join()
 
     def _look(self) -> None:
-        workers = [p for p in self._parent.children(True) if "spendgate.gateway.worker" in p.cmdline()]
+        workers = [
+            p for p in self._parent.children(True) if "spendgate.gateway.process.worker" in p.cmdline()
+        ]
         while True:
             for worker in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from spendgate.ledger.embedded import find_redis_server
+from spendgate.ledger.redis.embedded import find_redis_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -15,23 +15,24 @@ from pathlib import Path
 import orjson
 from prometheus_client import CollectorRegistry
 
-from spendgate.gateway import events as e
-from spendgate.gateway.config import Settings
-from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import Caller
+from spendgate.exchange import events as e
+from spendgate.exchange.exchange import Exchange
+from spendgate.exchange.snapshot import Snapshot, snapshot
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.settler import Settler
-from spendgate.gateway.snapshot import Snapshot, snapshot
-from spendgate.gateway.usage_log import UsageLog
+from spendgate.identity.identity import Caller
 from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
-from spendgate.ledger.recent import RecentSettlements
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.spool import Spool
+from spendgate.ledger.recovery.resend import RecentSettlements
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.spool.spool import Spool
 from spendgate.mock import openai_chat
 from spendgate.mock.answer import plan
 from spendgate.mock.books import Books
 from spendgate.mock.control import Control
 from spendgate.pricing.load import table
+from spendgate.records.outcome import Outcome
+from spendgate.records.writer import UsageLog
+from spendgate.settings.config import Settings
 from spendgate.tokens.count import measure
 
 MONTH = "202610"
@@ -168,7 +169,7 @@ async def _counted(registry: CollectorRegistry, put: int) -> None:
 
     def counted() -> float:
         values = (
-            registry.get_sample_value("spendgate_exchanges_total", {"outcome": o.value}) for o in e.Outcome
+            registry.get_sample_value("spendgate_exchanges_total", {"outcome": o.value}) for o in Outcome
         )
         return sum(v or 0 for v in values)
 

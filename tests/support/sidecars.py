@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spendgate.supervisor.bootstrap import TYPE, as_yaml
+from spendgate.envoy.bootstrap import TYPE, as_yaml
+from spendgate.envoy.istio import cluster_name
 from spendgate.supervisor.front import envoy_binary
-from spendgate.supervisor.istio import cluster_name
 from support.istio import proxy
 
 Json = dict[str, Any]

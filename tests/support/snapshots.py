@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spendgate.ledger.policy_store import canonical_json, version_of
+from spendgate.policy.store import canonical_json, version_of
 from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
 
 

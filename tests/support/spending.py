@@ -6,7 +6,7 @@ import asyncio
 import uuid
 
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_to_nano
 
 

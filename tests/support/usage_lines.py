@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from spendgate.gateway.events import Outcome
-from spendgate.gateway.record import UsageRecord
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import UsageRecord
 
 T0 = 1_795_500_000_000  # 2026-11-24T06:00:00Z
 

@@ -11,8 +11,8 @@ import pytest
 
 from spendgate.alerts.memory import Memory as AlertMemory
 from spendgate.files import write_whole
-from spendgate.gateway import key_file
-from spendgate.ledger.memory import Memory as LedgerMemory
+from spendgate.identity import key_file
+from spendgate.ledger.recovery.checkpoint import Memory as LedgerMemory
 from spendgate.supervisor.state import State
 
 

@@ -27,7 +27,7 @@ from redis.exceptions import NoScriptError, RedisError
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.crossings import Record
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.wire import team_prefix, text
+from spendgate.ledger.redis.codec import team_prefix, text
 
 CLAIM_MS = 30_000
 BEGIN_KEY = "sg1:alerts"

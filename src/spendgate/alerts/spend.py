@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from spendgate.alerts.claims import Fields, alert_key
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.wire import team_prefix, text
+from spendgate.ledger.redis.codec import team_prefix, text
 
 TEAMS_A_TRIP = 500
 TIMEOUT_S = 10.0

@@ -18,9 +18,9 @@ from spendgate.money import nano_to_usd
 
 if TYPE_CHECKING:
     from spendgate.finops.backfill import Outcome
-    from spendgate.finops.true_up import TrueUp
+    from spendgate.finops.reconciliation.true_up import TrueUp
     from spendgate.ledger.port import DayCell
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.pricing.table import PriceTable
 
 _PATH = click.Path(path_type=Path)
@@ -125,7 +125,7 @@ def _of_logs(
     from fnmatch import fnmatchcase
 
     from spendgate.finops.backfill import from_logs
-    from spendgate.finops.usage_log import UsageLogReader
+    from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs)
     out = from_logs(
@@ -164,7 +164,7 @@ class _ledger:  # noqa: N801  it reads as a call
     """A ledger for a block; what it can not do says what to do."""
 
     def __init__(self, url: str) -> None:
-        from spendgate.ledger.redis_ledger import RedisLedger
+        from spendgate.ledger.redis.ledger import RedisLedger
 
         self._ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
 

@@ -61,12 +61,12 @@ def command(
 
 
 async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any]]:
-    from spendgate.alerts.phase import status_row
     from spendgate.alerts.spend import standings
     from spendgate.budget.forecast import forecast, history_days
-    from spendgate.ledger import connect
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis import url as connect
+    from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.months import month_key
+    from spendgate.views.status_row import status_row
 
     client = connect.client(url, TIMEOUT_S)
     month = month_key(now_ms)

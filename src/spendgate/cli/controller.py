@@ -49,14 +49,14 @@ def command(policy: tuple[Path, ...]) -> None:
     from spendgate.alerts.environment import senders_from
     from spendgate.console.pages import console
     from spendgate.console.settings import ConsoleSettings
-    from spendgate.controller.access import find_access
     from spendgate.controller.controller import Controller
     from spendgate.controller.heap import give_back_large_pieces
+    from spendgate.controller.kube.access import find_access
     from spendgate.controller.local import LocalController
     from spendgate.controller.settings import ControllerSettings
-    from spendgate.gateway import logs
-    from spendgate.gateway.config import Settings
-    from spendgate.gateway.snapshot import snapshot
+    from spendgate.exchange.snapshot import snapshot
+    from spendgate.settings import logs
+    from spendgate.settings.config import Settings
 
     give_back_large_pieces()
     settings = ControllerSettings.from_environment(os.environ)

@@ -19,9 +19,9 @@ from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError, RequestError
 
 if TYPE_CHECKING:
-    from spendgate.gateway.bounds_now import BoundsNow
-    from spendgate.gateway.identity import Identity
-    from spendgate.gateway.snapshot import Snapshot
+    from spendgate.exchange.snapshot import Snapshot
+    from spendgate.identity.identity import Identity
+    from spendgate.views.bounds import BoundsNow
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,7 +68,7 @@ def command(
       spendgate explain --policy budgets.yaml --team ml-team --app chatbot --spent 7990 < request.json
       spendgate explain --live --team ml-team < /dev/null
     """
-    from spendgate.gateway.identity import UNATTRIBUTED, Identity
+    from spendgate.identity.identity import UNATTRIBUTED, Identity
 
     if live and spent is not None:
         raise click.UsageError("--live and --spent exclude each other: the ledger knows what is spent")
@@ -99,8 +99,8 @@ def _snapshot(
     policy: tuple[Path, ...], prices: tuple[Path, ...], config: Path | None, found: Found | None = None
 ) -> Snapshot:
     from spendgate.cli.policy_at_hand import policy_at_hand
-    from spendgate.gateway.config import load_config
-    from spendgate.gateway.reload import Sources
+    from spendgate.gateway.process.reload import Sources
+    from spendgate.settings.config import load_config
 
     snapshot = Sources(policy, prices, load_config(config, os.environ)).load()
     if found is None or policy:
@@ -133,7 +133,7 @@ def _explained(
     held: Mapping[str, int],
     now_ms: int,
 ) -> dict[str, Any]:
-    from spendgate.gateway.explain import explain
+    from spendgate.views.explain import explain
 
     try:
         return explain(snapshot, identity, body, path, require_model, settled, now_ms, held)
@@ -145,8 +145,8 @@ def _live(
     snapshot: Snapshot, where: Found, identity: Identity, app: str
 ) -> tuple[dict[str, Any], BoundsNow, int]:
     """How every bound stands, as data; the same as numbers; the ledger's time."""
-    from spendgate.gateway.bounds_now import read_bounds
     from spendgate.months import utc
+    from spendgate.views.bounds import read_bounds
 
     team, now_ms = identity.team, time.time_ns() // 1_000_000
     found = asyncio.run(

@@ -15,8 +15,8 @@ from spendgate.money import nano_to_usd
 from spendgate.months import month_key, month_text, parse_month
 
 if TYPE_CHECKING:
-    from spendgate.finops.export import Put, Store
-    from spendgate.finops.focus_columns import Version
+    from spendgate.finops.chargeback.export import Put, Store
+    from spendgate.finops.chargeback.focus_columns import Version
     from spendgate.ledger.port import Adjusted
     from spendgate.pricing.table import PriceTable
 
@@ -62,7 +62,7 @@ def command(
       spendgate export --to gs://acme-finops/spendgate --as parquet --month 2026-10 --month 2026-11
       spendgate export --to ./archive --format usage --log .spendgate/usage.jsonl
     """
-    from spendgate.finops.export import Store
+    from spendgate.finops.chargeback.export import Store
     from spendgate.pricing.load import table
 
     try:
@@ -101,9 +101,9 @@ def _focus(
     account: str, redis_url: str | None, data_dir: Path, scratch: Path,
 ) -> list[Put]:  # fmt: skip
     from spendgate.cli.report import read_log, read_month
-    from spendgate.finops.export import put_all
-    from spendgate.finops.focus import Month
-    from spendgate.finops.focus_files import focus_csv, focus_parquet
+    from spendgate.finops.chargeback.export import put_all
+    from spendgate.finops.chargeback.focus import Month
+    from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
 
     made: list[Adjusted] = []
     if logs:
@@ -132,9 +132,9 @@ def _focus(
 
 
 def _usage(store: Store, month: str, logs: tuple[Path, ...], file_type: str, scratch: Path) -> list[Put]:
-    from spendgate.finops.export import put_all
-    from spendgate.finops.export_usage import to_parquet, write_days
-    from spendgate.finops.usage_log import UsageLogReader
+    from spendgate.finops.chargeback.export import put_all
+    from spendgate.finops.chargeback.export_usage import to_parquet, write_days
+    from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs)
     days = write_days(reader.records(), month, scratch)

@@ -15,8 +15,8 @@ from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.ledger import with_ledger
 
 if TYPE_CHECKING:
-    from spendgate.ledger.holds import Holds
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.holds import Holds
+    from spendgate.ledger.redis.ledger import RedisLedger
 
 FIELDS = ("exchange_id", "team", "app", "model", "usd", "age_s", "deadline_in_s", "counters")
 
@@ -60,7 +60,7 @@ def command(team: str | None, limit: int, output: str, redis_url: str | None, da
 
 
 async def _read(ledger: RedisLedger, team: str | None, limit: int) -> list[Holds]:
-    from spendgate.ledger.holds import read_holds
+    from spendgate.ledger.redis.holds import read_holds
 
     return await read_holds(ledger, await ledger.teams() if team is None else [team], limit)
 

@@ -49,7 +49,7 @@ def _path(path: Path | None, config: Path | None) -> Path:
     if path is not None:
         return path
     if config is not None:
-        from spendgate.gateway.config import load_config
+        from spendgate.settings.config import load_config
 
         named = load_config(config, os.environ).key_files()
         if named:
@@ -80,7 +80,7 @@ def _now_ms() -> int:
 
 
 def _make(team: str, app: str, user: str, expires_in_ms: int, note: str) -> tuple[str, Any]:
-    from spendgate.gateway import api_keys
+    from spendgate.identity import api_keys
 
     size = api_keys.ID_BYTES + api_keys.SECRET_BYTES + api_keys.SALT_BYTES
     now = _now_ms()
@@ -89,7 +89,7 @@ def _make(team: str, app: str, user: str, expires_in_ms: int, note: str) -> tupl
 
 
 def _show(text: str, key: Any, output: str, **more: str) -> None:
-    from spendgate.gateway.key_file import time_text
+    from spendgate.identity.key_file import time_text
 
     if output == "json":
         row = {"id": key.id, "key": text, "team": key.team, "app": key.app, "user": key.user,
@@ -130,7 +130,7 @@ def issue(
     \b
     Example: spendgate keys issue --file keys.yaml --team payments --app checkout --expires 90d
     """
-    from spendgate.gateway import key_file
+    from spendgate.identity import key_file
 
     text, key = _make(team, app, user, expires, note)
     with key_file.editing(_path(path, config)) as rings:
@@ -156,8 +156,8 @@ def list_(
     Example: spendgate keys list --file keys.yaml --team payments
              spendgate keys list --file keys.yaml -o secret | kubectl apply -f -
     """
-    from spendgate.gateway import key_file
-    from spendgate.gateway.key_file import time_text
+    from spendgate.identity import key_file
+    from spendgate.identity.key_file import time_text
 
     ring = key_file.read(_path(path, config))
     if output == "secret":
@@ -210,7 +210,7 @@ def rotate(
     \b
     Example: spendgate keys rotate --file keys.yaml --grace 24h mfzwizltoq2ge
     """
-    from spendgate.gateway import key_file
+    from spendgate.identity import key_file
 
     with key_file.editing(_path(path, config)) as rings:
         old = rings[0].keys.get(key_id)
@@ -231,7 +231,7 @@ def revoke(path: Path | None, config: Path | None, key_id: str) -> None:
     \b
     Example: spendgate keys revoke --file keys.yaml mfzwizltoq2ge
     """
-    from spendgate.gateway import key_file
+    from spendgate.identity import key_file
 
     with key_file.editing(_path(path, config)) as rings:
         if key_id not in rings[0].keys:

@@ -21,7 +21,7 @@ from spendgate.money import nano_to_usd, usd_to_nano
 
 if TYPE_CHECKING:
     from spendgate.ledger.port import Adjusted, Adjustment
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
 
 TIMEOUT_S = 10.0
 NONE = "(none)"
@@ -200,7 +200,7 @@ async def with_ledger(
     url: str, use: Callable[[RedisLedger], Awaitable[_T]], timeout_s: float = TIMEOUT_S
 ) -> _T:
     """Use the ledger and close it; where it is away, say what to do."""
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
 
     ledger = RedisLedger.from_url(url, timeout_s=timeout_s)
     try:

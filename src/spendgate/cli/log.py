@@ -55,7 +55,7 @@ def tail_command(
       spendgate log tail -n 100 --outcome refused
       spendgate log tail -f --team payments -o short
     """  # fmt: skip
-    from spendgate.finops.follow import follow, last_lines
+    from spendgate.records.tail import follow, last_lines
 
     path = file or data_dir / "usage.jsonl"
     wanted = {"team": team, "app": app, "model": model, "outcome": outcome, "reason": reason}

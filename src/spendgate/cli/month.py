@@ -17,9 +17,9 @@ from spendgate.money import nano_to_usd
 from spendgate.months import month_key, month_text, parse_month, utc
 
 if TYPE_CHECKING:
-    from spendgate.ledger.closing import Closing
     from spendgate.ledger.port import Adjusted
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.closing import Closing
+    from spendgate.ledger.redis.ledger import RedisLedger
 
 TIMEOUT_S = 30.0
 MONTHS_SHOWN = 13
@@ -51,7 +51,7 @@ def close_command(
     \b
     Example: spendgate month close 2026-10 --by finance
     """  # fmt: skip
-    from spendgate.ledger.closing import close_month
+    from spendgate.ledger.redis.closing import close_month
 
     wanted = _month(month)
     if wanted >= month_key(time.time_ns() // 1_000_000):
@@ -78,7 +78,7 @@ def show_command(month: str, team: str | None, output: str, redis_url: str | Non
     \b
     Example: spendgate month show 2026-10 -o json
     """
-    from spendgate.ledger.closing import look_at_month
+    from spendgate.ledger.redis.closing import look_at_month
 
     wanted = _month(month)
     found = find_ledger(redis_url, data_dir)
@@ -113,7 +113,7 @@ def list_command(output: str, redis_url: str | None, data_dir: Path) -> None:
     \b
     Example: spendgate month list
     """
-    from spendgate.ledger.closing import look_at_month
+    from spendgate.ledger.redis.closing import look_at_month
 
     found = find_ledger(redis_url, data_dir)
 

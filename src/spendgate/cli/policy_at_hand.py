@@ -19,8 +19,8 @@ def policy_at_hand(found: Found, paths: tuple[str, ...] = ()) -> Policy | None:
 
 
 async def _from_redis(url: str) -> Policy | None:
-    from spendgate.ledger import connect
-    from spendgate.ledger.policy_store import PolicyStore, policy_of
+    from spendgate.ledger.redis import url as connect
+    from spendgate.policy.store import PolicyStore, policy_of
 
     client = connect.client(url, TIMEOUT_S)
     try:

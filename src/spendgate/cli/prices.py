@@ -18,7 +18,7 @@ from spendgate.cli.prices_unknown import unknown
 from spendgate.errors import SpendgateError
 
 if TYPE_CHECKING:
-    from spendgate.gateway.snapshot import Snapshot
+    from spendgate.exchange.snapshot import Snapshot
     from spendgate.pricing.table import PriceTable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -173,9 +173,9 @@ def check(policy: tuple[Path, ...], config: Path | None, prices: tuple[Path, ...
     """
     from spendgate.budget.load import load_policy
     from spendgate.budget.policy import Policy
-    from spendgate.gateway.config import load_config
-    from spendgate.gateway.coverage import mentions, without_price
-    from spendgate.gateway.snapshot import snapshot
+    from spendgate.exchange.snapshot import snapshot
+    from spendgate.settings.config import load_config
+    from spendgate.views.coverage import mentions, without_price
 
     if not policy and config is None:
         raise click.UsageError("give --policy, --config or both: what is to be checked")

@@ -20,8 +20,8 @@ def unknown(files: tuple[Path, ...], output: str) -> None:
     Example: spendgate prices unknown .spendgate/usage.jsonl
     """
     from spendgate.finops.unknown_prices import unknown_prices
-    from spendgate.finops.usage_log import read
     from spendgate.money import nano_to_usd
+    from spendgate.records.reader import read
 
     found = unknown_prices(read(files))
     rows = [(u.what, u.upstream, u.stand_in, u.exchanges, nano_to_usd(u.cost_nanousd)) for u in found]

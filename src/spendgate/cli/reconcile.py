@@ -96,10 +96,10 @@ async def _reconcile(
     url: str, policy: Policy, prometheus: str, logs: tuple[Path, ...], month: str, now_ms: int, dry: bool
 ) -> Difference:
     from spendgate.finops.replay import settlements
-    from spendgate.ledger.epoch import epoch_of, make_whole
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.recovery.heartbeat import epoch_of, make_whole
+    from spendgate.ledger.redis.ledger import RedisLedger
+    from spendgate.rebuild.counter_resets import Totals, read_totals
     from spendgate.rebuild.job import REPLAY_MS
-    from spendgate.rebuild.lives import Totals, read_totals
     from spendgate.rebuild.prometheus import Counters
     from spendgate.rebuild.rebuild import fill_up, replay
 

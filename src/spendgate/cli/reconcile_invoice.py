@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from spendgate.budget.policy import Policy
     from spendgate.finops.invoice.collect import Invoice
     from spendgate.finops.invoice.mapped import ColumnMap
-    from spendgate.finops.reconcile import Reconciliation
-    from spendgate.finops.true_up import Threshold, TrueUp
+    from spendgate.finops.reconciliation.reconcile import Reconciliation
+    from spendgate.finops.reconciliation.true_up import Threshold, TrueUp
     from spendgate.ledger.drift import Drift
     from spendgate.ledger.port import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
@@ -150,7 +150,7 @@ def invoice_command(
 
 def parse_threshold(text: str) -> Threshold:
     """`0.01,0.1%`, `5` or `1%`. Raises UsageError."""
-    from spendgate.finops.true_up import Threshold
+    from spendgate.finops.reconciliation.true_up import Threshold
 
     nano, ratio = 0, Decimal(0)
     try:
@@ -210,7 +210,7 @@ def read_mapping(path: Path | None) -> ColumnMap:
 async def _run(url: str, wanted: Wanted, policy: Policy | None, by: str, enforce: bool) -> Compared:
     """Compare, note the drift, and where `by` is given make the true-ups and compare again."""
     from spendgate.cli.true_ups import make, read_audit
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
 
     ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
     try:
@@ -233,11 +233,11 @@ async def _run(url: str, wanted: Wanted, policy: Policy | None, by: str, enforce
 
 
 def _compare(wanted: Wanted, cells: list[DayCell], audit: list[Adjusted]) -> Compared:
-    from spendgate.finops.evidence import day_shifts, with_estimates_apart
     from spendgate.finops.invoice.names import fingerprint
     from spendgate.finops.invoice.registry import BY_NAME, is_of
-    from spendgate.finops.reconcile import reconcile
-    from spendgate.finops.true_up import corrections, true_ups
+    from spendgate.finops.reconciliation.log_evidence import day_shifts, with_estimates_apart
+    from spendgate.finops.reconciliation.reconcile import reconcile
+    from spendgate.finops.reconciliation.true_up import corrections, true_ups
 
     invoice, month = wanted.invoice, wanted.month
     billed = {fingerprint(x.model) for x in invoice.lines if not x.charge}
@@ -306,7 +306,7 @@ def _drift(outcome: Reconciliation) -> Drift:
 
 
 def _tell(compared: Compared, applied: bool, output: str) -> None:
-    from spendgate.finops.reconcile import drift_ratio
+    from spendgate.finops.reconciliation.reconcile import drift_ratio
 
     outcome, planned = compared.outcome, compared.planned
     if output != "md":
@@ -326,7 +326,7 @@ def _render(compared: Compared, applied: bool, output: str) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from spendgate.finops import reconciled as text
+    from spendgate.finops.reconciliation import render as text
 
     outcome, planned = compared.outcome, compared.planned
     if output == "json":

@@ -67,8 +67,8 @@ def bootstrap(
     \b
     Example: spendgate render bootstrap --upstream https://api.openai.com --grpc 127.0.0.1:9002 > envoy.yaml
     """
-    from spendgate.gateway.config import load_config
-    from spendgate.supervisor import bootstrap as b
+    from spendgate.envoy import bootstrap as b
+    from spendgate.settings.config import load_config
     from spendgate.supervisor.addresses import endpoints
 
     settings = load_config(config, os.environ)
@@ -203,9 +203,9 @@ def envoyfilter(
     Example: spendgate render envoyfilter --selector istio=egressgateway | kubectl apply -f -
              spendgate render envoyfilter --attach sidecar --namespace ml-platform | kubectl apply -f -
     """
-    from spendgate.gateway.config import load_config
-    from spendgate.supervisor.bootstrap import as_yaml
-    from spendgate.supervisor.istio import envoy_filter
+    from spendgate.envoy.bootstrap import as_yaml
+    from spendgate.envoy.istio import envoy_filter
+    from spendgate.settings.config import load_config
 
     if attach == "gateway" and not selector:
         selector = {"istio": "egressgateway"}
@@ -233,9 +233,9 @@ def extension_policy(
     \b
     Example: spendgate render extension-policy --gateway llm --namespace gateways | kubectl apply -f -
     """
-    from spendgate.gateway.config import load_config
-    from spendgate.supervisor.bootstrap import as_yaml
-    from spendgate.supervisor.envoy_gateway import extension_policies
+    from spendgate.envoy.bootstrap import as_yaml
+    from spendgate.envoy.envoy_gateway import extension_policies
+    from spendgate.settings.config import load_config
 
     settings = load_config(config, os.environ)
     documents = extension_policies(gateway, namespace, service, service_namespace, port, settings)

@@ -16,8 +16,8 @@ from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
 from spendgate.months import parse_month
 
 if TYPE_CHECKING:
-    from spendgate.finops.chargeback import Chargeback
-    from spendgate.finops.shared import Rule
+    from spendgate.finops.chargeback.allocation import Rule
+    from spendgate.finops.chargeback.chargeback import Chargeback
     from spendgate.ledger.port import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
 
@@ -88,11 +88,11 @@ def chargeback_command(
       spendgate report chargeback --month 2026-11 --source log --log .spendgate/usage.jsonl
       spendgate report chargeback --month 2026-11 -o focus > focus-2026-11.csv
     """
-    from spendgate.finops.chargeback import chargeback
-    from spendgate.finops.differences import differences
-    from spendgate.finops.focus import Month
-    from spendgate.finops.focus_files import focus_csv, focus_parquet
-    from spendgate.finops.shared import allocations, split_shared
+    from spendgate.finops.chargeback.allocation import allocations, split_shared
+    from spendgate.finops.chargeback.chargeback import chargeback
+    from spendgate.finops.chargeback.differences import differences
+    from spendgate.finops.chargeback.focus import Month
+    from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
     from spendgate.pricing.load import table
 
     try:
@@ -145,7 +145,7 @@ def chargeback_command(
 
 
 def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
-    from spendgate.finops.prometheus import PrometheusSource
+    from spendgate.finops.chargeback.from_prometheus import PrometheusSource
 
     with PrometheusSource(url) as source:
         return source.cells(month, time.time_ns() // 1_000_000, team)
@@ -154,9 +154,9 @@ def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
 def read_log(
     logs: tuple[Path, ...], team: str | None, month: str, finest: bool, prices: PriceTable
 ) -> list[DayCell]:
-    from spendgate.finops.chargeback import exchange_costs
+    from spendgate.finops.chargeback.chargeback import exchange_costs
     from spendgate.finops.log_cells import cells_of
-    from spendgate.finops.usage_log import UsageLogReader
+    from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs)
     cells = cells_of(reader.records(), month, team, finest, lambda r: exchange_costs(r, prices))
@@ -180,7 +180,7 @@ def _rules(path: Path | None) -> tuple[Rule, ...]:
     """The rules of `--shared`. Raises ConfigurationError with every fault of the file."""
     import yaml
 
-    from spendgate.finops.shared import parse_rules
+    from spendgate.finops.chargeback.allocation import parse_rules
 
     if path is None:
         return ()
@@ -192,8 +192,8 @@ def _rules(path: Path | None) -> tuple[Rule, ...]:
 
 def render(report: Chargeback, output: str) -> str:
     """The report in one of `OUTPUTS` but those of FOCUS, which are made of days."""
-    from spendgate.finops import page
-    from spendgate.finops import report as text
+    from spendgate.finops.chargeback import html as page
+    from spendgate.finops.chargeback import render as text
 
     if output == "table":
         return _table(report)
@@ -213,7 +213,7 @@ async def read_month(
     """The month's cells with its accounting entries, what each team's budget counter says was settled with the same
     entries (nano-USD), and the audit."""
     from spendgate.ledger.accounting import accounting_cells
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
 
     ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
     try:
@@ -255,7 +255,7 @@ def _table(report: Chargeback) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from spendgate.finops.report import NUMBERS, numbers
+    from spendgate.finops.chargeback.render import NUMBERS, numbers
     from spendgate.money import nano_to_usd
     from spendgate.months import month_text
 

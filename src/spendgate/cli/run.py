@@ -14,13 +14,13 @@ import click
 from spendgate.cli.options import GatewayOptions
 from spendgate.console.pages import console
 from spendgate.console.settings import ConsoleSettings
-from spendgate.finops.follow import Tail
+from spendgate.envoy.bootstrap import one_upstream
 from spendgate.finops.replay import settlements
-from spendgate.gateway import logs
-from spendgate.gateway.config import Settings, load_config
-from spendgate.supervisor.bootstrap import one_upstream
-from spendgate.supervisor.console import follow
-from spendgate.supervisor.house import House, Plan
+from spendgate.records.tail import Tail
+from spendgate.settings import logs
+from spendgate.settings.config import Settings, load_config
+from spendgate.supervisor.decision_printer import follow
+from spendgate.supervisor.supervisor import House, Plan
 from spendgate.tasks import cancelled
 
 

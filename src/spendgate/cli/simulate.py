@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from spendgate.finops.demand import Demand
-    from spendgate.finops.simulate import Simulation, Tally
-    from spendgate.finops.simulated import Context
-    from spendgate.gateway.snapshot import Snapshot
+    from spendgate.exchange.snapshot import Snapshot
+    from spendgate.finops.simulation.logged_request import Demand
+    from spendgate.finops.simulation.render import Context
+    from spendgate.finops.simulation.simulate import Simulation, Tally
 
 _PATH = click.Path(path_type=Path)
 
@@ -51,12 +51,12 @@ def command(
       spendgate simulate --policy proposed.yaml .spendgate/usage.jsonl
       spendgate simulate --policy proposed.yaml --sweep complexityThreshold=100..2000 .spendgate/usage.jsonl
     """
-    from spendgate.finops import simulated as text
-    from spendgate.finops.simulate import simulate
-    from spendgate.finops.sweep import parse_sweep, routes, with_threshold
-    from spendgate.gateway.config import load_config
-    from spendgate.gateway.reload import Sources
+    from spendgate.finops.simulation import render as text
+    from spendgate.finops.simulation.simulate import simulate
+    from spendgate.finops.simulation.sweep import parse_sweep, routes, with_threshold
+    from spendgate.gateway.process.reload import Sources
     from spendgate.pricing.load import table
+    from spendgate.settings.config import load_config
 
     try:
         sweep = parse_sweep(sweep_text) if sweep_text else None
@@ -89,8 +89,8 @@ def command(
 
 def _demands(logs: tuple[Path, ...], team: str | None, skip_bad: bool) -> tuple[list[Demand], int]:
     """Everything logged, by time, and how many requests the log itself refused."""
-    from spendgate.finops.demand import demand_of
-    from spendgate.finops.usage_log import UsageLogReader
+    from spendgate.finops.simulation.logged_request import demand_of
+    from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs, skip_bad)
     demands: list[Demand] = []
@@ -120,7 +120,7 @@ def _tell_unknown(snapshot: Snapshot, out: Simulation) -> None:
 
 
 def _render(out: Simulation, context: Context, output: str) -> str:
-    from spendgate.finops import simulated as text
+    from spendgate.finops.simulation import render as text
 
     if output == "json":
         return text.to_json(out, context)

@@ -17,9 +17,9 @@ import click
 from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.ledger.port import TeamMonth
-from spendgate.ledger.report import budget_rows
 from spendgate.money import usd_cell, usd_to_nano
 from spendgate.months import month_key, next_month_start, parse_month
+from spendgate.views.budgets import budget_rows
 
 TIMEOUT_S = 10.0
 CSV_FIELDS = (
@@ -103,7 +103,7 @@ def _limits(found: Found, policy_paths: tuple[str, ...], at_ms: int) -> dict[str
 
 
 async def _read(url: str, team: str | None, month: str, limits: dict[str, int]) -> list[TeamMonth]:
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
 
     ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
     try:

@@ -12,9 +12,9 @@ from spendgate.months import month_key
 
 if TYPE_CHECKING:
     from spendgate.budget.policy import Policy
-    from spendgate.finops.true_up import TrueUp
+    from spendgate.finops.reconciliation.true_up import TrueUp
     from spendgate.ledger.port import Adjusted
-    from spendgate.ledger.redis_ledger import RedisLedger
+    from spendgate.ledger.redis.ledger import RedisLedger
 
 
 async def read_audit(ledger: RedisLedger, teams: Sequence[str]) -> list[Adjusted]:
@@ -35,7 +35,7 @@ async def make(
     running one is not moved unless `enforce` is given, and what falls there, or into a closed month, is an accounting
     entry beside the counters. Raises LedgerError for the first that can not be made."""
     from spendgate.budget.limits import month_scopes
-    from spendgate.ledger.closing import look_at_month
+    from spendgate.ledger.redis.closing import look_at_month
 
     running = month_key(time.time_ns() // 1_000_000)
     closed: dict[tuple[str, str], bool] = {}

@@ -87,14 +87,14 @@ def _prices(path: Path) -> str:
 
 
 def _settings(path: Path) -> str:
-    from spendgate.gateway.config import load_config
+    from spendgate.settings.config import load_config
 
     settings = load_config(path, os.environ)
     return f"{path}: {len(settings.model_fields_set)} settings, valid"
 
 
 def _keys(path: Path) -> str:
-    from spendgate.gateway.key_file import read
+    from spendgate.identity.key_file import read
 
     ring = read(path)
     return f"{path}: {len(ring.keys) + len(ring.plain)} API keys, valid"

@@ -38,10 +38,10 @@ def command(listen: str, cert: Path, key: Path, alone: bool) -> None:
     import os
     import signal
 
-    from spendgate.controller.access import find_access
+    from spendgate.controller.kube.access import find_access
     from spendgate.controller.settings import address
     from spendgate.controller.webhook_server import Certificate, serve
-    from spendgate.gateway import logs
+    from spendgate.settings import logs
 
     where = address(listen, "--listen", "0.0.0.0:8443")
     certificate = Certificate(cert, key)

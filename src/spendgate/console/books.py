@@ -18,15 +18,15 @@ from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
 from spendgate.console.overview import Overview, month_before, overview
 from spendgate.errors import LedgerError
-from spendgate.gateway.bounds_now import BoundsNow, read_bounds
-from spendgate.gateway.snapshot import Snapshot
+from spendgate.exchange.snapshot import Snapshot
 from spendgate.ledger.accounting import accounting_cells
-from spendgate.ledger.history import History
-from spendgate.ledger.holds import Holds, read_holds
 from spendgate.ledger.port import Adjusted, DayCell, RefusedRequest, TeamMonth
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.report import utilization
+from spendgate.ledger.redis.holds import Holds, read_holds
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import day_key, month_key, month_last_ms
+from spendgate.views.bounds import BoundsNow, read_bounds
+from spendgate.views.budgets import utilization
+from spendgate.views.history import History
 
 FRESH_MS = 1_000
 OVERVIEW_FRESH_MS = 10_000

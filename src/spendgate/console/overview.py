@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spendgate.console.charts import Part, parts
-from spendgate.finops.parties import parties
-from spendgate.finops.report import inert
+from spendgate.finops.chargeback.parties import parties
+from spendgate.finops.chargeback.render import inert
 from spendgate.ledger.port import DayCell
 from spendgate.money import nano_to_usd
 from spendgate.pricing.table import PriceTable

@@ -27,18 +27,18 @@ from spendgate.console.slack import Slack
 from spendgate.console.totals import totals
 from spendgate.console.trend import trend
 from spendgate.errors import LedgerError, RequestError, SpendgateError
-from spendgate.finops import page as chargeback_page
-from spendgate.finops import report
-from spendgate.finops.chargeback import chargeback
-from spendgate.finops.focus import Month
-from spendgate.finops.focus_columns import Version
-from spendgate.finops.focus_files import focus_csv
-from spendgate.gateway.explain import explain
-from spendgate.gateway.identity import UNATTRIBUTED, Identity
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.finops.chargeback import html as chargeback_page
+from spendgate.finops.chargeback import render as report
+from spendgate.finops.chargeback.chargeback import chargeback
+from spendgate.finops.chargeback.focus import Month
+from spendgate.finops.chargeback.focus_columns import Version
+from spendgate.finops.chargeback.focus_files import focus_csv
+from spendgate.identity.identity import UNATTRIBUTED, Identity
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text, parse_month
 from spendgate.proposals.propose import Wish, parse_until, parse_usd
+from spendgate.views.explain import explain
 
 log = structlog.get_logger()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from spendgate.gateway.words import REFUSALS
 from spendgate.money import usd_cell, usd_text
 from spendgate.months import utc
+from spendgate.views.glossary import REFUSALS
 
 CENT = 10_000_000
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.model import API_VERSION, KIND
-from spendgate.controller.informer import Key, key_of
+from spendgate.controller.kube.informer import Key, key_of
 from spendgate.errors import ConfigurationError
 
 API = "admission.k8s.io/v1"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spendgate.controller.reconcile import InForce
-from spendgate.ledger.gateways import Report
+from spendgate.ledger.redis.gateways import Report
 from spendgate.protos.policy_pb2 import PolicySnapshot
 
 VERSIONS_KEPT = 200

@@ -20,13 +20,13 @@ from spendgate.alerts.sender import Sender
 from spendgate.alerts.watcher import AlertLoop, house_alert
 from spendgate.budget.model import GROUP
 from spendgate.budget.policy import Policy
-from spendgate.controller.access import Access
 from spendgate.controller.crd import PLURAL, VERSION
-from spendgate.controller.events import EventSender
 from spendgate.controller.gauges import ChangedMonths
-from spendgate.controller.informer import Delta, Informer, Key, resource_path
-from spendgate.controller.kube import Kube, Object
-from spendgate.controller.leader import WITHOUT_STORE_S, Leadership
+from spendgate.controller.kube.access import Access
+from spendgate.controller.kube.client import Kube, Object
+from spendgate.controller.kube.events import EventSender
+from spendgate.controller.kube.informer import Delta, Informer, Key, resource_path
+from spendgate.controller.kube.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.ownership import ANNOTATION, Ownership
 from spendgate.controller.policy_map import PolicyMap
@@ -38,17 +38,17 @@ from spendgate.controller.status_loop import StatusLoop
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
-from spendgate.ledger import connect
-from spendgate.ledger.gauges import BudgetGauges
-from spendgate.ledger.history import History
-from spendgate.ledger.keeper import Keeper
-from spendgate.ledger.memory import FILE as MEMORY_FILE
-from spendgate.ledger.policy_store import PolicyStore
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.recovery.checkpoint import FILE as MEMORY_FILE
+from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.redis import url
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.policy.store import PolicyStore
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
 from spendgate.rebuild.job import Finding, RebuildJob
 from spendgate.tasks import cancelled
+from spendgate.views.gauges import BudgetGauges
+from spendgate.views.history import History
 
 log = structlog.get_logger()
 
@@ -95,7 +95,7 @@ class Controller:
         self.kube = Kube(access)
         self._access = access
         try:
-            self.redis = connect.client(settings.redis_url, REDIS_S)
+            self.redis = url.client(settings.redis_url, REDIS_S)
         except ConfigurationError as e:
             raise ConfigurationError(f"REDIS_URL: {e}") from e
         self.ledger = RedisLedger.from_url(settings.redis_url, REDIS_S)

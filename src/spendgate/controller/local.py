@@ -29,11 +29,11 @@ from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
-from spendgate.ledger import connect
-from spendgate.ledger.gauges import BudgetGauges
-from spendgate.ledger.policy_store import PolicyStore
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis import url
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.policy.store import PolicyStore
 from spendgate.tasks import cancelled
+from spendgate.views.gauges import BudgetGauges
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class LocalController:
         self.settings = settings
         self.paths = tuple(policy)
         self.ledger = RedisLedger.from_url(settings.redis_url, REDIS_S)
-        self.redis = connect.client(settings.redis_url, REDIS_S)
+        self.redis = url.client(settings.redis_url, REDIS_S)
         self.store = PolicyStore(self.redis)
         self.publisher = Publisher(self.store)
         self.gauges = BudgetGauges(self.ledger, Policy())

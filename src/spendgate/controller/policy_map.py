@@ -7,8 +7,8 @@ import gzip
 
 import structlog
 
-from spendgate.controller.kube import Kube, KubeError, KubeUnavailable, Object
-from spendgate.ledger.policy_store import SNAPSHOT_FILE, encode
+from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable, Object
+from spendgate.policy.store import SNAPSHOT_FILE, encode
 from spendgate.protos.policy_pb2 import PolicySnapshot
 
 log = structlog.get_logger()

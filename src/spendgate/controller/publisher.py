@@ -9,7 +9,7 @@ import structlog
 
 from spendgate.controller.ownership import Lapse, Right
 from spendgate.controller.reconcile import InForce, Past, Reconciled, compiled
-from spendgate.ledger.policy_store import BadSnapshot, PolicyStore, document_of, version_of
+from spendgate.policy.store import BadSnapshot, PolicyStore, document_of, version_of
 from spendgate.protos.policy_pb2 import PolicySnapshot
 
 log = structlog.get_logger()

@@ -22,10 +22,10 @@ from typing import Any
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.model import API_VERSION, KIND
 from spendgate.budget.policy import TeamBudget
-from spendgate.controller.informer import Key, key_of
+from spendgate.controller.kube.informer import Key, key_of
 from spendgate.controller.ownership import OPEN, Lapse, Ownership, Right
 from spendgate.errors import ConfigurationError
-from spendgate.ledger.policy_store import canonical_json
+from spendgate.policy.store import canonical_json
 
 _META = ("creationTimestamp", "generation", "name", "namespace", "uid")
 

@@ -12,7 +12,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from spendgate.controller.metrics import ControllerMetrics, Vitals
-from spendgate.ledger.gauges import BudgetGauges
+from spendgate.views.gauges import BudgetGauges
 
 READ_S_A_TEAM = 0.005
 """Between two readings of the budgets' numbers: at every scrape for a few budgets, less often for thousands."""

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from spendgate.controller.status import Numbers
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.wire import team_prefix
+from spendgate.ledger.redis.codec import team_prefix
 
 TEAMS_A_TRIP = 500
 

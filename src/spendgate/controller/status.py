@@ -13,9 +13,9 @@ from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import State, Verdict
-from spendgate.ledger.report import utilization
 from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import next_month_start
+from spendgate.views.budgets import utilization
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,17 @@ import redis.asyncio as aioredis
 import structlog
 
 from spendgate.controller.confirmation import Confirmation, History
-from spendgate.controller.informer import Key
+from spendgate.controller.kube.informer import Key
 from spendgate.controller.reconcile import Reconciled, State, Verdict, changes
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.errors import LedgerError
-from spendgate.ledger.gateways import Gateways, Report
-from spendgate.ledger.history import History as SpendHistory
+from spendgate.ledger.redis.gateways import Gateways, Report
 from spendgate.months import month_key
 from spendgate.pricing.table import PriceTable
 from spendgate.protos.policy_pb2 import PolicySnapshot
+from spendgate.views.history import History as SpendHistory
 
 log = structlog.get_logger()
 

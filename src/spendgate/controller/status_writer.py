@@ -21,9 +21,9 @@ from spendgate.controller import conditions as c
 from spendgate.controller import status as rules
 from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.crd import PLURAL, VERSION
-from spendgate.controller.events import event, events_path
-from spendgate.controller.informer import Informer, Key, key_of, object_path
-from spendgate.controller.kube import Kube, KubeError, KubeUnavailable, Object
+from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable, Object
+from spendgate.controller.kube.events import event, events_path
+from spendgate.controller.kube.informer import Informer, Key, key_of, object_path
 from spendgate.controller.reconcile import Verdict
 from spendgate.controller.status import Numbers
 from spendgate.money import percent_of

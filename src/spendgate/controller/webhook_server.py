@@ -17,11 +17,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from spendgate.budget.model import GROUP
-from spendgate.controller.access import Access
 from spendgate.controller.admission import BadReview, Others, answer
 from spendgate.controller.crd import PLURAL, VERSION
-from spendgate.controller.informer import Delta, Informer, Key, key_of, resource_path
-from spendgate.controller.kube import Kube
+from spendgate.controller.kube.access import Access
+from spendgate.controller.kube.client import Kube
+from spendgate.controller.kube.informer import Delta, Informer, Key, key_of, resource_path
 from spendgate.errors import ConfigurationError
 from spendgate.tasks import cancelled
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from spendgate.dialects.spelling import Spelling
+from spendgate.dialects.wire.spelling import Spelling
 from spendgate.usage import Usage
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

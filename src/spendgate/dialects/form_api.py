@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spendgate.dialects import jsonbody, jsonedit, multipart
 from spendgate.dialects.base import Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
-from spendgate.dialects.jsonbody import JsonObject
-from spendgate.dialects.numbers import count_asked, truth_of
-from spendgate.dialects.texts import parse_request
+from spendgate.dialects.request.texts import parse_request
+from spendgate.dialects.wire import json_edit, multipart
+from spendgate.dialects.wire import json_read as jsonbody
+from spendgate.dialects.wire.json_read import JsonObject
+from spendgate.dialects.wire.numbers import count_asked, truth_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class FormApi(JsonApi):
             return body
         if facts.form_type:
             return multipart.edit(body, facts.form_type, "model", model)
-        return jsonedit.edit(body, {"model": jsonbody.dumps(model).encode()})
+        return json_edit.edit(body, {"model": jsonbody.dumps(model).encode()})
 
     def error_body(self, rejection: Rejection) -> bytes:
         return openai_error(rejection)

@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
-from spendgate.dialects import jsonbody, outline, paths, visible
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
-from spendgate.dialects.spelling import PLAIN
+from spendgate.dialects.request import paths
+from spendgate.dialects.response import visible
+from spendgate.dialects.wire import json_read, outline
+from spendgate.dialects.wire.spelling import PLAIN
 
 EVENT_STREAM = "text/event-stream"
 LARGE_KINDS = frozenset({"output_image", "output_audio"})
@@ -50,7 +52,7 @@ class JsonApi(ABC):
     def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
         try:
             document = outline.parse(body)
-        except jsonbody.NotJson:
+        except json_read.NotJson:
             return Reading({}, problem="not_json")
         reading = visible.without_usage(self.read_document(document), document)
         if reading.problem == "no_usage" and not reading.text and is_error(document):
@@ -87,7 +89,7 @@ def openai_error(rejection: Rejection) -> bytes:
         "code": rejection.code,
         "details": rejection.details,
     }
-    return jsonbody.dumps({"error": error}).encode()
+    return json_read.dumps({"error": error}).encode()
 
 
 def is_error(document: object) -> bool:

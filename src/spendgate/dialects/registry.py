@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from spendgate.dialects import paths
-from spendgate.dialects.anthropic_batches import AnthropicBatches
-from spendgate.dialects.anthropic_messages import AnthropicMessages
-from spendgate.dialects.anthropic_vertex import AnthropicVertex
+from spendgate.dialects.anthropic.batches import AnthropicBatches
+from spendgate.dialects.anthropic.messages import AnthropicMessages
+from spendgate.dialects.anthropic.vertex import AnthropicVertex
 from spendgate.dialects.base import Dialect
-from spendgate.dialects.bedrock import BedrockConverse
-from spendgate.dialects.bedrock_invoke import BedrockInvoke
-from spendgate.dialects.cohere import CohereChat
-from spendgate.dialects.cohere_lists import CohereEmbed, CohereRerank
-from spendgate.dialects.cohere_v1 import CohereV1
-from spendgate.dialects.gemini import Gemini
-from spendgate.dialects.gemini_embeddings import GeminiEmbeddings
-from spendgate.dialects.interactions import GeminiInteractions
-from spendgate.dialects.mistral_conversations import MistralConversations
-from spendgate.dialects.moderations import Moderations
-from spendgate.dialects.ollama import Ollama
-from spendgate.dialects.openai_audio import OpenAISpeech, OpenAITranscriptions
-from spendgate.dialects.openai_chat import OpenAIChat
-from spendgate.dialects.openai_completions import OpenAICompletions
-from spendgate.dialects.openai_embeddings import OpenAIEmbeddings
-from spendgate.dialects.openai_images import OpenAIImages
-from spendgate.dialects.openai_responses import OpenAIResponses
-from spendgate.dialects.vertex_publishers import VertexPublishers
+from spendgate.dialects.bedrock.converse import BedrockConverse
+from spendgate.dialects.bedrock.invoke import BedrockInvoke
+from spendgate.dialects.cohere.chat import CohereChat
+from spendgate.dialects.cohere.chat_v1 import CohereV1
+from spendgate.dialects.cohere.embed_rerank import CohereEmbed, CohereRerank
+from spendgate.dialects.gemini.embeddings import GeminiEmbeddings
+from spendgate.dialects.gemini.generate import Gemini
+from spendgate.dialects.gemini.interactions import GeminiInteractions
+from spendgate.dialects.mistral.conversations import MistralConversations
+from spendgate.dialects.ollama.dialect import Ollama
+from spendgate.dialects.openai.chat import OpenAIChat
+from spendgate.dialects.openai.completions import OpenAICompletions
+from spendgate.dialects.openai.embeddings import OpenAIEmbeddings
+from spendgate.dialects.openai.moderations import Moderations
+from spendgate.dialects.openai.responses import OpenAIResponses
+from spendgate.dialects.openai.vertex_publishers import VertexPublishers
+from spendgate.dialects.openai_media.audio import OpenAISpeech, OpenAITranscriptions
+from spendgate.dialects.openai_media.images import OpenAIImages
+from spendgate.dialects.request import paths
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),

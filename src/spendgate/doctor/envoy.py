@@ -14,11 +14,11 @@ from spendgate.doctor.envoy_routes import LLM_PATHS, LONG_MS, check_rewrites, ch
 from spendgate.doctor.envoy_ways import check_ways
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.durations import parse_duration_ms
-from spendgate.gateway import headers as h
-from spendgate.gateway.config import JwtIdentity, Settings, SpiffeIdentity
-from spendgate.supervisor.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
+from spendgate.envoy.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
+from spendgate.envoy.parts import duration
+from spendgate.identity import headers as h
+from spendgate.settings.config import JwtIdentity, Settings, SpiffeIdentity
 from spendgate.supervisor.envoy_counters import counted
-from spendgate.supervisor.envoy_parts import duration
 
 RENDER = "take it from `spendgate render bootstrap`, `envoyfilter` or `extension-policy`"
 MANY = 10_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from spendgate.doctor.envoy_dump import Json, typed
 from spendgate.doctor.finding import Finding, error, info, warning
-from spendgate.supervisor.envoy_parts import EXT_AUTHZ, EXT_PROC
+from spendgate.envoy.parts import EXT_AUTHZ, EXT_PROC
 
 PROC, AUTHZ = "ExternalProcessor", "ExtAuthz"
 GENERIC = ("envoy.filters.http.ext_proc", "envoy.filters.http.ext_authz")

@@ -11,7 +11,7 @@ from spendgate.doctor.envoy_dump import Json
 from spendgate.doctor.envoy_filters import cluster_of, setting_of
 from spendgate.doctor.finding import Finding, error, warning
 from spendgate.durations import parse_duration_ms
-from spendgate.gateway.config import Settings
+from spendgate.settings.config import Settings
 
 LONG_MS = 300_000
 """An answer of a model that thinks takes minutes; ten are not rare."""

@@ -24,16 +24,17 @@ from spendgate.doctor.probe import Target, probe
 from spendgate.doctor.redis_checks import check_lacks, check_redis
 from spendgate.doctor.redis_facts import facts_of
 from spendgate.errors import ConfigurationError, LedgerError
-from spendgate.gateway.api_keys import KeyRing
-from spendgate.gateway.config import Settings, load_config
-from spendgate.gateway.key_file import read as read_keys
-from spendgate.ledger import connect, shared_secret
-from spendgate.ledger.policy_store import PolicyStore, policy_of
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.server_check import check_server
+from spendgate.identity.api_keys import KeyRing
+from spendgate.identity.key_file import read as read_keys
+from spendgate.ledger.redis import shared_secret
+from spendgate.ledger.redis import url as connect
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.redis.server_check import check_server
 from spendgate.months import month_key
+from spendgate.policy.store import PolicyStore, policy_of
 from spendgate.pricing.load import table
 from spendgate.protos.policy_pb2 import PolicySnapshot
+from spendgate.settings.config import Settings, load_config
 from spendgate.supervisor.envoy_counters import ASK
 
 COUNTED = {

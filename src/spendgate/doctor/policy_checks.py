@@ -8,11 +8,11 @@ from difflib import get_close_matches
 
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.doctor.finding import Finding, error, info, warning
-from spendgate.gateway.api_keys import KeyRing
-from spendgate.gateway.config import ApiKeyIdentity, HeaderIdentity, JwtIdentity, Settings
-from spendgate.gateway.identity import UNATTRIBUTED
-from spendgate.gateway.snapshot import routes_of
+from spendgate.exchange.snapshot import routes_of
+from spendgate.identity.api_keys import KeyRing
+from spendgate.identity.identity import UNATTRIBUTED
 from spendgate.pricing.table import PriceTable
+from spendgate.settings.config import ApiKeyIdentity, HeaderIdentity, JwtIdentity, Settings
 
 SOON_MS = 14 * 86_400_000
 

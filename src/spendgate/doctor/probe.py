@@ -13,8 +13,8 @@ import httpx
 
 from spendgate.budget.policy import DOCTOR
 from spendgate.doctor.finding import Finding, error, warning
-from spendgate.gateway import headers as h
-from spendgate.gateway.credential import doctors_word
+from spendgate.identity import headers as h
+from spendgate.identity.credential import doctors_word
 
 MODEL = "spendgate-doctor-probe"
 LONG_BYTES = 1_500_000

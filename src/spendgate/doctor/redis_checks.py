@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.doctor.redis_facts import RedisFacts
-from spendgate.gateway.config import Settings
-from spendgate.ledger.connect import parse, redacted
-from spendgate.ledger.server_check import Finding as Lack
+from spendgate.ledger.redis.server_check import Finding as Lack
+from spendgate.ledger.redis.url import parse, redacted
+from spendgate.settings.config import Settings
 
 OLDEST = (6, 2)
 """HRANDFIELD came in 6.2."""

@@ -12,7 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from spendgate.errors import ConfigurationError
-from spendgate.ledger import connect
+from spendgate.ledger.redis import url as connect
 
 PROBE = "sg1:doctor:{}"
 _SCRIPT = "redis.call('SET', KEYS[1], '1', 'PX', 10000); return redis.call('GET', KEYS[1])"

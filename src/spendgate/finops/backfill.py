@@ -16,21 +16,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from spendgate.finops.chargeback import at_day, price_for
+from spendgate.exchange.billing import Tariff
+from spendgate.finops.chargeback.chargeback import at_day, price_for
+from spendgate.finops.chargeback.tiers import by_mean, cost_at, part_of, with_requests
 from spendgate.finops.invoice.line import USAGE, Line
 from spendgate.finops.invoice.names import fingerprint
 from spendgate.finops.log_cells import is_exchange
-from spendgate.finops.reconcile import reconcile
-from spendgate.finops.tiers import by_mean, cost_at, part_of, with_requests
-from spendgate.finops.true_up import BACKFILL, TrueUp, Where, targets
-from spendgate.gateway.billing import Tariff
-from spendgate.gateway.record import UsageRecord
+from spendgate.finops.reconciliation.reconcile import reconcile
+from spendgate.finops.reconciliation.true_up import BACKFILL, TrueUp, Where, targets
 from spendgate.ledger.port import Adjusted, DayCell
 from spendgate.money import NANO_PER_USD
 from spendgate.months import day_key
 from spendgate.pricing.cost import cost_nanousd, cost_pico
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
+from spendgate.records.record import UsageRecord
 
 Days = dict[str, dict[Where, int]]
 """Nano-USD by day (`YYYYMMDD`), team, app and model."""

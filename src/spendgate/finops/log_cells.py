@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from spendgate.finops.parties import seller_of_record
-from spendgate.gateway.events import Outcome
-from spendgate.gateway.record import UsageRecord
+from spendgate.finops.chargeback.parties import seller_of_record
 from spendgate.ledger.port import DayCell
 from spendgate.months import day_key
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import UsageRecord
 
 DAY_MS = 86_400_000
 _SETTLED = (Outcome.COMPLETE, Outcome.UNMETERED)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from spendgate.budget.limits import month_scopes
 from spendgate.budget.policy import Policy
-from spendgate.finops.usage_log import read
-from spendgate.gateway.events import Outcome
 from spendgate.ledger.port import Settlement
 from spendgate.rebuild.rebuild import ALWAYS_LATE
+from spendgate.records.outcome import Outcome
+from spendgate.records.reader import read
 
 
 def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> Iterator[Settlement]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spendgate.gateway.record import UsageRecord
+from spendgate.records.record import UsageRecord
 
 
 @dataclass(slots=True)

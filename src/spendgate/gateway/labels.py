@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from spendgate.budget.policy import DOCTOR
-from spendgate.gateway.identity import UNATTRIBUTED
+from spendgate.identity.identity import UNATTRIBUTED
 
 OTHER = "other"
 OURS = frozenset({UNATTRIBUTED, DOCTOR})

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from spendgate.gateway import events as e
-from spendgate.gateway.events import Outcome
+from spendgate.exchange import events as e
 from spendgate.gateway.labels import OTHER, SpendLabels
-from spendgate.gateway.record import Ending
 from spendgate.money import NANO_PER_USD
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import Ending
 from spendgate.usage import KINDS
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import cast
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.gateway import events as e
-from spendgate.gateway import own_budget
+from spendgate.exchange import events as e
+from spendgate.exchange import own_budget
 from spendgate.gateway.runtime import Runtime
-from spendgate.ledger.holds import read_counters
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.holds import read_counters
+from spendgate.ledger.redis.ledger import RedisLedger
 
 
 async def respond(run: Runtime, need: e.NeedBudget) -> e.Reject:

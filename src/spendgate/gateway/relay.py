@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.gateway import events as e
-from spendgate.gateway import handover
-from spendgate.gateway import headers as h
-from spendgate.gateway.exchange import Exchange
+from spendgate.exchange import events as e
+from spendgate.exchange import handover
+from spendgate.exchange.exchange import Exchange
 from spendgate.gateway.runtime import Runtime
+from spendgate.identity import headers as h
 from spendgate.ledger.port import Settlement
 
 LONG = 256 * 1024

@@ -14,28 +14,28 @@ import structlog
 
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.errors import LedgerError, LedgerUnavailable
-from spendgate.gateway import attempts
-from spendgate.gateway import events as e
-from spendgate.gateway import headers as h
-from spendgate.gateway.credential import is_doctors
-from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.extractors import ClaimExtractor, SpiffeExtractor
-from spendgate.gateway.identity import Caller, Proxy, Roster
-from spendgate.gateway.learned import Learned
-from spendgate.gateway.lives import Lives
+from spendgate.exchange import attempts
+from spendgate.exchange import events as e
+from spendgate.exchange.exchange import Exchange
+from spendgate.exchange.learned import Learned
+from spendgate.exchange.snapshot import Snapshot
+from spendgate.exchange.ticket import Ticket
+from spendgate.gateway.adapters.redirects import Left
+from spendgate.gateway.durations import Lives
+from spendgate.gateway.inflight import TICK_S, Lag, Room
+from spendgate.gateway.ledger_watch import Standing
+from spendgate.gateway.log_throttle import Throttle
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.record import expired_ending
-from spendgate.gateway.redirects import Left
-from spendgate.gateway.room import TICK_S, Lag, Room
 from spendgate.gateway.settler import Settler
-from spendgate.gateway.snapshot import Snapshot
-from spendgate.gateway.standing import Standing
-from spendgate.gateway.throttle import Throttle
-from spendgate.gateway.ticket import Ticket
+from spendgate.identity import headers as h
+from spendgate.identity.credential import is_doctors
+from spendgate.identity.extractors import ClaimExtractor, SpiffeExtractor
+from spendgate.identity.identity import Caller, Proxy, Roster
 from spendgate.ledger.local_guard import LocalGuard
 from spendgate.ledger.port import Ledger, ReserveRequest, Settlement
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
+from spendgate.records.record import expired_ending
 
 log = structlog.get_logger()
 

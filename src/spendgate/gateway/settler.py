@@ -21,15 +21,15 @@ from typing import Protocol
 import structlog
 
 from spendgate.errors import LedgerError, LedgerUnavailable
-from spendgate.gateway.events import Outcome
+from spendgate.exchange.sdk_retries import WINDOW_MS
+from spendgate.gateway.log_throttle import Throttle
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.record import Ending
-from spendgate.gateway.refusals import Refusals
-from spendgate.gateway.repeats import WINDOW_MS
-from spendgate.gateway.throttle import Throttle
-from spendgate.gateway.usage_log import UsageLog
+from spendgate.gateway.rejection_counter import Refusals
 from spendgate.ledger.port import Ledger, Settlement
-from spendgate.ledger.spool import Taken
+from spendgate.ledger.spool.spool import Taken
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import Ending
+from spendgate.records.writer import UsageLog
 
 log = structlog.get_logger()
 

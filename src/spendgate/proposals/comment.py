@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spendgate.finops import simulated
-from spendgate.finops.demand import Demand, demand_of
-from spendgate.finops.simulate import simulate
-from spendgate.finops.usage_log import UsageLogReader
-from spendgate.gateway.config import Settings
-from spendgate.gateway.reload import Sources
+from spendgate.finops.simulation import render
+from spendgate.finops.simulation.logged_request import Demand, demand_of
+from spendgate.finops.simulation.simulate import simulate
+from spendgate.gateway.process.reload import Sources
 from spendgate.pricing.load import table
+from spendgate.records.reader import UsageLogReader
+from spendgate.settings.config import Settings
 
 
 def commenter(logs: Sequence[Path]) -> Callable[[Sequence[Path]], str]:
@@ -34,10 +34,8 @@ def commenter(logs: Sequence[Path]) -> Callable[[Sequence[Path]], str]:
                 demands.append(demand)
         demands.sort(key=lambda d: d.at_ms)
         out = simulate(demands, snapshot, table(), reprice=False)
-        context = simulated.Context(
-            tuple(p.name for p in policy), tuple(p.name for p in logs), refused, False
-        )
-        text = simulated.to_markdown(out, context)
+        context = render.Context(tuple(p.name for p in policy), tuple(p.name for p in logs), refused, False)
+        text = render.to_markdown(out, context)
         left_out = f"\n{len(reader.faults)} lines of the log could not be read.\n" if reader.faults else ""
         return text + left_out
 

@@ -18,12 +18,12 @@ from prometheus_client.registry import Collector
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import SpendgateError
-from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_text
 from spendgate.months import month_key, utc
-from spendgate.rebuild.lives import Totals, read_totals
+from spendgate.rebuild.counter_resets import Totals, read_totals
 from spendgate.rebuild.prometheus import Counters
 from spendgate.rebuild.rebuild import Difference, fill_up, replay
 

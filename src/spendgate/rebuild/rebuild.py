@@ -14,12 +14,12 @@ from typing import Any
 
 from spendgate.budget.limits import month_scopes
 from spendgate.budget.policy import Policy
-from spendgate.ledger.epoch import Epoch
-from spendgate.ledger.memory import restore_argument
 from spendgate.ledger.port import Restored, Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.wire import clean
-from spendgate.rebuild.lives import Cell, Totals
+from spendgate.ledger.recovery.checkpoint import restore_argument
+from spendgate.ledger.recovery.heartbeat import Epoch
+from spendgate.ledger.redis.codec import clean
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.rebuild.counter_resets import Cell, Totals
 
 OTHER = "other"
 """The label of teams past `max_label_values`: whose they are is not known, so they are given to nobody."""

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from spendgate.ledger.gauges import BudgetGauges
-from spendgate.ledger.report import budget_rows
+from spendgate.views.budgets import budget_rows
+from spendgate.views.gauges import BudgetGauges
 
 Ready = Callable[[], Awaitable[list[str]]]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from spendgate.alerts.sender import Sender
 from spendgate.alerts.watcher import AlertLoop, house_alert
 from spendgate.budget.policy import Policy
-from spendgate.ledger import connect
 from spendgate.ledger.port import Ledger
+from spendgate.ledger.redis import url
 from spendgate.rebuild.job import Finding
 
 INTERVAL_S = 0.5
@@ -29,7 +29,7 @@ class Alerting:
         senders: list[Sender],
         data_dir: Path,
     ) -> None:
-        self._client = connect.client(redis_url, TIMEOUT_S)
+        self._client = url.client(redis_url, TIMEOUT_S)
         self._senders = senders
         self._loop = AlertLoop(ledger, self._client, policy, senders, data_dir=data_dir)
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import httpx
 import structlog
 
+from spendgate.envoy.bootstrap import as_yaml, bootstrap
+from spendgate.envoy.parts import TYPE, Json
 from spendgate.errors import ConfigurationError
 from spendgate.files import write_whole
-from spendgate.gateway.config import Settings
+from spendgate.settings.config import Settings
 from spendgate.supervisor.addresses import accepts
-from spendgate.supervisor.bootstrap import as_yaml, bootstrap
 from spendgate.supervisor.draining import drain
-from spendgate.supervisor.envoy_parts import TYPE, Json
 from spendgate.supervisor.processes import Child
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from spendgate.children import dying_with_parent
-from spendgate.gateway.heartbeat import FD
+from spendgate.gateway.process.heartbeat import FD
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ import structlog
 
 from spendgate.errors import LedgerError
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.record import expired_ending
-from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import Ledger
+from spendgate.records.record import expired_ending
+from spendgate.records.writer import UsageLog
 
 log = structlog.get_logger()
 

@@ -14,8 +14,8 @@ from spendgate.alerts.sender import Timing
 from spendgate.alerts.slack import SlackSender
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.policy import Policy, TeamBudget
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 USD = 1_000_000_000
 

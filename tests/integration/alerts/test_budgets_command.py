@@ -11,7 +11,7 @@ import pytest
 from support.policy import budget, policy
 
 from spendgate.cli.main import main
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis.embedded import EmbeddedRedis
 
 if TYPE_CHECKING:
     from conftest import Desk

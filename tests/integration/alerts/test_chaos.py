@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from support.fake_slack import FakeSlack
 
 from spendgate.alerts.message import AGAIN
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis.embedded import EmbeddedRedis
 
 if TYPE_CHECKING:
     from conftest import Desk
@@ -32,7 +32,7 @@ import redis.asyncio as aioredis
 from spendgate.alerts.slack import SlackSender
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.policy import Policy, TeamBudget
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.ledger import RedisLedger
 
 async def main(url, slack, now_ms, teams, claim_ms):
     policy = Policy.of(TeamBudget(f"t{i}", 10**10) for i in range(teams))

@@ -15,11 +15,11 @@ from spendgate.console.asking import Asking
 from spendgate.console.books import Books
 from spendgate.console.pages import Console
 from spendgate.console.settings import ConsoleSettings
-from spendgate.gateway.config import Settings
-from spendgate.gateway.snapshot import Snapshot, snapshot
+from spendgate.exchange.snapshot import Snapshot, snapshot
 from spendgate.ledger.port import RefusedRequest
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
+from spendgate.settings.config import Settings
 
 NOW_S = 1_795_000_000.0
 """2026-11-18T11:06:40Z."""

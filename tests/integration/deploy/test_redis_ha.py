@@ -15,8 +15,8 @@ from support.manifests import K8S, documents
 from support.ports import free_port
 from support.processes import program, until
 
-from spendgate.ledger.connect import parse
-from spendgate.ledger.embedded import find_redis_server
+from spendgate.ledger.redis.embedded import find_redis_server
+from spendgate.ledger.redis.url import parse
 
 NODES = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 OVERLAY = "overlays/istio-ha"

@@ -21,7 +21,7 @@ from support.policy import budget, policy
 from support.ports import free_port
 from support.processes import SPENDGATE, until
 
-from spendgate.ledger.embedded import find_redis_server
+from spendgate.ledger.redis.embedded import find_redis_server
 from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(budget("ml", 10, outputTokenCap=100), budget("unattributed", 1, outputTokenCap=100))

@@ -42,8 +42,8 @@ from support.processes import until
 from spendgate.doctor.envoy import check_envoy
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.doctor.finding import Finding
-from spendgate.gateway.config import Settings
-from spendgate.supervisor import bootstrap as b
+from spendgate.envoy import bootstrap as b
+from spendgate.settings.config import Settings
 from spendgate.supervisor.front import envoy_binary
 
 Json = dict[str, Any]

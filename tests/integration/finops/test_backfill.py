@@ -14,11 +14,11 @@ from support.billing import Use, invoice, month
 from support.usage_lines import expired, record, write_log
 
 from spendgate.cli.main import main
-from spendgate.gateway.record import UsagePart, UsageRecord
-from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_to_nano
+from spendgate.records.record import UsagePart, UsageRecord
 
 CORRECTED = "models:\n  gpt-4o: {input: 3.00, cached_input: 1.25, output: 10.00}\n"
 

@@ -14,9 +14,9 @@ from support.asks import T0, ask, candidate, end
 from support.usage_lines import record, write_log
 
 from spendgate.cli.main import main
-from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.port import DayCell
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 DAY_MS = 86_400_000
 USAGE = {"input": 1000, "output": 100}

@@ -18,9 +18,9 @@ from support.asks import ask, candidate, end
 from support.usage_lines import T0, record, write_log
 
 from spendgate.cli.main import main
-from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.port import Adjustment
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 DAY_MS = 86_400_000
 FOCUS = "focus-1.4/csv/billing_period=2026-11"

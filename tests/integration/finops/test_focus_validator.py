@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from spendgate.finops.chargeback import price_for
-from spendgate.finops.focus import Month
-from spendgate.finops.focus_columns import Version
-from spendgate.finops.focus_files import focus_csv, focus_parquet
+from spendgate.finops.chargeback.chargeback import price_for
+from spendgate.finops.chargeback.focus import Month
+from spendgate.finops.chargeback.focus_columns import Version
+from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
 from spendgate.ledger.port import Adjusted, Adjustment, DayCell
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table

@@ -27,10 +27,10 @@ from starlette.routing import Route
 from support.ports import free_port
 from support.usage_lines import record
 
-from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.otlp import QUEUE_MAX, OtlpExporter, headers_of
-from spendgate.gateway.usage_log import UsageLog
+from spendgate.records.otlp_exporter import QUEUE_MAX, OtlpExporter, headers_of
+from spendgate.records.outcome import Outcome
+from spendgate.records.writer import UsageLog
 
 
 @dataclass
@@ -79,7 +79,7 @@ async def receiving(receiver: Receiver, port: int = 0) -> AsyncIterator[Receiver
 
 def exporter(url: str, **options: Any) -> tuple[OtlpExporter, CollectorRegistry]:
     registry = CollectorRegistry()
-    return OtlpExporter(url, Metrics(registry), **options), registry
+    return OtlpExporter(url, Metrics(registry).otlp_dropped.inc, **options), registry
 
 
 def attributes(found: LogRecord) -> dict[str, Any]:

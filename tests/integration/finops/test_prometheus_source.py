@@ -13,12 +13,12 @@ from support.asks import end
 from support.prometheus import Prometheus
 
 from spendgate.cli.main import main
-from spendgate.finops.chargeback import chargeback
-from spendgate.finops.differences import differences
-from spendgate.finops.prometheus import COST, PrometheusError, PrometheusSource, growth
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.finops.chargeback.chargeback import chargeback
+from spendgate.finops.chargeback.differences import differences
+from spendgate.finops.chargeback.from_prometheus import COST, PrometheusError, PrometheusSource, growth
 from spendgate.ledger.port import DayCell
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
 
 MARCH = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())

@@ -30,12 +30,12 @@ from support.usage_lines import record, write_log
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import main
 from spendgate.finops.invoice.line import Line
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.rules import as_yaml, rule_file
+from spendgate.views.gauges import BudgetGauges
 
 USES = [*month(), Use(3, "gpt-4o-mini", 7, team="blue", app="batch")]
 

@@ -11,16 +11,16 @@ import pytest
 from support import invoice
 from support.prometheus import Prometheus
 from support.scripted_month import LAST_MS, MONTH, TEAMS, Month, run
-from unit.gateway.driver import policy_of
+from unit.exchange.driver import policy_of
 
-from spendgate.finops.chargeback import Chargeback, chargeback
-from spendgate.finops.differences import differences
+from spendgate.finops.chargeback.chargeback import Chargeback, chargeback
+from spendgate.finops.chargeback.differences import differences
+from spendgate.finops.chargeback.from_prometheus import PrometheusSource
 from spendgate.finops.log_cells import cells_of
-from spendgate.finops.prometheus import PrometheusSource
-from spendgate.finops.usage_log import read
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
+from spendgate.records.reader import read
 
 COUNT = int(os.environ.get("SPENDGATE_MONTH_EXCHANGES", "3000"))
 PRICES = table()

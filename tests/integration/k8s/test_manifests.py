@@ -23,9 +23,9 @@ from support.manifests import (
 from support.npm_schemas import faults
 from support.scripts import load_script
 
-from spendgate.gateway.config import load_config
+from spendgate.envoy import bootstrap as b
 from spendgate.pricing.load import table
-from spendgate.supervisor import bootstrap as b
+from spendgate.settings.config import load_config
 
 Json = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,7 +21,7 @@ from support.ports import free_port
 from support.processes import SPENDGATE, until
 from support.tcp_proxy import TcpProxy
 
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis.embedded import EmbeddedRedis
 
 LEASE = "llm-budget-controller"
 WAIT_S = 60.0

@@ -23,10 +23,10 @@ from support.processes import until
 from support.tcp_proxy import TcpProxy
 
 from spendgate.alerts.message import AGAIN
-from spendgate.controller.access import from_kubeconfig
-from spendgate.controller.kube import Kube, KubeError, KubeUnavailable
+from spendgate.controller.kube.access import from_kubeconfig
+from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.ledger import RedisLedger
 
 from .conftest import Replica, SlackThread, Start, await_status, begun, budget, holder
 

@@ -12,7 +12,7 @@ from support.processes import until
 
 from spendgate.budget.policy import Policy
 from spendgate.controller.ownership import ANNOTATION
-from spendgate.ledger.policy_store import POLICY_KEY, decode, policy_of
+from spendgate.policy.store import POLICY_KEY, decode, policy_of
 
 from .conftest import Start, await_status, budget, condition
 

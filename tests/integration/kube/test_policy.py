@@ -13,8 +13,8 @@ from support.kube import Cluster
 from support.processes import until
 
 from spendgate.budget.policy import Policy
-from spendgate.gateway.policy_source import RedisPolicySource
 from spendgate.money import usd_to_nano
+from spendgate.policy.source import RedisPolicySource
 
 from .conftest import Start, await_status, budget, condition, status_of
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from support.redis import executables
 
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis.embedded import EmbeddedRedis
 
 
 @pytest.fixture(scope="session", params=executables().items(), ids=lambda p: p[0])

@@ -11,11 +11,11 @@ import redis as sync_redis
 from support.asks import T0, ask, bound, candidate, end
 
 from spendgate.cli.main import main
-from spendgate.finops.chargeback import chargeback
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.finops.chargeback.chargeback import chargeback
 from spendgate.ledger.port import Adjustment
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.wire import team_prefix
+from spendgate.ledger.redis.codec import team_prefix
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
 
 DAY = "20261118"

@@ -12,13 +12,13 @@ import redis as sync_redis
 import uvloop
 from support.asks import T0, ask, bound, candidate, end
 
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 WORKER = """
 import asyncio, sys
 from support.asks import T0, ask, bound, candidate
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.ledger import RedisLedger
 
 async def main(url, name):
     ledger = RedisLedger.from_url(url, timeout_s=30.0)

@@ -15,12 +15,12 @@ import redis as sync_redis
 from support.redis import executables
 
 from spendgate.errors import ConfigurationError, LedgerError
-from spendgate.ledger import embedded
-from spendgate.ledger.embedded import EmbeddedRedis, find_redis_server
+from spendgate.ledger.redis import embedded
+from spendgate.ledger.redis.embedded import EmbeddedRedis, find_redis_server
 
 CHILD = """
 import sys, time
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis.embedded import EmbeddedRedis
 server = EmbeddedRedis(sys.argv[1])
 print(server.pid, flush=True)
 time.sleep(600)

@@ -14,10 +14,10 @@ import redis as sync_redis
 from support.asks import T0, ask, bound, candidate, end
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.recent import RecentSettlements
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.spool import Spool
+from spendgate.ledger.recovery.resend import RecentSettlements
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.spool.spool import Spool
 from spendgate.months import month_key
 
 MONTH = "202611"

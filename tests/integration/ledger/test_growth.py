@@ -6,8 +6,8 @@ import pytest
 import redis as sync_redis
 from support.asks import T0, ask, bound, candidate, end, void
 
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.wire import TEAMS_KEY, team_prefix
+from spendgate.ledger.redis.codec import TEAMS_KEY, team_prefix
+from spendgate.ledger.redis.ledger import RedisLedger
 
 DAY_S = 86_400
 SCOPES = (("month", "month"), ("day", "day"), ("hour", "hour"), ("run:r", "run"))

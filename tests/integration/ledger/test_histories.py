@@ -7,7 +7,7 @@ import redis as sync_redis
 from support.histories import LAWS, LawBroken, run_histories, sources, wanted
 from support.mutations import MUTATIONS, Mutation
 
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.ledger.redis.embedded import EmbeddedRedis
 
 PLANTED = [m for m in MUTATIONS if not m.rare or wanted(0)]
 

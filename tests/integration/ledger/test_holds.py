@@ -15,10 +15,10 @@ from support.asks import T0, ask, bound, candidate, end
 
 from spendgate.cli.main import main
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.usage_log import UsageLog
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.holds import read_counters, read_holds
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.holds import read_counters, read_holds
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.records.writer import UsageLog
 from spendgate.supervisor.sweeper import TEAMS_A_SWEEP, Sweeper
 
 POLICY = """

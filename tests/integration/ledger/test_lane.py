@@ -10,9 +10,9 @@ import pytest
 import uvloop
 from redis.exceptions import NoScriptError
 
-from spendgate.ledger.connect import parse
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.lane import Lane, Reply
+from spendgate.ledger.redis.connection import Lane, Reply
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.url import parse
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from support.policy import budget, policy
 
 from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.epoch import Pulse
-from spendgate.ledger.keeper import Keeper
-from spendgate.ledger.recent import RecentSettlements
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.spool import Spool
+from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.heartbeat import Pulse
+from spendgate.ledger.recovery.resend import RecentSettlements
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.spool.spool import Spool
 from spendgate.months import month_key
 
 pytestmark = pytest.mark.usefixtures("redis_client")
@@ -262,7 +262,7 @@ async def test_a_spool_that_comes_home_after_the_totals_is_not_counted_beside_th
     replicas: list[Replica], redis_client: sync_redis.Redis, tmp_path: Path
 ) -> None:
     """It was counted into the metrics when it went to disk; totals from metrics have it."""
-    from spendgate.ledger.memory import restore_argument
+    from spendgate.ledger.recovery.checkpoint import restore_argument
 
     a = replicas[0]
     await a.settle("x1")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
 from spendgate.budget.evaluate import evaluate
-from spendgate.ledger.embedded import EmbeddedRedis
 from spendgate.ledger.port import ReserveRequest, Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 NOW_MS = 1_795_000_000_000
 SCOPES = [("month", "month"), ("day", "day"), ("model:a", "month"), ("app:b", "month"), ("run:r", "run")]

@@ -10,13 +10,13 @@ import redis as sync_redis
 from support.asks import T0, ask, bound, candidate, end, void
 
 from spendgate.cli.main import main
-from spendgate.finops.chargeback import chargeback
-from spendgate.finops.report import to_json
-from spendgate.ledger.closing import close_month, look_at_month
-from spendgate.ledger.embedded import EmbeddedRedis
+from spendgate.finops.chargeback.chargeback import chargeback
+from spendgate.finops.chargeback.render import to_json
 from spendgate.ledger.port import Adjustment
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.wire import SEP, team_prefix
+from spendgate.ledger.redis.closing import close_month, look_at_month
+from spendgate.ledger.redis.codec import SEP, team_prefix
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_text
 from spendgate.pricing.load import table
 

@@ -13,12 +13,12 @@ import pytest
 import redis as sync_redis
 from support.histories import Picture, Scripts, sources
 from support.mutations import MUTATIONS, Mutation
-from unit.gateway.driver import Drive, chat, snapshot_of
+from unit.exchange.driver import Drive, chat, snapshot_of
 
-from spendgate.gateway import events as e
-from spendgate.gateway.record import Ending
+from spendgate.exchange import events as e
 from spendgate.ledger.port import ReserveResult
-from spendgate.ledger.wire import reserve_argument, reserve_result, settle_argument
+from spendgate.ledger.redis.codec import reserve_argument, reserve_result, settle_argument
+from spendgate.records.record import Ending
 
 HOUR_S = 3600
 BEGAN = 1_795_521_600_000

@@ -7,13 +7,13 @@ import asyncio
 
 import pytest
 from support.asks import T0, ask, end
-from unit.gateway.driver import policy_of
+from unit.exchange.driver import policy_of
 
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.bounds import Bound, Candidate
 from spendgate.budget.limits import bounds_of
-from spendgate.ledger.holds import read_counters
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.holds import read_counters
+from spendgate.ledger.redis.ledger import RedisLedger
 
 USD = 10**9
 POLICY = """

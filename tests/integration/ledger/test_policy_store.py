@@ -14,9 +14,9 @@ import redis.asyncio as aioredis
 from support.snapshots import snapshot
 
 from spendgate.budget.policy import Policy
-from spendgate.gateway.policy_source import RedisPolicySource
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.policy_store import (
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.policy.source import RedisPolicySource
+from spendgate.policy.store import (
     POLICY_KEY,
     BadSnapshot,
     PolicyStore,

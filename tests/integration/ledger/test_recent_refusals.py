@@ -6,8 +6,8 @@ import redis as sync_redis
 from support.asks import T0
 
 from spendgate.ledger.port import RefusedRequest
-from spendgate.ledger.recent_refusals import REFUSALS_MAX, refusals_key
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.redis.recent_rejections import REFUSALS_MAX, refusals_key
 
 
 def refused(n: int, team: str = "red", **more: str) -> RefusedRequest:

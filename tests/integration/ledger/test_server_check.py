@@ -10,7 +10,7 @@ from support.topologies import Place, acl, places, raw, running
 
 from spendgate.doctor.examine import Patient, examine
 from spendgate.errors import ConfigurationError
-from spendgate.ledger.server_check import Finding, check_server, server_findings
+from spendgate.ledger.redis.server_check import Finding, check_server, server_findings
 
 GOOD = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
 

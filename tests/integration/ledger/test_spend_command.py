@@ -11,8 +11,8 @@ import pytest
 from support.asks import T0, ask, candidate, end
 
 from spendgate.cli.main import main
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 
 BUDGET = """\
 apiVersion: ai.systemhardening.com/v1

@@ -19,12 +19,12 @@ from spendgate.alerts.claims import Claim, Claims
 from spendgate.alerts.spend import standings
 from spendgate.controller.spend import read_numbers
 from spendgate.errors import LedgerUnavailable
-from spendgate.gateway.policy_source import RedisPolicySource
-from spendgate.ledger import connect
-from spendgate.ledger.policy_store import PolicyStore
 from spendgate.ledger.port import Adjustment, RefusedRequest
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.wire import team_prefix
+from spendgate.ledger.redis import url as connect
+from spendgate.ledger.redis.codec import team_prefix
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.policy.source import RedisPolicySource
+from spendgate.policy.store import PolicyStore
 
 MONTH = "202611"
 TEAMS = [f"team {i}" for i in range(12)]

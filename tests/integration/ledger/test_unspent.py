@@ -8,8 +8,8 @@ from pathlib import Path
 from support.asks import T0, ask, bound, candidate, end, void
 
 from spendgate.budget.bounds import UNLIMITED
-from spendgate.ledger.redis_ledger import RedisLedger
-from spendgate.ledger.spool import Spool
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.spool.spool import Spool
 
 CHEAP, DEAR, MONTH = "model:gpt-*", "model:claude-opus*", "month"
 SCOPES = ((MONTH, MONTH), (CHEAP, MONTH), (DEAR, MONTH))

@@ -28,7 +28,7 @@ def workers(gateway: Gateway) -> list[int]:
             command = path.joinpath("cmdline").read_bytes()
         except OSError:
             continue  # it ended
-        if int(parent) == gateway.command.process.pid and b"spendgate.gateway.worker" in command:
+        if int(parent) == gateway.command.process.pid and b"spendgate.gateway.process.worker" in command:
             found.append(int(path.name))
     return found
 

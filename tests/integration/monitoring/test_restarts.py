@@ -70,7 +70,7 @@ def second_life(gateway: Gateway) -> None:
 def worker_pid(gateway: Gateway) -> int:
     """One of its workers, by the supervisor's children."""
     children = psutil.Process(gateway.command.process.pid).children()
-    return next(c.pid for c in children if "spendgate.gateway.worker" in " ".join(c.cmdline()))
+    return next(c.pid for c in children if "spendgate.gateway.process.worker" in " ".join(c.cmdline()))
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import redis as sync_redis
 from support.asks import end
 
 from spendgate.budget.policy import Policy
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.rebuild import job as job_module
+from spendgate.rebuild.counter_resets import Totals
 from spendgate.rebuild.job import RebuildJob
-from spendgate.rebuild.lives import Totals
 from spendgate.rebuild.prometheus import PrometheusError
 
 

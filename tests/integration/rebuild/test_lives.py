@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from support.prometheus import Prometheus
 
-from spendgate.rebuild.lives import STARTED, read_totals
+from spendgate.rebuild.counter_resets import STARTED, read_totals
 from spendgate.rebuild.prometheus import COST, Counters
 
 MARCH = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())

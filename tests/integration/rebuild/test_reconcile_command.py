@@ -18,17 +18,17 @@ from spendgate.alerts.message import text_of
 from spendgate.alerts.watcher import house_alert
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import main
-from spendgate.gateway.events import Outcome
-from spendgate.gateway.record import UsageRecord
-from spendgate.ledger.embedded import EmbeddedRedis
-from spendgate.ledger.epoch import Pulse
-from spendgate.ledger.keeper import Keeper
 from spendgate.ledger.port import TeamMonth
-from spendgate.ledger.redis_ledger import RedisLedger
+from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.heartbeat import Pulse
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_text
+from spendgate.rebuild.counter_resets import STARTED
 from spendgate.rebuild.job import RebuildJob
-from spendgate.rebuild.lives import STARTED
 from spendgate.rebuild.prometheus import COST
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import UsageRecord
 
 NOW_S = int(time.time())
 MONTH = month_key(NOW_S * 1000)

@@ -18,8 +18,8 @@ from support.manifests import documents, pod_templates
 from support.ports import free_port
 from support.processes import until
 
-from spendgate.gateway.config import Settings
-from spendgate.supervisor.bootstrap import bootstrap, one_upstream
+from spendgate.envoy.bootstrap import bootstrap, one_upstream
+from spendgate.settings.config import Settings
 from spendgate.supervisor.front import envoy_binary
 
 

@@ -19,9 +19,9 @@ from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
-from spendgate.supervisor.bootstrap import as_yaml
+from spendgate.envoy.bootstrap import as_yaml
+from spendgate.envoy.istio import cluster_name
 from spendgate.supervisor.front import envoy_binary
-from spendgate.supervisor.istio import cluster_name
 
 SERVICE = "spendgate.spendgate.svc.cluster.local"
 POLICY = policy(budget("ml", 10), budget("broke", 0))

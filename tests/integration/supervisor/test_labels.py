@@ -15,7 +15,7 @@ from support.policy import budget, policy
 from support.raw_http import JSON as SENT
 from support.raw_upstream import JSON, RawUpstream, fixed
 
-from spendgate.ledger.wire import TEAMS_KEY, team_prefix
+from spendgate.ledger.redis.codec import TEAMS_KEY, team_prefix
 from spendgate.months import month_key
 from spendgate.supervisor.state import STATE
 

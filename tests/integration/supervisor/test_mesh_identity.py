@@ -16,7 +16,7 @@ from support.policy import budget, policy
 from support.processes import until
 from support.provider import Provider
 
-from spendgate.gateway.config import load_config
+from spendgate.settings.config import load_config
 
 POLICY = policy(budget("ml-platform", 10), budget("victim", 10), budget("unattributed", 0))
 

@@ -21,8 +21,8 @@ from support.pki import Authority
 from support.ports import free_port
 from support.processes import until
 
+from spendgate.envoy.mtls import Files, terminator
 from spendgate.supervisor.front import envoy_binary
-from spendgate.supervisor.mtls import Files, terminator
 
 SERVER, ENVOY, OTHER = (
     f"spiffe://cluster.local/ns/llm-gateway/sa/{n}" for n in ("spendgate", "llm-envoy", "app")

@@ -33,10 +33,10 @@ from support.redis import server_of, versions
 from support.snapshots import snapshot
 from support.topologies import Node
 
-from spendgate.gateway.config import Settings
-from spendgate.ledger.policy_store import PolicyStore
+from spendgate.envoy.bootstrap import bootstrap, one_upstream
+from spendgate.policy.store import PolicyStore
 from spendgate.protos.policy_pb2 import PolicySnapshot
-from spendgate.supervisor.bootstrap import bootstrap, one_upstream
+from spendgate.settings.config import Settings
 from spendgate.supervisor.front import envoy_binary
 
 BODY = {"model": "gpt-4o", "max_tokens": 1000, "messages": [{"role": "user", "content": "hi there"}]}
@@ -95,7 +95,7 @@ def test_no_request_passes_undecided_from_the_first_moment_to_the_last(tmp_path:
 def workers(gateway: Gateway) -> list[psutil.Process]:
     children = psutil.Process(gateway.command.process.pid).children()
     alive = [c for c in children if c.status() != psutil.STATUS_ZOMBIE]
-    return [c for c in alive if "spendgate.gateway.worker" in c.cmdline()]
+    return [c for c in alive if "spendgate.gateway.process.worker" in c.cmdline()]
 
 
 def test_a_worker_that_stands_still_is_replaced_and_no_stream_waits_longer_than_a_message_timeout(

@@ -20,8 +20,8 @@ from support.processes import Command, until
 from support.raw_http import JSON as SENT
 from support.raw_upstream import JSON, RawUpstream, Request, fixed
 
-from spendgate.gateway.config import Settings
-from spendgate.supervisor.bootstrap import bootstrap, one_upstream
+from spendgate.envoy.bootstrap import bootstrap, one_upstream
+from spendgate.settings.config import Settings
 from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(budget("broke", 0), budget("rich", 1000), budget("audited", 0, mode="audit"))

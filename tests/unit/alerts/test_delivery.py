@@ -12,7 +12,6 @@ import pytest
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import Claim, open_deliveries, record_json, records_of
 from spendgate.alerts.memory import FILE, Memory
-from spendgate.alerts.phase import status_row
 from spendgate.alerts.post import post, retry_after_s
 from spendgate.alerts.sender import Pace, Retry, Timing
 from spendgate.alerts.slack import SlackSender
@@ -20,6 +19,7 @@ from spendgate.budget.forecast import forecast
 from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import Routing, TeamBudget, Threshold
 from spendgate.errors import ConfigurationError
+from spendgate.views.status_row import status_row
 
 T0 = 1_795_000_000_000
 ALERT = Alert("t:80", "threshold", "red", "202611", T0, 80)

@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from spendgate.cli.keys import command
-from spendgate.gateway import key_file
+from spendgate.identity import key_file
 
 
 def run(*argv: str, code: int = 0) -> Result:

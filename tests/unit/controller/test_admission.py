@@ -7,7 +7,7 @@ import pytest
 
 from spendgate.budget.load import load_policy
 from spendgate.controller.admission import API, WARNING_MAX, BadReview, answer
-from spendgate.controller.informer import Delta
+from spendgate.controller.kube.informer import Delta
 from spendgate.controller.webhook_server import TeamIndex
 from spendgate.errors import ConfigurationError
 

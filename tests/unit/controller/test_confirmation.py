@@ -7,7 +7,7 @@ from unit.controller.test_reconcile import obj, run
 from spendgate.controller.confirmation import VERSIONS_KEPT, Confirmation, History
 from spendgate.controller.publisher import snapshot_of
 from spendgate.controller.reconcile import InForce
-from spendgate.ledger.gateways import Report
+from spendgate.ledger.redis.gateways import Report
 
 A, B = obj("a", "red", 1), obj("b", "blue", 1)
 RAISED = obj("a", "red", 2, generation=2)

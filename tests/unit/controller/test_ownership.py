@@ -12,7 +12,7 @@ from unit.controller.test_reconcile import BROKEN, obj, usd
 from spendgate.controller.ownership import OPEN, Ownership, command
 from spendgate.controller.publisher import Publisher, snapshot_of
 from spendgate.controller.reconcile import Compiler, Reconciled, State, reconcile
-from spendgate.ledger.policy_store import Head, decode, encode, policy_of
+from spendgate.policy.store import Head, decode, encode, policy_of
 
 NOW_MS = 1_795_000_000_000
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from spendgate.controller.publisher import remembered, snapshot_of
 from spendgate.controller.reconcile import Compiler, InForce, Past, Reconciled, State, reconcile
-from spendgate.ledger.policy_store import decode, encode
+from spendgate.policy.store import decode, encode
 
 
 def obj(

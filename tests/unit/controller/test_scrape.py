@@ -14,8 +14,8 @@ from spendgate.controller.metrics import Vitals
 from spendgate.controller.scrape import READ_S_A_TEAM, Scrape
 from spendgate.controller.status import Numbers
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.gauges import BudgetGauges
 from spendgate.ledger.port import OldestHold, TeamMonth
+from spendgate.views.gauges import BudgetGauges
 
 USD = 10**9
 NOW = 1_794_355_200_000

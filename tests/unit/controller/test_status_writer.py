@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from unit.controller.test_reconcile import obj, run
 
-from spendgate.controller.informer import Informer, key_of
-from spendgate.controller.kube import Kube, KubeError, Object
+from spendgate.controller.kube.client import Kube, KubeError, Object
+from spendgate.controller.kube.informer import Informer, key_of
 from spendgate.controller.reconcile import Compiler, Past, Reconciled, changes, reconcile
 from spendgate.controller.status import Numbers
 from spendgate.controller.status_writer import BURST, Pending, StatusWriter

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from spendgate.dialects import registry
-from spendgate.dialects.audio_length import seconds_of
 from spendgate.dialects.base import Reading
+from spendgate.dialects.openai_media.audio_length import seconds_of
 
 
 def read(dialect: str, document: object, **headers: str) -> Reading:

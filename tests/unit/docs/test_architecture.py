@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,19 @@ def test_the_plan_names_every_package_and_module_of_the_top() -> None:
     assert named == parts(SRC)
 
 
-def test_every_package_stands_in_a_layer() -> None:
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    layers = pyproject.partition('type = "layers"')[2].partition("[[tool.importlinter")[0]
-    assert set(re.findall(r"spendgate\.(\w+)", layers)) == parts(SRC)
+def test_no_package_can_stand_outside_the_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    [layers] = [c for c in contracts if c.get("containers") == ["spendgate"]]
+    assert layers["exhaustive"] is True
+    assert {name for row in layers["layers"] for name in re.findall(r"\w+", row)} == parts(SRC)
+
+
+@pytest.mark.parametrize("name", ["dialects", "gateway"])
+def test_a_folder_of_these_packages_can_be_taken_in_at_a_glance(name: str) -> None:
+    for folder in {p.parent for p in (SRC / name).rglob("*.py")}:
+        assert len(parts(folder)) < 16, folder
 
 
 def test_the_index_of_helpers_names_each() -> None:

@@ -10,7 +10,7 @@ from support.scripts import load_script
 from spendgate.dialects.registry import DIALECTS
 
 TABLE = load_script("build_dialects_table")
-TESTS = Path(__file__).parents[1] / "dialects"
+TESTS = Path(__file__).parents[1]
 
 
 def test_the_committed_page_is_what_the_code_says() -> None:

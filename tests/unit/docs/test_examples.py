@@ -15,8 +15,8 @@ from google.protobuf.json_format import ParseDict
 
 from spendgate.budget.model import LLMBudget
 from spendgate.cli.main import COMMANDS
-from spendgate.gateway.config import Settings
-from spendgate.supervisor.bootstrap import ext_proc_filter
+from spendgate.envoy.bootstrap import ext_proc_filter
+from spendgate.settings.config import Settings
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

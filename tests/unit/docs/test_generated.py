@@ -8,9 +8,9 @@ import pytest
 from support.scripts import load_script
 
 from spendgate.cli.main import COMMANDS
-from spendgate.gateway import headers
-from spendgate.gateway.config import Settings
-from spendgate.gateway.events import Outcome
+from spendgate.identity import headers
+from spendgate.records.outcome import Outcome
+from spendgate.settings.config import Settings
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 PAGES: dict[str, str] = load_script("build_docs").pages()
@@ -32,7 +32,7 @@ def test_the_committed_page_is_what_the_code_says(name: str) -> None:
 def test_every_setting_is_documented_with_a_meaning() -> None:
     rows = {line.split("|")[1].strip(): line for line in PAGES["settings.md"].splitlines() if "|" in line}
     for name, field in Settings.model_fields.items():
-        assert field.description, f"{name} has no docstring in gateway/config.py"
+        assert field.description, f"{name} has no docstring in settings/config.py"
         assert field.description in rows[f"`{name}`"]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from spendgate.gateway.config import Settings
 from spendgate.pricing.load import load_overrides
+from spendgate.settings.config import Settings
 
 ROOT = Path(__file__).parents[3]
 PRICES = {"models", "deployments", "discounts"}

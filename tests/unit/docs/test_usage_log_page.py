@@ -8,8 +8,8 @@ from pathlib import Path
 
 import orjson
 
-from spendgate.gateway.events import ChargedBy, Outcome
-from spendgate.gateway.record import PricedBy, UsagePart, UsageRecord
+from spendgate.records.outcome import ChargedBy, Outcome
+from spendgate.records.record import PricedBy, UsagePart, UsageRecord
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "usage-log.md").read_text()
 

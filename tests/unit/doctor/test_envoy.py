@@ -11,9 +11,9 @@ from support.istio import patched, proxy
 
 from spendgate.doctor.envoy import check_envoy, check_hosts, check_stats, check_version
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
-from spendgate.gateway.config import Settings
-from spendgate.supervisor import bootstrap as b
-from spendgate.supervisor.istio import cluster_name, envoy_filter
+from spendgate.envoy import bootstrap as b
+from spendgate.envoy.istio import cluster_name, envoy_filter
+from spendgate.settings.config import Settings
 
 SETTINGS = Settings.model_validate(
     {

@@ -13,7 +13,7 @@ from spendgate.controller.publisher import snapshot_of
 from spendgate.controller.reconcile import Compiler, Past, reconcile
 from spendgate.doctor.finding import Finding
 from spendgate.doctor.ownership_checks import check_ownership
-from spendgate.ledger.policy_store import decode
+from spendgate.policy.store import decode
 
 SHARED = [obj("pay", "payments", namespace="shared"), obj("search", "search", namespace="shared")]
 OWN = obj("own", "billing", namespace="billing")

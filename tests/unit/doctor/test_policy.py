@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.gateway.driver import NOW_MS, PRICES, policy_of
+from unit.exchange.driver import NOW_MS, PRICES, policy_of
 
 from spendgate.budget.policy import DOCTOR
 from spendgate.doctor.policy_checks import Spent, check_in_force, check_policy, check_settings
-from spendgate.gateway import api_keys
-from spendgate.gateway.api_keys import KeyRing
-from spendgate.gateway.config import Settings
+from spendgate.identity import api_keys
+from spendgate.identity.api_keys import KeyRing
+from spendgate.settings.config import Settings
 
 FULL = "outputTokenCap: 100, "
 GOOD = (

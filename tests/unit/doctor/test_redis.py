@@ -9,7 +9,7 @@ import pytest
 
 from spendgate.doctor.redis_checks import check_redis
 from spendgate.doctor.redis_facts import RedisFacts
-from spendgate.gateway.config import Settings
+from spendgate.settings.config import Settings
 
 GOOD = RedisFacts(
     "rediss://user:secret@redis.example:6379/0",

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from support.usage_lines import T0, expired, record
 
-from spendgate.finops.chargeback import chargeback
-from spendgate.finops.differences import SHOWN_MAX, differences
+from spendgate.finops.chargeback.chargeback import chargeback
+from spendgate.finops.chargeback.differences import SHOWN_MAX, differences
 from spendgate.finops.log_cells import DAY_MS, cells_of
-from spendgate.gateway.events import Outcome
 from spendgate.ledger.port import DayCell
 from spendgate.pricing.load import table
+from spendgate.records.outcome import Outcome
 
 PRICES = table()
 TOKENS = {"input": 1000, "output": 100}

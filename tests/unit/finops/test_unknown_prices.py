@@ -11,7 +11,7 @@ from support.usage_lines import record
 
 from spendgate.cli.prices import command
 from spendgate.finops.unknown_prices import unknown_prices
-from spendgate.gateway.record import PricedBy
+from spendgate.records.record import PricedBy
 
 
 def test_stand_ins_are_counted_with_their_money_the_dearest_first(tmp_path: Path) -> None:

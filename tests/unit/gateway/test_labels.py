@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spendgate.gateway.identity import UNATTRIBUTED
 from spendgate.gateway.labels import OTHER, SpendLabels
+from spendgate.identity.identity import UNATTRIBUTED
 
 LIMIT = 20
 

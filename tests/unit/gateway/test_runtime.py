@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import orjson
 from prometheus_client import CollectorRegistry
-from unit.gateway.driver import NOW_MS, chat, snapshot_of
+from unit.exchange.driver import NOW_MS, chat, snapshot_of
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.gateway import events as e
-from spendgate.gateway.exchange import Exchange
-from spendgate.gateway.identity import Caller
+from spendgate.exchange import events as e
+from spendgate.exchange.exchange import Exchange
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
+from spendgate.identity.identity import Caller
 from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
 
 # the estimate of `chat()` is 0.0011375 USD: 100 tokens of output at 10 USD and 55 of input at 2.50 a million

@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from unit.gateway.driver import Drive, chat, chat_answer, snapshot_of
+from unit.exchange.driver import Drive, chat, chat_answer, snapshot_of
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.gateway.events import Outcome
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.record import Ending
-from spendgate.gateway.refusals import LATEST_MAX, NAMES_MAX, Refusals
+from spendgate.gateway.rejection_counter import LATEST_MAX, NAMES_MAX, Refusals
 from spendgate.gateway.settler import Settler
-from spendgate.gateway.usage_log import UsageLog
 from spendgate.ledger.port import RefusedRequest, Settlement
-from spendgate.ledger.spool import Taken
+from spendgate.ledger.spool.spool import Taken
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import Ending
+from spendgate.records.writer import UsageLog
 
 
 class Ledger:

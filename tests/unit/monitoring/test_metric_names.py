@@ -15,14 +15,14 @@ from support.fake_ledger import FakeLedger
 from spendgate.budget.policy import Policy
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway.metrics import Metrics
-from spendgate.gateway.policy_source import PolicyMetrics
-from spendgate.ledger.gauges import BudgetGauges
-from spendgate.ledger.keeper import Keeper
+from spendgate.ledger.recovery.checkpointer import Keeper
 from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
+from spendgate.policy.source import PolicyMetrics
 from spendgate.rebuild.job import RebuildJob
 from spendgate.supervisor.envoy_counters import EnvoyCounters
+from spendgate.views.gauges import BudgetGauges
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 NAME = re.compile(r"\b(?:llm|spendgate)_[a-z_]+\b")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from spendgate.envoy import bootstrap as b
 from spendgate.errors import ConfigurationError
-from spendgate.gateway.config import Settings
-from spendgate.supervisor import bootstrap as b
+from spendgate.settings.config import Settings
 from spendgate.supervisor.envoy_counters import COUNTERS, EnvoyCounters, counted
 from spendgate.supervisor.front import envoy_binary
 

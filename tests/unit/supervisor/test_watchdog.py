@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.processes import until
 
-from spendgate.gateway.heartbeat import FD
+from spendgate.gateway.process.heartbeat import FD
 from spendgate.supervisor.processes import START_S, Child
 from spendgate.supervisor.watchdog import AGAIN_S, Watchdog
 

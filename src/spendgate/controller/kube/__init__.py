@@ -1,0 +1,1 @@
+"""Kubernetes transport: access, watches, election, events. Nothing here knows a budget."""

@@ -1,0 +1,1 @@
+"""Anthropic's messages and batches, also on Vertex AI."""

@@ -1,0 +1,45 @@
+"""Anthropic messages: `POST …/v1/messages`. Counting tokens is free, and batches are priced elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spendgate.dialects.anthropic import request
+from spendgate.dialects.anthropic import usage as anthropic_usage
+from spendgate.dialects.anthropic.stream import AnthropicStreamMeter
+from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
+from spendgate.dialects.json_api import JsonApi
+from spendgate.dialects.wire import json_read
+
+
+class AnthropicMessages(JsonApi):
+    """The dialect `anthropic-messages`."""
+
+    name = "anthropic-messages"
+    path_regex = "/+v1/+messages"
+
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
+        return request.read(body)
+
+    def rewrite(
+        self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+    ) -> bytes:
+        """See `anthropic_request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
+        return request.rewrite(body, facts, model=model, output_cap=output_cap)
+
+    def read_document(self, document: object) -> Reading:
+        if not isinstance(document, dict):
+            return Reading({}, problem="no_usage")
+        return anthropic_usage.read_message(document)
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> AnthropicStreamMeter:
+        return AnthropicStreamMeter(count=count)
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        error = {
+            "type": rejection.type,
+            "message": rejection.message,
+            "code": rejection.code,
+            "details": rejection.details,
+        }
+        return json_read.dumps({"type": "error", "error": error}).encode()

@@ -1,0 +1,42 @@
+"""What Bedrock's dialects have in common: paths that name the model, requests that are signed, its errors."""
+
+from __future__ import annotations
+
+from spendgate.dialects.base import Rejection, RequestFacts
+from spendgate.dialects.json_api import JsonApi
+from spendgate.dialects.request import paths
+from spendgate.dialects.wire import json_read
+
+EVENT_STREAM = "application/vnd.amazon.eventstream"
+
+_EXCEPTIONS = {
+    400: "ServiceQuotaExceededException",
+    402: "ServiceQuotaExceededException",
+    403: "AccessDeniedException",
+    413: "ValidationException",
+    429: "ThrottlingException",
+}
+"""The exception that an SDK raises, by HTTP status (Bedrock runtime API, "Errors")."""
+
+
+class BedrockApi(JsonApi):
+    """A dialect of Bedrock's. The client signs the request (SigV4), so nothing of it is rewritten."""
+
+    def matches(self, method: str, path: str, content_type: str) -> bool:
+        return "/model/" in paths.plain(path).lower() and super().matches(method, path, content_type)
+
+    def streams(self, media_type: str, asked: bool) -> bool:
+        return media_type == EVENT_STREAM
+
+    def rewrite(
+        self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
+    ) -> bytes:
+        """The body as it is: it is signed."""
+        return body
+
+    def error_body(self, rejection: Rejection) -> bytes:
+        error = {"message": rejection.message, "code": rejection.code, "details": rejection.details}
+        return json_read.dumps(error).encode()
+
+    def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
+        return (("x-amzn-errortype", _EXCEPTIONS.get(rejection.status, "ServiceUnavailableException")),)

@@ -1,0 +1,94 @@
+"""Usage as Bedrock's Converse reports it, in a JSON answer or in a stream's `metadata` event.
+
+`inputTokens`, `cacheReadInputTokens` and `cacheWriteInputTokens` are disjoint; `totalTokens` is their sum with
+`outputTokens` (it held in all 215 recorded answers). Each cache figure stands twice, as `…Tokens` and as
+`…TokenCount`: the second is the first. `cacheDetails` splits what was written by its lifetime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+
+class BadUsage(ValueError):
+    """A count is negative, broken, of a wrong type, or not to be believed."""
+
+
+def read(raw: object) -> Reading:
+    """Read a `usage`. Never raises."""
+    if raw is not None and not isinstance(raw, dict):
+        return Reading({}, problem="bad_usage")
+    if raw is None or not ("inputTokens" in raw or "outputTokens" in raw):
+        return Reading({}, problem="no_usage")
+    try:
+        usage, mismatch = _kinds(raw)
+    except BadUsage:
+        return Reading({}, problem="bad_usage")
+    usage["requests"] = 1
+    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, mismatch=mismatch)
+
+
+def read_document(document: JsonObject) -> Reading:
+    """Read a whole answer, or a stream's `metadata`: with the tier and speed that served it, and the model that a
+    prompt router chose. Never raises."""
+    reading = read(document.get("usage"))
+    tier = short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX)
+    if object_of(document.get("performanceConfig")).get("latency") == "optimized":
+        tier = "optimized"
+    router = object_of(object_of(document.get("trace")).get("promptRouter"))
+    return replace(
+        reading, service_tier=tier, model=short(router.get("invokedModelId"), MODEL_CHARACTERS_MAX)
+    )
+
+
+def of_openai(reading: Reading) -> Reading:
+    """The same of a model of OpenAI's, which counts what it writes into the cache within its input (and Bedrock adds it
+    to the total once more)."""
+    usage = dict(reading.usage)
+    written = usage.get("cache_write_5m", 0) + usage.get("cache_write_1h", 0)
+    if not written or usage.get("input", 0) < written:
+        return reading
+    usage["input"] -= written
+    return replace(reading, usage={kind: n for kind, n in usage.items() if n})
+
+
+def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
+    """Split into disjoint kinds; True where the provider's numbers contradict each other."""
+    plain, output = _count(raw, "inputTokens"), _count(raw, "outputTokens")
+    cached = _count(raw, "cacheReadInputTokens") or _count(raw, "cacheReadInputTokenCount")
+    written = _count(raw, "cacheWriteInputTokens") or _count(raw, "cacheWriteInputTokenCount")
+    details: Any = raw.get("cacheDetails")
+    one_hour = sum(
+        _count(detail, "inputTokens")
+        for detail in (details if isinstance(details, list) else ())
+        if isinstance(detail, dict) and detail.get("ttl") == "1h"
+    )
+    parts = plain + cached + max(written, one_hour) + output
+    difference = (_count(raw, "totalTokens") or parts) - parts
+    usage = {
+        "input": plain,
+        "cached_input": cached,
+        "cache_write_5m": max(written - one_hour, 0),
+        "cache_write_1h": one_hour,
+        "output": output + max(difference, 0),
+    }
+    if sum(usage.values()) > 2 * COUNT_MAX:
+        raise BadUsage("the counts add up to more than any model can use")
+    return usage, difference != 0 or one_hour > written
+
+
+def _count(raw: JsonObject, key: str) -> int:
+    """A count that may be absent or null."""
+    value = raw.get(key)
+    if value is None:
+        return 0
+    count = count_of(value)
+    if count is None:
+        raise BadUsage(key)
+    return count

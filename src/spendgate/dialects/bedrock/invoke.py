@@ -1,0 +1,39 @@
+"""Bedrock's model invocation: `POST /model/MODEL/invoke` and `/invoke-with-response-stream`.
+
+The bodies are the model vendors' own. What is billed stands in the answer's headers, or in the last message of
+a stream, for every vendor alike; a vendor's own usage in the body may tell more (how long a cache lives).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
+from spendgate.dialects.bedrock import invoke_request, invoke_usage
+from spendgate.dialects.bedrock.api import BedrockApi
+from spendgate.dialects.bedrock.invoke_stream import BedrockInvokeStreamMeter
+from spendgate.dialects.request import paths
+from spendgate.dialects.wire import json_read
+
+
+class BedrockInvoke(BedrockApi):
+    """The dialect `bedrock-invoke`."""
+
+    name = "bedrock-invoke"
+    path_regex = "/+invoke(-with-response-stream)?"
+
+    def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
+        return invoke_request.read(body, paths.plain(path), headers)
+
+    def read_answer(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Reading:
+        try:
+            document = json_read.parse(body)
+        except json_read.NotJson:
+            document = None  # the headers are enough
+        return invoke_usage.read(document, headers)
+
+    def read_document(self, document: object) -> Reading:
+        return invoke_usage.read(document, NO_HEADERS)
+
+    def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> BedrockInvokeStreamMeter:
+        return BedrockInvokeStreamMeter(count=count)

@@ -1,0 +1,1 @@
+"""Cohere's chat, embed and rerank, and the reranks that copy it."""

@@ -1,0 +1,1 @@
+"""Gemini: generateContent, embeddings and interactions, also on Vertex AI."""

@@ -1,0 +1,139 @@
+"""Usage as Gemini and Vertex AI report it (`usageMetadata`).
+
+`promptTokenCount` includes cached tokens, and leaves out what tools read (`toolUsePromptTokenCount`);
+`candidatesTokenCount` leaves out thoughts. `totalTokenCount` is the sum of all four (it held in all 427
+recorded answers). The lists by modality may leave out text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.dialects.response import growing
+from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+
+class BadUsage(ValueError):
+    """A count is negative, broken, of a wrong type, or not to be believed."""
+
+
+def read(model: str, raw: object, fees: Usage | None = None) -> Reading:
+    """Read `usageMetadata`. Never raises."""
+    if raw is not None and not isinstance(raw, dict):
+        return Reading({}, model, "bad_usage")
+    if raw is None or not ("promptTokenCount" in raw or "candidatesTokenCount" in raw):
+        return Reading({}, model, "no_usage")
+    tier = short(raw.get("serviceTier") or raw.get("trafficType"), TIER_CHARACTERS_MAX)
+    try:
+        usage, mismatch = _kinds(raw)
+    except BadUsage:
+        return Reading({}, model, "bad_usage", service_tier=tier)
+    usage |= {**(fees or {}), "requests": 1}
+    usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
+    return Reading(usage, model, mismatch=mismatch, service_tier=tier)
+
+
+def lay_over(known: JsonObject, update: JsonObject) -> None:
+    """Lay a later chunk's usage over what was told before: counts only grow. But for the prompt's, which Gemini does
+    correct by a token in its last chunks (recorded): where it is not zero and the chunk's total agrees, the later
+    one counts."""
+    prompt = count_of(update.get("promptTokenCount"))
+    parts = [count_of(update.get(key) or 0) or 0 for key in _SUMMED]
+    growing.lay_over(known, update)
+    if prompt and sum(parts) == count_of(update.get("totalTokenCount")):
+        known["promptTokenCount"] = prompt
+        known["totalTokenCount"] = max(sum(count_of(known.get(key) or 0) or 0 for key in _SUMMED), sum(parts))
+
+
+_SUMMED = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount")
+
+
+def model_of(document: JsonObject) -> str:
+    """The model that answered."""
+    return short(document.get("modelVersion"), MODEL_CHARACTERS_MAX)
+
+
+def fees_of(document: JsonObject, model: str) -> Usage:
+    """What grounding is billed for. Searches: from Gemini 3 on each query, repeated and empty ones left out, before
+    that the grounded prompt. Maps: the grounded prompt, from Gemini 3 on each query (Gemini price list, "Grounding
+    with Google Search", "Grounding with Google Maps")."""
+    searches = maps = 0
+    candidates = document.get("candidates")
+    for candidate in candidates if isinstance(candidates, list) else ():
+        grounding = object_of(object_of(candidate).get("groundingMetadata"))
+        asked = grounding.get("webSearchQueries")
+        queries = {q for q in asked if isinstance(q, str) and q.strip()} if isinstance(asked, list) else set()
+        chunks = grounding.get("groundingChunks")
+        sources = [object_of(c) for c in chunks] if isinstance(chunks, list) else []
+        mapped = bool(grounding.get("googleMapsWidgetContextToken")) or any("maps" in s for s in sources)
+        if mapped:
+            maps = max(maps, 1)
+        if mapped and queries and not any("web" in s for s in sources):
+            maps = max(maps, len(queries))  # the queries were those of Maps
+        else:
+            searches = max(searches, len(queries))
+    if model.startswith(("gemini-1", "gemini-2")):
+        searches, maps = min(searches, 1), min(maps, 1)
+    return {"searches": searches, "maps": maps}
+
+
+def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
+    """Split into disjoint kinds; True where the provider's numbers contradict each other."""
+    prompt, candidates = _count(raw, "promptTokenCount"), _count(raw, "candidatesTokenCount")
+    thoughts, tools = _count(raw, "thoughtsTokenCount"), _count(raw, "toolUsePromptTokenCount")
+    cached = _count(raw, "cachedContentTokenCount")
+    total = _count(raw, "totalTokenCount") or prompt + candidates + thoughts + tools
+    inside, cached_inside = _modalities(raw, "promptTokensDetails"), _modalities(raw, "cacheTokensDetails")
+    made = _modalities(raw, "candidatesTokensDetails")
+    from_cache = {
+        f"cached_input_{kind.lower()}": min(cached_inside.get(kind, 0), inside.get(kind, 0), cached)
+        for kind in ("AUDIO", "IMAGE", "VIDEO")
+    }
+    parts = {
+        f"input_{kind.lower()}": inside.get(kind, 0) - from_cache[f"cached_input_{kind.lower()}"]
+        for kind in ("AUDIO", "IMAGE", "VIDEO")
+    }
+    parts |= from_cache | {"cached_input": max(cached - sum(from_cache.values()), 0)}
+    usage, input_mismatch = _split(prompt, "input", parts)
+    difference = total - prompt - candidates - thoughts - tools
+    output, output_mismatch = _split(
+        candidates + max(difference, 0),
+        "output",
+        {"output_audio": made.get("AUDIO", 0), "output_image": made.get("IMAGE", 0)},
+    )
+    usage |= output | {"reasoning": thoughts, "tool_input": tools}
+    if sum(usage.values()) > 2 * COUNT_MAX:
+        raise BadUsage("the counts add up to more than any model can use")
+    return usage, input_mismatch or output_mismatch or difference != 0
+
+
+def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
+    """Take the parts out of a total. Parts that add up to more contradict it: then they are charged on top."""
+    left = total - sum(parts.values())
+    if left < 0:
+        return parts | {plain: total}, True
+    return parts | {plain: left}, False
+
+
+def _modalities(raw: JsonObject, key: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    details: Any = raw.get(key)
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict):
+            kind = short(detail.get("modality"), 20)
+            found[kind] = found.get(kind, 0) + _count(detail, "tokenCount")
+    return found
+
+
+def _count(raw: JsonObject, key: str) -> int:
+    """A count that may be absent or null."""
+    value = raw.get(key)
+    if value is None:
+        return 0
+    count = count_of(value)
+    if count is None:
+        raise BadUsage(key)
+    return count

@@ -1,0 +1,1 @@
+"""OpenAI's APIs and the many that copy them: chat completions, responses, completions, embeddings, moderations."""

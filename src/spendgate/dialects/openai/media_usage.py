@@ -1,0 +1,137 @@
+"""Usage of OpenAI's images, transcripts and speech. Each has its own form.
+
+Images: `input_tokens` and `output_tokens` with details by text and image. Transcripts: `type: tokens` with the
+details under `input_token_details` (singular), or `type: duration` with `seconds`; before that the `duration`
+of a verbose answer. Mistral adds `prompt_audio_seconds`. Speech: tokens, the output all sound.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
+from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+
+class BadUsage(ValueError):
+    """A count is negative, broken, of a wrong type, or not to be believed."""
+
+
+def read_images(document: object) -> Reading:
+    """Read an answer with images. Never raises."""
+    return _read(document, _images)
+
+
+def read_transcript(document: object) -> Reading:
+    """Read a transcript. Never raises."""
+    return _read(document, _transcript)
+
+
+def read_subtitles(body: bytes) -> Reading:
+    """Read a transcript that is no JSON: subtitles (SRT, WebVTT) tell by their last time stamp how long the sound was;
+    a plain text tells nothing. Never raises."""
+    ends = [
+        int(h or 0) * 3600 + int(m) * 60 + int(s) + (1 if int(ms) else 0)
+        for h, m, s, ms in _STAMP.findall(body)
+    ]
+    if not ends:
+        return Reading({}, problem="no_usage")
+    return Reading({"seconds": min(max(ends), COUNT_MAX), "requests": 1})
+
+
+_STAMP = re.compile(rb"-->[ \t]*(?:(\d{1,4}):)?(\d{1,2}):(\d{2})[.,](\d{3})")
+"""The end of a subtitle: `00:00:31,000 --> 00:01:00,000`."""
+
+
+def read_speech(document: object) -> Reading:
+    """Read the last event of spoken text. Never raises."""
+    return _read(document, _speech)
+
+
+def _read(document: object, kinds: Any) -> Reading:
+    if not isinstance(document, dict):
+        return Reading({}, problem="no_usage")
+    model = short(document.get("model"), MODEL_CHARACTERS_MAX)
+    raw = document.get("usage")
+    if raw is not None and not isinstance(raw, dict):
+        return Reading({}, model, "bad_usage")
+    try:
+        usage, mismatch = kinds(document, raw or {})
+    except BadUsage:
+        return Reading({}, model, "bad_usage")
+    if usage is None:
+        return Reading({}, model, "no_usage")
+    usage["requests"] = 1
+    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, model, mismatch=mismatch)
+
+
+def _images(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
+    if "input_tokens" not in raw and "output_tokens" not in raw:
+        return None, False
+    inside, made = object_of(raw.get("input_tokens_details")), object_of(raw.get("output_tokens_details"))
+    text = _count(made, "text_tokens") + _count(made, "reasoning_tokens")
+    return _sides(raw, {"input_image": _count(inside, "image_tokens")}, "output_image", {"output": text})
+
+
+def _transcript(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
+    seconds = raw.get("seconds") if raw else document.get("duration")
+    if raw.get("prompt_audio_seconds") is not None:
+        seconds = raw["prompt_audio_seconds"]
+    usage: Usage = {}
+    mismatch = False
+    if "input_tokens" in raw or "output_tokens" in raw:
+        inside = object_of(raw.get("input_token_details")) or object_of(raw.get("input_tokens_details"))
+        usage, mismatch = _sides(raw, {"input_audio": _count(inside, "audio_tokens")}, "output", {})
+    elif "prompt_tokens" in raw:
+        usage = {"input": _count(raw, "prompt_tokens"), "output": _count(raw, "completion_tokens")}
+        heard = _count(raw, "total_tokens") - usage["input"] - usage["output"]
+        if seconds is None and heard > 0:
+            usage["input_audio"] = heard  # Mistral leaves the sound's tokens out of the prompt's
+    if seconds is not None:
+        usage["seconds"] = _whole_seconds(seconds)
+    return usage or None, mismatch
+
+
+def _speech(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
+    if "input_tokens" not in raw and "output_tokens" not in raw:
+        return None, False
+    return _sides(raw, {}, "output_audio", {})
+
+
+def _sides(raw: JsonObject, parts: Usage, plain_output: str, made: Usage) -> tuple[Usage, bool]:
+    """Take the parts out of each side's total; what is beyond the totals is charged too, and flagged."""
+    came, went = _count(raw, "input_tokens"), _count(raw, "output_tokens")
+    total = _count(raw, "total_tokens") or came + went
+    beyond = total - came - went
+    parted, separate = sum(parts.values()), sum(made.values())
+    usage = parts | {"input": max(came - parted, 0)} | made
+    usage[plain_output] = max(went - separate, 0) + max(beyond, 0)
+    if sum(usage.values()) > 2 * COUNT_MAX:
+        raise BadUsage("the counts add up to more than any model can use")
+    return usage, beyond != 0 or parted > came or separate > went
+
+
+def _count(raw: JsonObject, key: str) -> int:
+    """A count that may be absent or null."""
+    if raw.get(key) is None:
+        return 0
+    count = count_of(raw[key])
+    if count is None:
+        raise BadUsage(key)
+    return count
+
+
+def _whole_seconds(value: object) -> int:
+    """Seconds, rounded up."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError as e:
+            raise BadUsage("seconds") from e
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= COUNT_MAX:
+        raise BadUsage("seconds")
+    return math.ceil(value)

@@ -1,0 +1,106 @@
+"""Usage as OpenAI's Responses API reports it: the chat API's rules under other names.
+
+`input_tokens` includes cached and cache-written tokens, `output_tokens` includes reasoning, and
+`total_tokens` is their sum (it held in all 615 recorded answers). Web searches are in no count: they are the
+answer's `web_search_call` items whose action is a search; opening a page is free (OpenAI's price list). Searches
+of files are its `file_search_call` items. Images that a tool made are another model's bill, by size and quality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.openai import usage as openai_usage
+from spendgate.dialects.openai.media_usage import read_images
+from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
+from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.usage import Usage
+
+_NAMES = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "total_tokens": "total_tokens",
+    "input_tokens_details": "prompt_tokens_details",
+    "output_tokens_details": "completion_tokens_details",
+    "server_tool_use": "server_tool_use",
+}
+
+IMAGE_MODEL = "gpt-image-1"
+"""What draws for the image generation tool where the answer names no other."""
+IMAGE_TOKENS = {
+    "low": {"1024x1024": 272, "1024x1536": 408, "1536x1024": 400},
+    "medium": {"1024x1024": 1_056, "1024x1536": 1_584, "1536x1024": 1_568},
+    "high": {"1024x1024": 4_160, "1024x1536": 6_240, "1536x1024": 6_208},
+}
+"""Quality → size → tokens of an image (image generation guide, "Cost and latency")."""
+IMAGE_TOKENS_MAX = 6_240
+
+_DEFERRED = ("queued", "in_progress")
+"""The status of an answer that is made in the background."""
+
+
+def read(document: JsonObject) -> Reading:
+    """Read a whole response. Never raises."""
+    raw = document.get("usage")
+    if isinstance(raw, dict):
+        raw = {_NAMES.get(key, key): value for key, value in raw.items()}
+    elif raw is None and document.get("status") in _DEFERRED:
+        return Reading({}, short(document.get("model"), MODEL_CHARACTERS_MAX), "deferred")
+    reading = openai_usage.read(document, raw)
+    if reading.problem is not None:
+        return reading
+    output = document.get("output")
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    usage = dict(reading.usage)
+    if searches := _searches(document, items):
+        usage["searches"] = searches
+    if files := sum(item.get("type") == "file_search_call" for item in items):
+        usage["file_searches"] = files
+    drawing = _drawing(document, items)
+    if not drawing:
+        return replace(reading, usage=usage)
+    whole = usage | {kind: usage.get(kind, 0) + n for kind, n in drawing.items()}
+    parts = ((reading.model, usage), (_image_model(document.get("tools")), drawing))
+    return replace(reading, usage=whole, parts=parts)
+
+
+def _drawing(document: JsonObject, items: list[JsonObject]) -> Usage:
+    """What the image generation tool used: as `tool_usage` tells it, else by the images' size and quality."""
+    told = object_of(object_of(document.get("tool_usage")).get("image_gen"))
+    usage = read_images({"usage": told}).usage if told else {}
+    usage = {kind: n for kind, n in usage.items() if kind != "requests"}
+    if usage:
+        return usage
+    drawn = sum(_image_tokens(item) for item in items if item.get("type") == "image_generation_call")
+    return {"output_image": drawn} if drawn else {}
+
+
+def _searches(document: JsonObject, items: list[JsonObject]) -> int:
+    """The searches billed: as `tool_usage` tells them, else the calls seen in the output."""
+    told = count_of(object_of(object_of(document.get("tool_usage")).get("web_search")).get("num_requests"))
+    return max(told or 0, sum(map(_is_search, items)))
+
+
+def _image_model(tools: Any) -> str:
+    """The model that draws for the image generation tool."""
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and tool.get("type") == "image_generation":
+            return short(tool.get("model"), MODEL_CHARACTERS_MAX) or IMAGE_MODEL
+    return IMAGE_MODEL
+
+
+def _image_tokens(item: JsonObject) -> int:
+    """The tokens of an image that a tool made, which no usage counts; the most where it is not known which."""
+    if item.get("status") == "failed":
+        return 0
+    known = IMAGE_TOKENS.get(str(item.get("quality")), {})
+    return known.get(str(item.get("size")), IMAGE_TOKENS_MAX)
+
+
+def _is_search(item: JsonObject) -> bool:
+    if item.get("type") != "web_search_call":
+        return False
+    action = item.get("action")
+    return not isinstance(action, dict) or action.get("type", "search") == "search"

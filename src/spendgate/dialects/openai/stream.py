@@ -1,0 +1,151 @@
+"""Metering of streamed OpenAI chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.openai import usage as openai_usage
+from spendgate.dialects.response.event_filter import Passage, StreamedTokens
+from spendgate.dialects.response.growing import believed, later
+from spendgate.dialects.wire import json_read
+from spendgate.usage import Usage
+
+_TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
+_PLAIN_DELTA = frozenset({"role", "content"})
+"""All that most pieces have."""
+
+
+class OpenAIStreamMeter:
+    """Meters one stream of chunks.
+
+    Usage comes in a last chunk without choices, or (some providers) in many chunks, cumulative: the last one
+    wins. With `hide_usage` that last chunk is taken out, since clients that did not ask for it index
+    `choices[0]`. A chunk whose `choices` are empty but that has no usage (Azure's first) passes.
+    """
+
+    def __init__(self, *, hide_usage: bool, count: Callable[[str], int]) -> None:
+        self._passage = Passage(self, hide=hide_usage)
+        self._tokens = StreamedTokens(count)
+        self._context = StreamedTokens(count)
+        """What Azure's data sources brought in."""
+        self._reading: Reading | None = None
+        self._model = ""
+        self._finished = False
+        self._complete = False
+        self._failed = False
+        self._unread = ""
+        self._reasoned = False
+
+    def feed(self, piece: bytes, end: bool) -> bytes | None:
+        return self._passage.feed(piece, end)
+
+    @property
+    def complete(self) -> bool:
+        return self._complete
+
+    @property
+    def failed(self) -> bool:
+        return self._failed
+
+    @property
+    def hidden(self) -> bool:
+        return self._reasoned or (self._finished and self._reading is None and not self._complete)
+
+    def result(self) -> Reading:
+        reading = self._reading
+        if reading is None:
+            problem = self._unread or ("no_usage" if self._complete else "truncated")
+            return Reading({}, self._model, problem)
+        if reading.problem is None and not self._complete:
+            return replace(reading, problem="truncated")
+        return believed(reading, self._tokens)
+
+    def partial(self) -> tuple[Usage, int]:
+        if self._reading:
+            return dict(self._reading.usage), self._tokens.total
+        brought = self._context.total
+        return {"tool_input": brought} if brought else {}, self._tokens.total
+
+    def oversize(self) -> None:
+        self._unread = "truncated"
+
+    def read(self, data: bytes, name: bytes) -> bool:
+        """Read one event. True for the extra usage chunk."""
+        if data == b"[DONE]":
+            self._complete = True
+            return False
+        try:
+            chunk = json_read.parse(data)
+        except json_read.NotJson:
+            self._unread = self._unread or "not_json"
+            return False
+        if not isinstance(chunk, dict):
+            return False
+        if name == b"error" or chunk.get("error"):
+            self._failed = True
+        choices = chunk.get("choices")
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._read_choice(choice)
+        usage = chunk.get("usage")
+        if usage is None:
+            if "x_groq" in chunk and self._reading is None:
+                usage = json_read.object_of(chunk["x_groq"]).get("usage")
+            elif choices:
+                usage = openai_usage.of_choices(choices)
+            if usage is None:
+                if not self._model and isinstance(model := chunk.get("model"), str):
+                    self._model = json_read.clean(model[:256])
+                return False
+        self._read_usage(chunk, usage)
+        if not choices:
+            self._complete = True
+        return choices == [] and chunk.get("usage") is not None
+
+    def _read_usage(self, chunk: json_read.JsonObject, usage: object) -> None:
+        reading = openai_usage.read(chunk, usage)
+        if reading.problem == "no_usage":
+            return
+        if not reading.model and self._model:
+            reading = replace(reading, model=self._model)
+        self._reading = later(self._reading, reading)
+        self._complete = self._complete or self._finished
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        if choice.get("finish_reason"):
+            self._finished = True
+        if (text := choice.get("text")) and isinstance(text, str):  # legacy completions
+            self._tokens.add(text)
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return
+        if _PLAIN_DELTA.issuperset(delta):
+            if (text := delta.get("content")) and isinstance(text, str):
+                self._tokens.add(text)
+            return
+        for key in _TEXT_KEYS:
+            text = delta.get(key)
+            if text and isinstance(text, str):
+                self._tokens.add(text)
+                self._reasoned = self._reasoned or key.startswith("reasoning")
+        if (context := delta.get("context")) and isinstance(context, dict):
+            self._context.add(json_read.dumps(context))
+        self._reasoned = self._reasoned or bool(delta.get("reasoning_details"))
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list):
+            for call in calls:
+                if isinstance(call, dict):
+                    self._read_call(call.get("function"))
+        if "function_call" in delta:
+            self._read_call(delta["function_call"])
+
+    def _read_call(self, function: object) -> None:
+        if isinstance(function, dict):
+            for key in ("name", "arguments"):
+                text = function.get(key)
+                if text and isinstance(text, str):
+                    self._tokens.add(text)

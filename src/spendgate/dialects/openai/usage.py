@@ -1,0 +1,220 @@
+"""Usage as OpenAI's chat API reports it, and the many that copy its shape.
+
+`prompt_tokens` includes cached, cache-written, audio and image tokens; `completion_tokens` includes
+reasoning, audio, and predictions accepted or rejected. `total_tokens` is the check sum: it held in all 1,410
+recorded answers of six providers, and tells those apart that count reasoning outside. Cached and written tokens stand
+under many names (`_CACHED`, `_WRITTEN`): proxies write several of them, some with zeros, so the largest counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spendgate.dialects.base import Reading
+from spendgate.dialects.openai.request import traits_of
+from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.dialects.response.told_cost import told_nanousd
+from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+
+class BadUsage(ValueError):
+    """A count is negative, broken, of a wrong type, or not to be believed."""
+
+
+def read(document: JsonObject, raw: object) -> Reading:
+    """Read a usage object of an answer or chunk `document`. Never raises."""
+    model = short(document.get("model"), MODEL_CHARACTERS_MAX)
+    tier = short(document.get("service_tier"), TIER_CHARACTERS_MAX)
+    if raw is not None and not isinstance(raw, dict):
+        return Reading({}, model, "bad_usage", service_tier=tier)
+    if raw is None:
+        raw = of_choices(document.get("choices"))
+    if raw is None or not ("prompt_tokens" in raw or "completion_tokens" in raw):
+        return Reading({}, model, "no_usage", service_tier=tier)
+    try:
+        usage, mismatch = _kinds(raw)
+        searches = _optional(raw, "num_search_queries") or _optional(
+            object_of(raw.get("server_tool_use")), "web_search_requests"
+        )
+    except BadUsage:
+        return Reading({}, model, "bad_usage", service_tier=tier)
+    usage["searches"] = searches or int(traits_of(model).searches)
+    usage["requests"] = 1
+    usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
+    told = told_nanousd(raw)
+    reading = Reading(usage, model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
+    return _broken_down(document, reading)
+
+
+def _broken_down(document: JsonObject, reading: Reading) -> Reading:
+    """The reading with its parts, where the answer says which models a system asked (Groq's compound systems). What
+    they do not add up to stays the system's own."""
+    found = document.get("usage_breakdown") or object_of(document.get("x_groq")).get("usage_breakdown")
+    models = object_of(found).get("models")
+    parts: list[tuple[str, Usage]] = []
+    for each in models if isinstance(models, list) else ():
+        raw, name = object_of(each).get("usage"), short(object_of(each).get("model"), MODEL_CHARACTERS_MAX)
+        if not isinstance(raw, dict) or not name:
+            return reading
+        try:
+            usage, _ = _kinds(raw)
+        except BadUsage:
+            return reading
+        parts.append((name, {kind: n for kind, n in usage.items() if n}))
+    if not parts:
+        return reading
+    whole: Usage = {}
+    for _, usage in parts:
+        for kind, n in usage.items():
+            whole[kind] = whole.get(kind, 0) + n
+    rest = {
+        k: n - whole.get(k, 0) for k, n in reading.usage.items() if k != "requests" and n > whole.get(k, 0)
+    }
+    if searches := _searched(document):
+        rest["searches"] = max(searches, rest.get("searches", 0))
+    if rest:
+        parts.append((reading.model, rest))
+    for kind, n in rest.items():
+        whole[kind] = whole.get(kind, 0) + n
+    return replace(reading, usage={**whole, "requests": 1}, parts=tuple(parts))
+
+
+def _searched(document: JsonObject) -> int:
+    """The web searches among the tools that a system ran."""
+    choices = document.get("choices")
+    messages = [object_of(c).get("message") for c in choices] if isinstance(choices, list) else []
+    ran = [t for m in messages for t in _list(object_of(m).get("executed_tools"))]
+    return sum(str(object_of(tool).get("type")) in ("search", "web_search") for tool in ran)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def read_total(document: JsonObject) -> Reading:
+    """Read the usage of an API without output, some of whose copies tell the total alone. Never raises."""
+    raw = document.get("usage")
+    if isinstance(raw, dict) and "prompt_tokens" not in raw and raw.get("total_tokens") is not None:
+        raw = {**raw, "prompt_tokens": raw["total_tokens"]}
+    return read(document, raw)
+
+
+def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
+    """Split both sides into disjoint kinds; True where the provider's numbers contradict each other."""
+    prompt = _count(raw, "prompt_tokens") if "prompt_tokens" in raw else 0
+    completion = _count(raw, "completion_tokens") if "completion_tokens" in raw else 0
+    total = _optional(raw, "total_tokens") or prompt + completion
+    inside = object_of(raw.get("prompt_tokens_details"))
+    cached, (short_writes, long_writes) = _largest(inside, raw, _CACHED), _writes(inside, raw)
+    if prompt < cached + short_writes + long_writes and total == prompt + completion:
+        prompt, total = _outside(raw, prompt, cached + short_writes + long_writes, total)
+    cached_audio = _optional(object_of(inside.get("cached_tokens_details")), "audio_tokens")
+    # Where cached tokens are also audio or images, the dearer kind keeps them.
+    usage, input_mismatch = _split(
+        prompt,
+        "input",
+        {
+            "input_audio": max(_optional(inside, "audio_tokens") - cached_audio, 0),
+            "cached_input_audio": cached_audio,
+            "input_image": _optional(inside, "image_tokens"),
+            "input_video": _optional(inside, "video_tokens"),
+            "cache_write_1h": long_writes,
+            "cache_write_5m": short_writes,
+            "cached_input": cached - cached_audio if cached >= cached_audio else cached,
+        },
+    )
+    made = object_of(raw.get("completion_tokens_details"))
+    reasoning = _optional(made, "reasoning_tokens")
+    difference = total - prompt - completion
+    if 0 < total == prompt + completion and reasoning > completion and raw.get("total_tokens"):
+        reasoning = completion  # the check sum knows better
+    outside = reasoning > 0 and difference == reasoning
+    beyond = max(difference, 0)
+    output, output_mismatch = _split(
+        completion + beyond,
+        "output",
+        {
+            "output_audio": _optional(made, "audio_tokens"),
+            "output_image": _optional(made, "image_tokens"),
+            "reasoning": reasoning,
+        },
+    )
+    mismatch = input_mismatch or output_mismatch or (difference != 0 and not outside)
+    usage |= output
+    if sum(usage.values()) > 2 * COUNT_MAX:
+        raise BadUsage("the counts add up to more than any model can use")
+    return usage, mismatch
+
+
+_CACHED = frozenset(
+    {"cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens"}
+)
+"""Names of tokens read from a cache (OpenAI, DeepSeek, vLLM, LiteLLM, Databricks), among the details or beside them."""
+_WRITTEN = frozenset({"cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"})
+"""Names of tokens written into one: OpenAI, LiteLLM, DashScope."""
+_LIFETIMES = frozenset({"cache_creation_token_details", "cache_creation"})
+"""Where the written ones are split by how long they are kept, by Anthropic's names."""
+
+
+def _largest(inside: JsonObject, raw: JsonObject, names: frozenset[str]) -> int:
+    largest = 0
+    for of in (inside, raw):
+        for name in () if names.isdisjoint(of) else names:
+            largest = max(largest, _optional(of, name))
+    return largest
+
+
+def _writes(inside: JsonObject, raw: JsonObject) -> tuple[int, int]:
+    """Tokens written into a cache: (for minutes, for an hour)."""
+    written, long = _largest(inside, raw, _WRITTEN), 0
+    for of in (inside, raw):
+        for name in () if _LIFETIMES.isdisjoint(of) else _LIFETIMES:
+            split = object_of(of.get(name))
+            long = max(long, _optional(split, "ephemeral_1h_input_tokens"))
+            written = max(written, long + _optional(split, "ephemeral_5m_input_tokens"))
+    return written - long, long
+
+
+def _outside(raw: JsonObject, prompt: int, cache: int, total: int) -> tuple[int, int]:
+    """Prompt and total where a proxy passes Anthropic's counts on under these names: the cache is beside the prompt.
+    Only where it says so by Anthropic's own names; else the counts contradict each other."""
+    if any(_optional(raw, name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")):
+        return prompt + cache, total + cache
+    return prompt, total
+
+
+def of_choices(choices: object) -> JsonObject | None:
+    """The usage that stands in the choices (Moonshot's streams): the prompt once, the completions of all."""
+    if not isinstance(choices, list):
+        return None
+    found = [of for c in choices if isinstance(c, dict) and isinstance(of := c.get("usage"), dict)]
+    if len(found) < 2:
+        return found[0] if found else None
+    made = [count_of(of.get("completion_tokens")) or 0 for of in found]
+    return {k: v for k, v in found[0].items() if k != "total_tokens"} | {"completion_tokens": sum(made)}
+
+
+def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
+    """Take the parts out of a total, in their order; what is left is plain. A part above the total
+    contradicts it: then all parts are charged on top of what they can not be inside of."""
+    usage: Usage = {}
+    mismatch = any(part > total for part in parts.values())
+    left = total
+    for kind, part in parts.items():
+        usage[kind] = part if mismatch else min(part, left)
+        left -= min(usage[kind], left)
+    usage[plain] = total if mismatch else left
+    return usage, mismatch
+
+
+def _count(raw: JsonObject, key: str) -> int:
+    count = count_of(raw.get(key))
+    if count is None:
+        raise BadUsage(key)
+    return count
+
+
+def _optional(raw: JsonObject, key: str) -> int:
+    """A count that may be absent or null (vLLM writes null)."""
+    return 0 if raw.get(key) is None else _count(raw, key)

@@ -1,0 +1,1 @@
+"""OpenAI's images and audio, and what copies them."""

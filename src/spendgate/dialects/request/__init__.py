@@ -1,0 +1,1 @@
+"""What several families need to read a request: paths, texts, tools, fallbacks, spellings."""

@@ -1,0 +1,1 @@
+"""What Envoy is told: the bootstraps, and the patches for Istio and Envoy Gateway. Nothing runs here."""

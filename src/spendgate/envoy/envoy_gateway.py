@@ -1,0 +1,127 @@
+"""The policies that attach spendgate to an Envoy Gateway.
+
+https://gateway.envoyproxy.io/docs/api/extension_types/
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spendgate.envoy import bootstrap as b
+from spendgate.settings.config import Settings
+
+Json = dict[str, Any]
+_API = "gateway.envoyproxy.io/v1alpha1"
+_BREAKER = {
+    "maxConnections": 100000,
+    "maxPendingRequests": 100000,
+    "maxParallelRequests": 100000,
+    "maxParallelRetries": 100000,
+}
+"""The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load."""
+
+
+_ROUTER = [
+    "x-envoy-expected-rq-timeout-ms", "x-envoy-hedge-on-per-try-timeout", "x-envoy-max-retries",
+    "x-envoy-retriable-header-names", "x-envoy-retriable-status-codes", "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on", "x-envoy-upstream-alt-stat-name", "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response", "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-stream-duration-ms",
+]  # fmt: skip
+"""What the router obeys, by name: this API takes no prefix in the oldest version that is supported, and has no
+mutation rules that would let our replies take `x-envoy-…` off. Envoy itself takes them off what comes from outside."""
+
+
+def _document(kind: str, namespace: str, gateway: str, spec: Json) -> Json:
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway}
+    return {
+        "apiVersion": _API,
+        "kind": kind,
+        "metadata": {"name": "spendgate", "namespace": namespace},
+        "spec": {"targetRefs": [target], **spec},
+    }
+
+
+def extension_policies(
+    gateway: str, namespace: str, service: str, service_namespace: str, port: int, settings: Settings
+) -> list[Json]:
+    """The documents: the EnvoyExtensionPolicy itself; a BackendTrafficPolicy, since answers may take minutes
+    and Envoy Gateway's limits would cut or pass them; a ClientTrafficPolicy for bodies over 1 MiB; and a
+    ReferenceGrant where the service is in another namespace than the gateway.
+    """
+    filter_config = b.ext_proc_filter(settings)["typed_config"]
+    forwarded = filter_config["metadata_options"]["forwarding_namespaces"]["untyped"]
+    ext_proc = {
+        "backendRefs": [{"name": service, "namespace": service_namespace, "port": port}],
+        "backendSettings": {
+            "circuitBreaker": _BREAKER,
+            "loadBalancer": {"type": "LeastRequest"},
+            "healthCheck": {
+                "active": {
+                    "type": "GRPC",
+                    "grpc": {},
+                    "interval": "1s",
+                    "timeout": "2s",
+                    "unhealthyThreshold": 2,
+                    "healthyThreshold": 1,
+                },
+                "panicThreshold": 0,
+            },
+        },
+        "messageTimeout": filter_config["message_timeout"],
+        "failOpen": filter_config["failure_mode_allow"],
+        "metadata": {"accessibleNamespaces": forwarded},
+        "processingMode": {
+            "allowModeOverride": True,
+            "request": {"body": "Buffered", "attributes": _allowed(filter_config["request_attributes"])},
+            "response": {"attributes": filter_config["response_attributes"]},
+        },
+    }
+    limit = str(settings.max_body_bytes)
+    documents = [
+        _document("EnvoyExtensionPolicy", namespace, gateway, {"extProc": [ext_proc]}),
+        _document(
+            "BackendTrafficPolicy",
+            namespace,
+            gateway,
+            {
+                "circuitBreaker": _BREAKER,
+                "connection": {"bufferLimit": limit},
+                "timeout": {"http": {"requestTimeout": "0s"}},
+            },
+        ),
+        _document(
+            "ClientTrafficPolicy",
+            namespace,
+            gateway,
+            {
+                "connection": {"bufferLimit": limit},
+                "headers": {"earlyRequestHeaders": {"remove": [*b.STRIPPED_EARLY, *_ROUTER]}},
+            },
+        ),
+    ]
+    if service_namespace != namespace:
+        documents.append(
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1beta1",
+                "kind": "ReferenceGrant",
+                "metadata": {"name": "spendgate", "namespace": service_namespace},
+                "spec": {
+                    "from": [
+                        {
+                            "group": "gateway.envoyproxy.io",
+                            "kind": "EnvoyExtensionPolicy",
+                            "namespace": namespace,
+                        }
+                    ],
+                    "to": [{"group": "", "kind": "Service", "name": service}],
+                },
+            }
+        )
+    return documents
+
+
+def _allowed(attributes: list[str]) -> list[str]:
+    """Those that the policy's schema takes: it knows no filter state. There is no policy for internal redirects either,
+    for which it is asked."""
+    return [name for name in attributes if not name.startswith("filter_state")]

@@ -1,0 +1,131 @@
+"""The EnvoyFilter that attaches spendgate to Istio's gateways or sidecars.
+
+https://istio.io/latest/docs/reference/config/networking/envoy-filter/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from spendgate.envoy import bootstrap as b
+from spendgate.errors import ConfigurationError
+from spendgate.gateway.adapters.codec import ATTACHED, NOT_LAST, PLACE
+from spendgate.identity import headers as h
+from spendgate.settings.config import Settings
+
+Json = dict[str, Any]
+Attach = Literal["gateway", "sidecar"]
+_CONTEXT: dict[Attach, str] = {"gateway": "GATEWAY", "sidecar": "SIDECAR_OUTBOUND"}
+_NAME: dict[Attach, str] = {"gateway": "spendgate", "sidecar": "spendgate-sidecars"}
+_MANAGER = "envoy.filters.network.http_connection_manager"
+_BETWEEN: dict[Attach, tuple[str, ...]] = {
+    "gateway": (h.CLIENT_CERTIFICATE, h.HANDOVER, *h.BETWEEN_PROXIES),
+    "sidecar": (),  # the same routes lead to services of the mesh, which may be told
+}
+"""What proxies of the mesh tell each other of a workload: no provider gets it."""
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def cluster_name(service: str, port: int) -> str:
+    """Istio's own name for a service's cluster; its mTLS and endpoints come with it."""
+    return f"outbound|{port}||{service}"
+
+
+def service_host(service: str) -> str:
+    """A service's full host name. Raises ConfigurationError for a short one, whose cluster Istio never has."""
+    if not _HOST.fullmatch(service) or service.count(".") < 2:
+        raise ConfigurationError(
+            f"not a service's full name: {service!r}; write NAME.NAMESPACE.svc.cluster.local"
+        )
+    return service
+
+
+def _patch(kind: str, match: Json, operation: str, value: Json) -> Json:
+    return {"applyTo": kind, "match": match, "patch": {"operation": operation, "value": value}}
+
+
+def envoy_filter(
+    service: str,
+    port: int,
+    namespace: str,
+    attach: Attach,
+    selector: Mapping[str, str],
+    settings: Settings,
+    *,
+    last: bool = True,
+) -> Json:
+    """The EnvoyFilter. `selector`: labels of the workloads; empty: all of `namespace` (of the mesh, in Istio's
+    root namespace). `last`: False where another Envoy with our filter follows, which counts. Raises
+    ConfigurationError.
+
+    Istio speaks HTTP/2 to the service where its port is named `grpc`; its clusters have no circuit breaker of
+    their own.
+    """
+    host = service_host(service)
+    if attach == "sidecar" and not selector and namespace == "istio-system":
+        raise ConfigurationError(
+            "this would attach spendgate to every sidecar of the mesh, its own too; give --selector or the "
+            "--namespace of the applications"
+        )
+    context = _CONTEXT[attach]
+    manager: Json = {"filterChain": {"filter": {"name": _MANAGER}}}
+    router: Json = {
+        "filterChain": {"filter": {"name": _MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
+    }
+    ours = b.spendgate_cluster(["unix:/none"], settings.message_timeout)
+    asking = b.ext_proc_filter(settings, cluster_name(host, port), host)
+    metadata = []
+    if attach == "sidecar":  # its certificate is its workload's; a gateway's is not its callers'
+        metadata.append({"key": ATTACHED, "value": "sidecar"})
+    if not last:
+        metadata.append({"key": PLACE, "value": NOT_LAST})
+    if metadata:
+        asking["typed_config"]["grpc_service"]["initial_metadata"] = metadata
+    patches = [
+        _patch(
+            "CLUSTER",
+            {"context": context, "cluster": {"service": host, "portNumber": port}},
+            "MERGE",
+            {key: ours[key] for key in ("connect_timeout", "common_lb_config", "outlier_detection")},
+        ),
+        _patch(
+            "NETWORK_FILTER",
+            {"context": context, "listener": manager},
+            "MERGE",
+            {
+                "name": _MANAGER,
+                "typed_config": {
+                    "@type": b.TYPE
+                    + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "early_header_mutation_extensions": [b.early_strip()],
+                },
+            },
+        ),
+        _patch(
+            "HTTP_FILTER",
+            {"context": context, "listener": router},
+            "INSERT_BEFORE",
+            # by default the authority is the cluster's name, whose `|` a sidecar before the gateway refuses
+            asking,
+        ),
+        _patch(
+            "VIRTUAL_HOST",
+            {"context": context},
+            "MERGE",
+            {
+                "request_body_buffer_limit": settings.max_body_bytes,
+                "request_headers_to_remove": sorted({*b.removed_headers(settings), *_BETWEEN[attach]}),
+            },
+        ),
+    ]
+    spec: Json = {"configPatches": patches}
+    if selector:
+        spec = {"workloadSelector": {"labels": dict(selector)}, **spec}
+    return {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": _NAME[attach], "namespace": namespace},
+        "spec": spec,
+    }

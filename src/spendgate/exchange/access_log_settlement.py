@@ -1,0 +1,130 @@
+"""Settling an answer that was not seen: by the facts of Envoy's access log. Pure.
+
+Envoy's own filters json_to_metadata and sse_to_metadata, where they are in the chain, write the numbers of an
+answer's usage beside the log entry; then the bill is true. Without them it is what was held, unless the entry
+shows that the provider was paid nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from spendgate.dialects import registry
+from spendgate.exchange import billing
+from spendgate.exchange.billing import Bill, Tariff
+from spendgate.exchange.events import EndedBy
+from spendgate.exchange.law import Kind, bill_of, row_of
+from spendgate.exchange.snapshot import Address, Snapshot
+from spendgate.exchange.ticket import Ticket
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import Ending
+
+NAMESPACE = "spendgate.usage"
+"""Where the filters write: flat keys, the dotted path in the answer."""
+_OPENAI = (
+    "prompt_tokens", "completion_tokens", "total_tokens",
+    *(f"prompt_tokens_details.{k}_tokens" for k in ("cached", "audio", "image", "cache_write")),
+    *(f"completion_tokens_details.{k}_tokens" for k in ("reasoning", "audio", "image")),
+    "prompt_cache_hit_tokens",
+)  # fmt: skip
+_RESPONSES = (
+    "input_tokens", "output_tokens", "total_tokens", "input_tokens_details.cached_tokens",
+    "output_tokens_details.reasoning_tokens",
+)  # fmt: skip
+_ANTHROPIC = (
+    "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
+    "cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens",
+    "server_tool_use.web_search_requests", "output_tokens_details.thinking_tokens",
+)  # fmt: skip
+_GEMINI = (
+    "promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
+    "cachedContentTokenCount", "toolUsePromptTokenCount",
+)  # fmt: skip
+_COHERE = ("billed_units.input_tokens", "billed_units.output_tokens", "billed_units.search_units")
+USAGE_PATHS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        [
+            *(f"usage.{k}" for k in (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_COHERE)),
+            *(f"message.usage.{k}" for k in _ANTHROPIC),
+            *(f"response.usage.{k}" for k in _RESPONSES),
+            *(f"usageMetadata.{k}" for k in _GEMINI),
+            "model", "message.model", "response.model", "modelVersion",
+        ]
+    )
+)  # fmt: skip
+"""What Envoy's filters read of an answer or of a stream's events; the last event that has a path counts."""
+METERED = frozenset(
+    {
+        "openai-chat",
+        "openai-responses",
+        "openai-completions",
+        "openai-embeddings",
+        "anthropic-messages",
+        "gemini",
+    }
+)
+"""Dialects whose usage these paths hold whole, but for searches and parts of several models."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What an access log entry says. `status` 0: nothing was answered. `sent`: the provider got the request.
+    `usage`: by dotted path. `by_envoy`: the answer is Envoy's own (a timeout, a reset), and not the provider's."""
+
+    status: int
+    sent: bool
+    usage: Mapping[str, object] = field(default_factory=dict)
+    by_envoy: bool = False
+
+
+def usage_document(flat: Mapping[str, object]) -> dict[str, Any]:
+    """An answer made of its numbers: a stream's parts (`message`, `response`) laid into one."""
+    document: dict[str, Any] = {}
+    for path, value in flat.items():
+        parts = path.split(".")
+        if parts[0] in ("message", "response"):
+            parts = parts[1:]
+            if path in ("message.usage.output_tokens",):
+                continue  # a stream's first word on it, not its last
+        target = document
+        for part in parts[:-1]:
+            target = target.setdefault(part, {})
+        number = int(value) if isinstance(value, float) and value.is_integer() else value
+        if path.startswith("message.") and parts[-1] in target:
+            continue  # what a later event said counts
+        target[parts[-1]] = number
+    return document
+
+
+def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending:
+    """The end of an exchange whose answer only Envoy saw, at the prices of now."""
+    held = ticket.held_nanousd or 0
+    address = Address(ticket.dialect, ticket.path, ticket.host)
+    terms = snapshot.terms(ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
+    hoped = bool(ticket.service_tier) and not ticket.batch
+    tariff = Tariff(snapshot.prices, terms, ticket.fallbacks, hoped)
+    if facts.status >= 300 and not facts.by_envoy:
+        return ticket.ending(Bill({}, 0, Outcome.FAILED), release=True)
+    if not 200 <= facts.status < 300 or not facts.sent:
+        return _without_answer(ticket, facts, tariff, held)
+    if ticket.dialect in METERED and facts.usage:
+        dialect = registry.by_name(ticket.dialect)
+        reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
+        if reading.problem is None:
+            return ticket.ending(billing.whole_answer(tariff, ticket.model, reading, held))
+    if ticket.known_usage:
+        return ticket.ending(billing.known(tariff, ticket.model, ticket.known_usage, held))
+    return ticket.ending(billing.at_hold(held, "body_unseen"))
+
+
+def _without_answer(ticket: Ticket, facts: LogFacts, tariff: Tariff, held: int) -> Ending:
+    """The end of an exchange that Envoy gave up, or that its client left before the answer began: by the law."""
+    by = EndedBy.CLIENT if facts.status == 0 else EndedBy.ENVOY
+    kind = Kind(ticket.kind or Kind.WHOLE) if facts.sent else Kind.UNSENT
+    row = row_of(by, kind, aborted_flowed=ticket.aborted_flowed)
+    flowed = billing.input_only(tariff, ticket.model, ticket.input_tokens, held)
+    return ticket.ending(bill_of(row, flowed, held), release=kind is Kind.UNSENT)

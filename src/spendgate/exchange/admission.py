@@ -1,0 +1,365 @@
+"""A request's way to its provider: whose it is, what it may cost, what is asked of the ledger, what is sent on or
+answered instead. Each step says where it leads; the exchange keeps the state. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import NamedTuple
+
+from spendgate.budget.ask import PlannedRefusal
+from spendgate.budget.policy import DOCTOR, TeamBudget
+from spendgate.dialects import registry
+from spendgate.dialects.base import Dialect, RequestFacts
+from spendgate.dialects.request import free_paths
+from spendgate.dialects.request.readable import Readable
+from spendgate.dialects.request.switches import usage_switch
+from spendgate.dialects.request.texts import NO_MODEL
+from spendgate.errors import BodyTooLarge, RequestError
+from spendgate.exchange import events as e
+from spendgate.exchange import own_budget, stream_options, unknown_apis, websockets
+from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, Case
+from spendgate.exchange.planning import Planned, eligible, gather, would_be
+from spendgate.exchange.rejections import (
+    Voice,
+    ledger_away,
+    over_limit,
+    planned_refusal,
+    too_large,
+    unidentified,
+    unreadable,
+    voice_of,
+)
+from spendgate.exchange.request_facts import read_facts, signed_names, unread_facts
+from spendgate.exchange.sdk_retries import is_repeat, repeat_key
+from spendgate.exchange.snapshot import Address
+from spendgate.exchange.states import State
+from spendgate.identity import headers as h
+from spendgate.identity.identity import UNATTRIBUTED, Caller, Roster, identify
+from spendgate.money import usd_to_nano
+from spendgate.tokens.count import INLINE_BYTES, measure
+
+SWITCHED_OFF = "{} makes the provider leave the usage out of its answer; take it off"
+
+
+class Refused(NamedTuple):
+    """A request that the budget refuses: for which model, what it would have held (nano-USD), and what is the same
+    in all tries of it. 0 and "" for a try that its SDK says is a repetition: it is counted once."""
+
+    model: str
+    estimate_nanousd: int = 0
+    repeat_key: str = ""
+
+
+class Turn(NamedTuple):
+    """Where a step leads, what is to be done, and what was refused, if anything was."""
+
+    state: State
+    action: e.Action
+    refused: Refused | None = None
+
+
+class Admission:
+    """The steps of one request, in the order of its events."""
+
+    __slots__ = ("_case", "_fixed", "_given", "_looked", "_need", "_read", "_roster", "_switch")
+
+    def __init__(self, case: Case, roster: Roster | None, fixed: bool) -> None:
+        self._case = case
+        self._roster = roster
+        self._fixed = fixed
+        self._given = b""
+        """The body as the client sent it."""
+        self._read = Readable(b"")
+        self._looked = False
+        self._need: e.NeedReserve | None = None
+        """What was asked of the ledger last."""
+        self._switch = ""
+        """What of the request switches its usage off."""
+
+    def headers(self, event: e.RequestHeaders) -> Turn:
+        """Whose request it is, and whether it is ours."""
+        case, headers = self._case, event.caller.headers
+        path = event.path.partition("?")[0]
+        if own_budget.is_ours(path):
+            return self._own_budget(event, path)
+        if websockets.is_upgrade(headers):
+            return self._websocket(event.caller, path)
+        dialect = registry.find(event.method, path, headers.get("content-type", ""))
+        if dialect is None or event.end:
+            return self._unclaimed(event, path)
+        case.dialect, case.target, case.headers = dialect, event.path, headers
+        case.at_ms = event.caller.now_ms
+        case.address = Address(dialect.name, path, headers.get(":authority", ""))
+        self._identify(event.caller)
+        require = headers.get(h.REQUIRE_MODEL, "").strip()
+        case.require_model = require if h.printable(require) else ""
+        size = headers.get("content-length", "")
+        limit = case.snapshot.settings.max_body_bytes
+        if size.isdigit() and int(size) > limit:
+            return Turn(State.ENDED, too_large(self._voice, limit))
+        signed = signed_names(dialect, headers, case.snapshot)
+        stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
+        stripped += h.never_sent(headers, last=event.last)
+        self._switch = usage_switch(dialect.name, event.path, headers)
+        if self._switch and (refusal := self._unreadable(SWITCHED_OFF.format(self._switch))) is not None:
+            return self._unread(refusal)
+        return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
+
+    def _own_budget(self, event: e.RequestHeaders, path: str) -> Turn:
+        """What is below our own prefix is answered here, whatever it is."""
+        case = self._case
+        self._identify(event.caller)
+        refusal = own_budget.refusal(case.snapshot, case.identity, event.method, path)
+        need = e.NeedBudget(case.identity, own_budget.model_of(event.path))
+        return Turn(State.ENDED, refusal or need)
+
+    def _identify(self, caller: Caller) -> None:
+        case = self._case
+        identity = identify(caller, case.snapshot.extractors)
+        if caller.doctor:
+            identity = replace(identity, team=DOCTOR, app=DOCTOR)
+        if self._roster is not None:
+            has_budget = case.snapshot.policy.budget(identity.team) is not None
+            identity = self._roster.admit(identity, has_budget)
+        case.identity = identity
+
+    def _unclaimed(self, event: e.RequestHeaders, path: str) -> Turn:
+        """A call that no dialect meters: not ours, unless only known callers may use such paths, or it may cost money
+        and the budget refuses what nobody here can meter."""
+        case, headers = self._case, event.caller.headers
+        target = case.snapshot.without_prefix(event.path)
+        cost = free_paths.cost(
+            event.method, target, headers, has_body=not event.end, claimed=registry.claims(path)
+        )
+        unmetered = cost is not free_paths.Cost.FREE
+        identified = case.snapshot.settings.passthrough == "identified"
+        if not (unmetered or identified):
+            return Turn(State.PASSING, e.Pass())
+        self._identify(event.caller)
+        refusal = None
+        if identified and case.identity.team == UNATTRIBUTED:
+            refusal = unidentified()
+        elif unmetered:
+            refusal = unknown_apis.refusal(case.snapshot, case.identity, headers, event.method, path, cost)
+        if refusal is None:
+            return Turn(State.PASSING, e.Pass(unknown=unmetered))
+        return Turn(State.ENDED, refusal)
+
+    def _websocket(self, caller: Caller, path: str) -> Turn:
+        """Nobody here looks into a socket: it passes whole, or not at all."""
+        case = self._case
+        self._identify(caller)
+        if case.snapshot.settings.passthrough == "identified" and case.identity.team == UNATTRIBUTED:
+            return Turn(State.ENDED, unidentified())
+        refusal = websockets.refusal(case.snapshot, case.identity, path)
+        if refusal is not None:
+            return Turn(State.ENDED, refusal)
+        return Turn(State.PASSING, e.Pass(unknown=True, websocket=True))
+
+    def body(self, event: e.RequestBody) -> Turn:
+        """What it asks for, and what that may cost at most."""
+        case = self._case
+        assert case.dialect is not None
+        case.at_ms = event.now_ms
+        self._given = event.body
+        try:
+            asked = read_facts(case.dialect, event.body, case.address.path, case.headers, case.snapshot)
+        except BodyTooLarge:
+            return self._unread(too_large(self._voice, case.snapshot.settings.max_body_bytes))
+        except RequestError as problem:
+            refusal = self._unreadable(str(problem))
+            if refusal is not None:
+                return self._unread(refusal)
+            facts = unread_facts(case.dialect, event.body, case.headers)
+        else:
+            facts, self._read = asked.facts, asked.readable
+        if facts.free:
+            return Turn(State.PASSING, e.Forward())
+        if self._switch:
+            facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
+        if self._fixed:
+            facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
+        if facts.usage_hidden and not stream_options.may_ask(case, facts, self._read.body):
+            facts = replace(facts, usage_hidden=False)
+        if case.taken_over is not None and case.taken_over.usage_hidden:
+            facts = replace(facts, usage_hidden=True)
+        case.facts = facts
+        case.counted = measure(facts.texts, facts.text_bytes)
+        return self.plan()
+
+    def _unreadable(self, problem: str) -> e.Reject | None:
+        """The refusal of what cannot be read; None where it passes, held and charged at a bound."""
+        case, budget = self._case, self._budget
+        if not self._enforces or budget is None or case.snapshot.settings.unreadable == "estimate":
+            return None
+        return unreadable(self._voice, case.identity, budget, problem)
+
+    def _unread(self, action: e.Reject) -> Turn:
+        """Refused before anybody knew what it may cost."""
+        case = self._case
+        case.decision, case.reason = "reject", action.reason
+        return Turn(State.ENDED, action, Refused(NO_MODEL))
+
+    def plan(self) -> Turn:
+        """What to ask of the ledger, by what was counted."""
+        case = self._case
+        facts, dialect = self._asked()
+        planned = gather(
+            case.snapshot, case.identity, dialect.name, facts, case.counted,
+            case.require_model, case.exchange_id, case.at_ms, case.address, case.learned,
+        )  # fmt: skip
+        if planned.wants_exact and not self._looked:
+            return self._look(facts)
+        case.planned = planned
+        if planned.request is None:
+            refusal = planned.plan.refusal
+            assert refusal is not None
+            action = planned_refusal(self._voice, case.identity, self._budget, refusal, case.at_ms)
+            return self._refuse(action, refusal.model, _estimated(refusal))
+        request = planned.request
+        if self._fixed:  # nobody will renew it
+            request = replace(request, ttl_ms=case.snapshot.settings.unseen_ttl)
+        bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
+        self._need = e.NeedReserve(request, planned.allowance_nanousd, bound)
+        return Turn(State.RESERVING, self._need)
+
+    def _look(self, facts: RequestFacts) -> Turn:
+        """A rough count would decide: count exactly, once."""
+        self._looked = True
+        return Turn(State.COUNTING, e.NeedCount(facts.texts, facts.text_bytes))
+
+    def reserved(self, event: e.ReserveDone) -> Turn:
+        """The ledger took one of the candidates, or none."""
+        case, planned, result = self._case, self._plan, event.result
+        facts, _ = self._asked()
+        case.result = result
+        case.at_ms = result.at_ms
+        if result.candidate >= 0:
+            case.held_nanousd = result.held_nanousd
+            return self._forward(result.candidate, result.output_cap)
+        is_full = all(r.committed_nanousd >= r.bound.floor_nanousd for r in result.refusals)
+        if not case.counted.exact and not self._looked and not is_full:
+            return self._look(facts)
+        refusal = result.waits_for
+        if refusal is not None and event.may_wait:
+            assert self._need is not None
+            return Turn(State.RESERVING, replace(self._need, again=True))
+        if refusal is None and result.refusals:
+            refusal = result.refusals[-1]
+        choice = planned.choices[refusal.candidate] if refusal else None
+        model = choice.candidate.model if choice else facts.model
+        action = over_limit(
+            self._voice, case.identity, self._budget, model, result, planned.choices, event.usual_ms
+        )
+        return self._refuse(action, model, choice.candidate.estimate_nanousd if choice is not None else 0)
+
+    def ledger_down(self, event: e.LedgerDown) -> Turn:
+        """The ledger is away; the local guard has decided."""
+        case, planned = self._case, self._plan
+        index = eligible(planned, event.settled_nanousd)
+        choice = planned.choices[index]
+        if not event.admitted:
+            action = ledger_away(
+                self._voice, case.identity, self._budget, choice, event.settled_nanousd,
+                planned.allowance_nanousd, event.now_ms,
+            )  # fmt: skip
+            return self._refuse(action, choice.candidate.model, choice.candidate.estimate_nanousd)
+        case.fail_open = True
+        case.held_nanousd = choice.candidate.estimate_nanousd
+        return self._forward(index, None)
+
+    def _forward(self, index: int, clamped: int | None) -> Turn:
+        case, planned = self._case, self._plan
+        facts, dialect = self._asked()
+        choice = planned.choices[index]
+        case.choice = choice
+        if choice.quote.learned:
+            case.flags = (*case.flags, LEARNED_MODEL)
+        case.sent = choice.candidate.model
+        cap = clamped if clamped is not None else choice.output_cap
+        if planned.plan.audit:
+            settled = case.result.settled_nanousd if case.result is not None else 0
+            case.sent = planned.choices[-1].candidate.model
+            case.reason = f"audit:{would_be(planned, index, settled) or WITHIN_BUDGET}"
+            cap = None
+        else:
+            case.reason = choice.reason or planned.plan.note or WITHIN_BUDGET
+            if choice.downgraded:
+                case.decision = "downgrade"
+            elif case.sent != facts.model:
+                case.decision = "route"
+        model = case.sent if case.sent != facts.model else None
+        body = self._rewritten(model, cap)
+        if facts.text_bytes > INLINE_BYTES:
+            case.facts = replace(facts, texts=())  # they were counted, and an answer may take minutes
+        target = dialect.rewrite_path(case.target, model) if model is not None else None
+        moved: tuple[tuple[str, str], ...] = ((":path", target),) if target is not None else ()
+        upstream = case.snapshot.goes_to(case.sent, dialect.name)
+        remove: tuple[str, ...] = ()
+        if body is not None:
+            remove = self._read.remove
+            moved += (("content-type", self._read.content_type),) if self._read.content_type else ()
+        self._given, self._read = b"", Readable(b"")
+        if upstream and len(case.snapshot.routes) > 1:
+            moved += ((h.CLUSTER, upstream),)
+            return Turn(State.FORWARDED, e.Forward(body, moved, route=True, remove_headers=remove))
+        return Turn(State.FORWARDED, e.Forward(body, moved, remove_headers=remove))
+
+    def _rewritten(self, model: str | None, cap: int | None) -> bytes | None:
+        """The body to send; None: the client's own. What parsers read differently goes on as it was read here, unless
+        the client signed it or nothing may be changed for this team."""
+        facts, dialect = self._asked()
+        if facts.body_fixed:
+            return None
+        body = read = self._read.body
+        if model is not None or cap is not None or facts.usage_hidden:
+            body = dialect.rewrite(read, facts, model=model, output_cap=cap, ask_usage=facts.usage_hidden)
+        if body is read and not (self._read.ambiguous and self._enforces):
+            return None
+        return body
+
+    def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> Turn:
+        case = self._case
+        case.decision, case.reason = "reject", action.reason
+        refused = Refused(model)
+        if not is_repeat(case.headers):
+            _, dialect = self._asked()
+            team, app = case.identity.team, case.identity.app
+            key = repeat_key(dialect.name, team, app, case.address.path, self._given)
+            refused = Refused(model, estimate_nanousd, key)
+        self._given, self._read = b"", Readable(b"")
+        return Turn(State.ENDED, action, refused)
+
+    @property
+    def _voice(self) -> Voice:
+        """Who words refusals, with which status."""
+        dialect = self._case.dialect
+        assert dialect is not None
+        return voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers)
+
+    @property
+    def _enforces(self) -> bool:
+        """Has the team a budget that refuses?"""
+        return self._budget is not None and not self._budget.audit
+
+    @property
+    def _budget(self) -> TeamBudget | None:
+        return self._case.snapshot.policy.budget(self._case.identity.team)
+
+    @property
+    def _plan(self) -> Planned:
+        planned = self._case.planned
+        assert planned is not None
+        return planned
+
+    def _asked(self) -> tuple[RequestFacts, Dialect]:
+        case = self._case
+        assert case.facts is not None and case.dialect is not None
+        return case.facts, case.dialect
+
+
+def _estimated(refusal: PlannedRefusal) -> int:
+    """What a request was estimated at that the plan refused; 0 where it was refused before that."""
+    usd = refusal.details.get("estimated_usd")
+    return usd_to_nano(Decimal(usd)) if isinstance(usd, str) else 0

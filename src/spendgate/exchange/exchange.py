@@ -1,0 +1,318 @@
+"""One exchange as a sans-io state machine: events in, one action out, and one ending to take.
+
+It imports no grpc, no redis and no clock. The adapter feeds it with what Envoy says, does what it asks
+for (count, reserve), and takes the ending exactly once when there is one. `Admission` has the steps of the request,
+`Case` what is known; the states, the answer and the end are here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spendgate.exchange import billing, endings, local_reply
+from spendgate.exchange import events as e
+from spendgate.exchange.admission import Admission, Refused, Turn
+from spendgate.exchange.billing import Bill
+from spendgate.exchange.context import Case
+from spendgate.exchange.law import Kind, row_of
+from spendgate.exchange.learned import Learned
+from spendgate.exchange.rejections import too_busy, too_large, voice_of
+from spendgate.exchange.response import Answer, StreamedAnswer, UndecidedAnswer, open_answer
+from spendgate.exchange.snapshot import Snapshot
+from spendgate.exchange.states import TRANSITIONS, IllegalEvent, State
+from spendgate.exchange.stream_options import REFUSAL_STATUS, Refusal
+from spendgate.exchange.undecided import bound
+from spendgate.exchange.view import ExchangeView
+from spendgate.identity import headers as h
+from spendgate.identity.identity import Roster
+from spendgate.money import nano_to_usd
+from spendgate.records.outcome import Outcome
+from spendgate.records.record import Ending
+
+UNDECIDED = (State.AWAIT_BODY, State.COUNTING, State.RESERVING, State.FORWARDED)
+"""States in which Envoy may have had no answer of ours to the request."""
+SENT = frozenset({State.FORWARDED, State.JSON, State.STREAM})
+"""The provider has the request, and its answer is not over."""
+
+
+class Exchange(ExchangeView):
+    """The life of one request and its answer. Not thread-safe; one event at a time."""
+
+    __slots__ = ("_admission", "_ending", "_refusal")
+
+    def __init__(
+        self,
+        exchange_id: str,
+        snapshot: Snapshot,
+        request_id: str = "",
+        roster: Roster | None = None,
+        *,
+        fixed: bool = False,
+        learned: Learned | None = None,
+    ) -> None:
+        """`fixed`: the request can not be changed and its answer not be seen (ext_authz). `learned`: what earlier
+        answers taught."""
+        self.state = State.START
+        self._case = Case(exchange_id, request_id, snapshot, learned=learned)
+        self._refusal: Refusal | None = None
+        self._fixed = fixed
+        self._admission = Admission(self._case, roster, fixed)
+        self._last = True
+        self._answer_body: Answer | None = None
+        self._ending: Ending | None = None
+
+    # -- the one verb and the one ending -----------------------------------------------------------------
+
+    def receive(self, event: e.Event) -> e.Action:
+        """Take an event, give the one action it asks for. Raises IllegalEvent."""
+        targets = TRANSITIONS[self.state].get(type(event))
+        if targets is None:
+            raise IllegalEvent(self.state, event)
+        action = self._handle(event)
+        if self.state not in targets:
+            raise AssertionError(f"{type(event).__name__} led to {self.state.value}: not in the table")
+        return action
+
+    def take_ending(self) -> Ending | None:
+        """Hand out the ending, once."""
+        ending, self._ending = self._ending, None
+        return ending
+
+    # -- the request ----------------------------------------------------------------------------------------
+
+    def _handle(self, event: e.Event) -> e.Action:
+        if self.state in (State.PASSING, State.ENDED, State.BROKEN):
+            return self._idle(event)
+        match event:
+            case e.ResponsePiece():
+                return self._piece(event)
+            case e.RequestHeaders():
+                self._case.at_ms = event.caller.now_ms
+                self._last = event.last
+                return self._go(self._admission.headers(event))
+            case e.RequestBody():
+                return self._go(self._admission.body(event))
+            case e.Busy():
+                return self._busy()
+            case e.CountDone():
+                self._case.counted = event.counted
+                return self._go(self._admission.plan())
+            case e.ReserveDone():
+                return self._go(self._admission.reserved(event))
+            case e.LedgerDown():
+                return self._go(self._admission.ledger_down(event))
+            case e.ResponseHeaders():
+                return self._answer(event)
+            case e.Over():
+                return self._over(event.by)
+            case e.Withdrawn():
+                return self._withdraw()
+            case e.Broke():
+                return self._broke()
+
+    def _idle(self, event: e.Event) -> e.Action:
+        match event:
+            case e.RequestBody():
+                return e.Forward()
+            case e.ResponseHeaders():
+                return e.Answer(e.BodyMode.NONE)
+            case e.ResponsePiece():
+                self._look_for_refusal(event.data)
+                return e.Piece()
+            case e.Over() if self.state is State.PASSING:
+                self.state = State.ENDED
+            case e.Over(by=e.EndedBy.LATE) if self._was_refused:
+                self._sent_as_it_was(event.by)  # nobody heard of the refusal
+        return e.Nothing()
+
+    def _go(self, turn: Turn) -> e.Action:
+        if turn.refused is not None:
+            self._refused(turn.refused)
+        if turn.state is State.FORWARDED and not self._case.held:
+            self._case.hold_unmade(bound(self._case).nanousd)  # nothing metered passes without a hold
+        self.state = turn.state
+        return turn.action
+
+    def _busy(self) -> e.Action:
+        dialect = self._case.dialect
+        assert dialect is not None
+        self.state = State.ENDED
+        return too_busy(voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers))
+
+    # -- the answer -----------------------------------------------------------------------------------------
+
+    def _answer(self, event: e.ResponseHeaders) -> e.Action:
+        case, dialect = self._case, self._case.dialect
+        assert dialect is not None
+        case.attempts = event.attempts
+        limit = case.snapshot.settings.max_body_bytes
+        if self.state is State.AWAIT_BODY:
+            if event.local and event.status == 413:
+                self.state = State.ENDED
+                return too_large(voice_of(case.snapshot, dialect, case.identity, case.headers), limit)
+            if event.local or not 200 <= event.status < 300:
+                self.state = State.PASSING
+                return e.Answer(e.BodyMode.NONE)
+            case.hold_unmade(bound(case).nanousd)  # its body was never shown
+        elif self.state is not State.FORWARDED:
+            self._end_early(e.EndedBy.ENVOY)
+            self.state = State.PASSING
+            return e.Answer(e.BodyMode.NONE)
+        if event.local or event.status >= 300 or event.status < 200:
+            self._no_answer(event)
+            self.state = State.PASSING
+            return e.Answer(self._refusal_mode(event))
+        added = case.answer_headers()
+        answer = open_answer(dialect, event.headers, event.end, case.facts, limit)
+        if isinstance(answer, str):
+            self._finish(endings.unread(case, answer), case.sent)
+            self.state = State.PASSING
+            return e.Answer(e.BodyMode.NONE, added)
+        self._answer_body = answer
+        self.state = State.JSON
+        if isinstance(answer, StreamedAnswer):
+            self.state = State.STREAM
+            may_cost = case.stream_limit_nanousd()
+            if may_cost is not None:
+                answer.may_cost(dialect.name, may_cost)
+        return e.Answer(answer.mode, added)
+
+    def _refusal_mode(self, event: e.ResponseHeaders) -> e.BodyMode:
+        """How an error is to be shown: it is looked at where a field of ours may be what it refuses."""
+        case = self._case
+        ours = case.facts is not None and case.facts.usage_hidden and case.learned is not None
+        if event.local or event.end or not ours or event.status not in REFUSAL_STATUS:
+            return e.BodyMode.NONE
+        self._refusal = Refusal()
+        return e.BodyMode.STREAMED
+
+    def _look_for_refusal(self, data: bytes) -> None:
+        case = self._case
+        if self._refusal is None or not self._refusal.names_field(data):
+            return
+        self._refusal = None
+        if case.learned is not None and case.facts is not None:
+            case.learned.refused(case.snapshot.place(case.facts.model, case.address), case.at_ms)
+
+    def _no_answer(self, event: e.ResponseHeaders) -> None:
+        """The provider answered an error before any output, or Envoy answered in its stead."""
+        if event.local and local_reply.may_be_sent(event.status, event.details):
+            self._end_early(e.EndedBy.ENVOY)
+        else:
+            self._finish(Bill({}, 0, Outcome.FAILED), self._case.sent, release=True)
+
+    def _piece(self, event: e.ResponsePiece) -> e.Action:
+        answer = self._answer_body
+        if isinstance(answer, StreamedAnswer):
+            replacement = answer.feed(event.data, event.end)
+            if not event.end and not answer.limited:
+                return e.Piece(replacement)
+            return self._limited_piece(answer, event, replacement)
+        if isinstance(answer, UndecidedAnswer):
+            return self._decided_piece(answer, event)
+        assert answer is not None
+        reading = answer.feed(event.data, event.end)
+        if reading is None:
+            return e.Piece()
+        bill = endings.whole(self._case, reading)
+        self._finish(bill, self._case.sent or reading.model, release=reading.error)
+        return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
+
+    def _decided_piece(self, answer: UndecidedAnswer, event: e.ResponsePiece) -> e.Action:
+        """A piece of an answer that may show what it is."""
+        decided = answer.decide(event.data, event.end)
+        if decided is None:
+            return e.Piece()
+        self._answer_body = decided
+        if isinstance(decided, StreamedAnswer):
+            self.state = State.STREAM
+        return self._piece(event)
+
+    def _limited_piece(
+        self, answer: StreamedAnswer, event: e.ResponsePiece, replacement: bytes | None
+    ) -> e.Action:
+        """The last piece of a stream, or one of a stream that may be ended early."""
+        case = self._case
+        sent = case.sent or answer.model
+        if event.end:
+            self._finish(endings.finished(case, answer, self.state), sent)
+            return e.Piece(replacement)
+        shown = event.data if replacement is None else replacement
+        last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)
+        if last is None:
+            return e.Piece(replacement)
+        case.reason = "stream_cut"
+        self._finish(endings.ended(case, answer, self.state, e.EndedBy.CLIENT), sent)
+        return e.Piece(last, cut=True)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    @property
+    def _was_refused(self) -> bool:
+        """Was it refused, and has nobody taken that for its end yet?"""
+        ending = self._ending
+        return ending is not None and ending.record.outcome is Outcome.REFUSED
+
+    def _over(self, by: e.EndedBy) -> e.Action:
+        """The call ended before the answer did."""
+        state = self.state
+        if by is e.EndedBy.LATE and state in UNDECIDED:
+            self._sent_as_it_was(by)
+        elif state in SENT:
+            self._end_early(by)
+        elif state is State.RESERVING and self._case.planned is not None:
+            # The reservation may or may not have been made; nothing was sent. Void it.
+            self._case.held_nanousd = 0
+            self._finish(Bill({}, 0, Outcome.ABORTED), self._case.sent, release=True)
+        self.state = State.ENDED
+        return e.Nothing()
+
+    def _withdraw(self) -> e.Action:
+        """It is refused after all: void what was reserved for it, or may have been."""
+        if self._case.planned is not None and self._case.planned.request is not None:
+            self._case.held_nanousd = 0
+            self._case.decision, self._case.reason = "reject", "ledger_unavailable"
+            self._finish(Bill({}, 0, Outcome.REFUSED), self._case.sent, release=True)
+        self.state = State.ENDED
+        return e.Nothing()
+
+    def _broke(self) -> e.Action:
+        """A fault of ours, after which everything passes as it is."""
+        if self.state in SENT:
+            self._end_early(e.EndedBy.FAULT)
+        elif self._case.dialect is not None:
+            self._sent_as_it_was(e.EndedBy.FAULT)
+        self.state = State.BROKEN
+        return e.Nothing()
+
+    def _end_early(self, by: e.EndedBy) -> None:
+        case, answer = self._case, self._answer_body
+        model = answer.model if isinstance(answer, StreamedAnswer) else ""
+        self._finish(endings.ended(case, answer, self.state, by), case.sent or model)
+
+    def _sent_as_it_was(self, by: e.EndedBy) -> None:
+        """The request goes on, or went, as the client sent it: charge the most that it may cost."""
+        case = self._case
+        row = row_of(by, Kind.UNSENT)
+        case.decision, case.reason = "allow", row.unmetered
+        found = bound(case)
+        case.held_nanousd = found.nanousd
+        self._finish(billing.at_hold(found.nanousd, row.unmetered, row.outcome), found.model)
+
+    def _refused(self, refused: Refused) -> None:
+        self._finish(Bill({}, 0, Outcome.REFUSED), refused.model, settle=False)
+        assert self._ending is not None
+        notes = replace(
+            self._ending.notes, refused_nanousd=refused.estimate_nanousd, repeat_key=refused.repeat_key
+        )
+        self._ending = replace(self._ending, notes=notes)
+
+    def _finish(self, bill: Bill, model: str, *, settle: bool = True, release: bool = False) -> None:
+        """Make the ending. Called once an exchange, from every way out."""
+        case = self._case
+        case.learn(bill.model_answered)
+        saved = 0
+        if case.facts is not None and case.decision in ("route", "downgrade"):
+            saved = billing.saved_nanousd(case.tariff(case.facts.model), case.facts.model, bill)
+        self._ending = case.ticket(model).ending(bill, settle=settle, release=release, saved_nanousd=saved)
+        self.state = State.ENDED

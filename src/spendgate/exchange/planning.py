@@ -1,0 +1,146 @@
+"""From a request's facts to one atomic ledger call: gather, ask the decision, put the reservation together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from spendgate.budget.ask import Ask, Choice, Plan, Quote
+from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
+from spendgate.dialects.base import RequestFacts
+from spendgate.exchange.billing import COST_MAX_NANOUSD
+from spendgate.exchange.learned import Learned
+from spendgate.exchange.quote import make_quote
+from spendgate.exchange.snapshot import Address, Snapshot
+from spendgate.identity.identity import Identity
+from spendgate.ledger.port import ReserveRequest
+from spendgate.tokens.count import Counted
+
+EXACT_BELOW = 1000
+"""An estimate that is more than 1/1000 of the month's budget is counted exactly, not bounded by bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with its reservation (None: refused before the ledger was asked)."""
+
+    plan: Plan
+    choices: tuple[Choice, ...]
+    request: ReserveRequest | None
+    allowance_nanousd: int = UNLIMITED
+    wants_exact: bool = False
+
+
+def gather(
+    snapshot: Snapshot,
+    identity: Identity,
+    dialect: str,
+    facts: RequestFacts,
+    counted: Counted,
+    require_model: str,
+    exchange_id: str,
+    now_ms: int,
+    address: Address | None = None,
+    learned: Learned | None = None,
+) -> Planned:
+    """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
+    known; `learned`: what earlier answers taught."""
+    sent_to = address or Address(dialect)
+    budget = snapshot.policy.budget(identity.team)
+    prices, settings = snapshot.prices, snapshot.settings
+
+    quotes: dict[tuple[str, int | None], Quote] = {}
+
+    def quote(model: str, cap: int | None) -> Quote:
+        if facts.body_fixed:
+            cap = None  # it can not be written
+        # a cap that the decision asks for only ever lowers the client's own
+        own = facts.output_cap if cap is None or facts.output_cap is None else min(cap, facts.output_cap)
+        own = cap if own is None else own
+        known = quotes.get((model, own))
+        if known is None:
+            terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
+            served = learned.serves(snapshot.place(model, sent_to), now_ms) if learned is not None else ()
+            most = settings.assumed_output_tokens
+            known = make_quote(prices, model, facts, counted, own, most, terms, served)
+            quotes[model, own] = known
+        return known
+
+    def servable(model: str) -> str:
+        if model != facts.model and facts.body_fixed:
+            return facts.fixed_because
+        if model != facts.model and facts.model_fixed:
+            return "dialect"  # the path names the deployment; the body can not change it
+        return snapshot.servable(model, dialect, facts.needs, counted.tokens)
+
+    ask = Ask(
+        team=identity.team,
+        app=identity.app,
+        model=facts.model,
+        dialect=dialect,
+        input_tokens=counted.tokens,
+        run=identity.run,
+        require_model=require_model,
+        client_output_cap=facts.output_cap,
+        needs=facts.needs,
+        fallbacks=facts.fallbacks,
+        other_models=facts.other_models,
+        known_as=prices.known_as,
+    )
+    decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision)
+    if decided.refusal is not None and not decided.audit:
+        return Planned(decided, (), None)
+    choices = tuple(map(_storable, _audited(decided) if decided.audit else decided.choices))
+    request = ReserveRequest(
+        exchange_id=exchange_id,
+        team=identity.team,
+        app=identity.app,
+        ttl_ms=settings.reservation_ttl,
+        candidates=tuple(c.candidate for c in choices),
+    )
+    allowance = UNLIMITED if decided.audit else fail_open_allowance(budget, now_ms)
+    dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
+    limit = decided.limit_nanousd
+    # a budget of 0 admits nothing, however little it is
+    exact = not counted.exact and limit is not None and 0 < limit < dearest * EXACT_BELOW
+    return Planned(decided, choices, request, allowance, exact)
+
+
+def _storable(choice: Choice) -> Choice:
+    """A hold that no bound stops is not larger than any exchange is believed to cost: some such would fill a counter
+    of the ledger."""
+    candidate = choice.candidate
+    if candidate.estimate_nanousd <= COST_MAX_NANOUSD or any(
+        b.ceiling_nanousd >= 0 for b in candidate.bounds
+    ):
+        return choice
+    return replace(choice, candidate=replace(candidate, estimate_nanousd=COST_MAX_NANOUSD))
+
+
+def _audited(decided: Plan) -> tuple[Choice, ...]:
+    """In audit the requested model is what is sent, so only its counters may move: first it is tried with its
+    bounds (a refusal is then what would have been), then without."""
+    requested = audit_fallback(decided)
+    own = [c for c in decided.choices if c.candidate.model == requested.candidate.model][-1:]
+    bounded = [
+        replace(c, candidate=replace(c.candidate, used_from_nanousd=0, used_below_nanousd=UNLIMITED))
+        for c in own
+    ]
+    return (*bounded, requested)
+
+
+def would_be(planned: Planned, index: int, settled_nanousd: int) -> str:
+    """What an audited request would have met: `would_refuse`, or the reason of the model that would serve."""
+    choices = planned.plan.choices
+    if index == len(planned.choices) - 1 and (planned.plan.refusal is not None or len(planned.choices) > 1):
+        return "would_refuse"
+    first = next((c for c in choices if c.candidate.is_open(settled_nanousd)), None)
+    return first.reason if first is not None else ""
+
+
+def eligible(planned: Planned, settled_nanousd: int) -> int:
+    """The candidate that stands first for what is settled, bounds apart: for when the ledger is away."""
+    for i, choice in enumerate(planned.choices):
+        if choice.candidate.is_open(settled_nanousd):
+            return i
+    return len(planned.choices) - 1

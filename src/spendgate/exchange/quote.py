@@ -1,0 +1,144 @@
+"""The price of a request before it is sent: facts × count × price table → a Quote for the decision.
+
+The estimate is the most that the provider may bill: the dearest of the models that may answer, of the tiers that may
+be served, and of the rates that a token can take. Input that the request does not carry counts as one context window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from spendgate.budget.ask import Quote
+from spendgate.budget.bounds import Clamp
+from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.request.hosted import RESULT_TOKENS
+from spendgate.money import LEDGER_MAX_NANOUSD
+from spendgate.pricing.cost import estimate_nanousd, output_picousd, rank_picousd
+from spendgate.pricing.price import Price
+from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import ANY, Terms
+from spendgate.tokens.bound import input_bound
+from spendgate.tokens.count import Counted
+
+CLAMP_MIN_TOKENS = 16
+"""An output cap lower than this is no useful part of an answer."""
+HOLD_MIN_NANOUSD = 1
+"""No hold is nothing, also where the price is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """One model's part of an estimate."""
+
+    price: Price
+    own: bool
+    """It is the model's own price, and no stand-in."""
+    cap: int
+    input_tokens: int
+    output_tokens: int
+    nanousd: int
+
+
+def make_quote(
+    prices: PriceTable,
+    model: str,
+    facts: RequestFacts,
+    counted: Counted,
+    cap: int | None,
+    default_output_tokens: int | None,
+    terms: Terms = ANY,
+    served: tuple[str, ...] = (),
+) -> Quote:
+    """Estimate the most that `model` is expected to cost for this request, under `terms`.
+
+    `cap`: the output cap that will stand in the request, None where it has none (then the smaller of the
+    model's maximum and the default counts; without a default, None, the model's maximum). A model without a price is
+    estimated by the dearest of its family (rule 11) and has no rank; where it is known what answers under its name
+    (`served`, each of them priced), by the dearest of those.
+    """
+    asked = _priced(prices, model, facts, counted, cap, default_output_tokens, terms)
+    learned = not asked.own and bool(served) and all(prices.find(m, terms) is not None for m in served)
+    if learned:
+        known = (_priced(prices, m, facts, counted, cap, default_output_tokens, terms) for m in served)
+        asked = replace(max(known, key=lambda each: each.nanousd), own=False)
+    others = list(facts.other_models)
+    if model == facts.model:  # where another model is written, the request's own list is taken out
+        others += facts.fallbacks
+    beside = [_priced(prices, m, facts, counted, cap, default_output_tokens, terms).nanousd for m in others]
+    if facts.fallbacks_add and model == facts.model:
+        estimate = asked.nanousd + sum(beside)
+    else:
+        estimate = max(asked.nanousd, *beside) if beside else asked.nanousd
+    estimate = min(max(estimate, HOLD_MIN_NANOUSD), LEDGER_MAX_NANOUSD)
+    per_token = output_picousd(asked.price, asked.input_tokens, facts.dear_kinds) * facts.choices
+    fixed = max(0, estimate - asked.cap * per_token // 1000)
+    clamps = not (facts.body_fixed or beside) and asked.cap > 0
+    return Quote(
+        estimate_nanousd=estimate,
+        rank_picousd=rank_picousd(asked.price) if asked.own else None,
+        output_cap=asked.cap,
+        clamp=Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)) if clamps else None,
+        priced_as="" if asked.own else asked.price.model,
+        learned=learned,
+    )
+
+
+def _priced(
+    prices: PriceTable,
+    model: str,
+    facts: RequestFacts,
+    counted: Counted,
+    cap: int | None,
+    default_output_tokens: int | None,
+    terms: Terms,
+) -> _Priced:
+    price = prices.find(model, terms)
+    own = price is not None
+    if price is None:
+        price = prices.dearest_of_family(model, terms)
+    most = price.max_output_tokens if own else None
+    if cap is None:
+        cap = min(most, default_output_tokens) if most and default_output_tokens else default_output_tokens
+        cap = prices.output_tokens(model, most) if cap is None else cap
+    elif most:
+        cap = min(cap, most)
+    input_tokens = _input_tokens(prices, model, price if own else None, facts, counted)
+    output_tokens = cap * facts.choices + facts.extra_output_tokens
+    nanousd = 0
+    for each in _as_served(prices, model, price, own, facts, terms):
+        most_of_it = estimate_nanousd(
+            each, input_tokens, output_tokens, {"requests": 1, **facts.fee_kinds},
+            cache_writes=facts.cache_writes, also=facts.dear_kinds, stand_ins=prices.stand_ins,
+        )  # fmt: skip
+        if most_of_it > nanousd:
+            nanousd, price = most_of_it, each
+    fees = facts.fee_nanousd - (-input_tokens * prices.router_fee(model, terms.provider) // 1000)
+    return _Priced(price, own, cap, input_tokens, output_tokens, nanousd + fees)
+
+
+def _input_tokens(
+    prices: PriceTable, model: str, price: Price | None, facts: RequestFacts, counted: Counted
+) -> int:
+    """All that the model may be billed for reading: the request in each turn, and what it does not carry."""
+    carried = input_bound(counted, model, "tools" in facts.needs) + facts.extra_input_tokens
+    tokens = carried
+    if facts.unseen_input:
+        window = prices.context_tokens(model, price)
+        brought = window
+        if facts.unseen_results:
+            brought = max(window, sum(min(window, i * RESULT_TOKENS) for i in range(facts.turns)))
+        tokens = max(carried, brought) + brought * (facts.unseen_windows - 1)
+    return tokens + carried * (facts.turns - 1) + facts.tool_input_tokens
+
+
+def _as_served(
+    prices: PriceTable, model: str, price: Price, own: bool, facts: RequestFacts, terms: Terms
+) -> tuple[Price, ...]:
+    """The prices that it may be served at: a tier that the client asks for (flex, batch) is no promise that it is got,
+    so the standard price counts too."""
+    hosts = tuple(prices.everywhere(model, terms)) if facts.routed else ()
+    if not terms.tier or facts.batch:
+        return (price, *hosts)
+    standard = Terms(terms.provider, "", terms.residency, terms.at_ms)
+    found = prices.find(model, standard) if own else prices.dearest_of_family(model, standard)
+    return (price, *hosts) if found is None else (price, found, *hosts)

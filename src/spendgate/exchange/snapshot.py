@@ -1,0 +1,206 @@
+"""Everything an exchange decides by, as one immutable snapshot: a reload never changes a running exchange."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import translate
+from urllib.parse import urlsplit
+
+from spendgate.budget.ask import DecisionSettings
+from spendgate.budget.policy import Policy
+from spendgate.dialects.request.texts import NO_MODEL
+from spendgate.exchange.learned import Place
+from spendgate.identity import headers as h
+from spendgate.identity.api_keys import KeyRing
+from spendgate.identity.extractors import HeaderExtractor
+from spendgate.identity.identity import Caller, Extractor
+from spendgate.pricing.table import PriceTable
+from spendgate.pricing.terms import (
+    Terms,
+    provider_of_host,
+    provider_of_request,
+    provider_of_url,
+    residency_of,
+)
+from spendgate.settings.config import Settings, Upstream, default_upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One upstream as the exchange sees it: which models and dialects go there."""
+
+    name: str
+    models: tuple[re.Pattern[str], ...]
+    dialects: frozenset[str]
+    provider: str = ""
+    """Whose prices count, `` where that is not known."""
+    host: str = ""
+    residency: str = ""
+    default_model: str = ""
+    """What answers a request that names no model, `` where that is not known."""
+    asks_usage: bool = True
+    """Is a stream's usage asked for on the client's behalf?"""
+
+    def serves(self, model: str, dialect: str) -> bool:
+        """Can this upstream serve the model in the dialect? Empty lists mean all."""
+        if self.dialects and dialect not in self.dialects:
+            return False
+        return not self.models or any(p.match(model) for p in self.models)
+
+
+def routes_of(upstreams: tuple[Upstream, ...]) -> tuple[Route, ...]:
+    """Compile the upstreams of the config."""
+    return tuple(
+        Route(
+            u.name,
+            tuple(re.compile(translate(m)) for m in u.models),
+            frozenset(u.dialects),
+            u.provider or provider_of_url(u.url) or provider_of_host(u.authority),
+            u.authority or urlsplit(u.url).netloc,
+            u.residency,
+            u.default_model,
+            u.stream_usage == "ask",
+        )
+        for u in upstreams
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a request is sent: its dialect, its path, and the host that the client named (`:authority`)."""
+
+    dialect: str
+    path: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Policy, prices, settings and routes of one moment."""
+
+    policy: Policy
+    prices: PriceTable
+    settings: Settings
+    extractors: tuple[Extractor, ...]
+    routes: tuple[Route, ...]
+    decision: DecisionSettings
+    strip: tuple[str, ...] = ()
+    """Headers taken off a metered request."""
+    default_route: str = ""
+    """Name of the upstream for what none serves."""
+
+    def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
+        """The same, with other identity extractors (a dry run says itself who asks)."""
+        return replace(self, extractors=extractors)
+
+    def upstream_for(self, model: str, dialect: str) -> str:
+        """Name of the first upstream that serves the model ("" where none is configured or none serves)."""
+        route = self._route(model, dialect)
+        return route.name if route is not None else ""
+
+    def terms(
+        self, model: str, address: Address, at_ms: int | None, tier: str = "", residency: str = ""
+    ) -> Terms:
+        """The terms that the model is priced under when it is sent to this address. Who serves it: the
+        upstream's provider, else the host's, else the dialect's, `` where none of them tells."""
+        route = self._route(model, address.dialect) or self._default
+        host = route.host if route is not None else address.host
+        provider = route.provider if route is not None else provider_of_host(host)
+        return Terms(
+            provider or provider_of_request(address.dialect, address.path),
+            tier,
+            residency or (route.residency if route is not None else "") or residency_of(host, address.path),
+            at_ms,
+        )
+
+    def without_prefix(self, target: str) -> str:
+        """A target less the prefix that its upstream takes off: the path that the provider sees."""
+        for upstream in self.settings.upstreams:
+            if upstream.strip_prefix and target.startswith(f"{upstream.strip_prefix}/"):
+                return target[len(upstream.strip_prefix) :]
+        return target
+
+    def default_model(self, dialect: str) -> str:
+        """The model that answers where a request names none, `` where that is not known."""
+        route = self._route(NO_MODEL, dialect) or self._default
+        return route.default_model if route is not None else ""
+
+    def provider(self, model: str, dialect: str, host: str) -> str:
+        """Who serves a model: the upstream's provider, without upstreams that of the host that the client names;
+        `` where that is not known."""
+        route = self._route(model, dialect) or self._default
+        return route.provider if route is not None else provider_of_host(host)
+
+    def place(self, model: str, address: Address) -> Place:
+        """Who is asked under this name, for what answers teach."""
+        route = self._route(model, address.dialect) or self._default
+        if route is None:
+            host = address.host.lower()
+            provider = provider_of_host(host) or provider_of_request(address.dialect, address.path)
+            return Place("", provider, host, model)
+        provider = route.provider or provider_of_request(address.dialect, address.path)
+        return Place(route.name, provider, route.host, model)
+
+    def asks_usage(self, model: str, dialect: str) -> bool:
+        """May its upstream be asked for the usage of a stream?"""
+        route = self._route(model, dialect) or self._default
+        return route is None or route.asks_usage
+
+    @property
+    def _default(self) -> Route | None:
+        return next((r for r in self.routes if r.name == self.default_route), None)
+
+    def _route(self, model: str, dialect: str) -> Route | None:
+        return next((r for r in self.routes if r.serves(model, dialect)), None)
+
+    def strip_of(self, caller: Caller) -> tuple[str, ...]:
+        """Headers to take off this caller's metered request: those of identity too that it may not set."""
+        forged = [
+            e.header_names for e in self.extractors if isinstance(e, HeaderExtractor) and not e.trusts(caller)
+        ]
+        if not forged:
+            return self.strip
+        more = frozenset[str]().union(*forged) - set(self.strip)
+        return (*self.strip, *sorted(more)) if more else self.strip
+
+    def goes_to(self, model: str, dialect: str) -> str:
+        """Name of the upstream that gets a request: one that serves the model, else the default one ("" without
+        any)."""
+        return self.upstream_for(model, dialect) or self.default_route
+
+    def servable(self, model: str, dialect: str, needs: frozenset[str], input_tokens: int) -> str:
+        """ "" if the model can serve the request, else why not: `dialect`, `upstream` or `capability`.
+
+        What the catalogue does not know is allowed (rule 14)."""
+        route = self._route(model, dialect)
+        price = self.prices.find(model, Terms(route.provider if route is not None else ""))
+        if price is not None:
+            if not price.serves(dialect):
+                return "dialect"
+            if price.capabilities is not None and not needs <= price.capabilities:
+                return "capability"
+            if price.context_tokens is not None and input_tokens > price.context_tokens:
+                return "capability"
+        if self.routes and route is None:
+            return "upstream"
+        return ""
+
+
+def snapshot(
+    policy: Policy, prices: PriceTable, settings: Settings, rings: Mapping[str, KeyRing] | None = None
+) -> Snapshot:
+    """Put a snapshot together. `rings`: the API keys of each file that the settings name."""
+    default = default_upstream(settings.upstreams)
+    strip = {"accept-encoding", h.REQUIRE_MODEL, h.RUN, *settings.stripped_identity(verified=True)}
+    return Snapshot(
+        policy=policy,
+        prices=prices.warm(),
+        settings=settings,
+        extractors=settings.extractors(rings),
+        routes=routes_of(settings.upstreams),
+        decision=DecisionSettings(unbudgeted=settings.unbudgeted),
+        strip=tuple(sorted(strip)),
+        default_route=default.name if default is not None else "",
+    )

@@ -1,0 +1,160 @@
+"""What can be asked of an exchange between its events: where it stands, what it holds, what others are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from spendgate.dialects.base import Dialect
+from spendgate.exchange import endings
+from spendgate.exchange.context import Case, Decided
+from spendgate.exchange.handover import Handover, plain_host
+from spendgate.exchange.response import Answer, StreamedAnswer
+from spendgate.exchange.states import State
+from spendgate.exchange.ticket import Ticket
+from spendgate.identity import headers as h
+from spendgate.identity.identity import Identity
+from spendgate.ledger.port import ReserveRequest
+
+
+class ExchangeView:
+    """An exchange as its adapters see it, apart from the events."""
+
+    __slots__ = ("_answer_body", "_case", "_fixed", "_last", "state")
+
+    state: State
+    _case: Case
+    _fixed: bool
+    """The request can not be changed and its answer not be seen (ext_authz)."""
+    _last: bool
+    """No other gateway of ours meters after this one."""
+    _answer_body: Answer | None
+
+    @property
+    def exchange_id(self) -> str:
+        """Its name, also that of its reservation."""
+        return self._case.exchange_id
+
+    @property
+    def holds(self) -> tuple[str, str] | None:
+        """(team, exchange id) while a reservation is held, for renewing."""
+        if self._case.held_nanousd is None or self.state in (State.ENDED, State.BROKEN):
+            return None
+        return (self._case.identity.team, self._case.exchange_id)
+
+    def hold_again(self) -> ReserveRequest | None:
+        """What is held, asked for once more without a limit: for a ledger that does not know it (any more)."""
+        return None if self.holds is None else self._case.hold_again()
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks."""
+        return self._case.identity
+
+    @property
+    def target(self) -> str:
+        """The raw path with its query, "" where no dialect claims it."""
+        return self._case.target
+
+    @property
+    def host(self) -> str:
+        """The host that the client named."""
+        return self._case.address.host
+
+    @property
+    def handover_word(self) -> str:
+        """What the gateway before this one may have said; "" where the next one is to hear it."""
+        case = self._case
+        return case.headers.get(h.HANDOVER, "") if self.state is State.AWAIT_BODY and self._last else ""
+
+    def take_over(self, told: Handover) -> None:
+        """Meter in the stead of the gateway before this one, as it decided: its caller, and its model."""
+        case = self._case
+        case.taken_over = told
+        case.identity = Identity(told.team, told.app, told.user, told.run)
+        case.require_model = told.model
+
+    def hand_over(self, digest: str, path: str, until_ms: int) -> Handover | None:
+        """What the next gateway is told; None where this is the last one, or nothing is metered."""
+        return None if self._last else self._told(digest, path, until_ms)
+
+    def leave(self) -> Handover | None:
+        """What a next pass of the same call is told, should its end be an internal redirect of Envoy's; None where
+        nothing is held in the ledger, or an answer began."""
+        case = self._case
+        if case.fail_open or not case.held or case.handed_over:
+            return None
+        told = self._told("", "", 0)
+        hidden = case.facts is not None and case.facts.usage_hidden
+        return replace(told, usage_hidden=hidden) if told is not None else None
+
+    def _told(self, digest: str, path: str, until_ms: int) -> Handover | None:
+        case = self._case
+        if self.state is not State.FORWARDED or case.facts is None:
+            return None
+        case.handed_over = True
+        who = case.identity
+        requested = case.require_model or case.facts.model
+        return Handover(
+            case.exchange_id, who.team, who.app, who.user, who.run, requested, case.sent, case.decision,
+            case.reason, until_ms, digest, path, plain_host(case.address.host),
+        )  # fmt: skip
+
+    @property
+    def handed_over(self) -> bool:
+        """Does the next gateway meter this call?"""
+        return self._case.handed_over
+
+    @property
+    def decided(self) -> Decided:
+        """What was decided about a request that was forwarded."""
+        return self._case.decided
+
+    @property
+    def ticket(self) -> Ticket:
+        """What another worker needs to end a forwarded exchange, whose answer this one will not see."""
+        if self.state is not State.FORWARDED:
+            raise ValueError(f"no ticket in state {self.state.value}")
+        ticket = self._case.ticket(self._case.sent)
+        if not self._fixed:
+            return ticket
+        kind = endings.kind_of(self._case, None, self.state)
+        return replace(ticket, kind=kind.value, aborted_flowed=self._case.aborted_flowed)
+
+    @property
+    def answer_headers(self) -> tuple[tuple[str, str], ...]:
+        """What the answer of a forwarded request says about the decision."""
+        return self._case.answer_headers()
+
+    @property
+    def is_undecided(self) -> bool:
+        """Would Envoy, left alone, send on a request that was not decided about?"""
+        return self._case.dialect is not None and self.state in endings.UNSENT
+
+    @property
+    def hides_usage(self) -> bool:
+        """Is a usage to be taken out of the answer, or of what there is still to come of it?"""
+        answer, facts = self._answer_body, self._case.facts
+        if isinstance(answer, StreamedAnswer):
+            return self.state is State.STREAM and answer.hides_usage
+        return self.state is State.FORWARDED and facts is not None and facts.usage_hidden
+
+    @property
+    def is_packed(self) -> bool:
+        """Is the answer compressed? Then a short piece of it may be a long one."""
+        return self._answer_body is not None and self._answer_body.is_packed
+
+    @property
+    def is_coded(self) -> bool:
+        """Is the request's body compressed, so that it may be much longer than it is?"""
+        return "content-encoding" in self._case.headers
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The request's dialect, None where no dialect claims it."""
+        return self._case.dialect
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers by lower-case name; none where no dialect claims it."""
+        return self._case.headers

@@ -1,0 +1,1 @@
+"""Who pays: months as tables, pages and FOCUS files, shared costs, scheduled exports."""

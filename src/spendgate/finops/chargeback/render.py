@@ -1,0 +1,153 @@
+"""A chargeback as text: JSON, CSV, Markdown. Pure; USD are exact decimal strings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from spendgate.finops.chargeback.chargeback import RULE, Chargeback, Line
+from spendgate.money import nano_to_usd
+from spendgate.months import month_text
+
+CSV_FIELDS = (
+    "month",
+    "team",
+    "app",
+    "model",
+    "kind",
+    "requests",
+    "tokens",
+    "cost_usd",
+    "saved_usd",
+    "refused",
+)
+
+
+def document(report: Chargeback) -> dict[str, Any]:
+    """The report as plain data."""
+    return {
+        "month": month_text(report.month),
+        "source": report.source,
+        "rule": RULE,
+        "shared": list(report.notes),
+        **_sums(report.lines),
+        "teams": [
+            {
+                "team": team,
+                **_sums(lines),
+                "lines": [_line(x) for x in lines],
+            }
+            for team, lines in report.teams.items()
+        ],
+    }
+
+
+def _sums(lines: Sequence[Line]) -> dict[str, Any]:
+    return {
+        "requests": sum(x.requests for x in lines),
+        "tokens": sum(x.tokens for x in lines),
+        "cost_usd": nano_to_usd(sum(x.cost_nanousd for x in lines)),
+        "saved_usd": nano_to_usd(sum(x.saved_nanousd for x in lines)),
+        "refused": sum(x.refused for x in lines),
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {
+        "app": line.app,
+        "model": line.model,
+        **_sums([line]),
+        "kinds": [
+            {"kind": k.kind, "tokens": k.tokens, "cost_usd": nano_to_usd(k.cost_nanousd)} for k in line.kinds
+        ],
+    }
+
+
+def to_json(report: Chargeback) -> str:
+    """Indented JSON."""
+    return json.dumps(document(report), indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(report: Chargeback) -> str:
+    """One row a team, app, model and kind; every column adds up to its total.
+
+    The numbers of exchanges and of refusals, and what routing saved, stand once for each app and model, in a row
+    of kind `requests`. A name that a
+    spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    month = month_text(report.month)
+    for lines in report.teams.values():
+        for line in lines:
+            names = [month, *(inert(n) for n in (line.team, line.app, line.model))]
+            unexplained = line.cost_nanousd - sum(k.cost_nanousd for k in line.kinds if k.kind != "requests")
+            once = (nano_to_usd(line.saved_nanousd), line.refused)
+            writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained), *once])
+            for k in line.kinds:
+                if k.kind != "requests":
+                    writer.writerow([*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd), "0.00", 0])
+    return out.getvalue()
+
+
+def inert(name: str) -> str:
+    """A name that no spreadsheet runs as a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+
+
+def to_markdown(report: Chargeback) -> str:
+    """A table of teams, and one of apps and models for each team, for a pull request or a wiki."""
+    out = [f"# Chargeback {month_text(report.month)}", "", f"Source: {report.source}. USD, exact.", ""]
+    out += table_rows(
+        ("team", *NUMBERS),
+        [(t, *numbers(xs)) for t, xs in report.teams.items()] + [("**total**", *numbers(report.lines))],
+        names=1,
+    )
+    for team, lines in report.teams.items():
+        out += ["", f"## {escape(team)}", ""]
+        out += table_rows(
+            ("app", "model", *NUMBERS, "by kind"),
+            [
+                (
+                    x.app, x.model, *numbers([x]),
+                    ", ".join(f"{k.kind} {k.tokens:,}: {nano_to_usd(k.cost_nanousd)}" for k in x.kinds),
+                )
+                for x in lines
+            ],
+            names=2,
+        )  # fmt: skip
+    return "\n".join([*out, "", *(f"{escape(note)}.\n" for note in report.notes), f"{RULE}.", ""])
+
+
+NUMBERS = ("requests", "tokens", "cost USD", "saved USD", "refused")
+
+
+def numbers(lines: Sequence[Line]) -> tuple[str, ...]:
+    """The sums of lines as texts, in the order of `NUMBERS`."""
+    return (
+        f"{sum(x.requests for x in lines):,}",
+        f"{sum(x.tokens for x in lines):,}",
+        nano_to_usd(sum(x.cost_nanousd for x in lines)),
+        nano_to_usd(sum(x.saved_nanousd for x in lines)),
+        f"{sum(x.refused for x in lines):,}",
+    )
+
+
+def table_rows(head: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> list[str]:
+    """A Markdown table; the first `names` columns are names, the rest stands to the right."""
+    rule = ["---"] * names + ["---:"] * (len(head) - names)
+    return [_cells(head), _cells(rule), *(_cells(row) for row in rows)]
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escape(c) if not c.startswith('**') else c for c in cells)} |"
+
+
+def escape(name: str) -> str:
+    """A name that can not break out of its cell: bars, backslashes, tags and line ends are made harmless."""
+    text = name.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    return " ".join(text.splitlines()) or "(unnamed)"

@@ -1,0 +1,243 @@
+"""Envoy's ext_proc messages ⇄ our events and actions. No logic, no I/O.
+
+Messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from envoy.type.v3 import http_status_pb2
+from google.protobuf.json_format import MessageToDict
+
+from spendgate.exchange import events as e
+from spendgate.identity.headers import CLIENT_CERTIFICATE, header_value
+from spendgate.identity.identity import Proxy
+
+FILTERS = ("envoy.filters.http.ext_proc", "spendgate.ext_proc")
+"""Under which keys attributes come: Envoy 1.40 writes the filter's generic name, whatever its name in the
+configuration is; one that writes the configured name is understood too."""
+NAMESPACE = "spendgate"
+TICKET = "ticket"
+"""Where the ticket of an exchange stands in Envoy's dynamic metadata."""
+JWT = "envoy.filters.http.jwt_authn"
+_Mode = processing_mode_pb2.ProcessingMode
+_OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+BUFFERED = _Mode.BUFFERED
+
+_BODY_MODES = {
+    e.BodyMode.NONE: _Mode.NONE,
+    e.BodyMode.BUFFERED: _Mode.BUFFERED,
+    e.BodyMode.STREAMED: _Mode.STREAMED,
+    e.BodyMode.DUPLEX: _Mode.FULL_DUPLEX_STREAMED,
+}
+
+
+def header_map(headers: Any) -> dict[str, str]:
+    """Envoy's header list as a dict; keys are lower case already. A header that comes more than once is joined
+    by commas, as HTTP says: two names of a team are no name of a team."""
+    out = {
+        x.key: (x.raw_value.decode("utf-8", "replace") if x.raw_value else x.value) for x in headers.headers
+    }
+    if len(out) == len(headers.headers):
+        return out
+    every: dict[str, list[str]] = {}
+    for x in headers.headers:
+        every.setdefault(x.key, []).append(x.raw_value.decode("utf-8", "replace") if x.raw_value else x.value)
+    return {key: ",".join(values) for key, values in every.items()}
+
+
+def attributes(message: Any) -> Mapping[str, Any]:
+    """The CEL attributes of a message (flat dotted keys), {} where none came."""
+    for name in FILTERS:
+        if name in message.attributes:
+            fields: Mapping[str, Any] = message.attributes[name].fields
+            return fields
+    return {}
+
+
+def attribute_text(fields: Mapping[str, Any], key: str) -> str:
+    """A text attribute, "" where it is missing."""
+    return fields[key].string_value if key in fields else ""
+
+
+def attribute_number(fields: Mapping[str, Any], key: str) -> int:
+    """A numeric attribute, 0 where it is missing."""
+    return int(fields[key].number_value) if key in fields else 0
+
+
+LOGS_ATTEMPTS = "x-spendgate-attempts"
+"""In the metadata of a gRPC call: `logged` where Envoy's access logs tell us of each attempt, too."""
+ATTACHED = "x-spendgate-attached"
+"""In the metadata of a sidecar's gRPC call (never in a request): `sidecar`."""
+PLACE = "x-spendgate-place"
+"""Likewise, of an Envoy that another one with our filter follows: `not-last`."""
+NOT_LAST = "not-last"
+_ELEMENT_URI = re.compile(r'(?:^|;)uri=("?)([^;"]+)\1(?=;|$)', re.IGNORECASE)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def proxy(metadata: Iterable[tuple[str, Any]], *, principals: bool = True) -> Proxy:
+    """The Envoy that calls, from the metadata of its gRPC call. Its principal (`principals`: it is wanted) is what the
+    Envoy before us wrote last into x-forwarded-client-cert."""
+    found = {key: value for key, value in metadata if key in (ATTACHED, PLACE, CLIENT_CERTIFICATE)}
+    last = found.get(PLACE) != NOT_LAST
+    if not principals:
+        return Proxy(sidecar=found.get(ATTACHED) == "sidecar", last=last)
+    text = str(found.get(CLIENT_CERTIFICATE, ""))
+    plain = _QUOTED.sub(lambda m: m[0].replace(",", " ").replace(";", " "), text)
+    uris = _ELEMENT_URI.findall(plain.rpartition(",")[2].strip())
+    return Proxy(uris[0][1] if len(uris) == 1 else "", found.get(ATTACHED) == "sidecar", last)
+
+
+def logs_attempts(metadata: Iterable[tuple[str, Any]]) -> bool:
+    """Does the Envoy that calls log its attempts to us?"""
+    return any(key == LOGS_ATTEMPTS and value == "logged" for key, value in metadata)
+
+
+def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:
+    """The claims of each JWT that jwt_authn verified and forwards, apart."""
+    metadata = context.filter_metadata
+    if JWT not in metadata:
+        return ()
+    return tuple(value for value in MessageToDict(metadata[JWT]).values() if isinstance(value, dict))
+
+
+def _set(mutation: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+    for key, value in pairs:
+        option = mutation.set_headers.add()
+        option.header.key = key
+        option.header.raw_value = header_value(value).encode()
+        option.append_action = _OVERWRITE
+
+
+def pass_all(response_too: bool) -> Any:
+    """Reply to request headers: nothing of this exchange is ours, do not ask again."""
+    reply = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+    mode = reply.mode_override
+    mode.request_header_mode = _Mode.SEND
+    mode.response_header_mode = _Mode.SKIP if response_too else _Mode.SEND
+    mode.request_body_mode = _Mode.NONE
+    mode.response_body_mode = _Mode.NONE
+    return reply
+
+
+def pass_without(remove: tuple[str, ...]) -> Any:
+    """`PASS_ALL`, with these headers taken off."""
+    reply = pass_all(True)
+    reply.request_headers.response.header_mutation.remove_headers.extend(remove)
+    return reply
+
+
+PASS_ALL = pass_all(True)
+PASS_REQUEST_HEADERS = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+PASS_REQUEST_BODY = pb.ProcessingResponse(request_body=pb.BodyResponse())
+PASS_RESPONSE_BODY = pb.ProcessingResponse(response_body=pb.BodyResponse())
+PASS_REQUEST_TRAILERS = pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
+PASS_RESPONSE_TRAILERS = pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
+
+
+def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: bool = False) -> Any:
+    """Reply to request headers: show me the whole body. `may_be_empty`: show trailers too, which may be all that
+    comes: Envoy shows no body then."""
+    reply = pb.ProcessingResponse()
+    reply.request_headers.response.header_mutation.remove_headers.extend(remove)
+    if configured_mode != BUFFERED or may_be_empty:
+        mode = reply.mode_override
+        mode.request_header_mode = _Mode.SEND
+        mode.response_header_mode = _Mode.SEND
+        mode.request_body_mode = _Mode.BUFFERED
+        if may_be_empty:
+            mode.request_trailer_mode = _Mode.SEND
+    return reply
+
+
+def forward(action: e.Forward, ticket: str = "") -> Any:
+    """Reply to the request body. A new body needs its content-length in the same reply. `ticket`: for Envoy's access
+    log, by its dynamic metadata."""
+    if action.body is None and not action.set_headers and not ticket:
+        return PASS_REQUEST_BODY
+    reply = pb.ProcessingResponse()
+    if ticket:
+        spendgate = reply.dynamic_metadata.fields[NAMESPACE].struct_value
+        spendgate.fields[TICKET].string_value = ticket
+    reply.request_body.SetInParent()
+    common = reply.request_body.response
+    pairs = action.set_headers
+    if action.body is not None:
+        common.body_mutation.body = action.body
+        pairs = (*pairs, ("content-length", str(len(action.body))))
+    _set(common.header_mutation, pairs)
+    common.header_mutation.remove_headers.extend(action.remove_headers)
+    if action.route:
+        common.clear_route_cache = True
+    return reply
+
+
+def reject(action: e.Reject) -> Any:
+    """Answer instead of the provider."""
+    reply = pb.ProcessingResponse()
+    immediate = reply.immediate_response
+    immediate.status.code = http_status_pb2.StatusCode.Name(action.status) and action.status
+    _set(immediate.headers, action.headers)
+    immediate.body = action.body
+    immediate.details = f"spendgate_{action.reason}"
+    return reply
+
+
+def answer(action: e.Answer) -> Any:
+    """Reply to the response headers; the mode is always spelled out, since an override replaces all of it."""
+    reply = pb.ProcessingResponse()
+    reply.response_headers.SetInParent()
+    if action.set_headers:
+        _set(reply.response_headers.response.header_mutation, action.set_headers)
+    mode = reply.mode_override
+    mode.request_header_mode = _Mode.SEND
+    mode.response_header_mode = _Mode.SEND
+    mode.request_body_mode = _Mode.BUFFERED
+    mode.response_body_mode = _BODY_MODES[action.mode]
+    if action.mode is not e.BodyMode.NONE:
+        mode.response_trailer_mode = _Mode.SEND  # where there are any: they are the end then
+    return reply
+
+
+def more_time(ms: int) -> Any:
+    """Ask for more time for the message that is being looked at; its reply comes after. Envoy takes it once a
+    message, up to its filter's `max_message_timeout`, and leaves it aside where that is not set."""
+    reply = pb.ProcessingResponse()
+    reply.override_message_timeout.FromMilliseconds(ms)
+    return reply
+
+
+ANSWER_NONE = answer(e.Answer(e.BodyMode.NONE))
+
+
+def piece(action: e.Piece, buffered: bool) -> Any:
+    """Reply to a piece of the answer. Headers can still be set where the body is buffered."""
+    if action.replacement is None and not (buffered and action.set_headers):
+        return PASS_RESPONSE_BODY
+    reply = pb.ProcessingResponse()
+    common = reply.response_body.response
+    if buffered and action.set_headers:
+        _set(common.header_mutation, action.set_headers)
+    if action.replacement is not None:
+        if action.replacement:
+            common.body_mutation.body = action.replacement
+        else:
+            common.body_mutation.clear_body = True
+    return reply
+
+
+def duplex_piece(body: bytes, end: bool) -> Any:
+    """Reply to a piece of an answer in FULL_DUPLEX_STREAMED: what the client gets of it, and whether that is
+    the end. Nothing is sent for a piece that is dropped."""
+    reply = pb.ProcessingResponse()
+    streamed = reply.response_body.response.body_mutation.streamed_response
+    streamed.body = body
+    streamed.end_of_stream = end
+    return reply

@@ -1,0 +1,1 @@
+"""Noticing that Redis lost what it had been told, and giving it back."""

@@ -1,0 +1,295 @@
+"""What goes to the ledger's scripts and what comes back: pure, no connection.
+
+Names (teams, apps, models, scopes) come from clients: control characters (they separate fields in the
+store) and lone surrogates (not UTF-8) are replaced, and long ones are cut, with a hash that keeps them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from itertools import count
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from redis.crc import key_slot
+
+from spendgate.errors import LedgerError
+from spendgate.ledger.port import (
+    UNLIMITED,
+    Adjusted,
+    Adjustment,
+    AdjustResult,
+    DayCell,
+    Expired,
+    Refusal,
+    ReserveRequest,
+    ReserveResult,
+    Restored,
+    Settlement,
+    TeamMonth,
+)
+from spendgate.money import LEDGER_MAX_NANOUSD
+
+POLICY_CHANNEL = "sg1:policy"
+"""Where a new policy is announced."""
+PREFIX = "sg1:"
+TEAMS_KEY = "sg1:teams"
+EPOCH_KEY = "sg1:epoch"
+SEP = "\x1f"
+EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
+"""Fields of a day's cell beside the kinds of tokens."""
+NAME_MAX = 200
+"""Characters of a name that are kept."""
+_UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+BEAT_PARTS = 16
+"""In so many equal parts of a cluster's slots processes leave beats: every master with more than 2,048 slots in a
+row has one, so that its loss is noticed."""
+
+
+def beat_keys() -> tuple[str, ...]:
+    """One key for each part of the slots."""
+    found: dict[int, str] = {}
+    for n in count():
+        key = f"sg1:beat:{{{n}}}"
+        found.setdefault(key_slot(key.encode()) * BEAT_PARTS // 16384, key)
+        if len(found) == BEAT_PARTS:
+            break
+    return tuple(found[part] for part in sorted(found))
+
+
+def clean(name: str) -> str:
+    """A name as the ledger stores it; most are returned as they are. Cleaning twice changes nothing more."""
+    if len(name) > NAME_MAX:
+        digest = hashlib.sha1(name.encode(errors="replace"), usedforsecurity=False).hexdigest()
+        name = f"{name[: NAME_MAX - 13]}~{digest[:12]}"
+    return _UNSAFE.sub("?", name)
+
+
+def clean_text(words: str) -> str:
+    """Free text as the ledger stores it: as long as it is, without what breaks a line or is not UTF-8."""
+    return _UNSAFE.sub(" ", words)
+
+
+def text(value: Any) -> str:
+    """A reply of Redis as text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def team_prefix(team: str) -> str:
+    """The prefix of every key of a team, its hash tag included.
+
+    Percent-encoded, so that a brace in a name can not move its keys to another slot; an empty name becomes
+    `%`, which nothing encodes to (Redis Cluster ignores an empty tag).
+    """
+    return f"{PREFIX}{{{quote(clean(team), safe='') or '%'}}}:"
+
+
+def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
+    """Write a reservation as `reserve.lua` reads it. Raises LedgerError for an amount out of range."""
+    candidates = []
+    for c in request.candidates:
+        if not 0 <= c.estimate_nanousd <= LEDGER_MAX_NANOUSD:
+            raise LedgerError(
+                f"reservation {request.exchange_id}: the estimate {c.estimate_nanousd} for {c.model} is not "
+                f"within 0 and {LEDGER_MAX_NANOUSD} nano-USD"
+            )
+        row: dict[str, object] = {
+            "m": clean(c.model),
+            "e": c.estimate_nanousd,
+            "f": max(c.used_from_nanousd - c.own_nanousd, 0),
+            "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
+            "l": [[clean(b.scope), b.window, b.floor_nanousd, b.ceiling_nanousd] for b in c.bounds],
+        }
+        if c.clamp is not None:
+            k = c.clamp
+            row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
+        candidates.append(row)
+    return orjson.dumps(
+        {
+            "id": request.exchange_id,
+            "app": clean(request.app),
+            "ttl": request.ttl_ms,
+            "now": now_ms,
+            "c": candidates,
+        }
+    )
+
+
+def settle_argument(s: Settlement) -> bytes:
+    """Write a settlement as `settle.lua` reads it."""
+    counts = s.usage
+    if s.saved_nanousd or s.refused:
+        counts = {**s.usage, SAVED: s.saved_nanousd, REFUSED: s.refused}
+    row: dict[str, object] = {
+        "id": s.exchange_id,
+        "app": clean(s.app),
+        "m": clean(s.model),
+        "e": s.cost_nanousd,
+        "u": counts,
+        "t": s.at_ms,
+        "x": s.release,
+        "s": [(clean(scope), window) for scope, window in s.scopes],
+    }
+    if s.unspent:
+        row["n"] = [clean(scope) for scope in s.unspent]
+    if s.refused:
+        row["q"] = 0
+    if s.acknowledged_us or s.counted_us:
+        row["k"] = [s.acknowledged_us, s.counted_us]
+    return orjson.dumps(row)
+
+
+def adjust_argument(a: Adjustment, now_ms: int) -> bytes:
+    """Write an adjustment as `adjust.lua` reads it."""
+    return orjson.dumps(
+        {
+            "id": a.adjustment_id,
+            "app": clean(a.app),
+            "m": clean(a.model),
+            "e": str(a.cost_nanousd),
+            "u": a.usage,
+            "q": a.requests,
+            "d": a.day,
+            "s": [clean(scope) for scope in a.scopes],
+            "r": clean_text(a.reason),
+            "by": clean(a.by),
+            "now": now_ms,
+        }
+    )
+
+
+def adjust_result(reply: list[Any]) -> AdjustResult:
+    """Read the reply of `adjust.lua`."""
+    word, day, settled, detail = (text(x) for x in reply)
+    return AdjustResult(word, day, int(settled), detail)  # type: ignore[arg-type]  # the script's own words
+
+
+def adjusted(team: str, fields: dict[Any, Any]) -> list[Adjusted]:
+    """Read a team's audit, oldest first."""
+    out = []
+    for adjustment_id, raw in fields.items():
+        r = orjson.loads(raw)
+        made = Adjustment(
+            text(adjustment_id), team, int(r["e"]), r["r"], r["by"], r["app"], r["m"], r["d"],
+            {kind: int(n) for kind, n in r["u"].items()}, int(r["q"]), tuple(r["s"]),
+        )  # fmt: skip
+        out.append(Adjusted(made, r["b"], int(r["t"]), int(r["n"])))
+    return sorted(out, key=lambda x: (x.at_ms, x.adjustment.adjustment_id))
+
+
+def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
+    """Read the holds that a script expired."""
+    return tuple(Expired(text(i), team, text(a), text(m), int(e), int(t)) for i, a, m, e, t in rows)
+
+
+def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
+    """Read the reply of `reserve.lua`."""
+    candidate, held, cap, settled, reserved, now, replayed, refusals, expired, counters, in_flight = reply
+    named = tuple(
+        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(s), int(r), only_held == 1)
+        for c, b, s, r, only_held in refusals
+    )
+    return ReserveResult(
+        candidate=int(candidate),
+        held_nanousd=int(held),
+        output_cap=int(cap) if int(cap) >= 0 else None,
+        settled_nanousd=int(settled),
+        reserved_nanousd=int(reserved),
+        at_ms=int(now),
+        refusals=named,
+        replayed=bool(int(replayed)),
+        expired=expired_rows(request.team, expired),
+        counters=tuple((int(s), int(r)) for s, r in zip(counters[::2], counters[1::2], strict=True)),
+        in_flight=tuple((int(age), int(amount)) for age, amount in in_flight),
+    )
+
+
+def restored(team: str, reply: list[Any]) -> Restored:
+    """Read the reply of `restore.lua`."""
+    before, after, remembered, rows = reply
+    return Restored(
+        team,
+        int(before),
+        int(after),
+        int(remembered),
+        tuple((text(a), text(m), int(had), int(total), int(added)) for a, m, had, total, added in rows),
+    )
+
+
+def team_month(
+    team: str, month: str, counter: list[Any], open_holds: int, days: list[dict[Any, Any]]
+) -> TeamMonth:
+    """Add up the days of a month. A cell whose every count was taken back is left out."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for day in days:
+        for field, value in day.items():
+            app, model, kind = text(field).split(SEP)
+            cell = counts.setdefault((app, model), {})
+            cell[kind] = cell.get(kind, 0) + int(value)
+    models: dict[str, int] = {}
+    apps: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    cells: dict[tuple[str, str], int] = {}
+    adjusted: dict[tuple[str, str], int] = {}
+    requests = saved = refused = 0
+    for (app, model), cell in counts.items():
+        exchanges, cost, corrected = cell.pop(EXCHANGES, 0), cell.pop(COST, 0), cell.pop(ADJUSTED, 0)
+        if corrected:
+            adjusted[app, model] = corrected
+            cost += corrected
+        requests += exchanges
+        saved += cell.pop(SAVED, 0)
+        refused += cell.pop(REFUSED, 0)
+        if exchanges or cost or corrected:
+            cells[app, model] = cost
+            models[model] = models.get(model, 0) + cost
+            apps[app] = apps.get(app, 0) + cost
+        for kind, n in cell.items():
+            tokens[kind] = tokens.get(kind, 0) + n
+    settled, reserved = (int(v or 0) for v in counter)
+    return TeamMonth(
+        team,
+        month,
+        settled,
+        reserved,
+        requests,
+        models,
+        apps,
+        tokens,
+        cells,
+        open_holds,
+        saved,
+        refused,
+        adjusted,
+    )
+
+
+def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
+    """Read a day's hash, sorted by app and model. A cell whose every count was taken back is left out."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for field, value in fields.items():
+        app, model, kind = text(field).split(SEP)
+        if int(value):
+            counts.setdefault((app, model), {})[kind] = int(value)
+    out = []
+    for (app, model), cell in sorted(counts.items()):
+        adjusted = cell.pop(ADJUSTED, 0)
+        out.append(
+            DayCell(
+                team,
+                day,
+                app,
+                model,
+                requests=cell.pop(EXCHANGES, 0),
+                cost_nanousd=cell.pop(COST, 0) + adjusted,
+                saved_nanousd=cell.pop(SAVED, 0),
+                refused=cell.pop(REFUSED, 0),
+                adjusted_nanousd=adjusted,
+                tokens=cell,
+            )
+        )
+    return out

@@ -1,0 +1,412 @@
+"""The ledger on Redis: one script a verb, one slot a team.
+
+Reservations that arrive within one turn of the event loop share one pipeline, so that the price of a round
+trip is paid once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from importlib.resources import files
+from itertools import groupby
+from typing import Any, cast
+
+import redis.asyncio as aioredis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisError
+
+from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.ledger.drift import KEY as DRIFT_KEY
+from spendgate.ledger.drift import Drift, decode
+from spendgate.ledger.port import (
+    Adjusted,
+    Adjustment,
+    AdjustResult,
+    DayCell,
+    Expired,
+    OldestHold,
+    RefusedRequest,
+    ReserveRequest,
+    ReserveResult,
+    Restored,
+    Settlement,
+    TeamMonth,
+)
+from spendgate.ledger.redis import recent_rejections
+from spendgate.ledger.redis import url as connect
+from spendgate.ledger.redis.calls import BULK_TIMEOUT_S, RedisCalls, Script
+from spendgate.ledger.redis.cluster_connection import ClusterLane
+from spendgate.ledger.redis.codec import (
+    EPOCH_KEY,
+    TEAMS_KEY,
+    adjust_argument,
+    adjust_result,
+    adjusted,
+    beat_keys,
+    day_cells,
+    expired_rows,
+    reserve_argument,
+    reserve_result,
+    restored,
+    settle_argument,
+    team_month,
+    team_prefix,
+    text,
+)
+from spendgate.ledger.redis.connection import Lane
+
+OLDEST_SAMPLE = 1000
+"""Of a team with more holds than this, the oldest of a sample of so many is told."""
+MONTHS_A_TRIP = 100
+BALANCES_A_TRIP = 1000
+"""Teams read in one round trip."""
+_Waiter = tuple[str, bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
+
+RESERVE, SETTLE, RENEW, EXPIRE, ADJUST, OLDEST = (
+    Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust", "oldest")
+)
+REMEMBER, RESTORE = Script("remember"), Script("restore")
+EPOCH = (files("spendgate.ledger") / "lua" / "epoch.lua").read_text()
+DAILY = (files("spendgate.ledger") / "lua" / "daily.lua").read_text()
+MONTH = (files("spendgate.ledger") / "lua" / "month.lua").read_text()
+
+_BEAT = """
+local last = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], 172800)
+return last
+"""
+
+
+class RedisLedger:
+    """The ledger's port on one Redis. `timeout_s` bounds every call; past it LedgerUnavailable is raised."""
+
+    def __init__(
+        self, client: aioredis.Redis, timeout_s: float = 0.25, lane: Lane | ClusterLane | None = None
+    ) -> None:
+        self.calls = RedisCalls(client, timeout_s, lane)
+        self._waiting: list[_Waiter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beat_keys: tuple[str, ...] = ()
+
+    @classmethod
+    def from_url(cls, url: str, timeout_s: float = 0.25) -> RedisLedger:
+        """Connect by any form of URL that `connect` knows; the first call makes the connection.
+
+        A connection that broke is tried again once, at once: every call is idempotent. Raises
+        ConfigurationError for an URL that can not be read.
+        """
+        client = connect.client(url, max(timeout_s, BULK_TIMEOUT_S))
+        address = connect.parse(url)
+        made = cls(client, timeout_s, _lane_of(address, max(timeout_s, 0.1)))
+        if address.kind == "cluster":
+            made._beat_keys = beat_keys()
+        return made
+
+    async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
+        """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger can not hold."""
+        argument = reserve_argument(request, now_ms)
+        result = await self._reserve_at_once(request, argument)
+        if result is not None:
+            return result
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ReserveResult] = loop.create_future()
+        self._waiting.append((request.team, argument, request, future))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._send_waiting)
+        return await future
+
+    async def _reserve_at_once(self, request: ReserveRequest, argument: bytes) -> ReserveResult | None:
+        """The usual case, with nothing to set up: no batch, no task. None where the long way is needed."""
+        if self.calls.lane is None or not self.calls.knows(request.team):
+            return None
+        command = ("EVALSHA", RESERVE.sha, 1, team_prefix(request.team) + "holds", argument)
+        future = self.calls.lane.now(command)
+        if future is None:
+            return None
+        try:
+            async with asyncio.timeout(self.calls.timeout_s):
+                reply = await future
+        except TimeoutError as e:
+            self.calls.forget()
+            self.calls.lane.reset(command)  # it may lead nowhere
+            raise LedgerUnavailable(f"reserve: Redis did not answer within {self.calls.timeout_s} s") from e
+        except OSError:
+            return None  # the connection broke: the long way makes a new one
+        return None if isinstance(reply, Exception) else reserve_result(request, reply)
+
+    def _send_waiting(self) -> None:
+        batch, self._waiting = self._waiting, []
+        task = asyncio.ensure_future(self._reserve_batch(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reserve_batch(self, batch: list[_Waiter]) -> None:
+        calls = [(team, [argument]) for team, argument, _, _ in batch]
+        try:
+            replies = await self.calls.guard("reserve", lambda: self.calls.run(RESERVE, calls))
+        except BaseException as e:
+            for _, _, _, future in batch:  # every waiter must hear of it, whatever it is
+                if not future.done():
+                    future.set_exception(e if isinstance(e, Exception) else LedgerUnavailable("closed"))
+            if isinstance(e, Exception):
+                return
+            raise
+        for (_, _, request, future), reply in zip(batch, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(LedgerUnavailable(f"reserve: {type(reply).__name__}: {reply}"))
+            else:
+                future.set_result(reserve_result(request, reply))
+
+    async def settle(self, batch: list[Settlement], now_ms: int = 0) -> list[str]:
+        """See `port.Ledger.settle`."""
+        return [word for word, _ in await self.settle_timed(batch, now_ms)]
+
+    async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
+        """See `port.Ledger.settle_timed`: one script call a team, one round trip for all."""
+        order = sorted(range(len(batch)), key=lambda i: batch[i].team)
+        calls: list[tuple[str, list[Any]]] = []
+        for team, indices in groupby(order, key=lambda i: batch[i].team):
+            calls.append((team, [now_ms, *(settle_argument(batch[i]) for i in indices)]))
+        if not calls:
+            return []
+        replies = await self.calls.bulk("settle", lambda: self.calls.run_all(SETTLE, calls))
+        words = [(text(word), int(reply[-1])) for reply in replies for word in reply[:-1]]
+        out = [("", 0)] * len(batch)
+        for i, word in zip(order, words, strict=True):
+            out[i] = word
+        return out
+
+    async def remember(self, asked: list[tuple[str, list[str]]]) -> list[tuple[int, list[int]]]:
+        """Counters (without the team's prefix) of teams: the ledger's time (us) and what each has settled, a
+        team's all at one instant. Raises LedgerUnavailable."""
+        replies = await self.calls.ask("remember", REMEMBER, list(asked), MONTHS_A_TRIP)
+        return [(int(at), [int(n) for n in amounts]) for at, *amounts in replies]
+
+    async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]:
+        """Give teams back what was lost; arguments by `memory.restore_argument`. Raises LedgerUnavailable."""
+        replies = await self.calls.ask(
+            "restore", RESTORE, [(team, [argument]) for team, argument in asked], MONTHS_A_TRIP
+        )
+        return [restored(team, reply) for (team, _), reply in zip(asked, replies, strict=True)]
+
+    async def shard_beats(self, process: str, beat: int) -> list[int]:
+        """Leave a beat in every part of a cluster, and give back the process' last one in each (0: none); of a
+        single server there is none but the epoch's. Raises LedgerUnavailable."""
+        if not self._beat_keys:
+            return []
+
+        calls = [("EVAL", _BEAT, 1, key, process, beat) for key in self._beat_keys]
+        return [int(x) for x in await self.calls.send_all("beats", calls)]
+
+    async def epoch(self, *arguments: Any) -> list[Any]:
+        """Run `epoch.lua`. Raises LedgerUnavailable."""
+        (reply,) = await self.calls.send_all("epoch", [("EVAL", EPOCH, 1, EPOCH_KEY, *arguments)])
+        return list(reply)
+
+    async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
+        """See `port.Ledger.renew`."""
+        calls: list[tuple[str, list[Any]]] = []
+        for team, group in groupby(sorted(holds), key=lambda h: h[0]):
+            calls.append((team, [now_ms, ttl_ms, *(exchange for _, exchange in group)]))
+        if not calls:
+            return 0
+        replies = await self.calls.bulk("renew", lambda: self.calls.run_all(RENEW, calls))
+        return sum(int(n) for n in replies)
+
+    async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
+        """See `port.Ledger.expire`."""
+        return await self.expire_many([team], now_ms, limit)
+
+    async def expire_many(self, teams: Sequence[str], now_ms: int = 0, limit: int = 100) -> list[Expired]:
+        """As `expire`, for many teams in one round trip, at most `limit` holds of each."""
+        replies = await self.calls.ask("expire", EXPIRE, [(team, [now_ms, limit]) for team in teams])
+        return [x for team, rows in zip(teams, replies, strict=True) for x in expired_rows(team, rows)]
+
+    async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
+        """See `port.Ledger.adjust`: one round trip for every 100."""
+        calls: list[tuple[str, list[Any]]] = [(a.team, [adjust_argument(a, now_ms)]) for a in batch]
+        return [adjust_result(x) for x in await self.calls.ask("adjust", ADJUST, calls, MONTHS_A_TRIP)]
+
+    async def adjustments(self, team: str) -> list[Adjusted]:
+        """See `port.Ledger.adjustments`."""
+        key = team_prefix(team) + "adj"
+        fields = await self.calls.bulk("adjustments", lambda: self.calls.redis.hgetall(key))
+        return adjusted(team, fields)
+
+    async def teams(self) -> list[str]:
+        """See `port.Ledger.teams`."""
+        members = await self.calls.guard(
+            "teams", lambda: cast(Awaitable[Iterable[Any]], self.calls.redis.smembers(TEAMS_KEY))
+        )
+        return sorted(text(m) for m in members)
+
+    async def month(self, team: str, month: str) -> TeamMonth:
+        """See `port.Ledger.month`."""
+        return (await self.months([team], month))[0]
+
+    async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        """See `port.Ledger.months`: one round trip for every 100 teams."""
+        out: list[TeamMonth] = []
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            out += await self._months(teams[start : start + MONTHS_A_TRIP], month)
+        return out
+
+    async def _months(self, teams: list[str], month: str) -> list[TeamMonth]:
+        pipe = self.calls.redis.pipeline(transaction=False)
+        for team in teams:
+            pipe.execute_command("EVAL", MONTH, 1, f"{team_prefix(team)}holds", month)
+        replies = await self.calls.bulk("month", pipe.execute)
+        out = []
+        for team, (settled, reserved, holds, *days) in zip(teams, replies, strict=True):
+            cells = [dict(zip(day[::2], day[1::2], strict=True)) for day in days]
+            out.append(team_month(team, month, [settled, reserved], int(holds), cells))
+        return out
+
+    async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
+        """(settled, reserved) of many teams' month (`YYYYMM`), in the order given: one round trip for every
+        `BALANCES_A_TRIP` teams. Raises LedgerUnavailable."""
+        out: list[tuple[int, int]] = []
+        for start in range(0, len(teams), BALANCES_A_TRIP):
+            pipe = self.calls.redis.pipeline(transaction=False)
+            for team in teams[start : start + BALANCES_A_TRIP]:
+                pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
+            replies = await self.calls.bulk("balances", pipe.execute)
+            out += [(int(settled or 0), int(reserved or 0)) for settled, reserved in replies]
+        return out
+
+    async def cells(self, teams: list[str], month: str) -> list[DayCell]:
+        """What every app settled with every model on every day of a month (`YYYYMM`), for chargeback: in the
+        order of teams, days, apps and models; one round trip for every 100 teams. Raises LedgerUnavailable.
+        """
+        days = [f"{month}{day:02d}" for day in range(1, 32)]
+        out: list[DayCell] = []
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            pipe = self.calls.redis.pipeline(transaction=False)
+            asked = [(t, d) for t in teams[start : start + MONTHS_A_TRIP] for d in days]
+            for team, day in asked:
+                pipe.hgetall(f"{team_prefix(team)}d:{day}")
+            replies = await self.calls.bulk("cells", pipe.execute)
+            for (team, day), fields in zip(asked, replies, strict=True):
+                out += day_cells(team, day, fields)
+        return out
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """See `port.Ledger.daily`: added up in Redis, one round trip for every 100 teams."""
+        out: dict[str, list[int]] = {}
+        for start in range(0, len(teams), MONTHS_A_TRIP):
+            some = teams[start : start + MONTHS_A_TRIP]
+            pipe = self.calls.redis.pipeline(transaction=False)
+            for team in some:
+                prefix = team_prefix(team)
+                pipe.execute_command("EVAL", DAILY, len(days), *(f"{prefix}d:{day}" for day in days))
+            replies = await self.calls.bulk("daily", pipe.execute)
+            for team, sums in zip(some, replies, strict=True):
+                out[team] = [int(n) for n in sums]
+        return out
+
+    async def note_refusals(self, refused: list[RefusedRequest]) -> None:
+        """See `port.Ledger.note_refusals`."""
+
+        async def write() -> None:
+            pipe = self.calls.redis.pipeline(transaction=False)
+            for command in recent_rejections.commands(refused):
+                pipe.execute_command(*command)
+            await pipe.execute()
+
+        if refused:
+            await self.calls.bulk("note refusals", write)
+
+    async def refusals(self, team: str) -> list[RefusedRequest]:
+        """See `port.Ledger.refusals`."""
+        key = recent_rejections.refusals_key(team)
+        rows = await self.calls.guard(
+            "refusals", lambda: cast(Awaitable[list[bytes]], self.calls.redis.lrange(key, 0, -1))
+        )
+        return recent_rejections.read(rows)
+
+    async def note_drift(self, drift: Drift) -> None:
+        """Keep what a reconciliation found, for the metric and the alert. Raises LedgerUnavailable."""
+        await self.calls.guard(
+            "drift",
+            lambda: cast(Awaitable[Any], self.calls.redis.hset(DRIFT_KEY, drift.provider, drift.encode())),
+        )
+
+    async def drifts(self) -> list[Drift]:
+        """See `port.Ledger.drifts`."""
+        return decode(
+            await self.calls.guard("drift", lambda: cast(Awaitable[Any], self.calls.redis.hgetall(DRIFT_KEY)))
+        )
+
+    async def open_holds(self, team: str) -> int:
+        """See `port.Ledger.open_holds`."""
+        key = team_prefix(team) + "holds"
+        return await self.calls.guard("open holds", lambda: self.calls.redis.hlen(key))
+
+    async def oldest_holds(self, teams: Sequence[str], now_ms: int = 0) -> list[OldestHold]:
+        """See `port.Ledger.oldest_holds`."""
+        replies = await self.calls.ask(
+            "oldest hold", OLDEST, [(team, [now_ms, OLDEST_SAMPLE]) for team in teams]
+        )
+        return [
+            OldestHold(team, int(n), max(0, int(now) - int(oldest)) if int(oldest) else 0, int(overdue))
+            for team, (now, n, oldest, overdue) in zip(teams, replies, strict=True)
+        ]
+
+    async def run_id(self) -> str:
+        """See `port.Ledger.run_id`: `run_id` of INFO server, new with every start of a redis-server, and another
+        one where a replica took over; of every master of a cluster."""
+        if isinstance(self.calls.redis, RedisCluster):
+            infos = await self.calls.bulk(
+                "run id",
+                lambda: cast(Any, self.calls.redis).info("server", target_nodes=RedisCluster.PRIMARIES),
+            )
+            return " ".join(sorted(str(info["run_id"]) for info in infos.values()))
+        info = await self.calls.guard("run id", lambda: cast(Awaitable[Any], self.calls.redis.info("server")))
+        return str(info["run_id"])
+
+    async def first_seen(self, keys: list[tuple[str, str]], ttl_ms: int) -> list[bool]:
+        """See `port.Ledger.first_seen`."""
+
+        async def call() -> list[bool]:
+            pipe = self.calls.redis.pipeline(transaction=False)
+            for team, key in keys:
+                pipe.set(f"{team_prefix(team)}seen:{key}", 1, nx=True, px=ttl_ms)
+            return [bool(new) for new in await pipe.execute()]
+
+        return await self.calls.bulk("first seen", call)
+
+    async def ping(self) -> bool:
+        """See `port.Ledger.ping`."""
+        try:
+            return bool(await self.calls.guard("ping", lambda: cast(Awaitable[Any], self.calls.redis.ping())))
+        except LedgerError:
+            return False
+
+    async def close(self) -> None:
+        """Wait for what is under way, then give connections back."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        if self.calls.lane is not None:
+            self.calls.lane.close()
+        await self.calls.redis.aclose()
+
+
+def _lane_of(address: connect.Address, timeout_s: float) -> Lane | ClusterLane:
+    if address.kind == "cluster":
+        return ClusterLane(address, timeout_s)
+    if address.kind == "single":
+        return Lane(address, timeout_s)
+    sentinels = connect.sentinel(address, timeout_s)
+
+    async def master() -> connect.HostPort:
+        try:
+            host, port = await sentinels.discover_master(address.master)
+        except RedisError as e:
+            raise ConnectionError(f"no sentinel names the master {address.master}: {e}") from e
+        return str(host), int(port)
+
+    return Lane(address, timeout_s, master)

@@ -1,0 +1,1 @@
+"""Settlements that Redis could not take, on disk until it acknowledges them."""

@@ -1,0 +1,1 @@
+"""The settings of every process, read once: a YAML file and `SPENDGATE_<KEY>` in the environment, which wins."""

@@ -1,0 +1,47 @@
+"""A stream that is ended early ends as its SDK expects, at an event's boundary."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spendgate.dialects.response.stream_termination import Ender, boundary, can_end
+
+
+@pytest.mark.parametrize(
+    ("piece", "at"),
+    [(b"data: 1\n\ndata: 2", 9), (b"data: 1\n\n", 9), (b"data: 1", -1), (b"a\r\n\r\nb", 5), (b"", -1)],
+)
+def test_the_boundary_is_the_end_of_the_last_whole_event(piece: bytes, at: int) -> None:
+    assert boundary(piece) == at
+
+
+def test_openai_streams_end_with_finish_reason_length() -> None:
+    text = Ender("openai-chat").end("gpt-4o", 5).decode()
+    first, done, rest = text.split("\n\n")
+    assert json.loads(first.removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+    assert done == "data: [DONE]"
+    assert rest == ""
+
+
+@pytest.mark.parametrize("cut", range(0, 120, 7))
+def test_anthropic_streams_close_the_block_that_is_open(cut: int) -> None:
+    ender = Ender("anthropic-messages")
+    wire = (
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{}}\n\n'
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":3,"content_block":{}}\n\n'
+    )
+    ender.see(wire[:cut])
+    ender.see(wire[cut:])
+    events = [x.split("\ndata: ")[1] for x in ender.end("claude", 7).decode().strip().split("\n\n")]
+    stop, delta, last = map(json.loads, events)
+    assert stop == {"type": "content_block_stop", "index": 3}
+    assert delta["delta"]["stop_reason"] == "max_tokens"
+    assert delta["usage"]["output_tokens"] == 7
+    assert last["type"] == "message_stop"
+
+
+def test_other_dialects_are_not_cut() -> None:
+    assert can_end("openai-chat")
+    assert not can_end("gemini")

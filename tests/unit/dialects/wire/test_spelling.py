@@ -1,0 +1,78 @@
+"""What is looked for in a request's bytes: names that come twice, and names that may stand anywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spendgate.dialects.request import hosted
+from spendgate.dialects.wire import scan, spelling
+from spendgate.dialects.wire.spelling import says_once
+
+
+@pytest.mark.parametrize(
+    ("body", "once"),
+    [
+        (b'{"a":1,"b":{"a":1}}', True),
+        (b'{"a":1,"\\u0061":1}', False),
+        (b'{"a":{"b":1,"b":1}}', False),
+        (b'{"a":"\\u0022","b":"\\\\u0022"}', True),
+        (b'{"a":"\\"\\"\\u0022","a":""}', False),
+        (b'{"a":"\\ud800"}', True),
+        (b'{"a":"\\ud800","a":1}', False),
+    ],
+)
+def test_a_doubled_name_is_told_by_its_quotes(body: bytes, once: bool) -> None:
+    assert says_once(body, json.loads(body)) is once
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+)
+
+
+@given(st.dictionaries(st.text(alphabet='"\\\\a\u00e9\U0001f600'), VALUES))
+def test_the_quotes_of_a_long_body_are_those_that_it_would_be_written_with(document: dict[str, Any]) -> None:
+    written = json.dumps(document, ensure_ascii=False)
+    assert spelling._quotes_of(document) == written.count('"')
+
+
+@pytest.mark.parametrize(("more", "once"), [(b"", True), (b',"model":"b"', False), (b',"b":"\\u0022"', True)])
+def test_a_doubled_name_is_told_in_a_body_of_any_length(more: bytes, once: bool) -> None:
+    body = b'{"model":"a","input":"' + b"a" * spelling.WALKED_ABOVE + b'"' + more + b"}"
+    assert says_once(body, json.loads(body)) is once
+    many = b'{"x":[' + b"1," * spelling.WALKED_MAX + b'1],"model":"a","input":"' + body[22:]
+    assert spelling._quotes_of(json.loads(many)) is None
+    assert says_once(many, json.loads(many)) is once
+
+
+@given(VALUES)
+def test_what_says_all_once_is_never_called_doubled(value: object) -> None:
+    document = {"a": value}
+    for ascii_only in (True, False):
+        body = json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        assert says_once(body, document)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["_", '"', "cache_control", '"cache_control"', '"CACHE_Control"', '"cache_contro"', "a" * 700]
+        ),
+        max_size=40,
+    ).map("".join),
+    st.sampled_from([0, 64, 8192]),
+)
+def test_a_key_is_found_by_its_underscore_wherever_it_stands(text: str, head: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "HEAD_BYTES", head)
+        assert hosted.mentions(text.encode(), b"cache_control") is ('"cache_control"' in text.lower())
+
+
+def test_a_key_with_escaped_letters_may_be_any() -> None:
+    assert hosted.mentions(b'{"\\u0063ache_control":1}', b"cache_control")
+    assert not hosted.mentions(b'{"a":"\\n\\u00e9"}', b"cache_control")
