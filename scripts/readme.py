@@ -62,18 +62,17 @@ def missing(shown: str, output: str) -> list[str]:
 
 
 def with_ports(commands: str, ports: Mapping[str, str]) -> str:
-    """The same commands on other ports."""
+    """The same commands on other ports (none: as they stand)."""
+    if not ports:
+        return commands
     for port, other in ports.items():
         commands = re.sub(rf"(127\.0\.0\.1:){port}\b", rf"\g<1>{other}", commands)
     listen = {"mock-provider": f"--listen 127.0.0.1:{ports['9900']}",
               "up": f"--listen 127.0.0.1:{ports['10000']} --admin 127.0.0.1:{ports['9090']}"}  # fmt: skip
     for name, flags in listen.items():
         commands = re.sub(rf"^(\S*spendgate {name}\b.*) &$", rf"\1 {flags} &", commands, flags=re.MULTILINE)
-    if ports:
-        commands = commands.replace(
-            "spendgate budget ", f"spendgate budget --url http://127.0.0.1:{ports['10000']} "
-        )
-    return commands
+    own = f"spendgate budget --url http://127.0.0.1:{ports['10000']} "
+    return commands.replace("spendgate budget ", own)
 
 
 class Terminal:
