@@ -37,7 +37,14 @@ def kind_of(case: Case, answer: Answer, state: State) -> Kind:
 
 def _can_hide(case: Case, facts: RequestFacts, answer: StreamedAnswer) -> bool:
     shown = answer.shows_text and case.tariff(case.sent).terms.provider in SHOWS_REASONING
-    return can_hide(facts, case.sent, answer.model, shown=shown)
+    return can_hide(facts, case.sent, _told_model(case, facts, answer.model), shown=shown)
+
+
+def _told_model(case: Case, facts: RequestFacts, answered: str) -> str:
+    """The model that says it answers, where it is one that is known: a server's own name for what it was asked tells
+    nothing. Where the request lets several answer, whatever it says."""
+    prices, terms = case.snapshot.prices, case.tariff(case.sent).terms
+    return answered if facts.fallbacks or (answered and prices.find(answered, terms) is not None) else ""
 
 
 def _all_seen(case: Case, answer: StreamedAnswer) -> bool:
@@ -62,14 +69,15 @@ _KEPT_BACK = re.compile(r"(^|/)(openai/|gpt-|o\d|~?x-ai/|grok|google/|gemini)")
 def can_hide(facts: RequestFacts, sent: str, answered: str = "", *, shown: bool = False) -> bool:
     """May more be billed for a stream than is seen of it? It asks for reasoning, for tools that the provider runs,
     for what only the provider has, or its model reasons by itself. `answered`: the model that says it answers, which
-    counts where the request lets several; `shown`: a reasoning would have been seen."""
+    counts alone where the request lets several; `shown`: a reasoning would have been seen."""
     if _asks_more(facts):
         return True
     if facts.output_hidden is False:
         return False
     models: tuple[str, ...] = (sent or facts.model, *facts.other_models, *facts.fallbacks)
-    if answered and facts.fallbacks and not facts.fallbacks_add:
-        models = (answered, *facts.other_models)
+    if answered:
+        only = facts.fallbacks and not facts.fallbacks_add
+        models = (answered, *facts.other_models) if only else (answered, *models)
     if shown and not any(_KEPT_BACK.search(m.lower()) for m in models):
         return False
     return any(map(may_reason, models))
@@ -138,7 +146,7 @@ def whole(case: Case, reading: Reading) -> Bill:
     if facts is not None and facts.known_usage and reading.problem in ("no_usage", "not_json"):
         return billing.known(tariff, sent, facts.known_usage, case.held)
     seen_all = facts is not None and (
-        not can_hide(facts, sent, reading.model)
+        not can_hide(facts, sent, _told_model(case, facts, reading.model))
         or (not _asks_more(facts) and is_house_model(case, reading.model))
     )
     if reading.problem in UNTOLD and reading.text and seen_all:

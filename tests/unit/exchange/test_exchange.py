@@ -11,7 +11,7 @@ from unit.exchange.driver import Drive, FakeLedger, chat, chat_answer, snapshot_
 from spendgate.exchange import events as e
 from spendgate.exchange.context import ratio
 from spendgate.exchange.states import TRANSITIONS, IllegalEvent, State
-from spendgate.records.outcome import Outcome
+from spendgate.records.outcome import ChargedBy, Outcome
 
 USD = 1_000_000_000
 SMALL = "{team: ml, monthlyBudgetUSD: 10, defaultModel: gpt-4o-mini}"
@@ -187,6 +187,22 @@ def test_an_aborted_stream_pays_for_what_flowed() -> None:
     assert d.ending.record.outcome is Outcome.ABORTED
     assert d.ending.record.tokens["output"] == 2
     assert d.ending.record.tokens["input"] > 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "charged_by"),
+    [("o3", ChargedBy.HOLD), ("gpt-4o-2024-08-06", ChargedBy.COUNTED), ("srv-7", ChargedBy.COUNTED)],
+)
+def test_a_stream_that_is_left_is_charged_by_what_its_answerer_can_hide(
+    answers: str, charged_by: ChargedBy
+) -> None:
+    d = Drive(snapshot_of(SMALL))
+    d.send(chat(stream=True))
+    d.answer(content_type="text/event-stream")
+    d.piece(SSE_HEAD.replace(b"gpt-4o", answers.encode()))
+    d.piece(SSE_MORE)
+    d.over()
+    assert d.ending.record.charged_by is charged_by
 
 
 def test_an_abort_after_the_usage_came_is_billed_by_the_usage() -> None:

@@ -112,7 +112,7 @@ def read_document(
         output_cap=cap if cap is None else max(cap, fallbacks.caps(document)),
         extra_output_tokens=budget if cap is not None and budget >= cap else 0,
         turns=turns,
-        unseen_input=texts.unseen or brings,
+        unseen_input=texts.unseen or brings or hosted.has_preset(document),
         unseen_results=brings,
         fallbacks=others,
         routed=fallbacks.is_routed(document, model),

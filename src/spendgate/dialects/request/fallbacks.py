@@ -10,9 +10,11 @@ requests, or lists by model | server-side fallback; client-side fallbacks |
 | `fallback_models`, `fallback_model`, `fallback` | other gateways | |
 | `config.targets[].override_params.model` | Portkey | config object |
 | `plugins[].allowed_models`, `.models`, `.model` | OpenRouter's auto router and fusion | its guides |
+| `preset`, `@preset/` in the model's name | OpenRouter: models that are stored there | presets |
+| `model`: a list, or names with commas between them | LiteLLM: all of them are asked at once | batch completions |
 
-A provider that may choose by itself (`default`, `route`, `openrouter/auto`) may answer with a model of no list: a name
-that no price table has stands for it, and is held for as one (the dearest).
+A provider that may choose by itself (`default`, `route`, `preset`, `openrouter/auto`) may answer with a model of no
+list: a name that no price table has stands for it, and is held for as one (the dearest).
 """
 
 from __future__ import annotations
@@ -33,21 +35,22 @@ MODELS_MAX = 64
 ANY_MODEL = "*"
 """Stands for a model that the provider chooses; no price table has it."""
 _ROUTER = re.compile(
-    r"^(openrouter/)?(auto|auto-.*|pareto.*|bodybuilder|fusion)$|(^|/)model-router(-.*)?$|(default-)?prompt-router/"
+    r"^(openrouter/)?(auto|auto-.*|pareto.*|bodybuilder|fusion)$|(^|/)model-router(-.*)?$|(default-)?prompt-router/|@preset/"
 )
 """Names that stand for a choice of the provider: OpenRouter's and Azure's routers, Bedrock's prompt routers."""
 _SWITCHED_OFF = frozenset({"", "off", "none", "false", "disabled"})
 _ROUTES = ("fallback", "auto")
-_MEMBERS = frozenset({*KEYS, "config", "plugins", "route"})
+_MEMBERS = frozenset({*KEYS, "config", "plugins", "preset", "route"})
 """Where such models may stand; most requests have none of it."""
 
 
 def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> tuple[str, ...]:
     """The models that may answer besides `model`, each once, in the order of the request. `any_model` stands for one
     that the provider chooses."""
-    if _MEMBERS.isdisjoint(document) and not _is_router(model):
+    several = _several(document.get("model"))
+    if _MEMBERS.isdisjoint(document) and not several and not _is_router(model):
         return ()
-    found: dict[str, None] = {}
+    found: dict[str, None] = dict.fromkeys(several)
     for key in KEYS:
         _gather(found, document.get(key))
     _gather_targets(found, document.get("config"))
@@ -58,7 +61,7 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
         found[ANY_MODEL] = None
     if len(found) > MODELS_MAX:
         return (*list(found)[:MODELS_MAX], ANY_MODEL)
-    if _is_router(model):
+    if _is_router(model) or document.get("preset"):
         found[ANY_MODEL] = None
     found.pop(model, None)
     return tuple(any_model if name == ANY_MODEL else name for name in found)
@@ -91,6 +94,11 @@ def asked_model(document: JsonObject) -> str:
         return model
     named = (m for m in _list(document.get("models")) if isinstance(m, str) and m)
     return short(next(named, NO_MODEL), MODEL_CHARACTERS_MAX)
+
+
+def _several(model: object) -> tuple[str, ...]:
+    names = model.split(",") if isinstance(model, str) and "," in model else _list(model)
+    return tuple(short(n.strip(), MODEL_CHARACTERS_MAX) for n in names if isinstance(n, str) and n.strip())
 
 
 def _list(value: Any) -> list[Any]:

@@ -56,6 +56,10 @@ SERVER_KEYS = frozenset({
 """Members of a request by which a provider brings input in: Azure's and xAI's searches, DashScope's, Volcengine's
 stored contexts, OpenRouter's plugins."""
 
+PRESET = "@preset/"
+"""Stands in a model's name that leads to settings stored at OpenRouter: models, a system prompt, tools (its guide to
+presets)."""
+
 _HOLDERS = ("extra_body", "google", "provider_options", "providerOptions", "additional_params")
 """Members that hold such members, by provider."""
 _MARKS = SERVER_KEYS | {"web_search_options", *_HOLDERS}
@@ -177,12 +181,20 @@ def has_server_keys(document: JsonObject, *, own_search: bool = False) -> bool:
     """Does the request itself name something that the provider brings in? `own_search`: what the model's own search
     finds is billed by fees alone."""
     if _MARKS.isdisjoint(document):
-        return False
+        return has_preset(document)
     holders = [document, *(object_of(document.get(key)) for key in _HOLDERS)]
     holders += [inner for of in holders[1:] for inner in of.values() if isinstance(inner, dict)]
-    return any(of[key] for of in holders for key in SERVER_KEYS.intersection(of)) or (
-        not own_search and document.get("web_search_options") is not None
+    return (
+        any(of[key] for of in holders for key in SERVER_KEYS.intersection(of))
+        or (not own_search and document.get("web_search_options") is not None)
+        or has_preset(document)
     )
+
+
+def has_preset(document: JsonObject) -> bool:
+    """Does the request lead to settings that only the provider has?"""
+    model = document.get("model")
+    return bool(document.get("preset")) or (isinstance(model, str) and PRESET in model)
 
 
 def only_data_sources(document: JsonObject, *, own_search: bool = False) -> bool:

@@ -38,7 +38,7 @@ toolResult textGenerationConfig maxTokenCount parameters imageGenerationConfig n
 text_prompts samples mode image inputImage bytes requests params partial_images role think raw reasoning_config
 include_reasoning enabled extra_body google audio_tokens id call_id background store include agent size quality
 additionalModelRequestFields chat_template_kwargs config enable_search enable_thinking engine environment
-max_results max_search_results memory_limit plugins pdf route search_parameters stream_format targets
+max_results max_search_results memory_limit plugins pdf preset route search_parameters stream_format targets
 thinking_budget result allowed_models override_params model_name filename fallback_models fallback_model
 fallback context_window_fallbacks content_policy_fallbacks default_fallbacks assistant_id cachedContent
 cached_content context_id dataSources data_sources document_ids file_ids knowledge prompt_id rag retrieval

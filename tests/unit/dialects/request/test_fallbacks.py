@@ -35,6 +35,10 @@ DEAR = "anthropic/claude-opus-4-1"
         ({"config": {"targets": [{"override_params": {"model": DEAR}}]}}, (DEAR,)),
         ({"plugins": [{"id": "auto-router", "allowed_models": [DEAR]}]}, (DEAR,)),
         ({"route": "fallback"}, ("*",)),
+        ({"preset": "ravenel"}, ("*",)),
+        ({"preset": "ravenel", "models": [DEAR]}, (DEAR, "*")),
+        ({"model": f"m,{DEAR} , n"}, (DEAR, "n")),
+        ({"model": ["m", DEAR]}, (DEAR,)),
         ({"provider": {"order": ["a"], "allow_fallbacks": True}}, ()),
         ({}, ()),
     ],
@@ -45,7 +49,15 @@ def test_every_list_of_models_is_read(fields: dict[str, Any], models: tuple[str,
 
 
 @pytest.mark.parametrize(
-    "router", ["openrouter/auto", "auto", "model-router", "arn:aws:bedrock:eu:1:default-prompt-router/a:1"]
+    "router",
+    [
+        "openrouter/auto",
+        "auto",
+        "@preset/x",
+        "openai/gpt-4o@preset/x",
+        "model-router",
+        "arn:aws:bedrock:eu:1:default-prompt-router/a:1",
+    ],
 )
 def test_a_router_may_answer_with_any_model(router: str) -> None:
     assert fallbacks.read({}, router) == ("*",)
@@ -107,3 +119,14 @@ def test_a_list_alone_names_the_model_that_is_asked_first(path: str, fields: dic
     assert dialect is not None
     facts = dialect.read_request(json.dumps({"models": ["a", DEAR], **fields}).encode(), path)
     assert (facts.model, facts.fallbacks) == ("a", (DEAR,))
+
+
+@pytest.mark.parametrize("named", [{"preset": "x"}, {"model": "@preset/x"}, {"model": "a@preset/x"}])
+@pytest.mark.parametrize(("path", "fields"), [PLACES[i] for i in (0, 1, 2, 4)], ids=lambda v: str(v)[:30])
+def test_what_is_stored_at_the_provider_is_unseen_input(
+    path: str, fields: dict[str, Any], named: dict[str, str]
+) -> None:
+    dialect = registry.find("POST", path, "application/json")
+    assert dialect is not None
+    assert dialect.read_request(json.dumps({"model": "a", **fields, **named}).encode(), path).unseen_input
+    assert not dialect.read_request(json.dumps({"model": "a", **fields}).encode(), path).unseen_input
