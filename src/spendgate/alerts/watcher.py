@@ -5,6 +5,8 @@ happened before anybody watched (a gateway put before a ledger with history). Ev
 records: what was told stays told, and what was crossed while all were down has no record and is told, one post
 each, in order of percent. A budget that is put on a team already above a threshold is told: that is news.
 
+Beside that it writes down which budgets are in force, so that a month can be judged by its own when it is over.
+
 The month before is looked at for one hour more: for what was crossed in its last seconds, or settled late.
 """
 
@@ -34,6 +36,7 @@ from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import Ledger
 from spendgate.months import month_key, month_last_ms, previous_month
+from spendgate.policy.month_budgets import BudgetBook
 
 log = structlog.get_logger()
 
@@ -73,11 +76,13 @@ class AlertLoop:
     claims: Claims = field(init=False)
     memory: Memory = field(init=False)
     courier: Courier = field(init=False)
+    book: BudgetBook = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.claims = Claims(self.redis, self.owner, self.claim_ms)
         self.memory = Memory(self.data_dir)
+        self.book = BudgetBook(self.redis)
         self.courier = Courier(self.claims, self.memory, self.senders, self.timing, self.count)
 
     async def run_once(self, now_ms: int = 0) -> None:
@@ -122,7 +127,9 @@ class AlertLoop:
         before = previous_month(now_ms)
         if month_key(now_ms - PREVIOUS_MONTH_MS) == before:
             moments.insert(0, month_last_ms(before))
-        budgets = self.policy().budgets
+        policy = self.policy()
+        budgets = policy.budgets
+        await self.book.note(policy, month_key(now_ms))
         pending = 0
         for at_ms in moments:
             month = month_key(at_ms)

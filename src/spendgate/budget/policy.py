@@ -13,6 +13,7 @@ from typing import Any
 
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.checks import advice
+from spendgate.budget.document import document_text
 from spendgate.budget.model import Action, BudgetSpec, LLMBudget
 from spendgate.budget.patterns import ModelPattern, best_match, most_specific_first
 from spendgate.money import percent_of, usd_to_nano
@@ -123,6 +124,8 @@ class TeamBudget:
     """No budget at all: what the team had may not bind any more, and until it has another it is refused."""
     advice: tuple[str, ...] = ()
     """What is allowed but probably not meant, for whoever checks the budget."""
+    document: str = field(default="", compare=False, repr=False)
+    """What it was compiled from (`document.document_text`)."""
 
     def limit_nanousd(self, now_ms: int) -> int:
         """The month's effective budget: the budget and every increase in force."""
@@ -282,6 +285,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         aborted_answers=spec.aborted_answers,
         raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
         advice=tuple(advice(spec)),
+        document=document_text(document),
     )
 
 

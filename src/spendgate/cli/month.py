@@ -13,8 +13,18 @@ import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.ledger import user, with_ledger
+from spendgate.cli.month_archive import (
+    FOLDER,
+    archive_command,
+    archive_options,
+    month_of,
+    to_freeze,
+    verify_command,
+    write_archive,
+)
+from spendgate.cli.policy_at_hand import policy_at_hand
 from spendgate.money import nano_to_usd
-from spendgate.months import month_key, month_text, parse_month, utc
+from spendgate.months import month_key, month_text, utc
 
 if TYPE_CHECKING:
     from spendgate.ledger.port import Adjusted
@@ -28,7 +38,7 @@ MONTHS_SHOWN = 13
 
 @click.group("month", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Close a month: its numbers are frozen, later corrections fall into the open month.
+    """Close a month: its numbers and budgets are frozen, later corrections fall into the open month.
 
     \b
     Example: spendgate month close 2026-10
@@ -39,32 +49,66 @@ def command() -> None:
 @click.argument("month", metavar="YYYY-MM")
 @click.option("--team", help="Only this team.")
 @click.option("--by", "by", help="Who does it; default: you.")
+@click.option(
+    "--policy", multiple=True, metavar="PATH",
+    help="Budgets that the month is judged by; default: the last that were in force in it.",
+)  # fmt: skip
+@click.option(
+    "--archive", "url", envvar="SPENDGATE_ARCHIVE", metavar="URL",
+    help="Folder or object store of closed months; default: DATA_DIR/closed.  [env: SPENDGATE_ARCHIVE]",
+)  # fmt: skip
+@click.option("--no-archive", is_flag=True, help="Close only; `month archive` writes the files later.")
+@archive_options
 @ledger_options
 def close_command(
-    month: str, team: str | None, by: str | None, redis_url: str | None, data_dir: Path
+    month: str,
+    team: str | None,
+    by: str | None,
+    policy: tuple[str, ...],
+    url: str | None,
+    no_archive: bool,
+    prices: tuple[Path, ...],
+    billing_account: str,
+    redis_url: str | None,
+    data_dir: Path,
 ) -> None:
-    """Freeze a month that is over, for every team. There is no way back.
+    """Freeze a month that is over, for every team, with the budgets that it is judged by. There is no way back.
 
     Adjustments, late settlements and corrections of it are booked in the open month from then on. A team with
     requests of that month still in flight is left open and named (exit 1): close again when they have ended.
 
+    When all teams are closed, the month is archived: its books as JSON and as a Parquet table, and FOCUS, with
+    checksums. `report`, `spend` and `month show` read it with --archive when the ledger is gone.
+
     \b
-    Example: spendgate month close 2026-10 --by finance
+    Example:
+      spendgate month close 2026-10 --by finance
+      spendgate month close 2026-10 --archive s3://acme-finops/closed
     """  # fmt: skip
     from spendgate.ledger.redis.closing import close_month
 
-    wanted = _month(month)
+    wanted = month_of(month)
     if wanted >= month_key(time.time_ns() // 1_000_000):
         raise click.UsageError(f"{month} is not over; close it when the next month has begun")
     found = find_ledger(redis_url, data_dir)
 
+    at_hand = policy_at_hand(found, policy)
+
     async def close(ledger: RedisLedger) -> list[Closing]:
-        return await close_month(ledger, await _teams(ledger, team), wanted, by or user())
+        documents = await to_freeze(ledger, wanted, at_hand, bool(policy))
+        teams = [team] if team is not None else sorted({*await ledger.teams(), *documents})
+        return await close_month(ledger, teams, wanted, by or user(), budgets=documents)
 
     closings = asyncio.run(with_ledger(found.redis_url, close, TIMEOUT_S))
     _print(closings, month)
     if any(c.state in ("holds", "changed", "open") for c in closings):
         sys.exit(1)
+    if team is None and closings and not no_archive:
+        write_archive(found.redis_url, wanted, url or str(data_dir / FOLDER), prices, billing_account)
+
+
+command.add_command(archive_command)
+command.add_command(verify_command)
 
 
 @command.command("show")
@@ -80,7 +124,7 @@ def show_command(month: str, team: str | None, output: str, redis_url: str | Non
     """
     from spendgate.ledger.redis.closing import look_at_month
 
-    wanted = _month(month)
+    wanted = month_of(month)
     found = find_ledger(redis_url, data_dir)
 
     async def look(ledger: RedisLedger) -> tuple[list[Closing], list[Adjusted]]:
@@ -199,10 +243,3 @@ def _print(closings: list[Closing], month: str) -> None:
 
 async def _teams(ledger: RedisLedger, team: str | None) -> list[str]:
     return await ledger.teams() if team is None else [team]
-
-
-def _month(text: str) -> str:
-    try:
-        return parse_month(text)
-    except ValueError as e:
-        raise click.UsageError(str(e)) from e

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
+from spendgate.cli.month_archive import read_archive
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
 from spendgate.months import parse_month
 
 if TYPE_CHECKING:
     from spendgate.finops.chargeback.allocation import Rule
+    from spendgate.finops.chargeback.archive import Archive
     from spendgate.finops.chargeback.chargeback import Chargeback
     from spendgate.ledger.port import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
@@ -39,7 +41,16 @@ def command() -> None:
 @click.option("--month", "month_option", required=True, metavar="YYYY-MM", help="The month (UTC).")
 @click.option("--team", help="Only this team.")
 @click.option(
-    "--source", type=click.Choice(["ledger", "prometheus", "log"]), default="ledger", show_default=True
+    "--source",
+    type=click.Choice(["ledger", "prometheus", "log", "archive"]),
+    default="ledger",
+    show_default=True,
+)
+@click.option(
+    "--archive",
+    metavar="URL",
+    envvar="SPENDGATE_ARCHIVE",
+    help="With --source archive: where closed months stand.",
 )
 @click.option("--prometheus", "prometheus_url", metavar="URL", help="With --source prometheus.")
 @click.option(
@@ -64,6 +75,7 @@ def chargeback_command(
     month_option: str,
     team: str | None,
     source: str,
+    archive: str | None,
     prometheus_url: str | None,
     logs: tuple[Path, ...],
     output: str,
@@ -101,6 +113,8 @@ def chargeback_command(
         raise click.UsageError(f"--month: {e}") from e
     if (source == "prometheus") != bool(prometheus_url):
         raise click.UsageError("--source prometheus and --prometheus URL belong together; give both")
+    if source == "archive" and not archive:
+        raise click.UsageError("--source archive: say where closed months stand, with --archive URL")
     if (source == "log") != bool(logs):
         raise click.UsageError("--source log and --log FILE belong together; give both")
     rules = _rules(shared_file)
@@ -113,7 +127,17 @@ def chargeback_command(
     table_of_prices = table(prices)
     only = None if rules else team  # to split the cost of some, all must be known
     made: list[Adjusted] = []
-    if source != "ledger":
+    beside = None
+    if source == "archive":
+        closed = read_archive(str(archive), month)
+        if output in FOCUS and not rules and team is None:
+            click.echo(_archived_focus(closed, output), nl=False)
+            return
+        source = "ledger"  # what it is made of
+        cells = [c for c in (*closed.books.cells, *closed.books.entries) if only in (None, c.team)]
+        made = [a for a in closed.books.adjustments if only in (None, a.adjustment.team)]
+        settled: dict[str, int] = {}
+    elif source != "ledger":
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
         else:
@@ -142,6 +166,16 @@ def chargeback_command(
     elif beside is not None:
         for text in differences(report, chargeback(month, "ledger", beside, table_of_prices)):
             click.echo(f"spendgate report: {text}", err=True)
+
+
+def _archived_focus(closed: Archive, output: str) -> str | bytes:
+    """The dataset as it was archived, to the byte."""
+    from spendgate.finops.chargeback.archive import focus_rows_of
+    from spendgate.finops.chargeback.focus_files import parquet_of
+
+    version: Any = FOCUS[output]
+    text = closed.focus[version]
+    return parquet_of(focus_rows_of(text), version) if output == "focus-parquet" else text
 
 
 def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:

@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +17,7 @@ from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.ledger.port import TeamMonth
 from spendgate.money import usd_cell, usd_to_nano
-from spendgate.months import month_key, next_month_start, parse_month
+from spendgate.months import month_key, month_last_ms, parse_month
 from spendgate.views.budgets import budget_rows
 
 TIMEOUT_S = 10.0
@@ -39,14 +38,16 @@ CSV_FIELDS = (
     "policy_paths",
     multiple=True,
     metavar="PATH",
-    help="Budgets to compare with; default: those of the running `up`.",
+    help="Budgets to compare with; default: those in force, for a past month the last that were in it.",
 )
+@click.option("--archive", metavar="URL", help="Read a closed month from its archive; needs no ledger.")
 @ledger_options
 def command(
     team: str | None,
     month_option: str | None,
     output: str,
     policy_paths: tuple[str, ...],
+    archive: str | None,
     redis_url: str | None,
     data_dir: Any,
 ) -> None:
@@ -61,9 +62,15 @@ def command(
         month = parse_month(month_option) if month_option else month_key(now_ms)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
-    found = find_ledger(redis_url, data_dir)
-    limits = _limits(found, policy_paths, _instant_in(month, now_ms))
-    months = asyncio.run(_read(found.redis_url, team, month, limits))
+    if archive is not None:
+        if month_option is None or policy_paths:
+            raise click.UsageError("--archive: give --month, and no --policy: its own budgets are in it")
+        months, limits = _archived(archive, team, month)
+    else:
+        found = find_ledger(redis_url, data_dir)
+        given = _limits(found, policy_paths, now_ms if month == month_key(now_ms) else month_last_ms(month))
+        is_past = month < month_key(now_ms) and not policy_paths
+        months, limits = asyncio.run(_read(found.redis_url, team, month, given, is_past))
     rows = budget_rows(months, limits)
     if output == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -73,12 +80,11 @@ def command(
         _print_table(rows, month)
 
 
-def _instant_in(month: str, now_ms: int) -> int:
-    """When to ask a policy for its limits: now, or the last moment of another month."""
-    if month == month_key(now_ms):
-        return now_ms
-    start = datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC)
-    return int(next_month_start(int(start.timestamp() * 1000)).timestamp() * 1000) - 1
+def _archived(url: str, team: str | None, month: str) -> tuple[list[TeamMonth], dict[str, int]]:
+    from spendgate.cli.month_archive import read_archive
+
+    books = read_archive(url, month).books
+    return [m for m in books.months() if team in (None, m.team)], books.limits
 
 
 def _limits(found: Found, policy_paths: tuple[str, ...], at_ms: int) -> dict[str, int]:
@@ -102,16 +108,28 @@ def _limits(found: Found, policy_paths: tuple[str, ...], at_ms: int) -> dict[str
     return limits
 
 
-async def _read(url: str, team: str | None, month: str, limits: dict[str, int]) -> list[TeamMonth]:
+async def _read(
+    url: str, team: str | None, month: str, limits: dict[str, int], is_past: bool
+) -> tuple[list[TeamMonth], dict[str, int]]:
+    """The months, and what they are judged by: a past month by its own budgets where those are known, and then only
+    teams that had one, or spent, are in it."""
     from spendgate.ledger.redis.ledger import RedisLedger
+    from spendgate.policy.month_budgets import budgets_of, limits_of
 
     ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
     try:
-        known = sorted({*await ledger.teams(), *limits})
+        teams = await ledger.teams()
+        own = await budgets_of(ledger.calls.redis, teams, month) if is_past else None
+        if own is not None:
+            limits = limits_of(own, month)
+        known = sorted({*teams, *limits})
         if team is not None and team not in known:
             names = ", ".join(known) or "none"
             click.echo(f"spendgate spend: no team {team!r} in the ledger; known: {names}", err=True)
-        return await ledger.months(known if team is None else [team], month)
+        months = await ledger.months(known if team is None else [team], month)
+        if own is not None and team is None:
+            months = [m for m in months if m.team in limits or m.cells or m.committed_nanousd]
+        return months, limits
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
             f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"

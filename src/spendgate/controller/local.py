@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import structlog
 
 from spendgate.alerts.sender import Sender
 from spendgate.alerts.watcher import AlertLoop
+from spendgate.budget.document import plain
 from spendgate.budget.load import load_documents
 from spendgate.budget.policy import Policy
 from spendgate.controller.metrics import Vitals
@@ -40,17 +39,6 @@ log = structlog.get_logger()
 LOOK_S = 0.5
 REDIS_S = 2.0
 NAMESPACE = "local"
-
-
-def plain(value: Any) -> Any:
-    """A budget's field as JSON has it."""
-    if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
 def objects(paths: Sequence[Path]) -> list[dict[str, Any]]:

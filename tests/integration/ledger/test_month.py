@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import redis as sync_redis
@@ -165,13 +166,14 @@ class TestCommand:
         return month_text(month_key(at))
 
     def test_close_show_list(
-        self, server: EmbeddedRedis, past: str, capsys: pytest.CaptureFixture[str]
+        self, server: EmbeddedRedis, past: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        at = ("--redis", server.url)
+        at = ("--redis", server.url, "--data-dir", str(tmp_path))
         code, out, err = self.run(capsys, "list", *at)
         assert (code, out, err) == (0, f"{past}  1.00 USD, 1 requests; closed for 0 of 1 teams\n", "")
         code, out, err = self.run(capsys, "close", past, "--by", "ann", *at)
-        assert (code, out, err) == (0, f"red  {past}  1.00 USD, 1 requests: closed\n", "")
+        archived = f"archived: {tmp_path}/closed/month={past}\n"
+        assert (code, out, err) == (0, f"red  {past}  1.00 USD, 1 requests: closed\n{archived}", "")
         assert "by ann" in self.run(capsys, "close", past, *at)[1]
         main(
             [

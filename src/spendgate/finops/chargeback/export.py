@@ -87,6 +87,15 @@ class Store:
                 raise ExportError(f"{name}: what the store gives back is not what was written; run it again")
         return Put(name, size, digest, changed=True)
 
+    def get(self, name: str) -> bytes | None:
+        """What stands under `name`; None where nothing does."""
+        with self._said(name):
+            try:
+                found: bytes = self._fs.cat_file(f"{self._root}/{name}")
+            except FileNotFoundError:
+                return None
+            return found
+
     def _digest(self, target: str, size: int) -> str:
         """The checksum of what is there, "" where nothing of this size is."""
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from typing import Any
 
 from spendgate.errors import ConfigurationError
@@ -15,20 +17,30 @@ from spendgate.finops.chargeback.focus_columns import NEWEST, Column, Version, c
 
 def focus_csv(of: Month, version: Version = NEWEST) -> str:
     """The dataset of a month as CSV, null as an empty field."""
+    return csv_of(focus_rows(of), version)
+
+
+def csv_of(rows: Iterable[Mapping[str, str]], version: Version = NEWEST) -> str:
+    """Rows of a dataset as CSV."""
     out = io.StringIO()
     names = [c.name for c in columns(version)]
     writer = csv.DictWriter(out, names, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(focus_rows(of))
+    writer.writerows(rows)
     return out.getvalue()
 
 
 def focus_parquet(of: Month, version: Version = NEWEST) -> bytes:
     """The dataset as Parquet: amounts are decimals, periods UTC timestamps, tags JSON. Raises
     ConfigurationError without pyarrow."""
+    return parquet_of(focus_rows(of), version)
+
+
+def parquet_of(dataset: Iterable[Mapping[str, str]], version: Version = NEWEST) -> bytes:
+    """Rows of a dataset as Parquet. Raises ConfigurationError without pyarrow."""
     pa, pq = arrow()
     kept = columns(version)
-    rows = list(focus_rows(of))
+    rows = list(dataset)
     schema = pa.schema([(c.name, _type(pa, c)) for c in kept]).with_metadata({"focus_version": version})
     table = pa.Table.from_arrays(
         [
@@ -40,6 +52,11 @@ def focus_parquet(of: Month, version: Version = NEWEST) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
+
+
+def has_arrow() -> bool:
+    """Is pyarrow installed?"""
+    return find_spec("pyarrow") is not None
 
 
 def arrow() -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  sg1:{team}:holds
 -- ARGV[1]  now (ms, 0: Redis' clock)   ARGV[2] month (YYYYMM)   ARGV[3] who closes it ('': only look)
+-- ARGV[4]  the budget that the month is judged by, as text ('': none); it is frozen with the numbers
 -- Reply    {word, month's settled, sum of its cells, exchanges, digest of its cells, closed at (ms, 0: not), by, n}
 --          word: `closed` (now); `again` (it was before, and is as it was); `changed` (it was before, and its numbers
 --          are others now: n is what settled was); `open` (it ended less than ten minutes ago, or is only looked at); `holds` (n of its
@@ -46,6 +47,6 @@ for _, record in ipairs(redis.call('HVALS', holds_key)) do
   if string.sub(cjson.decode(record).d, 1, 6) == month then held = held + 1 end
 end
 if held > 0 then return answer('holds', 0, '', held) end
-redis.call('HSET', closed_key, month, cjson.encode({t = now, by = by, s = settled, x = digest, q = exchanges}))
+redis.call('HSET', closed_key, month, cjson.encode({t = now, by = by, s = settled, x = digest, q = exchanges, b = ARGV[4]}))
 redis.call('EXPIRE', closed_key, DAILY_TTL_S)
 return answer('closed', now, by, 0)

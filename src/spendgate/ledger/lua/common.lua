@@ -11,7 +11,8 @@
 --                            another model than asked for saved (negative: it was dearer), `!` refused requests,
 --                            `~` nano-USD adjusted
 --   adj              hash    adjustment id -> its record (JSON); adj:t, zset of the ids by time
---   closed           hash    month -> its closing (JSON: t when, by whom, s settled, x digest of the cells)
+--   closed           hash    month -> its closing (JSON: t when, by whom, s settled, x digest of the cells,
+--                            b the budget that it is judged by)
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes

@@ -1,14 +1,15 @@
 """A month's close: its numbers are frozen, and what comes later falls into the open month.
 
 Frozen means that no script changes the month's counters and cells any more; the closing keeps a digest of them, so
-that a change by other means is told. The cells live for 400 days, closed or not.
+that a change by other means is told. The budget that each team's month is judged by is frozen with it
+(`month_budgets`). The cells live for 400 days, closed or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from spendgate.ledger.redis.calls import Script
 from spendgate.ledger.redis.codec import text
@@ -46,24 +47,32 @@ class Closing:
 
 
 async def close_month(
-    ledger: RedisLedger, teams: Sequence[str], month: str, by: str, now_ms: int = 0
+    ledger: RedisLedger,
+    teams: Sequence[str],
+    month: str,
+    by: str,
+    now_ms: int = 0,
+    budgets: Mapping[str, str] | None = None,
 ) -> list[Closing]:
-    """Close a month (`YYYYMM`) for teams, each by itself; again closes what is still open. Raises
-    LedgerUnavailable."""
+    """Close a month (`YYYYMM`) for teams, each by itself; again closes what is still open. `budgets` are the documents
+    that it is judged by from then on, by team. Raises LedgerUnavailable."""
     if not by:
         raise ValueError("close_month: say who closes it")
-    return await _run(ledger, teams, month, by, now_ms)
+    return await _run(ledger, teams, month, by, now_ms, budgets or {})
 
 
 async def look_at_month(
     ledger: RedisLedger, teams: Sequence[str], month: str, now_ms: int = 0
 ) -> list[Closing]:
     """How the month stands for teams; changes nothing. Raises LedgerUnavailable."""
-    return await _run(ledger, teams, month, "", now_ms)
+    return await _run(ledger, teams, month, "", now_ms, {})
 
 
-async def _run(ledger: RedisLedger, teams: Sequence[str], month: str, by: str, now_ms: int) -> list[Closing]:
-    replies = await ledger.calls.ask("close", CLOSE, [(team, [now_ms, month, by]) for team in teams])
+async def _run(
+    ledger: RedisLedger, teams: Sequence[str], month: str, by: str, now_ms: int, budgets: Mapping[str, str]
+) -> list[Closing]:
+    asked: list[tuple[str, list[Any]]] = [(t, [now_ms, month, by, budgets.get(t, "")]) for t in teams]
+    replies = await ledger.calls.ask("close", CLOSE, asked)
     out = []
     for team, reply in zip(teams, replies, strict=True):
         word, settled, cells, exchanges, digest, at, who, n = (text(x) for x in reply)

@@ -1,0 +1,108 @@
+"""The budgets that a month is judged by: the last that were in force in it, frozen when it is closed.
+
+Whoever watches the budgets (`up`, the controller) writes them down in `sg1:budgets:<YYYYMM>`, a hash of team →
+document, at each change of the policy and at each new month. A closed month has its own copy in its closing. Both live
+for 400 days, as the cells do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+import redis.asyncio as aioredis
+from redis.exceptions import RedisError
+
+from spendgate.budget.load import budget_from_document
+from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.codec import team_prefix, text
+from spendgate.months import month_last_ms
+
+TTL_S = 400 * 86_400
+TEAMS_A_TRIP = 500
+
+
+def budgets_key(month: str) -> str:
+    """Where a month's budgets stand (`YYYYMM`)."""
+    return f"sg1:budgets:{month}"
+
+
+class BudgetBook:
+    """Writes down what is in force, where that changed since this process last did."""
+
+    def __init__(self, client: aioredis.Redis) -> None:
+        self._redis = client
+        self._at = ("", "")
+        self._digests: dict[str, str] = {}
+
+    async def note(self, policy: Policy, month: str) -> None:
+        """The policy is in force in this month. Raises LedgerUnavailable."""
+        if (month, policy.version) == self._at:
+            return
+        known = self._digests if month == self._at[0] else {}
+        documents = {
+            team: b.document
+            for team, b in policy.budgets.items()
+            if b.document and known.get(team) != b.digest
+        }
+        if documents:
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hset(budgets_key(month), mapping=cast(Any, documents))
+            pipe.expire(budgets_key(month), TTL_S)
+            await _guard(pipe.execute())
+        self._at = (month, policy.version)
+        self._digests = known | {team: policy.budgets[team].digest for team in documents}
+
+
+async def documents_of(client: aioredis.Redis, teams: Sequence[str], month: str) -> dict[str, str]:
+    """The document of each team's budget in a month, for teams that had one: as it was frozen, else as it was last
+    written down. Raises LedgerUnavailable."""
+    noted = {
+        text(k): text(v)
+        for k, v in (await _guard(cast(Awaitable[Any], client.hgetall(budgets_key(month))))).items()
+    }
+    for start in range(0, len(teams), TEAMS_A_TRIP):
+        some = teams[start : start + TEAMS_A_TRIP]
+        pipe = client.pipeline(transaction=False)
+        for team in some:
+            pipe.hget(f"{team_prefix(team)}closed", month)
+        for team, raw in zip(some, await _guard(pipe.execute()), strict=True):
+            closing = orjson.loads(raw) if raw else {}
+            if closing.get("b"):
+                noted[team] = closing["b"]
+            elif "b" in closing:
+                noted.pop(team, None)  # closed without a budget
+    return noted
+
+
+def compiled(documents: Mapping[str, str]) -> dict[str, TeamBudget]:
+    """The budgets of documents, by team. Raises ConfigurationError."""
+    return {
+        team: replace(budget_from_document(orjson.loads(document), f"budget of {team}"), team=team)
+        for team, document in documents.items()
+    }
+
+
+async def budgets_of(
+    client: aioredis.Redis, teams: Sequence[str], month: str
+) -> dict[str, TeamBudget] | None:
+    """Each team's own budget in a month that is over, for teams that had one; None where nothing is known of the
+    month's budgets. Raises LedgerUnavailable."""
+    found = await documents_of(client, teams, month)
+    return compiled(found) if found else None
+
+
+def limits_of(budgets: Mapping[str, TeamBudget], month: str) -> dict[str, int]:
+    """What each budget came to at the month's end, nano-USD: with the raises that were in force then."""
+    at_ms = month_last_ms(month)
+    return {team: b.limit_nanousd(at_ms) for team, b in budgets.items()}
+
+
+async def _guard(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except (RedisError, OSError, TimeoutError) as e:
+        raise LedgerUnavailable(f"budgets of a month: Redis did not answer: {type(e).__name__}: {e}") from e
