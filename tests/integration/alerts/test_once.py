@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.asks import T0
+from support.policy import budget
 
 from spendgate.alerts.claims import alert_key
 from spendgate.alerts.message import AGAIN
 from spendgate.alerts.slack import SlackSender
 from spendgate.alerts.watcher import house_alert
+from spendgate.budget.load import policy_from_documents
 from spendgate.budget.policy import Threshold
 
 if TYPE_CHECKING:
@@ -71,6 +74,20 @@ async def test_a_budget_put_on_a_team_already_above_it_is_told(desk: Desk) -> No
     desk.budget()
     await loop.run_once()
     assert desk.heads() == ["red: 50 %"]
+
+
+async def test_who_watches_budgets_writes_down_which_are_in_force_in_each_month(desk: Desk) -> None:
+    (desk.budgets["red"],) = policy_from_documents([json.loads(budget("red", 10))]).budgets.values()
+    loop = desk.loop()
+    await loop.look()
+    await loop.look(T0 + 10 * 86_400_000)
+    for month in ("202611", "202612"):
+        assert (
+            json.loads((await desk.client.hgetall(f"sg1:budgets:{month}"))[b"red"])["spec"][
+                "monthlyBudgetUSD"
+            ]
+            == 10
+        )
 
 
 async def test_a_raise_tells_of_recovery_and_arms_again_what_is_no_longer_crossed(desk: Desk) -> None:
