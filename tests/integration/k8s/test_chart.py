@@ -1,0 +1,288 @@
+"""The Helm chart, rendered by Helm's own code: the same installation as kustomize makes, in any namespace."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from support import helm
+from support.manifests import OVERLAYS, ROOT, pod_templates, rendered, restricted_faults
+from support.npm_schemas import faults
+from support.scripts import load_script
+
+Json = dict[str, Any]
+GENERATED: dict[str, str] = load_script("build_chart").files()
+EXAMPLES = sorted(p.stem for p in helm.EXAMPLES.glob("*.yaml"))
+HASHED = re.compile(r"\b((?:spendgate|redis|llm)[a-z-]*)-[bcdfghkmt2456789]{10}\b")
+"""A ConfigMap's name as kustomize writes it, with a hash of its content (its alphabet has no vowels)."""
+BY_NAME = ("volumes", "volumeMounts", "containers", "initContainers")
+OURS = ("checksum/config", "helm.sh/resource-policy")
+
+
+@pytest.mark.parametrize("name", sorted(GENERATED))
+def test_what_is_made_of_the_manifests_is_up_to_date(name: str) -> None:
+    committed = (ROOT / name).read_text(encoding="utf-8")
+    assert committed == GENERATED[name], "run .venv/bin/python scripts/build_chart.py and commit"
+
+
+def test_no_template_is_left_of_a_manifest_that_is_gone() -> None:
+    by_hand = {"_helpers.tpl", "config.yaml", "monitoring.yaml", "console.yaml", "NOTES.txt"}
+    templates = {p.name for p in (helm.CHART / "templates").iterdir()}
+    assert templates - by_hand == {n.rpartition("/")[2] for n in GENERATED if "/templates/" in n}
+
+
+def unordered(key: str, value: Any) -> bool:
+    """Whether it is a list of which the order means nothing: variables name those before them by `$(NAME)`."""
+    return key in BY_NAME or (key == "env" and "$(" not in json.dumps(value))
+
+
+def sorted_lists(node: Any) -> Any:
+    """Such lists by name."""
+    if isinstance(node, dict):
+        return {
+            k: sorted(map(sorted_lists, v), key=lambda x: x["name"]) if unordered(k, v) else sorted_lists(v)
+            for k, v in node.items()
+        }
+    return [sorted_lists(x) for x in node] if isinstance(node, list) else node
+
+
+def comparable(documents: list[Json], namespace: str) -> dict[tuple[str, ...], Json]:
+    """Documents by kind, namespace and name; what only one of the two tools has taken out."""
+    out = {}
+    for document in sorted_lists(documents):
+        if document["kind"] == "Namespace":  # helm's --create-namespace
+            continue
+        meta = document["metadata"]
+        if document["kind"] == "PrometheusRule":
+            meta.setdefault("namespace", namespace)
+        template = document.get("spec", {}).get("template", {}).get("metadata", {})
+        for of in (meta, template):
+            for annotation in OURS:
+                of.get("annotations", {}).pop(annotation, None)
+            if of.get("annotations") == {}:
+                del of["annotations"]
+        if document["kind"] == "ConfigMap":
+            document["data"] = {
+                k: yaml.safe_load(v) if k.endswith((".yaml", ".json")) else v
+                for k, v in document["data"].items()
+            }
+        key = (document["kind"], meta.get("namespace", ""), meta["name"])
+        assert key not in out
+        out[key] = document
+    return out
+
+
+def of_kustomize(name: str, namespace: str) -> dict[tuple[str, ...], Json]:
+    """The overlay in another namespace: the name stands nowhere but where it means the namespace."""
+    text = HASHED.sub(r"\1", rendered(name)).replace("image: llm-gateway/", "image: IMAGES/")
+    text = text.replace("llm-gateway", namespace).replace("image: IMAGES/", "image: llm-gateway/")
+    return comparable([d for d in yaml.safe_load_all(text) if d], namespace)
+
+
+@pytest.mark.parametrize("namespace", ["llm-gateway", "platform-llm"])
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_it_installs_what_the_overlay_installs(name: str, namespace: str) -> None:
+    values = helm.example(name.removeprefix("overlays/"))
+    chart = comparable(helm.documents(values, namespace), namespace)
+    overlay = of_kustomize(name, namespace)
+    assert chart.keys() == overlay.keys()
+    for key, document in overlay.items():
+        assert chart[key] == document, key
+
+
+def test_with_all_off_it_is_the_base() -> None:
+    off = {"enabled": False}
+    values = {
+        "proxy": "none", "monitoring": off, "networkPolicies": off, "disruptionBudgets": off, "doctor": off,
+        "redis": {
+            "mode": "external",
+            "external": {"url": "redis://redis-master.llm-gateway.svc.cluster.local:6379"},
+        },
+    }  # fmt: skip
+    namespace = "llm-gateway"
+    assert comparable(helm.documents(values), namespace) == of_kustomize("base", namespace)
+
+
+@pytest.mark.parametrize("namespace", ["platform-llm", "on", "123"])
+def test_no_other_namespace_is_named(namespace: str) -> None:
+    for name in EXAMPLES:
+        documents = helm.documents(helm.example(name), namespace)
+        assert {d["metadata"].get("namespace", namespace) for d in documents} <= {namespace, "istio-system"}
+        text = json.dumps(documents).replace("llm-gateway/spendgate", "")
+        assert "llm-gateway" not in text, name
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_helm_finds_no_fault_and_the_schemas_of_all_kinds_none(name: str) -> None:
+    report = helm.lint(helm.example(name))
+    assert (report["errors"], [m for m in report["messages"] if m["severity"] > 1]) == ([], [])
+    known = [d for d in helm.documents(helm.example(name)) if d["kind"] not in ("CustomResourceDefinition",)]
+    assert faults(known) == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_pod_is_at_the_restricted_level(name: str) -> None:
+    pods = dict(pod_templates(helm.documents(helm.example(name))))
+    assert len(pods) >= 2
+    assert {who: restricted_faults(pod) for who, pod in pods.items()} == {who: [] for who in pods}
+
+
+def test_on_openshift_no_pod_asks_for_a_user_or_group() -> None:
+    for who, pod in pod_templates(helm.documents(helm.example("openshift"))):
+        own = [pod["securityContext"], *(c["securityContext"] for c in pod["containers"])]
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & {k for x in own for k in x}, who
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def pod(values: Json, who: str) -> Json:
+    return dict(pod_templates(helm.documents(values)))[who]
+
+
+def test_of_a_managed_redis_the_url_is_in_a_secret_and_the_way_is_open() -> None:
+    values = helm.example("managed-redis")
+    documents = helm.documents(values)
+    assert not [d for d in documents if d["metadata"]["name"].startswith("redis")]
+    for who in ("Deployment spendgate", "Deployment llm-budget-controller", "CronJob spendgate-doctor"):
+        found = pod(values, who)
+        [container] = found["containers"]
+        [url] = [e for e in container["env"] if e["name"] == "REDIS_URL"]
+        assert url["valueFrom"]["secretKeyRef"] == {"name": "spendgate-redis", "key": "url"}
+        assert {"name": "redis-ca", "mountPath": "/etc/redis-ca", "readOnly": True} in container[
+            "volumeMounts"
+        ]
+        assert [v["secret"]["secretName"] for v in found["volumes"] if v["name"] == "redis-ca"] == [
+            "spendgate-redis-ca"
+        ]
+    for policy in (d for d in documents if d["kind"] == "NetworkPolicy"):
+        if policy["metadata"]["name"] in ("spendgate", "llm-budget-controller", "spendgate-doctor"):
+            assert values["redis"]["external"]["egress"][0] in policy["spec"]["egress"]
+
+
+def test_a_spool_that_outlives_its_pod_is_a_volume_of_a_stateful_set() -> None:
+    documents = helm.documents({"gateway": {"spool": {"persistent": True, "size": "3Gi"}}})
+    kinds = {(d["kind"], d["metadata"]["name"]): d for d in documents}
+    assert ("Deployment", "spendgate") not in kinds
+    own = kinds["StatefulSet", "spendgate"]["spec"]
+    [claim] = own["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "3Gi"
+    assert own["serviceName"] == "spendgate-headless"
+    template = own["template"]["spec"]
+    assert "data" not in {v["name"] for v in template["volumes"]}
+    [container] = template["containers"]
+    assert {"name": "data", "mountPath": "/var/lib/spendgate"} in container["volumeMounts"]
+    target = kinds["HorizontalPodAutoscaler", "spendgate"]["spec"]["scaleTargetRef"]
+    assert target["kind"] == "StatefulSet"
+    assert faults([kinds["StatefulSet", "spendgate"]]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"gatway": {}}, "gatway"),
+        ({"gateway": {"replica": 2}}, "replica"),
+        ({"proxy": "nginx"}, "proxy"),
+        ({"redis": {"mode": "external"}}, "redis.external.url"),
+        ({"image": {"digest": "sha256:1"}}, "digest"),
+        ({"controller": {"ownership": "none"}}, "ownership"),
+        ({"gateway": {"replicas": "two"}}, "replicas"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(values: Json, said: str) -> None:
+    assert said in helm.refusal(values)
+
+
+def test_a_digest_names_the_image_and_a_version_otherwise() -> None:
+    digest = "sha256:" + "a" * 64
+    named = {"image": {"repository": "r.example/spendgate", "digest": digest}}
+    assert pod(named, "Deployment spendgate")["containers"][0]["image"] == f"r.example/spendgate@{digest}"
+    version = yaml.safe_load((helm.CHART / "Chart.yaml").read_text())["appVersion"]
+    assert pod({}, "Deployment spendgate")["containers"][0]["image"] == f"llm-gateway/spendgate:{version}"
+
+
+def test_the_pull_policy_is_that_of_every_container_of_ours() -> None:
+    documents = helm.documents({"mtls": "cert-manager", "image": {"pullPolicy": "Always"}})
+    ours = [
+        c
+        for _, pod in pod_templates(documents)
+        for c in pod["containers"]
+        if c["image"].startswith("llm-gateway/spendgate")
+    ]
+    assert len(ours) == 5  # gateway and its Envoy, controller, Envoy, doctor
+    assert {c.get("imagePullPolicy") for c in ours} == {"Always"}
+
+
+WORKLOADS = {
+    "gateway": "Deployment spendgate", "controller": "Deployment llm-budget-controller",
+    "envoy": "Deployment llm-envoy", "webhook": "Deployment llm-budget-webhook", "redis": "StatefulSet redis",
+    "doctor": "CronJob spendgate-doctor", "export": "CronJob spendgate-export",
+}  # fmt: skip
+
+
+def test_what_pods_may_be_given_reaches_each_workload() -> None:
+    toleration = {"key": "llm", "operator": "Exists"}
+    affinity = {"nodeAffinity": {"x": {}}}
+    given = {
+        "podLabels": {"team": "platform"}, "podAnnotations": {"a": "b"}, "nodeSelector": {"pool": "llm"},
+        "tolerations": [toleration], "affinity": affinity, "priorityClassName": "high",
+        "resources": {"requests": {"cpu": "7m"}},
+    }  # fmt: skip
+    env = {"name": "SPENDGATE_WORKERS", "value": "2"}
+    programs = ("gateway", "controller", "doctor", "export")
+    values: Json = {w: {**given, **({"env": [env]} if w in programs else {})} for w in WORKLOADS}
+    values["webhook"]["enabled"] = values["export"]["enabled"] = True
+    values["imagePullSecrets"] = [{"name": "pull"}]
+    made = helm.documents(values)
+    metadata = {
+        f"{d['kind']} {d['metadata']['name']}": (
+            d["spec"].get("jobTemplate", d)["spec"]["template"]["metadata"]
+        )
+        for d in made
+        if d["kind"] in ("Deployment", "StatefulSet", "CronJob")
+    }
+    for workload, who in WORKLOADS.items():
+        found = dict(pod_templates(made))[who]
+        assert metadata[who]["labels"]["team"] == "platform"
+        assert metadata[who]["annotations"]["a"] == "b"
+        assert found["nodeSelector"] == {"pool": "llm"}
+        assert found["tolerations"] == [toleration]
+        assert found["affinity"] == affinity
+        assert found["priorityClassName"] == "high"
+        assert found["imagePullSecrets"] == [{"name": "pull"}]
+        assert found["containers"][0]["resources"]["requests"]["cpu"] == "7m"
+        if workload in programs:
+            assert env in found["containers"][0]["env"]
+
+
+def test_labels_for_an_operator_that_chooses_by_release_are_on_all_that_it_reads() -> None:
+    documents = helm.documents({"monitoring": {"labels": {"release": "kps"}}})
+    read = [d for d in documents if d["kind"] in ("PodMonitor", "PrometheusRule")]
+    assert len(read) == 3
+    assert all(d["metadata"]["labels"]["release"] == "kps" for d in read)
+
+
+def test_the_console_is_a_service_that_its_namespace_reaches() -> None:
+    documents = helm.documents({"console": {"enabled": True}})
+    [service] = [
+        d for d in documents if d["kind"] == "Service" and d["metadata"]["name"] == "spendgate-console"
+    ]
+    controller = pod({}, "Deployment llm-budget-controller")["containers"][0]
+    ports = {p["name"]: p["containerPort"] for p in controller["ports"]}
+    assert ports[service["spec"]["ports"][0]["targetPort"]] == 8080
+    assert faults([d for d in documents if d["metadata"]["name"] == "spendgate-console"]) == []
+
+
+def test_without_autoscaling_the_number_of_gateways_is_a_value() -> None:
+    documents = helm.documents({"gateway": {"replicas": 5, "autoscaling": {"enabled": False}}})
+    assert "HorizontalPodAutoscaler" not in {d["kind"] for d in documents}
+    [gateway] = [d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "spendgate"]
+    assert gateway["spec"]["replicas"] == 5
+
+
+def test_a_mesh_with_revisions_injects_the_gateways() -> None:
+    documents = helm.documents({"proxy": "istio", "istio": {"revision": "1-28"}})
+    [gateway] = [d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "spendgate"]
+    assert gateway["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] == "1-28"
