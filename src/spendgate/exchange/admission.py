@@ -1,5 +1,5 @@
 """A request's way to its provider: whose it is, what it may cost, what is asked of the ledger, what is sent on or
-answered instead. Each step says where it leads; the exchange keeps the state. Pure."""
+answered instead. Each step says what it decided; the exchange keeps the state. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from spendgate.exchange.rejections import (
 from spendgate.exchange.request_facts import read_facts, signed_names, unread_facts
 from spendgate.exchange.sdk_retries import is_repeat, repeat_key
 from spendgate.exchange.snapshot import Address
-from spendgate.exchange.states import State
+from spendgate.exchange.states import Verdict
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Caller, Roster, identify
 from spendgate.money import usd_to_nano
@@ -51,10 +51,10 @@ class Refused(NamedTuple):
     repeat_key: str = ""
 
 
-class Turn(NamedTuple):
-    """Where a step leads, what is to be done, and what was refused, if anything was."""
+class Step(NamedTuple):
+    """What a step decided, what is to be done, and what was refused, if anything was."""
 
-    state: State
+    verdict: Verdict
     action: e.Action
     refused: Refused | None = None
 
@@ -77,7 +77,7 @@ class Admission:
         self._switch = ""
         """What of the request switches its usage off."""
 
-    def headers(self, event: e.RequestHeaders) -> Turn:
+    def headers(self, event: e.RequestHeaders) -> Step:
         """Whose request it is, and whether it is ours."""
         case, headers = self._case, event.caller.headers
         path = event.path.partition("?")[0]
@@ -97,22 +97,22 @@ class Admission:
         size = headers.get("content-length", "")
         limit = case.snapshot.settings.max_body_bytes
         if size.isdigit() and int(size) > limit:
-            return Turn(State.ENDED, too_large(self._voice, limit))
+            return Step(Verdict.ANSWER, too_large(self._voice, limit))
         signed = signed_names(dialect, headers, case.snapshot)
         stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
         stripped += h.never_sent(headers, last=event.last)
         self._switch = usage_switch(dialect.name, event.path, headers)
         if self._switch and (refusal := self._unreadable(SWITCHED_OFF.format(self._switch))) is not None:
             return self._unread(refusal)
-        return Turn(State.AWAIT_BODY, e.AwaitBody(stripped))
+        return Step(Verdict.AWAIT_BODY, e.AwaitBody(stripped))
 
-    def _own_budget(self, event: e.RequestHeaders, path: str) -> Turn:
+    def _own_budget(self, event: e.RequestHeaders, path: str) -> Step:
         """What is below our own prefix is answered here, whatever it is."""
         case = self._case
         self._identify(event.caller)
         refusal = own_budget.refusal(case.snapshot, case.identity, event.method, path)
         need = e.NeedBudget(case.identity, own_budget.model_of(event.path))
-        return Turn(State.ENDED, refusal or need)
+        return Step(Verdict.ANSWER, refusal or need)
 
     def _identify(self, caller: Caller) -> None:
         case = self._case
@@ -124,7 +124,7 @@ class Admission:
             identity = self._roster.admit(identity, has_budget)
         case.identity = identity
 
-    def _unclaimed(self, event: e.RequestHeaders, path: str) -> Turn:
+    def _unclaimed(self, event: e.RequestHeaders, path: str) -> Step:
         """A call that no dialect meters: not ours, unless only known callers may use such paths, or it may cost money
         and the budget refuses what nobody here can meter."""
         case, headers = self._case, event.caller.headers
@@ -135,7 +135,7 @@ class Admission:
         unmetered = cost is not free_paths.Cost.FREE
         identified = case.snapshot.settings.passthrough == "identified"
         if not (unmetered or identified):
-            return Turn(State.PASSING, e.Pass())
+            return Step(Verdict.PASS, e.Pass())
         self._identify(event.caller)
         refusal = None
         if identified and case.identity.team == UNATTRIBUTED:
@@ -143,21 +143,21 @@ class Admission:
         elif unmetered:
             refusal = unknown_apis.refusal(case.snapshot, case.identity, headers, event.method, path, cost)
         if refusal is None:
-            return Turn(State.PASSING, e.Pass(unknown=unmetered))
-        return Turn(State.ENDED, refusal)
+            return Step(Verdict.PASS, e.Pass(unknown=unmetered))
+        return Step(Verdict.ANSWER, refusal)
 
-    def _websocket(self, caller: Caller, path: str) -> Turn:
+    def _websocket(self, caller: Caller, path: str) -> Step:
         """Nobody here looks into a socket: it passes whole, or not at all."""
         case = self._case
         self._identify(caller)
         if case.snapshot.settings.passthrough == "identified" and case.identity.team == UNATTRIBUTED:
-            return Turn(State.ENDED, unidentified())
+            return Step(Verdict.ANSWER, unidentified())
         refusal = websockets.refusal(case.snapshot, case.identity, path)
         if refusal is not None:
-            return Turn(State.ENDED, refusal)
-        return Turn(State.PASSING, e.Pass(unknown=True, websocket=True))
+            return Step(Verdict.ANSWER, refusal)
+        return Step(Verdict.PASS, e.Pass(unknown=True, websocket=True))
 
-    def body(self, event: e.RequestBody) -> Turn:
+    def body(self, event: e.RequestBody) -> Step:
         """What it asks for, and what that may cost at most."""
         case = self._case
         assert case.dialect is not None
@@ -175,7 +175,7 @@ class Admission:
         else:
             facts, self._read = asked.facts, asked.readable
         if facts.free:
-            return Turn(State.PASSING, e.Forward())
+            return Step(Verdict.PASS, e.Forward())
         if self._switch:
             facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
         if self._fixed:
@@ -195,13 +195,13 @@ class Admission:
             return None
         return unreadable(self._voice, case.identity, budget, problem)
 
-    def _unread(self, action: e.Reject) -> Turn:
+    def _unread(self, action: e.Reject) -> Step:
         """Refused before anybody knew what it may cost."""
         case = self._case
         case.decision, case.reason = "reject", action.reason
-        return Turn(State.ENDED, action, Refused(NO_MODEL))
+        return Step(Verdict.ANSWER, action, Refused(NO_MODEL))
 
-    def plan(self) -> Turn:
+    def plan(self) -> Step:
         """What to ask of the ledger, by what was counted."""
         case = self._case
         facts, dialect = self._asked()
@@ -222,14 +222,14 @@ class Admission:
             request = replace(request, ttl_ms=case.snapshot.settings.unseen_ttl)
         bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
         self._need = e.NeedReserve(request, planned.allowance_nanousd, bound)
-        return Turn(State.RESERVING, self._need)
+        return Step(Verdict.RESERVE, self._need)
 
-    def _look(self, facts: RequestFacts) -> Turn:
+    def _look(self, facts: RequestFacts) -> Step:
         """A rough count would decide: count exactly, once."""
         self._looked = True
-        return Turn(State.COUNTING, e.NeedCount(facts.texts, facts.text_bytes))
+        return Step(Verdict.COUNT, e.NeedCount(facts.texts, facts.text_bytes))
 
-    def reserved(self, event: e.ReserveDone) -> Turn:
+    def reserved(self, event: e.ReserveDone) -> Step:
         """The ledger took one of the candidates, or none."""
         case, planned, result = self._case, self._plan, event.result
         facts, _ = self._asked()
@@ -244,7 +244,7 @@ class Admission:
         refusal = result.waits_for
         if refusal is not None and event.may_wait:
             assert self._need is not None
-            return Turn(State.RESERVING, replace(self._need, again=True))
+            return Step(Verdict.RESERVE, replace(self._need, again=True))
         if refusal is None and result.refusals:
             refusal = result.refusals[-1]
         choice = planned.choices[refusal.candidate] if refusal else None
@@ -254,7 +254,7 @@ class Admission:
         )
         return self._refuse(action, model, choice.candidate.estimate_nanousd if choice is not None else 0)
 
-    def ledger_down(self, event: e.LedgerDown) -> Turn:
+    def ledger_down(self, event: e.LedgerDown) -> Step:
         """The ledger is away; the local guard has decided."""
         case, planned = self._case, self._plan
         index = eligible(planned, event.settled_nanousd)
@@ -269,7 +269,7 @@ class Admission:
         case.held_nanousd = choice.candidate.estimate_nanousd
         return self._forward(index, None)
 
-    def _forward(self, index: int, clamped: int | None) -> Turn:
+    def _forward(self, index: int, clamped: int | None) -> Step:
         case, planned = self._case, self._plan
         facts, dialect = self._asked()
         choice = planned.choices[index]
@@ -303,8 +303,8 @@ class Admission:
         self._given, self._read = b"", Readable(b"")
         if upstream and len(case.snapshot.routes) > 1:
             moved += ((h.CLUSTER, upstream),)
-            return Turn(State.FORWARDED, e.Forward(body, moved, route=True, remove_headers=remove))
-        return Turn(State.FORWARDED, e.Forward(body, moved, remove_headers=remove))
+            return Step(Verdict.FORWARD, e.Forward(body, moved, route=True, remove_headers=remove))
+        return Step(Verdict.FORWARD, e.Forward(body, moved, remove_headers=remove))
 
     def _rewritten(self, model: str | None, cap: int | None) -> bytes | None:
         """The body to send; None: the client's own. What parsers read differently goes on as it was read here, unless
@@ -319,7 +319,7 @@ class Admission:
             return None
         return body
 
-    def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> Turn:
+    def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> Step:
         case = self._case
         case.decision, case.reason = "reject", action.reason
         refused = Refused(model)
@@ -329,7 +329,7 @@ class Admission:
             key = repeat_key(dialect.name, team, app, case.address.path, self._given)
             refused = Refused(model, estimate_nanousd, key)
         self._given, self._read = b"", Readable(b"")
-        return Turn(State.ENDED, action, refused)
+        return Step(Verdict.ANSWER, action, refused)
 
     @property
     def _voice(self) -> Voice:

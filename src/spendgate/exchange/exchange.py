@@ -2,7 +2,7 @@
 
 It imports no grpc, no redis and no clock. The adapter feeds it with what Envoy says, does what it asks
 for (count, reserve), and takes the ending exactly once when there is one. `Admission` has the steps of the request,
-`Case` what is known; the states, the answer and the end are here.
+`Case` what is known, `states` which state follows; the answer and the end are here.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from spendgate.exchange import billing, endings, local_reply
 from spendgate.exchange import events as e
-from spendgate.exchange.admission import Admission, Refused, Turn
+from spendgate.exchange.admission import Admission, Refused, Step
 from spendgate.exchange.billing import Bill
 from spendgate.exchange.context import Case
 from spendgate.exchange.law import Kind, row_of
 from spendgate.exchange.learned import Learned
-from spendgate.exchange.rejections import too_busy, too_large, voice_of
+from spendgate.exchange.rejections import Voice, too_busy, too_large, voice_of
 from spendgate.exchange.response import Answer, StreamedAnswer, UndecidedAnswer, open_answer
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.exchange.states import TRANSITIONS, IllegalEvent, State
+from spendgate.exchange.states import IDLE, TRANSITIONS, IllegalEvent, State, Verdict
 from spendgate.exchange.stream_options import REFUSAL_STATUS, Refusal
 from spendgate.exchange.undecided import bound
 from spendgate.exchange.view import ExchangeView
@@ -65,13 +65,14 @@ class Exchange(ExchangeView):
 
     def receive(self, event: e.Event) -> e.Action:
         """Take an event, give the one action it asks for. Raises IllegalEvent."""
-        targets = TRANSITIONS[self.state].get(type(event))
-        if targets is None:
+        moves = TRANSITIONS[self.state].get(type(event))
+        if moves is None:
             raise IllegalEvent(self.state, event)
-        action = self._handle(event)
-        if self.state not in targets:
-            raise AssertionError(f"{type(event).__name__} led to {self.state.value}: not in the table")
-        return action
+        step = self._handle(event)
+        if step.refused is not None:
+            self._refused(step.refused)
+        self.state = moves[step.verdict]
+        return step.action
 
     def take_ending(self) -> Ending | None:
         """Hand out the ending, once."""
@@ -80,8 +81,8 @@ class Exchange(ExchangeView):
 
     # -- the request ----------------------------------------------------------------------------------------
 
-    def _handle(self, event: e.Event) -> e.Action:
-        if self.state in (State.PASSING, State.ENDED, State.BROKEN):
+    def _handle(self, event: e.Event) -> Step:
+        if self.state in IDLE:
             return self._idle(event)
         match event:
             case e.ResponsePiece():
@@ -89,18 +90,18 @@ class Exchange(ExchangeView):
             case e.RequestHeaders():
                 self._case.at_ms = event.caller.now_ms
                 self._last = event.last
-                return self._go(self._admission.headers(event))
+                return self._admission.headers(event)
             case e.RequestBody():
-                return self._go(self._admission.body(event))
+                return self._admission.body(event)
             case e.Busy():
-                return self._busy()
+                return Step(Verdict.ANSWER, too_busy(self._voice))
             case e.CountDone():
                 self._case.counted = event.counted
-                return self._go(self._admission.plan())
+                return self._admission.plan()
             case e.ReserveDone():
-                return self._go(self._admission.reserved(event))
+                return self._holding(self._admission.reserved(event))
             case e.LedgerDown():
-                return self._go(self._admission.ledger_down(event))
+                return self._holding(self._admission.ledger_down(event))
             case e.ResponseHeaders():
                 return self._answer(event)
             case e.Over():
@@ -110,72 +111,64 @@ class Exchange(ExchangeView):
             case e.Broke():
                 return self._broke()
 
-    def _idle(self, event: e.Event) -> e.Action:
+    def _idle(self, event: e.Event) -> Step:
         match event:
             case e.RequestBody():
-                return e.Forward()
+                return Step(Verdict.STAY, e.Forward())
             case e.ResponseHeaders():
-                return e.Answer(e.BodyMode.NONE)
+                return Step(Verdict.STAY, e.Answer(e.BodyMode.NONE))
             case e.ResponsePiece():
                 self._look_for_refusal(event.data)
-                return e.Piece()
+                return Step(Verdict.STAY, e.Piece())
             case e.Over() if self.state is State.PASSING:
-                self.state = State.ENDED
+                return Step(Verdict.END, e.Nothing())
             case e.Over(by=e.EndedBy.LATE) if self._was_refused:
                 self._sent_as_it_was(event.by)  # nobody heard of the refusal
-        return e.Nothing()
+        return Step(Verdict.STAY, e.Nothing())
 
-    def _go(self, turn: Turn) -> e.Action:
-        if turn.refused is not None:
-            self._refused(turn.refused)
-        if turn.state is State.FORWARDED and not self._case.held:
-            self._case.hold_unmade(bound(self._case).nanousd)  # nothing metered passes without a hold
-        self.state = turn.state
-        return turn.action
+    def _holding(self, step: Step) -> Step:
+        """Nothing metered is forwarded without a hold."""
+        if step.verdict is Verdict.FORWARD and not self._case.held:
+            self._case.hold_unmade(bound(self._case).nanousd)
+        return step
 
-    def _busy(self) -> e.Action:
-        dialect = self._case.dialect
-        assert dialect is not None
-        self.state = State.ENDED
-        return too_busy(voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers))
+    @property
+    def _voice(self) -> Voice:
+        case = self._case
+        assert case.dialect is not None
+        return voice_of(case.snapshot, case.dialect, case.identity, case.headers)
 
     # -- the answer -----------------------------------------------------------------------------------------
 
-    def _answer(self, event: e.ResponseHeaders) -> e.Action:
+    def _answer(self, event: e.ResponseHeaders) -> Step:
         case, dialect = self._case, self._case.dialect
         assert dialect is not None
         case.attempts = event.attempts
         limit = case.snapshot.settings.max_body_bytes
         if self.state is State.AWAIT_BODY:
             if event.local and event.status == 413:
-                self.state = State.ENDED
-                return too_large(voice_of(case.snapshot, dialect, case.identity, case.headers), limit)
+                return Step(Verdict.ANSWER, too_large(self._voice, limit))
             if event.local or not 200 <= event.status < 300:
-                self.state = State.PASSING
-                return e.Answer(e.BodyMode.NONE)
+                return Step(Verdict.PASS, e.Answer(e.BodyMode.NONE))
             case.hold_unmade(bound(case).nanousd)  # its body was never shown
         elif self.state is not State.FORWARDED:
             self._end_early(e.EndedBy.ENVOY)
-            self.state = State.PASSING
-            return e.Answer(e.BodyMode.NONE)
+            return Step(Verdict.PASS, e.Answer(e.BodyMode.NONE))
         if event.local or event.status >= 300 or event.status < 200:
             self._no_answer(event)
-            self.state = State.PASSING
-            return e.Answer(self._refusal_mode(event))
+            return Step(Verdict.PASS, e.Answer(self._refusal_mode(event)))
         added = case.answer_headers()
         answer = open_answer(dialect, event.headers, event.end, case.facts, limit)
         if isinstance(answer, str):
             self._finish(endings.unread(case, answer), case.sent)
-            self.state = State.PASSING
-            return e.Answer(e.BodyMode.NONE, added)
+            return Step(Verdict.PASS, e.Answer(e.BodyMode.NONE, added))
         self._answer_body = answer
-        self.state = State.JSON
-        if isinstance(answer, StreamedAnswer):
-            self.state = State.STREAM
-            may_cost = case.stream_limit_nanousd()
-            if may_cost is not None:
-                answer.may_cost(dialect.name, may_cost)
-        return e.Answer(answer.mode, added)
+        if not isinstance(answer, StreamedAnswer):
+            return Step(Verdict.COLLECT, e.Answer(answer.mode, added))
+        may_cost = case.stream_limit_nanousd()
+        if may_cost is not None:
+            answer.may_cost(dialect.name, may_cost)
+        return Step(Verdict.METER, e.Answer(answer.mode, added))
 
     def _refusal_mode(self, event: e.ResponseHeaders) -> e.BodyMode:
         """How an error is to be shown: it is looked at where a field of ours may be what it refuses."""
@@ -201,49 +194,47 @@ class Exchange(ExchangeView):
         else:
             self._finish(Bill({}, 0, Outcome.FAILED), self._case.sent, release=True)
 
-    def _piece(self, event: e.ResponsePiece) -> e.Action:
+    def _piece(self, event: e.ResponsePiece) -> Step:
         answer = self._answer_body
         if isinstance(answer, StreamedAnswer):
-            replacement = answer.feed(event.data, event.end)
-            if not event.end and not answer.limited:
-                return e.Piece(replacement)
-            return self._limited_piece(answer, event, replacement)
+            return self._streamed_piece(answer, event, Verdict.STAY)
         if isinstance(answer, UndecidedAnswer):
             return self._decided_piece(answer, event)
         assert answer is not None
         reading = answer.feed(event.data, event.end)
         if reading is None:
-            return e.Piece()
+            return Step(Verdict.STAY, e.Piece())
         bill = endings.whole(self._case, reading)
         self._finish(bill, self._case.sent or reading.model, release=reading.error)
-        return e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),))
+        return Step(Verdict.END, e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),)))
 
-    def _decided_piece(self, answer: UndecidedAnswer, event: e.ResponsePiece) -> e.Action:
+    def _decided_piece(self, answer: UndecidedAnswer, event: e.ResponsePiece) -> Step:
         """A piece of an answer that may show what it is."""
         decided = answer.decide(event.data, event.end)
         if decided is None:
-            return e.Piece()
+            return Step(Verdict.STAY, e.Piece())
         self._answer_body = decided
         if isinstance(decided, StreamedAnswer):
-            self.state = State.STREAM
+            return self._streamed_piece(decided, event, Verdict.METER)
         return self._piece(event)
 
-    def _limited_piece(
-        self, answer: StreamedAnswer, event: e.ResponsePiece, replacement: bytes | None
-    ) -> e.Action:
-        """The last piece of a stream, or one of a stream that may be ended early."""
+    def _streamed_piece(self, answer: StreamedAnswer, event: e.ResponsePiece, going_on: Verdict) -> Step:
+        """A piece of a stream. `going_on`: the verdict where it is not the last."""
         case = self._case
+        replacement = answer.feed(event.data, event.end)
+        if not event.end and not answer.limited:
+            return Step(going_on, e.Piece(replacement))
         sent = case.sent or answer.model
         if event.end:
-            self._finish(endings.finished(case, answer, self.state), sent)
-            return e.Piece(replacement)
+            self._finish(endings.finished(case, answer, State.STREAM), sent)
+            return Step(Verdict.END, e.Piece(replacement))
         shown = event.data if replacement is None else replacement
         last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)
         if last is None:
-            return e.Piece(replacement)
+            return Step(going_on, e.Piece(replacement))
         case.reason = "stream_cut"
-        self._finish(endings.ended(case, answer, self.state, e.EndedBy.CLIENT), sent)
-        return e.Piece(last, cut=True)
+        self._finish(endings.ended(case, answer, State.STREAM, e.EndedBy.CLIENT), sent)
+        return Step(Verdict.END, e.Piece(last, cut=True))
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -253,7 +244,7 @@ class Exchange(ExchangeView):
         ending = self._ending
         return ending is not None and ending.record.outcome is Outcome.REFUSED
 
-    def _over(self, by: e.EndedBy) -> e.Action:
+    def _over(self, by: e.EndedBy) -> Step:
         """The call ended before the answer did."""
         state = self.state
         if by is e.EndedBy.LATE and state in UNDECIDED:
@@ -264,26 +255,23 @@ class Exchange(ExchangeView):
             # The reservation may or may not have been made; nothing was sent. Void it.
             self._case.held_nanousd = 0
             self._finish(Bill({}, 0, Outcome.ABORTED), self._case.sent, release=True)
-        self.state = State.ENDED
-        return e.Nothing()
+        return Step(Verdict.END, e.Nothing())
 
-    def _withdraw(self) -> e.Action:
+    def _withdraw(self) -> Step:
         """It is refused after all: void what was reserved for it, or may have been."""
         if self._case.planned is not None and self._case.planned.request is not None:
             self._case.held_nanousd = 0
             self._case.decision, self._case.reason = "reject", "ledger_unavailable"
             self._finish(Bill({}, 0, Outcome.REFUSED), self._case.sent, release=True)
-        self.state = State.ENDED
-        return e.Nothing()
+        return Step(Verdict.END, e.Nothing())
 
-    def _broke(self) -> e.Action:
+    def _broke(self) -> Step:
         """A fault of ours, after which everything passes as it is."""
         if self.state in SENT:
             self._end_early(e.EndedBy.FAULT)
         elif self._case.dialect is not None:
             self._sent_as_it_was(e.EndedBy.FAULT)
-        self.state = State.BROKEN
-        return e.Nothing()
+        return Step(Verdict.BREAK, e.Nothing())
 
     def _end_early(self, by: e.EndedBy) -> None:
         case, answer = self._case, self._answer_body
@@ -315,4 +303,3 @@ class Exchange(ExchangeView):
         if case.facts is not None and case.decision in ("route", "downgrade"):
             saved = billing.saved_nanousd(case.tariff(case.facts.model), case.facts.model, bill)
         self._ending = case.ticket(model).ending(bill, settle=settle, release=release, saved_nanousd=saved)
-        self.state = State.ENDED

@@ -1,8 +1,9 @@
-"""The states of an exchange and the moves between them, as data.
+"""The states of an exchange and the moves between them, as data: the whole machine at a glance.
 
-A row reads: in this state, this event is legal, and leads to one of these states. What is not listed is
-illegal and ends the exchange in BROKEN, which lets traffic pass and settles what is held. What an exchange is charged
-where the table leads to ENDED or BROKEN before its answer told is `law.LAW`.
+A row reads: in this state, on this event, a step that decides so leads to that state. `Exchange.receive` looks the next
+state up here and sets it; nothing else sets it. What is not listed is illegal: the adapter answers it with
+InternalError, which lets traffic pass and charges what is held. What an exchange is charged where the table leads to
+ENDED or BROKEN before its response told is `law.LAW`.
 """
 
 from __future__ import annotations
@@ -18,105 +19,132 @@ class State(Enum):
     __hash__ = object.__hash__  # each member is one object; Enum's own hash is a call into Python
 
     START = "start"
+    """Nothing was seen of it."""
     AWAIT_BODY = "await_body"
     """It is ours; the body is being buffered by Envoy."""
     COUNTING = "counting"
+    """Its tokens are being counted exactly, off the event loop."""
     RESERVING = "reserving"
+    """The ledger was asked."""
     FORWARDED = "forwarded"
     """The request went to the provider; the reservation, if any, is held."""
     JSON = "json"
-    """A whole answer is being collected."""
+    """A whole response is being collected."""
     STREAM = "stream"
     """A stream is being metered."""
     PASSING = "passing"
     """Nothing of it is ours, or nothing more."""
     ENDED = "ended"
-    """Settled, released or refused: exactly once."""
+    """Settled, released or rejected: exactly once."""
     BROKEN = "broken"
     """A fault of ours; traffic passes."""
 
 
-S = State
-Moves = dict[type, frozenset[State]]
+class Verdict(Enum):
+    """What a step decided."""
+
+    __hash__ = object.__hash__
+
+    PASS = "pass"
+    """Leave it alone from here on."""
+    AWAIT_BODY = "await body"
+    """It is ours: show its body."""
+    COUNT = "count"
+    """A rough count would decide: count exactly."""
+    RESERVE = "reserve"
+    """Ask the ledger, for each candidate in its order."""
+    FORWARD = "forward"
+    """Send it to the provider."""
+    ANSWER = "answer"
+    """Answered here in the provider's stead: a rejection, or what the caller has left."""
+    COLLECT = "collect"
+    """The response is read as one document."""
+    METER = "meter"
+    """The response is metered as a stream."""
+    STAY = "stay"
+    """Nothing ends here."""
+    END = "end"
+    """It is over."""
+    BREAK = "break"
+    """A fault of ours: everything passes from here on."""
 
 
-def _to(*states: State) -> frozenset[State]:
-    return frozenset(states)
+S, V = State, Verdict
+Moves = dict[type, dict[Verdict, State]]
 
+_END = {V.END: S.ENDED}
+_OPEN: Moves = {e.Over: _END, e.Broke: {V.BREAK: S.BROKEN}}
+"""What can come in every state in which something is open."""
+_UNSENT: Moves = {**_OPEN, e.Withdrawn: _END}
+_REQUEST = (e.RequestBody, e.CountDone, e.ReserveDone, e.LedgerDown)
+_RESPONSE = (e.ResponseHeaders, e.ResponsePiece)
 
 TRANSITIONS: dict[State, Moves] = {
     S.START: {
-        e.RequestHeaders: _to(S.AWAIT_BODY, S.PASSING, S.ENDED),
-        e.Withdrawn: _to(S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.RequestHeaders: {V.AWAIT_BODY: S.AWAIT_BODY, V.PASS: S.PASSING, V.ANSWER: S.ENDED},
+        **_UNSENT,
     },
     S.AWAIT_BODY: {
-        e.RequestBody: _to(S.COUNTING, S.RESERVING, S.FORWARDED, S.PASSING, S.ENDED),
-        e.Busy: _to(S.ENDED),
+        e.RequestBody: {
+            V.COUNT: S.COUNTING,
+            V.RESERVE: S.RESERVING,
+            V.PASS: S.PASSING,
+            V.ANSWER: S.ENDED,
+        },
+        e.Busy: {V.ANSWER: S.ENDED},
         # Envoy's own 413 comes without a body, and so does what passed it by
-        e.ResponseHeaders: _to(S.PASSING, S.ENDED, S.JSON, S.STREAM),
-        e.Withdrawn: _to(S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.ResponseHeaders: {
+            V.ANSWER: S.ENDED,
+            V.COLLECT: S.JSON,
+            V.METER: S.STREAM,
+            V.PASS: S.PASSING,
+        },
+        **_UNSENT,
     },
     S.COUNTING: {
-        e.CountDone: _to(S.RESERVING, S.ENDED),
-        e.Withdrawn: _to(S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.CountDone: {V.RESERVE: S.RESERVING, V.ANSWER: S.ENDED},
+        **_UNSENT,
     },
     S.RESERVING: {
-        e.ReserveDone: _to(
-            S.FORWARDED, S.COUNTING, S.RESERVING, S.ENDED
-        ),  # asked again: others' holds may end
-        e.LedgerDown: _to(S.FORWARDED, S.ENDED),
-        e.Withdrawn: _to(S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.ReserveDone: {
+            V.FORWARD: S.FORWARDED,
+            V.COUNT: S.COUNTING,
+            V.RESERVE: S.RESERVING,  # asked again: others' holds may end
+            V.ANSWER: S.ENDED,
+        },
+        e.LedgerDown: {V.FORWARD: S.FORWARDED, V.ANSWER: S.ENDED},
+        **_UNSENT,
     },
     S.FORWARDED: {
-        e.ResponseHeaders: _to(S.JSON, S.STREAM, S.PASSING),
-        e.Withdrawn: _to(S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.ResponseHeaders: {V.COLLECT: S.JSON, V.METER: S.STREAM, V.PASS: S.PASSING},
+        **_UNSENT,
     },
     S.JSON: {
-        e.ResponseHeaders: _to(S.PASSING),  # Envoy's own, in the answer's stead: it was too large
-        e.ResponsePiece: _to(S.JSON, S.STREAM, S.ENDED),  # its first bytes may show a stream
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.ResponseHeaders: {V.PASS: S.PASSING},  # Envoy's own, in the response's stead: it was too large
+        e.ResponsePiece: {
+            V.STAY: S.JSON,
+            V.METER: S.STREAM,
+            V.END: S.ENDED,
+        },  # its first bytes may show a stream
+        **_OPEN,
     },
     S.STREAM: {
-        e.ResponseHeaders: _to(S.PASSING),
-        e.ResponsePiece: _to(S.STREAM, S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.BROKEN),
+        e.ResponseHeaders: {V.PASS: S.PASSING},
+        e.ResponsePiece: {V.STAY: S.STREAM, V.END: S.ENDED},
+        **_OPEN,
     },
     S.PASSING: {
-        e.RequestBody: _to(S.PASSING),
-        e.ResponseHeaders: _to(S.PASSING),
-        e.ResponsePiece: _to(S.PASSING),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.PASSING),
+        e.RequestBody: {V.STAY: S.PASSING},
+        e.ResponseHeaders: {V.STAY: S.PASSING},
+        e.ResponsePiece: {V.STAY: S.PASSING},
+        e.Over: {V.END: S.ENDED},
+        e.Broke: {V.STAY: S.PASSING},
     },
-    S.ENDED: {
-        e.ResponseHeaders: _to(S.ENDED),
-        e.ResponsePiece: _to(S.ENDED),
-        e.Over: _to(S.ENDED),
-        e.Broke: _to(S.ENDED),
-    },
-    S.BROKEN: {
-        e.RequestBody: _to(S.BROKEN),
-        e.CountDone: _to(S.BROKEN),
-        e.ReserveDone: _to(S.BROKEN),
-        e.LedgerDown: _to(S.BROKEN),
-        e.ResponseHeaders: _to(S.BROKEN),
-        e.ResponsePiece: _to(S.BROKEN),
-        e.Over: _to(S.BROKEN),
-        e.Broke: _to(S.BROKEN),
-    },
+    S.ENDED: {event: {V.STAY: S.ENDED} for event in (*_RESPONSE, e.Over, e.Broke)},
+    S.BROKEN: {event: {V.STAY: S.BROKEN} for event in (*_REQUEST, *_RESPONSE, e.Over, e.Broke)},
 }
+IDLE = frozenset({S.PASSING, S.ENDED, S.BROKEN})
+"""Nothing is open: whatever comes passes."""
 
 
 class IllegalEvent(Exception):

@@ -29,6 +29,11 @@ def test_the_committed_page_is_what_the_code_says(name: str) -> None:
     assert committed == PAGES[name], "run .venv/bin/python scripts/build_docs.py and commit"
 
 
+def test_the_states_are_drawn_from_their_table() -> None:
+    script = load_script("build_states")
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), "run scripts/build_states.py and commit"
+
+
 def test_every_setting_is_documented_with_a_meaning() -> None:
     rows = {line.split("|")[1].strip(): line for line in PAGES["settings.md"].splitlines() if "|" in line}
     for name, field in Settings.model_fields.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -9,8 +12,9 @@ from hypothesis import strategies as st
 from unit.exchange.driver import Drive, FakeLedger, chat, chat_answer, snapshot_of
 
 from spendgate.exchange import events as e
+from spendgate.exchange import states
 from spendgate.exchange.context import ratio
-from spendgate.exchange.states import TRANSITIONS, IllegalEvent, State
+from spendgate.exchange.states import TRANSITIONS, IllegalEvent, State, Verdict
 from spendgate.records.outcome import ChargedBy, Outcome
 
 USD = 1_000_000_000
@@ -466,6 +470,30 @@ def test_an_event_out_of_order_is_named() -> None:
     d = Drive(snapshot_of())
     with pytest.raises(IllegalEvent, match="ResponsePiece is illegal in state start"):
         d.exchange.receive(e.ResponsePiece(b"", True))
+
+
+def test_every_state_is_reached_and_every_verdict_leads_somewhere() -> None:
+    rows = [
+        (to, verdict)
+        for moves in TRANSITIONS.values()
+        for row in moves.values()
+        for verdict, to in row.items()
+    ]
+    assert {to for to, _ in rows} == set(State) - {State.START}
+    assert {verdict for _, verdict in rows} == set(Verdict)
+
+
+def test_only_the_table_says_which_state_follows() -> None:
+    for module in Path(states.__file__).parent.glob("*.py"):
+        sets = [
+            n
+            for n in ast.walk(ast.parse(module.read_text()))
+            if isinstance(n, ast.Assign)
+            and any(isinstance(t, ast.Attribute) and t.attr == "state" for t in n.targets)
+        ]
+        assert len(sets) == (2 if module.name == "exchange.py" else 0), (
+            module.name
+        )  # the first state, and receive
 
 
 def test_every_state_can_end_and_can_break() -> None:
