@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _MONTH = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
@@ -59,6 +59,12 @@ def month_start(epoch_ms: int) -> datetime:
     """The first instant of the current UTC month."""
     now = utc(epoch_ms)
     return datetime(now.year, now.month, 1, tzinfo=UTC)
+
+
+def days_before(epoch_ms: int) -> list[str]:
+    """The days (`YYYYMMDD`) of the month before up to the same day of it: what a month to date is compared with."""
+    last = month_start(epoch_ms) - timedelta(days=1)
+    return [f"{last:%Y%m}{day:02d}" for day in range(1, min(utc(epoch_ms).day, last.day) + 1)]
 
 
 def month_last_ms(month: str) -> int:

@@ -22,6 +22,11 @@ def test_december_is_followed_by_january() -> None:
     assert months.next_month_start(_ms(2026, 12, 5)) == datetime(2027, 1, 1, tzinfo=UTC)
 
 
+def test_a_month_to_date_is_compared_with_the_month_before_up_to_the_same_day() -> None:
+    assert months.days_before(_ms(2027, 1, 3, 12)) == ["20261201", "20261202", "20261203"]
+    assert months.days_before(_ms(2027, 3, 31))[-1] == "20270228"  # a shorter month: all of it
+
+
 @pytest.mark.parametrize("bad", ["2026-13", "2026-1", "202611", "", "2026-11-01"])
 def test_a_month_is_written_as_yyyy_mm_and_the_error_says_so(bad: str) -> None:
     with pytest.raises(ValueError, match="write it as YYYY-MM"):

@@ -43,6 +43,12 @@ class Alert:
     cheaper_model: str = ""
     audit: bool = False
     detail: str = ""
+    was_limit_nanousd: int | None = None
+    """What the budget was before the edit that brought it about; None: no edit did."""
+    last_month_nanousd: int = 0
+    """What was settled in the month before by the same day and time."""
+    refused: int = 0
+    """Requests of the month that were refused."""
 
     @property
     def id(self) -> str:

@@ -26,12 +26,18 @@ from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.crossings import Record
+from spendgate.budget.policy import Threshold
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.codec import team_prefix, text
 
 CLAIM_MS = 30_000
 BEGIN_KEY = "sg1:alerts"
 TIMEOUT_S = 5.0
+TTL_S = 70 * 86_400
+"""As in lua/common.lua."""
+
+SEEN = "="
+"""The field that says which budget the last look found: its limit and thresholds."""
 
 State = Literal["delivered", "refused", "open"]
 Fields = dict[str, str]
@@ -81,10 +87,20 @@ def records_of(fields: Mapping[str, str]) -> dict[str, Record]:
     busy = {key for key, _ in open_deliveries(fields)}
     out: dict[str, Record] = {}
     for field, raw in fields.items():
-        if "@" not in field and field != "~":
+        if "@" not in field and field not in ("~", SEEN):
             value = orjson.loads(raw)
             out[field] = Record(value["s"], int(value["l"]), field in busy)
     return out
+
+
+def seen_as(limit_nanousd: int, thresholds: Iterable[Threshold]) -> str:
+    """A budget as the field `SEEN` names it: what of it decides which thresholds are crossed."""
+    return f"{limit_nanousd} " + ",".join(f"{t.percent}:{t.action}" for t in thresholds)
+
+
+def limit_seen(said: str) -> int | None:
+    """The limit of a budget that was seen (nano-USD); None where none was."""
+    return int(said.partition(" ")[0]) if said else None
 
 
 def open_deliveries(fields: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -133,9 +149,10 @@ class Claims:
         quiet: Iterable[tuple[str, int]] = (),
         arm: Iterable[tuple[str, str, int]] = (),
         force: bool = False,
+        seen: str = "",
     ) -> set[str]:
         """Open alerts for their targets, note crossings quietly (key, limit), arm keys (key, record as read,
-        limit); returns the keys that this call opened."""
+        limit), and which budget was seen; returns the keys that this call opened."""
         ask = {
             "open": [
                 {
@@ -148,10 +165,19 @@ class Claims:
                 for a, targets in alerts
             ],
             "quiet": [{"k": key, "r": record_json("quiet", limit)} for key, limit in quiet],
-            "arm": [{"k": k, "seen": seen, "r": record_json("armed", limit)} for k, seen, limit in arm],
+            "seen": seen,
+            "arm": [{"k": k, "seen": read, "r": record_json("armed", limit)} for k, read, limit in arm],
         }
         reply = await self._run(_OPEN, alert_key(team, month), orjson.dumps(ask))
         return {text(k) for k in reply}
+
+    async def note_seen(self, month: str, seen: Mapping[str, str]) -> None:
+        """Note which budget each team was seen with, where nothing else is to be written."""
+        pipe = self._redis.pipeline(transaction=False)
+        for team, said in seen.items():
+            pipe.hset(alert_key(team, month), SEEN, said)
+            pipe.expire(alert_key(team, month), TTL_S)
+        await self._guard(pipe.execute())
 
     async def claim(self, team: str, month: str, target: str) -> Claim | Busy | None:
         """Claim the next delivery of a team to a target; None where all is told."""

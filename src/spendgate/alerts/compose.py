@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.crossings import Crossing
@@ -14,8 +15,22 @@ from spendgate.ledger.port import TeamMonth
 TOP = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What else is known: the limit before an edit that brought the alert about (None: no edit, or the budget is new),
+    and what the last month had settled by this day of it."""
+
+    was_nanousd: int | None = None
+    last_month_nanousd: int = 0
+
+
 def compose(
-    crossing: Crossing, budget: TeamBudget, month: TeamMonth, outlook: Forecast | None, at_ms: int
+    crossing: Crossing,
+    budget: TeamBudget,
+    month: TeamMonth,
+    outlook: Forecast | None,
+    at_ms: int,
+    facts: Facts = Facts(),
 ) -> Alert:
     """The alert of a crossing at `at_ms`. `outlook` None: no forecast is made."""
     limit = budget.limit_nanousd(at_ms)
@@ -41,6 +56,9 @@ def compose(
         top_models=_top(month.models),
         cheaper_model=budget.routing.cheap_model if budget.routing else budget.default_model,
         audit=budget.audit,
+        was_limit_nanousd=facts.was_nanousd,
+        last_month_nanousd=facts.last_month_nanousd,
+        refused=month.refused,
     )
 
 

@@ -6,6 +6,9 @@ back within seconds, and an alert that a released hold caused would have told pe
 spent. Settled spend is the money that finance will see. The price: a post comes when the answer's cost is
 known, so up to one exchange's length after the gateway began to downgrade.
 
+One edit of a budget is one message, about what holds now: of the thresholds that it put below the spend, the gravest
+is told, and the others are noted quietly.
+
 What was told stays told for the month. Only a limit higher than the one it was told at arms a crossing again,
 and only where the spend is below the threshold of the new limit; a correction of the spend (an expired hold
 settled at less) never does, so spend that moves around a threshold can not flap.
@@ -14,7 +17,7 @@ settled at less) never does, so spend that moves around a threshold can not flap
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from spendgate.alerts.alert import Kind
@@ -48,10 +51,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`fresh` are to be told, in order of percent; the keys in `arm` may be told again from now on."""
+    """`fresh` are to be told, in order of percent; the keys in `quiet` are noted and not told; those in `arm` may be
+    told again from now on."""
 
     fresh: tuple[Crossing, ...] = ()
     arm: tuple[str, ...] = ()
+    quiet: tuple[str, ...] = ()
 
 
 def threshold_key(percent: int) -> str:
@@ -74,9 +79,13 @@ def crossings(budget: TeamBudget, settled_nanousd: int, limit_nanousd: int) -> t
 
 
 def judge(
-    budget: TeamBudget, settled_nanousd: int, limit_nanousd: int, records: Mapping[str, Record]
+    budget: TeamBudget,
+    settled_nanousd: int,
+    limit_nanousd: int,
+    records: Mapping[str, Record],
+    edited: bool = False,
 ) -> Verdict:
-    """Compare what is crossed with what is known of it."""
+    """Compare what is crossed with what is known of it. `edited`: the budget is another one than at the last look."""
     fresh: list[Crossing] = []
     arm: list[str] = []
     for percent, group in _by_percent(budget).items():
@@ -99,7 +108,22 @@ def judge(
                     fresh.append(
                         Crossing(recovered, "recovered", percent, crossing.action, crossing.channels)
                     )
+    if edited:
+        told, quiet = _gravest(fresh)
+        return Verdict(told, tuple(arm), quiet)
     return Verdict(tuple(fresh), tuple(arm))
+
+
+def _gravest(fresh: list[Crossing]) -> tuple[tuple[Crossing, ...], tuple[str, ...]]:
+    """Of crossings, the one with the strongest action (the highest of equals), to all their channels; and the keys of
+    the others. A recovery stays beside it."""
+    crossed = [c for c in fresh if c.kind != "recovered"]
+    if len(crossed) < 2:
+        return tuple(fresh), ()
+    one = max(crossed, key=lambda c: (_SEVERITY[c.action], c.percent))
+    channels = tuple(dict.fromkeys(channel for c in (one, *crossed) for channel in c.channels))
+    told = [replace(one, channels=channels), *(c for c in fresh if c.kind == "recovered")]
+    return tuple(told), tuple(c.key for c in crossed if c is not one)
 
 
 def _by_percent(budget: TeamBudget) -> dict[int, list[Threshold]]:

@@ -7,10 +7,12 @@ or format.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from datetime import timedelta
 
 from spendgate.alerts.alert import Alert
-from spendgate.money import usd_text
+from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import month_text, next_month_start, utc
 
 NAME_MAX = 60
@@ -40,7 +42,7 @@ def text_of(alert: Alert, links: Links = NO_LINKS, again: bool = False) -> str:
     """The whole message, plain text of a few lines. `again`: it may have been sent before."""
     lines = [_headline(alert)]
     if alert.kind in ("threshold", "exhausted", "recovered"):
-        lines += [_outlook(alert), _top(alert), _next(alert)]
+        lines += [_outlook(alert), _top(alert), _next(alert), _raise(alert)]
     lines.append(_links(alert, links))
     if again:
         lines.append(AGAIN)
@@ -59,17 +61,23 @@ def _headline(alert: Alert) -> str:
     of = f"{usd(alert.settled_nanousd)} spent of {usd(alert.limit_nanousd)}"
     month = month_text(alert.month)
     match alert.kind:
-        case "threshold":
-            return f"LLM budget of team {team}: {alert.percent} % reached in {month}, {of}."
-        case "exhausted":
-            head = f"LLM budget of team {team}: {alert.percent} % reached in {month}, {of}."
-            return head if alert.audit else head + " The budget is exhausted."
+        case "threshold" | "exhausted":
+            head = f"LLM budget of team {team}{_edit(alert)}: {alert.percent} % reached in {month}, {of}."
+            is_final = alert.kind == "exhausted" and not alert.audit
+            return head + " The budget is exhausted." if is_final else head
         case "recovered":
             return f"LLM budget of team {team} was raised and is no longer exhausted in {month}: {of}."
         case "rebuilt":
             return f"{_ledger(alert)} was rebuilt for {month}: {alert.detail}"
         case "drift":
             return f"{_ledger(alert)} drifts in {month}: {alert.detail}"
+
+
+def _edit(alert: Alert) -> str:
+    was = alert.was_limit_nanousd
+    if was is None or was == alert.limit_nanousd:
+        return ""
+    return f" was changed from {usd(was)} to {usd(alert.limit_nanousd)}"
 
 
 def _ledger(alert: Alert) -> str:
@@ -82,6 +90,10 @@ def _outlook(alert: Alert) -> str:
         parts.append(f"At this pace it is exhausted on {utc(alert.exhausted_at_ms):%Y-%m-%d}.")
     if alert.forecast_nanousd is not None:
         parts.append(f"Forecast for the month: {usd(alert.forecast_nanousd)}.")
+    if alert.last_month_nanousd:
+        parts.append(f"Last month to this day: {usd(alert.last_month_nanousd)}.")
+    if alert.refused:
+        parts.append(f"Refused this month: {alert.refused} requests.")
     if alert.reserved_nanousd:
         parts.append(f"Held by requests in flight: {usd(alert.reserved_nanousd)}.")
     return " ".join(parts)
@@ -114,6 +126,19 @@ def _next(alert: Alert) -> str:
             return f"From now on: requests go to cheaper models{to} where there is one."
         case _:
             return "From now on: nothing changes, this is for your information."
+
+
+def _raise(alert: Alert) -> str:
+    """The command that asks for more, with an amount that would last by the forecast."""
+    if alert.kind != "exhausted" or alert.audit:
+        return ""
+    wanted = max(alert.forecast_nanousd or 0, alert.settled_nanousd) - alert.limit_nanousd
+    wanted = max(wanted, alert.limit_nanousd // 10, NANO_PER_USD)
+    last = next_month_start(alert.at_ms) - timedelta(days=1)
+    return (
+        f"To ask for more: spendgate propose raise --team {shlex.quote(_name(alert.team))} "
+        f"--usd {-(-wanted // NANO_PER_USD)} --until {last:%Y-%m-%d} --reason '…'"
+    )
 
 
 def _links(alert: Alert, links: Links) -> str:

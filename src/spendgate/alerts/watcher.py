@@ -24,8 +24,8 @@ import redis.asyncio as aioredis
 import structlog
 
 from spendgate.alerts.alert import Alert, Kind
-from spendgate.alerts.claims import CLAIM_MS, Claims, open_deliveries, records_of
-from spendgate.alerts.compose import compose
+from spendgate.alerts.claims import CLAIM_MS, SEEN, Claims, limit_seen, open_deliveries, records_of, seen_as
+from spendgate.alerts.compose import Facts, compose
 from spendgate.alerts.courier import Count, Courier
 from spendgate.alerts.crossings import Crossing, Verdict, judge
 from spendgate.alerts.memory import Memory
@@ -35,7 +35,7 @@ from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import Ledger
-from spendgate.months import month_key, month_last_ms, previous_month
+from spendgate.months import days_before, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook
 
 log = structlog.get_logger()
@@ -78,6 +78,7 @@ class AlertLoop:
     courier: Courier = field(init=False)
     book: BudgetBook = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
+    _watched: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.claims = Claims(self.redis, self.owner, self.claim_ms)
@@ -124,27 +125,36 @@ class AlertLoop:
         if begun == "wait":
             return False
         moments = [now_ms]
+        month_now = month_key(now_ms)
         before = previous_month(now_ms)
         if month_key(now_ms - PREVIOUS_MONTH_MS) == before:
             moments.insert(0, month_last_ms(before))
         policy = self.policy()
         budgets = policy.budgets
-        await self.book.note(policy, month_key(now_ms))
+        await self.book.note(policy, month_now)
         pending = 0
         for at_ms in moments:
             month = month_key(at_ms)
             found = await standings(self.redis, [*budgets, HOUSE_TEAM], month)
+            seen: dict[str, str] = {}
             changed = [
-                s.team for s in found if await self._one(s, budgets.get(s.team), at_ms, begun == "baseline")
+                s.team
+                for s in found
+                if await self._one(
+                    s, budgets.get(s.team), at_ms, begun == "baseline", month == month_now, seen
+                )
             ]
+            if seen:
+                await self.claims.note_seen(month, seen)
             if changed:
                 fresh = {s.team: s for s in await standings(self.redis, changed, month)}
                 found = [fresh.get(s.team, s) for s in found]
             for s in found:
-                if s.fields:
+                if s.fields.keys() - {SEEN}:
                     self.memory.note(month, s.team, s.fields)
                 pending += self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
-        self.memory.keep([before, month_key(now_ms)])
+        self._watched = frozenset(budgets)
+        self.memory.keep([before, month_now])
         self.memory.save()
         if begun == "baseline":
             await self.claims.begun()
@@ -152,22 +162,41 @@ class AlertLoop:
         await self._open_unread()
         return True
 
-    async def _one(self, s: Standing, budget: TeamBudget | None, at_ms: int, quiet: bool) -> bool:
-        """Mend and open one team's alerts; True where Redis was written to."""
+    async def _one(
+        self,
+        s: Standing,
+        budget: TeamBudget | None,
+        at_ms: int,
+        quiet: bool,
+        is_now: bool,
+        seen: dict[str, str],
+    ) -> bool:
+        """Mend and open one team's alerts; True where Redis was written to. `seen` takes what is still to be noted of
+        the budget. A month that is over (`is_now` False) is judged by its own budget alone, as long as that is the one
+        in force."""
         changed = await self._mend(s)
         if budget is None or (changed and not s.fields):
             return changed  # what was put back is judged at the next look
         limit = budget.limit_nanousd(at_ms)
-        verdict = judge(budget, s.settled_nanousd, limit, records_of(s.fields))
+        before, now = s.fields.get(SEEN, ""), seen_as(limit, budget.thresholds)
+        if before and before != now and not is_now:
+            return changed
+        is_new = self._watched is not None and budget.team not in self._watched
+        edited = before != now if before else is_now and is_new
+        verdict = judge(budget, s.settled_nanousd, limit, records_of(s.fields), edited)
         if not verdict.fresh and not verdict.arm:
+            if before != now:
+                seen[s.team] = now
             return changed
         arm = [(key, s.fields[key], limit) for key in verdict.arm]
         if quiet:
             keys = [(c.key, limit) for c in verdict.fresh if c.kind != "recovered"]
-            await self.claims.open(s.team, s.month, quiet=keys, arm=arm)
+            await self.claims.open(s.team, s.month, quiet=keys, arm=arm, seen=now)
             return True
-        alerts = [(a, self._targets(a)) for a in await self._alerts(verdict, budget, s, at_ms)]
-        opened = await self.claims.open(s.team, s.month, alerts, arm=arm)
+        was = limit_seen(before) if edited else None
+        alerts = [(a, self._targets(a)) for a in await self._alerts(verdict, budget, s, at_ms, was)]
+        silent = [(key, limit) for key in verdict.quiet]
+        opened = await self.claims.open(s.team, s.month, alerts, silent, arm, seen=now)
         for alert, targets in alerts:
             if alert.key in opened:
                 log.info("alert_opened", team=s.team, month=s.month, crossing=alert.key)
@@ -184,11 +213,15 @@ class AlertLoop:
             await self.claims.redo(s.team, s.month, key, target)
         return bool(lost or undone)
 
-    async def _alerts(self, verdict: Verdict, budget: TeamBudget, s: Standing, at_ms: int) -> Iterable[Alert]:
+    async def _alerts(
+        self, verdict: Verdict, budget: TeamBudget, s: Standing, at_ms: int, was_nanousd: int | None
+    ) -> Iterable[Alert]:
         month = await self.ledger.month(s.team, s.month)
         days = await self.ledger.daily([s.team], history_days(at_ms))
         outlook = forecast(days[s.team], at_ms, month.settled_nanousd)
-        return [compose(crossing, budget, month, outlook, at_ms) for crossing in verdict.fresh]
+        earlier = await self.ledger.daily([s.team], days_before(at_ms))
+        facts = Facts(was_nanousd, sum(earlier[s.team]))
+        return [compose(crossing, budget, month, outlook, at_ms, facts) for crossing in verdict.fresh]
 
     def _targets(self, alert: Alert) -> tuple[str, ...]:
         return tuple(target for sender in self.senders for target in sender.targets(alert))

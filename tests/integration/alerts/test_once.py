@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -336,3 +337,57 @@ async def test_a_bot_tells_every_channel_of_the_budget_and_falls_back_where_one_
     assert sorted(channel for channel, _ in desk.slack.posts) == ["#a", "#b", "#general"]
     fallback = next(text for channel, text in desk.slack.posts if channel == "#general")
     assert "channel_not_found" in fallback
+
+
+async def test_one_edit_of_a_budget_is_one_message_about_what_holds_now(desk: Desk) -> None:
+    desk.budget("red", 700, thresholds=(Threshold(50, "alert", "#a"), Threshold(100, "reject")))
+    loop = desk.loop()
+    await loop.begin()
+    await desk.spend(300, at_ms=T0 - 31 * 86_400_000)
+    await desk.spend(345)
+    await loop.run_once()
+    assert desk.heads() == []
+    desk.budget("red", 300, thresholds=(Threshold(50, "alert", "#a"), Threshold(100, "reject", "#b")))
+    await asyncio.gather(loop.run_once(), desk.loop().run_once())
+    await loop.run_once()
+    (text,) = desk.slack.texts
+    assert "team red was changed from $700.00 to $300.00: 100 % reached" in text
+    assert "$345.00 spent of $300.00. The budget is exhausted." in text
+    assert "Last month to this day: $300.00." in text
+    assert "spendgate propose raise --team red --usd" in text
+    desk.budget("red", 310, thresholds=(Threshold(50, "alert", "#a"), Threshold(100, "reject", "#b")))
+    await loop.run_once()
+    await desk.loop().run_once()
+    assert len(desk.slack.texts) == 1  # what it put below the spend before stays noted
+
+
+async def test_an_edit_that_crosses_nothing_new_leaves_each_later_crossing_its_own_message(
+    desk: Desk,
+) -> None:
+    desk.budget("red", 10)
+    await desk.loop().begin()
+    desk.budget("red", 20)
+    await desk.loop().run_once()
+    await desk.spend(20)
+    await desk.loop().run_once()
+    assert desk.heads() == ["red: 50 %", "red: 80 %", "red: 100 %"]
+
+
+async def test_a_new_budget_below_what_is_spent_is_one_message(desk: Desk) -> None:
+    loop = desk.loop()
+    await loop.begin()
+    await desk.spend(9)
+    desk.budget("red", 10)
+    await loop.run_once()
+    assert desk.heads() == ["red: 80 %"]
+
+
+async def test_a_month_that_is_over_is_not_judged_by_a_budget_that_came_after_it(desk: Desk) -> None:
+    desk.budget("red", 100)
+    await desk.loop().begin()
+    await desk.spend(60)
+    await desk.loop().run_once()
+    desk.budget("red", 10)
+    desk.now_ms = int(datetime(2026, 12, 1, 0, 30, tzinfo=UTC).timestamp() * 1000)
+    await desk.loop().run_once()
+    assert desk.heads() == ["red: 50 %"]

@@ -47,6 +47,17 @@ def test_what_was_told_is_not_told_again_and_what_was_armed_is() -> None:
     assert [c.percent for c in again.fresh] == [50, 80]
 
 
+def test_an_edit_tells_the_gravest_of_what_it_crossed_to_all_channels_and_notes_the_others() -> None:
+    verdict = judge(budget(), 11 * USD, 10 * USD, {}, edited=True)
+    assert [(c.percent, c.kind) for c in verdict.fresh] == [(100, "exhausted")]
+    assert verdict.quiet == ("t:50", "t:80")
+    soft = budget(Threshold(50, "alert", "#a"), Threshold(80, "reject", "#b"), Threshold(90, "alert", "#c"))
+    (one,) = judge(soft, 9 * USD, 10 * USD, {}, edited=True).fresh
+    assert (one.percent, one.action, one.channels) == (80, "reject", ("#b", "#a", "#c"))
+    known = told(5 * USD, 10 * USD)
+    assert [c.percent for c in judge(budget(), 5 * USD, 6 * USD, known, edited=True).fresh] == [80]
+
+
 def test_only_a_raise_arms_again_never_a_correction_of_the_spend() -> None:
     known = told(8 * USD, 10 * USD)
     assert judge(budget(), 4 * USD, 10 * USD, known).arm == ()

@@ -4,6 +4,7 @@
 --   <crossing>            {s: open|quiet|armed, l: limit it was crossed at (nano-USD, text)}
 --   <crossing>@<target>   {s: open|claimed|delivered|refused, n: order, a: alert (JSON as text),
 --                          o: owner of the claim, d: its deadline (ms), m: 1 if it may have been sent}
+--   =                     the budget that the last look found: its limit and thresholds
 -- `~` counts the order. Amounts never pass through Lua's numbers: they stand inside texts.
 
 local TTL_S = 70 * 86400

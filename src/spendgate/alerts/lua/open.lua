@@ -1,7 +1,8 @@
 -- Write down crossings to be told, and arm again those that a raise undid. All in one step.
 --
--- ARGV[1]  JSON {open: [{k: crossing, r: its record, a: alert, t: [targets], f: also where it is quiet}],
---                quiet: [{k, r}], arm: [{k, seen: record as the caller read it, r: new record}]}
+-- ARGV[1]  JSON {seen: the budget as it is now ('': not said), quiet: [{k, r}],
+--                open: [{k: crossing, r: its record, a: alert, t: [targets], f: also where it is quiet}],
+--                arm: [{k, seen: record as the caller read it, r: new record}]}
 -- Reply    the crossings that this call opened: whoever comes second opens nothing
 
 local ask = cjson.decode(ARGV[1])
@@ -25,7 +26,11 @@ for _, x in ipairs(ask.arm) do
   end
 end
 
-for _, x in ipairs(ask.quiet) do redis.call('HSETNX', KEYS[1], x.k, x.r) end
+for _, x in ipairs(ask.quiet) do
+  local have = redis.call('HGET', KEYS[1], x.k)
+  if not have or cjson.decode(have).s == 'armed' then redis.call('HSET', KEYS[1], x.k, x.r) end
+end
+if ask.seen ~= '' then redis.call('HSET', KEYS[1], '=', ask.seen) end
 
 for _, x in ipairs(ask.open) do
   local have = redis.call('HGET', KEYS[1], x.k)
