@@ -88,8 +88,8 @@ def measures() -> dict[str, tuple[Callable[[], object], int]]:
         exchange.receive(e.ReserveDone(result))
         exchange.receive(e.ResponseHeaders(200, headers))
         for piece in pieces:
-            exchange.receive(e.ResponsePiece(piece, False))
-        exchange.receive(e.ResponsePiece(LAST if pieces else ANSWER, True))
+            exchange.receive(e.ResponseChunk(piece, False))
+        exchange.receive(e.ResponseChunk(LAST if pieces else ANSWER, True))
         assert exchange.take_ending() is not None
 
     out: dict[str, tuple[Callable[[], object], int]] = {}

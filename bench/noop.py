@@ -33,7 +33,7 @@ class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):
                 case "response_headers":
                     kind = codec.header_map(message.response_headers.headers).get("content-type", "")
                     mode = e.BodyMode.STREAMED if "event-stream" in kind else e.BodyMode.BUFFERED
-                    await context.write(codec.answer(e.Answer(mode)))
+                    await context.write(codec.answer(e.PassResponse(mode)))
                 case "response_body":
                     await context.write(codec.PASS_RESPONSE_BODY)
 

@@ -25,7 +25,7 @@ import psutil
 from support.prometheus import Prometheus
 
 from spendgate.budget.policy import Policy
-from spendgate.ledger.recovery.heartbeat import Pulse
+from spendgate.ledger.recovery.heartbeat import Heartbeat
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.rebuild.counter_resets import STARTED, read_totals
@@ -82,7 +82,7 @@ async def run(teams: int, models: int, days: int, gateways: int) -> None:
             del text
             print(f"backfilled in {time.monotonic() - began:.0f} s")
             ledger = RedisLedger.from_url(redis.url, timeout_s=30.0)
-            pulse = Pulse()
+            pulse = Heartbeat()
             await pulse.beat(ledger)
             servers = {"Prometheus": prometheus.process.pid, "Redis": redis.pid, "reader": os.getpid()}
             for round_ in ("first", "again"):

@@ -29,7 +29,7 @@ from spendgate.budget.policy import Policy
 from spendgate.cli.main import COMMANDS, spendgate
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway.metrics import Metrics
-from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.policy.source import PolicyMetrics
 from spendgate.rebuild.job import RebuildJob
 from spendgate.settings import config
@@ -273,7 +273,7 @@ def metrics() -> str:
             rows.append((f"`{name}`", family.type, _labels(metric._labelnames), family.documentation))
     nothing = typing.cast(Any, None)
     gauges = BudgetGauges(nothing, Policy())
-    keeper = Keeper(nothing, Policy)
+    keeper = Checkpointer(nothing, Policy)
     job = RebuildJob(keeper, nothing, Policy)
     for collector in (gauges, keeper, job, Replica(Policy), EnvoyCounters("")):
         rows += _families(collector)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 # Runs between fork and exec in a fresh interpreter: Python code after a fork of a threaded process (gRPC) may
-# deadlock, this can not. 1 is PR_SET_PDEATHSIG, 15 SIGTERM; a parent that died before the call is seen by its
+# deadlock, this cannot. 1 is PR_SET_PDEATHSIG, 15 SIGTERM; a parent that died before the call is seen by its
 # changed id. Other systems lack prctl and go without.
 _DIE_WITH_PARENT = """
 import ctypes, os, sys

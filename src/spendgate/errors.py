@@ -2,7 +2,7 @@
 
 SpendgateError
 ├── ConfigurationError   the operator: a file, flag or policy is wrong (exit 1, or 2 for usage)
-├── RequestError         the client: its request can not be read as the dialect demands
+├── RequestError         the client: its request cannot be read as the dialect demands
 │   └── BodyTooLarge     … and would be longer than it may, decoded
 └── LedgerError          the store
     └── LedgerUnavailable  Redis did not answer in time; safe to retry, every verb is idempotent
@@ -54,7 +54,7 @@ class ConfigurationError(SpendgateError):
 
 
 class RequestError(SpendgateError):
-    """The request can not be read in its dialect."""
+    """The request cannot be read in its dialect."""
 
 
 class BodyTooLarge(RequestError):
@@ -62,7 +62,7 @@ class BodyTooLarge(RequestError):
 
 
 class LedgerError(SpendgateError):
-    """The ledger refused a call or its reply can not be read."""
+    """The ledger refused a call or its reply cannot be read."""
 
 
 class LedgerUnavailable(LedgerError):

@@ -8,7 +8,7 @@ from typing import Any
 AGAIN_S = 0.5
 
 
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel until every task has ended; what they raise is not ours.
 
     Once is not enough: a library may take the cancellation for a timeout of its own (redis-py does while it

@@ -39,7 +39,7 @@ class Exchange:
     dialect: Dialect
     path: str
     facts: RequestFacts | None
-    """None where the dialect can not read the request."""
+    """None where the dialect cannot read the request."""
     is_stream: bool
 
     @property

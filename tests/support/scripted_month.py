@@ -244,15 +244,15 @@ def _provider(
     yield e.ResponseHeaders(200, {":status": "200", "content-type": kind})
     if not order.stream:
         books.bill(answer.model, answer.tokens())
-        yield e.ResponsePiece(orjson.dumps(openai_chat.whole(answer)), True)
+        yield e.ResponseChunk(orjson.dumps(openai_chat.whole(answer)), True)
         return
     sent = 0
     for event in openai_chat.events(answer):
         if aborts and sent >= 2:
             books.bill(answer.model, answer.tokens(sent), aborted=True)
-            yield e.Over()
+            yield e.StreamClosed()
             return
         sent += event.tokens
-        yield e.ResponsePiece(event.raw, False)
+        yield e.ResponseChunk(event.raw, False)
     books.bill(answer.model, answer.tokens())
-    yield e.ResponsePiece(b"", True)
+    yield e.ResponseChunk(b"", True)

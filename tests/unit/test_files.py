@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from spendgate.alerts.memory import Memory as AlertMemory
+from spendgate.alerts.memory import AlertMemory as AlertMemory
 from spendgate.files import write_whole
 from spendgate.identity import key_file
-from spendgate.ledger.recovery.checkpoint import Memory as LedgerMemory
-from spendgate.supervisor.state import State
+from spendgate.ledger.recovery.checkpoint import Checkpoint as LedgerMemory
+from spendgate.supervisor.state import StateFile
 
 
 def state(folder: Path) -> None:
-    State(1, "redis://x", "127.0.0.1:1", "127.0.0.1:2", (), ()).write(folder)
+    StateFile(1, "redis://x", "127.0.0.1:1", "127.0.0.1:2", (), ()).write(folder)
 
 
 def alerts(folder: Path) -> None:

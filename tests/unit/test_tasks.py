@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from spendgate.tasks import cancelled
+from spendgate.tasks import cancel_and_wait
 
 
 async def test_a_task_that_takes_a_cancellation_for_something_else_ends_all_the_same() -> None:
@@ -20,5 +20,5 @@ async def test_a_task_that_takes_a_cancellation_for_something_else_ends_all_the_
     tasks = [asyncio.create_task(deaf()), asyncio.create_task(broken())]
     await asyncio.sleep(0)
     async with asyncio.timeout(20):
-        await cancelled(*tasks)
+        await cancel_and_wait(*tasks)
     assert all(t.done() for t in tasks)

@@ -39,7 +39,7 @@ TTL_S = 70 * 86_400
 SEEN = "="
 """The field that says which budget the last look found: its limit and thresholds."""
 
-State = Literal["delivered", "refused", "open"]
+ClaimState = Literal["delivered", "refused", "open"]
 Fields = dict[str, str]
 """A team's month of alerts as Redis has it: field → JSON."""
 
@@ -193,7 +193,7 @@ class Claims:
             case _:
                 return None
 
-    async def finish(self, claim: Claim, state: State, maybe_sent: bool = False) -> bool:
+    async def finish(self, claim: Claim, state: ClaimState, maybe_sent: bool = False) -> bool:
         """End a claim; False where it was another's by now."""
         return int(
             await self._run(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from spendgate.alerts.claims import Busy, Claim, Claims
-from spendgate.alerts.memory import Memory
-from spendgate.alerts.sender import Delivered, Outcome, Pace, Refused, Retry, Sender, Timing
+from spendgate.alerts.memory import AlertMemory
+from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Pace, Retry, Sender, Timing
 from spendgate.errors import LedgerError
 
 log = structlog.get_logger()
@@ -24,11 +24,11 @@ BUSY_S = 1.0
 """How often a claim of another process is looked at again."""
 
 
-class Courier:
+class DeliveryWorker:
     """`expect` says where something is open; `deliver_all` or `run_forever` sends it."""
 
     def __init__(
-        self, claims: Claims, memory: Memory, senders: Sequence[Sender], timing: Timing, count: Count
+        self, claims: Claims, memory: AlertMemory, senders: Sequence[Sender], timing: Timing, count: Count
     ) -> None:
         self._claims = claims
         self._memory = memory
@@ -135,7 +135,7 @@ class Courier:
                 if not await self._claims.finish(claim, "delivered"):
                     log.warning("alert_claim_was_taken_over", **told)
                 return True
-            case Refused():
+            case DeliveryRejected():
                 pace.sent()
                 self._memory.ended(claim, "refused")
                 self._count("refused", 1)

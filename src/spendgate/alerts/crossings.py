@@ -11,7 +11,7 @@ is told, and the others are noted quietly.
 
 What was told stays told for the month. Only a limit higher than the one it was told at arms a crossing again,
 and only where the spend is below the threshold of the new limit; a correction of the spend (an expired hold
-settled at less) never does, so spend that moves around a threshold can not flap.
+settled at less) never does, so spend that moves around a threshold cannot flap.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 FILE = "alerts.json"
 
 
-class Memory:
+class AlertMemory:
     """Fields by (month, team). `known` is whether there is a past at all."""
 
     def __init__(self, data_dir: Path | None = None) -> None:

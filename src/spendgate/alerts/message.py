@@ -1,7 +1,7 @@
 """What people read: one alert as text, for Slack and every other receiver. Pure.
 
 The first percentage in the text is the threshold's, amounts have two decimals and no thousands separators, so
-that a search finds them. Names of apps and models come from clients: they are cut and can not mention, link
+that a search finds them. Names of apps and models come from clients: they are cut and cannot mention, link
 or format.
 """
 

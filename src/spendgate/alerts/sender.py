@@ -27,13 +27,13 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class DeliveryRejected:
     """The receiver will never take this alert in this form."""
 
     reason: str
 
 
-Outcome = Delivered | Retry | Refused
+Outcome = Delivered | Retry | DeliveryRejected
 
 
 class Sender(Protocol):

@@ -16,7 +16,7 @@ import orjson
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.message import NO_LINKS, Links, slack_text
 from spendgate.alerts.post import post
-from spendgate.alerts.sender import Delivered, Outcome, Refused, Retry
+from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Retry
 from spendgate.errors import ConfigurationError
 
 API = "https://slack.com/api"
@@ -75,11 +75,13 @@ class SlackSender:
         channel = target.partition(":")[2]
         if channel and self._token:
             outcome = await self._by_token(text, channel)
-            if not isinstance(outcome, Refused):
+            if not isinstance(outcome, DeliveryRejected):
                 return outcome
             fallback = await self._fallback(f"{text}\n(Channel {channel}: {outcome.reason}.)", channel)
             return fallback or outcome
-        return await self._fallback(text, "") or Refused("no channel: set SLACK_CHANNEL, or notifyChannel")
+        return await self._fallback(text, "") or DeliveryRejected(
+            "no channel: set SLACK_CHANNEL, or notifyChannel"
+        )
 
     async def close(self) -> None:
         """Give connections back."""
@@ -122,7 +124,7 @@ class SlackSender:
 
 def _judged(error: str, where: str) -> Outcome:
     if error in _REFUSED:
-        return Refused(f"{where}: {error}")
+        return DeliveryRejected(f"{where}: {error}")
     if error in ("ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable",
                  "request_timeout", "rollup_error"):  # fmt: skip
         return Retry(f"{where}: {error}")

@@ -16,12 +16,12 @@ from spendgate.alerts.claims import Fields, alert_key
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.codec import team_prefix, text
 
-TEAMS_A_TRIP = 500
+TEAMS_PER_TRIP = 500
 TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TeamMonthRow:
     """A team's month: its counters (nano-USD) and its alerts."""
 
     team: str
@@ -31,12 +31,12 @@ class Standing:
     fields: Fields
 
 
-async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) -> list[Standing]:
+async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) -> list[TeamMonthRow]:
     """Read many teams at once, in the order given. Raises LedgerUnavailable."""
     names = list(teams)
-    out: list[Standing] = []
-    for start in range(0, len(names), TEAMS_A_TRIP):
-        part = names[start : start + TEAMS_A_TRIP]
+    out: list[TeamMonthRow] = []
+    for start in range(0, len(names), TEAMS_PER_TRIP):
+        part = names[start : start + TEAMS_PER_TRIP]
         pipe = client.pipeline(transaction=False)
         for team in part:
             pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
@@ -45,7 +45,7 @@ async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) ->
         for i, team in enumerate(part):
             settled, reserved = (int(v or 0) for v in replies[2 * i])
             fields = {text(k): text(v) for k, v in replies[2 * i + 1].items()}
-            out.append(Standing(team, month, settled, reserved, fields))
+            out.append(TeamMonthRow(team, month, settled, reserved, fields))
     return out
 
 

@@ -26,11 +26,11 @@ import structlog
 from spendgate.alerts.alert import Alert, Kind
 from spendgate.alerts.claims import CLAIM_MS, SEEN, Claims, limit_seen, open_deliveries, records_of, seen_as
 from spendgate.alerts.compose import Facts, compose
-from spendgate.alerts.courier import Count, Courier
+from spendgate.alerts.courier import Count, DeliveryWorker
 from spendgate.alerts.crossings import Crossing, Verdict, judge
-from spendgate.alerts.memory import Memory
+from spendgate.alerts.memory import AlertMemory
 from spendgate.alerts.sender import Sender, Timing
-from spendgate.alerts.spend import Standing, standings
+from spendgate.alerts.spend import TeamMonthRow, standings
 from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
@@ -41,7 +41,7 @@ from spendgate.policy.month_budgets import BudgetBook
 log = structlog.get_logger()
 
 PREVIOUS_MONTH_MS = 3_600_000
-HOUSE_TEAM = ""
+NO_TEAM = ""
 """Alerts of no team: a rebuilt ledger, drift."""
 
 
@@ -74,17 +74,17 @@ class AlertLoop:
     claim_ms: int = CLAIM_MS
     owner: str = field(default_factory=owner_name)
     claims: Claims = field(init=False)
-    memory: Memory = field(init=False)
-    courier: Courier = field(init=False)
+    memory: AlertMemory = field(init=False)
+    courier: DeliveryWorker = field(init=False)
     book: BudgetBook = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
     _watched: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.claims = Claims(self.redis, self.owner, self.claim_ms)
-        self.memory = Memory(self.data_dir)
+        self.memory = AlertMemory(self.data_dir)
         self.book = BudgetBook(self.redis)
-        self.courier = Courier(self.claims, self.memory, self.senders, self.timing, self.count)
+        self.courier = DeliveryWorker(self.claims, self.memory, self.senders, self.timing, self.count)
 
     async def run_once(self, now_ms: int = 0) -> None:
         """One look and every delivery that can be made now; a target that fails is left for the next time.
@@ -135,7 +135,7 @@ class AlertLoop:
         pending = 0
         for at_ms in moments:
             month = month_key(at_ms)
-            found = await standings(self.redis, [*budgets, HOUSE_TEAM], month)
+            found = await standings(self.redis, [*budgets, NO_TEAM], month)
             seen: dict[str, str] = {}
             changed = [
                 s.team
@@ -164,7 +164,7 @@ class AlertLoop:
 
     async def _one(
         self,
-        s: Standing,
+        s: TeamMonthRow,
         budget: TeamBudget | None,
         at_ms: int,
         quiet: bool,
@@ -203,7 +203,7 @@ class AlertLoop:
                 self.courier.expect(s.team, s.month, targets)
         return True
 
-    async def _mend(self, s: Standing) -> bool:
+    async def _mend(self, s: TeamMonthRow) -> bool:
         lost = self.memory.lost(s.month, s.team, s.fields)
         if lost:
             log.warning("alerts_restored", team=s.team, month=s.month, fields=len(lost))
@@ -214,7 +214,7 @@ class AlertLoop:
         return bool(lost or undone)
 
     async def _alerts(
-        self, verdict: Verdict, budget: TeamBudget, s: Standing, at_ms: int, was_nanousd: int | None
+        self, verdict: Verdict, budget: TeamBudget, s: TeamMonthRow, at_ms: int, was_nanousd: int | None
     ) -> Iterable[Alert]:
         month = await self.ledger.month(s.team, s.month)
         days = await self.ledger.daily([s.team], history_days(at_ms))
@@ -230,14 +230,14 @@ class AlertLoop:
         while self._unread:
             alert = self._unread[0]
             targets = self._targets(alert)
-            if await self.claims.open(HOUSE_TEAM, alert.month, [(alert, targets)]):
-                self.courier.expect(HOUSE_TEAM, alert.month, targets)
+            if await self.claims.open(NO_TEAM, alert.month, [(alert, targets)]):
+                self.courier.expect(NO_TEAM, alert.month, targets)
             self._unread.pop(0)
 
 
-def house_alert(kind: Kind, key: str, detail: str, now_ms: int, team: str = "") -> Alert:
+def system_alert(kind: Kind, key: str, detail: str, now_ms: int, team: str = "") -> Alert:
     """An alert that is no crossing, for `AlertLoop.notify`; it is told once a month by `key`."""
     return Alert(f"{kind}:{key.replace('@', '~')}", kind, team, month_key(now_ms), now_ms, detail=detail)
 
 
-__all__ = ["AlertLoop", "Crossing", "house_alert", "owner_name"]
+__all__ = ["AlertLoop", "Crossing", "owner_name", "system_alert"]

@@ -16,7 +16,7 @@ import orjson
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.message import NO_LINKS, Links, text_of
 from spendgate.alerts.post import post
-from spendgate.alerts.sender import Delivered, Outcome, Refused, Retry
+from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Retry
 from spendgate.errors import ConfigurationError
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text, utc
@@ -148,7 +148,9 @@ class WebhookSender:
             return Delivered()
         reason = f"{answer.status_code}: {answer.text[:100]}"
         return (
-            Refused(reason) if answer.status_code in (400, 413, 415, 422) else Retry(reason, CONFIG_RETRY_S)
+            DeliveryRejected(reason)
+            if answer.status_code in (400, 413, 415, 422)
+            else Retry(reason, CONFIG_RETRY_S)
         )
 
     async def close(self) -> None:

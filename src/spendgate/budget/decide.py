@@ -36,7 +36,7 @@ class _Option:
 
 
 @dataclass(slots=True)
-class _Case:
+class _DecisionInput:
     """All that one decision looks at; quotes are made once a model."""
 
     ask: Ask
@@ -103,7 +103,7 @@ def plan(
         return _unbudgeted(ask, asked, quote(asked.model, None), settings)
     if budget.lapsed:
         return _unbudgeted(ask, asked, quote(asked.model, None), replace(settings, unbudgeted="reject"))
-    case = _Case(ask, budget, now_ms, quote, servable, settings)
+    case = _DecisionInput(ask, budget, now_ms, quote, servable, settings)
     own = case.quote(asked.model)
     month = budget.month_bound_nanousd(now_ms, ask.app)
     outline = Plan(
@@ -164,7 +164,7 @@ def _unbudgeted(ask: Ask, asked: _Option, quote: Quote, settings: DecisionSettin
     return outline
 
 
-def _relaxed(case: _Case, asked: _Option) -> list[_Option]:
+def _relaxed(case: _DecisionInput, asked: _Option) -> list[_Option]:
     """What to try while the budget is not under pressure: the route of rule 3, the requested model last."""
     routing = case.budget.routing
     if routing is None or case.ask.require_model:
@@ -179,7 +179,7 @@ def _relaxed(case: _Case, asked: _Option) -> list[_Option]:
     return [replace(asked, kept_because=why)] if why else [want, asked]
 
 
-def _pressed(case: _Case, asked: _Option) -> list[_Option]:
+def _pressed(case: _DecisionInput, asked: _Option) -> list[_Option]:
     """What to try under pressure (rules 3 to 5): the cheaper models by preference, the requested one last."""
     if case.ask.require_model:
         return [asked]
@@ -196,7 +196,7 @@ def _pressed(case: _Case, asked: _Option) -> list[_Option]:
     return [*options, asked] if options else [replace(asked, kept_because=first_obstacle)]
 
 
-def _targets(case: _Case, asked: str) -> list[str]:
+def _targets(case: _DecisionInput, asked: str) -> list[str]:
     """The models wanted under pressure: the mapping for this model, then cheapModel, then defaultModel."""
     budget = case.budget
     mapping = best_match(budget.downgrades, asked, case.ask.known_as(asked)) if budget.downgrades else None
@@ -208,8 +208,8 @@ def _targets(case: _Case, asked: str) -> list[str]:
     return [m for m in dict.fromkeys(wanted) if m]
 
 
-def _obstacle(case: _Case, model: str, asked: str, *, may_be_dearer: bool) -> str:
-    """Why a wanted model can not take the requested one's place ("": it can)."""
+def _obstacle(case: _DecisionInput, model: str, asked: str, *, may_be_dearer: bool) -> str:
+    """Why a wanted model cannot take the requested one's place ("": it can)."""
     if why := case.servable(model):
         return why
     if not may_be_dearer and _is_dearer(case, model, asked):
@@ -218,7 +218,7 @@ def _obstacle(case: _Case, model: str, asked: str, *, may_be_dearer: bool) -> st
     return fault.reason if fault else ""
 
 
-def _is_dearer(case: _Case, model: str, asked: str) -> bool:
+def _is_dearer(case: _DecisionInput, model: str, asked: str) -> bool:
     """Compare by list price. An unpriced target counts as dearer unless routing names it; an unpriced request
     is compared by what the ledger would hold for it, so that an unknown name is no way around a downgrade."""
     target, own = case.quote(model), case.quote(asked)
@@ -229,7 +229,7 @@ def _is_dearer(case: _Case, model: str, asked: str) -> bool:
     return target.rank_picousd > own.rank_picousd
 
 
-def _fault(case: _Case, model: str) -> PlannedRefusal | None:
+def _fault(case: _DecisionInput, model: str) -> PlannedRefusal | None:
     """Why a model is refused whatever was spent: the app, a missing price, the cost of one request."""
     budget, quote = case.budget, case.quote(model)
     for answering in case.ask.may_answer(model):
@@ -264,7 +264,7 @@ def pressure_from_nanousd(budget: TeamBudget, now_ms: int) -> int | None:
 
 
 def _windows(
-    case: _Case, asked: _Option, relaxed: list[_Option], pressed: list[_Option]
+    case: _DecisionInput, asked: _Option, relaxed: list[_Option], pressed: list[_Option]
 ) -> tuple[Choice, ...]:
     """Join both lists into one order: each has its window, what ends both alike stands once at the end."""
     start = pressure_from_nanousd(case.budget, case.now_ms)
@@ -284,7 +284,11 @@ def _windows(
 
 
 def _priced(
-    case: _Case, option: _Option, own_nanousd: int = 0, from_nanousd: int = 0, below_nanousd: int = UNLIMITED
+    case: _DecisionInput,
+    option: _Option,
+    own_nanousd: int = 0,
+    from_nanousd: int = 0,
+    below_nanousd: int = UNLIMITED,
 ) -> Choice:
     """An option with its estimate, bounds, clamp and window."""
     budget, quote = case.budget, case.quote(option.model)
@@ -304,7 +308,7 @@ def _priced(
     return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because, cap)
 
 
-def _cap_to_write(case: _Case, model: str) -> int | None:
+def _cap_to_write(case: _DecisionInput, model: str) -> int | None:
     """The output limit that makes the estimate true: the policy's where the client gave none, a lowered one,
     or another model's maximum where the client's limit is above it."""
     cap, own = case.quote(model).output_cap, case.ask.client_output_cap
@@ -313,7 +317,7 @@ def _cap_to_write(case: _Case, model: str) -> int | None:
     return cap if own is not None and cap < own and model != case.ask.model else None
 
 
-def _counted_only(case: _Case, asked: _Option) -> Choice:
+def _counted_only(case: _DecisionInput, asked: _Option) -> Choice:
     quote = case.quote_fn(asked.model, None)
     bounds = bounds_of(case.budget, case.ask, asked.model, case.now_ms, case.settings)
     return _choice(asked, quote, counted_only(bounds))

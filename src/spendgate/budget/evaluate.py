@@ -14,7 +14,7 @@ NOTHING: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PolicyRefusal:
     """A candidate that one of its bounds refused, with what that counter has settled and holds. `held`: only what
     others hold keeps it out."""
 
@@ -33,7 +33,7 @@ class Verdict:
     candidate: int
     held_nanousd: int
     output_cap: int | None
-    refusals: tuple[Refused, ...]
+    refusals: tuple[PolicyRefusal, ...]
 
 
 def evaluate(
@@ -45,7 +45,7 @@ def evaluate(
     nothing fits whole, the first candidate of which a useful part fits is clamped to it.
     """
     committed = {s: settled.get(s, 0) + held.get(s, 0) for s in settled.keys() | held.keys()}
-    refusals: list[Refused] = []
+    refusals: list[PolicyRefusal] = []
     eligible: list[int] = []
     for i, candidate in enumerate(candidates):
         if not candidate.is_open(settled.get("month", 0)):
@@ -55,7 +55,7 @@ def evaluate(
         if bound is None:
             return Verdict(i, candidate.estimate_nanousd, None, tuple(refusals))
         counted = settled.get(bound.scope, 0), held.get(bound.scope, 0)
-        refusals.append(Refused(i, bound, *counted, only_held))
+        refusals.append(PolicyRefusal(i, bound, *counted, only_held))
     for i in eligible:
         clamped = _clamped(candidates[i], committed)
         if clamped is not None:

@@ -17,7 +17,7 @@ Amounts are nano-USD, times milliseconds since the epoch (UTC). The method, stat
 6. It is made for the beginning of the hour: whoever shows it within an hour shows the same, and a budget at
    rest has a forecast at rest.
 
-What it can not know: a change that has not begun. `tests/unit/budget/test_forecast.py` prints its error on
+What it cannot know: a change that has not begun. `tests/unit/budget/test_forecast.py` prints its error on
 synthetic months.
 """
 

@@ -128,7 +128,7 @@ def _read(file: Path, faults: list[Fault]) -> str | None:
             return None
         return file.read_bytes().decode("utf-8-sig")
     except OSError as e:
-        faults.append(Fault(str(file), 0, "", f"can not be read: {e.strerror}", "check its permissions"))
+        faults.append(Fault(str(file), 0, "", f"cannot be read: {e.strerror}", "check its permissions"))
     except UnicodeDecodeError as e:
         faults.append(Fault(str(file), 0, "", f"is not UTF-8 at byte {e.start}", "save it as UTF-8"))
     return None

@@ -34,7 +34,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BoundStatus:
     """What a bound's counter has settled, and what is held in it by requests that are running."""
 
     settled_nanousd: int
@@ -54,7 +54,7 @@ def refused_by_bound(
     asked: Asked,
     budget: TeamBudget,
     bound: Bound,
-    stand: Standing,
+    stand: BoundStatus,
     estimate_nanousd: int,
     again_after_s: int = 0,
 ) -> RefusalText:

@@ -24,7 +24,7 @@ Loc = tuple[str | int, ...]
 
 
 class _BadScalar(ValueError):
-    """A scalar that YAML's tag says is a number or flag, and that can not be read as one."""
+    """A scalar that YAML's tag says is a number or flag, and that cannot be read as one."""
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class _Builder:
         try:
             return self._scalar(node)
         except (_BadScalar, ValueError) as e:
-            self._fault(node, loc, f"can not be read: {_first_line(e)}", "quote it if it is meant as text")
+            self._fault(node, loc, f"cannot be read: {_first_line(e)}", "quote it if it is meant as text")
             return None
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:

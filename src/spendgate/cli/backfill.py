@@ -161,7 +161,7 @@ async def _of_usage(
 
 
 class _ledger:  # noqa: N801  it reads as a call
-    """A ledger for a block; what it can not do says what to do."""
+    """A ledger for a block; what it cannot do says what to do."""
 
     def __init__(self, url: str) -> None:
         from spendgate.ledger.redis.ledger import RedisLedger

@@ -96,7 +96,7 @@ def _summary(given: dict[str, Any], errors: int, found: int) -> str:
 
 
 def _patient(given: dict[str, Any]) -> Any:
-    from spendgate.doctor.examine import Patient
+    from spendgate.doctor.examine import Installation
     from spendgate.doctor.probe import Target, identity_headers
     from spendgate.supervisor.addresses import run_dir
 
@@ -120,7 +120,7 @@ def _patient(given: dict[str, Any]) -> Any:
         certificate = (given["cert"], given["cert_key"]) if given["cert"] else None
         headers = given["headers"] or identity_headers(given["key"] or "")
         target = Target(given["url"].rstrip("/"), headers, given["ca"], certificate)
-    return Patient(
+    return Installation(
         target=target,
         envoy_admin=given["envoy_admin"] or "",
         envoy_config=given["envoy_config"],

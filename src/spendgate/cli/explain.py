@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
+from spendgate.cli.find_ledger import LedgerLocation, find_ledger, ledger_options
 from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError, RequestError
 
@@ -96,7 +96,10 @@ def command(
 
 
 def _snapshot(
-    policy: tuple[Path, ...], prices: tuple[Path, ...], config: Path | None, found: Found | None = None
+    policy: tuple[Path, ...],
+    prices: tuple[Path, ...],
+    config: Path | None,
+    found: LedgerLocation | None = None,
 ) -> Snapshot:
     from spendgate.cli.policy_at_hand import policy_at_hand
     from spendgate.gateway.process.reload import Sources
@@ -119,7 +122,7 @@ def _spent(spent: str | None) -> int:
     except ValueError as e:
         raise click.UsageError(f"--spent: {e}") from e
     if nanousd < 0:
-        raise click.UsageError("--spent: an amount can not be negative")
+        raise click.UsageError("--spent: an amount cannot be negative")
     return nanousd
 
 
@@ -142,7 +145,7 @@ def _explained(
 
 
 def _live(
-    snapshot: Snapshot, where: Found, identity: Identity, app: str
+    snapshot: Snapshot, where: LedgerLocation, identity: Identity, app: str
 ) -> tuple[dict[str, Any], BoundsNow, int]:
     """How every bound stands, as data; the same as numbers; the ledger's time."""
     from spendgate.months import utc

@@ -16,7 +16,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LedgerLocation:
     """A ledger's URL and, from a running `up`, its policy paths and its budgets (nano-USD by team)."""
 
     redis_url: str
@@ -42,27 +42,27 @@ def ledger_options(command: _F) -> _F:
     )(command)
 
 
-def find_ledger(redis_url: str | None, data_dir: Path) -> Found:
+def find_ledger(redis_url: str | None, data_dir: Path) -> LedgerLocation:
     """Find the ledger. Raises ConfigurationError that says what to do where there is none."""
     path = data_dir / "up.json"
     try:
         up = json.loads(path.read_text())
-        found = Found(
+        found = LedgerLocation(
             up["redis"],
             tuple(up.get("policy", ())),
             {team: int(t["budget_nanousd"]) for team, t in up.get("teams", {}).items()},
         )
     except FileNotFoundError:
         if redis_url:
-            return Found(redis_url)
+            return LedgerLocation(redis_url)
         raise ConfigurationError(
             f"no ledger found: give --redis URL, set REDIS_URL, or name the --data-dir of a running "
             f"`spendgate up` ({path} does not exist)"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         if redis_url:
-            return Found(redis_url)
+            return LedgerLocation(redis_url)
         raise ConfigurationError(
             f"{path}: not what `spendgate up` writes ({type(e).__name__}: {e}); start `spendgate up` again"
         ) from e
-    return found if redis_url in (None, "", found.redis_url) else Found(str(redis_url))
+    return found if redis_url in (None, "", found.redis_url) else LedgerLocation(str(redis_url))

@@ -6,12 +6,12 @@ import asyncio
 
 from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
-from spendgate.cli.find_ledger import Found
+from spendgate.cli.find_ledger import LedgerLocation
 
 TIMEOUT_S = 10.0
 
 
-def policy_at_hand(found: Found, paths: tuple[str, ...] = ()) -> Policy | None:
+def policy_at_hand(found: LedgerLocation, paths: tuple[str, ...] = ()) -> Policy | None:
     """None where there is none. Raises ConfigurationError, LedgerUnavailable."""
     if paths or found.policy_paths:
         return load_policy(paths or found.policy_paths)

@@ -235,7 +235,7 @@ def litellm(file: Path, provider: str, pattern: str) -> None:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise SpendgateError(f"{file}: can not be read: {getattr(e, 'strerror', None) or e}") from e
+        raise SpendgateError(f"{file}: cannot be read: {getattr(e, 'strerror', None) or e}") from e
     done = convert(text, str(file), provider, pattern)
     for model, why in done.left_out:
         click.echo(f"left out {model}: {why}", err=True)

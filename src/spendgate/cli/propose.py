@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from spendgate.proposals.propose import Proposal, Wish
+    from spendgate.proposals.propose import ChangeRequest, Proposal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -153,7 +153,7 @@ def check_command(
     try:
         rules = parse_approvers(approvers.read_text("utf-8"), str(approvers))
     except OSError as e:
-        raise ConfigurationError(f"{approvers}: can not be read: {e.strerror}; name it by --approvers") from e
+        raise ConfigurationError(f"{approvers}: cannot be read: {e.strerror}; name it by --approvers") from e
     found = growths(load_policy([before]), load_policy([after]), rules, time.time_ns() // 1_000_000)
     lacking = missing(found, set(approved_by), groups)
     for g in found:
@@ -178,9 +178,9 @@ def _amount(text: str) -> Decimal:
 def _run(usd: Decimal, until: datetime | None, given: dict[str, Any]) -> None:
     from spendgate.proposals.comment import commenter
     from spendgate.proposals.forges import reach
-    from spendgate.proposals.propose import Wish, propose
+    from spendgate.proposals.propose import ChangeRequest, propose
 
-    wish = Wish(given["team"], usd, given["reason"], until, given["asked_by"])
+    wish = ChangeRequest(given["team"], usd, given["reason"], until, given["asked_by"])
     remote, forge = reach(
         given["repo"], given["base"], given["forge"], os.environ, reads_only=given["dry_run"]
     )
@@ -189,7 +189,7 @@ def _run(usd: Decimal, until: datetime | None, given: dict[str, Any]) -> None:
     _show(made, wish, given["output"])
 
 
-def _show(made: Proposal, wish: Wish, output: str) -> None:
+def _show(made: Proposal, wish: ChangeRequest, output: str) -> None:
     if output == "json":
         import json
 

@@ -204,7 +204,7 @@ def read_mapping(path: Path | None) -> ColumnMap:
     try:
         return parse_mapping(yaml.safe_load(path.read_text()), str(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise ConfigurationError([Fault(str(path), 0, "", f"can not be read as YAML: {e}", "mend it")]) from e
+        raise ConfigurationError([Fault(str(path), 0, "", f"cannot be read as YAML: {e}", "mend it")]) from e
 
 
 async def _run(url: str, wanted: Wanted, policy: Policy | None, by: str, enforce: bool) -> Compared:

@@ -20,8 +20,8 @@ from spendgate.records.tail import Tail
 from spendgate.settings import logs
 from spendgate.settings.config import Settings, load_config
 from spendgate.supervisor.decision_printer import follow
-from spendgate.supervisor.supervisor import House, Plan
-from spendgate.tasks import cancelled
+from spendgate.supervisor.supervisor import Plan, Supervisor
+from spendgate.tasks import cancel_and_wait
 
 
 def run_up(upstream: str | None, listen: str, follow_as: str | None, given: GatewayOptions) -> None:
@@ -61,7 +61,7 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     pages = ConsoleSettings.from_environment(os.environ)
-    house = House(plan, lambda ledger, snapshot: console(ledger, snapshot, pages))
+    house = Supervisor(plan, lambda ledger, snapshot: console(ledger, snapshot, pages))
     follower: asyncio.Task[None] | None = None
 
     def told() -> None:
@@ -81,16 +81,16 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
                 follower = asyncio.create_task(follow(Tail(Path(house.usage_path)), follow_as))
             await house.watch(stop, lambda: _announce(house, follow_as))
         else:
-            await cancelled(starting)
+            await cancel_and_wait(starting)
     finally:
         await house.stop()
         if follower is not None:
             await asyncio.sleep(0.3)  # the last lines
-            await cancelled(follower)
+            await cancel_and_wait(follower)
         shutil.rmtree(house.metrics_dir, ignore_errors=True)
 
 
-def _announce(house: House, follow_as: str | None) -> None:
+def _announce(house: Supervisor, follow_as: str | None) -> None:
     redis = f"pid {house.redis.pid}" if house.redis is not None else house.redis_url
     teams = len(house.snapshot.policy.teams)
     lines = [

@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from spendgate.exchange.snapshot import Snapshot
-    from spendgate.finops.simulation.logged_request import Demand
+    from spendgate.finops.simulation.logged_request import LoggedRequest
     from spendgate.finops.simulation.render import Context
     from spendgate.finops.simulation.simulate import Simulation, Tally
 
@@ -87,13 +87,13 @@ def command(
         click.echo(_table((sweep.field, *text.SWEEP_HEAD), text.sweep_rows(outcomes), names=0), nl=False)
 
 
-def _demands(logs: tuple[Path, ...], team: str | None, skip_bad: bool) -> tuple[list[Demand], int]:
+def _demands(logs: tuple[Path, ...], team: str | None, skip_bad: bool) -> tuple[list[LoggedRequest], int]:
     """Everything logged, by time, and how many requests the log itself refused."""
     from spendgate.finops.simulation.logged_request import demand_of
     from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs, skip_bad)
-    demands: list[Demand] = []
+    demands: list[LoggedRequest] = []
     refused = 0
     for record in reader.records():
         if team is not None and record.team != team:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from spendgate.cli.find_ledger import Found, find_ledger, ledger_options
+from spendgate.cli.find_ledger import LedgerLocation, find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.ledger.port import TeamMonth
 from spendgate.money import usd_cell, usd_to_nano
@@ -87,7 +87,7 @@ def _archived(url: str, team: str | None, month: str) -> tuple[list[TeamMonth], 
     return [m for m in books.months() if team in (None, m.team)], books.limits
 
 
-def _limits(found: Found, policy_paths: tuple[str, ...], at_ms: int) -> dict[str, int]:
+def _limits(found: LedgerLocation, policy_paths: tuple[str, ...], at_ms: int) -> dict[str, int]:
     from spendgate.budget.load import load_policy
 
     if not (policy_paths or found.policy_paths):

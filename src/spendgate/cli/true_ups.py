@@ -33,7 +33,7 @@ async def make(
 ) -> None:
     """Make adjustments one by one: each in the month that its id names. No gateway enforces a month that is over; the
     running one is not moved unless `enforce` is given, and what falls there, or into a closed month, is an accounting
-    entry beside the counters. Raises LedgerError for the first that can not be made."""
+    entry beside the counters. Raises LedgerError for the first that cannot be made."""
     from spendgate.budget.limits import month_scopes
     from spendgate.ledger.redis.closing import look_at_month
 

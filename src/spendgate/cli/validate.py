@@ -50,7 +50,7 @@ def command(paths: tuple[Path, ...]) -> None:
 
 
 def _kind(path: Path) -> str:
-    """What a file is. What can not be read is taken for budgets, whose loader says what is wrong."""
+    """What a file is. What cannot be read is taken for budgets, whose loader says what is wrong."""
     if path.is_dir():
         return "budgets"
     try:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
 from spendgate.proposals.forges import reach
-from spendgate.proposals.propose import Proposal, Wish, propose
+from spendgate.proposals.propose import ChangeRequest, Proposal, propose
 
 
-class Asking:
+class ProposalService:
     """Opens pull requests in the policy's repository. One at a time: they are rare, and each is a clone."""
 
     def __init__(self, settings: ConsoleSettings, environ: Mapping[str, str] | None = None) -> None:
@@ -25,7 +25,7 @@ class Asking:
         """Is a repository configured?"""
         return bool(self._settings.repo)
 
-    async def ask(self, wish: Wish) -> Proposal:
+    async def ask(self, wish: ChangeRequest) -> Proposal:
         """Make the proposal. Raises SpendgateError with what to do."""
         if not self.possible:
             raise ConfigurationError(
@@ -35,7 +35,7 @@ class Asking:
         async with self._one:
             return await asyncio.to_thread(self._ask, wish)
 
-    def _ask(self, wish: Wish) -> Proposal:
+    def _ask(self, wish: ChangeRequest) -> Proposal:
         s = self._settings
         remote, forge = reach(s.repo, s.base, s.forge, self._environ)
         return propose(wish, remote, forge, path=s.path)

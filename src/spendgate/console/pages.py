@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from spendgate.console import charts, overview, text
 from spendgate.console.access import COOKIE, SESSION_S, Access, Visitor
-from spendgate.console.asking import Asking, outcome
+from spendgate.console.asking import ProposalService, outcome
 from spendgate.console.books import FEW_TEAMS, Books, months_back
 from spendgate.console.headers import Headers
 from spendgate.console.settings import ConsoleSettings
@@ -37,12 +37,12 @@ from spendgate.identity.identity import UNATTRIBUTED, Identity
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text, parse_month
-from spendgate.proposals.propose import Wish, parse_until, parse_usd
+from spendgate.proposals.propose import ChangeRequest, parse_until, parse_usd
 from spendgate.views.explain import explain
 
 log = structlog.get_logger()
 
-ROWS_A_PAGE = 50
+ROWS_PER_PAGE = 50
 FORM_MAX = 1024 * 1024
 EXAMPLE = '{"model": "gpt-4o", "max_tokens": 500, "messages": [{"role": "user", "content": "Hello"}]}'
 CSV = "text/csv; charset=utf-8"
@@ -63,7 +63,7 @@ class Console:
         self,
         settings: ConsoleSettings,
         books: Books,
-        asking: Asking,
+        asking: ProposalService,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -159,9 +159,9 @@ class Console:
         query = request.query_params.get("q", "").strip()
         rows = await self._books.rows(month)
         found = [r for r in rows if query.lower() in r.team.lower()] if query else rows
-        pages = max(1, -(-len(found) // ROWS_A_PAGE))
+        pages = max(1, -(-len(found) // ROWS_PER_PAGE))
         number = min(max(_int(request.query_params.get("page", "1")), 1), pages)
-        shown = found[(number - 1) * ROWS_A_PAGE : number * ROWS_A_PAGE]
+        shown = found[(number - 1) * ROWS_PER_PAGE : number * ROWS_PER_PAGE]
         foretold = found if len(found) <= FEW_TEAMS else shown
         forecasts = self._books.forecasts_known(foretold) if running else {}
         glance = await self._books.overview_known(month, len(rows))
@@ -234,7 +234,7 @@ class Console:
                     standing.held,
                 )
             except RequestError as e:
-                problem = f"The request can not be read: {e}"
+                problem = f"The request cannot be read: {e}"
         return self._render(
             request,
             visitor,
@@ -300,7 +300,9 @@ class Console:
             try:
                 until = parse_until(form["until"], datetime.fromtimestamp(self._now_s(), UTC))
                 made = await self._asking.ask(
-                    Wish(team, parse_usd(form["usd"]), form["reason"], until, f"{visitor.name} (console)")
+                    ChangeRequest(
+                        team, parse_usd(form["usd"]), form["reason"], until, f"{visitor.name} (console)"
+                    )
                 )
                 said = outcome(made)
                 link = made.pull_request.url if made.pull_request is not None else ""
@@ -359,7 +361,7 @@ def console(
 ) -> Starlette:
     """The console over a ledger and whatever snapshot is in force."""
     books = Books(ledger, snapshot, lambda: int(now_s() * 1000))
-    return Console(settings, books, Asking(settings), now_s).application()
+    return Console(settings, books, ProposalService(settings), now_s).application()
 
 
 class _Wrong(Exception):

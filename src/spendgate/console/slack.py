@@ -19,12 +19,12 @@ from slack_sdk.signature import Clock, SignatureVerifier
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from spendgate.console.asking import Asking, outcome
+from spendgate.console.asking import ProposalService, outcome
 from spendgate.console.books import Books, Row
 from spendgate.console.settings import ConsoleSettings
 from spendgate.console.text import day, month_name, percent, usd
 from spendgate.errors import SpendgateError
-from spendgate.proposals.propose import Wish, parse_until, parse_usd
+from spendgate.proposals.propose import ChangeRequest, parse_until, parse_usd
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Slack:
     """Answers slash commands. `now_s` is the clock, in seconds."""
 
     def __init__(
-        self, settings: ConsoleSettings, books: Books, asking: Asking, now_s: Callable[[], float]
+        self, settings: ConsoleSettings, books: Books, asking: ProposalService, now_s: Callable[[], float]
     ) -> None:
         self._verifier = SignatureVerifier(settings.slack_signing_secret, _Now(now_s))
         self._channels = settings.slack_channel_only
@@ -141,7 +141,7 @@ class Slack:
         try:
             end = parse_until(until, datetime.fromtimestamp(self._now_s(), UTC))
             by = f"{form.get('user_name', '') or 'somebody'} in Slack ({form.get('user_id', '?')})"
-            wish = Wish(team, parse_usd(amount), reason, end, by)
+            wish = ChangeRequest(team, parse_usd(amount), reason, end, by)
         except ValueError as problem:
             return f":warning: {problem}"
         if not self._asking.possible:
@@ -151,7 +151,7 @@ class Slack:
         task.add_done_callback(self._tasks.discard)
         return f"Asking for ${amount.removeprefix('$')} more for `{_inert(team)}` until {_inert(until)} …"
 
-    async def _propose(self, wish: Wish, response_url: str) -> None:
+    async def _propose(self, wish: ChangeRequest, response_url: str) -> None:
         try:
             said = outcome(await self._asking.ask(wish))
         except SpendgateError as problem:

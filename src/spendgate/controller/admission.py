@@ -1,6 +1,6 @@
 """What the validating webhook answers: an AdmissionReview in, an AdmissionReview out. Pure.
 
-Refused is what `spendgate validate` refuses, in the same words: what the CRD's schema can not say (a budget
+Refused is what `spendgate validate` refuses, in the same words: what the CRD's schema cannot say (a budget
 without a team, `costRouting` enabled without `cheapModel`). Warned of is what is allowed and rarely meant: a
 second budget for a team, and the notes of `spendgate validate`. A document whose spec does not change is let
 through, however wrong: labels and finalizers must stay editable, and the condition `Invalid` tells the rest.

@@ -17,7 +17,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from spendgate.alerts.sender import Sender
-from spendgate.alerts.watcher import AlertLoop, house_alert
+from spendgate.alerts.watcher import AlertLoop, system_alert
 from spendgate.budget.model import GROUP
 from spendgate.budget.policy import Policy
 from spendgate.controller.crd import PLURAL, VERSION
@@ -31,7 +31,7 @@ from spendgate.controller.metrics import Vitals
 from spendgate.controller.ownership import ANNOTATION, Ownership
 from spendgate.controller.policy_map import PolicyMap
 from spendgate.controller.publisher import Fenced, Publisher
-from spendgate.controller.reconcile import Compiler, Reconciled, State, reconcile
+from spendgate.controller.reconcile import Compiler, DesiredState, Reconciled, reconcile
 from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.status_loop import StatusLoop
@@ -39,14 +39,14 @@ from spendgate.controller.status_writer import StatusWriter
 from spendgate.controller.web import health_pages, metrics_pages, server
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger.recovery.checkpoint import FILE as MEMORY_FILE
-from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis import url
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.policy.store import PolicyStore
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
-from spendgate.rebuild.job import Finding, RebuildJob
-from spendgate.tasks import cancelled
+from spendgate.rebuild.job import RebuildFinding, RebuildJob
+from spendgate.tasks import cancel_and_wait
 from spendgate.views.gauges import BudgetGauges
 from spendgate.views.history import History
 
@@ -60,7 +60,7 @@ SILENT_MAX_S = 180.0
 """An API server without a sign of life for so long makes a replica not ready."""
 REDIS_S = 3.0
 ALERT_S = 1.0
-ALERT_S_A_TEAM = 0.001
+ALERT_S_PER_TEAM = 0.001
 """Between two looks for crossings: a second, more where there are thousands of budgets."""
 
 
@@ -80,7 +80,7 @@ MakeConsole = Callable[[RedisLedger, Callable[[], Policy], PriceTable], ASGIApp]
 
 
 class Controller:
-    """`run` until `stop` is set. Raises ConfigurationError where it can not begin."""
+    """`run` until `stop` is set. Raises ConfigurationError where it cannot begin."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Controller:
             owner=self.identity,
         )
         memory = settings.data_dir / MEMORY_FILE if settings.data_dir is not None else None
-        self.keeper = Keeper(self.ledger, lambda: self.gauges.policy, memory)
+        self.keeper = Checkpointer(self.ledger, lambda: self.gauges.policy, memory)
         self.rebuild = RebuildJob(
             self.keeper,
             self.ledger,
@@ -189,7 +189,7 @@ class Controller:
                     raise ConfigurationError(f"the {task.get_name()} ended; is a port taken?")
         finally:
             stopping.cancel()
-            await cancelled(*loops)
+            await cancel_and_wait(*loops)
             await self.leadership.release()
             for s in servers:
                 s.should_exit = True
@@ -296,8 +296,8 @@ class Controller:
         key = self._keys.get(team)
         return self.informer.objects.get(key) if key is not None else None
 
-    async def _tell_of_the_ledger(self, kind: Finding, key: str, detail: str) -> None:
-        await self.alerts.notify(house_alert(kind, key, detail, now_ms()))
+    async def _tell_of_the_ledger(self, kind: RebuildFinding, key: str, detail: str) -> None:
+        await self.alerts.notify(system_alert(kind, key, detail, now_ms()))
 
     def _count_alerts(self, name: str, n: int) -> None:
         self._alert_counts[name] = n if name == "pending" else self._alert_counts.get(name, 0) + n
@@ -323,7 +323,7 @@ class Controller:
                     if telling.done():
                         telling.result()
                 finally:
-                    await cancelled(telling)
+                    await cancel_and_wait(telling)
             await asyncio.sleep(0.2)
 
     async def _tell(self) -> None:
@@ -334,7 +334,7 @@ class Controller:
                     await self.alerts.look()
                 except (LedgerError, OSError) as problem:
                     log.error("alerts_look_failed", error=str(problem))
-                await asyncio.sleep(max(ALERT_S, ALERT_S_A_TEAM * len(self.reconciled.in_force)))
+                await asyncio.sleep(max(ALERT_S, ALERT_S_PER_TEAM * len(self.reconciled.in_force)))
 
     # -- health ---------------------------------------------------------------------------------------------
 
@@ -377,14 +377,14 @@ class Controller:
             leading=self.leadership.leads(),
             budgets=len(states),
             in_force=len(self.reconciled.in_force),
-            invalid=states.count(State.INVALID),
-            conflicts=states.count(State.CONFLICT),
-            not_owner=states.count(State.NOT_OWNER),
+            invalid=states.count(DesiredState.INVALID),
+            conflicts=states.count(DesiredState.CONFLICT),
+            not_owner=states.count(DesiredState.NOT_OWNER),
             lapsed=len(self.reconciled.lapsed),
             faulty=tuple(
                 (*key, spec_team(self.informer.objects.get(key)), v.state.value)
                 for key, v in sorted(self.reconciled.verdicts.items())
-                if v.state is not State.READY
+                if v.state is not DesiredState.READY
             ),
             generation=self.publisher.generation,
             lists=self.informer.lists,

@@ -31,7 +31,7 @@ from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger.redis import url
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.policy.store import PolicyStore
-from spendgate.tasks import cancelled
+from spendgate.tasks import cancel_and_wait
 from spendgate.views.gauges import BudgetGauges
 
 log = structlog.get_logger()
@@ -93,12 +93,12 @@ class LocalController:
             done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 task.result()
-                raise ConfigurationError("a port of the controller can not be had; is it taken?")
+                raise ConfigurationError("a port of the controller cannot be had; is it taken?")
         finally:
             for s in servers:
                 s.should_exit = True
             stopping.cancel()
-            await cancelled(*tasks[len(servers) :])
+            await cancel_and_wait(*tasks[len(servers) :])
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.ledger.close()
             await self.redis.aclose()

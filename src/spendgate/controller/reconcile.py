@@ -30,7 +30,7 @@ from spendgate.policy.store import canonical_json
 _META = ("creationTimestamp", "generation", "name", "namespace", "uid")
 
 
-class State(StrEnum):
+class DesiredState(StrEnum):
     """What became of a document."""
 
     READY = "ready"
@@ -59,7 +59,7 @@ class Verdict:
 
     key: Key
     generation: int
-    state: State
+    state: DesiredState
     message: str
     team: str
     in_force: InForce | None
@@ -88,7 +88,7 @@ class Reconciled:
         """By what right one of `in_force` is."""
         if not self.ownership.strict:
             return Right.UNASKED
-        return Right.KEPT if self.verdicts[entry.key].state is State.NOT_OWNER else Right.OWNER
+        return Right.KEPT if self.verdicts[entry.key].state is DesiredState.NOT_OWNER else Right.OWNER
 
     def content(self) -> Iterator[bytes]:
         """What makes two outcomes one policy: the documents, the rights that are remembered, the refused."""
@@ -126,7 +126,7 @@ class Compiler:
         if found is None or (isinstance(found, Verdict) and found.key != key_of(dict(obj))):
             made = compiled(obj)
             if isinstance(made, InForce):
-                found = Verdict(made.key, made.generation, State.READY, "", made.budget.team, made)
+                found = Verdict(made.key, made.generation, DesiredState.READY, "", made.budget.team, made)
             else:
                 found = made
             self._known[cache_key] = found
@@ -208,7 +208,7 @@ def _judged(
     if isinstance(verdict, str):
         key = key_of(dict(obj))
         kept = past.last_valid.get(uid)
-        verdict = Verdict(key, generation, State.INVALID, verdict, _team(kept, obj), kept)
+        verdict = Verdict(key, generation, DesiredState.INVALID, verdict, _team(kept, obj), kept)
     bound = verdict.in_force
     if bound is None:
         team, why = past.lapsed.get(uid, ""), Lapse.NOT_OWNER
@@ -221,12 +221,12 @@ def _judged(
     message = ownership.why_not(verdict.key[0], team)
     if past.unasked.get(uid) == generation == bound.generation:
         message += ". It was in force before anybody asked, and stays so until it is edited or granted"
-        return Verdict(verdict.key, generation, State.NOT_OWNER, message, team, bound), None
+        return Verdict(verdict.key, generation, DesiredState.NOT_OWNER, message, team, bound), None
     had = past.last_valid.get(uid)
     lost = had.budget.team if had is not None else past.lapsed.get(uid, "")
-    state = State.NOT_OWNER
-    if verdict.state is State.INVALID:
-        state, message = State.INVALID, f"{verdict.message}; {message}"
+    state = DesiredState.NOT_OWNER
+    if verdict.state is DesiredState.INVALID:
+        state, message = DesiredState.INVALID, f"{verdict.message}; {message}"
     refused = Lapsed(lost, verdict.key, uid, Lapse.NOT_OWNER) if lost else None
     return Verdict(verdict.key, generation, state, message, "", None), refused
 
@@ -235,12 +235,12 @@ def _loser(verdict: Verdict, winner: Verdict) -> Verdict:
     """What becomes of who claims a team that another has."""
     assert verdict.in_force is not None
     where, team = "/".join(winner.key), verdict.in_force.budget.team
-    if verdict.state is State.NOT_OWNER:
+    if verdict.state is DesiredState.NOT_OWNER:
         what = f"team {team} has the budget {where}"
     else:
         what = f"team {team} already has the older budget {where}; delete one of the two"
     message = f"{verdict.message}; {what}" if verdict.message else what
-    state = State.CONFLICT if verdict.state is State.READY else verdict.state
+    state = DesiredState.CONFLICT if verdict.state is DesiredState.READY else verdict.state
     return replace(verdict, state=state, message=message, team="", in_force=None)
 
 
@@ -253,7 +253,7 @@ def changes(before: Mapping[Key, Verdict], now: Mapping[Key, Verdict]) -> dict[K
 
 
 def _seniority(verdict: Verdict) -> tuple[str, ...]:
-    kept = verdict.state is State.NOT_OWNER
+    kept = verdict.state is DesiredState.NOT_OWNER
     return (str(int(kept)), verdict.in_force.created if verdict.in_force else "", *verdict.key)
 
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.views.gauges import BudgetGauges
 
-READ_S_A_TEAM = 0.005
+READ_S_PER_TEAM = 0.005
 """Between two readings of the budgets' numbers: at every scrape for a few budgets, less often for thousands."""
 
 
@@ -56,7 +56,7 @@ class Scrape:
             self._read_at = float("-inf")
             return own
         async with self._reading:
-            if time.monotonic() - self._read_at >= READ_S_A_TEAM * vitals.in_force:
+            if time.monotonic() - self._read_at >= READ_S_PER_TEAM * vitals.in_force:
                 self._read_at = time.monotonic()
                 await self._gauges.refresh(self._now_ms())
                 self._text = await asyncio.to_thread(generate_latest, self._budgets)

@@ -12,15 +12,15 @@ from spendgate.controller.status import Numbers
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.codec import team_prefix
 
-TEAMS_A_TRIP = 500
+TEAMS_PER_TRIP = 500
 
 
 async def read_numbers(redis: aioredis.Redis, teams: Sequence[str], month: str) -> dict[str, Numbers]:
     """Settled and reserved of every team in a month (`YYYYMM`). Raises LedgerUnavailable."""
     out: dict[str, Numbers] = {}
     try:
-        for start in range(0, len(teams), TEAMS_A_TRIP):
-            some = teams[start : start + TEAMS_A_TRIP]
+        for start in range(0, len(teams), TEAMS_PER_TRIP):
+            some = teams[start : start + TEAMS_PER_TRIP]
             pipe = redis.pipeline(transaction=False)
             for team in some:
                 pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")

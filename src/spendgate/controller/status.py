@@ -12,7 +12,7 @@ from spendgate.budget.phase import is_exhausted, is_under_pressure, phase_of
 from spendgate.budget.policy import TeamBudget
 from spendgate.controller import conditions as c
 from spendgate.controller.confirmation import Confirmation
-from spendgate.controller.reconcile import State, Verdict
+from spendgate.controller.reconcile import DesiredState, Verdict
 from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import next_month_start
 from spendgate.views.budgets import utilization
@@ -72,10 +72,10 @@ def desired(
         _unless_known(c.EXHAUSTED, exhausted, "BoundReached", "WithinBudget", budget),
         _unless_known(c.DOWNGRADING, downgrading, "ThresholdReached", "BelowThreshold", budget),
         (c.CONFLICT, "True", "TeamHasOlderBudget", verdict.message)
-        if verdict.state is State.CONFLICT
+        if verdict.state is DesiredState.CONFLICT
         else (c.CONFLICT, "False", "OnlyBudgetOfTeam", "no other budget claims the team"),
         (c.INVALID, "True", "ContradictsItself", _invalid(verdict))
-        if verdict.state is State.INVALID
+        if verdict.state is DesiredState.INVALID
         else (c.INVALID, "False", "Valid", "the document is consistent"),
         (c.PRICE_MISSING, "True", "NoPrice", f"no price for {', '.join(unpriced)}; add it to the price file")
         if unpriced
@@ -159,9 +159,9 @@ def _downgrading(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[boo
 
 
 _PHASES = {
-    State.INVALID: c.PHASE_INVALID,
-    State.CONFLICT: c.PHASE_CONFLICT,
-    State.NOT_OWNER: c.PHASE_NOT_OWNER,
+    DesiredState.INVALID: c.PHASE_INVALID,
+    DesiredState.CONFLICT: c.PHASE_CONFLICT,
+    DesiredState.NOT_OWNER: c.PHASE_NOT_OWNER,
 }
 
 
@@ -180,7 +180,7 @@ def _ready(
     verdict: Verdict, confirmation: Confirmation | None, old: Mapping[str, Any]
 ) -> tuple[str, str, str, str]:
     generation = verdict.generation
-    if verdict.state is State.READY:
+    if verdict.state is DesiredState.READY:
         if confirmation is None:
             for x in old.get("conditions") or ():
                 if (
@@ -203,9 +203,9 @@ def _ready(
                 f"{generation} yet, among them {confirmation.who}"
             )  # fmt: skip
         return c.READY, "True", "Enforced", f"every gateway enforces generation {generation}"
-    if verdict.state is State.CONFLICT:
+    if verdict.state is DesiredState.CONFLICT:
         return c.READY, "False", "Conflict", verdict.message
-    if verdict.state is State.NOT_OWNER:
+    if verdict.state is DesiredState.NOT_OWNER:
         return c.READY, "False", c.NOT_OWNER, verdict.message
     return c.READY, "False", "Invalid", _invalid(verdict)
 

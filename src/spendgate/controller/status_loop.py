@@ -12,7 +12,7 @@ import structlog
 
 from spendgate.controller.confirmation import Confirmation, History
 from spendgate.controller.kube.informer import Key
-from spendgate.controller.reconcile import Reconciled, State, Verdict, changes
+from spendgate.controller.reconcile import DesiredState, Reconciled, Verdict, changes
 from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
@@ -26,7 +26,7 @@ from spendgate.views.history import History as SpendHistory
 log = structlog.get_logger()
 
 STATUS_S = 5.0
-STATUS_S_A_TEAM = 0.001
+STATUS_S_PER_TEAM = 0.001
 """How often statuses are judged: every five seconds, less often where there are thousands, and never less often
 than RECONCILE_INTERVAL."""
 LOOK_S = 0.2
@@ -79,7 +79,7 @@ class StatusLoop:
         seen = Reconciled((), {})
         while True:
             started = time.monotonic()
-            pace_s = max(STATUS_S, STATUS_S_A_TEAM * len(self._reconciled().verdicts))
+            pace_s = max(STATUS_S, STATUS_S_PER_TEAM * len(self._reconciled().verdicts))
             every_s = min(pace_s, self._interval_s)
             if self._may():
                 seen = self._reconciled()
@@ -134,7 +134,7 @@ class StatusLoop:
 
     def _is_patient(self, key: Key, verdict: Verdict) -> bool:
         """Is a status better told in a moment, when the gateways have had time to follow?"""
-        found = self.confirmation(verdict) if verdict.state is State.READY else None
+        found = self.confirmation(verdict) if verdict.state is DesiredState.READY else None
         if found is None or found.everywhere or not found.gateways:
             self._behind.pop(key, None)
             return False

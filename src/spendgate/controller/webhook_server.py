@@ -23,7 +23,7 @@ from spendgate.controller.kube.access import Access
 from spendgate.controller.kube.client import Kube
 from spendgate.controller.kube.informer import Delta, Informer, Key, key_of, resource_path
 from spendgate.errors import ConfigurationError
-from spendgate.tasks import cancelled
+from spendgate.tasks import cancel_and_wait
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Certificate:
         self._seen = self._load()
 
     async def follow(self) -> None:
-        """For ever. Files that can not be read leave the certificate in use as it is."""
+        """For ever. Files that cannot be read leave the certificate in use as it is."""
         while True:
             await asyncio.sleep(LOOK_AT_FILES_S)
             try:
@@ -82,7 +82,7 @@ class Certificate:
         try:
             self.context.load_cert_chain(cert, key)
         except (OSError, ssl.SSLError) as e:
-            raise ConfigurationError(f"{cert}, {key}: can not be read: {e}; {REMEDY}") from e
+            raise ConfigurationError(f"{cert}, {key}: cannot be read: {e}; {REMEDY}") from e
         return stamp
 
     def _stamp(self) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ async def serve(
     finally:
         server.should_exit = True
         await asyncio.gather(tasks[0], return_exceptions=True)
-        await cancelled(*tasks[1:])
+        await cancel_and_wait(*tasks[1:])
         if kube is not None:
             await kube.close()
         log.info("webhook_stopped")

@@ -57,7 +57,7 @@ class RequestFacts:
     fee_nanousd: int = 0
     """Fees that stand in no price list (a container, a document that is read for the model), at most."""
     model_fixed: bool = False
-    """The model can not be changed: the path names it in a way that stands for more (Azure deployments), or is
+    """The model cannot be changed: the path names it in a way that stands for more (Azure deployments), or is
     signed."""
     dear_kinds: frozenset[str] = frozenset()
     """Token kinds besides plain text that the request can cause (`input_audio`, `input_image`,
@@ -199,7 +199,7 @@ class Dialect(Protocol):
         ...
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
-        """Read the body. `headers`: the request's, by lower-case name. Raises RequestError where it can not
+        """Read the body. `headers`: the request's, by lower-case name. Raises RequestError where it cannot
         be read."""
         ...
 

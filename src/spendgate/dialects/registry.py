@@ -65,7 +65,7 @@ _MARKS = (
 )
 
 KNOWN_PATH_MAX = 256
-"""Longer paths are not remembered, so that a client can not fill the memory with them."""
+"""Longer paths are not remembered, so that a client cannot fill the memory with them."""
 
 
 def find(method: str, path: str, content_type: str) -> Dialect | None:

@@ -96,7 +96,7 @@ def _ext_proc(name: str, config: Json, settings: Settings) -> Iterator[Finding]:
         )
     rules = config.get("mutation_rules", {})
     if rules.get("disallow_all"):
-        yield error("mutation-rules", where, "no header may be changed: models can not be routed, nothing is stripped",
+        yield error("mutation-rules", where, "no header may be changed: models cannot be routed, nothing is stripped",
                     "set mutation_rules: {allow_all_routing: true, allow_envoy: true}")  # fmt: skip
     longest = ms_or_zero(config.get("max_message_timeout"))
     if longest < settings.longest_message_timeout:
@@ -351,7 +351,7 @@ def check_version(server_info: Json) -> Iterator[Finding]:
         version = tuple(int(x) for x in numbers.split(".")[:3])
     except ValueError:
         yield info(
-            "envoy-version", "envoy", f"its version can not be read: {text!r}", "use Envoy 1.36 or newer"
+            "envoy-version", "envoy", f"its version cannot be read: {text!r}", "use Envoy 1.36 or newer"
         )
         return
     fixed = {(1, 30): 10, (1, 31): 6, (1, 32): 4, (1, 33): 1}

@@ -63,7 +63,7 @@ COUNTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Installation:
     """What to look at; what is empty is not looked at."""
 
     target: Target | None = None
@@ -77,7 +77,7 @@ class Patient:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-async def examine(patient: Patient) -> list[Finding]:
+async def examine(patient: Installation) -> list[Finding]:
     """Look at everything. Never raises for what is wrong with the patient."""
     now_ms = time.time_ns() // 1_000_000
     out: list[Finding] = []
@@ -111,7 +111,7 @@ async def examine(patient: Patient) -> list[Finding]:
     return in_order(out)
 
 
-def _settings(patient: Patient, out: list[Finding]) -> Settings:
+def _settings(patient: Installation, out: list[Finding]) -> Settings:
     try:
         return load_config(patient.config, patient.environ)
     except ConfigurationError as e:
@@ -121,7 +121,7 @@ def _settings(patient: Patient, out: list[Finding]) -> Settings:
         return Settings()
 
 
-def _files(patient: Patient, settings: Settings, now_ms: int) -> Iterator[Finding]:
+def _files(patient: Installation, settings: Settings, now_ms: int) -> Iterator[Finding]:
     rings: dict[str, KeyRing] = {}
     for path in settings.key_files():
         try:
@@ -131,7 +131,7 @@ def _files(patient: Patient, settings: Settings, now_ms: int) -> Iterator[Findin
     yield from check_settings(settings, rings, patient.environ, now_ms)
 
 
-def _given(patient: Patient, out: list[Finding]) -> Policy | None:
+def _given(patient: Installation, out: list[Finding]) -> Policy | None:
     """The policy of the files that were given."""
     try:
         return load_policy(patient.policy)
@@ -143,7 +143,7 @@ def _given(patient: Patient, out: list[Finding]) -> Policy | None:
         return None
 
 
-async def _controllers(patient: Patient) -> PolicySnapshot | None:
+async def _controllers(patient: Installation) -> PolicySnapshot | None:
     """What the controller wrote to Redis, if there is one."""
     client = connect.client(patient.redis, 3.0)
     try:
@@ -154,7 +154,7 @@ async def _controllers(patient: Patient) -> PolicySnapshot | None:
         await client.aclose()
 
 
-async def _secret(patient: Patient) -> bytes:
+async def _secret(patient: Installation) -> bytes:
     """What the gateways of this ledger share, b"" where none has started yet."""
     client = connect.client(patient.redis, 3.0)
     try:
@@ -165,7 +165,7 @@ async def _secret(patient: Patient) -> bytes:
         await client.aclose()
 
 
-async def _spent(patient: Patient, now_ms: int) -> Spent:
+async def _spent(patient: Installation, now_ms: int) -> Spent:
     """This month's teams and models; nothing where the ledger does not say."""
     ledger = RedisLedger.from_url(patient.redis, 3.0)
     try:
@@ -187,7 +187,7 @@ def _get(base: str, path: str) -> httpx.Response:
     return httpx.get(url.rstrip("/") + path, timeout=10, trust_env=False)
 
 
-def _envoy(patient: Patient, settings: Settings) -> Iterator[Finding]:
+def _envoy(patient: Installation, settings: Settings) -> Iterator[Finding]:
     if patient.envoy_config is not None:
         try:
             loaded: Any = yaml.safe_load(patient.envoy_config.read_text())
@@ -214,7 +214,7 @@ def _envoy(patient: Patient, settings: Settings) -> Iterator[Finding]:
     yield from check_stats(stats)
 
 
-def _admin(patient: Patient, policy: Policy | None, now_ms: int) -> Iterator[Finding]:
+def _admin(patient: Installation, policy: Policy | None, now_ms: int) -> Iterator[Finding]:
     try:
         ready = _get(patient.admin, "/readyz")
         rows = _get(patient.admin, "/v1/budgets").json()

@@ -36,7 +36,7 @@ class Target:
 
 
 def client_of(target: Target) -> httpx.Client:
-    """A client with the doctor's certificate. Raises OSError or ssl.SSLError where that can not be read."""
+    """A client with the doctor's certificate. Raises OSError or ssl.SSLError where that cannot be read."""
     context: ssl.SSLContext | bool = True
     if target.ca or target.certificate:
         context = ssl.create_default_context(cafile=target.ca or None)
@@ -76,7 +76,7 @@ def probe(target: Target) -> Iterator[Finding]:
                 if found is not None and name == "chat":
                     return  # the others would say the same
     except (OSError, ssl.SSLError) as e:
-        yield error("probe-certificate", target.url, f"the certificate can not be used: {e}",
+        yield error("probe-certificate", target.url, f"the certificate cannot be used: {e}",
                     "give --ca, --cert and --cert-key that the listener believes")  # fmt: skip
 
 

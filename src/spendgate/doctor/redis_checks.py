@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.doctor.redis_facts import RedisFacts
-from spendgate.ledger.redis.server_check import Finding as Lack
+from spendgate.ledger.redis.server_check import ServerFinding as Lack
 from spendgate.ledger.redis.url import parse, redacted
 from spendgate.settings.config import Settings
 
@@ -25,7 +25,7 @@ def check_redis(facts: RedisFacts, settings: Settings) -> Iterator[Finding]:
                     "start it, check the URL, its password and network policies")  # fmt: skip
         return
     if facts.script:
-        yield error("redis-scripts", where, f"scripts can not run: {facts.script}",
+        yield error("redis-scripts", where, f"scripts cannot run: {facts.script}",
                     "allow the user: ACL SETUSER NAME +@all -@admin ~sg1:* &sg1:*")  # fmt: skip
     yield from _server(where, facts)
     yield from _memory(where, facts)

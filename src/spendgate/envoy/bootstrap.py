@@ -196,7 +196,7 @@ def bootstrap(
     stats: str = "",
 ) -> Json:
     """The whole bootstrap. `stats`: where Prometheus scrapes Envoy's counters, by way of `admin`. Raises
-    ConfigurationError for an address or upstream that can not be."""
+    ConfigurationError for an address or upstream that cannot be."""
     if not upstreams:
         raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
     manager = any_of(

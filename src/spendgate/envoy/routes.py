@@ -108,7 +108,7 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
     """Every request meets our filter. What a dialect claims comes with its body, and so does what is spelled oddly and
     may be such a path; each pattern has its own route, since Envoy bounds their size. Of all others it sees the
     headers first (uploads and downloads of any size pass), and ext_proc then asks for the body of what costs money
-    after all; ext_authz can not ask, so there the body comes whatever the method is.
+    after all; ext_authz cannot ask, so there the body comes whatever the method is.
 
     With `passthrough: reject` there are no others: Envoy answers 404."""
     out: list[Json] = []

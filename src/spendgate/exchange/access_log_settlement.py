@@ -19,9 +19,9 @@ from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.events import EndedBy
 from spendgate.exchange.law import Kind, bill_of, row_of
 from spendgate.exchange.snapshot import Address, Snapshot
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.records.outcome import Outcome
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 NAMESPACE = "spendgate.usage"
 """Where the filters write: flat keys, the dotted path in the answer."""
@@ -100,7 +100,7 @@ def usage_document(flat: Mapping[str, object]) -> dict[str, Any]:
     return document
 
 
-def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending:
+def settle_by_log(ticket: SettlementTicket, facts: LogFacts, snapshot: Snapshot) -> ExchangeResult:
     """The end of an exchange whose answer only Envoy saw, at the prices of now."""
     held = ticket.held_nanousd or 0
     address = Address(ticket.dialect, ticket.path, ticket.host)
@@ -121,7 +121,7 @@ def settle_by_log(ticket: Ticket, facts: LogFacts, snapshot: Snapshot) -> Ending
     return ticket.ending(billing.at_hold(held, "body_unseen"))
 
 
-def _without_answer(ticket: Ticket, facts: LogFacts, tariff: Tariff, held: int) -> Ending:
+def _without_answer(ticket: SettlementTicket, facts: LogFacts, tariff: Tariff, held: int) -> ExchangeResult:
     """The end of an exchange that Envoy gave up, or that its client left before the answer began: by the law."""
     by = EndedBy.CLIENT if facts.status == 0 else EndedBy.ENVOY
     kind = Kind(ticket.kind or Kind.WHOLE) if facts.sent else Kind.UNSENT

@@ -18,17 +18,17 @@ from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.exchange import events as e
 from spendgate.exchange import own_budget, stream_options, unknown_apis, websockets
-from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, Case
+from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, ExchangeContext
 from spendgate.exchange.planning import Planned, eligible, gather, would_be
 from spendgate.exchange.rejections import (
-    Voice,
+    RejectionFormat,
+    format_of,
     ledger_away,
     over_limit,
     planned_refusal,
     too_large,
     unidentified,
     unreadable,
-    voice_of,
 )
 from spendgate.exchange.request_facts import read_facts, signed_names, unread_facts
 from spendgate.exchange.sdk_retries import is_repeat, repeat_key
@@ -42,7 +42,7 @@ from spendgate.tokens.count import INLINE_BYTES, measure
 SWITCHED_OFF = "{} makes the provider leave the usage out of its answer; take it off"
 
 
-class Refused(NamedTuple):
+class RejectedRequest(NamedTuple):
     """A request that the budget refuses: for which model, what it would have held (nano-USD), and what is the same
     in all tries of it. 0 and "" for a try that its SDK says is a repetition: it is counted once."""
 
@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
     verdict: Verdict
     action: e.Action
-    refused: Refused | None = None
+    refused: RejectedRequest | None = None
 
 
 class Admission:
@@ -64,7 +64,7 @@ class Admission:
 
     __slots__ = ("_case", "_fixed", "_given", "_looked", "_need", "_read", "_roster", "_switch")
 
-    def __init__(self, case: Case, roster: Roster | None, fixed: bool) -> None:
+    def __init__(self, case: ExchangeContext, roster: Roster | None, fixed: bool) -> None:
         self._case = case
         self._roster = roster
         self._fixed = fixed
@@ -199,7 +199,7 @@ class Admission:
         """Refused before anybody knew what it may cost."""
         case = self._case
         case.decision, case.reason = "reject", action.reason
-        return Step(Verdict.ANSWER, action, Refused(NO_MODEL))
+        return Step(Verdict.ANSWER, action, RejectedRequest(NO_MODEL))
 
     def plan(self) -> Step:
         """What to ask of the ledger, by what was counted."""
@@ -322,21 +322,21 @@ class Admission:
     def _refuse(self, action: e.Reject, model: str, estimate_nanousd: int) -> Step:
         case = self._case
         case.decision, case.reason = "reject", action.reason
-        refused = Refused(model)
+        refused = RejectedRequest(model)
         if not is_repeat(case.headers):
             _, dialect = self._asked()
             team, app = case.identity.team, case.identity.app
             key = repeat_key(dialect.name, team, app, case.address.path, self._given)
-            refused = Refused(model, estimate_nanousd, key)
+            refused = RejectedRequest(model, estimate_nanousd, key)
         self._given, self._read = b"", Readable(b"")
         return Step(Verdict.ANSWER, action, refused)
 
     @property
-    def _voice(self) -> Voice:
+    def _voice(self) -> RejectionFormat:
         """Who words refusals, with which status."""
         dialect = self._case.dialect
         assert dialect is not None
-        return voice_of(self._case.snapshot, dialect, self._case.identity, self._case.headers)
+        return format_of(self._case.snapshot, dialect, self._case.identity, self._case.headers)
 
     @property
     def _enforces(self) -> bool:

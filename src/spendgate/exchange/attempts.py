@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from spendgate.exchange import billing
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.ledger.port import BESIDE
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 REASON = "attempts"
 SLACK_US = 1_000
@@ -88,7 +88,7 @@ def beside(call: Call, attempts: Iterable[Attempt]) -> int:
     return max(0, paid + untold - last_is_its_own)
 
 
-def ending(ticket: Ticket, count: int, which: str = "") -> Ending:
+def ending(ticket: SettlementTicket, count: int, which: str = "") -> ExchangeResult:
     """The charge for so many attempts beside an exchange: the same whoever makes it, and made once. `which`: apart
     from others of the same exchange."""
     held = min((ticket.held_nanousd or 0) * count, LEDGER_MAX_NANOUSD)

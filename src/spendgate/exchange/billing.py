@@ -128,7 +128,7 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, 
 
 def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:
     """What the bill's usage would have cost with the model that was asked for, less what it cost: below zero
-    where the model chosen was the dearer. 0 where that can not be told (no usage, or no price).
+    where the model chosen was the dearer. 0 where that cannot be told (no usage, or no price).
 
     Taken at the same token counts: another model may answer longer or shorter.
     """
@@ -154,7 +154,7 @@ def _charge(
 
 
 def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
-    """Bill a JSON answer; what can not be metered costs what was held."""
+    """Bill a JSON answer; what cannot be metered costs what was held."""
     if reading.problem is not None:
         return at_hold(held, reading.problem)
     return _complete(tariff, sent, reading, held)

@@ -14,7 +14,7 @@ from spendgate.exchange.handover import Handover
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.planning import Planned
 from spendgate.exchange.snapshot import Address, Snapshot
-from spendgate.exchange.ticket import MONTH, Ticket
+from spendgate.exchange.ticket import MONTH, SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Identity
 from spendgate.ledger.port import ReserveRequest, ReserveResult
@@ -45,7 +45,7 @@ class Decided:
 
 
 @dataclass(slots=True)
-class Case:
+class ExchangeContext:
     """One exchange. `snapshot` is the one it began with."""
 
     exchange_id: str
@@ -198,7 +198,7 @@ class Case:
         is_capped = choice is not None and choice.candidate.estimate_nanousd < choice.quote.estimate_nanousd
         return (ESTIMATE_CAPPED,) if is_capped else ()
 
-    def ticket(self, model: str) -> Ticket:
+    def ticket(self, model: str) -> SettlementTicket:
         """The exchange as it stands, sent to `model`."""
         planned, identity, choice, facts = self.planned, self.identity, self.choice, self.facts
         assert self.dialect is not None
@@ -208,7 +208,7 @@ class Case:
         if told is not None:
             requested = told.model_requested
             decision, reason = told.decision, told.reason
-        return Ticket(
+        return SettlementTicket(
             exchange_id=self.exchange_id,
             request_id=self.request_id,
             at_ms=self.at_ms,

@@ -8,11 +8,11 @@ from dataclasses import replace
 from spendgate.dialects.base import Reading, RequestFacts
 from spendgate.exchange import billing
 from spendgate.exchange.billing import Bill
-from spendgate.exchange.context import Case
+from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.events import EndedBy
 from spendgate.exchange.law import Kind, bill_of, row_of
-from spendgate.exchange.response import Answer as Body
-from spendgate.exchange.response import StreamedAnswer
+from spendgate.exchange.response import Response as Body
+from spendgate.exchange.response import StreamedResponse
 from spendgate.exchange.states import State
 from spendgate.pricing.reasoning import may_reason
 from spendgate.records.outcome import Outcome
@@ -24,30 +24,30 @@ UNTOLD = frozenset({"no_usage", "zero_usage"})
 UNSENT = frozenset({State.START, State.AWAIT_BODY, State.COUNTING, State.RESERVING})
 
 
-def kind_of(case: Case, answer: Answer, state: State) -> Kind:
+def kind_of(case: ExchangeContext, answer: Answer, state: State) -> Kind:
     """What is known of an exchange."""
     if state in UNSENT:
         return Kind.UNSENT
     if case.facts is None or state is State.JSON or (answer is None and not case.facts.stream):
         return Kind.WHOLE
-    if not isinstance(answer, StreamedAnswer):
+    if not isinstance(answer, StreamedResponse):
         return Kind.HIDDEN if can_hide(case.facts, case.sent) else Kind.PLAIN
     return Kind.HIDDEN if answer.hidden or _can_hide(case, case.facts, answer) else Kind.PLAIN
 
 
-def _can_hide(case: Case, facts: RequestFacts, answer: StreamedAnswer) -> bool:
+def _can_hide(case: ExchangeContext, facts: RequestFacts, answer: StreamedResponse) -> bool:
     shown = answer.shows_text and case.tariff(case.sent).terms.provider in SHOWS_REASONING
     return can_hide(facts, case.sent, _told_model(case, facts, answer.model), shown=shown)
 
 
-def _told_model(case: Case, facts: RequestFacts, answered: str) -> str:
+def _told_model(case: ExchangeContext, facts: RequestFacts, answered: str) -> str:
     """The model that says it answers, where it is one that is known: a server's own name for what it was asked tells
     nothing. Where the request lets several answer, whatever it says."""
     prices, terms = case.snapshot.prices, case.tariff(case.sent).terms
     return answered if facts.fallbacks or (answered and prices.find(answered, terms) is not None) else ""
 
 
-def _all_seen(case: Case, answer: StreamedAnswer) -> bool:
+def _all_seen(case: ExchangeContext, answer: StreamedResponse) -> bool:
     """Was all that is billed seen of a stream that came to its own end?"""
     facts = case.facts
     if facts is None or answer.hidden:
@@ -93,7 +93,7 @@ def _asks_more(facts: RequestFacts) -> bool:
     )
 
 
-def is_house_model(case: Case, answered: str) -> bool:
+def is_house_model(case: ExchangeContext, answered: str) -> bool:
     """Is it a model of the operator's own: priced by them, known to no vendor and served by none that is known? What
     such a server makes, it sends."""
     sent, terms = case.sent, case.tariff(case.sent).terms
@@ -105,9 +105,9 @@ def is_house_model(case: Case, answered: str) -> bool:
     return not any(catalogue is not None and catalogue.find(name) is not None for name in names)
 
 
-def ended(case: Case, answer: Answer, state: State, by: EndedBy) -> Bill:
+def ended(case: ExchangeContext, answer: Answer, state: State, by: EndedBy) -> Bill:
     """The bill of a call that ended before its answer told what it cost."""
-    if isinstance(answer, StreamedAnswer) and state is State.STREAM:
+    if isinstance(answer, StreamedResponse) and state is State.STREAM:
         told = told_by_stream(case, answer)
         if told is not None:
             return told
@@ -117,13 +117,13 @@ def ended(case: Case, answer: Answer, state: State, by: EndedBy) -> Bill:
     return bill_of(row, flowed(case, answer, state), case.held)
 
 
-def finished(case: Case, answer: StreamedAnswer, state: State) -> Bill:
+def finished(case: ExchangeContext, answer: StreamedResponse, state: State) -> Bill:
     """The bill of a stream that came to its end in good order."""
     bill = ended(case, answer, state, EndedBy.PROVIDER)
     return (answer.told() or bill) if bill.unmetered or bill.outcome is Outcome.FAILED else bill
 
 
-def told_by_stream(case: Case, answer: StreamedAnswer) -> Bill | None:
+def told_by_stream(case: ExchangeContext, answer: StreamedResponse) -> Bill | None:
     """The bill of a stream by its own usage, or by its own end; None where neither came."""
     sent = case.sent or answer.model
     told = answer.bill(case.tariff(sent), sent, case.input_tokens, case.held)
@@ -135,7 +135,7 @@ def told_by_stream(case: Case, answer: StreamedAnswer) -> Bill | None:
     return told if seen.unmetered or seen.cost_nanousd <= told.cost_nanousd else _more(seen, told)
 
 
-def whole(case: Case, reading: Reading) -> Bill:
+def whole(case: ExchangeContext, reading: Reading) -> Bill:
     """The bill of an answer that is not streamed and came whole."""
     sent = case.sent or reading.model
     tariff, facts = case.tariff(sent), case.facts
@@ -163,17 +163,17 @@ def _more(seen: Bill, told: Bill) -> Bill:
     )  # fmt: skip
 
 
-def flowed(case: Case, answer: Answer, state: State) -> Bill:
+def flowed(case: ExchangeContext, answer: Answer, state: State) -> Bill:
     """What was seen to flow: the input, once it was sent, and what was streamed."""
     if state in UNSENT:
         return Bill({}, 0, Outcome.ABORTED)
-    if isinstance(answer, StreamedAnswer):
+    if isinstance(answer, StreamedResponse):
         sent = case.sent or answer.model
         return answer.flowed(case.tariff(sent), sent, case.input_tokens, case.held)
     return billing.input_only(case.tariff(case.sent), case.sent, case.input_tokens, case.held)
 
 
-def unread(case: Case, why: str) -> Bill:
+def unread(case: ExchangeContext, why: str) -> Bill:
     """The bill of an answer whose body is not looked at: by what the request tells, else the hold."""
     if case.facts is not None and case.facts.known_usage and why == "content_type":
         return billing.known(case.tariff(case.sent), case.sent, case.facts.known_usage, case.held)

@@ -85,7 +85,7 @@ class ResponseHeaders:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponsePiece:
+class ResponseChunk:
     """A piece of the answer's body: a byte piece of any size, never an event."""
 
     data: bytes
@@ -112,7 +112,7 @@ class EndedBy(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class StreamClosed:
     """Envoy ended the call, after a normal end, an abort or a reset: they look the same on the wire, `by` is what
     the adapter knows of it."""
 
@@ -125,7 +125,7 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Broke:
+class InternalError:
     """An exception of ours, with its text: settle what is open at the estimate, let traffic pass."""
 
     problem: str
@@ -139,10 +139,10 @@ Event = (
     | ReserveDone
     | LedgerDown
     | ResponseHeaders
-    | ResponsePiece
-    | Over
+    | ResponseChunk
+    | StreamClosed
     | Withdrawn
-    | Broke
+    | InternalError
 )
 
 # -- actions ----------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PassResponse:
     """Let the answer's headers pass with these added, and show its body as `mode` says."""
 
     mode: BodyMode
@@ -234,7 +234,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PassChunk:
     """Let a piece pass. `replacement` None: unchanged; b"": drop it. `cut`: it is the last the client gets,
     and the provider is stopped."""
 
@@ -244,7 +244,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class NoAction:
     """Nothing is to be done (the exchange is over)."""
 
 
@@ -257,7 +257,18 @@ UNKNOWN_API = "unknown_api"
 WEBSOCKET_REFUSED = "websocket_refused"
 """Why a WebSocket to an API that is there over HTTP, too, is refused."""
 
-Action = Pass | AwaitBody | NeedCount | NeedReserve | NeedBudget | Forward | Reject | Answer | Piece | Nothing
+Action = (
+    Pass
+    | AwaitBody
+    | NeedCount
+    | NeedReserve
+    | NeedBudget
+    | Forward
+    | Reject
+    | PassResponse
+    | PassChunk
+    | NoAction
+)
 
 
 # -- the end ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 It imports no grpc, no redis and no clock. The adapter feeds it with what Envoy says, does what it asks
 for (count, reserve), and takes the ending exactly once when there is one. `Admission` has the steps of the request,
-`Case` what is known, `states` which state follows; the answer and the end are here.
+`ExchangeContext` what is known, `states` which state follows; the answer and the end are here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from spendgate.exchange import billing, endings, local_reply
 from spendgate.exchange import events as e
-from spendgate.exchange.admission import Admission, Refused, Step
+from spendgate.exchange.admission import Admission, RejectedRequest, Step
 from spendgate.exchange.billing import Bill
-from spendgate.exchange.context import Case
+from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.law import Kind, row_of
 from spendgate.exchange.learned import Learned
-from spendgate.exchange.rejections import Voice, too_busy, too_large, voice_of
-from spendgate.exchange.response import Answer, StreamedAnswer, UndecidedAnswer, open_answer
+from spendgate.exchange.rejections import RejectionFormat, format_of, too_busy, too_large
+from spendgate.exchange.response import Response, StreamedResponse, UndecidedResponse, open_response
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.exchange.states import IDLE, TRANSITIONS, IllegalEvent, State, Verdict
 from spendgate.exchange.stream_options import REFUSAL_STATUS, Refusal
@@ -27,7 +27,7 @@ from spendgate.identity import headers as h
 from spendgate.identity.identity import Roster
 from spendgate.money import nano_to_usd
 from spendgate.records.outcome import Outcome
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 UNDECIDED = (State.AWAIT_BODY, State.COUNTING, State.RESERVING, State.FORWARDED)
 """States in which Envoy may have had no answer of ours to the request."""
@@ -50,16 +50,16 @@ class Exchange(ExchangeView):
         fixed: bool = False,
         learned: Learned | None = None,
     ) -> None:
-        """`fixed`: the request can not be changed and its answer not be seen (ext_authz). `learned`: what earlier
+        """`fixed`: the request cannot be changed and its answer not be seen (ext_authz). `learned`: what earlier
         answers taught."""
         self.state = State.START
-        self._case = Case(exchange_id, request_id, snapshot, learned=learned)
+        self._case = ExchangeContext(exchange_id, request_id, snapshot, learned=learned)
         self._refusal: Refusal | None = None
         self._fixed = fixed
         self._admission = Admission(self._case, roster, fixed)
         self._last = True
-        self._answer_body: Answer | None = None
-        self._ending: Ending | None = None
+        self._answer_body: Response | None = None
+        self._ending: ExchangeResult | None = None
 
     # -- the one verb and the one ending -----------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class Exchange(ExchangeView):
         self.state = moves[step.verdict]
         return step.action
 
-    def take_ending(self) -> Ending | None:
+    def take_ending(self) -> ExchangeResult | None:
         """Hand out the ending, once."""
         ending, self._ending = self._ending, None
         return ending
@@ -85,7 +85,7 @@ class Exchange(ExchangeView):
         if self.state in IDLE:
             return self._idle(event)
         match event:
-            case e.ResponsePiece():
+            case e.ResponseChunk():
                 return self._piece(event)
             case e.RequestHeaders():
                 self._case.at_ms = event.caller.now_ms
@@ -104,11 +104,11 @@ class Exchange(ExchangeView):
                 return self._holding(self._admission.ledger_down(event))
             case e.ResponseHeaders():
                 return self._answer(event)
-            case e.Over():
+            case e.StreamClosed():
                 return self._over(event.by)
             case e.Withdrawn():
                 return self._withdraw()
-            case e.Broke():
+            case e.InternalError():
                 return self._broke()
 
     def _idle(self, event: e.Event) -> Step:
@@ -116,15 +116,15 @@ class Exchange(ExchangeView):
             case e.RequestBody():
                 return Step(Verdict.STAY, e.Forward())
             case e.ResponseHeaders():
-                return Step(Verdict.STAY, e.Answer(e.BodyMode.NONE))
-            case e.ResponsePiece():
+                return Step(Verdict.STAY, e.PassResponse(e.BodyMode.NONE))
+            case e.ResponseChunk():
                 self._look_for_refusal(event.data)
-                return Step(Verdict.STAY, e.Piece())
-            case e.Over() if self.state is State.PASSING:
-                return Step(Verdict.END, e.Nothing())
-            case e.Over(by=e.EndedBy.LATE) if self._was_refused:
+                return Step(Verdict.STAY, e.PassChunk())
+            case e.StreamClosed() if self.state is State.PASSING:
+                return Step(Verdict.END, e.NoAction())
+            case e.StreamClosed(by=e.EndedBy.LATE) if self._was_refused:
                 self._sent_as_it_was(event.by)  # nobody heard of the refusal
-        return Step(Verdict.STAY, e.Nothing())
+        return Step(Verdict.STAY, e.NoAction())
 
     def _holding(self, step: Step) -> Step:
         """Nothing metered is forwarded without a hold."""
@@ -133,10 +133,10 @@ class Exchange(ExchangeView):
         return step
 
     @property
-    def _voice(self) -> Voice:
+    def _voice(self) -> RejectionFormat:
         case = self._case
         assert case.dialect is not None
-        return voice_of(case.snapshot, case.dialect, case.identity, case.headers)
+        return format_of(case.snapshot, case.dialect, case.identity, case.headers)
 
     # -- the answer -----------------------------------------------------------------------------------------
 
@@ -149,26 +149,26 @@ class Exchange(ExchangeView):
             if event.local and event.status == 413:
                 return Step(Verdict.ANSWER, too_large(self._voice, limit))
             if event.local or not 200 <= event.status < 300:
-                return Step(Verdict.PASS, e.Answer(e.BodyMode.NONE))
+                return Step(Verdict.PASS, e.PassResponse(e.BodyMode.NONE))
             case.hold_unmade(bound(case).nanousd)  # its body was never shown
         elif self.state is not State.FORWARDED:
             self._end_early(e.EndedBy.ENVOY)
-            return Step(Verdict.PASS, e.Answer(e.BodyMode.NONE))
+            return Step(Verdict.PASS, e.PassResponse(e.BodyMode.NONE))
         if event.local or event.status >= 300 or event.status < 200:
             self._no_answer(event)
-            return Step(Verdict.PASS, e.Answer(self._refusal_mode(event)))
+            return Step(Verdict.PASS, e.PassResponse(self._refusal_mode(event)))
         added = case.answer_headers()
-        answer = open_answer(dialect, event.headers, event.end, case.facts, limit)
+        answer = open_response(dialect, event.headers, event.end, case.facts, limit)
         if isinstance(answer, str):
             self._finish(endings.unread(case, answer), case.sent)
-            return Step(Verdict.PASS, e.Answer(e.BodyMode.NONE, added))
+            return Step(Verdict.PASS, e.PassResponse(e.BodyMode.NONE, added))
         self._answer_body = answer
-        if not isinstance(answer, StreamedAnswer):
-            return Step(Verdict.COLLECT, e.Answer(answer.mode, added))
+        if not isinstance(answer, StreamedResponse):
+            return Step(Verdict.COLLECT, e.PassResponse(answer.mode, added))
         may_cost = case.stream_limit_nanousd()
         if may_cost is not None:
             answer.may_cost(dialect.name, may_cost)
-        return Step(Verdict.METER, e.Answer(answer.mode, added))
+        return Step(Verdict.METER, e.PassResponse(answer.mode, added))
 
     def _refusal_mode(self, event: e.ResponseHeaders) -> e.BodyMode:
         """How an error is to be shown: it is looked at where a field of ours may be what it refuses."""
@@ -194,47 +194,47 @@ class Exchange(ExchangeView):
         else:
             self._finish(Bill({}, 0, Outcome.FAILED), self._case.sent, release=True)
 
-    def _piece(self, event: e.ResponsePiece) -> Step:
+    def _piece(self, event: e.ResponseChunk) -> Step:
         answer = self._answer_body
-        if isinstance(answer, StreamedAnswer):
+        if isinstance(answer, StreamedResponse):
             return self._streamed_piece(answer, event, Verdict.STAY)
-        if isinstance(answer, UndecidedAnswer):
+        if isinstance(answer, UndecidedResponse):
             return self._decided_piece(answer, event)
         assert answer is not None
         reading = answer.feed(event.data, event.end)
         if reading is None:
-            return Step(Verdict.STAY, e.Piece())
+            return Step(Verdict.STAY, e.PassChunk())
         bill = endings.whole(self._case, reading)
         self._finish(bill, self._case.sent or reading.model, release=reading.error)
-        return Step(Verdict.END, e.Piece(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),)))
+        return Step(Verdict.END, e.PassChunk(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),)))
 
-    def _decided_piece(self, answer: UndecidedAnswer, event: e.ResponsePiece) -> Step:
+    def _decided_piece(self, answer: UndecidedResponse, event: e.ResponseChunk) -> Step:
         """A piece of an answer that may show what it is."""
         decided = answer.decide(event.data, event.end)
         if decided is None:
-            return Step(Verdict.STAY, e.Piece())
+            return Step(Verdict.STAY, e.PassChunk())
         self._answer_body = decided
-        if isinstance(decided, StreamedAnswer):
+        if isinstance(decided, StreamedResponse):
             return self._streamed_piece(decided, event, Verdict.METER)
         return self._piece(event)
 
-    def _streamed_piece(self, answer: StreamedAnswer, event: e.ResponsePiece, going_on: Verdict) -> Step:
+    def _streamed_piece(self, answer: StreamedResponse, event: e.ResponseChunk, going_on: Verdict) -> Step:
         """A piece of a stream. `going_on`: the verdict where it is not the last."""
         case = self._case
         replacement = answer.feed(event.data, event.end)
         if not event.end and not answer.limited:
-            return Step(going_on, e.Piece(replacement))
+            return Step(going_on, e.PassChunk(replacement))
         sent = case.sent or answer.model
         if event.end:
             self._finish(endings.finished(case, answer, State.STREAM), sent)
-            return Step(Verdict.END, e.Piece(replacement))
+            return Step(Verdict.END, e.PassChunk(replacement))
         shown = event.data if replacement is None else replacement
         last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)
         if last is None:
-            return Step(going_on, e.Piece(replacement))
+            return Step(going_on, e.PassChunk(replacement))
         case.reason = "stream_cut"
         self._finish(endings.ended(case, answer, State.STREAM, e.EndedBy.CLIENT), sent)
-        return Step(Verdict.END, e.Piece(last, cut=True))
+        return Step(Verdict.END, e.PassChunk(last, cut=True))
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class Exchange(ExchangeView):
             # The reservation may or may not have been made; nothing was sent. Void it.
             self._case.held_nanousd = 0
             self._finish(Bill({}, 0, Outcome.ABORTED), self._case.sent, release=True)
-        return Step(Verdict.END, e.Nothing())
+        return Step(Verdict.END, e.NoAction())
 
     def _withdraw(self) -> Step:
         """It is refused after all: void what was reserved for it, or may have been."""
@@ -263,7 +263,7 @@ class Exchange(ExchangeView):
             self._case.held_nanousd = 0
             self._case.decision, self._case.reason = "reject", "ledger_unavailable"
             self._finish(Bill({}, 0, Outcome.REFUSED), self._case.sent, release=True)
-        return Step(Verdict.END, e.Nothing())
+        return Step(Verdict.END, e.NoAction())
 
     def _broke(self) -> Step:
         """A fault of ours, after which everything passes as it is."""
@@ -271,11 +271,11 @@ class Exchange(ExchangeView):
             self._end_early(e.EndedBy.FAULT)
         elif self._case.dialect is not None:
             self._sent_as_it_was(e.EndedBy.FAULT)
-        return Step(Verdict.BREAK, e.Nothing())
+        return Step(Verdict.BREAK, e.NoAction())
 
     def _end_early(self, by: e.EndedBy) -> None:
         case, answer = self._case, self._answer_body
-        model = answer.model if isinstance(answer, StreamedAnswer) else ""
+        model = answer.model if isinstance(answer, StreamedResponse) else ""
         self._finish(endings.ended(case, answer, self.state, by), case.sent or model)
 
     def _sent_as_it_was(self, by: e.EndedBy) -> None:
@@ -287,7 +287,7 @@ class Exchange(ExchangeView):
         case.held_nanousd = found.nanousd
         self._finish(billing.at_hold(found.nanousd, row.unmetered, row.outcome), found.model)
 
-    def _refused(self, refused: Refused) -> None:
+    def _refused(self, refused: RejectedRequest) -> None:
         self._finish(Bill({}, 0, Outcome.REFUSED), refused.model, settle=False)
         assert self._ending is not None
         notes = replace(

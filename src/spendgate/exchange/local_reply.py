@@ -1,7 +1,7 @@
 """Answers that Envoy makes itself: did the provider have the request by then? Pure.
 
 By the response code details that Envoy gives (source/common/http, and
-https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details). Who can not tell
+https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details). Who cannot tell
 takes it for sent.
 """
 

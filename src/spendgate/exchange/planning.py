@@ -53,7 +53,7 @@ def gather(
 
     def quote(model: str, cap: int | None) -> Quote:
         if facts.body_fixed:
-            cap = None  # it can not be written
+            cap = None  # it cannot be written
         # a cap that the decision asks for only ever lowers the client's own
         own = facts.output_cap if cap is None or facts.output_cap is None else min(cap, facts.output_cap)
         own = cap if own is None else own
@@ -70,7 +70,7 @@ def gather(
         if model != facts.model and facts.body_fixed:
             return facts.fixed_because
         if model != facts.model and facts.model_fixed:
-            return "dialect"  # the path names the deployment; the body can not change it
+            return "dialect"  # the path names the deployment; the body cannot change it
         return snapshot.servable(model, dialect, facts.needs, counted.tokens)
 
     ask = Ask(

@@ -11,8 +11,8 @@ import orjson
 from spendgate.budget.ask import Choice, PlannedRefusal
 from spendgate.budget.message import (
     Asked,
+    BoundStatus,
     RefusalText,
-    Standing,
     refused_by_bound,
     refused_by_plan,
     refused_without_ledger,
@@ -34,7 +34,7 @@ AWAY_RETRY_S = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class RejectionFormat:
     """Who words a refusal, and to whom: what the sender's program needs may be another status."""
 
     dialect: Dialect
@@ -47,14 +47,16 @@ class Voice:
         return self.statuses.of(Sender(self.dialect.name, self.app, self.user_agent), reason, status)
 
 
-def voice_of(snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str]) -> Voice:
+def format_of(
+    snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str]
+) -> RejectionFormat:
     """The voice for one request. `headers`: its own, by lower-case name."""
     statuses = Statuses(snapshot.settings.reject_status)
-    return Voice(dialect, statuses, identity.app, headers.get("user-agent", ""))
+    return RejectionFormat(dialect, statuses, identity.app, headers.get("user-agent", ""))
 
 
 def _reject(
-    voice: Voice, refusal: RefusalText, kind: str = "budget_exceeded", again_after_s: int = 0
+    voice: RejectionFormat, refusal: RefusalText, kind: str = "budget_exceeded", again_after_s: int = 0
 ) -> Reject:
     """`again_after_s`: when the client may ask again; 0: it should not."""
     dialect = voice.dialect
@@ -83,14 +85,18 @@ def _asked(identity: Identity, model: str, now_ms: int) -> Asked:
 
 
 def planned_refusal(
-    voice: Voice, identity: Identity, budget: TeamBudget | None, refusal: PlannedRefusal, now_ms: int
+    voice: RejectionFormat,
+    identity: Identity,
+    budget: TeamBudget | None,
+    refusal: PlannedRefusal,
+    now_ms: int,
 ) -> Reject:
     """A refusal known before the ledger was asked."""
     return _reject(voice, refused_by_plan(_asked(identity, refusal.model, now_ms), budget, refusal))
 
 
 def over_limit(
-    voice: Voice,
+    voice: RejectionFormat,
     identity: Identity,
     budget: TeamBudget | None,
     model: str,
@@ -109,7 +115,7 @@ def over_limit(
     if named.held:
         needed = needed_nanousd(committed, estimate, bound.floor_nanousd, bound.ceiling_nanousd)
         again_after_s = retry_after_s(needed, result.in_flight, usual_ms)
-    stand = Standing(named.settled_nanousd, named.reserved_nanousd)
+    stand = BoundStatus(named.settled_nanousd, named.reserved_nanousd)
     text = refused_by_bound(
         _asked(identity, model, result.at_ms), budget, bound, stand, estimate, again_after_s
     )
@@ -117,7 +123,7 @@ def over_limit(
 
 
 def ledger_away(
-    voice: Voice,
+    voice: RejectionFormat,
     identity: Identity,
     budget: TeamBudget | None,
     choice: Choice,
@@ -129,7 +135,7 @@ def ledger_away(
     asked = _asked(identity, choice.candidate.model, now_ms)
     month = choice.candidate.bounds[0]
     if budget is not None and 0 <= month.floor_nanousd <= settled_nanousd:
-        stand, estimate = Standing(settled_nanousd), choice.candidate.estimate_nanousd
+        stand, estimate = BoundStatus(settled_nanousd), choice.candidate.estimate_nanousd
         return _reject(voice, refused_by_bound(asked, budget, month, stand, estimate))
     text = refused_without_ledger(asked, budget, allowance_nanousd)
     return _reject(voice, text, again_after_s=AWAY_RETRY_S)
@@ -146,14 +152,14 @@ def unidentified() -> Reject:
     return Reject(401, headers, orjson.dumps({"error": error}), "unidentified")
 
 
-def too_large(voice: Voice, limit_bytes: int) -> Reject:
+def too_large(voice: RejectionFormat, limit_bytes: int) -> Reject:
     """The body is above `max_body_bytes`; nothing was reserved."""
     text = f"The request body is above this gateway's limit of {limit_bytes} bytes."
     refusal = RefusalText(413, "request_too_large", text, {"limit_bytes": limit_bytes})
     return _reject(voice, refusal, "invalid_request_error")
 
 
-def too_busy(voice: Voice) -> Reject:
+def too_busy(voice: RejectionFormat) -> Reject:
     """A worker has as many bytes to read as it may, or no time to decide; nothing was reserved."""
     text = (
         "This gateway reads as many LLM requests as it can at once (max_inflight_bytes), and has not looked at "
@@ -162,7 +168,7 @@ def too_busy(voice: Voice) -> Reject:
     return _reject(voice, RefusalText(503, TOO_BUSY, text, {}), "overloaded_error", BUSY_RETRY_S)
 
 
-def unreadable(voice: Voice, identity: Identity, budget: TeamBudget, problem: str) -> Reject:
+def unreadable(voice: RejectionFormat, identity: Identity, budget: TeamBudget, problem: str) -> Reject:
     """A request that cannot be read, so that nobody knows what it may cost."""
     text = (
         f"This gateway cannot read the request, and the LLM budget of team {identity.team} needs to know what it may "
@@ -178,7 +184,7 @@ def unreadable(voice: Voice, identity: Identity, budget: TeamBudget, problem: st
 def broken(
     snapshot: Snapshot, identity: Identity, dialect: Dialect | None, headers: Mapping[str, str]
 ) -> Reject | None:
-    """Where a fault of ours meets an enforcing budget: a refusal. None where it lets pass all that can not be decided
+    """Where a fault of ours meets an enforcing budget: a refusal. None where it lets pass all that cannot be decided
     (`failurePolicy: open`), in audit mode, and where there is none."""
     budget = snapshot.policy.budget(identity.team)
     if dialect is None or budget is None or budget.failure_policy == "open" or budget.audit:
@@ -188,4 +194,4 @@ def broken(
         "nothing was sent."
     )
     refusal = RefusalText(429, "ledger_unavailable", text, {"team": identity.team})
-    return _reject(voice_of(snapshot, dialect, identity, headers), refusal, again_after_s=AWAY_RETRY_S)
+    return _reject(format_of(snapshot, dialect, identity, headers), refusal, again_after_s=AWAY_RETRY_S)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spendgate.dialects.base import NO_HEADERS, Dialect, Reading, RequestFacts
 from spendgate.dialects.response.header_usage import with_headers
-from spendgate.dialects.response.stream_termination import Ender, boundary, can_end
+from spendgate.dialects.response.stream_termination import StreamTerminator, boundary, can_end
 from spendgate.dialects.response.visible import visible_text
 from spendgate.dialects.wire.content_coding import Decoder, EncodingError, codings
 from spendgate.dialects.wire.elide import Elider
@@ -31,7 +31,7 @@ TEXTS = frozenset({"", "text/plain", "text/html", "application/octet-stream", "b
 """Labels that say nothing of what the body is."""
 
 
-class WholeAnswer:
+class WholeResponse:
     """A JSON answer. Envoy shows it in one piece, in several where its filter is set otherwise, or as it flows where it
     may be large (`flowing`): then it is read without what fills it, and cost headers cannot be set any more."""
 
@@ -113,7 +113,7 @@ class WholeAnswer:
         return meter.result()
 
 
-class UndecidedAnswer:
+class UndecidedResponse:
     """An answer whose label does not fit what was asked for: its first bytes tell what it is. It flows meanwhile."""
 
     mode = BodyMode.STREAMED
@@ -122,7 +122,7 @@ class UndecidedAnswer:
     def __init__(self, dialect: Dialect, headers: Mapping[str, str], hide_usage: bool) -> None:
         self._dialect, self._headers, self._hide_usage = dialect, headers, hide_usage
 
-    def decide(self, data: bytes, end: bool) -> StreamedAnswer | WholeAnswer | None:
+    def decide(self, data: bytes, end: bool) -> StreamedResponse | WholeResponse | None:
         """What it is, by the first piece that is not blank; None before that."""
         head = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:6]
         if not head and not end:
@@ -130,11 +130,11 @@ class UndecidedAnswer:
         dialect = self._dialect
         objects = head[:1] == b"{" and dialect.streams(NDJSON, True)
         if objects or any(head.startswith(e) or e.startswith(head) for e in EVENTS if head):
-            return StreamedAnswer(dialect, None, self._hide_usage, self._headers)
-        return WholeAnswer(dialect, None, self._headers, flowing=True)
+            return StreamedResponse(dialect, None, self._hide_usage, self._headers)
+        return WholeResponse(dialect, None, self._headers, flowing=True)
 
 
-class StreamedAnswer:
+class StreamedResponse:
     """An event stream. Bytes are replaced only where usage is hidden, and never in a compressed one."""
 
     mode = BodyMode.STREAMED
@@ -154,7 +154,7 @@ class StreamedAnswer:
         self._decoder = decoder
         self._unreadable = False
         self._head = b""
-        self._ender: Ender | None = None
+        self._ender: StreamTerminator | None = None
         self._limit_nanousd = 0
         self._since_look = 0
         self._is_over = False
@@ -164,7 +164,7 @@ class StreamedAnswer:
         compressed stream, or a dialect whose streams we do not know how to end."""
         if self._decoder is not None or not can_end(dialect):
             return False
-        self._ender, self._limit_nanousd = Ender(dialect), limit_nanousd
+        self._ender, self._limit_nanousd = StreamTerminator(dialect), limit_nanousd
         self.mode = BodyMode.DUPLEX
         return True
 
@@ -281,14 +281,14 @@ class StreamedAnswer:
         )
 
 
-Answer = WholeAnswer | StreamedAnswer | UndecidedAnswer
+Response = WholeResponse | StreamedResponse | UndecidedResponse
 
 
-def open_answer(
+def open_response(
     dialect: Dialect, headers: Mapping[str, str], end: bool, facts: RequestFacts | None, max_body_bytes: int
-) -> Answer | str:
+) -> Response | str:
     """How to meter a successful answer, by its headers and what was asked (None: the request could not be
-    read); a text says why it can not be (`unmetered`)."""
+    read); a text says why it cannot be (`unmetered`)."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     asked = facts is not None and facts.stream
     hide = facts is not None and facts.usage_hidden
@@ -300,14 +300,14 @@ def open_answer(
     except EncodingError:
         return "encoding"
     if dialect.streams(kind, asked):
-        return StreamedAnswer(dialect, decoder, hide, headers)
+        return StreamedResponse(dialect, decoder, hide, headers)
     reads = dialect.reads(kind)
     if decoder is None and (asked or not reads) and (kind in TEXTS or kind.endswith("json")):
-        return UndecidedAnswer(dialect, headers, hide)
+        return UndecidedResponse(dialect, headers, hide)
     if not reads:
         return "content_type"
     size = headers.get("content-length", "")
     large = (size.isdigit() and int(size) > max_body_bytes) or (
         facts is not None and dialect.may_be_large(facts)
     )
-    return WholeAnswer(dialect, decoder, headers, flowing=large)
+    return WholeResponse(dialect, decoder, headers, flowing=large)

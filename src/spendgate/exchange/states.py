@@ -73,11 +73,11 @@ S, V = State, Verdict
 Moves = dict[type, dict[Verdict, State]]
 
 _END = {V.END: S.ENDED}
-_OPEN: Moves = {e.Over: _END, e.Broke: {V.BREAK: S.BROKEN}}
+_OPEN: Moves = {e.StreamClosed: _END, e.InternalError: {V.BREAK: S.BROKEN}}
 """What can come in every state in which something is open."""
 _UNSENT: Moves = {**_OPEN, e.Withdrawn: _END}
 _REQUEST = (e.RequestBody, e.CountDone, e.ReserveDone, e.LedgerDown)
-_RESPONSE = (e.ResponseHeaders, e.ResponsePiece)
+_RESPONSE = (e.ResponseHeaders, e.ResponseChunk)
 
 TRANSITIONS: dict[State, Moves] = {
     S.START: {
@@ -121,7 +121,7 @@ TRANSITIONS: dict[State, Moves] = {
     },
     S.JSON: {
         e.ResponseHeaders: {V.PASS: S.PASSING},  # Envoy's own, in the response's stead: it was too large
-        e.ResponsePiece: {
+        e.ResponseChunk: {
             V.STAY: S.JSON,
             V.METER: S.STREAM,
             V.END: S.ENDED,
@@ -130,18 +130,20 @@ TRANSITIONS: dict[State, Moves] = {
     },
     S.STREAM: {
         e.ResponseHeaders: {V.PASS: S.PASSING},
-        e.ResponsePiece: {V.STAY: S.STREAM, V.END: S.ENDED},
+        e.ResponseChunk: {V.STAY: S.STREAM, V.END: S.ENDED},
         **_OPEN,
     },
     S.PASSING: {
         e.RequestBody: {V.STAY: S.PASSING},
         e.ResponseHeaders: {V.STAY: S.PASSING},
-        e.ResponsePiece: {V.STAY: S.PASSING},
-        e.Over: {V.END: S.ENDED},
-        e.Broke: {V.STAY: S.PASSING},
+        e.ResponseChunk: {V.STAY: S.PASSING},
+        e.StreamClosed: {V.END: S.ENDED},
+        e.InternalError: {V.STAY: S.PASSING},
     },
-    S.ENDED: {event: {V.STAY: S.ENDED} for event in (*_RESPONSE, e.Over, e.Broke)},
-    S.BROKEN: {event: {V.STAY: S.BROKEN} for event in (*_REQUEST, *_RESPONSE, e.Over, e.Broke)},
+    S.ENDED: {event: {V.STAY: S.ENDED} for event in (*_RESPONSE, e.StreamClosed, e.InternalError)},
+    S.BROKEN: {
+        event: {V.STAY: S.BROKEN} for event in (*_REQUEST, *_RESPONSE, e.StreamClosed, e.InternalError)
+    },
 }
 IDLE = frozenset({S.PASSING, S.ENDED, S.BROKEN})
 """Nothing is open: whatever comes passes."""

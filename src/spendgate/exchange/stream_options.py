@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.openai.request import deployment
 from spendgate.dialects.request.hosted import mentions
-from spendgate.exchange.context import Case
+from spendgate.exchange.context import ExchangeContext
 
 REFUSAL_STATUS = frozenset({400, 404, 405, 415, 422})
 """With these a server says that it does not know a field (422: FastAPI and those who copy it)."""
@@ -31,7 +31,7 @@ _VERSION = re.compile(r"^\d{4}-\d{2}-\d{2}")
 _CLOSED = (".models.ai.azure.com", ".inference.ai.azure.com")
 
 
-def may_ask(case: Case, facts: RequestFacts, body: bytes) -> bool:
+def may_ask(case: ExchangeContext, facts: RequestFacts, body: bytes) -> bool:
     """May this stream's usage be asked for?"""
     snapshot, target = case.snapshot, case.target
     place = snapshot.place(facts.model, case.address)

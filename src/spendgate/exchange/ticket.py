@@ -11,15 +11,15 @@ from spendgate.exchange.billing import Bill
 from spendgate.exchange.events import UNREADABLE
 from spendgate.ledger.port import Settlement
 from spendgate.pricing.aliases import same
-from spendgate.records.outcome import Notes
-from spendgate.records.record import Ending, UsageRecord
+from spendgate.records.outcome import MetricFlags
+from spendgate.records.record import ExchangeResult, UsageRecord
 from spendgate.usage import Usage
 
 MONTH: tuple[tuple[str, str], ...] = (("month", "month"),)
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class SettlementTicket:
     """One exchange that was decided. `held_nanousd` None: nothing was reserved (its request could not be read)."""
 
     exchange_id: str
@@ -73,7 +73,7 @@ class Ticket:
         return orjson.dumps(self).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> Ticket:
+    def from_json(cls, text: str) -> SettlementTicket:
         """Read it back. Raises ValueError where it is none."""
         try:
             fields = orjson.loads(text)
@@ -87,7 +87,7 @@ class Ticket:
 
     def ending(
         self, bill: Bill, *, settle: bool = True, release: bool = False, saved_nanousd: int = 0
-    ) -> Ending:
+    ) -> ExchangeResult:
         """The end of the exchange at this bill. `settle` False: nothing was held; `release`: it is voided.
         `saved_nanousd`: what another model than asked saved."""
         model = self.model
@@ -140,7 +140,7 @@ class Ticket:
             charged_by=bill.charged_by,
             flags=flags,
         )
-        notes = Notes(
+        notes = MetricFlags(
             unmetered=unmetered,
             unpriced=self.unpriced or bill.priced_by.has_stand_in,
             fail_open=self.fail_open,
@@ -148,7 +148,7 @@ class Ticket:
             kept_because=self.kept_because,
             flags=flags,
         )
-        return Ending(record, settlement, self.held_nanousd or 0, notes)
+        return ExchangeResult(record, settlement, self.held_nanousd or 0, notes)
 
     def _unspent(self, bill: Bill) -> tuple[str, ...]:
         """The scopes held for models that did not answer; none where nothing tells which one did."""

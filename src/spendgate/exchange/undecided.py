@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from spendgate.dialects.base import RequestFacts
 from spendgate.exchange.billing import COST_MAX_NANOUSD
-from spendgate.exchange.context import Case
+from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.quote import make_quote
 from spendgate.tokens.count import Counted
 
@@ -19,7 +19,7 @@ class Bound(NamedTuple):
     nanousd: int
 
 
-def bound(case: Case) -> Bound:
+def bound(case: ExchangeContext) -> Bound:
     """Bound a request by what is known of it: what is held, what it asks for, or only how long its body is; then at
     the dearest price there is."""
     facts, counted = case.facts, case.counted

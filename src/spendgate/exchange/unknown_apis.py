@@ -9,7 +9,7 @@ from spendgate.dialects.base import Rejection
 from spendgate.dialects.request.free_paths import Cost
 from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.exchange.events import UNKNOWN_API, Reject
-from spendgate.exchange.rejections import voice_of
+from spendgate.exchange.rejections import format_of
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
@@ -43,7 +43,7 @@ def refusal(
         text += f" Ask in {budget.contact}."
     details: dict[str, object] = {"team": identity.team, "app": identity.app, "path": path[:200]}
     dialect = registry.nearest(path)
-    status = voice_of(snapshot, dialect, identity, headers).status(UNKNOWN_API, STATUS)
+    status = format_of(snapshot, dialect, identity, headers).status(UNKNOWN_API, STATUS)
     rejection = Rejection(status, UNKNOWN_API, text, details)
     answer = [("content-type", "application/json"), (h.SHOULD_RETRY, "false"), (h.REASON, UNKNOWN_API)]
     answer += dialect.error_headers(rejection)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from spendgate.dialects.base import Dialect
 from spendgate.exchange import endings
-from spendgate.exchange.context import Case, Decided
+from spendgate.exchange.context import Decided, ExchangeContext
 from spendgate.exchange.handover import Handover, plain_host
-from spendgate.exchange.response import Answer, StreamedAnswer
+from spendgate.exchange.response import Response, StreamedResponse
 from spendgate.exchange.states import State
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
 from spendgate.ledger.port import ReserveRequest
@@ -23,12 +23,12 @@ class ExchangeView:
     __slots__ = ("_answer_body", "_case", "_fixed", "_last", "state")
 
     state: State
-    _case: Case
+    _case: ExchangeContext
     _fixed: bool
-    """The request can not be changed and its answer not be seen (ext_authz)."""
+    """The request cannot be changed and its answer not be seen (ext_authz)."""
     _last: bool
     """No other gateway of ours meters after this one."""
-    _answer_body: Answer | None
+    _answer_body: Response | None
 
     @property
     def exchange_id(self) -> str:
@@ -111,7 +111,7 @@ class ExchangeView:
         return self._case.decided
 
     @property
-    def ticket(self) -> Ticket:
+    def ticket(self) -> SettlementTicket:
         """What another worker needs to end a forwarded exchange, whose answer this one will not see."""
         if self.state is not State.FORWARDED:
             raise ValueError(f"no ticket in state {self.state.value}")
@@ -135,7 +135,7 @@ class ExchangeView:
     def hides_usage(self) -> bool:
         """Is a usage to be taken out of the answer, or of what there is still to come of it?"""
         answer, facts = self._answer_body, self._case.facts
-        if isinstance(answer, StreamedAnswer):
+        if isinstance(answer, StreamedResponse):
             return self.state is State.STREAM and answer.hides_usage
         return self.state is State.FORWARDED and facts is not None and facts.usage_hidden
 

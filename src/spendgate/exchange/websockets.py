@@ -39,13 +39,13 @@ def refusal(snapshot: Snapshot, identity: Identity, path: str) -> Reject | None:
     if twin is not None:
         status, code = UPGRADE_REQUIRED, WEBSOCKET_REFUSED
         text = (
-            f"The LLM budget of team {identity.team} binds, and what goes over a WebSocket can not be metered. "
+            f"The LLM budget of team {identity.team} binds, and what goes over a WebSocket cannot be metered. "
             f"Send POST {path[:200]} over HTTP instead. (Setting of the gateway: websockets.)"
         )
     else:
         status, code = FORBIDDEN, UNKNOWN_API
         text = (
-            f"The LLM budget of team {identity.team} binds, and what goes over a WebSocket to {path[:200]} can not be "
+            f"The LLM budget of team {identity.team} binds, and what goes over a WebSocket to {path[:200]} cannot be "
             "metered. (Setting of the gateway: websockets.)"
         )
     if budget is not None and budget.contact:

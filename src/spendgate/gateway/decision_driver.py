@@ -38,7 +38,7 @@ def is_late(run: Runtime, seconds: float) -> bool:
     return seconds >= run.snapshot.settings.message_timeout / 1000 * LATE_SHARE
 
 
-def late_or_left(run: Runtime, deciding: Deciding) -> e.EndedBy:
+def late_or_left(run: Runtime, deciding: DecisionDriver) -> e.EndedBy:
     """Who ended a call while we were deciding: Envoy, which sends on what it has no answer for (`failure_mode:
     open`; with `closed` nothing was sent), or the client."""
     is_open = run.snapshot.settings.failure_mode == "open"
@@ -51,7 +51,7 @@ def give_way() -> None:
     time.sleep(0.000_05)
 
 
-class Deciding:
+class DecisionDriver:
     """One exchange's way to its decision. The call may be cancelled at any moment: `left` ends it then."""
 
     __slots__ = ("_came", "_exchange", "_run", "_timeout_s", "_working")

@@ -16,8 +16,8 @@ import structlog
 
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.port import Restored
-from spendgate.ledger.recovery.checkpoint import Memory, restore_argument
-from spendgate.ledger.recovery.heartbeat import BEAT_S, Beating, Pulse
+from spendgate.ledger.recovery.checkpoint import Checkpoint, restore_argument
+from spendgate.ledger.recovery.heartbeat import BEAT_S, Beating, Heartbeat
 from spendgate.ledger.redis.codec import clean
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class Restoring(Beating, Protocol):
     async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]: ...
 
 
-class Standing:
+class LedgerWatch:
     """One a worker. `when_lost` is awaited at every loss: send again, hold again."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Standing:
         """What was remembered when the ledger lost it: what is read since is not lost."""
         self._unrestored: set[str] = set()
         self._hurry = asyncio.Event()
-        self.pulse = Pulse(known=self._memory.epoch)
+        self.pulse = Heartbeat(known=self._memory.epoch)
 
     def remembered(self, team: str, month: str) -> int:
         """What the replica knows that the team settled in a month, for while the ledger is away."""
@@ -96,8 +96,8 @@ class Standing:
         )
         await self._when_lost()
 
-    def _read(self) -> Memory:
-        return Memory.read(self._path) if self._path is not None else Memory()
+    def _read(self) -> Checkpoint:
+        return Checkpoint.read(self._path) if self._path is not None else Checkpoint()
 
     def _stamp(self) -> int:
         try:

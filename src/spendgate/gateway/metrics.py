@@ -12,7 +12,7 @@ from spendgate.exchange import events as e
 from spendgate.gateway.labels import OTHER, SpendLabels
 from spendgate.money import NANO_PER_USD
 from spendgate.records.outcome import Outcome
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 from spendgate.usage import KINDS
 
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -286,7 +286,7 @@ class Metrics:
         """A team's name as a label: one that was counted before, or one that still has room."""
         return self.labels(team, OTHER, OTHER)[0]
 
-    def count_refused_call(self, ending: Ending) -> None:
+    def count_refused_call(self, ending: ExchangeResult) -> None:
         """Count the money of a refused call that was not counted before."""
         labels = (self.team_label(ending.record.team), ending.record.reason)
         self.refused_calls.labels(*labels).inc()
@@ -310,7 +310,7 @@ class Metrics:
         """Count a request that there was no room or time for."""
         self.rejected.labels(self.team_label(team), e.TOO_BUSY).inc()
 
-    def count(self, ending: Ending, corrected: bool = False) -> None:
+    def count(self, ending: ExchangeResult, corrected: bool = False) -> None:
         """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk). `corrected`: its
         hold had expired and was counted then, at what was held; the ledger took that back."""
         r, notes = ending.record, ending.notes

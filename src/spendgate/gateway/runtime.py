@@ -19,11 +19,11 @@ from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters.redirects import Left
 from spendgate.gateway.durations import Lives
 from spendgate.gateway.inflight import TICK_S, Lag, Room
-from spendgate.gateway.ledger_watch import Standing
+from spendgate.gateway.ledger_watch import LedgerWatch
 from spendgate.gateway.log_throttle import Throttle
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.settler import Settler
@@ -94,7 +94,7 @@ class Runtime:
         self.slices = asyncio.Lock()
         """Held by the one stream of which a slice was looked at in this round of the loop."""
         self.learned = Learned()
-        self.standing: Standing | None = None
+        self.standing: LedgerWatch | None = None
         """None where nobody watches over the ledger (tests of one part)."""
         settler.when_home = self.guard.acknowledged
         self.left = Left(ledger, settler.put, self.keep)
@@ -258,7 +258,7 @@ class Runtime:
         self.settler.put(ending)
 
     def charge_beside(
-        self, ticket: Ticket, again: ReserveRequest | None, count: int, *, logged: bool
+        self, ticket: SettlementTicket, again: ReserveRequest | None, count: int, *, logged: bool
     ) -> None:
         """Envoy made so many attempts beside the one that an exchange is charged for. Where its access log tells
         what became of them, their holds are reserved until it does, else they are charged now."""
@@ -267,7 +267,7 @@ class Runtime:
         elif logged or self.snapshot.settings.unlogged_attempts == "hold":
             self.settler.put(attempts.ending(ticket, count))
 
-    async def _hold_beside(self, ticket: Ticket, again: ReserveRequest, count: int) -> None:
+    async def _hold_beside(self, ticket: SettlementTicket, again: ReserveRequest, count: int) -> None:
         charge = attempts.ending(ticket, count)
         own = replace(again.candidates[0], estimate_nanousd=charge.held_nanousd)
         ttl_ms = self.snapshot.settings.unseen_ttl

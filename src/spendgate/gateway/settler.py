@@ -1,6 +1,6 @@
 """Settling off the answer's latency path: endings queue up, one batch goes to the ledger at a time.
 
-An ending is put without an await, so that Envoy's end of a call can not cut it short. A batch that the
+An ending is put without an await, so that Envoy's end of a call cannot cut it short. A batch that the
 ledger does not take goes to the spool on local disk and from there to the ledger when it is back: every verb
 is idempotent by exchange id. Usage lines and counters follow once the money is safe in one of both.
 
@@ -28,7 +28,7 @@ from spendgate.gateway.rejection_counter import Refusals
 from spendgate.ledger.port import Ledger, Settlement
 from spendgate.ledger.spool.spool import Taken
 from spendgate.records.outcome import Outcome
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 from spendgate.records.writer import UsageLog
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ class Settler:
         self._recent = recent
         self._usage_log = usage_log
         self._metrics = metrics
-        self._queue: deque[Ending] = deque()
+        self._queue: deque[ExchangeResult] = deque()
         self._refusals = Refusals()
         self._corrected: set[str] = set()
         self._handed_over: set[str] = set()
@@ -103,7 +103,7 @@ class Settler:
         """The ledger's clock, as well as it is known here."""
         self._unpriced: set[tuple[str, tuple[str, ...]]] = set()
 
-    def put(self, ending: Ending) -> None:
+    def put(self, ending: ExchangeResult) -> None:
         """Take an ending. Never waits, never raises."""
         self._queue.append(ending)
         self._wake.set()
@@ -156,7 +156,7 @@ class Settler:
         await self._count_refusals()
         await self._mend()
 
-    async def _settle(self, batch: list[Ending]) -> None:
+    async def _settle(self, batch: list[ExchangeResult]) -> None:
         settlements = [x.settlement for x in batch if x.settlement is not None]
         self._handed_over = {x.record.exchange_id for x in batch if x.notes.handed_over}
         self._corrected, self._taken_over = set(), set()
@@ -197,8 +197,8 @@ class Settler:
                     model=ending.record.model,
                 )
 
-    async def _count_refused_money(self, refused: list[Ending]) -> None:
-        """Each call once, whichever worker its tries reach. Where the ledger can not say, every try counts."""
+    async def _count_refused_money(self, refused: list[ExchangeResult]) -> None:
+        """Each call once, whichever worker its tries reach. Where the ledger cannot say, every try counts."""
         unmarked = [x for x in refused if x.notes.repeat_key]
         again: set[int] = set()
         if unmarked:
@@ -212,7 +212,7 @@ class Settler:
             if id(ending) not in again:
                 self._metrics.count_refused_call(ending)
 
-    def _say_unpriced(self, ending: Ending) -> None:
+    def _say_unpriced(self, ending: ExchangeResult) -> None:
         """Once a model and what of it has no price; the metric counts the rest."""
         record = ending.record
         key = (record.model, record.priced_by.unpriced)

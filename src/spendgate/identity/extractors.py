@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spendgate.identity.api_keys import ApiKey, KeyRing
-from spendgate.identity.identity import Caller, Found, sane
+from spendgate.identity.identity import Caller, IdentityMatch, sane
 
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """Where the SDKs of OpenAI, Anthropic, Azure and Google put a key."""
@@ -27,10 +27,12 @@ class HeaderExtractor:
         """May this caller say who asks?"""
         return not self.trusted or any(p.fullmatch(caller.principal) for p in self.trusted)
 
-    def read(self, caller: Caller) -> Found:
+    def read(self, caller: Caller) -> IdentityMatch:
         if not self.trusts(caller):
-            return Found()
-        return Found(*(self._one(caller.headers.get(name, "")) for name in (self.team, self.app, self.user)))
+            return IdentityMatch()
+        return IdentityMatch(
+            *(self._one(caller.headers.get(name, "")) for name in (self.team, self.app, self.user))
+        )
 
     @staticmethod
     def _one(value: str) -> str:
@@ -64,7 +66,7 @@ class PrincipalRule:
     service_account: re.Pattern[str] | None = None
     principal: re.Pattern[str] | None = None
 
-    def read(self, principal: str, parts: Mapping[str, str]) -> Found | None:
+    def read(self, principal: str, parts: Mapping[str, str]) -> IdentityMatch | None:
         """What the rule gives, None where it does not match."""
         groups: dict[str, str] = dict(parts)
         for pattern, part in ((self.namespace, "namespace"), (self.service_account, "service_account")):
@@ -76,7 +78,7 @@ class PrincipalRule:
                 return None
             groups |= {k: v or "" for k, v in m.groupdict().items()}
         team, app = (_SLOT.sub(lambda s: groups.get(s[1], ""), t) for t in (self.team, self.app))
-        return Found(sane(team), sane(app))
+        return IdentityMatch(sane(team), sane(app))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,12 @@ class SpiffeExtractor:
     gateways: tuple[re.Pattern[str], ...] = ()
     """The proxies that may speak for others (`Caller.told_by`); empty: all."""
 
-    def read(self, caller: Caller) -> Found:
+    def read(self, caller: Caller) -> IdentityMatch:
         principal = caller.principal or (caller.sidecar if self.sidecars else "")
         if not principal.startswith("spiffe://"):
-            return Found()
+            return IdentityMatch()
         if self.trust_domains and principal[9:].partition("/")[0] not in self.trust_domains:
-            return Found()
+            return IdentityMatch()
         m = SERVICE_ACCOUNT.match(principal)
         parts = m.groupdict() if m is not None else {}
         for rule in self.rules:
@@ -106,9 +108,9 @@ class SpiffeExtractor:
                 return found
         m = self.pattern.search(principal) if self.pattern is not None else None
         if m is None:
-            return Found()
+            return IdentityMatch()
         groups = m.groupdict()
-        return Found(sane(groups.get("team")), sane(groups.get("app")), sane(groups.get("user")))
+        return IdentityMatch(sane(groups.get("team")), sane(groups.get("app")), sane(groups.get("user")))
 
     @property
     def vouches(self) -> bool:
@@ -129,13 +131,15 @@ class ClaimExtractor:
     issuer: str = ""
     """Only tokens of this issuer (`iss`); "": of all that the listener verifies."""
 
-    def read(self, caller: Caller) -> Found:
+    def read(self, caller: Caller) -> IdentityMatch:
         """Of several tokens the first that names a team; team and app never come from two of them."""
-        first = Found()
+        first = IdentityMatch()
         for claims in caller.claims:
             if self.issuer and claims.get("iss") != self.issuer:
                 continue
-            found = Found(*(sane(self._claim(claims, name)) for name in (self.team, self.app, self.user)))
+            found = IdentityMatch(
+                *(sane(self._claim(claims, name)) for name in (self.team, self.app, self.user))
+            )
             if found.team:
                 return found
             first = first if first.app or first.user else found
@@ -170,15 +174,15 @@ class ApiKeyExtractor:
     issued: bool = False
     """The keys are ours (`spendgate keys`): no provider knows them, so none sees them."""
 
-    def read(self, caller: Caller) -> Found:
+    def read(self, caller: Caller) -> IdentityMatch:
         for name in self.headers:
             value = caller.headers.get(name, "").strip()
             if value[:7].lower() == "bearer ":
                 value = value[7:].strip()
             known = self.ring.find(value, caller.now_ms) if value else None
             if known is not None:
-                return Found(known.team, known.app, known.user if isinstance(known, ApiKey) else "")
-        return Found()
+                return IdentityMatch(known.team, known.app, known.user if isinstance(known, ApiKey) else "")
+        return IdentityMatch()
 
     @property
     def vouches(self) -> bool:

@@ -78,7 +78,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class IdentityMatch:
     """What one extractor found; empty strings where it found nothing."""
 
     team: str = ""
@@ -89,7 +89,7 @@ class Found:
 class Extractor(Protocol):
     """One way to identify a caller."""
 
-    def read(self, caller: Caller) -> Found:
+    def read(self, caller: Caller) -> IdentityMatch:
         """Find what can be found; never raises."""
         ...
 

@@ -62,7 +62,7 @@ def read(path: Path) -> KeyRing:
             [Fault(str(path), 0, "", "no such file", "make it: spendgate keys issue --file … --team …")]
         ) from e
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise ConfigurationError([Fault(str(path), 0, "", f"can not be read: {e}")]) from e
+        raise ConfigurationError([Fault(str(path), 0, "", f"cannot be read: {e}")]) from e
     try:
         entries = _Document.model_validate(loaded if loaded is not None else {}).keys
     except ValidationError as e:
@@ -128,4 +128,4 @@ def editing(path: Path) -> Iterator[list[KeyRing]]:
             if len(rings) > 1:
                 write_whole(path, text_of(rings[-1]), 0o600)
     except OSError as e:
-        raise ConfigurationError([Fault(str(path), 0, "", f"can not be written: {e.strerror or e}")]) from e
+        raise ConfigurationError([Fault(str(path), 0, "", f"cannot be written: {e.strerror or e}")]) from e

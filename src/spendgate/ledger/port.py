@@ -111,7 +111,7 @@ class Settlement:
     and counts nothing. `at_ms` is the reservation's time, for the window if the hold is gone (0: now).
 
     May be sent again for 7 days: an id that ended changes nothing. Raises ValueError for an amount or a
-    count that the ledger can not hold exactly."""
+    count that the ledger cannot hold exactly."""
 
     exchange_id: str
     team: str

@@ -15,7 +15,7 @@ WORDS = {
 
 
 class BadControl(ValueError):
-    """A control header that the mock provider does not know, or a value that it can not take."""
+    """A control header that the mock provider does not know, or a value that it cannot take."""
 
 
 @dataclass(frozen=True, slots=True)

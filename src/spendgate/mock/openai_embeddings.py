@@ -22,7 +22,7 @@ def read(document: dict[str, Any]) -> Order:
         given = [given]
     inputs = given if isinstance(given, list) else [given]
     if not inputs:
-        raise BadRequest("'input' can not be an empty list")
+        raise BadRequest("'input' cannot be an empty list")
     return Order(model, sum(map(_tokens, inputs)), cap=0, stream=False, choices=len(inputs))
 
 

@@ -60,7 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
         s.bind((host, port))
     except OSError as e:
         s.close()
-        problem = f"--listen: can not listen on {host}:{port}: {e.strerror or e}"
+        problem = f"--listen: cannot listen on {host}:{port}: {e.strerror or e}"
         raise ConfigurationError(f"{problem}; stop what uses it, or choose another port") from e
     s.listen(BACKLOG)
     return s

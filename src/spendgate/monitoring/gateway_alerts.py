@@ -48,7 +48,7 @@ sum by (team) ({grown("llm_cost_usd_total", "1d")})
         severity="warning",
         summary='Of team {{ $labels.team }}\'s spend of a day ${{ $value | printf "%.2f" }} is for calls that '
         "clients left",
-        description="A provider goes on and bills where it can not be told what was used, so they are charged their "
+        description="A provider goes on and bills where it cannot be told what was used, so they are charged their "
         "hold. A client that leaves early again and again pays more than it uses.",
     )
 
@@ -160,7 +160,7 @@ max by (job, instance) (spendgate_spool_corrupt_lines) > 0""",
         hold="0m",
         severity="critical",
         summary='The spool of {{ $labels.instance }} failed {{ $value | printf "%.0f" }} times',
-        description="Its disk is full, or lines of it can not be read. Settlements that could not be written wait "
+        description="Its disk is full, or lines of it cannot be read. Settlements that could not be written wait "
         "in memory: do not restart this gateway before the ledger has them.",
     ),
     Alert(

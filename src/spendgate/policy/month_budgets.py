@@ -22,7 +22,7 @@ from spendgate.ledger.redis.codec import team_prefix, text
 from spendgate.months import month_last_ms
 
 TTL_S = 400 * 86_400
-TEAMS_A_TRIP = 500
+TEAMS_PER_TRIP = 500
 
 
 def budgets_key(month: str) -> str:
@@ -64,8 +64,8 @@ async def documents_of(client: aioredis.Redis, teams: Sequence[str], month: str)
         text(k): text(v)
         for k, v in (await _guard(cast(Awaitable[Any], client.hgetall(budgets_key(month))))).items()
     }
-    for start in range(0, len(teams), TEAMS_A_TRIP):
-        some = teams[start : start + TEAMS_A_TRIP]
+    for start in range(0, len(teams), TEAMS_PER_TRIP):
+        some = teams[start : start + TEAMS_PER_TRIP]
         pipe = client.pipeline(transaction=False)
         for team in some:
             pipe.hget(f"{team_prefix(team)}closed", month)

@@ -1,7 +1,7 @@
 """The policy as the controller writes it: from Redis, else the last known from local disk.
 
 Announced by pub/sub, so that a change is in force in well under a second, and looked for every two seconds,
-should an announcement be lost. A snapshot that can not be read, or is older than the one in force, is not
+should an announcement be lost. A snapshot that cannot be read, or is older than the one in force, is not
 used. Redis and controller may both be away: what is in force stays, over restarts too.
 """
 
@@ -33,7 +33,7 @@ from spendgate.policy.store import (
     encode,
 )
 from spendgate.protos.policy_pb2 import PolicySnapshot
-from spendgate.tasks import cancelled
+from spendgate.tasks import cancel_and_wait
 
 log = structlog.get_logger()
 
@@ -142,7 +142,7 @@ class RedisPolicySource:
                 if listening.done():
                     listening.result()
         finally:
-            await cancelled(listening)
+            await cancel_and_wait(listening)
             await self._leave()
             await self._redis.aclose()
 
@@ -210,7 +210,7 @@ class RedisPolicySource:
         )
 
     def _take(self, snapshot: PolicySnapshot) -> bool:
-        """Compile and put in force; a budget that can not be read keeps its last valid form."""
+        """Compile and put in force; a budget that cannot be read keeps its last valid form."""
         compiled: dict[bytes, TeamBudget] = {}
         by_uid: dict[str, TeamBudget] = {}
         misread: set[str] = set()

@@ -94,14 +94,14 @@ def decode(data: bytes) -> PolicySnapshot:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as e:
-            raise BadSnapshot(f"the policy snapshot can not be read: {e}") from e
+            raise BadSnapshot(f"the policy snapshot cannot be read: {e}") from e
     payload, tail = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if tail[:2] != b"\x7a\x20" or hashlib.sha256(payload).digest() != tail[2:]:
         raise BadSnapshot("the policy snapshot's checksum does not fit; it is not used")
     try:
         return PolicySnapshot.FromString(data)
     except DecodeError as e:
-        raise BadSnapshot(f"the policy snapshot can not be read: {e}") from e
+        raise BadSnapshot(f"the policy snapshot cannot be read: {e}") from e
 
 
 class PolicyStore:

@@ -65,7 +65,7 @@ def load_overrides(path: Path) -> PriceFile:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
-        fault = Fault(str(path), 0, "", f"the price file can not be read: {reason}")
+        fault = Fault(str(path), 0, "", f"the price file cannot be read: {reason}")
         raise ConfigurationError([fault]) from e
     return parse(text, str(path))
 

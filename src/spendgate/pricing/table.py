@@ -44,7 +44,7 @@ REMEMBERED_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PriceMatch:
     """A model's entry, and the discounts that cover it."""
 
     entry: Entry
@@ -66,7 +66,9 @@ class PriceTable:
     aliases: Mapping[str, str] = field(default_factory=dict)
     catalogue: Catalogue | None = None
     discounts: tuple[Discount, ...] = ()
-    _remembered: dict[tuple[str, str], Found | None] = field(default_factory=dict, compare=False, repr=False)
+    _remembered: dict[tuple[str, str], PriceMatch | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
     _discounted: dict[tuple[int, int], tuple[Price, Price]] = field(
         default_factory=dict, compare=False, repr=False
@@ -200,7 +202,7 @@ class PriceTable:
                 listed.update(dict.fromkeys(self.catalogue.models(provider)))
         return list(listed)
 
-    def locate(self, model: str, provider: str = "") -> Found | None:
+    def locate(self, model: str, provider: str = "") -> PriceMatch | None:
         """The entry of a model, and where it was found."""
         key = (model, provider)
         try:
@@ -239,7 +241,7 @@ class PriceTable:
             self.catalogue.everywhere("gpt-4o")
         return self
 
-    def _search(self, model: str, provider: str) -> Found | None:
+    def _search(self, model: str, provider: str) -> PriceMatch | None:
         if not model:
             return None
         own = self._own(model, provider)
@@ -285,12 +287,12 @@ class PriceTable:
     def _glob_entries(self) -> dict[str, Entry]:
         return {name: as_entry(price) for name, price in self.globs.items()}
 
-    def _covered(self, entry: Entry, model: str, provider: str, where: str) -> Found:
+    def _covered(self, entry: Entry, model: str, provider: str, where: str) -> PriceMatch:
         vendor = provider or entry.facts.provider
         covering = tuple(d for d in self.discounts if d.covers(vendor, model, entry.facts.model))
-        return Found(entry, covering, where)
+        return PriceMatch(entry, covering, where)
 
-    def _priced(self, found: Found, terms: Terms) -> Price:
+    def _priced(self, found: PriceMatch, terms: Terms) -> Price:
         price = found.entry.at(terms.at_ms, terms.tier, terms.residency)
         if not found.discounts:
             return price

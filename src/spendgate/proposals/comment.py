@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spendgate.finops.simulation import render
-from spendgate.finops.simulation.logged_request import Demand, demand_of
+from spendgate.finops.simulation.logged_request import LoggedRequest, demand_of
 from spendgate.finops.simulation.simulate import simulate
 from spendgate.gateway.process.reload import Sources
 from spendgate.pricing.load import table
@@ -15,13 +15,13 @@ from spendgate.settings.config import Settings
 
 
 def commenter(logs: Sequence[Path]) -> Callable[[Sequence[Path]], str]:
-    """A function from the policy's files to Markdown. Lines of the log that can not be read are left out and
+    """A function from the policy's files to Markdown. Lines of the log that cannot be read are left out and
     counted in the comment. Raises ConfigurationError for a log that is not there."""
 
     def comment(policy: Sequence[Path]) -> str:
         snapshot = Sources(tuple(policy), (), Settings()).load()
         reader = UsageLogReader(tuple(logs), True)
-        demands: list[Demand] = []
+        demands: list[LoggedRequest] = []
         refused = 0
         teams = set(snapshot.policy.teams)
         for record in reader.records():

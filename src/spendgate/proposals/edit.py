@@ -226,7 +226,7 @@ def _checked(old: str, new: str, team: str, path: str, change: Any) -> str:
             continue
         break
     if [d.data for d in after] != wanted:
-        raise _by_hand(path, team, "its YAML is laid out in a way that can not be edited safely")
+        raise _by_hand(path, team, "its YAML is laid out in a way that cannot be edited safely")
     return new
 
 

@@ -27,7 +27,7 @@ Comment = Callable[[Sequence[Path]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ChangeRequest:
     """What somebody asks for. With `until`, `usd` is added to the month's budget for that long; without, it is
     the new monthly budget. `asked_by` is whoever it is that asked, as they are known there."""
 
@@ -107,7 +107,7 @@ def parse_until(text: str, now: datetime) -> datetime:
 
 
 def propose(
-    wish: Wish,
+    wish: ChangeRequest,
     remote: Remote,
     forge: Forge | None,
     *,
@@ -145,7 +145,9 @@ def propose(
         return _publish(made, copy, wish, forge, author)
 
 
-def _publish(made: Proposal, copy: Checkout, wish: Wish, forge: Forge | None, author: str) -> Proposal:
+def _publish(
+    made: Proposal, copy: Checkout, wish: ChangeRequest, forge: Forge | None, author: str
+) -> Proposal:
     from dataclasses import replace
 
     commit = copy.commit(made.branch, f"{made.title}\n\n{wish.reason}\n", author)
@@ -180,13 +182,13 @@ def _file_of(copy: Checkout, path: str, team: str) -> Path:
     return found[0]
 
 
-def _edited(old: str, wish: Wish, name: str) -> str:
+def _edited(old: str, wish: ChangeRequest, name: str) -> str:
     if wish.until is None:
         return set_monthly(old, wish.team, wish.usd, name)
     return add_increase(old, wish.team, Increase(wish.usd, wish.until, wish.reason), name)
 
 
-def _growth(wish: Wish, old: str, name: str, after: Policy) -> int:
+def _growth(wish: ChangeRequest, old: str, name: str, after: Policy) -> int:
     if wish.until is not None:
         return usd_to_nano(wish.usd)
     faults: list[Fault] = []
@@ -207,7 +209,7 @@ def _approvers(copy: Checkout) -> Approvers:
     return Approvers()
 
 
-def _body(wish: Wish, name: str, approvers: Sequence[str]) -> str:
+def _body(wish: ChangeRequest, name: str, approvers: Sequence[str]) -> str:
     lines = [wish.title + ".", "", f"**Reason:** {_inert(wish.reason)}"]
     if wish.asked_by:
         lines += ["", f"**Asked for by:** {_inert(wish.asked_by)}"]

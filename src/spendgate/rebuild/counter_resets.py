@@ -39,7 +39,7 @@ Cell = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Incarnation:
     """One life of a replica: its first and last sample (unix time), and when it says that it began."""
 
     first_s: float
@@ -102,7 +102,7 @@ def target_of(labels: Labels) -> Labels:
     return tuple((name, value) for name, value in labels if name not in CELL)
 
 
-def _lives(counters: Counters, start: datetime, stop: datetime) -> dict[Labels, list[Life]]:
+def _lives(counters: Counters, start: datetime, stop: datetime) -> dict[Labels, list[Incarnation]]:
     points: dict[Labels, dict[float, str]] = {}
     for target, found in counters.grid(STARTED, start, stop, GRID_S).items():
         points[target] = dict(found)
@@ -122,18 +122,18 @@ def _lives(counters: Counters, start: datetime, stop: datetime) -> dict[Labels, 
     return {target: list(_runs(found)) for target, found in points.items() if found}
 
 
-def _runs(points: dict[float, str]) -> Iterator[Life]:
+def _runs(points: dict[float, str]) -> Iterator[Incarnation]:
     """Neighbouring points with one value are one life."""
     first = last = began = None
     for at, text in sorted(points.items()):
         value = float(text)
         if began is not None and value != began:
             assert first is not None and last is not None
-            yield Life(first, last, began)
+            yield Incarnation(first, last, began)
             first = None
         first, last, began = (at if first is None else first), at, value
     if first is not None and last is not None and began is not None:
-        yield Life(first, last, began)
+        yield Incarnation(first, last, began)
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class _Reading:
     counters: Counters
     start: datetime
     stop: datetime
-    lives: dict[Labels, list[Life]]
+    lives: dict[Labels, list[Incarnation]]
     midnights: int
     grown: dict[Cell, Days] = field(default_factory=dict)
     known: dict[Labels, dict[Labels, Decimal]] = field(default_factory=dict)
@@ -234,7 +234,7 @@ class _Reading:
             known[series] = value
 
 
-def _lives_steadily(lives: list[Life], at_s: float) -> bool:
+def _lives_steadily(lives: list[Incarnation], at_s: float) -> bool:
     """Is it in one and the same life since longer than Prometheus' lookback?"""
     return any(life.first_s <= at_s - GRID_S and life.last_s >= at_s - GRID_S for life in lives)
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from spendgate.budget.policy import Policy
 from spendgate.errors import SpendgateError
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_text
 from spendgate.months import month_key, utc
@@ -37,8 +37,8 @@ GRACE_S = 5.0
 LOOK_S = 0.5
 DRIFT_RATIO = 0.01
 """From here on a difference is told: what is on its way makes less."""
-Finding = Literal["rebuilt", "drift"]
-Tell = Callable[[Finding, str, str], Awaitable[None]]
+RebuildFinding = Literal["rebuilt", "drift"]
+Tell = Callable[[RebuildFinding, str, str], Awaitable[None]]
 """What was found, a key under which it is told once a month, a sentence for people."""
 Records = Callable[[int], Iterable[Settlement]]
 """Exchanges of usage logs since a time (ms), as settlements."""
@@ -49,7 +49,7 @@ class RebuildJob(Collector):
 
     def __init__(
         self,
-        keeper: Keeper,
+        keeper: Checkpointer,
         ledger: RedisLedger,
         policy: Callable[[], Policy],
         prometheus: str = "",
@@ -116,7 +116,7 @@ class RebuildJob(Collector):
             )
         return difference
 
-    async def _say(self, kind: Finding, key: str, detail: str) -> None:
+    async def _say(self, kind: RebuildFinding, key: str, detail: str) -> None:
         if self._tell is None:
             return
         try:

@@ -6,7 +6,7 @@ within. A counter that never fell grew by the difference of its last samples; on
 before was started anew and counts in whole, and so does one that was not there in the week before the month.
 Days on which it fell are read sample by sample. (Of very many counters, `lives` reads less.)
 
-What Prometheus can not know: what a gateway counted after the last scrape before it died; that a counter started
+What Prometheus cannot know: what a gateway counted after the last scrape before it died; that a counter started
 anew under the same labels, where it passed its old value before the next scrape; and adjustments. Its days
 are those of the scrapes, the ledger's those of the reservations: they differ by what was in flight at midnight.
 Its counters are sums of floats: each of n additions is off by 2^-53 of the sum at most, so a month

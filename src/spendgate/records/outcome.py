@@ -32,7 +32,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class MetricFlags:
     """Counted once an exchange, for metrics."""
 
     unmetered: str = ""

@@ -1,7 +1,7 @@
 """Reading usage logs back: JSON lines → records, checked, a million in seconds.
 
 A bad line is never skipped in silence: it is a fault that names file and line. Only a last line without its
-newline that can not be read is let go: a writer may be at it, or was cut off there.
+newline that cannot be read is let go: a writer may be at it, or was cut off there.
 
 A hold that expired has a line at its estimate (`reason: expired`); where its true cost came later, the line
 with the true cost stands for the exchange and the other is left out, as the ledger corrects itself.
@@ -53,7 +53,7 @@ class UsageLogReader:
     torn: list[Path] = field(default_factory=list)
 
     def records(self) -> Iterator[UsageRecord]:
-        """Every exchange once. Raises ConfigurationError for a file or a line that can not be read."""
+        """Every exchange once. Raises ConfigurationError for a file or a line that cannot be read."""
         seen = set[Path]()
         for path in self.paths:
             if path.resolve() in seen:
@@ -116,7 +116,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
                     yield number, line, line.endswith(b"\n")
     except (OSError, EOFError) as e:
         reason = (e.strerror if isinstance(e, OSError) else None) or str(e)
-        raise ConfigurationError([Fault(str(path), 0, "", f"the usage log can not be read: {reason}")]) from e
+        raise ConfigurationError([Fault(str(path), 0, "", f"the usage log cannot be read: {reason}")]) from e
 
 
 def parse(line: bytes) -> UsageRecord:

@@ -9,7 +9,7 @@ import orjson
 
 from spendgate.ledger.port import Expired, Settlement
 from spendgate.money import nano_to_usd
-from spendgate.records.outcome import ChargedBy, Notes, Outcome
+from spendgate.records.outcome import ChargedBy, MetricFlags, Outcome
 from spendgate.usage import Usage
 
 
@@ -145,16 +145,16 @@ class UsageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ExchangeResult:
     """What is left to do when an exchange is over: settle (None: nothing was held), log, count."""
 
     record: UsageRecord
     settlement: Settlement | None = None
     held_nanousd: int = 0
-    notes: Notes = field(default_factory=Notes)
+    notes: MetricFlags = field(default_factory=MetricFlags)
 
 
-def expired_ending(expired: Expired, price_version: str) -> Ending:
+def expired_ending(expired: Expired, price_version: str) -> ExchangeResult:
     """The ending of a hold that nobody settled in time (its worker died): charged at the estimate."""
     record = UsageRecord(
         exchange_id=expired.exchange_id,
@@ -178,4 +178,4 @@ def expired_ending(expired: Expired, price_version: str) -> Ending:
         unmetered="expired",
         charged_by=ChargedBy.HOLD,
     )
-    return Ending(record, None, expired.charged_nanousd, Notes(unmetered="expired"))
+    return ExchangeResult(record, None, expired.charged_nanousd, MetricFlags(unmetered="expired"))

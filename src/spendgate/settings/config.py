@@ -218,7 +218,7 @@ def load_config(path: Path | None, environ: Mapping[str, str] | None = None) -> 
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as e:
-            raise ConfigurationError([Fault(name, 0, "", f"can not be read: {e}")]) from e
+            raise ConfigurationError([Fault(name, 0, "", f"cannot be read: {e}")]) from e
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             loaded = yaml.safe_load(text)

@@ -53,7 +53,7 @@ class Credential(_Model):
         try:
             text = Path(self.file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as e:
-            return f"{self.file} can not be read: {getattr(e, 'strerror', None) or e}"
+            return f"{self.file} cannot be read: {getattr(e, 'strerror', None) or e}"
         return "" if text.strip() else f"{self.file} is empty"
 
 

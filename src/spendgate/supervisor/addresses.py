@@ -31,7 +31,7 @@ def host_port(text: str, what: str) -> tuple[str, int]:
             s.bind((host, number))
         except OSError as e:
             raise ConfigurationError(
-                f"{what}: can not listen on {text}: {e.strerror or e}; stop what uses it, or choose another"
+                f"{what}: cannot listen on {text}: {e.strerror or e}; stop what uses it, or choose another"
             ) from e
         if number == 0:
             number = int(s.getsockname()[1])

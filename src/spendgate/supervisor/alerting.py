@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from spendgate.alerts.sender import Sender
-from spendgate.alerts.watcher import AlertLoop, house_alert
+from spendgate.alerts.watcher import AlertLoop, system_alert
 from spendgate.budget.policy import Policy
 from spendgate.ledger.port import Ledger
 from spendgate.ledger.redis import url
-from spendgate.rebuild.job import Finding
+from spendgate.rebuild.job import RebuildFinding
 
 INTERVAL_S = 0.5
 TIMEOUT_S = 10.0
@@ -37,9 +37,9 @@ class Alerting:
         """Note what is crossed already where alerting never ran on this ledger. Raises LedgerUnavailable."""
         await self._loop.begin()
 
-    async def tell(self, kind: Finding, key: str, detail: str) -> None:
+    async def tell(self, kind: RebuildFinding, key: str, detail: str) -> None:
         """Tell what became of the ledger, once a month by its key."""
-        await self._loop.notify(house_alert(kind, key, detail, time.time_ns() // 1_000_000))
+        await self._loop.notify(system_alert(kind, key, detail, time.time_ns() // 1_000_000))
 
     async def run(self) -> None:
         """Look and deliver until cancelled; then connections are given back."""

@@ -12,7 +12,7 @@ STATE = "up.json"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateFile:
     """What a running `up` or `serve` tells: its Redis, admin address, policy files, process id."""
 
     pid: int

@@ -30,7 +30,7 @@ from spendgate.gateway.process.reload import Sources, watch
 from spendgate.gateway.process.worker import ENVIRONMENT, LEFT_BEHIND, WorkerConfig
 from spendgate.ledger.port import Settlement
 from spendgate.ledger.recovery.checkpoint import FILE as MEMORY_FILE
-from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.policy.source import POLICY_FILE, RedisPolicySource
@@ -50,7 +50,7 @@ from spendgate.supervisor.processes import Child
 from spendgate.supervisor.replica import Replica
 from spendgate.supervisor.sweeper import Sweeper
 from spendgate.supervisor.watchdog import Watchdog
-from spendgate.tasks import cancelled
+from spendgate.tasks import cancel_and_wait
 from spendgate.views.gauges import BudgetGauges
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ MakeConsole = Callable[[RedisLedger, Callable[[], Snapshot]], ASGIApp]
 """The console over a ledger and whatever snapshot is in force; made by who knows of it."""
 
 
-class House:
+class Supervisor:
     """Owns every child process. `start`, then `watch` until told to stop, then `stop`."""
 
     def __init__(self, plan: Plan, console: MakeConsole | None = None) -> None:
@@ -153,7 +153,7 @@ class House:
             self.snapshot = self.sources.load()
         shutil.rmtree(self.metrics_dir, ignore_errors=True)
         self.metrics_dir.mkdir(parents=True)
-        keeper = Keeper(self.ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
+        keeper = Checkpointer(self.ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
         await keeper.start()  # before anybody can spend: the workers know its epoch
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
         gauges = BudgetGauges(self.ledger, self.snapshot.policy, copies=self.cluster)
@@ -206,7 +206,7 @@ class House:
             self._tasks.append(asyncio.create_task(job.run()))
         if alerting is not None:
             self._tasks.append(asyncio.create_task(alerting.run()))
-        state.State(
+        state.StateFile(
             pid=os.getpid(),
             redis=self.redis_url,
             admin=joined(self.admin_host, self.admin_port),
@@ -249,7 +249,7 @@ class House:
     def _log_path(self, name: str) -> Path | None:
         return self.data_dir / "log" / f"{name}.log" if self.plan.settings.log_to == "files" else None
 
-    async def _start_admin(self, gauges: BudgetGauges, keeper: Keeper, job: RebuildJob | None) -> None:
+    async def _start_admin(self, gauges: BudgetGauges, keeper: Checkpointer, job: RebuildJob | None) -> None:
         assert self.ledger is not None
         make = self._make_console
         pages = make(self.ledger, lambda: self.snapshot) if make is not None else None
@@ -269,7 +269,7 @@ class House:
         self._http.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         self._pages = asyncio.create_task(self._http.serve())
 
-    def _rebuild_job(self, keeper: Keeper, alerting: Alerting | None) -> RebuildJob:
+    def _rebuild_job(self, keeper: Checkpointer, alerting: Alerting | None) -> RebuildJob:
         """After a loss: from our own usage log, and from Prometheus where one is named."""
         assert self.ledger is not None
         read, path = self.plan.records, Path(self.usage_path)
@@ -384,10 +384,10 @@ class House:
         hurrying = asyncio.create_task(self._hurry_workers())
         waits = (asyncio.to_thread(w.wait, max(drain_s, STAYS_S) + 15.0) for w in self.workers)
         await asyncio.gather(*waits)
-        await cancelled(hurrying)
+        await cancel_and_wait(hurrying)
         if self._http is not None:
             self._http.should_exit = True
-        await cancelled(*self._tasks)
+        await cancel_and_wait(*self._tasks)
         if self._pages is not None:
             await asyncio.gather(self._pages, return_exceptions=True)
         await self._health.close()

@@ -15,9 +15,9 @@ from spendgate.records.writer import UsageLog
 log = structlog.get_logger()
 
 EVERY_S = 1.0
-TEAMS_A_SWEEP = 500
+TEAMS_PER_SWEEP = 500
 """So that the work is the same for a hundred teams and for a hundred thousand. A team that sends requests is swept
-by each of its reservations; the others' turn comes every TEAMS / TEAMS_A_SWEEP seconds."""
+by each of its reservations; the others' turn comes every TEAMS / TEAMS_PER_SWEEP seconds."""
 LIMIT = 100
 
 
@@ -35,7 +35,7 @@ class Sweeper:
         """Settle overdue holds of the next teams at their estimate; returns how many. Raises LedgerError, OSError."""
         if not self._left:
             self._left = await self._ledger.teams()
-        teams, self._left = self._left[:TEAMS_A_SWEEP], self._left[TEAMS_A_SWEEP:]
+        teams, self._left = self._left[:TEAMS_PER_SWEEP], self._left[TEAMS_PER_SWEEP:]
         gone = await self._ledger.expire_many(teams, limit=LIMIT)
         if not gone:
             return 0

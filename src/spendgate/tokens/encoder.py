@@ -70,7 +70,7 @@ def _tiktoken() -> Encoder | None:
         import tiktoken
 
         encoding = tiktoken.get_encoding("o200k_base")
-    except Exception:  # noqa: BLE001 - ranks that can not be fetched fail in as many ways as HTTP does
+    except Exception:  # noqa: BLE001 - ranks that cannot be fetched fail in as many ways as HTTP does
         return None
     return sliced("tiktoken", True, lambda piece: len(encoding.encode_ordinary(without_surrogates(piece))))
 
@@ -103,5 +103,5 @@ def sliced(name: str, exact: bool, count_piece: Callable[[str], int]) -> Encoder
 
 
 def without_surrogates(text: str) -> str:
-    r"""Replace lone surrogates (JSON can carry `"\ud800"`), which UTF-8 can not hold, by `?`."""
+    r"""Replace lone surrogates (JSON can carry `"\ud800"`), which UTF-8 cannot hold, by `?`."""
     return text.encode("utf-8", "replace").decode()

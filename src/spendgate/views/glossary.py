@@ -69,7 +69,7 @@ REFUSALS: dict[str, str] = {
     "may not bind",
     "ledger_unavailable": "the ledger does not answer, and the allowance for that is used up",
     "too_busy": "the gateway reads as much as it can at once (`max_inflight_bytes`), or is behind; status 503",
-    "websocket_refused": "it asks for a WebSocket, whose traffic can not be metered, and the API is there over HTTP, "
+    "websocket_refused": "it asks for a WebSocket, whose traffic cannot be metered, and the API is there over HTTP, "
     "too (status 426; setting `websockets`)",
     "unreadable_request": "it cannot be read, and the setting `unreadable` is `reject`",
     "unknown_api": "no dialect can meter the call, and the budget says `unknownApis: reject`; or says nothing, and "

@@ -15,7 +15,7 @@ from support.policy import budget
 from spendgate.alerts.claims import alert_key
 from spendgate.alerts.message import AGAIN
 from spendgate.alerts.slack import SlackSender
-from spendgate.alerts.watcher import house_alert
+from spendgate.alerts.watcher import system_alert
 from spendgate.budget.load import policy_from_documents
 from spendgate.budget.policy import Threshold
 
@@ -318,7 +318,7 @@ async def test_a_house_alert_is_told_once_by_its_key(desk: Desk) -> None:
     loop = desk.loop()
     await loop.begin()
     for again in (loop, desk.loop()):
-        await again.notify(house_alert("rebuilt", "run-7", "3 exchanges were added.", T0))
+        await again.notify(system_alert("rebuilt", "run-7", "3 exchanges were added.", T0))
         await again.run_once()
     assert [t.split(":")[1].strip() for t in desk.slack.texts] == ["3 exchanges were added."]
 

@@ -11,7 +11,7 @@ from support.asks import ask, bound, candidate, end
 
 from spendgate.budget.load import parse_documents
 from spendgate.budget.policy import Policy, compile_budget
-from spendgate.console.asking import Asking
+from spendgate.console.asking import ProposalService
 from spendgate.console.books import Books
 from spendgate.console.pages import Console
 from spendgate.console.settings import ConsoleSettings
@@ -63,7 +63,7 @@ class House:
     asked: list[Any] = field(default_factory=list)
 
     def client(
-        self, *, asking: Callable[[ConsoleSettings], Asking] = Asking, **environ: str
+        self, *, asking: Callable[[ConsoleSettings], ProposalService] = ProposalService, **environ: str
     ) -> httpx.AsyncClient:
         settings = ConsoleSettings.from_environment({**self.environ, **environ})
         books = Books(self.ledger, lambda: self.snapshot, lambda: T0)

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from playwright.async_api import Browser, Page, async_playwright
 
-from spendgate.console.asking import Asking
+from spendgate.console.asking import ProposalService
 from spendgate.console.books import Books
 from spendgate.console.pages import Console
 from spendgate.console.settings import ConsoleSettings
@@ -51,7 +51,7 @@ async def site(house: House) -> AsyncIterator[str]:
     )
     began = time.monotonic()
     books = Books(house.ledger, lambda: house.snapshot, lambda: T0 + int((time.monotonic() - began) * 1000))
-    app = Console(settings, books, Asking(settings), lambda: NOW_S).application()
+    app = Console(settings, books, ProposalService(settings), lambda: NOW_S).application()
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from support.asks import ask, bound, candidate
 
-from spendgate.console.asking import Asking
+from spendgate.console.asking import ProposalService
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
 from spendgate.ledger.port import Adjustment
 from spendgate.proposals.forges import PullRequest
-from spendgate.proposals.propose import Proposal, Wish
+from spendgate.proposals.propose import ChangeRequest, Proposal
 
 from .conftest import T0, TOKEN, USD, House
 
@@ -148,7 +148,7 @@ async def test_the_policy_page_explains_a_request_by_the_gateways_own_decision(h
         page = words(await client.post("/teams/red/policy", data={"app": "chat", "request": body}))
         assert "Reject: app not allowed for model" in page or "Downgrade" in page
         wrong = words(await client.post("/teams/red/policy", data={"request": "no json"}))
-        assert "can not be read" in wrong
+        assert "cannot be read" in wrong
     month = await house.ledger.month("red", "202611")
     assert (month.reserved_nanousd, month.settled_nanousd) == (0, 99 * USD)
 
@@ -184,16 +184,16 @@ async def test_every_page_forbids_foreign_code_frames_and_caching(house: House) 
 # -- signing in and asking ----------------------------------------------------------------------------------
 
 
-class Recorded(Asking):
+class Recorded(ProposalService):
     """Takes wishes, and makes no clone."""
 
-    wishes: list[Wish]
+    wishes: list[ChangeRequest]
 
     def __init__(self, settings: ConsoleSettings) -> None:
         super().__init__(settings)
         self.wishes = WISHES
 
-    async def ask(self, wish: Wish) -> Proposal:
+    async def ask(self, wish: ChangeRequest) -> Proposal:
         if wish.team == "away":
             raise ConfigurationError("away")
         self.wishes.append(wish)
@@ -203,11 +203,11 @@ class Recorded(Asking):
         )
 
 
-WISHES: list[Wish] = []
+WISHES: list[ChangeRequest] = []
 
 
 @pytest.fixture
-def wishes() -> list[Wish]:
+def wishes() -> list[ChangeRequest]:
     WISHES.clear()
     return WISHES
 
@@ -223,7 +223,9 @@ ASK: dict[str, Any] = {"asking": Recorded, "SPENDGATE_CONSOLE_TOKEN": TOKEN, "SP
 FORM = {"usd": "500", "until": "2026-12-15", "reason": "Black Friday"}
 
 
-async def test_who_is_signed_in_proposes_a_raise_in_their_name(house: House, wishes: list[Wish]) -> None:
+async def test_who_is_signed_in_proposes_a_raise_in_their_name(
+    house: House, wishes: list[ChangeRequest]
+) -> None:
     async with house.client(**ASK) as client:
         await signed_in(client)
         page = await client.get("/teams/red/raise")
@@ -238,7 +240,7 @@ async def test_who_is_signed_in_proposes_a_raise_in_their_name(house: House, wis
 
 
 async def test_nobody_asks_without_signing_in_or_from_a_foreign_page(
-    house: House, wishes: list[Wish]
+    house: House, wishes: list[ChangeRequest]
 ) -> None:
     async with house.client(**ASK, SPENDGATE_CONSOLE_ANONYMOUS="read") as client:
         assert (await client.get("/teams/red")).status_code == 200
@@ -255,7 +257,9 @@ async def test_nobody_asks_without_signing_in_or_from_a_foreign_page(
     assert wishes == []
 
 
-async def test_a_wrong_wish_comes_back_with_what_was_written(house: House, wishes: list[Wish]) -> None:
+async def test_a_wrong_wish_comes_back_with_what_was_written(
+    house: House, wishes: list[ChangeRequest]
+) -> None:
     async with house.client(**ASK) as client:
         await signed_in(client)
         page = await client.get("/teams/red/raise")

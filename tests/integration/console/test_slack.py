@@ -16,10 +16,10 @@ import httpx
 import orjson
 import pytest
 
-from spendgate.console.asking import Asking
+from spendgate.console.asking import ProposalService
 from spendgate.errors import ConfigurationError
 from spendgate.proposals.forges import PullRequest
-from spendgate.proposals.propose import Proposal, Wish
+from spendgate.proposals.propose import ChangeRequest, Proposal
 
 from .conftest import NOW_S, USD, House
 
@@ -131,8 +131,8 @@ def hooks() -> Iterator[Hooks]:
     made.server.server_close()
 
 
-class Taking(Asking):
-    async def ask(self, wish: Wish) -> Proposal:
+class Taking(ProposalService):
+    async def ask(self, wish: ChangeRequest) -> Proposal:
         assert wish.asked_by == "kim in Slack (U1)"
         if wish.team == "away":
             raise ConfigurationError("no LLMBudget of team away in the repository")

@@ -287,7 +287,7 @@ def test_a_file_of_half_a_month_is_told_and_trues_nothing_up(
         (("--month", "October"), 2, "YYYY-MM"),
         (("--rate", "EUR"), 2, "write it like EUR=1.14"),
         (("--threshold", "some"), 2, "write it like 0.01,0.1%"),
-        (("--map", "/nowhere.yaml"), 1, "/nowhere.yaml: can not be read as YAML"),
+        (("--map", "/nowhere.yaml"), 1, "/nowhere.yaml: cannot be read as YAML"),
     ],
 )
 def test_what_can_not_be_compared_says_what_to_do(

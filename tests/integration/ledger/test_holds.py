@@ -19,7 +19,7 @@ from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.holds import read_counters, read_holds
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.records.writer import UsageLog
-from spendgate.supervisor.sweeper import TEAMS_A_SWEEP, Sweeper
+from spendgate.supervisor.sweeper import TEAMS_PER_SWEEP, Sweeper
 
 POLICY = """
 apiVersion: ai.systemhardening.com/v1
@@ -88,12 +88,12 @@ async def test_counters_of_all_bounds_are_read_at_one_instant(ledger: RedisLedge
 async def test_a_step_of_the_sweep_is_constant_work_and_every_team_has_its_turn(
     ledger: RedisLedger, redis_client: sync_redis.Redis, tmp_path: Path
 ) -> None:
-    teams = [f"t{i:04d}" for i in range(2 * TEAMS_A_SWEEP + 10)]
+    teams = [f"t{i:04d}" for i in range(2 * TEAMS_PER_SWEEP + 10)]
     for team in teams:
         await ledger.reserve(ask(f"x{team}", candidate(3), team=team, ttl_ms=1), T0)
     registry = CollectorRegistry()
     sweeper = Sweeper(ledger, UsageLog(str(tmp_path / "usage.jsonl")), Metrics(registry), "prices")
-    assert [await sweeper.sweep() for _ in range(4)] == [TEAMS_A_SWEEP, TEAMS_A_SWEEP, 10, 0]
+    assert [await sweeper.sweep() for _ in range(4)] == [TEAMS_PER_SWEEP, TEAMS_PER_SWEEP, 10, 0]
     assert registry.get_sample_value("spendgate_holds_expired_total", {"team": teams[0]}) == 1
     assert len((tmp_path / "usage.jsonl").read_text().splitlines()) == len(teams)
     months = await ledger.months(teams, "202611")

@@ -14,8 +14,8 @@ from support.policy import budget, policy
 
 from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
-from spendgate.ledger.recovery.checkpointer import Keeper
-from spendgate.ledger.recovery.heartbeat import Pulse
+from spendgate.ledger.recovery.checkpointer import Checkpointer
+from spendgate.ledger.recovery.heartbeat import Heartbeat
 from spendgate.ledger.recovery.resend import RecentSettlements
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
@@ -38,7 +38,7 @@ class Replica:
 
     def __init__(self, server: EmbeddedRedis, red: Policy, path: Path | None = None) -> None:
         self.ledger = RedisLedger.from_url(server.url, timeout_s=5.0)
-        self.keeper = Keeper(self.ledger, lambda: red, path)
+        self.keeper = Checkpointer(self.ledger, lambda: red, path)
         self.recent = RecentSettlements()
         self.now_ms = 0
 
@@ -197,7 +197,7 @@ async def test_an_older_copy_is_noticed_and_filled_up_and_its_dead_holds_are_dro
     redis_client.flushall()
     for key, value in copy.items():
         redis_client.restore(key, 0, value)
-    await a.keeper._round()  # its own last beat is in the copy: it can not notice
+    await a.keeper._round()  # its own last beat is in the copy: it cannot notice
     assert a.keeper.lost_total == 0
     for r in (b, a):
         await r.keeper._round()
@@ -248,7 +248,7 @@ async def test_what_a_flushed_redis_says_is_never_remembered(
 async def test_a_process_that_knows_nothing_begins_no_second_epoch_and_a_lost_reply_is_no_loss(
     ledger: RedisLedger,
 ) -> None:
-    first, second = Pulse(), Pulse()
+    first, second = Heartbeat(), Heartbeat()
     assert not await first.beat(ledger)
     assert not await second.beat(ledger)
     assert first.epoch == second.epoch

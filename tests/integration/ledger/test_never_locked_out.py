@@ -18,7 +18,7 @@ from unit.exchange.driver import Drive, chat, snapshot_of
 from spendgate.exchange import events as e
 from spendgate.ledger.port import ReserveResult
 from spendgate.ledger.redis.codec import reserve_argument, reserve_result, settle_argument
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 HOUR_S = 3600
 BEGAN = 1_795_521_600_000
@@ -36,13 +36,13 @@ class TrueLedger:
         client.flushall()
         self.scripts = Scripts(client, bug.applied(sources()) if bug else sources())
         self.now_ms = BEGAN
-        self.endings: list[Ending] = []
+        self.endings: list[ExchangeResult] = []
 
     def reserve(self, need: e.NeedReserve) -> ReserveResult:
         reply = self.scripts.run("reserve", reserve_argument(need.request, self.now_ms))
         return reserve_result(need.request, reply)
 
-    def settle(self, ending: Ending) -> None:
+    def settle(self, ending: ExchangeResult) -> None:
         self.endings.append(ending)
         if ending.settlement is not None:
             self.scripts.run("settle", self.now_ms, settle_argument(ending.settlement))

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from support.topologies import Place, acl, places, raw, running
 
-from spendgate.doctor.examine import Patient, examine
+from spendgate.doctor.examine import Installation, examine
 from spendgate.errors import ConfigurationError
-from spendgate.ledger.redis.server_check import Finding, check_server, server_findings
+from spendgate.ledger.redis.server_check import ServerFinding, check_server, server_findings
 
 GOOD = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "aof_enabled": 1}
 
@@ -27,7 +27,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield made
 
 
-def complaints(findings: list[Finding]) -> list[tuple[str, str]]:
+def complaints(findings: list[ServerFinding]) -> list[tuple[str, str]]:
     return [(f.severity, f.subject) for f in findings if f.severity != "ok"]
 
 
@@ -98,13 +98,13 @@ async def test_the_doctor_tells_of_rights_and_of_each_master(
     (node,) = secured.nodes
     with contextlib.closing(node.client()) as c:
         raw(c, "ACL", "SETUSER", "gateway", "-hincrby")
-    found = [f for f in await examine(Patient(redis=secured.url)) if f.code == "redis-rights"]
+    found = [f for f in await examine(Installation(redis=secured.url)) if f.code == "redis-rights"]
     assert [f.problem.partition(":")[0] for f in found] == ["HINCRBY"]
     acl(node)
     with running("cluster", "redis-8.2", tmp_path_factory.mktemp("cluster")) as cluster:
         lame = cluster.nodes[1]
         with contextlib.closing(lame.client()) as c:
             raw(c, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        (found_one,) = [f for f in await examine(Patient(redis=cluster.url)) if "thrown away" not in f.problem
+        (found_one,) = [f for f in await examine(Installation(redis=cluster.url)) if "thrown away" not in f.problem
                         and f.code == "redis-eviction"]  # fmt: skip
         assert found_one.where.endswith(str(lame.port))

@@ -162,7 +162,7 @@ CASES: list[Case] = [
     Case("SpendgateSpoolFailing", "a full disk", "10m",
          {f"spendgate_spool_failures_total{at()}": "0x5 3x60"},
          (({"job": "gateways", "instance": "a:9090"}, "The spool of a:9090 failed 3 times"),)),
-    Case("SpendgateSpoolFailing", "lines that can not be read", "10m",
+    Case("SpendgateSpoolFailing", "lines that cannot be read", "10m",
          {f"spendgate_spool_corrupt_lines{at()}": "2x60"},
          (({"job": "gateways", "instance": "a:9090"}, "The spool of a:9090 failed 2 times"),)),
     Case("SpendgateSpoolFailing", "a sound spool", "10m",

@@ -12,7 +12,7 @@ from support.asks import end
 
 from spendgate.budget.policy import Policy
 from spendgate.ledger.port import Settlement
-from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.rebuild import job as job_module
@@ -28,7 +28,7 @@ class House:
         self.client = sync_redis.Redis.from_url(server.url)
         self.client.flushall()
         self.ledger = RedisLedger.from_url(server.url, timeout_s=5.0)
-        self.keeper = Keeper(self.ledger, Policy)
+        self.keeper = Checkpointer(self.ledger, Policy)
         self.total: int | Exception = 0
         self.reads = 0
         self.leads = True

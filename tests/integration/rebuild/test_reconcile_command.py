@@ -15,12 +15,12 @@ from support.policy import budget, policy
 from support.prometheus import Prometheus
 
 from spendgate.alerts.message import text_of
-from spendgate.alerts.watcher import house_alert
+from spendgate.alerts.watcher import system_alert
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import main
 from spendgate.ledger.port import TeamMonth
-from spendgate.ledger.recovery.checkpointer import Keeper
-from spendgate.ledger.recovery.heartbeat import Pulse
+from spendgate.ledger.recovery.checkpointer import Checkpointer
+from spendgate.ledger.recovery.heartbeat import Heartbeat
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_text
@@ -111,7 +111,7 @@ async def test_an_emptied_ledger_is_filled_up_from_prometheus_and_a_second_time_
     prometheus: Prometheus, server: EmbeddedRedis, ledger: RedisLedger, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    await Pulse().beat(ledger)
+    await Heartbeat().beat(ledger)
     told = await run(server, tmp_path, capsys, "--prometheus", prometheus.url)
     assert {t["team"]: t["after_usd"] for t in told["teams"]} == {"red": "2.625", "blue": "1.00"}
     first = await state(ledger)
@@ -127,7 +127,7 @@ async def test_usage_logs_and_prometheus_together_count_nothing_twice_in_either_
     prometheus: Prometheus, server: EmbeddedRedis, ledger: RedisLedger, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], logs_first: bool,
 ) -> None:  # fmt: skip
-    await Pulse().beat(ledger)
+    await Heartbeat().beat(ledger)
     log = tmp_path / "usage.jsonl"
     lines = [record(1, "red", "a", "gpt-4o", 2_000_000_000), record(2, "red", "a", "gpt-4o", 500_000_000)]
     log.write_bytes(b"".join(x + b"\n" for x in lines))
@@ -148,7 +148,7 @@ async def test_what_gateways_counted_that_are_long_gone_is_not_counted_twice_eit
     long_gone: Prometheus, server: EmbeddedRedis, ledger: RedisLedger, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    await Pulse().beat(ledger)
+    await Heartbeat().beat(ledger)
     log = tmp_path / "usage.jsonl"
     log.write_bytes(record(1, "red", "a", "gpt-4o", 2_500_000_000, ago_s=930) + b"\n")
     for step in (("--prometheus", long_gone.url), ("--usage-log", str(log))):
@@ -172,7 +172,7 @@ async def test_the_job_tells_of_drift_and_changes_nothing_and_of_a_rebuild_with_
     async def tell(kind: str, key: str, detail: str) -> None:
         told.append((kind, key, detail))
 
-    keeper = Keeper(ledger, Policy)
+    keeper = Checkpointer(ledger, Policy)
     await keeper.start()
     job = RebuildJob(keeper, ledger, Policy, prometheus.url, grace_s=0.0, tell=tell)
     await keeper.rebuilt()  # whatever the first beat found, it is whole now: a comparison
@@ -194,5 +194,5 @@ async def test_the_job_tells_of_drift_and_changes_nothing_and_of_a_rebuild_with_
         await keeper._round()
     await job.round()
     assert len(told) == 2
-    text = text_of(house_alert("rebuilt", told[1][1], told[1][2], NOW_S * 1000))
+    text = text_of(system_alert("rebuilt", told[1][1], told[1][2], NOW_S * 1000))
     assert text.startswith(f"The ledger of all teams was rebuilt for {month_text(MONTH)}: ")

@@ -11,7 +11,7 @@ import pytest
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import Claim, open_deliveries, record_json, records_of
-from spendgate.alerts.memory import FILE, Memory
+from spendgate.alerts.memory import FILE, AlertMemory
 from spendgate.alerts.post import post, retry_after_s
 from spendgate.alerts.sender import Pace, Retry, Timing
 from spendgate.alerts.slack import SlackSender
@@ -123,21 +123,21 @@ OPEN = {
 
 class TestMemory:
     def test_it_is_read_back_from_its_file(self, tmp_path: Path) -> None:
-        first = Memory(tmp_path)
+        first = AlertMemory(tmp_path)
         assert not first.known
         first.note("202611", "red", OPEN)
         first.save()
-        second = Memory(tmp_path)
+        second = AlertMemory(tmp_path)
         assert second.known
         assert second.lost("202611", "red", {}) == OPEN
 
     def test_redis_own_word_on_a_crossing_is_newer(self) -> None:
-        memory = Memory()
+        memory = AlertMemory()
         memory.note("202611", "red", OPEN)
         assert memory.lost("202611", "red", {"t:80": record_json("armed", 20), "~": "3"}) == {}
 
     def test_what_was_ended_and_lost_is_known_as_ended_but_not_after_it_was_armed_again(self) -> None:
-        memory = Memory()
+        memory = AlertMemory()
         memory.note("202611", "red", OPEN)
         memory.ended(CLAIM, "delivered")
         assert memory.was_told(CLAIM)
@@ -147,7 +147,7 @@ class TestMemory:
         assert memory.undone("202611", "red", later) == []
 
     def test_months_that_are_over_are_forgotten(self) -> None:
-        memory = Memory()
+        memory = AlertMemory()
         memory.note("202609", "red", OPEN)
         memory.keep(["202611", "202610"])
         assert memory.lost("202609", "red", {}) == {}
@@ -155,7 +155,7 @@ class TestMemory:
     def test_a_broken_file_is_named_with_what_to_do(self, tmp_path: Path) -> None:
         (tmp_path / FILE).write_text("[]")
         with pytest.raises(ConfigurationError, match="take the file away"):
-            Memory(tmp_path)
+            AlertMemory(tmp_path)
 
 
 def test_a_hash_is_read_as_records_and_as_what_is_left_to_tell_in_order() -> None:

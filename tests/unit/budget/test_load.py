@@ -103,7 +103,7 @@ def test_every_fault_is_named_at_once_by_line_field_and_remedy() -> None:
         (HEAD + "  team: a\n  monthlyBudgetUSD: -1\n", "5: spec.monthlyBudgetUSD: is -1; give at least 0"),
         (HEAD + "  team: a\n  monthlyBudgetUSD: 9000001\n", "give at most 9000000 USD"),
         (HEAD + "  team: a\n  monthlyBudgetUSD: .nan\n", "'.nan' is not a decimal number"),
-        (HEAD + f"  team: a\n  monthlyBudgetUSD: {'9' * 5000}\n", "b.yaml:5: spec.monthlyBudgetUSD: can not"),
+        (HEAD + f"  team: a\n  monthlyBudgetUSD: {'9' * 5000}\n", "b.yaml:5: spec.monthlyBudgetUSD: cannot"),
         (spec("costRouting: {enabled: true}"), "spec.costRouting.cheapModel: is missing, but costRouting"),
         (spec("modelLimits: [{modelPattern: a}, {modelPattern: a}]"), "repeats modelLimits[0]"),
         (spec("apps: [{name: a}, {name: a}]"), "spec.apps[1].name: repeats apps[0]"),

@@ -9,7 +9,7 @@ from spendgate.budget.bounds import Bound
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.message import (
     Asked,
-    Standing,
+    BoundStatus,
     ratio,
     refused_by_bound,
     refused_by_plan,
@@ -41,7 +41,7 @@ def bound(scope: str, window: str, usd: int, reason: str) -> Bound:
 
 def test_monthly_budget_exceeded_says_who_how_much_until_when_and_whom_to_ask() -> None:
     month = bound("month", "month", 8000, "monthly_budget_exceeded")
-    said = refused_by_bound(ASKED, BUDGET, month, Standing(8012_400_000_000), 1)
+    said = refused_by_bound(ASKED, BUDGET, month, BoundStatus(8012_400_000_000), 1)
     assert said.text == (
         "Team ml-team has used $8,012.40 of its $8,000.00 LLM budget for November 2026; requests are refused "
         "until 2026-12-01 00:00 UTC. Ask in #ml-team-costs for an increase."
@@ -66,7 +66,7 @@ def test_monthly_budget_exceeded_says_who_how_much_until_when_and_whom_to_ask() 
 
 def test_a_request_that_does_not_fit_what_is_left_hears_its_price() -> None:
     month = bound("month", "month", 8000, "monthly_budget_exceeded")
-    said = refused_by_bound(ASKED, BUDGET, month, Standing(7990 * USD), 500 * USD)
+    said = refused_by_bound(ASKED, BUDGET, month, BoundStatus(7990 * USD), 500 * USD)
     assert said.text.startswith(
         "Team ml-team has used $7,990.00 of its $8,000.00 LLM budget for November 2026, and this request may "
         "cost up to $500.00, more than is left; the budget starts anew at 2026-12-01 00:00 UTC."
@@ -75,7 +75,7 @@ def test_a_request_that_does_not_fit_what_is_left_hears_its_price() -> None:
 
 def test_what_is_held_is_never_called_used() -> None:
     month = bound("month", "month", 25, "monthly_budget_exceeded")
-    said = refused_by_bound(ASKED, BUDGET, month, Standing(USD // 2, 24 * USD), 2 * USD, 7)
+    said = refused_by_bound(ASKED, BUDGET, month, BoundStatus(USD // 2, 24 * USD), 2 * USD, 7)
     assert said.text == (
         "Team ml-team has used $0.50 of its $8,000.00 LLM budget for November 2026, and $24.00 is held for requests "
         "that are still running. This request may cost up to $2.00: it fits when enough of them have ended. Try again "
@@ -89,7 +89,7 @@ def test_what_is_held_is_never_called_used() -> None:
 
 def test_a_final_refusal_says_apart_what_is_held() -> None:
     month = bound("month", "month", 8000, "monthly_budget_exceeded")
-    said = refused_by_bound(ASKED, BUDGET, month, Standing(7990 * USD, 5 * USD), 500 * USD)
+    said = refused_by_bound(ASKED, BUDGET, month, BoundStatus(7990 * USD, 5 * USD), 500 * USD)
     assert said.text.startswith(
         "Team ml-team has used $7,990.00 of its $8,000.00 LLM budget for November 2026, and $5.00 is held for "
         "requests that are still running; this request may cost up to $500.00, more than is left; the budget"
@@ -133,7 +133,7 @@ def test_a_final_refusal_says_apart_what_is_held() -> None:
 def test_each_bound_names_its_purse_and_when_it_starts_anew(
     refusing: Bound, begins: str, resets: str | None
 ) -> None:
-    said = refused_by_bound(ASKED, BUDGET, refusing, Standing(11 * USD), USD)
+    said = refused_by_bound(ASKED, BUDGET, refusing, BoundStatus(11 * USD), USD)
     assert said.text.startswith(begins)
     assert said.text.endswith(ASK_IN)
     assert (said.status, said.code) == (429, refusing.reason)

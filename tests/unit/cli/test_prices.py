@@ -191,4 +191,4 @@ def test_a_file_that_can_not_be_read_is_one_line_and_exit_1(
         main(["prices", *args])
     assert e.value.code == 1
     said = capsys.readouterr().err
-    assert "none" in said and "can not be read" in said and said.count("\n") == 1
+    assert "none" in said and "cannot be read" in said and said.count("\n") == 1

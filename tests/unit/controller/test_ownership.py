@@ -11,7 +11,7 @@ from unit.controller.test_reconcile import BROKEN, obj, usd
 
 from spendgate.controller.ownership import OPEN, Ownership, command
 from spendgate.controller.publisher import Publisher, snapshot_of
-from spendgate.controller.reconcile import Compiler, Reconciled, State, reconcile
+from spendgate.controller.reconcile import Compiler, DesiredState, Reconciled, reconcile
 from spendgate.policy.store import Head, decode, encode, policy_of
 
 NOW_MS = 1_795_000_000_000
@@ -93,13 +93,13 @@ async def test_a_squatter_neither_starves_nor_frees_a_team() -> None:
     squatter = obj("mine", "payments", 0, namespace="team-a", created="2025-01-01T00:00:00Z")
     alone = await house.judge(strict(), squatter)
     verdict = alone.verdicts["team-a", "mine"]
-    assert (verdict.state, verdict.in_force) == (State.NOT_OWNER, None)
+    assert (verdict.state, verdict.in_force) == (DesiredState.NOT_OWNER, None)
     assert "kubectl annotate" in verdict.message
     assert alone.in_force == () and alone.lapsed == ()
     own = obj("own", "payments", 5000, namespace="payments")
     beside = await house.judge(strict(), squatter, own)
     assert usd(beside) == {"payments": 5000} and beside.lapsed == ()
-    assert beside.verdicts["payments", "own"].state is State.READY
+    assert beside.verdicts["payments", "own"].state is DesiredState.READY
     broken = obj("mine", "payments", 0, namespace="team-a", uid="u2", **BROKEN)
     assert (await house.judge(strict(), broken)).lapsed == ()
 
@@ -113,7 +113,7 @@ async def test_what_was_in_force_before_stays_until_it_is_edited_also_over_resta
         kept = await house.judge(strict(), shared)
         assert usd(kept) == {"payments": 100} and kept.lapsed == ()
         verdict = kept.verdicts["shared", "pay"]
-        assert verdict.state is State.NOT_OWNER and verdict.in_force is not None
+        assert verdict.state is DesiredState.NOT_OWNER and verdict.in_force is not None
     edited = obj("pay", "payments", 9_000_000, namespace="shared", generation=2)
     for _ in range(3):
         refused = await house.judge(strict(), edited)
@@ -140,7 +140,7 @@ async def test_what_was_in_force_before_gives_way_to_the_owner_however_young() -
     assert usd(await house.judge(OPEN, shared, own)) == {"payments": 0}
     result = await house.judge(strict(), shared, own)
     assert usd(result) == {"payments": 5000}
-    assert result.verdicts["shared", "pay"].state is State.NOT_OWNER
+    assert result.verdicts["shared", "pay"].state is DesiredState.NOT_OWNER
     assert [x.team for x in (await house.judge(strict(), shared)).lapsed] == ["payments"]
 
 
@@ -172,7 +172,7 @@ async def test_an_invalid_document_keeps_what_it_had_only_while_it_may() -> None
     assert usd(await house.judge(strict(shared="payments"), broken)) == {"payments": 100}
     lost = await house.judge(strict(), broken)
     assert lost.in_force == () and [x.team for x in lost.lapsed] == ["payments"]
-    assert lost.verdicts["shared", "pay"].state is State.INVALID
+    assert lost.verdicts["shared", "pay"].state is DesiredState.INVALID
 
 
 async def test_each_right_is_another_policy_so_that_it_is_remembered() -> None:

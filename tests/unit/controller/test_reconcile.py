@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from spendgate.controller.publisher import remembered, snapshot_of
-from spendgate.controller.reconcile import Compiler, InForce, Past, Reconciled, State, reconcile
+from spendgate.controller.reconcile import Compiler, DesiredState, InForce, Past, Reconciled, reconcile
 from spendgate.policy.store import decode, encode
 
 
@@ -44,7 +44,7 @@ def test_valid_documents_are_in_force_sorted_by_team() -> None:
     result = run(obj("b", "zeta"), obj("a", "alpha", 3))
     assert usd(result) == {"alpha": 3, "zeta": 10}
     assert [e.budget.team for e in result.in_force] == ["alpha", "zeta"]
-    assert {v.state for v in result.verdicts.values()} == {State.READY}
+    assert {v.state for v in result.verdicts.values()} == {DesiredState.READY}
 
 
 def test_an_invalid_document_keeps_its_last_valid_generation() -> None:
@@ -52,7 +52,7 @@ def test_an_invalid_document_keeps_its_last_valid_generation() -> None:
     result = run(obj("a", usd=99, generation=2, **BROKEN), last_valid={before.uid: before})
     assert usd(result) == {"t": 10}
     verdict = result.verdicts["ns", "a"]
-    assert verdict.state is State.INVALID
+    assert verdict.state is DesiredState.INVALID
     assert verdict.generation == 2 and verdict.in_force is before
     assert "spec.costRouting.cheapModel" in verdict.message
 
@@ -78,7 +78,7 @@ def test_the_older_of_two_wins_and_the_other_names_it() -> None:
     result = run(young, old)
     assert usd(result) == {"t": 2}
     loser = result.verdicts["ns", "a"]
-    assert loser.state is State.CONFLICT and "other/z" in loser.message and loser.in_force is None
+    assert loser.state is DesiredState.CONFLICT and "other/z" in loser.message and loser.in_force is None
 
 
 def test_of_two_of_one_second_the_name_decides_whatever_the_order() -> None:
@@ -94,7 +94,7 @@ def test_the_last_valid_generation_of_an_invalid_document_holds_its_team_against
         last_valid={before.uid: before},
     )
     assert usd(result) == {"t": 10}
-    assert result.verdicts["ns", "b"].state is State.CONFLICT
+    assert result.verdicts["ns", "b"].state is DesiredState.CONFLICT
 
 
 def test_a_deleted_document_is_gone_even_if_it_is_remembered() -> None:

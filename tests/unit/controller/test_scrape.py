@@ -11,7 +11,7 @@ from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.controller import gauges as module
 from spendgate.controller.gauges import ChangedMonths
 from spendgate.controller.metrics import Vitals
-from spendgate.controller.scrape import READ_S_A_TEAM, Scrape
+from spendgate.controller.scrape import READ_S_PER_TEAM, Scrape
 from spendgate.controller.status import Numbers
 from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import OldestHold, TeamMonth
@@ -114,7 +114,7 @@ async def test_the_leader_shows_every_budget_and_who_waits_shows_none(ledger: Le
 
 
 async def test_thousands_of_budgets_are_not_read_at_every_scrape(ledger: Ledger) -> None:
-    replica = Replica(ledger, in_force=round(3600 / READ_S_A_TEAM))
+    replica = Replica(ledger, in_force=round(3600 / READ_S_PER_TEAM))
     first = await replica.series()
     reads = len(ledger.read)
     ledger.settled["red"] += USD

@@ -19,7 +19,7 @@ from spendgate.gateway.adapters.ext_proc import ExternalProcessor
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
 from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 
 class Ledger(FakeLedger):
@@ -50,9 +50,9 @@ class Settler:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.endings: list[Ending] = []
+        self.endings: list[ExchangeResult] = []
 
-    def put(self, ending: Ending) -> None:
+    def put(self, ending: ExchangeResult) -> None:
         self.endings.append(ending)
         if ending.settlement is not None:
             self._ledger.take(ending.settlement)

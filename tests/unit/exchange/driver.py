@@ -16,7 +16,7 @@ from spendgate.exchange.snapshot import Snapshot, snapshot
 from spendgate.identity.identity import Caller
 from spendgate.ledger.port import Refusal, ReserveResult
 from spendgate.pricing.load import table
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 from spendgate.settings.config import Settings
 from spendgate.tokens.count import measure
 
@@ -86,7 +86,7 @@ class FakeLedger:
             in_flight=tuple((0, amount) for team, amount, _ in self.held.values() if team == request.team),
         )
 
-    def settle(self, ending: Ending) -> None:
+    def settle(self, ending: ExchangeResult) -> None:
         s = ending.settlement
         if s is None:
             return
@@ -102,7 +102,7 @@ class Drive:
     def __init__(self, snap: Snapshot, ledger: FakeLedger | None = None, exchange_id: str = "x1") -> None:
         self.ledger = ledger or FakeLedger()
         self.exchange = Exchange(exchange_id, snap, "req-1")
-        self.endings: list[Ending] = []
+        self.endings: list[ExchangeResult] = []
 
     def _take(self) -> None:
         ending = self.exchange.take_ending()
@@ -111,7 +111,7 @@ class Drive:
             self.ledger.settle(ending)
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> ExchangeResult:
         assert len(self.endings) == 1, self.endings
         return self.endings[0]
 
@@ -156,13 +156,13 @@ class Drive:
 
     def piece(self, data: bytes, end: bool = False) -> e.Action:
         """Give a piece of the answer's body."""
-        action = self.exchange.receive(e.ResponsePiece(data, end))
+        action = self.exchange.receive(e.ResponseChunk(data, end))
         self._take()
         return action
 
     def over(self) -> None:
         """End the call."""
-        self.exchange.receive(e.Over())
+        self.exchange.receive(e.StreamClosed())
         self._take()
 
 

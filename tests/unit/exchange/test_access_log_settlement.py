@@ -9,12 +9,12 @@ from unit.exchange.driver import snapshot_of
 
 from spendgate.exchange.access_log_settlement import LogFacts, settle_by_log, usage_document
 from spendgate.exchange.law import Kind
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.records.outcome import Outcome
 
 SNAPSHOT = snapshot_of()
 HELD = 1_000_000
-TICKET = Ticket(
+TICKET = SettlementTicket(
     exchange_id="x", request_id="r", at_ms=1, team="ml", app="chat", user="", run="", dialect="openai-chat",
     model_requested="gpt-4o", model="gpt-4o", upstream="", held_nanousd=HELD, price_version="v",
     decision="allow", reason="within_budget", scopes=(("month", "month"), ("day", "day")), input_tokens=10,
@@ -24,7 +24,7 @@ COST = 10 * 2500 + 5 * 10_000
 
 
 def test_a_ticket_reads_as_it_was_written() -> None:
-    assert Ticket.from_json(TICKET.to_json()) == TICKET
+    assert SettlementTicket.from_json(TICKET.to_json()) == TICKET
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_ticket_reads_as_it_was_written() -> None:
 )
 def test_what_is_no_ticket_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ticket"):
-        Ticket.from_json(text)
+        SettlementTicket.from_json(text)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_each_fact_has_its_price(facts: LogFacts, outcome: Outcome, cost: int, r
 def test_a_client_that_leaves_before_the_answer_pays_by_the_law(
     kind: Kind, flowed: bool, cost: int, unmetered: str
 ) -> None:
-    ticket = Ticket.from_json(replace(TICKET, kind=kind.value, aborted_flowed=flowed).to_json())
+    ticket = SettlementTicket.from_json(replace(TICKET, kind=kind.value, aborted_flowed=flowed).to_json())
     record = settle_by_log(ticket, LogFacts(0, True), SNAPSHOT).record
     assert (record.outcome, record.cost_nanousd, record.unmetered) == (Outcome.ABORTED, cost, unmetered)
 
@@ -82,7 +82,7 @@ def test_input_that_only_the_provider_knows_is_charged_at_the_hold() -> None:
 
 def test_what_the_request_alone_tells_is_billed_where_the_answer_tells_nothing() -> None:
     ticket = replace(TICKET, known_usage={"input": 4}, model="gpt-4o")
-    assert Ticket.from_json(ticket.to_json()) == ticket
+    assert SettlementTicket.from_json(ticket.to_json()) == ticket
     record = settle_by_log(ticket, LogFacts(200, True), SNAPSHOT).record
     assert (record.outcome, record.tokens, record.cost_nanousd) == (Outcome.COMPLETE, {"input": 4}, 4 * 2500)
     assert settle_by_log(ticket, LogFacts(500, True), SNAPSHOT).record.cost_nanousd == 0

@@ -55,7 +55,7 @@ def unsent(spec: str = SPEC) -> Drive:
 
 
 def over(d: Drive, by: e.EndedBy) -> Drive:
-    d.exchange.receive(e.Over(by))
+    d.exchange.receive(e.StreamClosed(by))
     d._take()
     return d
 
@@ -123,7 +123,7 @@ def given_up(kind: str) -> Drive:
 
 def broke(kind: str) -> Drive:
     d = unsent() if kind == UNSENT else begun(kind)
-    d.exchange.receive(e.Broke("boom"))
+    d.exchange.receive(e.InternalError("boom"))
     d._take()
     return d
 

@@ -38,7 +38,7 @@ def test_a_json_answer_is_settled_at_its_usage_to_the_nanodollar() -> None:
     d = Drive(snapshot_of(SMALL))
     assert d.send(chat()) == e.Forward()
     answer = d.answer()
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.BUFFERED
     assert header(answer, "x-spendgate-model") == "gpt-4o"
     assert header(answer, "x-budget-utilization") is not None
@@ -76,7 +76,7 @@ def test_a_provider_error_releases_the_hold_and_costs_nothing(status: int) -> No
     d = Drive(snapshot_of(SMALL))
     d.send(chat())
     assert d.ledger.committed["ml"]["month"] > 0
-    assert d.answer(status) == e.Answer(e.BodyMode.NONE)
+    assert d.answer(status) == e.PassResponse(e.BodyMode.NONE)
     assert d.ending.settlement is not None
     assert d.ending.settlement.release
     assert d.ending.record.outcome is Outcome.FAILED
@@ -122,15 +122,15 @@ def test_a_stream_is_asked_for_usage_and_the_extra_chunk_is_taken_out_again() ->
     assert forward.body is not None
     assert orjson.loads(forward.body)["stream_options"] == {"include_usage": True}
     answer = d.answer(content_type="text/event-stream; charset=utf-8")
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.STREAMED
     out = b""
     for data in (SSE_HEAD, SSE_MORE, SSE_USAGE, SSE_DONE):
         action = d.piece(data)
-        assert isinstance(action, e.Piece)
+        assert isinstance(action, e.PassChunk)
         out += data if action.replacement is None else action.replacement
     last = d.piece(b"", end=True)
-    assert isinstance(last, e.Piece)
+    assert isinstance(last, e.PassChunk)
     out += last.replacement or b""
     assert out == SSE_HEAD + SSE_MORE + SSE_DONE
     assert d.ending.record.cost_nanousd == COST_10_5
@@ -142,12 +142,12 @@ def test_a_stream_that_outruns_its_money_is_ended_politely_where_the_policy_asks
     d = Drive(snapshot_of(spec))
     d.send(chat(stream=True))
     answer = d.answer(content_type="text/event-stream")
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.DUPLEX
     out, pieces = b"", 0
     for _ in range(1000):  # a provider that ignores the cap of 100 tokens
         action = d.piece(SSE_MORE)
-        assert isinstance(action, e.Piece)
+        assert isinstance(action, e.PassChunk)
         out += SSE_MORE if action.replacement is None else action.replacement
         pieces += 1
         if action.cut:
@@ -157,7 +157,7 @@ def test_a_stream_that_outruns_its_money_is_ended_politely_where_the_policy_asks
     assert b'"finish_reason":"length"' in out
     assert d.ending.record.reason == "stream_cut"
     assert d.ending.record.tokens["output"] == pieces
-    assert d.piece(SSE_MORE) == e.Piece()
+    assert d.piece(SSE_MORE) == e.PassChunk()
     d.over()
     assert len(d.endings) == 1
 
@@ -166,7 +166,7 @@ def test_without_the_policy_asking_a_stream_runs_to_its_own_end() -> None:
     d = Drive(snapshot_of("{team: ml, monthlyBudgetUSD: 0.002, overshootPercent: 0}"))
     d.send(chat(stream=True))
     answer = d.answer(content_type="text/event-stream")
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.STREAMED
     assert not any(getattr(d.piece(SSE_MORE), "cut", False) for _ in range(400))
 
@@ -176,7 +176,7 @@ def test_a_stream_that_asked_for_usage_itself_is_not_altered() -> None:
     assert d.send(chat(stream=True, stream_options={"include_usage": True})) == e.Forward()
     d.answer(content_type="text/event-stream")
     for data in (SSE_HEAD, SSE_USAGE, SSE_DONE):
-        assert d.piece(data) == e.Piece(None)
+        assert d.piece(data) == e.PassChunk(None)
     d.piece(b"", end=True)
     assert d.ending.record.cost_nanousd == COST_10_5
 
@@ -424,12 +424,12 @@ def test_a_team_whose_budget_was_only_held_hears_of_the_outage_and_may_ask_again
 def test_a_fault_of_ours_settles_what_is_held_at_the_estimate_and_lets_traffic_pass() -> None:
     d = Drive(snapshot_of(SMALL))
     d.send(chat())
-    d.exchange.receive(e.Broke("boom"))
+    d.exchange.receive(e.InternalError("boom"))
     d._take()
     assert d.ending.notes.unmetered == "internal_error"
     assert d.ending.record.cost_nanousd == d.ending.held_nanousd
-    assert d.answer() == e.Answer(e.BodyMode.NONE)
-    assert d.piece(b"x", end=True) == e.Piece()
+    assert d.answer() == e.PassResponse(e.BodyMode.NONE)
+    assert d.piece(b"x", end=True) == e.PassChunk()
     d.over()
     assert len(d.endings) == 1
 
@@ -469,7 +469,7 @@ def test_the_output_cap_of_the_policy_is_written_into_the_request() -> None:
 def test_an_event_out_of_order_is_named() -> None:
     d = Drive(snapshot_of())
     with pytest.raises(IllegalEvent, match="ResponsePiece is illegal in state start"):
-        d.exchange.receive(e.ResponsePiece(b"", True))
+        d.exchange.receive(e.ResponseChunk(b"", True))
 
 
 def test_every_state_is_reached_and_every_verdict_leads_somewhere() -> None:
@@ -499,8 +499,8 @@ def test_only_the_table_says_which_state_follows() -> None:
 def test_every_state_can_end_and_can_break() -> None:
     for state in State:
         moves = TRANSITIONS[state]
-        assert e.Over in moves, state
-        assert e.Broke in moves, state
+        assert e.StreamClosed in moves, state
+        assert e.InternalError in moves, state
 
 
 @pytest.mark.parametrize(
@@ -517,9 +517,9 @@ EVENTS = st.one_of(
         {"content-type": "application/json"}, {"content-type": "text/event-stream"}, {},
         {"content-type": "application/json", "content-encoding": "gzip"},
     ]), st.booleans(), st.booleans()),
-    st.builds(e.ResponsePiece, st.sampled_from(PIECES), st.booleans()),
-    st.just(e.Over()),
-    st.just(e.Broke("x")),
+    st.builds(e.ResponseChunk, st.sampled_from(PIECES), st.booleans()),
+    st.just(e.StreamClosed()),
+    st.just(e.InternalError("x")),
 )  # fmt: skip
 
 
@@ -530,11 +530,11 @@ def test_whatever_happens_a_hold_ends_exactly_once(
 ) -> None:
     d = Drive(snapshot_of(SMALL), FakeLedger(ml=spent_usd * USD))
     d.send(chat(stream=stream))
-    for event in [*events, e.Over()]:
+    for event in [*events, e.StreamClosed()]:
         try:
             d.exchange.receive(event)
         except IllegalEvent:
-            d.exchange.receive(e.Broke("illegal"))
+            d.exchange.receive(e.InternalError("illegal"))
         d._take()
     assert len(d.endings) == 1
     assert not d.ledger.held

@@ -25,7 +25,7 @@ def asked(**fields: object) -> Drive:
 def test_a_stream_under_another_label_flows_and_is_metered(label: str) -> None:
     d = asked(stream=True)
     answer = d.answer(content_type=label)
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.STREAMED
     for piece in (SSE_HEAD, SSE_MORE, SSE_USAGE, SSE_DONE):
         d.piece(piece)
@@ -62,7 +62,7 @@ def test_an_answer_above_the_limit_flows_and_its_usage_is_read() -> None:
     d = asked()
     headers = {"content-length": str(64 * 1024 * 1024)}
     answer = d.exchange.receive(e.ResponseHeaders(200, {"content-type": "application/json", **headers}))
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.STREAMED
     d.piece(b'{"choices": [{"message": {"content": "')
     for _ in range(100):
@@ -75,6 +75,6 @@ def test_an_answer_above_the_limit_flows_and_its_usage_is_read() -> None:
 def test_what_is_no_text_at_all_passes_unread(label: str) -> None:
     d = asked(stream=True)
     answer = d.answer(content_type=label)
-    assert isinstance(answer, e.Answer)
+    assert isinstance(answer, e.PassResponse)
     assert answer.mode is e.BodyMode.NONE
     assert d.ending.record.unmetered == "content_type"

@@ -20,12 +20,12 @@ from unit.exchange.test_exchange import SSE_DONE, SSE_HEAD, SSE_MORE, SSE_USAGE
 from spendgate.exchange import endings, law
 from spendgate.exchange import events as e
 from spendgate.exchange import exchange as exchange_module
-from spendgate.exchange.context import Case
+from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.states import TRANSITIONS, State
 from spendgate.exchange.undecided import Bound
 from spendgate.identity.identity import Caller
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 from spendgate.tokens.count import measure
 
 SNAPSHOT = snapshot_of(
@@ -113,7 +113,7 @@ class Life:
     def __init__(self, story: Story) -> None:
         self.story = story
         self.exchange = Exchange("x", SNAPSHOT, "r")
-        self.endings: list[Ending] = []
+        self.endings: list[ExchangeResult] = []
         self.estimates: list[int] = []
         """What was asked of the ledger."""
         self.passed = self.is_over = self.told = self.failed = False
@@ -138,8 +138,8 @@ class Life:
         undecided = self.exchange.state in endings.UNSENT
         if undecided and by in (None, e.EndedBy.LATE):
             self.passed = True  # Envoy sent it on as it was
-        self.receive(e.Broke("planted") if by is None else e.Over(by))
-        self.receive(e.Over())
+        self.receive(e.InternalError("planted") if by is None else e.StreamClosed(by))
+        self.receive(e.StreamClosed())
 
     def live(self) -> None:
         story, ledger = self.story, FakeLedger()
@@ -184,17 +184,17 @@ class Life:
         self.receive(e.ResponseHeaders(status, headers, local, details=story.details))
         for i, piece in enumerate(story.pieces, 1):
             if (
-                e.ResponsePiece not in TRANSITIONS[self.exchange.state]
+                e.ResponseChunk not in TRANSITIONS[self.exchange.state]
                 or self.exchange.state is State.PASSING
             ):
                 return self.end()
             if story.ends_at == i:
                 return self.end()
             self._see(piece)
-            self.receive(e.ResponsePiece(piece, False))
-        if e.ResponsePiece in TRANSITIONS[self.exchange.state]:
+            self.receive(e.ResponseChunk(piece, False))
+        if e.ResponseChunk in TRANSITIONS[self.exchange.state]:
             self.by_itself = True
-            self.receive(e.ResponsePiece(b"", True))
+            self.receive(e.ResponseChunk(b"", True))
         return self.end()
 
     def _see(self, piece: bytes) -> None:
@@ -290,7 +290,7 @@ MUTATIONS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         exchange_module.local_reply, "may_be_sent", lambda *_: False
     ),
     "what is read by nobody has no bound": put(exchange_module, "bound", lambda _: Bound("", 0)),
-    "what passes undecided holds nothing": put(Case, "hold_unmade", lambda *_: None),
+    "what passes undecided holds nothing": put(ExchangeContext, "hold_unmade", lambda *_: None),
     "a hold is the most, whatever flowed": put(
         endings, "bill_of", lambda r, _, held: law.at_hold(held, r.unmetered)
     ),

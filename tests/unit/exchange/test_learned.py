@@ -225,10 +225,10 @@ def test_a_refusal_that_names_the_field_is_learnt_and_the_next_request_goes_with
     d = drive(snap, learned)
     assert asked_for_usage(d)
     answer = d.answer(status)
-    assert answer == e.Answer(e.BodyMode.STREAMED)
+    assert answer == e.PassResponse(e.BodyMode.STREAMED)
     for i in range(0, len(REFUSED), cut):
-        assert d.piece(REFUSED[i : i + cut]) == e.Piece()
-    assert d.piece(b"", end=True) == e.Piece()
+        assert d.piece(REFUSED[i : i + cut]) == e.PassChunk()
+    assert d.piece(b"", end=True) == e.PassChunk()
     assert (d.ending.record.outcome, d.ending.record.cost_nanousd) == (Outcome.FAILED, 0)
     assert not asked_for_usage(drive(snap, learned))
     assert asked_for_usage(drive(snap, learned), model="gpt-4o-mini")
@@ -250,7 +250,7 @@ def test_a_client_that_asked_itself_is_refused_by_itself() -> None:
     snap, learned = snapshot_of(SPEC), Learned()
     d = drive(snap, learned)
     d.send(chat(stream=True, stream_options={"include_usage": True}))
-    assert d.answer(400) == e.Answer(e.BodyMode.NONE)
+    assert d.answer(400) == e.PassResponse(e.BodyMode.NONE)
     assert asked_for_usage(drive(snap, learned))
 
 

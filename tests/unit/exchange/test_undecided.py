@@ -18,9 +18,9 @@ from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.states import State
 from spendgate.gateway import decision_driver as module
-from spendgate.gateway.decision_driver import Deciding, late_or_left
+from spendgate.gateway.decision_driver import DecisionDriver, late_or_left
 from spendgate.identity.identity import Caller
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 SPEC = "{team: ml, monthlyBudgetUSD: 100}"
 POOR = "{team: ml, monthlyBudgetUSD: 0}"
@@ -33,8 +33,8 @@ def _begun(spec: str, **headers: str) -> Exchange:
     return exchange
 
 
-def _late(exchange: Exchange) -> Ending:
-    exchange.receive(e.Over(e.EndedBy.LATE))
+def _late(exchange: Exchange) -> ExchangeResult:
+    exchange.receive(e.StreamClosed(e.EndedBy.LATE))
     ending = exchange.take_ending()
     assert ending is not None and exchange.state is State.ENDED
     assert ending.record.unmetered == "late" and ending.settlement is not None
@@ -99,7 +99,7 @@ def test_a_client_that_left_before_costs_nothing(state: State) -> None:
     if state is State.RESERVING:
         exchange.receive(e.RequestBody(orjson.dumps(chat()), NOW_MS))
     assert exchange.state is state
-    exchange.receive(e.Over(e.EndedBy.CLIENT))
+    exchange.receive(e.StreamClosed(e.EndedBy.CLIENT))
     ending = exchange.take_ending()
     assert ending is None or (ending.record.cost_nanousd == 0 and ending.settlement.release)  # type: ignore[union-attr]
 
@@ -116,7 +116,7 @@ def test_no_room_is_a_503_in_the_dialects_shape_that_may_be_tried_again() -> Non
 # -- the adapter's part --------------------------------------------------------------------------------------
 
 
-async def _cancelled(deciding: Deciding, body: bytes, after_s: float) -> e.EndedBy:
+async def _cancelled(deciding: DecisionDriver, body: bytes, after_s: float) -> e.EndedBy:
     """Decide, be cancelled, and say who it was."""
     deciding_it = asyncio.create_task(deciding.on(body))
     await asyncio.sleep(after_s)
@@ -135,8 +135,8 @@ async def test_late_is_who_is_gone_after_half_of_the_timeout() -> None:
     ledger.reserve = forever  # type: ignore[method-assign]
     timeout_s = run.snapshot.settings.message_timeout / 1000
     body = orjson.dumps(chat())
-    assert await _cancelled(Deciding(run, _begun(SPEC)), body, 0.02) is e.EndedBy.CLIENT
-    old = Deciding(run, _begun(SPEC))
+    assert await _cancelled(DecisionDriver(run, _begun(SPEC)), body, 0.02) is e.EndedBy.CLIENT
+    old = DecisionDriver(run, _begun(SPEC))
     old._came -= timeout_s / 2
     assert await _cancelled(old, body, 0.02) is e.EndedBy.LATE
     waits.set()
@@ -148,7 +148,7 @@ async def test_what_waited_for_a_busy_loop_has_waited_since_before_it_was_seen()
     until = time.monotonic() + run.snapshot.settings.message_timeout / 2000 + 0.1
     while time.monotonic() < until:
         pass
-    assert Deciding(run, _begun(SPEC)).is_late()
+    assert DecisionDriver(run, _begun(SPEC)).is_late()
     assert run.is_behind()
 
 
@@ -163,7 +163,7 @@ async def test_a_long_body_is_read_off_the_loop_and_ends_there_when_its_call_is_
     blocked = loop.run_in_executor(
         run.reading, lambda: asyncio.run_coroutine_threadsafe(hold.wait(), loop).result()
     )
-    deciding = Deciding(run, exchange)
+    deciding = DecisionDriver(run, exchange)
     task = asyncio.create_task(deciding.on(body))
     await asyncio.sleep(0.02)
     task.cancel()
@@ -181,6 +181,6 @@ async def test_counting_ends_with_its_part_of_the_timeout_and_the_bytes_decide(
 ) -> None:
     run, _ = runtime("{team: ml, monthlyBudgetUSD: 1000}")
     monkeypatch.setattr(module, "COUNTING_SHARE", -1.0)
-    counted = Deciding(run, _begun(SPEC))._count(e.NeedCount(("word " * 20_000,), 100_000))
+    counted = DecisionDriver(run, _begun(SPEC))._count(e.NeedCount(("word " * 20_000,), 100_000))
     assert not counted.exact and counted.text_bytes == 100_000
     assert 15_000 < counted.tokens < 25_000  # for routing, by a sample

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from spendgate.gateway.ledger_watch import Standing
+from spendgate.gateway.ledger_watch import LedgerWatch
 from spendgate.ledger.port import Restored
-from spendgate.ledger.recovery.checkpoint import Memory, TeamMemory
+from spendgate.ledger.recovery.checkpoint import Checkpoint, TeamMemory
 from spendgate.ledger.recovery.heartbeat import Epoch
 
 MONTH = "202611"
@@ -31,9 +31,9 @@ class Ledger:
         return []
 
 
-def memory(number: int, nano: int) -> Memory:
+def memory(number: int, nano: int) -> Checkpoint:
     team = TeamMemory(5, ((f"b:month:{MONTH}", "month", nano),))
-    return Memory(Epoch(f"e{number}", number), "p", 1, MONTH, {"red": team})
+    return Checkpoint(Epoch(f"e{number}", number), "p", 1, MONTH, {"red": team})
 
 
 async def test_each_team_once_and_from_what_was_known_at_the_loss(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ async def test_each_team_once_and_from_what_was_known_at_the_loss(tmp_path: Path
     async def when_lost() -> None:
         lost.append(ledger.number)
 
-    standing = Standing(ledger, path, when_lost)
+    standing = LedgerWatch(ledger, path, when_lost)
     await standing.look()
     await standing.restore("red")
     assert (lost, ledger.restored) == ([], [])
@@ -65,7 +65,7 @@ async def test_where_the_supervisor_was_faster_nothing_is_left_to_give_back(tmp_
 
     async def when_lost() -> None: ...
 
-    standing = Standing(ledger, path, when_lost)
+    standing = LedgerWatch(ledger, path, when_lost)
     await standing.look()
     memory(2, 100).write(path)
     ledger.number = 2
@@ -79,7 +79,7 @@ async def test_what_is_remembered_is_read_again_when_it_was_written_again(tmp_pa
 
     async def when_lost() -> None: ...
 
-    standing = Standing(Ledger(), path, when_lost)
+    standing = LedgerWatch(Ledger(), path, when_lost)
     assert standing.remembered("red", MONTH) == 0
     memory(1, 5).write(path)
     assert standing.remembered("red", MONTH) == 5

@@ -18,7 +18,7 @@ from spendgate.gateway.settler import Settler
 from spendgate.ledger.port import RefusedRequest, Settlement
 from spendgate.ledger.spool.spool import Taken
 from spendgate.records.outcome import Outcome
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 from spendgate.records.writer import UsageLog
 
 
@@ -82,7 +82,7 @@ class Recent:
         return 0
 
 
-def ending(i: int) -> Ending:
+def ending(i: int) -> ExchangeResult:
     d = Drive(snapshot_of(), exchange_id=f"x{i}")
     d.send(chat())
     d.answer()
@@ -103,7 +103,9 @@ async def test_what_was_put_before_the_close_is_settled_logged_and_counted(tmp_p
     settler, ledger, _, path, registry = house(tmp_path)
     for i in range(1200):
         settler.put(
-            ending(0) if i == 0 else Ending(**{f: getattr(FIRST, f) for f in ("record", "settlement")})
+            ending(0)
+            if i == 0
+            else ExchangeResult(**{f: getattr(FIRST, f) for f in ("record", "settlement")})
         )
     settler.close()
     await settler.run()
@@ -170,9 +172,9 @@ async def test_it_says_that_all_is_home_only_when_nothing_waits_anywhere(tmp_pat
     assert set(home) == {0}
 
 
-def refused(n: int) -> list[Ending]:
+def refused(n: int) -> list[ExchangeResult]:
     record = replace(FIRST.record, outcome=Outcome.REFUSED, cost_nanousd=0, reason="monthly_budget_exceeded")
-    return [Ending(replace(record, exchange_id=f"r{i}", app=f"app{i % 2}")) for i in range(n)]
+    return [ExchangeResult(replace(record, exchange_id=f"r{i}", app=f"app{i % 2}")) for i in range(n)]
 
 
 async def test_refusals_reach_the_ledger_together_and_not_one_by_one(tmp_path: Path) -> None:

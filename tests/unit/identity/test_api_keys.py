@@ -72,7 +72,7 @@ def test_a_file_reads_as_it_was_written(key: api_keys.ApiKey) -> None:
         ("keys: [{id: abcdefgh, team: ml, salt: x}]", "salt"),
         ("keys: [{sha256: abc, team: ml}]", "sha256"),
         (f"keys: [{{sha256: {'ab' * 32}, team: a}}, {{sha256: {'ab' * 32}, team: b}}]", "twice"),
-        ("keys: [", "can not be read"),
+        ("keys: [", "cannot be read"),
         ("other: 1", "other"),
     ],
 )

@@ -15,7 +15,7 @@ from support.fake_ledger import FakeLedger
 from spendgate.budget.policy import Policy
 from spendgate.controller.metrics import ControllerMetrics, Vitals
 from spendgate.gateway.metrics import Metrics
-from spendgate.ledger.recovery.checkpointer import Keeper
+from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.monitoring.budget_alerts import ALERTS as BUDGET_ALERTS
 from spendgate.monitoring.catalogue import GROUPS
 from spendgate.monitoring.dashboards import CHARGEBACK, OPERATIONS
@@ -57,7 +57,7 @@ def shown() -> set[str]:
     by_label = ("calls", "status_errors", "alerts", "faulty")
     vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in by_label})  # type: ignore[arg-type]
     gauges = BudgetGauges(FakeLedger(), Policy())
-    keeper = Keeper(cast(Any, None), Policy)
+    keeper = Checkpointer(cast(Any, None), Policy)
     job = RebuildJob(keeper, cast(Any, None), Policy)
     envoys = EnvoyCounters("/nowhere").collect()
     collected = [*registry.collect(), *envoys, *gauges.collect(), *keeper.collect(), *job.collect()]

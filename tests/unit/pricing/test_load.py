@@ -178,7 +178,7 @@ def test_a_file_of_another_form_is_refused(text: str, said: str) -> None:
 
 
 def test_a_file_that_can_not_be_read_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"none\.yaml: the price file can not be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: the price file cannot be read: No such file"):
         table([tmp_path / "none.yaml"])
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe")

@@ -128,8 +128,8 @@ def test_a_file_that_is_missing_broken_or_given_twice_is_an_error_that_names_it(
     broken = tmp_path / "broken.gz"
     broken.write_bytes(gzip.compress(b"x" * 999)[:-9])
     for paths, says in (
-        ([tmp_path / "gone"], "gone: the usage log can not be read: No such file"),
-        ([broken], "broken.gz: the usage log can not be read"),
+        ([tmp_path / "gone"], "gone: the usage log cannot be read: No such file"),
+        ([broken], "broken.gz: the usage log cannot be read"),
         ([path, path], "given twice"),
     ):
         with pytest.raises(ConfigurationError, match=says):

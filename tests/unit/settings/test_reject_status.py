@@ -13,7 +13,7 @@ from spendgate.budget.ask import PlannedRefusal
 from spendgate.dialects.registry import DIALECTS
 from spendgate.errors import ConfigurationError
 from spendgate.exchange import events as e
-from spendgate.exchange.rejections import Voice, planned_refusal
+from spendgate.exchange.rejections import RejectionFormat, planned_refusal
 from spendgate.identity.identity import Identity
 from spendgate.settings.agents import AGENTS, agent_of
 from spendgate.settings.config import load_config
@@ -150,7 +150,7 @@ def test_what_is_no_final_refusal_keeps_its_status(
 
 def test_held_budgets_invite_to_ask_again() -> None:
     for reason, again in (("budget_held", "true"), ("monthly_budget_exceeded", "false")):
-        voice = Voice(next(d for d in DIALECTS if d.name == "openai-responses"), user_agent=CODEX)
+        voice = RejectionFormat(next(d for d in DIALECTS if d.name == "openai-responses"), user_agent=CODEX)
         refusal = PlannedRefusal(429, reason, "gpt-4o", {})
         action = planned_refusal(voice, Identity("ml", "chat"), None, refusal, NOW_MS)
         assert dict(action.headers)["x-should-retry"] == again

@@ -32,7 +32,7 @@ def test_a_taken_port_names_the_option() -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()
-        with pytest.raises(ConfigurationError, match="--admin: can not listen on"):
+        with pytest.raises(ConfigurationError, match="--admin: cannot listen on"):
             host_port(f"127.0.0.1:{s.getsockname()[1]}", "--admin")
 
 

@@ -43,7 +43,7 @@ class Access:
         try:
             return self.token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as e:
-            raise ConfigurationError(f"{self.token_file}: the token can not be read: {e}") from e
+            raise ConfigurationError(f"{self.token_file}: the token cannot be read: {e}") from e
 
 
 def find_access(environ: Mapping[str, str], pod_files: Path = POD_FILES) -> Access:
@@ -84,9 +84,7 @@ def from_kubeconfig(path: Path) -> Access:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise ConfigurationError(
-            [Fault(str(path), 0, "", f"can not be read: {e}", "check KUBECONFIG")]
-        ) from e
+        raise ConfigurationError([Fault(str(path), 0, "", f"cannot be read: {e}", "check KUBECONFIG")]) from e
     if not isinstance(config, dict):
         raise _fault(path, "", "is no kubeconfig", "write one with `kubectl config`")
     current = config.get("current-context") or ""
@@ -126,7 +124,7 @@ def _tls(path: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> ssl
         _client_certificate(tls, path, user)
     except (OSError, ssl.SSLError, ValueError, binascii.Error) as e:
         raise _fault(
-            path, "", f"has a certificate that can not be read: {e}", "write the kubeconfig anew"
+            path, "", f"has a certificate that cannot be read: {e}", "write the kubeconfig anew"
         ) from e
     return tls
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.message import text_of
-from spendgate.alerts.sender import Delivered, Outcome, Refused, Retry
+from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Retry
 from spendgate.budget.model import API_VERSION, KIND
 from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable, Object
 
@@ -80,7 +80,7 @@ class EventSender:
         """One attempt."""
         obj = self._budget_of(alert.team)
         if obj is None:
-            return Refused(f"no budget of team {alert.team} is in force")
+            return DeliveryRejected(f"no budget of team {alert.team} is in force")
         what = f"{alert.id}/{alert.limit_nanousd}/{alert.at_ms}"
         name = hashlib.sha256(what.encode()).hexdigest()[:16]
         body = event(
@@ -93,7 +93,7 @@ class EventSender:
             if problem.conflict:
                 return Delivered()  # an attempt before this one arrived
             if problem.status in (400, 404, 413, 422):
-                return Refused(str(problem))
+                return DeliveryRejected(str(problem))
             return Retry(str(problem))
         except KubeUnavailable as problem:
             return Retry(str(problem))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable, Object
-from spendgate.controller.kube.interning import Sharer
+from spendgate.controller.kube.interning import Interner
 from spendgate.errors import SpendgateError
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Delta:
     new: Object | None
 
 
-def slim(obj: Object, sharer: Sharer, annotations: Collection[str] = ()) -> Object:
+def slim(obj: Object, sharer: Interner, annotations: Collection[str] = ()) -> Object:
     """What is kept of an object, its parts shared with others; nobody may change it. Of who has `annotations` that
     are wanted, they alone are kept."""
     meta = obj.get("metadata") or {}
@@ -100,7 +100,7 @@ class Informer:
         self._watch_s = watch_s
         self._annotations = annotations
         self._version = ""
-        self._sharer = Sharer()
+        self._sharer = Interner()
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
         self.lists = 0
@@ -126,7 +126,7 @@ class Informer:
                 failures = self._failed(problem, failures, started)
             except KubeUnavailable as problem:
                 failures = self._failed(problem, failures, started)
-            except SpendgateError as problem:  # the token can not be read: it may come back
+            except SpendgateError as problem:  # the token cannot be read: it may come back
                 failures = self._failed(problem, failures, started)
             if failures:
                 low, high = BACKOFF_S

@@ -10,7 +10,7 @@ KEPT = 20_000
 TEXT_MAX = 200
 
 
-class Sharer:
+class Interner:
     """`of` returns equal content that was seen before as the very same object. Nobody may change what it gives."""
 
     def __init__(self, kept: int = KEPT) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spendgate.dialects.anthropic import usage as anthropic_usage
 from spendgate.dialects.base import Reading
-from spendgate.dialects.response.event_filter import Passage, StreamedTokens
+from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed
 from spendgate.dialects.wire import json_read as jsonbody
 from spendgate.dialects.wire.json_read import object_of
@@ -24,7 +24,7 @@ class AnthropicStreamMeter:
     """
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = Passage(self, hide=False)
+        self._passage = EventFilter(self, hide=False)
         self._tokens = StreamedTokens(count)
         self._usage: jsonbody.JsonObject = {}
         self._broken = False

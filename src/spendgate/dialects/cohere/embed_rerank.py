@@ -22,7 +22,7 @@ RERANK_MODEL = "rerank-v3.5"
 IMAGE_TOKENS = 20_000
 """The most tokens of an image to embed: see `cohere_request.IMAGE_TOKENS`."""
 
-DOCUMENTS_A_SEARCH = 100
+DOCUMENTS_PER_SEARCH = 100
 CHUNK_BYTES = 500
 """A search unit is a query with up to 100 documents; documents above 500 tokens are cut into several (Cohere
 price list), and a token has at least a byte."""
@@ -90,7 +90,7 @@ class CohereRerank(_Lists):
             before = texts.length_bytes
             texts.add(item)
             chunks += max(1, -(-(texts.length_bytes - before) // CHUNK_BYTES))
-        return _facts(document, texts, RERANK_MODEL, {"searches": max(1, -(-chunks // DOCUMENTS_A_SEARCH))})
+        return _facts(document, texts, RERANK_MODEL, {"searches": max(1, -(-chunks // DOCUMENTS_PER_SEARCH))})
 
 
 def _items(value: Any) -> list[Any]:

@@ -25,7 +25,7 @@ _STATUSES = {
 
 
 class Gemini(JsonApi):
-    """The dialect `gemini`. The path names the model; a tuned model's endpoint can not be changed."""
+    """The dialect `gemini`. The path names the model; a tuned model's endpoint cannot be changed."""
 
     name = "gemini"
     spelling = GOOGLE

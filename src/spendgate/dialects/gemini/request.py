@@ -52,7 +52,7 @@ RUNS_MAX = 5
 
 
 def read(body: bytes, path: str, *, fixed: bool) -> RequestFacts:
-    """Read the facts. `path` is plain; `fixed`: its model can not be changed. Raises RequestError."""
+    """Read the facts. `path` is plain; `fixed`: its model cannot be changed. Raises RequestError."""
     call = _CALL.search(path)
     if call is None or len(call[1]) > MODEL_CHARACTERS_MAX:
         raise RequestError("the path names no model; write …/models/MODEL:generateContent")
@@ -113,7 +113,7 @@ def rewrite(body: bytes, facts: RequestFacts, *, output_cap: int | None) -> byte
 
 
 def is_fixed(path: str) -> bool:
-    """Is the path (raw, without query) one whose model can not be changed: an endpoint's, or spelled oddly?"""
+    """Is the path (raw, without query) one whose model cannot be changed: an endpoint's, or spelled oddly?"""
     return _TARGET.match(path) is None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.gemini import usage as gemini_usage
-from spendgate.dialects.response.event_filter import Passage, StreamedTokens
+from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed
 from spendgate.dialects.wire import json_read as jsonbody
 from spendgate.dialects.wire import json_stream
@@ -24,7 +24,7 @@ class GeminiStreamMeter:
     """
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = Passage(self, hide=False)
+        self._passage = EventFilter(self, hide=False)
         self._array: json_stream.Framer | None = None
         self._begun = False
         self._tokens = StreamedTokens(count)

@@ -8,7 +8,7 @@ from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.openai import usage as openai_usage
-from spendgate.dialects.response.event_filter import Passage, StreamedTokens
+from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed, later
 from spendgate.dialects.wire import json_read
 from spendgate.usage import Usage
@@ -27,7 +27,7 @@ class OpenAIStreamMeter:
     """
 
     def __init__(self, *, hide_usage: bool, count: Callable[[str], int]) -> None:
-        self._passage = Passage(self, hide=hide_usage)
+        self._passage = EventFilter(self, hide=hide_usage)
         self._tokens = StreamedTokens(count)
         self._context = StreamedTokens(count)
         """What Azure's data sources brought in."""

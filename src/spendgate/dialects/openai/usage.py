@@ -197,7 +197,7 @@ def of_choices(choices: object) -> JsonObject | None:
 
 def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
     """Take the parts out of a total, in their order; what is left is plain. A part above the total
-    contradicts it: then all parts are charged on top of what they can not be inside of."""
+    contradicts it: then all parts are charged on top of what they cannot be inside of."""
     usage: Usage = {}
     mismatch = any(part > total for part in parts.values())
     left = total

@@ -59,7 +59,7 @@ class EventReader(Protocol):
         ...
 
 
-class Passage:
+class EventFilter:
     """Feeds an event reader and decides the bytes that go on.
 
     With `hide`, events that the reader disowns are taken out, all others pass byte for byte, and an event is

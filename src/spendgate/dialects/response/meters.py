@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from spendgate.dialects.base import Reading
-from spendgate.dialects.response.event_filter import Passage, StreamedTokens
+from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed
 from spendgate.dialects.wire import eventstream, json_stream
 from spendgate.dialects.wire import json_read as jsonbody
@@ -88,7 +88,7 @@ class EventMeter(UsageMeter):
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
         super().__init__(count=count)
-        self._passage = Passage(self, hide=False)
+        self._passage = EventFilter(self, hide=False)
 
     @abstractmethod
     def take(self, event: JsonObject, name: bytes) -> None:

@@ -25,7 +25,7 @@ def boundary(piece: bytes) -> int:
     return max((piece.rfind(end) + len(end) for end in (b"\n\n", b"\r\n\r\n") if end in piece), default=-1)
 
 
-class Ender:
+class StreamTerminator:
     """Sees a stream's bytes pass and knows how to end it at an event's boundary."""
 
     def __init__(self, dialect: str) -> None:

@@ -1,7 +1,7 @@
 """Content codings of requests and answers: gzip, deflate, br, zstd, and lists of them (RFC 9110 section 8.4).
 
 Upstreams compress although `accept-encoding` was taken away. Output is bounded, so that a small hostile
-answer can not fill the memory.
+answer cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ZSTD_SLICE_BYTES = 1024  # a block of 4 bytes makes at most 128 KiB, so a slice
 
 
 class EncodingError(SpendgateError):
-    """A body can not be decoded: unknown coding, broken or cut data, or too much output. The unmetered
+    """A body cannot be decoded: unknown coding, broken or cut data, or too much output. The unmetered
     reason is `encoding`."""
 
 
@@ -64,7 +64,7 @@ class Decoder:
         names = codings(content_encoding)
         if not supported(content_encoding):
             raise EncodingError(
-                f"content-encoding {content_encoding[:80]!r} can not be decoded; "
+                f"content-encoding {content_encoding[:80]!r} cannot be decoded; "
                 f"use at most {CODINGS_MAX} of {', '.join(_CODINGS)}"
             )
         self._chain: list[tuple[str, _Coding]] = [(name, _CODINGS[name]()) for name in reversed(names)]

@@ -1,7 +1,7 @@
 """A month from Prometheus alone, as the ledger's cells, for chargeback.
 
 Gateways of before counted tokens without their app: such tokens of a team with a model are shared out to its
-apps in proportion to cost. How counters are read, and what they can not know: `rebuild.prometheus`.
+apps in proportion to cost. How counters are read, and what they cannot know: `rebuild.prometheus`.
 """
 
 from __future__ import annotations

@@ -148,6 +148,6 @@ def _cells(cells: Sequence[str]) -> str:
 
 
 def escape(name: str) -> str:
-    """A name that can not break out of its cell: bars, backslashes, tags and line ends are made harmless."""
+    """A name that cannot break out of its cell: bars, backslashes, tags and line ends are made harmless."""
     text = name.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
     return " ".join(text.splitlines()) or "(unnamed)"

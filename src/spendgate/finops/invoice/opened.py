@@ -22,7 +22,7 @@ _DOWNLOADED = "give the export as it was downloaded"
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked. Raises BadInvoice for what can not be opened."""
+    """The file's bytes, unpacked. Raises BadInvoice for what cannot be opened."""
     try:
         with path.open("rb") as raw:
             yield _unpack(raw, str(path))
@@ -30,7 +30,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
         raise BadInvoice(str(path), 0, "", f"is cut off or damaged: {e}", "download it again") from e
     except OSError as e:
         reason = e.strerror or str(e)
-        raise BadInvoice(str(path), 0, "", f"can not be read: {reason}", "name a file that is there") from e
+        raise BadInvoice(str(path), 0, "", f"cannot be read: {reason}", "name a file that is there") from e
 
 
 def _unpack(raw: IO[bytes], where: str) -> IO[bytes]:

@@ -27,7 +27,7 @@ _WRITES = frozenset({"cache_write_5m", "cache_write_1h"})
 
 
 @dataclass(slots=True)
-class Demand:
+class LoggedRequest:
     """One exchange to decide again. `cost_nanousd` and `estimate_nanousd` are what was logged for it, `model`
     what served it."""
 
@@ -96,12 +96,12 @@ class Demand:
         return max(min(cap, most), self.output_tokens) if most else cap
 
 
-def demand_of(record: UsageRecord) -> Demand | None:
+def demand_of(record: UsageRecord) -> LoggedRequest | None:
     """The demand of a record; None where it was refused: what was never sent has no tokens in the log."""
     if record.outcome is Outcome.REFUSED:
         return None
     tokens = record.tokens
-    return Demand(
+    return LoggedRequest(
         record.at_ms,
         record.team,
         record.app,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from spendgate.budget.ask import Choice, Plan
 from spendgate.budget.policy import TeamBudget
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.finops.simulation.logged_request import PLAIN, Demand
+from spendgate.finops.simulation.logged_request import PLAIN, LoggedRequest
 from spendgate.pricing.table import Price, PriceTable
 
 Decided = tuple[Choice | None, str, int | None]
@@ -43,7 +43,7 @@ class _Remembered:
     top_picousd: int
 
 
-class Shortcuts:
+class PlanCache:
     """Plans by who asks for what; one object a replay."""
 
     def __init__(self, snapshot: Snapshot, logged_at: PriceTable) -> None:
@@ -54,7 +54,9 @@ class Shortcuts:
         self._output_rates: dict[str, int] = {}
         self._dated: dict[tuple[str, str, str], bool | None] = {}
 
-    def decide(self, demand: Demand, budget: TeamBudget | None, settled: dict[str, int]) -> Decided | None:
+    def decide(
+        self, demand: LoggedRequest, budget: TeamBudget | None, settled: dict[str, int]
+    ) -> Decided | None:
         """The decision where it is certain, None where it must be asked."""
         day = self._day(demand, budget)
         known = self._plans.get(_key(demand, budget, day)) if day is not None else None
@@ -70,7 +72,7 @@ class Shortcuts:
         most = demand.input_tokens * INPUT_SLACK + INPUT_OVERHEAD + cap
         return _certain(known, settled, most * known.top_picousd // 1000 + 1)
 
-    def learn(self, demand: Demand, budget: TeamBudget | None, planned: Plan) -> None:
+    def learn(self, demand: LoggedRequest, budget: TeamBudget | None, planned: Plan) -> None:
         """Remember a plan, if it can hold for another request at all."""
         day = self._day(demand, budget)
         if day is None:
@@ -100,7 +102,7 @@ class Shortcuts:
         top = max(_top_rate(p) for p in prices)
         self._plans[key] = _Remembered(planned.choices, refusal, context, output, top)
 
-    def _day(self, demand: Demand, budget: TeamBudget | None) -> int | None:
+    def _day(self, demand: LoggedRequest, budget: TeamBudget | None) -> int | None:
         """The day that a plan holds for, where a price or discount begins or ends on a day; 0 for all days; None
         where a price hangs on the hour."""
         who = (demand.asked, demand.provider, demand.team)
@@ -109,7 +111,7 @@ class Shortcuts:
         dated = self._dated[who]
         return None if dated is None else demand.at_ms // DAY_MS if dated else 0
 
-    def _hangs(self, demand: Demand, budget: TeamBudget | None) -> bool | None:
+    def _hangs(self, demand: LoggedRequest, budget: TeamBudget | None) -> bool | None:
         models = _models(demand, budget)
         for model in models:
             found = self._prices.locate(model, demand.provider)
@@ -117,7 +119,7 @@ class Shortcuts:
                 return None
         return any(self._prices.varies(model, demand.provider) for model in models)
 
-    def _most_output(self, demand: Demand) -> int:
+    def _most_output(self, demand: LoggedRequest) -> int:
         """Not less than any output limit that the estimate can be read as."""
         rate = self._output_rates.get(demand.model)
         if rate is None:
@@ -152,7 +154,7 @@ def _certain(known: _Remembered, settled: dict[str, int], most_nanousd: int) -> 
     return None, reason, None
 
 
-def _key(demand: Demand, budget: TeamBudget | None, day: int) -> _Key:
+def _key(demand: LoggedRequest, budget: TeamBudget | None, day: int) -> _Key:
     """All that a plan depends on, sizes apart."""
     below, limit = False, 0
     if budget is not None:
@@ -162,7 +164,7 @@ def _key(demand: Demand, budget: TeamBudget | None, day: int) -> _Key:
     return (*who, demand.provider, demand.residency, demand.required, below, limit, day)
 
 
-def _models(demand: Demand, budget: TeamBudget | None) -> set[str]:
+def _models(demand: LoggedRequest, budget: TeamBudget | None) -> set[str]:
     """Every model that the plan may look at."""
     models = {demand.asked}
     if budget is not None:

@@ -22,8 +22,8 @@ from spendgate.budget.policy import TeamBudget
 from spendgate.exchange.quote import make_quote
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.finops.chargeback.chargeback import price_for
-from spendgate.finops.simulation.logged_request import Demand
-from spendgate.finops.simulation.plan_cache import Decided, Shortcuts
+from spendgate.finops.simulation.logged_request import LoggedRequest
+from spendgate.finops.simulation.plan_cache import Decided, PlanCache
 from spendgate.months import hour_key
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.table import PriceTable
@@ -131,13 +131,13 @@ class Replay:
         self._logged_at = logged_at
         self._reprice = reprice
         self._default = snapshot.settings.assumed_output_tokens
-        self._shortcuts = Shortcuts(snapshot, logged_at) if shortcuts else None
+        self._shortcuts = PlanCache(snapshot, logged_at) if shortcuts else None
         self._budgets: dict[str, TeamBudget | None] = {}
         self._books: dict[str, _Books] = {}
         self._tallies: dict[tuple[str, str], Tally] = {}
         self.result = Simulation(apps=self._tallies)
 
-    def take(self, demand: Demand) -> None:
+    def take(self, demand: LoggedRequest) -> None:
         """Decide one exchange and count it."""
         out = self.result
         out.first_ms = out.first_ms or demand.at_ms
@@ -174,7 +174,7 @@ class Replay:
         for bound in choice.candidate.bounds:
             settled[bound.scope] = settled.get(bound.scope, 0) + cost
 
-    def _decide(self, demand: Demand, settled: dict[str, int]) -> Decided:
+    def _decide(self, demand: LoggedRequest, settled: dict[str, int]) -> Decided:
         budget = self._budget(demand.team)
         quick = self._shortcuts
         if quick is not None:
@@ -193,7 +193,7 @@ class Replay:
         choice = planned.choices[verdict.candidate]
         return choice, choice.reason, choice.output_cap if verdict.output_cap is None else verdict.output_cap
 
-    def _plan(self, demand: Demand, budget: TeamBudget | None) -> Plan:
+    def _plan(self, demand: LoggedRequest, budget: TeamBudget | None) -> Plan:
         snapshot, default = self._snapshot, self._default
         own = demand.output_cap(self._logged_at, default)
         facts, counted = demand.facts(own), demand.counted()
@@ -224,7 +224,7 @@ class Replay:
             self._budgets[team] = None if budget is None else replace(budget, audit=False)
         return self._budgets[team]
 
-    def _cost(self, demand: Demand, model: str, cap: int | None) -> int:
+    def _cost(self, demand: LoggedRequest, model: str, cap: int | None) -> int:
         cut = cap is not None and cap < demand.output_tokens
         same = model == demand.model
         if not demand.tokens or (same and not cut and not self._reprice):
@@ -252,7 +252,7 @@ def _cut(tokens: Usage, excess: int) -> Usage:
 
 
 def simulate(
-    demands: Iterable[Demand],
+    demands: Iterable[LoggedRequest],
     snapshot: Snapshot,
     logged_at: PriceTable,
     *,

@@ -30,7 +30,7 @@ def parse_sweep(text: str) -> Sweep:
         raise ValueError(f"{text!r} is not FIELD=LOW..HIGH[:STEP], for example complexityThreshold=100..2000")
     field, low, high = match["field"], int(match["low"]), int(match["high"])
     if field not in FIELDS:
-        raise ValueError(f"{field} can not be swept; what can: {', '.join(FIELDS)}")
+        raise ValueError(f"{field} cannot be swept; what can: {', '.join(FIELDS)}")
     if low > high:
         raise ValueError(f"the range {low}..{high} is empty; the lower end comes first")
     if match["step"] is None:

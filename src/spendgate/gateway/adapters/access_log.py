@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict
 
 from spendgate.exchange import attempts
 from spendgate.exchange.access_log_settlement import NAMESPACE, LogFacts, settle_by_log
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters import codec
 from spendgate.gateway.runtime import Runtime
 
@@ -41,7 +41,7 @@ class _Waiting:
     """A call of several attempts, not all of which are told of yet. `held`: its exchange reserved them."""
 
     call: attempts.Call
-    ticket: Ticket
+    ticket: SettlementTicket
     held: bool
     until: float
 
@@ -113,7 +113,7 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
                 self._tries.take(call)
                 run.metrics.access_logs.labels("other").inc()
                 return
-            ending = settle_by_log(Ticket.from_json(fields), facts_of(entry), run.snapshot)
+            ending = settle_by_log(SettlementTicket.from_json(fields), facts_of(entry), run.snapshot)
         except Exception as problem:
             run.metrics.errors.inc()
             log.error("access_log_failed", error=f"{type(problem).__name__}: {problem}", exc_info=problem)
@@ -137,7 +137,7 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
     def _mirrored(self, attempt: attempts.Attempt, ticket: str) -> None:
         if attempt.billable:
             which = f":mirror-{attempt.started_us}"
-            self._run.settler.put(attempts.ending(Ticket.from_json(ticket), 1, which))
+            self._run.settler.put(attempts.ending(SettlementTicket.from_json(ticket), 1, which))
 
     def _over(self, call: attempts.Call, ticket: str, *, held: bool) -> None:
         self._recent[call.request_id] = (call, ticket)
@@ -147,7 +147,7 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             self._mirrored(copy, ticket)
         if call.attempts > 1:
             until = time.monotonic() + PATIENCE_S
-            self._waiting.append(_Waiting(call, Ticket.from_json(ticket), held, until))
+            self._waiting.append(_Waiting(call, SettlementTicket.from_json(ticket), held, until))
         else:
             self._tries.take(call)
 

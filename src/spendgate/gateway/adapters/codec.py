@@ -190,7 +190,7 @@ def reject(action: e.Reject) -> Any:
     return reply
 
 
-def answer(action: e.Answer) -> Any:
+def answer(action: e.PassResponse) -> Any:
     """Reply to the response headers; the mode is always spelled out, since an override replaces all of it."""
     reply = pb.ProcessingResponse()
     reply.response_headers.SetInParent()
@@ -214,10 +214,10 @@ def more_time(ms: int) -> Any:
     return reply
 
 
-ANSWER_NONE = answer(e.Answer(e.BodyMode.NONE))
+ANSWER_NONE = answer(e.PassResponse(e.BodyMode.NONE))
 
 
-def piece(action: e.Piece, buffered: bool) -> Any:
+def piece(action: e.PassChunk, buffered: bool) -> Any:
     """Reply to a piece of the answer. Headers can still be set where the body is buffered."""
     if action.replacement is None and not (buffered and action.set_headers):
         return PASS_RESPONSE_BODY

@@ -1,6 +1,6 @@
 """Envoy's ext_authz service, for gateways without ext_proc: the same decision on a buffered body.
 
-The request can not be changed and the answer not be seen: no model is changed, no output cap written, no stream
+The request cannot be changed and the answer not be seen: no model is changed, no output cap written, no stream
 cut. What is held is settled by the access log (access_log.py), which may reach another worker: all it needs
 travels with the request, in Envoy's dynamic metadata.
 """
@@ -21,10 +21,10 @@ from envoy.type.v3 import http_status_pb2
 from spendgate.exchange import billing
 from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
-from spendgate.exchange.rejections import broken, too_large, voice_of
+from spendgate.exchange.rejections import broken, format_of, too_large
 from spendgate.exchange.states import State
 from spendgate.gateway.adapters import codec, faults
-from spendgate.gateway.decision_driver import Deciding, late_or_left
+from spendgate.gateway.decision_driver import DecisionDriver, late_or_left
 from spendgate.gateway.inflight import Seat
 from spendgate.gateway.own_budget_read import respond
 from spendgate.gateway.runtime import NO_POLICY, Runtime
@@ -71,7 +71,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             exchange_id(attributes), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster,
             fixed=True, learned=run.learned,
         )  # fmt: skip
-        deciding = Deciding(run, exchange)
+        deciding = DecisionDriver(run, exchange)
         finished = False
         try:
             proxy = codec.proxy(context.invocation_metadata()) if run.wants_proxy else UNKNOWN_PROXY
@@ -92,7 +92,9 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         claims = codec.jwt_claims(attributes.metadata_context) if run.wants_claims else ()
         return run.caller(proxy, headers, attributes.source.principal, claims)
 
-    async def _decide(self, exchange: Exchange, deciding: Deciding, caller: Caller, attributes: Any) -> Any:
+    async def _decide(
+        self, exchange: Exchange, deciding: DecisionDriver, caller: Caller, attributes: Any
+    ) -> Any:
         run, http = self._run, attributes.request.http
         body = http.raw_body or http.body.encode()
         end = not (body or http.size > 0 or _announces_body(caller.headers))
@@ -109,7 +111,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         dialect = exchange.dialect
         assert dialect is not None
         if caller.headers.get(PARTIAL) == "true":
-            voice = voice_of(run.snapshot, dialect, exchange.identity, caller.headers)
+            voice = format_of(run.snapshot, dialect, exchange.identity, caller.headers)
             return self._rejected(exchange, too_large(voice, run.snapshot.settings.max_body_bytes))
         if not body and http.size > 0:
             raise RuntimeError("Envoy sent no body; set with_request_body with pack_as_bytes")
@@ -142,7 +144,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         return _denied(action)
 
     def _left(self, exchange: Exchange, by: e.EndedBy) -> None:
-        exchange.receive(e.Over(by))
+        exchange.receive(e.StreamClosed(by))
         self._run.take(exchange)
 
     def _broke(self, exchange: Exchange, problem: Exception) -> Any:
@@ -150,7 +152,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         faults.report(run, exchange, "check", problem)
         try:
             refusal = broken(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
-            exchange.receive(e.Broke("check") if refusal is None else e.Withdrawn())
+            exchange.receive(e.InternalError("check") if refusal is None else e.Withdrawn())
             run.take(exchange)
             return _denied(refusal) if refusal is not None else _allowed((), (), ())
         except Exception as again:  # noqa: BLE001

@@ -22,7 +22,7 @@ from spendgate.gateway import relay
 from spendgate.gateway.adapters import codec, faults
 from spendgate.gateway.adapters.redirects import passes
 from spendgate.gateway.adapters.slices import SLICE_BYTES, sliced
-from spendgate.gateway.decision_driver import SETTLE_S, Deciding, is_late, late_or_left
+from spendgate.gateway.decision_driver import SETTLE_S, DecisionDriver, is_late, late_or_left
 from spendgate.gateway.inflight import Seat
 from spendgate.gateway.own_budget_read import respond
 from spendgate.gateway.runtime import NO_POLICY, Runtime
@@ -93,7 +93,7 @@ class _Call:
         self.is_left = False
         self._is_sent = False
         """Was the request let go?"""
-        self._deciding: Deciding | None = None
+        self._deciding: DecisionDriver | None = None
         self._piece_since = math.inf
         """Since when a long piece of the answer is looked at."""
 
@@ -194,7 +194,7 @@ class _Call:
             return codec.PASS_REQUEST_BODY  # some send the end apart
         if exchange.state is State.FORWARDED:
             raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
-        self._deciding = Deciding(run, exchange)
+        self._deciding = DecisionDriver(run, exchange)
         if exchange.state is State.AWAIT_BODY and (run.is_behind() or not self._seat.arrive(len(body))):
             return await self._busy()
         patience = self._patience(len(body))
@@ -283,7 +283,7 @@ class _Call:
         self._hand_over()
         if isinstance(action, e.Reject):
             return codec.reject(action)
-        assert isinstance(action, e.Answer)
+        assert isinstance(action, e.PassResponse)
         self._buffered = action.mode is e.BodyMode.BUFFERED
         self._duplex = action.mode is e.BodyMode.DUPLEX
         return codec.answer(action)
@@ -295,10 +295,10 @@ class _Call:
         if self._cut:
             return None  # what still comes of a stream that we ended
         if len(data) <= SLICE_BYTES and not exchange.is_packed:
-            action = exchange.receive(e.ResponsePiece(data, is_end))
+            action = exchange.receive(e.ResponseChunk(data, is_end))
         else:
             action = await self._long_piece(exchange, data, is_end)
-        assert isinstance(action, e.Piece)
+        assert isinstance(action, e.PassChunk)
         if is_end or action.cut:
             self._hand_over()
         if not self._duplex:
@@ -316,7 +316,7 @@ class _Call:
         try:
             if exchange.state is State.STREAM and not exchange.is_packed:
                 return await sliced(self._run, exchange, data, is_end)
-            loop, piece = asyncio.get_running_loop(), e.ResponsePiece(data, is_end)
+            loop, piece = asyncio.get_running_loop(), e.ResponseChunk(data, is_end)
             self._reading = loop.run_in_executor(self._run.reading, exchange.receive, piece)
             action: e.Action = await asyncio.shield(self._reading)
             return action
@@ -380,7 +380,7 @@ class _Call:
             return
         try:
             told = exchange.leave() if by is e.EndedBy.CLIENT else None
-            exchange.receive(e.Over(by))
+            exchange.receive(e.StreamClosed(by))
             self._run.live.discard(exchange)
             ending = exchange.take_ending() if told is not None else None
             if told is not None and ending is not None:

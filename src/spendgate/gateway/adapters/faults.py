@@ -63,7 +63,7 @@ def answer(run: Runtime, exchange: Exchange | None, kind: str, problem: Exceptio
         refusal = None
         if kind in BEFORE:
             refusal = broken(run.snapshot, exchange.identity, exchange.dialect, exchange.headers)
-        exchange.receive(e.Broke(kind) if refusal is None or is_sent else e.Withdrawn())
+        exchange.receive(e.InternalError(kind) if refusal is None or is_sent else e.Withdrawn())
         run.take(exchange)
         return codec.reject(refusal) if refusal is not None else PASSES.get(kind)
     except Exception as again:

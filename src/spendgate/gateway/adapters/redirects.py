@@ -25,7 +25,7 @@ from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.handover import Handover
 from spendgate.gateway.adapters import codec
 from spendgate.ledger.port import Ledger, Settlement
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 log = structlog.get_logger()
 
@@ -72,7 +72,9 @@ class Elsewhere(Protocol):
 class Left:
     """The exchanges of one worker that ended before their answer began, for a moment."""
 
-    def __init__(self, ledger: Ledger, put: Callable[[Ending], None], keep: Callable[[Any], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, put: Callable[[ExchangeResult], None], keep: Callable[[Any], None]
+    ) -> None:
         """`put` takes an ending, `keep` holds on to a task."""
         self.elsewhere: Elsewhere | None = None
         """Where words for other workers are left; None: there are none."""
@@ -80,9 +82,9 @@ class Left:
         self._put = put
         self._keep = keep
         self._words: dict[str, str] = {}
-        self._endings: dict[str, tuple[Ending, asyncio.TimerHandle]] = {}
+        self._endings: dict[str, tuple[ExchangeResult, asyncio.TimerHandle]] = {}
 
-    def leave(self, ending: Ending, told: Handover) -> None:
+    def leave(self, ending: ExchangeResult, told: Handover) -> None:
         """Settle in a moment; until then, and in the ledger somewhat longer, the next pass finds what is told."""
         name, word = told.exchange_id, orjson.dumps(asdict(told)).decode()
         if name in self._endings:

@@ -35,7 +35,7 @@ from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.gateway.adapters.access_log import AccessLog
 from spendgate.gateway.adapters.ext_authz import Authorization
 from spendgate.gateway.adapters.ext_proc import ExternalProcessor
-from spendgate.gateway.ledger_watch import Standing
+from spendgate.gateway.ledger_watch import LedgerWatch
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.process import leaving
 from spendgate.gateway.process.heartbeat import beat_forever
@@ -56,7 +56,7 @@ from spendgate.records.otlp_exporter import OtlpExporter
 from spendgate.records.writer import UsageLog
 from spendgate.settings import logs
 from spendgate.settings.config import Upstream, load_config
-from spendgate.tasks import cancelled
+from spendgate.tasks import cancel_and_wait
 from spendgate.tokens.count import count
 
 ENVIRONMENT = "SPENDGATE_WORKER_CONFIG"
@@ -166,7 +166,7 @@ async def serve(config: WorkerConfig) -> None:
 
     runtime.knows_policy = cluster is None or cluster.known
     healthy = health.HealthServicer()
-    standing = Standing(ledger, data_dir / MEMORY_FILE, when_lost)
+    standing = LedgerWatch(ledger, data_dir / MEMORY_FILE, when_lost)
     settler.clock_us = standing.pulse.ledger_us
     runtime.standing = standing
     runtime.left.elsewhere = Words(ledger.calls)
@@ -191,9 +191,9 @@ async def serve(config: WorkerConfig) -> None:
     try:
         bound = server.add_insecure_port(config.grpc)
     except RuntimeError as e:
-        raise ConfigurationError(f"can not listen on {config.grpc}: {e}") from e
+        raise ConfigurationError(f"cannot listen on {config.grpc}: {e}") from e
     if not bound:
-        raise ConfigurationError(f"can not listen on {config.grpc}; is the port taken?")
+        raise ConfigurationError(f"cannot listen on {config.grpc}; is the port taken?")
     settling = asyncio.create_task(settler.run())
     exporting = asyncio.create_task(otlp.run()) if otlp else None
     keeping = url.client(config.redis, SECRET_S)
@@ -228,7 +228,7 @@ async def serve(config: WorkerConfig) -> None:
     await access_log.drain()
     await leaving.stop(server, runtime, settings.drain_timeout / 1000, stop)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
-    await cancelled(*helpers)
+    await cancel_and_wait(*helpers)
     runtime.left.flush()
     settler.close()
     await settling
@@ -239,7 +239,7 @@ async def serve(config: WorkerConfig) -> None:
     usage_log.close()
     await ledger.close()
     await keeping.aclose()
-    await cancelled(beating)
+    await cancel_and_wait(beating)
     log.info("stopped")
 
 

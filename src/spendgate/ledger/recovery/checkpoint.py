@@ -62,7 +62,7 @@ class TeamMemory:
 
 
 @dataclass(slots=True)
-class Memory:
+class Checkpoint:
     """All teams, with the epoch they were read in and this replica's own pulse."""
 
     epoch: Epoch = field(default_factory=Epoch)
@@ -89,8 +89,8 @@ class Memory:
         write_whole(path, orjson.dumps(document))
 
     @classmethod
-    def read(cls, path: Path) -> Memory:
-        """Read it; an empty one where there is none. One that can not be read is logged and left out."""
+    def read(cls, path: Path) -> Checkpoint:
+        """Read it; an empty one where there is none. One that cannot be read is logged and left out."""
         try:
             document = orjson.loads(path.read_bytes())
             if document["v"] != VERSION:

@@ -18,29 +18,29 @@ from prometheus_client.registry import Collector
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.recovery.checkpoint import Memory, recall, restore_argument
-from spendgate.ledger.recovery.heartbeat import BEAT_S, Pulse, make_whole
+from spendgate.ledger.recovery.checkpoint import Checkpoint, recall, restore_argument
+from spendgate.ledger.recovery.heartbeat import BEAT_S, Heartbeat, make_whole
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key
 
 log = structlog.get_logger()
 
 RECALL_S = 2.0
-RECALL_S_A_TEAM = 0.004
+RECALL_S_PER_TEAM = 0.004
 RECALL_MAX_S = 20.0
 """Between two readings: two seconds, twenty where there are five thousand teams or more. A reading costs Redis one
 small script a team, of every replica. RECALL_MAX_S is well within what gateways send again (`recent`)."""
 
 
-class Keeper(Collector):
+class Checkpointer(Collector):
     """`start` once, then `run` until cancelled. `path` None: the memory lives as long as the process."""
 
     def __init__(self, ledger: RedisLedger, policy: Callable[[], Policy], path: Path | None = None) -> None:
         self._ledger = ledger
         self._policy = policy
         self._path = path
-        self.memory = Memory.read(path) if path is not None else Memory()
-        self.pulse = Pulse(self.memory.process, self.memory.epoch, self.memory.acknowledged)
+        self.memory = Checkpoint.read(path) if path is not None else Checkpoint()
+        self.pulse = Heartbeat(self.memory.process, self.memory.epoch, self.memory.acknowledged)
         self.lost_total = 0
         self.rebuilt_at_s = 0.0
         self.lost = asyncio.Event()
@@ -75,7 +75,7 @@ class Keeper(Collector):
         if await self._beat() or self._owed:
             await self._give_back()
         now = time.monotonic()
-        wait = min(RECALL_MAX_S, max(RECALL_S, RECALL_S_A_TEAM * len(self.memory.teams)))
+        wait = min(RECALL_MAX_S, max(RECALL_S, RECALL_S_PER_TEAM * len(self.memory.teams)))
         if now - self._recalled_at >= wait:
             await self._recall()
             self._recalled_at = now
@@ -115,7 +115,7 @@ class Keeper(Collector):
         if await self._beat():
             await self._give_back()
             return
-        self.memory = Memory(epoch, self.pulse.process, self.pulse.acknowledged, month_key(now_ms), teams)
+        self.memory = Checkpoint(epoch, self.pulse.process, self.pulse.acknowledged, month_key(now_ms), teams)
         if self._path is not None:
             await asyncio.to_thread(self.memory.write, self._path)
 

@@ -54,7 +54,7 @@ def _read(reply: list[Any]) -> Epoch:
     return Epoch(name, int(number or 0), state == "lost", int(since or 0), empty == "1")
 
 
-class Pulse:
+class Heartbeat:
     """One process' beats. `known` and `acknowledged` come from its last life, where that was kept."""
 
     def __init__(

@@ -19,7 +19,7 @@ from spendgate.ledger.redis.connection import Lane
 
 BULK_TIMEOUT_S = 2.0
 """The least time given to calls off the request's path."""
-CALLS_A_TRIP = 500
+CALLS_PER_TRIP = 500
 """Scripts run in one round trip."""
 _T = TypeVar("_T")
 
@@ -114,7 +114,7 @@ class RedisCalls:
         return replies
 
     async def ask(
-        self, what: str, script: Script, calls: list[tuple[str, list[Any]]], a_trip: int = CALLS_A_TRIP
+        self, what: str, script: Script, calls: list[tuple[str, list[Any]]], a_trip: int = CALLS_PER_TRIP
     ) -> list[Any]:
         """Run one script for several (team, arguments), off the request's path, so many in one round trip; one
         reply each, in order. `what` names the call where Redis is away. Raises LedgerUnavailable."""

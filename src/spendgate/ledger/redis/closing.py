@@ -22,7 +22,7 @@ Word = Literal["closed", "again", "changed", "open", "holds"]
 @dataclass(frozen=True, slots=True)
 class Closing:
     """How a team's month stands. `state`: `closed` now, `again` (it was before, unchanged since), `changed` (it was
-    before, but its numbers differ from what was closed, `was_nanousd`), `open`, `holds` (it can not be closed while
+    before, but its numbers differ from what was closed, `was_nanousd`), `open`, `holds` (it cannot be closed while
     `in_flight` of its requests are in flight).
 
     `settled_nanousd` is the budget's counter, `cells_nanousd` what the lines of reports add up to.

@@ -16,7 +16,7 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from spendgate.ledger.redis.connection import Lane, Redirected, Reply
-from spendgate.ledger.redis.url import Address, HostPort
+from spendgate.ledger.redis.url import HostPort, RedisUrl
 
 AGAIN_S = 0.02
 """Between two tries while slots move or a master is being replaced."""
@@ -35,7 +35,7 @@ def slot_of(key: str) -> int:
 class ClusterLane:
     """As `Lane`, over all masters. `address` names some nodes."""
 
-    def __init__(self, address: Address, connect_timeout_s: float) -> None:
+    def __init__(self, address: RedisUrl, connect_timeout_s: float) -> None:
         self._address = address
         self._timeout_s = connect_timeout_s
         self._lanes: dict[HostPort, Lane] = {}

@@ -82,7 +82,7 @@ def text(value: Any) -> str:
 def team_prefix(team: str) -> str:
     """The prefix of every key of a team, its hash tag included.
 
-    Percent-encoded, so that a brace in a name can not move its keys to another slot; an empty name becomes
+    Percent-encoded, so that a brace in a name cannot move its keys to another slot; an empty name becomes
     `%`, which nothing encodes to (Redis Cluster ignores an empty tag).
     """
     return f"{PREFIX}{{{quote(clean(team), safe='') or '%'}}}:"

@@ -16,7 +16,7 @@ from typing import Any, cast
 import hiredis
 from redis.exceptions import AuthenticationError, NoScriptError, ResponseError
 
-from spendgate.ledger.redis.url import Address, HostPort
+from spendgate.ledger.redis.url import HostPort, RedisUrl
 
 Where = Callable[[], Awaitable[HostPort]]
 
@@ -108,7 +108,7 @@ class Lane:
     own place.
     """
 
-    def __init__(self, address: Address, connect_timeout_s: float, where: Where | None = None) -> None:
+    def __init__(self, address: RedisUrl, connect_timeout_s: float, where: Where | None = None) -> None:
         self._address = address
         self._where = where
         self._connect_timeout_s = connect_timeout_s

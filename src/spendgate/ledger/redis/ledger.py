@@ -58,8 +58,8 @@ from spendgate.ledger.redis.connection import Lane
 
 OLDEST_SAMPLE = 1000
 """Of a team with more holds than this, the oldest of a sample of so many is told."""
-MONTHS_A_TRIP = 100
-BALANCES_A_TRIP = 1000
+MONTHS_PER_TRIP = 100
+BALANCES_PER_TRIP = 1000
 """Teams read in one round trip."""
 _Waiter = tuple[str, bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
 
@@ -95,7 +95,7 @@ class RedisLedger:
         """Connect by any form of URL that `connect` knows; the first call makes the connection.
 
         A connection that broke is tried again once, at once: every call is idempotent. Raises
-        ConfigurationError for an URL that can not be read.
+        ConfigurationError for an URL that cannot be read.
         """
         client = connect.client(url, max(timeout_s, BULK_TIMEOUT_S))
         address = connect.parse(url)
@@ -105,7 +105,7 @@ class RedisLedger:
         return made
 
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
-        """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger can not hold."""
+        """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger cannot hold."""
         argument = reserve_argument(request, now_ms)
         result = await self._reserve_at_once(request, argument)
         if result is not None:
@@ -183,13 +183,13 @@ class RedisLedger:
     async def remember(self, asked: list[tuple[str, list[str]]]) -> list[tuple[int, list[int]]]:
         """Counters (without the team's prefix) of teams: the ledger's time (us) and what each has settled, a
         team's all at one instant. Raises LedgerUnavailable."""
-        replies = await self.calls.ask("remember", REMEMBER, list(asked), MONTHS_A_TRIP)
+        replies = await self.calls.ask("remember", REMEMBER, list(asked), MONTHS_PER_TRIP)
         return [(int(at), [int(n) for n in amounts]) for at, *amounts in replies]
 
     async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]:
         """Give teams back what was lost; arguments by `memory.restore_argument`. Raises LedgerUnavailable."""
         replies = await self.calls.ask(
-            "restore", RESTORE, [(team, [argument]) for team, argument in asked], MONTHS_A_TRIP
+            "restore", RESTORE, [(team, [argument]) for team, argument in asked], MONTHS_PER_TRIP
         )
         return [restored(team, reply) for (team, _), reply in zip(asked, replies, strict=True)]
 
@@ -229,7 +229,7 @@ class RedisLedger:
     async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
         """See `port.Ledger.adjust`: one round trip for every 100."""
         calls: list[tuple[str, list[Any]]] = [(a.team, [adjust_argument(a, now_ms)]) for a in batch]
-        return [adjust_result(x) for x in await self.calls.ask("adjust", ADJUST, calls, MONTHS_A_TRIP)]
+        return [adjust_result(x) for x in await self.calls.ask("adjust", ADJUST, calls, MONTHS_PER_TRIP)]
 
     async def adjustments(self, team: str) -> list[Adjusted]:
         """See `port.Ledger.adjustments`."""
@@ -251,8 +251,8 @@ class RedisLedger:
     async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
         """See `port.Ledger.months`: one round trip for every 100 teams."""
         out: list[TeamMonth] = []
-        for start in range(0, len(teams), MONTHS_A_TRIP):
-            out += await self._months(teams[start : start + MONTHS_A_TRIP], month)
+        for start in range(0, len(teams), MONTHS_PER_TRIP):
+            out += await self._months(teams[start : start + MONTHS_PER_TRIP], month)
         return out
 
     async def _months(self, teams: list[str], month: str) -> list[TeamMonth]:
@@ -268,11 +268,11 @@ class RedisLedger:
 
     async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
         """(settled, reserved) of many teams' month (`YYYYMM`), in the order given: one round trip for every
-        `BALANCES_A_TRIP` teams. Raises LedgerUnavailable."""
+        `BALANCES_PER_TRIP` teams. Raises LedgerUnavailable."""
         out: list[tuple[int, int]] = []
-        for start in range(0, len(teams), BALANCES_A_TRIP):
+        for start in range(0, len(teams), BALANCES_PER_TRIP):
             pipe = self.calls.redis.pipeline(transaction=False)
-            for team in teams[start : start + BALANCES_A_TRIP]:
+            for team in teams[start : start + BALANCES_PER_TRIP]:
                 pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
             replies = await self.calls.bulk("balances", pipe.execute)
             out += [(int(settled or 0), int(reserved or 0)) for settled, reserved in replies]
@@ -284,9 +284,9 @@ class RedisLedger:
         """
         days = [f"{month}{day:02d}" for day in range(1, 32)]
         out: list[DayCell] = []
-        for start in range(0, len(teams), MONTHS_A_TRIP):
+        for start in range(0, len(teams), MONTHS_PER_TRIP):
             pipe = self.calls.redis.pipeline(transaction=False)
-            asked = [(t, d) for t in teams[start : start + MONTHS_A_TRIP] for d in days]
+            asked = [(t, d) for t in teams[start : start + MONTHS_PER_TRIP] for d in days]
             for team, day in asked:
                 pipe.hgetall(f"{team_prefix(team)}d:{day}")
             replies = await self.calls.bulk("cells", pipe.execute)
@@ -297,8 +297,8 @@ class RedisLedger:
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """See `port.Ledger.daily`: added up in Redis, one round trip for every 100 teams."""
         out: dict[str, list[int]] = {}
-        for start in range(0, len(teams), MONTHS_A_TRIP):
-            some = teams[start : start + MONTHS_A_TRIP]
+        for start in range(0, len(teams), MONTHS_PER_TRIP):
+            some = teams[start : start + MONTHS_PER_TRIP]
             pipe = self.calls.redis.pipeline(transaction=False)
             for team in some:
                 prefix = team_prefix(team)
@@ -395,7 +395,7 @@ class RedisLedger:
         await self.calls.redis.aclose()
 
 
-def _lane_of(address: connect.Address, timeout_s: float) -> Lane | ClusterLane:
+def _lane_of(address: connect.RedisUrl, timeout_s: float) -> Lane | ClusterLane:
     if address.kind == "cluster":
         return ClusterLane(address, timeout_s)
     if address.kind == "single":

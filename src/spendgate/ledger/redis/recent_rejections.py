@@ -42,7 +42,7 @@ def commands(refused: Iterable[RefusedRequest]) -> list[tuple[Any, ...]]:
 
 
 def read(rows: Iterable[bytes]) -> list[RefusedRequest]:
-    """The newest first; what can not be read, or was written by a later version with more fields, is read as
+    """The newest first; what cannot be read, or was written by a later version with more fields, is read as
     far as it goes."""
     names = [f.name for f in fields(RefusedRequest)]
     out = []

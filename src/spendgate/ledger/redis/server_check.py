@@ -23,8 +23,8 @@ Severity = Literal["error", "warning", "ok"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One look at the server. `error`: the ledger does not work, or can not keep its promise. `remedy` says what
+class ServerFinding:
+    """One look at the server. `error`: the ledger does not work, or cannot keep its promise. `remedy` says what
     to do; "" where all is well. `place` is the node, where there are several."""
 
     severity: Severity
@@ -34,7 +34,7 @@ class Finding:
     place: str = ""
 
 
-async def check_server(url: str, timeout_s: float = 5.0) -> list[Finding]:
+async def check_server(url: str, timeout_s: float = 5.0) -> list[ServerFinding]:
     """Look at the server, or every master of a cluster. Never raises but ConfigurationError for the URL."""
     address = connect.parse(url)
     client = connect.client(url, timeout_s)
@@ -47,7 +47,7 @@ async def check_server(url: str, timeout_s: float = 5.0) -> list[Finding]:
         await client.aclose()
 
 
-def _unreachable(address: connect.Address, e: Exception) -> Finding:
+def _unreachable(address: connect.RedisUrl, e: Exception) -> ServerFinding:
     name = type(e).__name__
     remedy = "start Redis, or give the right --redis URL"
     if name in ("AuthenticationError", "AuthenticationWrongNumberOfArgsError"):
@@ -56,15 +56,15 @@ def _unreachable(address: connect.Address, e: Exception) -> Finding:
         remedy = f"see that the sentinels run and know a master {address.master!r}"
     elif address.tls:
         remedy = "see that the port speaks TLS, and give ?ssl_ca_certs=FILE where a CA of your own signs"
-    return Finding("error", "connection", f"{address.shown} does not answer: {name}: {e}", remedy)
+    return ServerFinding("error", "connection", f"{address.shown} does not answer: {name}: {e}", remedy)
 
 
-async def _look(client: Any, address: connect.Address) -> AsyncIterator[Finding]:
-    yield Finding("ok", "connection", f"{address.shown} answers")
+async def _look(client: Any, address: connect.RedisUrl) -> AsyncIterator[ServerFinding]:
+    yield ServerFinding("ok", "connection", f"{address.shown} answers")
     try:
         infos = await _infos(client)
     except NoPermissionError as e:
-        yield Finding("error", "rights", f"INFO is refused: {e}", "allow it: ACL SETUSER … +info")
+        yield ServerFinding("error", "rights", f"INFO is refused: {e}", "allow it: ACL SETUSER … +info")
         infos = {}
     for place, info in infos.items():
         shown = place if len(infos) > 1 else ""
@@ -88,53 +88,53 @@ def _is_by_node(info: Mapping[str, Any]) -> bool:
     return all(isinstance(v, dict) and "redis_version" in v for v in info.values())
 
 
-def server_findings(info: Mapping[str, Any], place: str = "") -> list[Finding]:
+def server_findings(info: Mapping[str, Any], place: str = "") -> list[ServerFinding]:
     """What INFO tells of one server. Pure."""
     return [_version(info, place), _role(info, place), *_memory(info, place), *_disk(info, place)]
 
 
-def _version(info: Mapping[str, Any], place: str) -> Finding:
+def _version(info: Mapping[str, Any], place: str) -> ServerFinding:
     name = "Valkey" if info.get("server_name") == "valkey" else "Redis"
     shown = str(info.get("valkey_version") or info.get("redis_version", "0"))
     numbers = tuple(
         int(n) if n.isdecimal() else 0 for n in str(info.get("redis_version", "0")).split(".")[:2]
     )
     if numbers < VERSION_MIN:
-        return Finding(
+        return ServerFinding(
             "error",
             "version",
             f"{name} {shown}",
             "use Redis 6.2 or later, or Valkey: the scripts need it",
             place,
         )
-    return Finding("ok", "version", f"{name} {shown}", place=place)
+    return ServerFinding("ok", "version", f"{name} {shown}", place=place)
 
 
-def _role(info: Mapping[str, Any], place: str) -> Finding:
+def _role(info: Mapping[str, Any], place: str) -> ServerFinding:
     if info.get("role") != "master":
-        return Finding(
+        return ServerFinding(
             "error", "role", f"a {info.get('role', 'server of unknown role')}; it takes no writes",
             "point the URL at the master, or at the sentinels: redis+sentinel://HOST:26379,…/NAME", place,
         )  # fmt: skip
-    return Finding("ok", "role", f"master with {info.get('connected_slaves', 0)} replicas", place=place)
+    return ServerFinding("ok", "role", f"master with {info.get('connected_slaves', 0)} replicas", place=place)
 
 
-def _memory(info: Mapping[str, Any], place: str) -> list[Finding]:
+def _memory(info: Mapping[str, Any], place: str) -> list[ServerFinding]:
     policy = str(info.get("maxmemory_policy", "noeviction"))
     most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     out = []
     if policy != "noeviction":
         out.append(
-            Finding(
+            ServerFinding(
                 "error", "eviction", f"maxmemory-policy {policy}: Redis may delete spend when memory is short",
                 "CONFIG SET maxmemory-policy noeviction, and in redis.conf", place,
             )
         )  # fmt: skip
     else:
-        out.append(Finding("ok", "eviction", "maxmemory-policy noeviction", place=place))
+        out.append(ServerFinding("ok", "eviction", "maxmemory-policy noeviction", place=place))
     if most and used > most * 9 // 10:
         out.append(
-            Finding(
+            ServerFinding(
                 "warning", "memory", f"{used * 100 // most} % of maxmemory is used; at 100 % nothing is reserved",
                 "raise maxmemory", place,
             )
@@ -142,32 +142,34 @@ def _memory(info: Mapping[str, Any], place: str) -> list[Finding]:
     return out
 
 
-def _disk(info: Mapping[str, Any], place: str) -> list[Finding]:
+def _disk(info: Mapping[str, Any], place: str) -> list[ServerFinding]:
     out = []
     if int(info.get("aof_enabled", 0)):
-        out.append(Finding("ok", "durability", "appendonly yes", place=place))
+        out.append(ServerFinding("ok", "durability", "appendonly yes", place=place))
         if info.get("aof_last_write_status", "ok") != "ok":
             out.append(
-                Finding(
-                    "error", "durability", "the append-only file can not be written", "free its disk", place
+                ServerFinding(
+                    "error", "durability", "the append-only file cannot be written", "free its disk", place
                 )
             )
     else:
         out.append(
-            Finding(
+            ServerFinding(
                 "warning", "durability", "appendonly no: a restart takes back what was spent since the last dump; "
                 "gateways and Prometheus give most of it back",
                 "CONFIG SET appendonly yes, and in redis.conf", place,
             )
         )  # fmt: skip
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
-        out.append(Finding("warning", "durability", "the last dump failed", "look into Redis' log", place))
+        out.append(
+            ServerFinding("warning", "durability", "the last dump failed", "look into Redis' log", place)
+        )
     if int(info.get("loading", 0)):
-        out.append(Finding("error", "loading", "Redis is still reading its data", "wait", place))
+        out.append(ServerFinding("error", "loading", "Redis is still reading its data", "wait", place))
     return out
 
 
-async def _rights(client: Any) -> AsyncIterator[Finding]:
+async def _rights(client: Any) -> AsyncIterator[ServerFinding]:
     script = (files("spendgate.ledger") / "lua" / "check.lua").read_text()
     refused: dict[str, str] = {}
     try:
@@ -183,9 +185,9 @@ async def _rights(client: Any) -> AsyncIterator[Finding]:
     if problem:
         refused["SUBSCRIBE"] = problem
     for name, why in refused.items():
-        yield Finding("error", "rights", f"{name}: {why}", RIGHTS_REMEDY)
+        yield ServerFinding("error", "rights", f"{name}: {why}", RIGHTS_REMEDY)
     if not refused:
-        yield Finding("ok", "rights", "every command of the ledger is allowed")
+        yield ServerFinding("ok", "rights", "every command of the ledger is allowed")
 
 
 RIGHTS_REMEDY = (
@@ -204,22 +206,22 @@ async def _subscribes(client: Any) -> str:
     return ""
 
 
-async def _cluster(client: Any) -> Finding:
+async def _cluster(client: Any) -> ServerFinding:
     try:
         reply = await client.execute_command("CLUSTER INFO", target_nodes=RedisCluster.RANDOM)
     except RedisError as e:
-        return Finding("error", "cluster", f"CLUSTER INFO: {e}", "allow it: ACL SETUSER … +cluster")
+        return ServerFinding("error", "cluster", f"CLUSTER INFO: {e}", "allow it: ACL SETUSER … +cluster")
     info = reply if "cluster_state" in reply else next(iter(reply.values()))
     state, slots = info.get("cluster_state"), info.get("cluster_slots_assigned")
     if state != "ok" or slots != "16384":
-        return Finding(
+        return ServerFinding(
             "error", "cluster", f"state {state}, {slots} of 16384 slots served",
             "mend it: redis-cli --cluster fix; teams whose slot nobody serves have no ledger",
         )  # fmt: skip
-    return Finding("ok", "cluster", f"all slots are served by {info.get('cluster_size')} masters")
+    return ServerFinding("ok", "cluster", f"all slots are served by {info.get('cluster_size')} masters")
 
 
-async def _clock(client: Any) -> Finding:
+async def _clock(client: Any) -> ServerFinding:
     before = time.time_ns() // 1_000_000
     reply = await client.time()
     if isinstance(reply, dict):
@@ -228,8 +230,8 @@ async def _clock(client: Any) -> Finding:
     at = int(reply[0]) * 1000 + int(reply[1]) // 1000
     off = at - after if at > after else min(0, at - before)
     if abs(off) > SKEW_MAX_MS:
-        return Finding(
+        return ServerFinding(
             "warning", "clock", f"Redis' clock is {off} ms off this machine's; months turn by Redis' clock",
             "let both follow the same time servers",
         )  # fmt: skip
-    return Finding("ok", "clock", f"within {SKEW_MAX_MS} ms of this machine's")
+    return ServerFinding("ok", "clock", f"within {SKEW_MAX_MS} ms of this machine's")

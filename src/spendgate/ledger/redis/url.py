@@ -7,7 +7,7 @@
 
 `rediss` in place of `redis` is TLS, to nodes and sentinels alike. TLS and other options of redis-py follow as a
 query: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`, `ssl_check_hostname`; for sentinels also
-`db`, `sentinel_username` and `sentinel_password`. Characters of a password that a URL can not hold are
+`db`, `sentinel_username` and `sentinel_password`. Characters of a password that a URL cannot hold are
 percent-encoded.
 """
 
@@ -37,7 +37,7 @@ _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", 
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RedisUrl:
     """A URL, read. `options` are redis-py's, those of TLS included."""
 
     url: str
@@ -59,7 +59,7 @@ class Address:
         return redacted(self.url)
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """TLS as the options say; None without TLS. Raises ConfigurationError for a file that can not be read."""
+        """TLS as the options say; None without TLS. Raises ConfigurationError for a file that cannot be read."""
         if not self.tls:
             return None
         o = self.options
@@ -106,7 +106,7 @@ def _split(url: str) -> tuple[str, str, str, str]:
     return scheme, netloc, path, query
 
 
-def parse(url: str) -> Address:
+def parse(url: str) -> RedisUrl:
     """Read a URL. Raises ConfigurationError that says what a URL looks like."""
     scheme, colon, _ = url.partition("://")
     if not colon or scheme not in _SCHEMES:
@@ -132,12 +132,12 @@ _SCHEMES: dict[str, tuple[Kind, bool]] = {
 }
 
 
-def _single(url: str, tls: bool) -> Address:
+def _single(url: str, tls: bool) -> RedisUrl:
     found: dict[str, Any] = dict(parse_url(url))
     found.pop("connection_class", None)
     path = str(found.pop("path", ""))
     host, port = str(found.pop("host", "localhost")), int(found.pop("port", PORT))
-    return Address(
+    return RedisUrl(
         url,
         "single",
         () if path else ((host, port),),
@@ -150,7 +150,7 @@ def _single(url: str, tls: bool) -> Address:
     )
 
 
-def _several(url: str, kind: Kind, tls: bool) -> Address:
+def _several(url: str, kind: Kind, tls: bool) -> RedisUrl:
     _, netloc, path, query = _split(url)
     userinfo, _, hosts = netloc.rpartition("@")
     given = dict(parse_url(urlunsplit(("redis", "host", "", query, ""))))
@@ -164,7 +164,7 @@ def _several(url: str, kind: Kind, tls: bool) -> Address:
         )
     if kind == "cluster" and (name not in ("", "0") or options.get("db")):
         raise ValueError("Redis Cluster has no numbered databases; leave the path away")
-    return Address(
+    return RedisUrl(
         url,
         kind,
         tuple(_host_port(h, default) for h in hosts.split(",")),
@@ -225,7 +225,7 @@ def client(url: str, timeout_s: float) -> aioredis.Redis:
         raise ConfigurationError(f"{address.shown}: an option that is not known: {e}") from e
 
 
-def sentinel(address: Address, timeout_s: float) -> Sentinel:
+def sentinel(address: RedisUrl, timeout_s: float) -> Sentinel:
     """The sentinels of an address, to ask for the master."""
     options = {k: v for k, v in address.options.items() if k in _TLS_OPTIONS}
     return Sentinel(  # type: ignore[no-untyped-call]

@@ -34,12 +34,12 @@ class Spool:
     """A worker's journal and those it adopted. `worker` names the file: letters, digits, `-`, `_`, `.`.
 
     Where a living process holds that file (it adopted what the worker's last run left), the next free of
-    `<worker>-2`, `<worker>-3`, … is taken. Raises ConfigurationError where the folder can not be written.
+    `<worker>-2`, `<worker>-3`, … is taken. Raises ConfigurationError where the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, worker: str, bytes_max: int = BYTES_MAX) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", worker):
-            raise ConfigurationError(f"spool: {worker!r} can not name a file; use letters, digits, - and _")
+            raise ConfigurationError(f"spool: {worker!r} cannot name a file; use letters, digits, - and _")
         self._folder = Path(folder)
         self._bytes_max = bytes_max
         self._retired_torn = 0

@@ -42,7 +42,7 @@ def test_a_token_file_is_read_anew_at_every_call(tmp_path: Path) -> None:
     [
         ({"exec": {"command": "gke"}}, "http://h:1", r"users\[\].user.exec.*service account"),
         ({"token": "t"}, "h:1", r"clusters\[\].cluster.server: is 'h:1'"),
-        ({"client-certificate-data": "!!"}, "https://h:1", "certificate that can not be read"),
+        ({"client-certificate-data": "!!"}, "https://h:1", "certificate that cannot be read"),
     ],
 )
 def test_a_kubeconfig_that_can_not_work_is_refused_by_field(

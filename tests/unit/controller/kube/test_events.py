@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from spendgate.alerts.alert import Alert
-from spendgate.alerts.sender import Delivered, Refused, Retry
+from spendgate.alerts.sender import Delivered, DeliveryRejected, Retry
 from spendgate.controller.kube.access import Access
 from spendgate.controller.kube.client import Kube
 from spendgate.controller.kube.events import EventSender
@@ -70,8 +70,10 @@ async def test_a_server_that_is_away_is_asked_again(status: int) -> None:
 
 
 async def test_a_team_without_a_budget_and_a_namespace_that_is_gone_are_given_up() -> None:
-    assert isinstance(await Server().sender.send(replace(ALERT, team="blue"), "event", False), Refused)
-    assert isinstance(await Server(404).sender.send(ALERT, "event", False), Refused)
+    assert isinstance(
+        await Server().sender.send(replace(ALERT, team="blue"), "event", False), DeliveryRejected
+    )
+    assert isinstance(await Server(404).sender.send(ALERT, "event", False), DeliveryRejected)
 
 
 def test_what_concerns_no_team_is_no_event() -> None:

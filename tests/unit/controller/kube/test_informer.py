@@ -12,7 +12,7 @@ import httpx
 from spendgate.controller.kube.access import Access
 from spendgate.controller.kube.client import Kube
 from spendgate.controller.kube.informer import Delta, Informer, differences, slim
-from spendgate.controller.kube.interning import Sharer
+from spendgate.controller.kube.interning import Interner
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -163,18 +163,18 @@ async def test_a_server_that_goes_silent_is_left_after_our_own_deadline() -> Non
 async def test_an_answer_to_our_own_write_never_hides_what_the_watch_told_since() -> None:
     informer, _, _ = await follow(listing(obj("a", 1), version=1), events(("MODIFIED", obj("a", 3))))
     newest = informer.objects["ns", "a"]
-    informer.patched(slim(obj("a", 1), Sharer()), obj("a", 2))
+    informer.patched(slim(obj("a", 1), Interner()), obj("a", 2))
     assert informer.objects["ns", "a"] is newest
     informer.patched(newest, obj("a", 4))
     assert informer.objects["ns", "a"]["metadata"]["resourceVersion"] == "4"
 
 
 def test_the_same_list_again_changes_nothing() -> None:
-    old = {("ns", "a"): slim(obj("a", 1), Sharer())}
-    assert differences(old, {("ns", "a"): slim(obj("a", 1), Sharer())}) == []
+    old = {("ns", "a"): slim(obj("a", 1), Interner())}
+    assert differences(old, {("ns", "a"): slim(obj("a", 1), Interner())}) == []
 
 
 def test_what_nobody_reads_is_not_kept() -> None:
     full = obj("a", 1)
     full["metadata"] |= {"managedFields": [1], "annotations": {"k": "v"}}
-    assert set(slim(full, Sharer())["metadata"]) == {"name", "namespace", "uid", "resourceVersion"}
+    assert set(slim(full, Interner())["metadata"]) == {"name", "namespace", "uid", "resourceVersion"}

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spendgate.controller.kube.interning import Sharer
+from spendgate.controller.kube.interning import Interner
 
 SCALARS = (
     st.none()
@@ -22,7 +22,7 @@ JSON = st.recursive(
 
 
 def test_equal_parts_of_two_documents_are_one_object() -> None:
-    sharer = Sharer()
+    sharer = Interner()
     first = sharer.fields({"a": [{"percent": 50, "action": "alert"}], "b": {"c": {"d": 1}}})
     second = sharer.fields({"a": [{"percent": 50, "action": "alert"}], "b": {"c": {"d": 2}}})
     assert first["a"] is second["a"]
@@ -32,7 +32,7 @@ def test_equal_parts_of_two_documents_are_one_object() -> None:
 
 @given(st.lists(st.dictionaries(st.text("ab", max_size=2), JSON, max_size=4), max_size=6), st.integers(1, 50))
 def test_law_what_comes_out_is_what_went_in_with_types_and_order(documents: list[Any], kept: int) -> None:
-    sharer = Sharer(kept)
+    sharer = Interner(kept)
     before = [json.dumps(d) for d in documents]
     shared = [sharer.fields(d) for d in documents]
     assert [json.dumps(d) for d in shared] == before

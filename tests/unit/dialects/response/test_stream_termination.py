@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from spendgate.dialects.response.stream_termination import Ender, boundary, can_end
+from spendgate.dialects.response.stream_termination import StreamTerminator, boundary, can_end
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_the_boundary_is_the_end_of_the_last_whole_event(piece: bytes, at: int) 
 
 
 def test_openai_streams_end_with_finish_reason_length() -> None:
-    text = Ender("openai-chat").end("gpt-4o", 5).decode()
+    text = StreamTerminator("openai-chat").end("gpt-4o", 5).decode()
     first, done, rest = text.split("\n\n")
     assert json.loads(first.removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
     assert done == "data: [DONE]"
@@ -27,7 +27,7 @@ def test_openai_streams_end_with_finish_reason_length() -> None:
 
 @pytest.mark.parametrize("cut", range(0, 120, 7))
 def test_anthropic_streams_close_the_block_that_is_open(cut: int) -> None:
-    ender = Ender("anthropic-messages")
+    ender = StreamTerminator("anthropic-messages")
     wire = (
         b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{}}\n\n'
         b'event: content_block_start\ndata: {"type":"content_block_start","index":3,"content_block":{}}\n\n'

@@ -87,7 +87,7 @@ def test_no_bytes_raise_anything_but_an_encoding_error(body: bytes, header: str)
 
 
 def test_an_unknown_coding_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(EncodingError, match="'compress' can not be decoded; use at most 4 of gzip"):
+    with pytest.raises(EncodingError, match="'compress' cannot be decoded; use at most 4 of gzip"):
         Decoder("compress")
 
 

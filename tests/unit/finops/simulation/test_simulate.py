@@ -11,7 +11,7 @@ from support.usage_lines import T0, expired, record
 from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
 from spendgate.exchange.snapshot import Snapshot, snapshot
-from spendgate.finops.simulation.logged_request import Demand, demand_of
+from spendgate.finops.simulation.logged_request import LoggedRequest, demand_of
 from spendgate.finops.simulation.simulate import Simulation, simulate
 from spendgate.pricing.cost import cost_nanousd, estimate_nanousd
 from spendgate.pricing.load import table
@@ -68,7 +68,7 @@ def _snapshot(policy: Policy, prices: PriceTable = PRICES) -> Snapshot:
     return snapshot(policy, prices, Settings())
 
 
-def demands(records: list[UsageRecord]) -> list[Demand]:
+def demands(records: list[UsageRecord]) -> list[LoggedRequest]:
     found = [d for r in records if (d := demand_of(r)) is not None]
     return sorted(found, key=lambda d: d.at_ms)
 

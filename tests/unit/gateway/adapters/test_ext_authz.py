@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 from unit.exchange.driver import NOW_MS, chat, snapshot_of
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters.ext_authz import Authorization
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
 from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
 from spendgate.records.outcome import Outcome
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 SPECS = """
 {team: ml, monthlyBudgetUSD: 10}
@@ -53,10 +53,10 @@ class Settler:
     is_full = False
 
     def __init__(self) -> None:
-        self.endings: list[Ending] = []
+        self.endings: list[ExchangeResult] = []
         self.came = asyncio.Event()
 
-    def put(self, ending: Ending) -> None:
+    def put(self, ending: ExchangeResult) -> None:
         self.endings.append(ending)
         self.came.set()
 
@@ -93,7 +93,7 @@ class Desk:
 async def test_a_ticket_goes_with_the_request_and_its_hold_waits_for_the_log() -> None:
     desk = Desk()
     reply = await desk.check()
-    ticket = Ticket.from_json(reply.dynamic_metadata["ticket"])
+    ticket = SettlementTicket.from_json(reply.dynamic_metadata["ticket"])
     [asked] = desk.ledger.asked
     assert (ticket.exchange_id, ticket.team, ticket.model) == (asked.exchange_id, "ml", "gpt-4o")
     assert asked.ttl_ms == desk.runtime.snapshot.settings.unseen_ttl

@@ -73,7 +73,7 @@ async def test_trailers_without_a_body_are_shown_and_decided() -> None:
     await call.end()
     assert was_refused([reply]) or desk.ledger.charged > 0
     long = await desk.call().say(desk.request_headers("ml", **{"content-length": "90"}))
-    assert not long.HasField("mode_override"), "no bytes for what can not be"
+    assert not long.HasField("mode_override"), "no bytes for what cannot be"
 
 
 async def test_a_json_answer_that_ends_with_trailers_is_metered_and_says_its_cost() -> None:

@@ -17,9 +17,9 @@ from spendgate.dialects.openai.stream import OpenAIStreamMeter
 from spendgate.exchange import admission, billing, endings, exchange
 from spendgate.exchange.admission import Admission
 from spendgate.exchange.billing import Bill
-from spendgate.exchange.context import Case
+from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.exchange import Exchange
-from spendgate.exchange.ticket import Ticket
+from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters import codec
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
@@ -43,8 +43,8 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (admission, "gather"), (OpenAIChat, "rewrite"), (OpenAIChat, "read_answer"), (OpenAIChat, "stream_meter"),
     (OpenAIStreamMeter, "feed"), (OpenAIStreamMeter, "partial"), (OpenAIStreamMeter, "result"),
     (exchange, "open_answer"), (Exchange, "_finish"), (Exchange, "receive"),
-    (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (endings, "ended"), (Case, "ticket"),
-    (Case, "tariff"), (Case, "answer_headers"), (Ticket, "ending"), (Metrics, "count_unclaimed"),
+    (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (endings, "ended"), (ExchangeContext, "ticket"),
+    (ExchangeContext, "tariff"), (ExchangeContext, "answer_headers"), (SettlementTicket, "ending"), (Metrics, "count_unclaimed"),
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from unit.exchange.test_access_log_settlement import HELD, TICKET
 from spendgate.exchange import billing
 from spendgate.exchange.handover import Handover
 from spendgate.gateway.adapters.redirects import REDIRECTS, Left, exchange_id, passes
-from spendgate.records.record import Ending
+from spendgate.records.record import ExchangeResult
 
 TOLD = Handover("x", "ml", "chat", "", "", "gpt-4o", "gpt-4o", "allow", "within_budget", 0, "", "", "")
 LEFT = TICKET.ending(billing.at_hold(HELD, "aborted"))
@@ -61,8 +61,8 @@ class Taking:
         self.told = told
 
 
-def run(act: Callable[[Left, Ledger, Taking], Awaitable[None]]) -> tuple[list[Ending], Taking]:
-    put: list[Ending] = []
+def run(act: Callable[[Left, Ledger, Taking], Awaitable[None]]) -> tuple[list[ExchangeResult], Taking]:
+    put: list[ExchangeResult] = []
     taking = Taking()
 
     async def main() -> None:

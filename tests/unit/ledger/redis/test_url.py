@@ -1,4 +1,4 @@
-"""URLs of a Redis in every form, and what is told of one that can not be read."""
+"""URLs of a Redis in every form, and what is told of one that cannot be read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from spendgate.errors import ConfigurationError
-from spendgate.ledger.redis.url import Address, client, parse, redacted
+from spendgate.ledger.redis.url import RedisUrl, client, parse, redacted
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_tls_options_make_the_context(tmp_path: Path) -> None:
     assert not loose.check_hostname
     assert parse("redis://h").ssl_context() is None
     with pytest.raises(ConfigurationError, match="TLS files"):
-        Address("rediss://h", "single", tls=True, options={"ssl_ca_certs": "/nowhere"}).ssl_context()
+        RedisUrl("rediss://h", "single", tls=True, options={"ssl_ca_certs": "/nowhere"}).ssl_context()

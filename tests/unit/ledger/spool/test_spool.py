@@ -151,7 +151,7 @@ def test_a_folder_that_can_not_be_made_is_an_error_that_says_what_to_do(tmp_path
 
 @pytest.mark.parametrize("name", ["", "../w", "a/b", ".hidden", "a b"])
 def test_a_worker_name_that_can_not_name_a_file_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match="can not name a file"):
+    with pytest.raises(ConfigurationError, match="cannot name a file"):
         Spool(tmp_path, name)
 
 
