@@ -73,7 +73,8 @@ async def sent(status: int, shape: str = "alertmanager") -> tuple[Outcome, httpx
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        (200, Delivered()), (204, Delivered()), (400, DeliveryRejected("400: words")), (422, DeliveryRejected("422: words")),
+        (200, Delivered()), (204, Delivered()), (400, DeliveryRejected("400: words")),
+        (422, DeliveryRejected("422: words")),
         (401, Retry("401: words", 30.0)), (404, Retry("404: words", 30.0)), (302, Retry("302: words", 30.0)),
         (429, Retry("429, too many", 7.0)), (503, Retry("503: words", 7.0)),
     ],

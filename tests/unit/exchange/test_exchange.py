@@ -468,7 +468,7 @@ def test_the_output_cap_of_the_policy_is_written_into_the_request() -> None:
 
 def test_an_event_out_of_order_is_named() -> None:
     d = Drive(snapshot_of())
-    with pytest.raises(IllegalEvent, match="ResponsePiece is illegal in state start"):
+    with pytest.raises(IllegalEvent, match="ResponseChunk is illegal in state start"):
         d.exchange.receive(e.ResponseChunk(b"", True))
 
 

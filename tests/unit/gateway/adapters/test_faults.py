@@ -42,9 +42,11 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (Admission, "_forward"), (Admission, "_refuse"), (admission, "read_facts"), (admission, "measure"),
     (admission, "gather"), (OpenAIChat, "rewrite"), (OpenAIChat, "read_answer"), (OpenAIChat, "stream_meter"),
     (OpenAIStreamMeter, "feed"), (OpenAIStreamMeter, "partial"), (OpenAIStreamMeter, "result"),
-    (exchange, "open_answer"), (Exchange, "_finish"), (Exchange, "receive"),
-    (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (endings, "ended"), (ExchangeContext, "ticket"),
-    (ExchangeContext, "tariff"), (ExchangeContext, "answer_headers"), (SettlementTicket, "ending"), (Metrics, "count_unclaimed"),
+    (exchange, "open_response"), (Exchange, "_finish"), (Exchange, "receive"),
+    (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (endings, "ended"),
+    (ExchangeContext, "ticket"),
+    (ExchangeContext, "tariff"), (ExchangeContext, "answer_headers"), (SettlementTicket, "ending"),
+    (Metrics, "count_unclaimed"),
 )  # fmt: skip
 
 
@@ -166,7 +168,7 @@ async def test_the_fuzz_sees_each_guard_fall(
 ) -> None:
     mutate(monkeypatch)
     seen = 0
-    for where, name in ((admission, "gather"), (exchange, "open_answer"), (codec, "forward")):
+    for where, name in ((admission, "gather"), (exchange, "open_response"), (codec, "forward")):
         try:
             with monkeypatch.context() as patch:
                 await test_a_fault_at_any_step_is_refused_or_charged(where, name, patch)
