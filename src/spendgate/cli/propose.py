@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -67,7 +67,21 @@ def _shared(function: _F) -> _F:
                 "logs",
                 multiple=True,
                 type=click.Path(path_type=Path),
-                help="Usage log to try the change on; the outcome becomes a comment.",
+                help="Usage log to try the change on; what it means for the team becomes a comment.",
+            ),
+            click.option(
+                "--redis",
+                "redis_url",
+                envvar=["REDIS_URL", "SPENDGATE_REDIS"],
+                help="With --log: the ledger that knows the month's counters.  [env: REDIS_URL]",
+            ),
+            click.option(
+                "--data-dir",
+                default=".spendgate",
+                show_default=True,
+                envvar="SPENDGATE_DATA_DIR",
+                type=click.Path(path_type=Path),
+                help="With --log: data dir of a running `spendgate up`.",
             ),
             click.option("--dry-run", is_flag=True, help="Print the change; push and open nothing."),
             click.option(
@@ -137,8 +151,6 @@ def check_command(
       spendgate propose check --before ../base/budgets --after budgets \\
         --approvers ../base/approvers.yaml --approved-by dana
     """
-    import time
-
     from spendgate.budget.load import load_policy
     from spendgate.errors import ConfigurationError, SpendgateError
     from spendgate.money import nano_to_usd
@@ -184,9 +196,31 @@ def _run(usd: Decimal, until: datetime | None, given: dict[str, Any]) -> None:
     remote, forge = reach(
         given["repo"], given["base"], given["forge"], os.environ, reads_only=given["dry_run"]
     )
-    comment: Callable[[Sequence[Path]], str] | None = commenter(given["logs"]) if given["logs"] else None
+    comment = None
+    if given["logs"]:
+        settled = _settled(given["redis_url"], given["data_dir"])
+        comment = commenter(given["logs"], settled, time.time_ns() // 1_000_000)
     made = propose(wish, remote, forge, path=given["path"], comment=comment, dry_run=given["dry_run"])
     _show(made, wish, given["output"])
+
+
+def _settled(redis_url: str | None, data_dir: Path) -> Callable[[str, str], int | None]:
+    """What the ledger at hand has settled of a team's month; None, and it is said, where there is none."""
+    import asyncio
+
+    from spendgate.cli.find_ledger import find_ledger
+    from spendgate.cli.ledger import with_ledger
+    from spendgate.errors import ConfigurationError, LedgerUnavailable
+
+    def ask(team: str, month: str) -> int | None:
+        try:
+            url = find_ledger(redis_url, data_dir).redis_url
+            return asyncio.run(with_ledger(url, lambda x: x.month(team, month))).settled_nanousd
+        except (ConfigurationError, LedgerUnavailable) as e:
+            click.echo(f"spendgate propose: the comment knows the log alone: {e}", err=True)
+            return None
+
+    return ask
 
 
 def _show(made: Proposal, wish: ChangeRequest, output: str) -> None:

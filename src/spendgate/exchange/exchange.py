@@ -293,7 +293,8 @@ class Exchange(ExchangeView):
         notes = replace(
             self._ending.notes, refused_nanousd=refused.estimate_nanousd, repeat_key=refused.repeat_key
         )
-        self._ending = replace(self._ending, notes=notes)
+        record = replace(self._ending.record, estimate_nanousd=refused.estimate_nanousd)
+        self._ending = replace(self._ending, record=record, notes=notes)
 
     def _finish(self, bill: Bill, model: str, *, settle: bool = True, release: bool = False) -> None:
         """Make the ending. Called once an exchange, from every way out."""

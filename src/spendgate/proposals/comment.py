@@ -1,42 +1,35 @@
-"""What a changed policy would have done to logged traffic, as a comment for its pull request."""
+"""A changed budget's story for its team, as a comment for the pull request: read from usage logs and the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spendgate.finops.simulation import render
-from spendgate.finops.simulation.logged_request import LoggedRequest, demand_of
-from spendgate.finops.simulation.simulate import simulate
-from spendgate.gateway.process.reload import Sources
-from spendgate.pricing.load import table
+from spendgate.budget.policy import TeamBudget
+from spendgate.months import month_key
+from spendgate.proposals.story import story, to_markdown
 from spendgate.records.reader import UsageLogReader
-from spendgate.settings.config import Settings
+from spendgate.records.record import UsageRecord
+
+Settled = Callable[[str, str], int | None]
+"""What a team (first) has settled in a month (`YYYYMM`), nano-USD; None where no ledger tells."""
 
 
-def commenter(logs: Sequence[Path]) -> Callable[[Sequence[Path]], str]:
-    """A function from the policy's files to Markdown. Lines of the log that cannot be read are left out and
-    counted in the comment. Raises ConfigurationError for a log that is not there."""
+def commenter(logs: Sequence[Path], settled: Settled, now_ms: int) -> Callable[[TeamBudget, TeamBudget], str]:
+    """A function from a team's budget before and after to Markdown. The month is the running one, or the last that the
+    log has of the team. Lines of the log that cannot be read are left out and counted in the comment. Raises
+    ConfigurationError for a log that is not there."""
 
-    def comment(policy: Sequence[Path]) -> str:
-        snapshot = Sources(tuple(policy), (), Settings()).load()
+    def comment(before: TeamBudget, after: TeamBudget) -> str:
         reader = UsageLogReader(tuple(logs), True)
-        demands: list[LoggedRequest] = []
-        refused = 0
-        teams = set(snapshot.policy.teams)
+        by_month: dict[str, list[UsageRecord]] = {}
         for record in reader.records():
-            if record.team not in teams:
-                continue
-            demand = demand_of(record)
-            if demand is None:
-                refused += 1
-            else:
-                demands.append(demand)
-        demands.sort(key=lambda d: d.at_ms)
-        out = simulate(demands, snapshot, table(), reprice=False)
-        context = render.Context(tuple(p.name for p in policy), tuple(p.name for p in logs), refused, False)
-        text = render.to_markdown(out, context)
+            if record.team == after.team:
+                by_month.setdefault(month_key(record.at_ms), []).append(record)
+        running = month_key(now_ms)
+        month = running if running in by_month or not by_month else max(by_month)
+        told = story(before, after, by_month.get(month, ()), month, settled(after.team, month), now_ms)
         left_out = f"\n{len(reader.faults)} lines of the log could not be read.\n" if reader.faults else ""
-        return text + left_out
+        return to_markdown(told) + left_out
 
     return comment

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spendgate import money
 from spendgate.budget.load import load_policy, parse_text
-from spendgate.budget.policy import Policy
+from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.money import usd_to_nano
 from spendgate.proposals.approvers import FILES, Approvers, parse_approvers
@@ -22,8 +22,8 @@ from spendgate.proposals.repository import BranchExists, Checkout, Remote, check
 USD_MAX = Decimal(9_000_000)
 REASON_MAX = 500
 
-Comment = Callable[[Sequence[Path]], str]
-"""What the changed policy would do to logged traffic, as Markdown; gets the policy's files."""
+Comment = Callable[[TeamBudget, TeamBudget], str]
+"""What the change means for the team, as Markdown; gets its budget before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,12 @@ def propose(
         name = str(file.relative_to(copy.folder.resolve()))
         old = file.read_bytes().decode("utf-8-sig")
         new = _edited(old, wish, name)
+        before = load_policy([file]) if comment is not None else Policy()
         file.write_bytes(new.encode())
         after = load_policy([file])
         approvers = _approvers(copy).who(wish.team, _growth(wish, old, name, after))
-        said = comment([file]) if comment is not None else ""
+        told = before.budgets.get(wish.team), after.budgets.get(wish.team)
+        said = comment(told[0], told[1]) if comment is not None and told[0] and told[1] else ""
         made = Proposal(
             branch=wish.branch,
             base=copy.base,

@@ -15,10 +15,14 @@ from unittest import mock
 
 import pytest
 from support import forge
+from support.asks import end
 from support.usage_lines import record, write_log
 
 from spendgate.budget.load import load_policy
 from spendgate.cli.main import main
+from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.records.outcome import Outcome
 
 UNTIL = (datetime.now(UTC) + timedelta(days=20)).strftime("%Y-%m-%d")
 BUDGET = """\
@@ -183,6 +187,40 @@ def test_github_gets_a_pull_request_with_reason_approvers_and_simulation(
         again = house.raise_("--repo", repo, **environment).stdout
         assert "was open already" in again
         assert len(books.requests) == 1
+
+
+@pytest.fixture
+async def spent(ledger: RedisLedger) -> int:
+    """7,990 USD of the month, before the log begins; gives the time (ms)."""
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    await ledger.settle([end("x1", 7_990 * 10**9, team="payments", at_ms=now)], now)
+    return now
+
+
+def test_the_comment_tells_what_was_refused_and_what_would_pass_from_the_ledgers_counters(
+    house: House, spent: int, server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    log = tmp_path / "usage.jsonl"
+    refused = {
+        "outcome": Outcome.REFUSED,
+        "decision": "reject",
+        "reason": "monthly_budget_exceeded",
+        "tokens": {},
+    }
+    write_log(
+        log,
+        [
+            record(n, team="payments", at_ms=spent, cost_nanousd=0, estimate_nanousd=450 * 10**9, **refused)
+            for n in range(3)
+        ],
+    )
+    told = house.raise_("--dry-run", "--log", str(log), REDIS_URL=server.url)
+    assert "Of 3 requests that today's budget refused" in told.stdout
+    assert "the proposed one lets 2 pass: $900.00 more spent so far." in told.stdout
+    assert "$7,990.00 of the month are not in the log; both columns begin with them." in told.stdout
+    alone = house.raise_("--dry-run", "--log", str(log))
+    assert "the comment knows the log alone: no ledger found" in alone.stderr
+    assert "No ledger was asked" in alone.stdout
 
 
 def test_gitlab_gets_a_merge_request(house: House) -> None:

@@ -253,6 +253,8 @@ def test_an_exhausted_team_gets_429_in_the_dialect_and_nothing_is_held() -> None
     assert "ml" in error["message"]
     assert d.ending.settlement is None
     assert d.ending.record.outcome is Outcome.REFUSED
+    assert d.ending.record.estimate_nanousd == d.ending.notes.refused_nanousd > 0
+    assert d.ending.record.estimate_nanousd == d.ending.notes.refused_nanousd > 0
 
 
 def test_anthropic_gets_its_own_error_shape() -> None:
