@@ -10,7 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from spendgate.dialects.base import Dialect
 from spendgate.dialects.registry import DIALECTS, by_name
+from spendgate.dialects.wire.traits import NOT_USAGE, WHEN_MISSING
+from spendgate.usage import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "dialects.md"
@@ -27,10 +30,8 @@ COLUMNS = {
 
 
 class Row(NamedTuple):
-    """One API: the folder-less file of its tests, and a test or a reason (`-…`) a column."""
+    """The folder-less file of an API's tests, and a test or a reason (`-…`) a column."""
 
-    api: str
-    paths: str
     file: str
     cells: tuple[str, ...]
 
@@ -40,8 +41,6 @@ NO_OUTPUT = "-there is no output"
 NOT_TOLD = "-the API does not tell them"
 ROWS = {
     "openai-chat": Row(
-        "OpenAI chat; also Azure deployments, Groq, DeepSeek, xAI, Mistral, Together, OpenRouter, vLLM",
-        "`…/chat/completions`, `…/agents/completions`, `…/async/chat/completions`",
         "dialects/openai/test_usage.py",
         (
             "test_recorded_usage_is_split_into_kinds",
@@ -55,8 +54,6 @@ ROWS = {
         ),
     ),
     "openai-responses": Row(
-        "OpenAI Responses; also Azure, DeepSeek",
-        "`…/responses`, `…/responses/compact`",
         "dialects/openai/test_responses.py",
         (
             "test_recorded_usage_is_split_into_kinds",
@@ -70,8 +67,6 @@ ROWS = {
         ),
     ),
     "openai-completions": Row(
-        "OpenAI legacy completions; also Azure, vLLM, Mistral FIM",
-        "`…/completions`",
         "dialects/openai/test_completions.py",
         (
             "test_recorded_usage",
@@ -85,8 +80,6 @@ ROWS = {
         ),
     ),
     "openai-embeddings": Row(
-        "OpenAI embeddings; also Azure, Mistral, vLLM",
-        "`…/embeddings`",
         "dialects/openai/test_completions.py",
         (
             "test_recorded_usage",
@@ -100,8 +93,6 @@ ROWS = {
         ),
     ),
     "anthropic-messages": Row(
-        "Anthropic messages",
-        "`…/v1/messages`",
         "dialects/anthropic/test_messages.py",
         (
             "test_recorded_usage_is_split_into_kinds",
@@ -115,8 +106,6 @@ ROWS = {
         ),
     ),
     "gemini": Row(
-        "Gemini, Vertex AI",
-        "`…:generateContent`, `…:streamGenerateContent`",
         "dialects/gemini/test_generate.py",
         (
             "test_usage_is_split_into_kinds_that_add_up_to_the_total",
@@ -130,8 +119,6 @@ ROWS = {
         ),
     ),
     "cohere-chat": Row(
-        "Cohere chat, version 2",
-        "`…/v2/chat`",
         "dialects/cohere/test_chat.py",
         (
             "test_the_billed_units_are_the_bill",
@@ -145,8 +132,6 @@ ROWS = {
         ),
     ),
     "ollama": Row(
-        "Ollama's own API",
-        "`…/api/chat`, `…/api/generate`, `…/api/embed`, `…/api/embeddings`",
         "dialects/ollama/test_dialect.py",
         (
             "test_usage_is_read_and_a_cached_prompt_has_none",
@@ -160,8 +145,6 @@ ROWS = {
         ),
     ),
     "bedrock-converse": Row(
-        "Bedrock Converse",
-        "`/model/MODEL/converse`, `/model/MODEL/converse-stream`",
         "dialects/bedrock/test_converse.py",
         (
             "test_usage_is_split_into_kinds_that_add_up_to_the_total",
@@ -175,8 +158,6 @@ ROWS = {
         ),
     ),
     "mistral-conversations": Row(
-        "Mistral conversations, of models and agents; OpenAI's stored conversations are free",
-        "`…/conversations`, `…/conversations/ID`, `…/conversations/ID/restart`",
         "exchange/test_billing.py",
         (
             "test_mistrals_conversations_are_metered_with_what_their_tools_read_and_cost",
@@ -190,8 +171,6 @@ ROWS = {
         ),
     ),
     "vertex-publishers": Row(
-        "Other publishers' models on Vertex AI (Mistral, Meta, AI21)",
-        "`…/publishers/PUBLISHER/models/MODEL:rawPredict`, `:streamRawPredict`",
         "exchange/test_billing.py",
         (
             "test_other_publishers_on_vertex_are_metered",
@@ -205,8 +184,6 @@ ROWS = {
         ),
     ),
     "anthropic-vertex": Row(
-        "Anthropic on Vertex AI",
-        "`…/publishers/anthropic/models/MODEL:rawPredict`, `:streamRawPredict`",
         "dialects/anthropic/test_vertex.py",
         (
             "test_usage_is_read_of_an_answer_and_of_a_stream_at_every_split",
@@ -220,8 +197,6 @@ ROWS = {
         ),
     ),
     "gemini-embeddings": Row(
-        "Gemini embeddings",
-        "`…:embedContent`, `…:batchEmbedContents`",
         "dialects/gemini/test_embeddings.py",
         (
             "test_embeddings_are_billed_by_their_usage",
@@ -235,8 +210,6 @@ ROWS = {
         ),
     ),
     "gemini-interactions": Row(
-        "Gemini interactions",
-        "`…/v1beta/interactions`",
         "dialects/gemini/test_embeddings.py",
         (
             "test_an_interactions_usage_is_split_into_kinds_that_add_up_to_the_total",
@@ -250,8 +223,6 @@ ROWS = {
         ),
     ),
     "cohere-v1": Row(
-        "Cohere chat and generation, version 1",
-        "`…/v1/chat`, `…/v1/generate`",
         "dialects/cohere/test_embed_rerank.py",
         (
             "test_version_1_is_billed_by_its_billed_units",
@@ -265,8 +236,6 @@ ROWS = {
         ),
     ),
     "cohere-embed": Row(
-        "Cohere embeddings",
-        "`…/v1/embed`, `…/v2/embed`",
         "dialects/cohere/test_embed_rerank.py",
         (
             "test_embeddings_have_input_and_images",
@@ -280,8 +249,6 @@ ROWS = {
         ),
     ),
     "cohere-rerank": Row(
-        "Cohere reranking; also Jina, Voyage, vLLM",
-        "`…/v1/rerank`, `…/v2/rerank`, `…/rerank`",
         "dialects/cohere/test_embed_rerank.py",
         (
             "test_a_rerank_is_held_and_billed_by_its_search_units",
@@ -295,8 +262,6 @@ ROWS = {
         ),
     ),
     "bedrock-invoke": Row(
-        "Bedrock model invocation: Anthropic, Nova, Titan, Llama, Cohere, AI21, OpenAI and others",
-        "`/model/MODEL/invoke`, `/model/MODEL/invoke-with-response-stream`",
         "dialects/bedrock/test_invoke.py",
         (
             "test_usage_is_read_from_headers_and_from_every_vendors_body",
@@ -310,8 +275,6 @@ ROWS = {
         ),
     ),
     "openai-images": Row(
-        "OpenAI images; also Azure, xAI, Together",
-        "`…/images/generations`, `…/images/edits`, `…/images/variations`",
         "dialects/openai_media/test_media.py",
         (
             "test_images_are_billed_by_their_tokens_where_they_are_told",
@@ -325,8 +288,6 @@ ROWS = {
         ),
     ),
     "openai-transcriptions": Row(
-        "OpenAI transcription and translation of speech; also Azure, Groq, Mistral",
-        "`…/audio/transcriptions`, `…/audio/translations`",
         "dialects/openai_media/test_media.py",
         (
             "test_a_transcript_is_billed_by_tokens_or_seconds",
@@ -340,8 +301,6 @@ ROWS = {
         ),
     ),
     "openai-speech": Row(
-        "OpenAI speech; also Azure, Groq",
-        "`…/audio/speech`",
         "dialects/openai_media/test_media.py",
         (
             "-the answer is sound; characters are known by the request",
@@ -355,8 +314,6 @@ ROWS = {
         ),
     ),
     "moderations": Row(
-        "Moderation: free at OpenAI; billed at Mistral",
-        "`…/moderations`",
         "dialects/openai_media/test_media.py",
         (
             "test_openais_moderation_is_free_and_mistrals_is_not",
@@ -370,8 +327,6 @@ ROWS = {
         ),
     ),
     "anthropic-batches": Row(
-        "Anthropic message batches: charged their estimate",
-        "`…/v1/messages/batches`",
         "dialects/anthropic/test_batches.py",
         (
             "test_its_answer_has_used_nothing_yet",
@@ -413,26 +368,16 @@ def page() -> str:
         _line(("Dialect", "API", "Paths", *head)),
         _line(("---",) * (3 + len(head))),
     ]
-    rows = [(d.name, ROWS[d.name]) for d in DIALECTS]
-    for name, row in rows:
-        ticks = ("-" if cell.startswith("-") else "✓" for cell in row.cells)
-        out.append(_line((f"`{name}`", row.api, row.paths, *ticks)))
-    out += ["", "What the columns say:", ""]
+    for d in DIALECTS:
+        ticks = ("-" if cell.startswith("-") else "✓" for cell in ROWS[d.name].cells)
+        out.append(_line((f"`{d.name}`", d.title, ", ".join(f"`{path}`" for path in d.paths), *ticks)))
+    out += ["", "Before the paths any prefix may stand. What the columns say:", ""]
     out += [f"- **{column}**: {meaning}." for column, meaning in COLUMNS.items()]
+    out += [*BILLS, "", "## What is read, and what is charged without it", ""]
+    out += [*FIELDS_SAY, ""]
+    for d in DIALECTS:
+        out += _fields_of(d)
     out += [
-        "",
-        "Input that only the provider has (a stored conversation, prompt or cache, a file behind a URI) is held",
-        "for by the model's context window, and billed by the usage that the provider reports. Fees without a",
-        "count in the answer (code interpreter, storage of files) are not metered; images that a tool made are",
-        "billed as their own model's, by size and quality. What is",
-        "answered later (Anthropic's batches, `background` responses and interactions) is charged its estimate,",
-        "flagged `deferred`. OpenAI's and Google's batches name a file that is not in the request: unknown APIs.",
-        "",
-        "A request that an AWS SDK signed (SigV4) is never changed, nor is its host: a downgrade is then refused",
-        "with the reason `signed`; budget and metering hold. Bedrock's own dialects are never changed at all.",
-        "",
-        "Where the provider says what it charges (OpenRouter, Perplexity, xAI), that is the bill.",
-        "",
         "## The test behind each tick",
         "",
         "Where there is no tick, the reason. Files are in [tests/unit](../../tests/unit).",
@@ -440,11 +385,60 @@ def page() -> str:
         _line(("Dialect", "What", "Test, or reason")),
         _line(("---",) * 3),
     ]
-    for name, row in rows:
+    for d in DIALECTS:
+        row = ROWS[d.name]
         for column, cell in zip(head, row.cells, strict=True):
             file, test = located(row, cell)
-            out.append(_line((f"`{name}`", column, f"`{file}`: `{test}`" if file else test)))
+            out.append(_line((f"`{d.name}`", column, f"`{file}`: `{test}`" if file else test)))
     return "\n".join(out) + "\n"
+
+
+BILLS = (
+    "",
+    "Input that only the provider has (a stored conversation, prompt or cache, a file behind a URI) is held",
+    "for by the model's context window, and billed by the usage that the provider reports. Images that a tool made are",
+    "billed as their own model's, by size and quality. What is",
+    "answered later (Anthropic's batches, `background` responses and interactions) is charged its estimate,",
+    "flagged `deferred`. OpenAI's and Google's batches name a file that is not in the request: unknown APIs.",
+    "",
+    "A request that an AWS SDK signed (SigV4) is never changed, nor is its host: a downgrade is then refused",
+    "with the reason `signed`; budget and metering hold. Bedrock's own dialects are never changed at all.",
+    "",
+    "Where the provider says what it charges (OpenRouter, Perplexity, xAI, DeepInfra), that is the bill.",
+)
+FIELDS_SAY = (
+    "`NAME[]` is a list's element, `NAME[KEY=VALUE]` the element of which that is so, `header NAME` a header of the",
+    "answer. Where several may tell it, proxies write several, and the largest counts. A count may be written as a",
+    "number, as one without a fraction, or as its digits. An answer without any usage is charged by what flowed of it,",
+    "flagged `counted`, where its model cannot have made what is not seen, else at its hold",
+    "([ends.md](ends.md)); so are counts that are all zero beside a text, flagged `zero_usage`.",
+    "Each field is set in an answer by `dialects/test_usage_fields.py`, which sees the reading change.",
+)
+
+
+def _fields_of(dialect: Dialect) -> list[str]:
+    """A dialect's fields, what is charged when each is missing, and what is not metered."""
+    out = [f"### `{dialect.name}`", ""]
+    if dialect.usage_fields:
+        out += [_line(("What", "Fields", "Where it is missing")), _line(("---",) * 3)]
+        for kind in sorted(dialect.usage_fields, key=_rank):
+            fields = ", ".join(f"`{path}`" for path in dialect.usage_fields[kind])
+            name = kind if kind in NOT_USAGE else f"`{kind}`"
+            out.append(_line((name, fields, WHEN_MISSING[kind])))
+    else:
+        out.append("Its answers tell no usage: the estimate is charged.")
+    if dialect.usage_events:
+        places = ", ".join(
+            f"{events} (below `{root}`)" if root else events for root, events in dialect.usage_events.items()
+        )
+        out += ["", f"In a stream: {places}."]
+    if dialect.not_metered:
+        out += ["", f"Not metered: {'; '.join(dialect.not_metered)}."]
+    return [*out, ""]
+
+
+def _rank(kind: str) -> int:
+    return (*KINDS, *NOT_USAGE).index(kind)
 
 
 def located(row: Row, cell: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from spendgate.dialects.wire.spelling import Spelling
+from spendgate.dialects.wire.traits import StreamTerminator, UsageFields
 from spendgate.usage import Usage
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -180,6 +181,29 @@ class Dialect(Protocol):
     """One provider API. Stateless: one instance serves all exchanges."""
 
     name: str
+    title: str
+    """What the API is, for a reader."""
+    provider: str
+    """Whose API it is, as the price list calls them."""
+    copied: bool
+    """Do others speak it too? Then it does not tell who is asked."""
+    operation: str
+    """What is asked for, as OpenTelemetry names it (`gen_ai.operation.name`)."""
+    paths: tuple[str, ...]
+    """Paths of its requests, for a reader; the first is the one to send a request to that names no path."""
+    path_marks: tuple[str, ...] = ()
+    """What the paths of its provider's other APIs have in common, in small letters."""
+    numbers_retries: bool
+    """Do its provider's SDKs say that they asked before?"""
+    usage_fields: UsageFields
+    """Where its answers tell what was used."""
+    usage_events: Mapping[str, str]
+    """Of a stream: below which member the same fields stand (`` for none), and in which events."""
+    logged: bool
+    """Do the fields outside of lists hold the usage whole, but for searches and parts of several models? Then Envoy's
+    own filters can read it."""
+    not_metered: tuple[str, ...]
+    """What its provider may bill and no answer tells."""
     path_regex: str
     """What the path (without query, percent-decoded) of every request of this API ends with: a regular
     expression of RE2, so that Envoy can route by it, and short, since Envoy bounds a program's size."""
@@ -232,6 +256,10 @@ class Dialect(Protocol):
 
     def served_tier(self, headers: Mapping[str, str]) -> str:
         """The service tier that an answer's headers tell, "" where they do not."""
+        ...
+
+    def stream_terminator(self) -> StreamTerminator | None:
+        """What ends a stream early; None where it is not known how."""
         ...
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> StreamMeter:

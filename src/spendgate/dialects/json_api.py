@@ -12,6 +12,7 @@ from spendgate.dialects.request import paths
 from spendgate.dialects.response import visible
 from spendgate.dialects.wire import json_read, outline
 from spendgate.dialects.wire.spelling import PLAIN
+from spendgate.dialects.wire.traits import NO_FIELDS, StreamTerminator, UsageFields
 
 EVENT_STREAM = "text/event-stream"
 LARGE_KINDS = frozenset({"output_image", "output_audio"})
@@ -24,6 +25,17 @@ class JsonApi(ABC):
     """A dialect without its own reading, writing and metering. Subclasses add those."""
 
     name: str
+    title: str
+    provider: str
+    copied = False
+    operation = "chat"
+    paths: tuple[str, ...]
+    path_marks: tuple[str, ...] = ()
+    numbers_retries = True
+    usage_fields: UsageFields = NO_FIELDS
+    usage_events: Mapping[str, str] = NO_HEADERS
+    logged = False
+    not_metered: tuple[str, ...] = ()
     path_regex: str
     spelling = PLAIN
     takes_forms = False
@@ -70,6 +82,10 @@ class JsonApi(ABC):
 
     def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
         return ()
+
+    def stream_terminator(self) -> StreamTerminator | None:
+        """What ends a stream early; None where it is not known how."""
+        return None
 
     def rewrite_path(self, target: str, model: str) -> str | None:
         return None

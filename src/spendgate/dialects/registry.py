@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import lru_cache
+from importlib import import_module
 
-from spendgate.dialects.anthropic.batches import AnthropicBatches
-from spendgate.dialects.anthropic.messages import AnthropicMessages
-from spendgate.dialects.anthropic.vertex import AnthropicVertex
+import spendgate.dialects
 from spendgate.dialects.base import Dialect
-from spendgate.dialects.bedrock.converse import BedrockConverse
-from spendgate.dialects.bedrock.invoke import BedrockInvoke
-from spendgate.dialects.cohere.chat import CohereChat
-from spendgate.dialects.cohere.chat_v1 import CohereV1
-from spendgate.dialects.cohere.embed_rerank import CohereEmbed, CohereRerank
-from spendgate.dialects.gemini.embeddings import GeminiEmbeddings
-from spendgate.dialects.gemini.generate import Gemini
-from spendgate.dialects.gemini.interactions import GeminiInteractions
-from spendgate.dialects.mistral.conversations import MistralConversations
-from spendgate.dialects.ollama.dialect import Ollama
-from spendgate.dialects.openai.chat import OpenAIChat
-from spendgate.dialects.openai.completions import OpenAICompletions
-from spendgate.dialects.openai.embeddings import OpenAIEmbeddings
-from spendgate.dialects.openai.moderations import Moderations
-from spendgate.dialects.openai.responses import OpenAIResponses
-from spendgate.dialects.openai.vertex_publishers import VertexPublishers
-from spendgate.dialects.openai_media.audio import OpenAISpeech, OpenAITranscriptions
-from spendgate.dialects.openai_media.images import OpenAIImages
 from spendgate.dialects.request import paths
 
-DIALECTS: tuple[Dialect, ...] = (
-    OpenAIChat(),
-    OpenAIResponses(),
-    OpenAICompletions(),
-    OpenAIEmbeddings(),
-    OpenAIImages(),
-    OpenAITranscriptions(),
-    OpenAISpeech(),
-    Moderations(),
-    AnthropicMessages(),
-    AnthropicBatches(),
-    AnthropicVertex(),
-    Gemini(),
-    GeminiEmbeddings(),
-    GeminiInteractions(),
-    MistralConversations(),
-    VertexPublishers(),
-    CohereChat(),
-    CohereV1(),
-    CohereEmbed(),
-    CohereRerank(),
-    Ollama(),
-    BedrockConverse(),
-    BedrockInvoke(),
-)
+FIRST = "openai"
+"""The family that most copy: what is in nobody's words is told in its."""
 
-_MARKS = (
-    ("/v1/messages", "anthropic-messages"),
-    ("/v1/complete", "anthropic-messages"),
-    ("/model/", "bedrock-converse"),
-    ("/v1beta/", "gemini"),
-    ("/models/", "gemini"),
-    ("/v2/", "cohere-chat"),
-    ("/api/", "ollama"),
+
+def _families() -> list[str]:
+    """The folders beside this module whose `__init__` lists dialects; the one that most copy comes first."""
+    folders = [m.name for m in pkgutil.iter_modules(spendgate.dialects.__path__) if m.ispkg]
+    return sorted(folders, key=lambda name: (name != FIRST, name))
+
+
+DIALECTS: tuple[Dialect, ...] = tuple(
+    dialect
+    for family in _families()
+    for dialect in getattr(import_module(f"spendgate.dialects.{family}"), "DIALECTS", ())
 )
+_BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 
 KNOWN_PATH_MAX = 256
 """Longer paths are not remembered, so that a client cannot fill the memory with them."""
@@ -93,15 +56,18 @@ def nearest(path: str) -> Dialect:
     """The dialect whose errors a client of this path most likely reads: by what a path has in common with
     those of its family, else OpenAI's, which most copy."""
     place = paths.plain(path).lower()
-    for mark, name in _MARKS:
-        if mark in place:
-            return by_name(name)
-    return DIALECTS[0]
+    marked = (d for d in DIALECTS if any(mark in place for mark in d.path_marks))
+    return next(marked, DIALECTS[0])
 
 
 def by_name(name: str) -> Dialect:
     """The dialect of this name. Raises KeyError, which names those there are."""
-    for dialect in DIALECTS:
-        if dialect.name == name:
-            return dialect
-    raise KeyError(f"no dialect {name!r}; there are {', '.join(d.name for d in DIALECTS)}")
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    raise KeyError(f"no dialect {name!r}; there are {', '.join(_BY_NAME)}")
+
+
+def provider_of(name: str) -> str:
+    """Who must be asked in the dialect of this name, `` where many speak it, or where it is none."""
+    dialect = _BY_NAME.get(name)
+    return dialect.provider if dialect is not None and not dialect.copied else ""

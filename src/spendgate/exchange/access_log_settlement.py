@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from spendgate.dialects import registry
+from spendgate.dialects.wire.traits import plain_paths
 from spendgate.exchange import billing
 from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.events import EndedBy
@@ -25,49 +26,15 @@ from spendgate.records.record import ExchangeResult
 
 NAMESPACE = "spendgate.usage"
 """Where the filters write: flat keys, the dotted path in the answer."""
-_OPENAI = (
-    "prompt_tokens", "completion_tokens", "total_tokens",
-    *(f"prompt_tokens_details.{k}_tokens" for k in ("cached", "audio", "image", "cache_write")),
-    *(f"completion_tokens_details.{k}_tokens" for k in ("reasoning", "audio", "image")),
-    "prompt_cache_hit_tokens",
-)  # fmt: skip
-_RESPONSES = (
-    "input_tokens", "output_tokens", "total_tokens", "input_tokens_details.cached_tokens",
-    "output_tokens_details.reasoning_tokens",
-)  # fmt: skip
-_ANTHROPIC = (
-    "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
-    "cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens",
-    "server_tool_use.web_search_requests", "output_tokens_details.thinking_tokens",
-)  # fmt: skip
-_GEMINI = (
-    "promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
-    "cachedContentTokenCount", "toolUsePromptTokenCount",
-)  # fmt: skip
-_COHERE = ("billed_units.input_tokens", "billed_units.output_tokens", "billed_units.search_units")
 USAGE_PATHS: tuple[str, ...] = tuple(
     dict.fromkeys(
-        [
-            *(f"usage.{k}" for k in (*_OPENAI, *_RESPONSES, *_ANTHROPIC, *_COHERE)),
-            *(f"message.usage.{k}" for k in _ANTHROPIC),
-            *(f"response.usage.{k}" for k in _RESPONSES),
-            *(f"usageMetadata.{k}" for k in _GEMINI),
-            "model", "message.model", "response.model", "modelVersion",
-        ]
+        path
+        for dialect in registry.DIALECTS
+        if dialect.logged
+        for path in plain_paths(dialect.usage_fields, ("", *dialect.usage_events))
     )
-)  # fmt: skip
-"""What Envoy's filters read of an answer or of a stream's events; the last event that has a path counts."""
-METERED = frozenset(
-    {
-        "openai-chat",
-        "openai-responses",
-        "openai-completions",
-        "openai-embeddings",
-        "anthropic-messages",
-        "gemini",
-    }
 )
-"""Dialects whose usage these paths hold whole, but for searches and parts of several models."""
+"""What Envoy's filters read of an answer or of a stream's events; the last event that has a path counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +78,8 @@ def settle_by_log(ticket: SettlementTicket, facts: LogFacts, snapshot: Snapshot)
         return ticket.ending(Bill({}, 0, Outcome.FAILED), release=True)
     if not 200 <= facts.status < 300 or not facts.sent:
         return _without_answer(ticket, facts, tariff, held)
-    if ticket.dialect in METERED and facts.usage:
-        dialect = registry.by_name(ticket.dialect)
+    dialect = registry.by_name(ticket.dialect)
+    if dialect.logged and facts.usage:
         reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
         if reading.problem is None:
             return ticket.ending(billing.whole_answer(tariff, ticket.model, reading, held))

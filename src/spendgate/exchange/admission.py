@@ -101,7 +101,7 @@ class Admission:
         signed = signed_names(dialect, headers, case.snapshot)
         stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
         stripped += h.never_sent(headers, last=event.last)
-        self._switch = usage_switch(dialect.name, event.path, headers)
+        self._switch = usage_switch(dialect.provider, event.path, headers)
         if self._switch and (refusal := self._unreadable(SWITCHED_OFF.format(self._switch))) is not None:
             return self._unread(refusal)
         return Step(Verdict.AWAIT_BODY, e.AwaitBody(stripped))
@@ -326,7 +326,7 @@ class Admission:
         if not is_repeat(case.headers):
             _, dialect = self._asked()
             team, app = case.identity.team, case.identity.app
-            key = repeat_key(dialect.name, team, app, case.address.path, self._given)
+            key = repeat_key(dialect, team, app, case.address.path, self._given)
             refused = RejectedRequest(model, estimate_nanousd, key)
         self._given, self._read = b"", Readable(b"")
         return Step(Verdict.ANSWER, action, refused)

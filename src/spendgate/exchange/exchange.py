@@ -167,7 +167,7 @@ class Exchange(ExchangeView):
             return Step(Verdict.COLLECT, e.PassResponse(answer.mode, added))
         may_cost = case.stream_limit_nanousd()
         if may_cost is not None:
-            answer.may_cost(dialect.name, may_cost)
+            answer.may_cost(may_cost)
         return Step(Verdict.METER, e.PassResponse(answer.mode, added))
 
     def _refusal_mode(self, event: e.ResponseHeaders) -> e.BodyMode:

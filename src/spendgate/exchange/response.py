@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from spendgate.dialects.base import NO_HEADERS, Dialect, Reading, RequestFacts
 from spendgate.dialects.response.header_usage import with_headers
-from spendgate.dialects.response.stream_termination import StreamTerminator, boundary, can_end
 from spendgate.dialects.response.visible import visible_text
 from spendgate.dialects.wire.content_coding import Decoder, EncodingError, codings
 from spendgate.dialects.wire.elide import Elider
 from spendgate.dialects.wire.json_read import NotJson, parse
+from spendgate.dialects.wire.sse import boundary
+from spendgate.dialects.wire.traits import StreamTerminator
 from spendgate.exchange import billing
 from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.events import BodyMode
@@ -154,17 +155,18 @@ class StreamedResponse:
         self._decoder = decoder
         self._unreadable = False
         self._head = b""
-        self._ender: StreamTerminator | None = None
+        self._terminator: StreamTerminator | None = None
         self._limit_nanousd = 0
         self._since_look = 0
         self._is_over = False
 
-    def may_cost(self, dialect: str, limit_nanousd: int) -> bool:
+    def may_cost(self, limit_nanousd: int) -> bool:
         """End the stream when it has cost more than this (`cutStreams`). False where that is not possible: a
         compressed stream, or a dialect whose streams we do not know how to end."""
-        if self._decoder is not None or not can_end(dialect):
+        terminator = self._dialect.stream_terminator() if self._decoder is None else None
+        if terminator is None:
             return False
-        self._ender, self._limit_nanousd = StreamTerminator(dialect), limit_nanousd
+        self._terminator, self._limit_nanousd = terminator, limit_nanousd
         self.mode = BodyMode.DUPLEX
         return True
 
@@ -173,9 +175,9 @@ class StreamedResponse:
 
         Looked at every few pieces; the cut itself waits for an event's end. None: go on.
         """
-        if self._ender is None:
+        if self._terminator is None:
             return None
-        self._ender.see(piece)
+        self._terminator.see(piece)
         self._since_look += 1
         if not self._is_over and self._since_look >= LOOK_PIECES:
             self._since_look = 0
@@ -183,7 +185,7 @@ class StreamedResponse:
         at = boundary(piece) if self._is_over else -1
         if at < 0:
             return None
-        return piece[:at] + self._ender.end(self.model or sent, self._meter.partial()[1])
+        return piece[:at] + self._terminator.end(self.model or sent, self._meter.partial()[1])
 
     @property
     def is_packed(self) -> bool:
@@ -193,7 +195,7 @@ class StreamedResponse:
     @property
     def limited(self) -> bool:
         """Must every piece be looked at, since it may be ended early?"""
-        return self._ender is not None
+        return self._terminator is not None
 
     @property
     def model(self) -> str:

@@ -10,8 +10,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-UNMARKED = "cohere-"
-"""What the names of dialects begin with whose SDK repeats a 429 and does not say so."""
+from spendgate.dialects.base import Dialect
+
 WINDOW_MS = 60_000
 """Longer than the SDK's pauses between its tries together."""
 
@@ -27,9 +27,9 @@ def is_repeat(headers: Mapping[str, str]) -> bool:
     )
 
 
-def repeat_key(dialect: str, team: str, app: str, path: str, body: bytes) -> str:
+def repeat_key(dialect: Dialect, team: str, app: str, path: str, body: bytes) -> str:
     """What is the same in every try of one call; `` for SDKs that number their tries."""
-    if not dialect.startswith(UNMARKED):
+    if dialect.numbers_retries:
         return ""
     digest = hashlib.blake2b("|".join((team, app, path, "")).encode("utf-8", "replace"), digest_size=16)
     digest.update(body)

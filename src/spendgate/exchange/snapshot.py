@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from spendgate.budget.ask import DecisionSettings
 from spendgate.budget.policy import Policy
+from spendgate.dialects import registry
 from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.exchange.learned import Place
 from spendgate.identity import headers as h
@@ -20,7 +21,7 @@ from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import (
     Terms,
     provider_of_host,
-    provider_of_request,
+    provider_of_path,
     provider_of_url,
     residency_of,
 )
@@ -75,6 +76,11 @@ class Address:
     path: str = ""
     host: str = ""
 
+    @property
+    def provider(self) -> str:
+        """Who must be meant by the path or the dialect alone, `` where many have it."""
+        return provider_of_path(self.path) or registry.provider_of(self.dialect)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -109,7 +115,7 @@ class Snapshot:
         host = route.host if route is not None else address.host
         provider = route.provider if route is not None else provider_of_host(host)
         return Terms(
-            provider or provider_of_request(address.dialect, address.path),
+            provider or address.provider,
             tier,
             residency or (route.residency if route is not None else "") or residency_of(host, address.path),
             at_ms,
@@ -138,9 +144,9 @@ class Snapshot:
         route = self._route(model, address.dialect) or self._default
         if route is None:
             host = address.host.lower()
-            provider = provider_of_host(host) or provider_of_request(address.dialect, address.path)
+            provider = provider_of_host(host) or address.provider
             return Place("", provider, host, model)
-        provider = route.provider or provider_of_request(address.dialect, address.path)
+        provider = route.provider or address.provider
         return Place(route.name, provider, route.host, model)
 
     def asks_usage(self, model: str, dialect: str) -> bool:

@@ -114,9 +114,6 @@ _HOSTS: Mapping[str, str] = {
     "api.novita.ai": "novita",
     "endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
 }
-_DIALECTS = (
-    ("vertex", "google"), ("gemini", "google"), ("bedrock", "aws"), ("azure", "azure"), ("cohere", "cohere"),
-)  # fmt: skip
 _LOCATION = re.compile(r"/locations/([a-z0-9-]+)/")
 _OPENAI_PLACE = re.compile(r"^([a-z]{2})\.api\.openai\.com$")
 _VERTEX_PLACE = re.compile(r"^[a-z0-9-]+-aiplatform\.googleapis\.com$")
@@ -151,13 +148,11 @@ def provider_of_url(url: str) -> str:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def provider_of_request(dialect: str, path: str) -> str:
-    """Who a request must be for by its dialect and path alone, `` where many speak it."""
+def provider_of_path(path: str) -> str:
+    """Who a request must be for by its path alone, `` where many have such."""
     if "/openai/deployments/" in path:
         return "azure"
-    if _LOCATION.search(path):
-        return "google"
-    return next((provider for start, provider in _DIALECTS if dialect.startswith(start)), "")
+    return "google" if _LOCATION.search(path) else ""
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -27,14 +27,14 @@ from opentelemetry.proto.logs.v1.logs_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from spendgate import __version__
+from spendgate.dialects.registry import DIALECTS
 from spendgate.usage import input_total, output_total
 
 EVENT = "gen_ai.client.inference.operation.details"
-PROVIDERS = (
-    ("anthropic", "anthropic"), ("bedrock", "aws.bedrock"), ("cohere", "cohere"), ("gemini", "gcp.gemini"),
-    ("openai", "openai"), ("moderations", "openai"), ("ollama", "ollama"),
-)  # fmt: skip
-OPERATIONS = (("embed", "embeddings"), ("completions", "text_completion"), ("gemini", "generate_content"))
+PROVIDERS = {
+    "aws": "aws.bedrock", "azure": "azure.ai.openai", "google": "gcp.gen_ai", "mistral": "mistral_ai", "x-ai": "x_ai",
+}  # fmt: skip
+"""The price list's names of providers, where the conventions have another."""
 _TEXTS = {
     "team": "spendgate.team", "app": "spendgate.app", "user": "spendgate.user", "run": "spendgate.run",
     "exchange_id": "spendgate.exchange_id", "request_id": "spendgate.request_id", "dialect": "spendgate.dialect",
@@ -44,6 +44,7 @@ _TEXTS = {
     "unmetered": "spendgate.unmetered", "model_requested": "gen_ai.request.model", "model": "gen_ai.response.model",
 }  # fmt: skip
 """Money stays an exact decimal text: a double would not keep it."""
+_DIALECTS = {dialect.name: dialect for dialect in DIALECTS}
 
 
 def request(lines: Iterable[bytes]) -> bytes:
@@ -64,10 +65,11 @@ def refused(answer: bytes) -> int:
 def record(row: dict[str, Any]) -> LogRecord:
     """One usage line."""
     tokens = {k: n for k, n in row.get("tokens", {}).items() if isinstance(n, int)}
-    dialect = str(row.get("dialect", ""))
+    dialect = _DIALECTS.get(str(row.get("dialect", "")))
+    provider = row.get("priced_by", {}).get("provider") or (dialect.provider if dialect is not None else "")
     attributes = [
-        _text("gen_ai.operation.name", next((o for part, o in OPERATIONS if part in dialect), "chat")),
-        *(_text("gen_ai.provider.name", p) for p in [_provider(dialect)] if p),
+        _text("gen_ai.operation.name", dialect.operation if dialect is not None else "chat"),
+        *(_text("gen_ai.provider.name", PROVIDERS.get(p, p)) for p in [provider] if p),
         *(_text(name, row[field]) for field, name in _TEXTS.items() if row.get(field)),
     ]
     counts = {
@@ -93,10 +95,6 @@ def record(row: dict[str, Any]) -> LogRecord:
         event_name=EVENT,
         attributes=attributes,
     )
-
-
-def _provider(dialect: str) -> str:
-    return next((name for part, name in PROVIDERS if dialect.startswith(part)), "")
 
 
 def _text(key: str, value: str) -> KeyValue:

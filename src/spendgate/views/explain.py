@@ -23,8 +23,6 @@ from spendgate.money import nano_to_usd
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import measure
 
-PATHS = {"openai-chat": "/v1/chat/completions", "anthropic-messages": "/v1/messages"}
-
 
 def guess_path(body: bytes) -> str:
     """The path that a body like this is sent to: Anthropic's demand `max_tokens`, and have `system` or
@@ -37,7 +35,7 @@ def guess_path(body: bytes) -> str:
         raise RequestError('not a JSON object; write a request body, {"model": …, "messages": […]}')
     claude = str(document.get("model", "")).startswith("claude")
     anthropic = "system" in document or (claude and "max_tokens" in document)
-    return PATHS["anthropic-messages" if anthropic else "openai-chat"]
+    return registry.by_name("anthropic-messages" if anthropic else "openai-chat").paths[0]
 
 
 def explain(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from unit.exchange.driver import Drive, chat, snapshot_of
 
+from spendgate.dialects.registry import by_name
 from spendgate.exchange import events as e
 from spendgate.exchange.sdk_retries import is_repeat, repeat_key
 
+COHERE = by_name("cohere-chat")
 EMPTY = "{team: ml, monthlyBudgetUSD: 0}"
 
 
@@ -22,16 +24,16 @@ def test_sdks_that_number_their_tries_are_believed(headers: dict[str, str], agai
 
 
 def test_an_unmarked_try_is_known_by_all_that_it_asks() -> None:
-    first = repeat_key("cohere-chat", "ml", "app", "/v2/chat", b"body")
-    assert first == repeat_key("cohere-chat", "ml", "app", "/v2/chat", b"body") != ""
+    first = repeat_key(COHERE, "ml", "app", "/v2/chat", b"body")
+    assert first == repeat_key(COHERE, "ml", "app", "/v2/chat", b"body") != ""
     others = [
-        repeat_key("cohere-chat", "other", "app", "/v2/chat", b"body"),
-        repeat_key("cohere-chat", "ml", "app2", "/v2/chat", b"body"),
-        repeat_key("cohere-chat", "ml", "app", "/v1/chat", b"body"),
-        repeat_key("cohere-chat", "ml", "app", "/v2/chat", b"body2"),
+        repeat_key(COHERE, "other", "app", "/v2/chat", b"body"),
+        repeat_key(COHERE, "ml", "app2", "/v2/chat", b"body"),
+        repeat_key(COHERE, "ml", "app", "/v1/chat", b"body"),
+        repeat_key(COHERE, "ml", "app", "/v2/chat", b"body2"),
     ]
     assert first not in others
-    assert repeat_key("openai-chat", "ml", "app", "/v1/chat/completions", b"body") == ""
+    assert repeat_key(by_name("openai-chat"), "ml", "app", "/v1/chat/completions", b"body") == ""
 
 
 def test_a_refusal_carries_its_money_unless_it_is_a_repetition() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.errors import ConfigurationError
+from spendgate.exchange.snapshot import Address
 from spendgate.pricing.catalogue import builtin, day_ms
 from spendgate.pricing.cost import charge, cost_nanousd, estimate_nanousd
 from spendgate.pricing.load import files_of, table
@@ -19,7 +20,6 @@ from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import (
     Terms,
     provider_of_host,
-    provider_of_request,
     provider_of_url,
     residency_of,
 )
@@ -154,15 +154,24 @@ def test_a_host_tells_who_serves(host: str, provider: str) -> None:
     assert provider_of_url(f"https://{host.lower()}/v1") == provider
 
 
-def test_a_path_and_a_dialect_tell_who_serves_where_only_one_can() -> None:
-    assert provider_of_request("openai-chat", "/openai/deployments/x/chat/completions") == "azure"
-    assert (
-        provider_of_request("anthropic-vertex", "/v1/projects/p/locations/us-east5/publishers/a/m")
-        == "google"
-    )
-    assert provider_of_request("gemini", "/v1beta/models/g:generateContent") == "google"
-    assert provider_of_request("bedrock-converse", "/model/x/converse") == "aws"
-    assert provider_of_request("openai-chat", "/v1/chat/completions") == ""
+@pytest.mark.parametrize(
+    ("dialect", "path", "provider"),
+    [
+        ("openai-chat", "/openai/deployments/x/chat/completions", "azure"),
+        ("openai-chat", "/v1beta1/projects/p/locations/global/endpoints/openapi/chat/completions", "google"),
+        ("anthropic-vertex", "/v1/publishers/anthropic/models/m:rawPredict", "google"),
+        ("gemini", "/v1beta/models/g:generateContent", "google"),
+        ("bedrock-converse", "/model/x/converse", "aws"),
+        ("mistral-conversations", "/v1/conversations", "mistral"),
+        ("openai-chat", "/v1/chat/completions", ""),
+        ("anthropic-messages", "/v1/messages", ""),
+        ("", "/v1/messages", ""),
+    ],
+)
+def test_a_path_and_a_dialect_tell_who_serves_where_only_one_can(
+    dialect: str, path: str, provider: str
+) -> None:
+    assert Address(dialect, path).provider == provider
 
 
 # -- tiers and places ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.request import hosted
 from spendgate.dialects.request.texts import parse_request
 from spendgate.dialects.wire.json_read import object_of
+from spendgate.dialects.wire.traits import NO_FIELDS, UsageFields
 from spendgate.errors import RequestError
 from spendgate.usage import Usage
 
@@ -24,6 +25,12 @@ class AnthropicBatches(AnthropicMessages):
     """The dialect `anthropic-batches`. Its requests may name several models, so none is changed."""
 
     name = "anthropic-batches"
+    title = "Anthropic message batches: charged their estimate"
+    paths: tuple[str, ...] = ("/v1/messages/batches",)
+    path_marks: tuple[str, ...] = ()
+    usage_fields: UsageFields = NO_FIELDS
+    usage_events: Mapping[str, str] = NO_HEADERS
+    logged = False
     path_regex = "/+v1/+messages/+batches"
 
     def streams(self, media_type: str, asked: bool) -> bool:

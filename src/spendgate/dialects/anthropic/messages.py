@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.anthropic import request
 from spendgate.dialects.anthropic import usage as anthropic_usage
-from spendgate.dialects.anthropic.stream import AnthropicStreamMeter
+from spendgate.dialects.anthropic.stream import AnthropicStreamMeter, MessageTerminator
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
 from spendgate.dialects.wire import json_read
+from spendgate.dialects.wire.traits import UsageFields
 
 
 class AnthropicMessages(JsonApi):
     """The dialect `anthropic-messages`."""
 
     name = "anthropic-messages"
+    title = "Anthropic messages"
+    provider = "anthropic"
+    copied = True
+    paths: tuple[str, ...] = ("/v1/messages",)
+    path_marks: tuple[str, ...] = ("/v1/messages", "/v1/complete")
+    usage_fields: UsageFields = anthropic_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType(
+        {"message": "`message_start`", "": "`message_delta` over it"}
+    )
+    logged = True
     path_regex = "/+v1/+messages"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
@@ -34,6 +46,9 @@ class AnthropicMessages(JsonApi):
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> AnthropicStreamMeter:
         return AnthropicStreamMeter(count=count)
+
+    def stream_terminator(self) -> MessageTerminator | None:
+        return MessageTerminator()
 
     def error_body(self, rejection: Rejection) -> bytes:
         error = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -126,3 +127,37 @@ class AnthropicStreamMeter:
         if usage is not None and not isinstance(usage, dict):
             self._broken = True
         anthropic_usage.merge(self._usage, usage)
+
+
+_BLOCK = re.compile(rb'"type"\s*:\s*"content_block_start"\s*,\s*"index"\s*:\s*(\d{1,4})')
+_TAIL_BYTES = 80
+
+
+class MessageTerminator:
+    """Ends a stream of messages as `max_tokens` does, which an application knows how to read."""
+
+    def __init__(self) -> None:
+        self._block = 0
+        self._tail = b""
+
+    def see(self, piece: bytes) -> None:
+        """Note the content block that is open."""
+        seen = self._tail + piece
+        for match in _BLOCK.finditer(seen):
+            self._block = int(match[1])
+        self._tail = seen[-_TAIL_BYTES:]
+
+    def end(self, model: str, output_tokens: int) -> bytes:
+        events: list[tuple[str, dict[str, object]]] = [
+            ("content_block_stop", {"type": "content_block_stop", "index": self._block}),
+            (
+                "message_delta",
+                {
+                    "type": "message_delta",
+                    "delta": {"stop_reason": "max_tokens", "stop_sequence": None},
+                    "usage": {"output_tokens": output_tokens},
+                },
+            ),
+            ("message_stop", {"type": "message_stop"}),
+        ]
+        return b"".join(f"event: {name}\ndata: {jsonbody.dumps(data)}\n\n".encode() for name, data in events)

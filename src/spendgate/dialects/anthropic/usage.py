@@ -9,21 +9,42 @@ is the bill.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.anthropic.request import tier_of
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.dialects.response import told_cost
+from spendgate.dialects.response.counts import BadUsage, optional, required, tidy
 from spendgate.dialects.response.growing import lay_over
 from spendgate.dialects.response.told_cost import told_nanousd
+from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.usage import COUNT_MAX, INPUT_KINDS, KINDS, OUTPUT_KINDS, Usage, total
+from spendgate.dialects.wire.traits import UsageFields
+from spendgate.usage import COUNT_MAX, INPUT_KINDS, OUTPUT_KINDS, Usage, total
 
 ITERATIONS_MAX = 10_000
 
-
-class BadUsage(ValueError):
-    """A count is negative, broken, of a wrong type, or not to be believed."""
+FIELDS: UsageFields = MappingProxyType(
+    {
+        traits.MODEL: ("model",),
+        "input": ("usage.input_tokens",),
+        "cached_input": ("usage.cache_read_input_tokens",),
+        "cache_write_5m": (
+            "usage.cache_creation_input_tokens", "usage.cache_creation.ephemeral_5m_input_tokens",
+        ),
+        "cache_write_1h": ("usage.cache_creation.ephemeral_1h_input_tokens",),
+        "output": ("usage.output_tokens",),
+        "reasoning": ("usage.output_tokens_details.thinking_tokens",),
+        "searches": ("usage.server_tool_use.web_search_requests",),
+        traits.PARTS: ("usage.iterations[]",),
+        traits.TIER: ("usage.service_tier", "usage.speed"),
+        traits.PLACE: ("usage.inference_geo",),
+        traits.TOLD: told_cost.FIELDS,
+    }
+)  # fmt: skip
+"""Where an answer tells what was used."""
 
 
 def read(model: object, raw: object) -> Reading:
@@ -37,7 +58,7 @@ def read(model: object, raw: object) -> Reading:
     try:
         usage, mismatch = _kinds(raw)
         parts = _iterations(name, raw.get("iterations"))
-        searches = _optional(object_of(raw.get("server_tool_use")), "web_search_requests")
+        searches = optional(object_of(raw.get("server_tool_use")), "web_search_requests")
     except BadUsage:
         return Reading({}, name, "bad_usage", service_tier=tier, residency=place)
     if parts:
@@ -47,9 +68,9 @@ def read(model: object, raw: object) -> Reading:
     usage["requests"] = 1
     if name in parts and len(parts) > 1:
         parts[name] = parts[name] | {"searches": searches, "requests": 1}
-    listed = tuple((model, _tidy(part)) for model, part in parts.items()) if len(parts) > 1 else ()
+    listed = tuple((model, tidy(part)) for model, part in parts.items()) if len(parts) > 1 else ()
     return Reading(
-        _tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier, residency=place,
+        tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier, residency=place,
         told_nanousd=told_nanousd(raw),
     )  # fmt: skip
 
@@ -86,15 +107,15 @@ def merge(known: JsonObject, update: object) -> None:
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     """Split into disjoint kinds; True where the provider's numbers contradict each other."""
     split = object_of(raw.get("cache_creation"))
-    five_minutes = _optional(split, "ephemeral_5m_input_tokens")
-    one_hour = _optional(split, "ephemeral_1h_input_tokens")
-    written = _optional(raw, "cache_creation_input_tokens")
-    output = _required(raw, "output_tokens")
-    thinking = _optional(object_of(raw.get("output_tokens_details")), "thinking_tokens")
+    five_minutes = optional(split, "ephemeral_5m_input_tokens")
+    one_hour = optional(split, "ephemeral_1h_input_tokens")
+    written = optional(raw, "cache_creation_input_tokens")
+    output = required(raw, "output_tokens")
+    thinking = optional(object_of(raw.get("output_tokens_details")), "thinking_tokens")
     known = five_minutes + one_hour
     usage = {
-        "input": _required(raw, "input_tokens"),
-        "cached_input": _optional(raw, "cache_read_input_tokens"),
+        "input": required(raw, "input_tokens"),
+        "cached_input": optional(raw, "cache_read_input_tokens"),
         "cache_write_5m": five_minutes + max(written - known, 0),
         "cache_write_1h": one_hour,
         "output": max(output - thinking, 0),
@@ -149,19 +170,3 @@ def _reconcile(name: str, top: Usage, parts: dict[str, Usage]) -> tuple[Usage, d
         summed["output"] -= thought
         summed["reasoning"] += thought
     return summed, parts, False
-
-
-def _tidy(usage: Usage) -> Usage:
-    return {kind: usage[kind] for kind in KINDS if usage.get(kind)}
-
-
-def _required(raw: JsonObject, key: str) -> int:
-    count = count_of(raw.get(key))
-    if count is None:
-        raise BadUsage(key)
-    return count
-
-
-def _optional(raw: JsonObject, key: str) -> int:
-    """A count that may be absent or null."""
-    return 0 if raw.get(key) is None else _required(raw, key)

@@ -29,6 +29,15 @@ class AnthropicVertex(AnthropicMessages):
     """The dialect `anthropic-vertex`."""
 
     name = "anthropic-vertex"
+    title = "Anthropic on Vertex AI"
+    provider = "google"
+    copied = False
+    paths: tuple[str, ...] = (
+        "/v1/projects/PROJECT/locations/PLACE/publishers/anthropic/models/MODEL:rawPredict",
+        "/v1/projects/PROJECT/locations/PLACE/publishers/anthropic/models/MODEL:streamRawPredict",
+    )
+    path_marks: tuple[str, ...] = ()
+    logged = False
     path_regex = "/+publishers/+anthropic/+models/+[^/]+:(r|streamR)awPredict"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:

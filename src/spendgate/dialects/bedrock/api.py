@@ -22,6 +22,8 @@ _EXCEPTIONS = {
 class BedrockApi(JsonApi):
     """A dialect of Bedrock's. The client signs the request (SigV4), so nothing of it is rewritten."""
 
+    provider = "aws"
+
     def matches(self, method: str, path: str, content_type: str) -> bool:
         return "/model/" in paths.plain(path).lower() and super().matches(method, path, content_type)
 

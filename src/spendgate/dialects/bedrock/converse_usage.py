@@ -8,16 +8,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.usage import COUNT_MAX, KINDS, Usage
+from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
+from spendgate.dialects.wire import traits
+from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.traits import UsageFields
+from spendgate.usage import Usage
 
-
-class BadUsage(ValueError):
-    """A count is negative, broken, of a wrong type, or not to be believed."""
+FIELDS: UsageFields = MappingProxyType(
+    {
+        traits.MODEL: ("trace.promptRouter.invokedModelId",),
+        "input": ("usage.inputTokens",),
+        "cached_input": ("usage.cacheReadInputTokens", "usage.cacheReadInputTokenCount"),
+        "cache_write_5m": ("usage.cacheWriteInputTokens", "usage.cacheWriteInputTokenCount"),
+        "cache_write_1h": ("usage.cacheDetails[ttl=1h].inputTokens",),
+        "output": ("usage.outputTokens",),
+        traits.TOTAL: ("usage.totalTokens",),
+        traits.TIER: ("serviceTier.type", "performanceConfig.latency"),
+    }
+)
+"""Where an answer tells what was used."""
 
 
 def read(raw: object) -> Reading:
@@ -31,7 +45,7 @@ def read(raw: object) -> Reading:
     except BadUsage:
         return Reading({}, problem="bad_usage")
     usage["requests"] = 1
-    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, mismatch=mismatch)
+    return Reading(tidy(usage), mismatch=mismatch)
 
 
 def read_document(document: JsonObject) -> Reading:
@@ -60,17 +74,17 @@ def of_openai(reading: Reading) -> Reading:
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     """Split into disjoint kinds; True where the provider's numbers contradict each other."""
-    plain, output = _count(raw, "inputTokens"), _count(raw, "outputTokens")
-    cached = _count(raw, "cacheReadInputTokens") or _count(raw, "cacheReadInputTokenCount")
-    written = _count(raw, "cacheWriteInputTokens") or _count(raw, "cacheWriteInputTokenCount")
+    plain, output = optional(raw, "inputTokens"), optional(raw, "outputTokens")
+    cached = optional(raw, "cacheReadInputTokens") or optional(raw, "cacheReadInputTokenCount")
+    written = optional(raw, "cacheWriteInputTokens") or optional(raw, "cacheWriteInputTokenCount")
     details: Any = raw.get("cacheDetails")
     one_hour = sum(
-        _count(detail, "inputTokens")
+        optional(detail, "inputTokens")
         for detail in (details if isinstance(details, list) else ())
         if isinstance(detail, dict) and detail.get("ttl") == "1h"
     )
     parts = plain + cached + max(written, one_hour) + output
-    difference = (_count(raw, "totalTokens") or parts) - parts
+    difference = (optional(raw, "totalTokens") or parts) - parts
     usage = {
         "input": plain,
         "cached_input": cached,
@@ -78,17 +92,4 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         "cache_write_1h": one_hour,
         "output": output + max(difference, 0),
     }
-    if sum(usage.values()) > 2 * COUNT_MAX:
-        raise BadUsage("the counts add up to more than any model can use")
-    return usage, difference != 0 or one_hour > written
-
-
-def _count(raw: JsonObject, key: str) -> int:
-    """A count that may be absent or null."""
-    value = raw.get(key)
-    if value is None:
-        return 0
-    count = count_of(value)
-    if count is None:
-        raise BadUsage(key)
-    return count
+    return believable(usage), difference != 0 or one_hour > written

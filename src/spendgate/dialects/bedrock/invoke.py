@@ -7,6 +7,7 @@ a stream, for every vendor alike; a vendor's own usage in the body may tell more
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.bedrock import invoke_request, invoke_usage
@@ -14,12 +15,17 @@ from spendgate.dialects.bedrock.api import BedrockApi
 from spendgate.dialects.bedrock.invoke_stream import BedrockInvokeStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.wire import json_read
+from spendgate.dialects.wire.traits import UsageFields
 
 
 class BedrockInvoke(BedrockApi):
     """The dialect `bedrock-invoke`."""
 
     name = "bedrock-invoke"
+    title = "Bedrock model invocation: Anthropic, Nova, Titan, Llama, Cohere, AI21, OpenAI and others"
+    paths: tuple[str, ...] = ("/model/MODEL/invoke", "/model/MODEL/invoke-with-response-stream")
+    usage_fields: UsageFields = invoke_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "the last chunk"})
     path_regex = "/+invoke(-with-response-stream)?"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -7,12 +7,14 @@ vendor (recorded: Anthropic, Nova, Titan, Llama, Cohere, AI21, OpenAI). Cached t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.anthropic import usage as anthropic_usage
 from spendgate.dialects.base import Reading
 from spendgate.dialects.bedrock import converse_usage
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.traits import UsageFields, merged
 from spendgate.usage import Usage, input_total, output_total
 
 _PREFIX = "x-amzn-bedrock-"
@@ -29,6 +31,29 @@ _METRICS = {
     "cacheReadInputTokenCount": "cacheReadInputTokens",
     "cacheWriteInputTokenCount": "cacheWriteInputTokens",
 }
+
+
+_BY_HEADER: UsageFields = MappingProxyType(
+    {
+        "input": (f"header {_PREFIX}input-token-count",),
+        "cached_input": (f"header {_PREFIX}cache-read-input-token-count",),
+        "cache_write_5m": (f"header {_PREFIX}cache-write-input-token-count",),
+        "output": (f"header {_PREFIX}output-token-count",),
+    }
+)
+_BY_LLAMA_AND_TITAN: UsageFields = MappingProxyType(
+    {
+        "input": ("prompt_token_count", "inputTextTokenCount"),
+        "output": ("generation_token_count", "results[].tokenCount"),
+    }
+)
+_OWN = ("input", "cached_input", "cache_write_5m", "cache_write_1h", "output", "reasoning")
+_OF_VENDORS = (
+    {kind: tuple(p for p in of.get(kind, ()) if p.startswith("usage.")) for kind in _OWN}
+    for of in (converse_usage.FIELDS, anthropic_usage.FIELDS, openai_usage.FIELDS)
+)
+FIELDS: UsageFields = merged(_BY_HEADER, *_OF_VENDORS, _BY_LLAMA_AND_TITAN)
+"""Where an answer tells what was used: Bedrock's headers, or what the vendor's own API has."""
 
 
 def read(document: object, headers: Mapping[str, str]) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.cohere import request as cohere_request
@@ -12,6 +13,7 @@ from spendgate.dialects.request.texts import Texts, model_of, parse_request, pos
 from spendgate.dialects.response.meters import ObjectMeter
 from spendgate.dialects.wire.json_read import JsonObject, object_of
 from spendgate.dialects.wire.numbers import truth_of
+from spendgate.dialects.wire.traits import UsageFields
 
 DEFAULT_MODEL = "command-a-03-2025"
 """What serves a request that names no model (Cohere API reference, "Chat", version 1)."""
@@ -24,6 +26,10 @@ class CohereV1(CohereApi):
     """The dialect `cohere-v1`. Answers do not name their model."""
 
     name = "cohere-v1"
+    title = "Cohere chat and generation, version 1"
+    paths: tuple[str, ...] = ("/v1/chat", "/v1/generate")
+    usage_fields: UsageFields = cohere_usage.META_FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"response": "`stream-end`"})
     path_regex = "/+v1/+(chat|generate)"
 
     def streams(self, media_type: str, asked: bool) -> bool:

@@ -14,6 +14,7 @@ from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.request import hosted
 from spendgate.dialects.request.texts import Texts, model_of, parse_request
 from spendgate.dialects.wire import json_edit, json_read
+from spendgate.dialects.wire.traits import UsageFields, merged
 
 EMBED_MODEL = "embed-v4.0"
 RERANK_MODEL = "rerank-v3.5"
@@ -56,6 +57,10 @@ class CohereEmbed(_Lists):
     """The dialect `cohere-embed`."""
 
     name = "cohere-embed"
+    title = "Cohere embeddings"
+    operation = "embeddings"
+    paths: tuple[str, ...] = ("/v2/embed", "/v1/embed")
+    usage_fields: UsageFields = cohere_usage.META_FIELDS
     path_regex = "/+v[12]/+embed"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
@@ -79,6 +84,10 @@ class CohereRerank(_Lists):
     """The dialect `cohere-rerank`."""
 
     name = "cohere-rerank"
+    title = "Cohere reranking; also Jina, Voyage, vLLM"
+    operation = "rerank"
+    paths: tuple[str, ...] = ("/v2/rerank", "/v1/rerank", "/rerank")
+    usage_fields: UsageFields = merged(cohere_usage.META_FIELDS, openai_usage.TOTAL_FIELDS)
     path_regex = "/+(v[12]/+)?rerank"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -7,9 +7,11 @@ are written as floats. A search unit of a rerank is a query with up to 100 docum
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from spendgate.dialects.base import Reading
-from spendgate.dialects.wire.json_read import JsonObject, count_of
-from spendgate.usage import KINDS
+from spendgate.dialects.response.counts import BadUsage, optional, tidy
+from spendgate.dialects.wire.traits import UsageFields
 
 _KINDS = {
     "input_tokens": "input",
@@ -18,6 +20,18 @@ _KINDS = {
     "search_units": "searches",
     "images": "images",
 }
+
+
+def _fields(holder: str) -> UsageFields:
+    known = {"": holder, "tokens": f"{holder}.tokens", "billed": f"{holder}.billed_units"}
+    paths = {kind: [f"{known['billed']}.{key}"] for key, kind in _KINDS.items()}
+    for kind in ("input", "output"):
+        paths[kind].append(f"{known['tokens']}.{kind}_tokens")
+    return MappingProxyType({kind: tuple(found) for kind, found in paths.items()})
+
+
+FIELDS, META_FIELDS = _fields("usage"), _fields("meta")
+"""Where an answer tells what was used: version 2's chat, and all else."""
 
 
 def read(raw: object) -> Reading:
@@ -31,16 +45,10 @@ def read(raw: object) -> Reading:
         billed = raw.get("tokens")
     if billed is None:
         return Reading({}, problem="no_usage")
-    counts = {kind: _count(billed, key) for key, kind in _KINDS.items()}
-    if None in counts.values():
-        return Reading({}, problem="bad_usage")
-    usage = {kind: n or 0 for kind, n in counts.items()} | {"requests": 1}
-    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)})
-
-
-def _count(billed: object, key: str) -> int | None:
-    """A count that may be absent or null; None where it is bad."""
     if not isinstance(billed, dict):
-        return None
-    document: JsonObject = billed
-    return 0 if document.get(key) is None else count_of(document[key])
+        return Reading({}, problem="bad_usage")
+    try:
+        usage = {kind: optional(billed, key) for key, kind in _KINDS.items()}
+    except BadUsage:
+        return Reading({}, problem="bad_usage")
+    return Reading(tidy(usage | {"requests": 1}))

@@ -24,6 +24,12 @@ class GeminiEmbeddings(Gemini):
     """The dialect `gemini-embeddings`. A batch names its model in its parts too, so it is never changed."""
 
     name = "gemini-embeddings"
+    title = "Gemini embeddings"
+    operation = "embeddings"
+    paths: tuple[str, ...] = ("/v1beta/models/MODEL:embedContent", "/v1beta/models/MODEL:batchEmbedContents")
+    path_marks: tuple[str, ...] = ()
+    usage_events: Mapping[str, str] = NO_HEADERS
+    logged = False
     path_regex = ":(embedContent|batchEmbedContents)"
 
     def streams(self, media_type: str, asked: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.gemini import request as gemini_request
@@ -13,6 +14,7 @@ from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import TIER_CHARACTERS_MAX, short
 from spendgate.dialects.wire import json_read
 from spendgate.dialects.wire.spelling import GOOGLE
+from spendgate.dialects.wire.traits import UsageFields
 
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -28,6 +30,17 @@ class Gemini(JsonApi):
     """The dialect `gemini`. The path names the model; a tuned model's endpoint cannot be changed."""
 
     name = "gemini"
+    title = "Gemini, Vertex AI"
+    provider = "google"
+    operation = "generate_content"
+    paths: tuple[str, ...] = (
+        "/v1beta/models/MODEL:generateContent",
+        "/v1beta/models/MODEL:streamGenerateContent",
+    )
+    path_marks: tuple[str, ...] = ("/v1beta/", "/models/")
+    usage_fields: UsageFields = gemini_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "every chunk, laid over each other"})
+    logged = True
     spelling = GOOGLE
     path_regex = ":(g|streamG)enerateContent"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
@@ -30,6 +31,7 @@ from spendgate.dialects.wire import json_edit
 from spendgate.dialects.wire.json_read import JsonObject, object_of
 from spendgate.dialects.wire.numbers import truth_of
 from spendgate.dialects.wire.spelling import INTERACTIONS
+from spendgate.dialects.wire.traits import UsageFields
 
 AGENT_TURNS = 11
 AGENT_WINDOWS = 3
@@ -45,6 +47,11 @@ class GeminiInteractions(JsonApi):
     charged its estimate."""
 
     name = "gemini-interactions"
+    title = "Gemini interactions"
+    provider = "google"
+    paths: tuple[str, ...] = ("/v1beta/interactions",)
+    usage_fields: UsageFields = interactions_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"interaction": "`interaction.completed`"})
     spelling = INTERACTIONS
     path_regex = "/+v1(alpha|beta)?/+interactions"
 

@@ -6,11 +6,15 @@ thoughts; `total_tokens` is the sum (it held in all 18 recorded answers).
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from spendgate.dialects.base import Reading
 from spendgate.dialects.gemini import usage as gemini_usage
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response.meters import EventMeter
+from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.traits import UsageFields
 
 _COUNTS = {
     "total_input_tokens": "promptTokenCount",
@@ -27,6 +31,27 @@ _LISTS = {
 }
 _ENDS = ("interaction.completed", "interaction.complete")
 _SEARCH_STEPS = ("google_search_call", "google_maps_call")
+
+
+FIELDS: UsageFields = MappingProxyType(
+    {
+        traits.MODEL: ("model", "agent"),
+        "input": ("usage.total_input_tokens",),
+        "cached_input": ("usage.total_cached_tokens",),
+        "input_audio": ("usage.input_tokens_by_modality[modality=audio].tokens",),
+        "input_image": ("usage.input_tokens_by_modality[modality=image].tokens",),
+        "input_video": ("usage.input_tokens_by_modality[modality=video].tokens",),
+        "tool_input": ("usage.total_tool_use_tokens",),
+        "output": ("usage.total_output_tokens",),
+        "reasoning": ("usage.total_thought_tokens",),
+        "output_image": ("usage.output_tokens_by_modality[modality=image].tokens",),
+        "output_audio": ("usage.output_tokens_by_modality[modality=audio].tokens",),
+        "searches": ("steps[type=google_search_call].arguments.queries[]",),
+        traits.TOTAL: ("usage.total_tokens",),
+        traits.TIER: ("service_tier",),
+    }
+)
+"""Where an answer tells what was used."""
 
 
 def read(document: object) -> Reading:

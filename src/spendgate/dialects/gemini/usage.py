@@ -7,17 +7,49 @@ recorded answers). The lists by modality may leave out text.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response import growing
+from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
+from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.usage import COUNT_MAX, KINDS, Usage
+from spendgate.dialects.wire.traits import UsageFields
+from spendgate.usage import Usage
 
 
-class BadUsage(ValueError):
-    """A count is negative, broken, of a wrong type, or not to be believed."""
+def _by_modality(details: str, kind: str) -> dict[str, tuple[str, ...]]:
+    return {
+        f"{kind}_{m.lower()}": (f"usageMetadata.{details}[modality={m}].tokenCount",)
+        for m in ("AUDIO", "IMAGE", "VIDEO")
+    }
+
+
+FIELDS: UsageFields = MappingProxyType(
+    {
+        traits.MODEL: ("modelVersion",),
+        "input": ("usageMetadata.promptTokenCount",),
+        "cached_input": ("usageMetadata.cachedContentTokenCount",),
+        **_by_modality("promptTokensDetails", "input"),
+        **_by_modality("cacheTokensDetails", "cached_input"),
+        "tool_input": ("usageMetadata.toolUsePromptTokenCount",),
+        "output": ("usageMetadata.candidatesTokenCount",),
+        "reasoning": ("usageMetadata.thoughtsTokenCount",),
+        "output_audio": ("usageMetadata.candidatesTokensDetails[modality=AUDIO].tokenCount",),
+        "output_image": ("usageMetadata.candidatesTokensDetails[modality=IMAGE].tokenCount",),
+        "searches": ("candidates[].groundingMetadata.webSearchQueries[]",),
+        "maps": ("candidates[].groundingMetadata.groundingChunks[].maps",),
+        traits.TOTAL: ("usageMetadata.totalTokenCount",),
+        traits.TIER: (
+            "usageMetadata.serviceTier",
+            "usageMetadata.trafficType",
+            "header x-gemini-service-tier",
+        ),
+    }
+)
+"""Where an answer tells what was used."""
 
 
 def read(model: str, raw: object, fees: Usage | None = None) -> Reading:
@@ -32,8 +64,7 @@ def read(model: str, raw: object, fees: Usage | None = None) -> Reading:
     except BadUsage:
         return Reading({}, model, "bad_usage", service_tier=tier)
     usage |= {**(fees or {}), "requests": 1}
-    usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
-    return Reading(usage, model, mismatch=mismatch, service_tier=tier)
+    return Reading(tidy(usage), model, mismatch=mismatch, service_tier=tier)
 
 
 def lay_over(known: JsonObject, update: JsonObject) -> None:
@@ -82,10 +113,10 @@ def fees_of(document: JsonObject, model: str) -> Usage:
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     """Split into disjoint kinds; True where the provider's numbers contradict each other."""
-    prompt, candidates = _count(raw, "promptTokenCount"), _count(raw, "candidatesTokenCount")
-    thoughts, tools = _count(raw, "thoughtsTokenCount"), _count(raw, "toolUsePromptTokenCount")
-    cached = _count(raw, "cachedContentTokenCount")
-    total = _count(raw, "totalTokenCount") or prompt + candidates + thoughts + tools
+    prompt, candidates = optional(raw, "promptTokenCount"), optional(raw, "candidatesTokenCount")
+    thoughts, tools = optional(raw, "thoughtsTokenCount"), optional(raw, "toolUsePromptTokenCount")
+    cached = optional(raw, "cachedContentTokenCount")
+    total = optional(raw, "totalTokenCount") or prompt + candidates + thoughts + tools
     inside, cached_inside = _modalities(raw, "promptTokensDetails"), _modalities(raw, "cacheTokensDetails")
     made = _modalities(raw, "candidatesTokensDetails")
     from_cache = {
@@ -105,9 +136,7 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         {"output_audio": made.get("AUDIO", 0), "output_image": made.get("IMAGE", 0)},
     )
     usage |= output | {"reasoning": thoughts, "tool_input": tools}
-    if sum(usage.values()) > 2 * COUNT_MAX:
-        raise BadUsage("the counts add up to more than any model can use")
-    return usage, input_mismatch or output_mismatch or difference != 0
+    return believable(usage), input_mismatch or output_mismatch or difference != 0
 
 
 def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
@@ -124,16 +153,5 @@ def _modalities(raw: JsonObject, key: str) -> dict[str, int]:
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict):
             kind = short(detail.get("modality"), 20)
-            found[kind] = found.get(kind, 0) + _count(detail, "tokenCount")
+            found[kind] = found.get(kind, 0) + optional(detail, "tokenCount")
     return found
-
-
-def _count(raw: JsonObject, key: str) -> int:
-    """A count that may be absent or null."""
-    value = raw.get(key)
-    if value is None:
-        return 0
-    count = count_of(value)
-    if count is None:
-        raise BadUsage(key)
-    return count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
@@ -26,6 +27,7 @@ from spendgate.dialects.request.texts import (
 from spendgate.dialects.wire import json_edit
 from spendgate.dialects.wire.json_read import object_of
 from spendgate.dialects.wire.numbers import truth_of
+from spendgate.dialects.wire.traits import UsageFields
 
 _STORED = frozenset({"items", "metadata"})
 """What OpenAI's requests of these paths have."""
@@ -38,6 +40,11 @@ class MistralConversations(JsonApi):
     """The dialect `mistral-conversations`."""
 
     name = "mistral-conversations"
+    title = "Mistral conversations, of models and agents; OpenAI's stored conversations are free"
+    provider = "mistral"
+    paths: tuple[str, ...] = ("/v1/conversations", "/v1/conversations/ID", "/v1/conversations/ID/restart")
+    usage_fields: UsageFields = mistral_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "`conversation.response.done`"})
     path_regex = "/+conversations(/+[^/]+(/+restart)?)?"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

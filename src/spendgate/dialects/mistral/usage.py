@@ -6,15 +6,34 @@ three. `connectors` counts the calls of each tool that Mistral ran.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from spendgate.dialects.base import Reading
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
 from spendgate.dialects.response.meters import EventMeter
+from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import COUNT_MAX, KINDS
 
 _FEES = (("search", "searches"), ("image", "images"), ("code", "code_runs"))
 """Words in a connector's name, and the kind that a call of it is."""
+
+
+FIELDS: UsageFields = MappingProxyType(
+    {
+        traits.MODEL: ("model", "outputs[].model"),
+        "input": ("usage.prompt_tokens",),
+        "tool_input": ("usage.connector_tokens",),
+        "output": ("usage.completion_tokens",),
+        "searches": ("usage.connectors.web_search",),
+        "images": ("usage.connectors.image_generation",),
+        "code_runs": ("usage.connectors.code_interpreter",),
+        traits.TOTAL: ("usage.total_tokens",),
+    }
+)
+"""Where an answer tells what was used."""
 
 
 def read(document: object) -> Reading:

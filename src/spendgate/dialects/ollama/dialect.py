@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
@@ -16,6 +17,7 @@ from spendgate.dialects.request.texts import Texts, model_of, parse_request, pos
 from spendgate.dialects.wire import json_edit
 from spendgate.dialects.wire import json_read as jsonbody
 from spendgate.dialects.wire.json_read import object_of
+from spendgate.dialects.wire.traits import UsageFields
 
 MESSAGE_TOKENS = 8
 """Framing of a message: chat templates spend up to seven tokens on role and end marks."""
@@ -30,6 +32,13 @@ class Ollama(JsonApi):
     """The dialect `ollama`. An answer streams, as lines of JSON, unless the request says `stream: false`."""
 
     name = "ollama"
+    title = "Ollama's own API"
+    provider = "ollama"
+    copied = True
+    paths: tuple[str, ...] = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+    path_marks: tuple[str, ...] = ("/api/",)
+    usage_fields: UsageFields = ollama_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "the line that says `done`"})
     path_regex = "/+api/+(chat|generate|embed(dings)?)"
 
     def streams(self, media_type: str, asked: bool) -> bool:

@@ -6,11 +6,19 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
+from spendgate.dialects.response.counts import BadUsage, optional, tidy
 from spendgate.dialects.response.meters import ObjectMeter
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.usage import KINDS
+from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.traits import MODEL, UsageFields
+
+FIELDS: UsageFields = MappingProxyType(
+    {MODEL: ("model",), "input": ("prompt_eval_count",), "output": ("eval_count",)}
+)
+"""Where an answer tells what was used."""
 
 
 def read(document: object) -> Reading:
@@ -20,13 +28,11 @@ def read(document: object) -> Reading:
     model = short(document.get("model"), MODEL_CHARACTERS_MAX)
     if document.get("eval_count") is None and document.get("prompt_eval_count") is None:
         return Reading({}, model, "no_usage")
-    counts = [
-        0 if document.get(k) is None else count_of(document[k]) for k in ("prompt_eval_count", "eval_count")
-    ]
-    if None in counts:
+    try:
+        usage = {"input": optional(document, "prompt_eval_count"), "output": optional(document, "eval_count")}
+    except BadUsage:
         return Reading({}, model, "bad_usage")
-    usage = {"input": counts[0] or 0, "output": counts[1] or 0, "requests": 1}
-    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, model)
+    return Reading(tidy(usage | {"requests": 1}), model)
 
 
 class OllamaStreamMeter(ObjectMeter):

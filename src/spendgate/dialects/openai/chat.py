@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai import request as openai_request
 from spendgate.dialects.openai import usage as openai_usage
-from spendgate.dialects.openai.stream import OpenAIStreamMeter
+from spendgate.dialects.openai.stream import ChatTerminator, OpenAIStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, parse_request, short
 from spendgate.dialects.wire import json_read
+from spendgate.dialects.wire.traits import UsageFields
 
 _ASYNC = "/async/chat/completions"
 _TAKEN_ON = ("CREATED", "IN_PROGRESS")
@@ -25,6 +27,13 @@ class OpenAIChat(JsonApi):
     """The dialect `openai-chat`."""
 
     name = "openai-chat"
+    title = "OpenAI chat; also Azure deployments, Groq, DeepSeek, xAI, Mistral, Together, OpenRouter, vLLM"
+    provider = "openai"
+    copied = True
+    paths: tuple[str, ...] = ("/v1/chat/completions", "/v1/agents/completions", "/async/chat/completions")
+    usage_fields: UsageFields = openai_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "the last chunk, or several"})
+    logged = True
     path_regex = "/+(chat|agents)/+completions"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
@@ -53,6 +62,9 @@ class OpenAIChat(JsonApi):
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> OpenAIStreamMeter:
         return OpenAIStreamMeter(hide_usage=hide_usage, count=count)
+
+    def stream_terminator(self) -> ChatTerminator:
+        return ChatTerminator()
 
     def error_body(self, rejection: Rejection) -> bytes:
         return openai_error(rejection)

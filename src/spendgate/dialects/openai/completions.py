@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
@@ -15,6 +16,7 @@ from spendgate.dialects.request import fallbacks, hosted, paths, rewriting
 from spendgate.dialects.request.texts import Texts, parse_request, positive
 from spendgate.dialects.wire import json_edit, json_read
 from spendgate.dialects.wire.numbers import truth_of
+from spendgate.dialects.wire.traits import UsageFields
 
 PROMPTS_MAX = 2_048
 """More prompts in one request are refused, as in embeddings."""
@@ -30,6 +32,14 @@ class OpenAICompletions(JsonApi):
     """The dialect `openai-completions`. Streams are framed as the chat API's, with `text` for `delta`."""
 
     name = "openai-completions"
+    title = "OpenAI legacy completions; also Azure, vLLM, Mistral FIM"
+    provider = "openai"
+    copied = True
+    operation = "text_completion"
+    paths: tuple[str, ...] = ("/v1/completions", "/v1/fim/completions")
+    usage_fields: UsageFields = openai_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "the last chunk, or several"})
+    logged = True
     path_regex = "/+completions"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:

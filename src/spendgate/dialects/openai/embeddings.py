@@ -14,12 +14,20 @@ from spendgate.dialects.openai.stream import OpenAIStreamMeter
 from spendgate.dialects.request import fallbacks, paths, rewriting
 from spendgate.dialects.request.texts import Texts, model_of, parse_request
 from spendgate.dialects.wire import json_edit, json_read
+from spendgate.dialects.wire.traits import UsageFields
 
 
 class OpenAIEmbeddings(JsonApi):
     """The dialect `openai-embeddings`. There is no output, and no stream."""
 
     name = "openai-embeddings"
+    title = "OpenAI embeddings; also Azure, Mistral, vLLM"
+    provider = "openai"
+    copied = True
+    operation = "embeddings"
+    paths: tuple[str, ...] = ("/v1/embeddings",)
+    usage_fields: UsageFields = usage.TOTAL_FIELDS
+    logged = True
     path_regex = "/+embeddings"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:

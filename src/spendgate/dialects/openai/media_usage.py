@@ -9,16 +9,41 @@ from __future__ import annotations
 
 import math
 import re
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.usage import COUNT_MAX, KINDS, Usage
+from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
+from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.traits import MODEL, TOTAL, UsageFields
+from spendgate.usage import COUNT_MAX, Usage
 
-
-class BadUsage(ValueError):
-    """A count is negative, broken, of a wrong type, or not to be believed."""
+_INPUT, _OUTPUT = ("usage.input_tokens",), ("usage.output_tokens",)
+IMAGE_FIELDS: UsageFields = MappingProxyType(
+    {
+        MODEL: ("model",),
+        "input": _INPUT,
+        "input_image": ("usage.input_tokens_details.image_tokens",),
+        "output_image": _OUTPUT,
+        "output": ("usage.output_tokens_details.text_tokens", "usage.output_tokens_details.reasoning_tokens"),
+        TOTAL: ("usage.total_tokens",),
+    }
+)
+TRANSCRIPT_FIELDS: UsageFields = MappingProxyType(
+    {
+        MODEL: ("model",),
+        "input": (*_INPUT, "usage.prompt_tokens"),
+        "input_audio": ("usage.input_token_details.audio_tokens", "usage.input_tokens_details.audio_tokens"),
+        "output": (*_OUTPUT, "usage.completion_tokens"),
+        "seconds": ("usage.prompt_audio_seconds", "usage.seconds", "duration"),
+        TOTAL: ("usage.total_tokens",),
+    }
+)
+SPEECH_FIELDS: UsageFields = MappingProxyType(
+    {MODEL: ("model",), "input": _INPUT, "output_audio": _OUTPUT, TOTAL: ("usage.total_tokens",)}
+)
+"""Where answers tell what was used."""
 
 
 def read_images(document: object) -> Reading:
@@ -66,15 +91,15 @@ def _read(document: object, kinds: Any) -> Reading:
     if usage is None:
         return Reading({}, model, "no_usage")
     usage["requests"] = 1
-    return Reading({kind: usage[kind] for kind in KINDS if usage.get(kind)}, model, mismatch=mismatch)
+    return Reading(tidy(usage), model, mismatch=mismatch)
 
 
 def _images(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
     if "input_tokens" not in raw and "output_tokens" not in raw:
         return None, False
     inside, made = object_of(raw.get("input_tokens_details")), object_of(raw.get("output_tokens_details"))
-    text = _count(made, "text_tokens") + _count(made, "reasoning_tokens")
-    return _sides(raw, {"input_image": _count(inside, "image_tokens")}, "output_image", {"output": text})
+    text = optional(made, "text_tokens") + optional(made, "reasoning_tokens")
+    return _sides(raw, {"input_image": optional(inside, "image_tokens")}, "output_image", {"output": text})
 
 
 def _transcript(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
@@ -85,10 +110,10 @@ def _transcript(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bo
     mismatch = False
     if "input_tokens" in raw or "output_tokens" in raw:
         inside = object_of(raw.get("input_token_details")) or object_of(raw.get("input_tokens_details"))
-        usage, mismatch = _sides(raw, {"input_audio": _count(inside, "audio_tokens")}, "output", {})
+        usage, mismatch = _sides(raw, {"input_audio": optional(inside, "audio_tokens")}, "output", {})
     elif "prompt_tokens" in raw:
-        usage = {"input": _count(raw, "prompt_tokens"), "output": _count(raw, "completion_tokens")}
-        heard = _count(raw, "total_tokens") - usage["input"] - usage["output"]
+        usage = {"input": optional(raw, "prompt_tokens"), "output": optional(raw, "completion_tokens")}
+        heard = optional(raw, "total_tokens") - usage["input"] - usage["output"]
         if seconds is None and heard > 0:
             usage["input_audio"] = heard  # Mistral leaves the sound's tokens out of the prompt's
     if seconds is not None:
@@ -104,25 +129,13 @@ def _speech(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
 
 def _sides(raw: JsonObject, parts: Usage, plain_output: str, made: Usage) -> tuple[Usage, bool]:
     """Take the parts out of each side's total; what is beyond the totals is charged too, and flagged."""
-    came, went = _count(raw, "input_tokens"), _count(raw, "output_tokens")
-    total = _count(raw, "total_tokens") or came + went
+    came, went = optional(raw, "input_tokens"), optional(raw, "output_tokens")
+    total = optional(raw, "total_tokens") or came + went
     beyond = total - came - went
     parted, separate = sum(parts.values()), sum(made.values())
     usage = parts | {"input": max(came - parted, 0)} | made
     usage[plain_output] = max(went - separate, 0) + max(beyond, 0)
-    if sum(usage.values()) > 2 * COUNT_MAX:
-        raise BadUsage("the counts add up to more than any model can use")
-    return usage, beyond != 0 or parted > came or separate > went
-
-
-def _count(raw: JsonObject, key: str) -> int:
-    """A count that may be absent or null."""
-    if raw.get(key) is None:
-        return 0
-    count = count_of(raw[key])
-    if count is None:
-        raise BadUsage(key)
-    return count
+    return believable(usage), beyond != 0 or parted > came or separate > went
 
 
 def _whole_seconds(value: object) -> int:

@@ -17,6 +17,10 @@ class Moderations(OpenAIEmbeddings):
     """The dialect `moderations`: read and billed as embeddings are, where it is not free."""
 
     name = "moderations"
+    title = "Moderation: free at OpenAI; billed at Mistral"
+    operation = "moderation"
+    paths: tuple[str, ...] = ("/v1/moderations", "/v1/chat/moderations")
+    logged = False
     path_regex = "(/+chat)?/+moderations"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
 from spendgate.dialects.openai import responses_request, responses_usage
 from spendgate.dialects.openai.responses_stream import ResponsesStreamMeter
+from spendgate.dialects.wire.traits import UsageFields
 
 
 class OpenAIResponses(JsonApi):
@@ -15,6 +17,13 @@ class OpenAIResponses(JsonApi):
     charged its estimate."""
 
     name = "openai-responses"
+    title = "OpenAI Responses; also Azure, DeepSeek"
+    provider = "openai"
+    copied = True
+    paths: tuple[str, ...] = ("/v1/responses", "/v1/responses/compact")
+    usage_fields: UsageFields = responses_usage.FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"response": "`response.completed` or its like"})
+    logged = True
     path_regex = "/+responses(/+compact)?"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -9,6 +9,7 @@ of files are its `file_search_call` items. Images that a tool made are another m
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import Reading
@@ -16,6 +17,7 @@ from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.openai.media_usage import read_images
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import Usage
 
 _NAMES = {
@@ -36,6 +38,29 @@ IMAGE_TOKENS = {
 }
 """Quality → size → tokens of an image (image generation guide, "Cost and latency")."""
 IMAGE_TOKENS_MAX = 6_240
+
+_CHAT_NAMES = {old: new for new, old in _NAMES.items()}
+
+
+def _own(path: str) -> str:
+    """A path of the chat API's as this API has it."""
+    return ".".join(_CHAT_NAMES.get(step, step) for step in path.split("."))
+
+
+_ELSEWHERE = ("x_groq", "choices", "usage_breakdown")
+FIELDS: UsageFields = MappingProxyType(
+    {
+        **{
+            kind: own
+            for kind, paths in openai_usage.FIELDS.items()
+            if (own := tuple(_own(p) for p in paths if not p.startswith(_ELSEWHERE)))
+        },
+        "searches": ("tool_usage.web_search.num_requests", "output[type=web_search_call]"),
+        "file_searches": ("output[type=file_search_call]",),
+        "output_image": ("tool_usage.image_gen.output_tokens", "output[type=image_generation_call]"),
+    }
+)
+"""Where an answer tells what was used."""
 
 _DEFERRED = ("queued", "in_progress")
 """The status of an answer that is made in the background."""

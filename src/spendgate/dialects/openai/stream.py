@@ -149,3 +149,20 @@ class OpenAIStreamMeter:
                 text = function.get(key)
                 if text and isinstance(text, str):
                     self._tokens.add(text)
+
+
+class ChatTerminator:
+    """Ends a stream of the chat API as its length limit does, which an application knows how to read."""
+
+    def see(self, piece: bytes) -> None:
+        """Nothing has to be closed."""
+
+    def end(self, model: str, output_tokens: int) -> bytes:
+        chunk = {
+            "id": "",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": model,
+            "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}],
+        }
+        return b"data: " + json_read.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n"

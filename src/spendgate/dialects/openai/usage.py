@@ -8,18 +8,71 @@ under many names (`_CACHED`, `_WRITTEN`): proxies write several of them, some wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from types import MappingProxyType
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.openai.request import traits_of
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
+from spendgate.dialects.response import header_usage, told_cost
+from spendgate.dialects.response.counts import BadUsage, believable, optional, required, tidy
 from spendgate.dialects.response.told_cost import told_nanousd
+from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.usage import COUNT_MAX, KINDS, Usage
+from spendgate.dialects.wire.traits import UsageFields
+from spendgate.usage import Usage
+
+_CACHED = frozenset(
+    {"cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens"}
+)
+"""Names of tokens read from a cache (OpenAI, DeepSeek, vLLM, LiteLLM, Databricks), among the details or beside them."""
+_WRITTEN = frozenset({"cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"})
+"""Names of tokens written into one: OpenAI, LiteLLM, DashScope."""
+_LIFETIMES = frozenset({"cache_creation_token_details", "cache_creation"})
+"""Where the written ones are split by how long they are kept, by Anthropic's names."""
+_INSIDE, _MADE = "usage.prompt_tokens_details", "usage.completion_tokens_details"
 
 
-class BadUsage(ValueError):
-    """A count is negative, broken, of a wrong type, or not to be believed."""
+def _beside_or_inside(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{place}.{name}" for name in sorted(names) for place in (_INSIDE, "usage"))
+
+
+FIELDS: UsageFields = MappingProxyType(
+    {
+        traits.MODEL: ("model",),
+        "input": ("usage.prompt_tokens", "x_groq.usage.prompt_tokens", "choices[].usage.prompt_tokens"),
+        "cached_input": (*_beside_or_inside(_CACHED), f"header {header_usage.CACHED}"),
+        "cache_write_5m": _beside_or_inside(_WRITTEN),
+        "cache_write_1h": _beside_or_inside(f"{name}.ephemeral_1h_input_tokens" for name in _LIFETIMES),
+        "input_audio": (f"{_INSIDE}.audio_tokens",),
+        "input_image": (f"{_INSIDE}.image_tokens",),
+        "input_video": (f"{_INSIDE}.video_tokens",),
+        "cached_input_audio": (f"{_INSIDE}.cached_tokens_details.audio_tokens",),
+        "output": (
+            "usage.completion_tokens",
+            "x_groq.usage.completion_tokens",
+            "choices[].usage.completion_tokens",
+        ),
+        "reasoning": (f"{_MADE}.reasoning_tokens",),
+        "output_audio": (f"{_MADE}.audio_tokens",),
+        "output_image": (f"{_MADE}.image_tokens",),
+        "searches": ("usage.num_search_queries", "usage.server_tool_use.web_search_requests"),
+        traits.TOTAL: ("usage.total_tokens",),
+        traits.PARTS: ("usage_breakdown.models[]", "x_groq.usage_breakdown.models[]"),
+        traits.TIER: ("service_tier",),
+        traits.TOLD: told_cost.FIELDS,
+    }
+)
+"""Where an answer of the chat API, or of one that copies it, tells what was used."""
+TOTAL_FIELDS: UsageFields = MappingProxyType(
+    {
+        "input": ("usage.prompt_tokens", "usage.total_tokens"),
+        traits.MODEL: ("model",),
+        traits.TOLD: told_cost.FIELDS,
+    }
+)
+"""The same of an API without output."""
 
 
 def read(document: JsonObject, raw: object) -> Reading:
@@ -29,21 +82,20 @@ def read(document: JsonObject, raw: object) -> Reading:
     if raw is not None and not isinstance(raw, dict):
         return Reading({}, model, "bad_usage", service_tier=tier)
     if raw is None:
-        raw = of_choices(document.get("choices"))
+        raw = of_choices(document.get("choices")) or object_of(document.get("x_groq")).get("usage")
     if raw is None or not ("prompt_tokens" in raw or "completion_tokens" in raw):
         return Reading({}, model, "no_usage", service_tier=tier)
     try:
         usage, mismatch = _kinds(raw)
-        searches = _optional(raw, "num_search_queries") or _optional(
+        searches = optional(raw, "num_search_queries") or optional(
             object_of(raw.get("server_tool_use")), "web_search_requests"
         )
     except BadUsage:
         return Reading({}, model, "bad_usage", service_tier=tier)
     usage["searches"] = searches or int(traits_of(model).searches)
     usage["requests"] = 1
-    usage = {kind: usage[kind] for kind in KINDS if usage.get(kind)}
     told = told_nanousd(raw)
-    reading = Reading(usage, model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
+    reading = Reading(tidy(usage), model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
     return _broken_down(document, reading)
 
 
@@ -102,30 +154,30 @@ def read_total(document: JsonObject) -> Reading:
 
 def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     """Split both sides into disjoint kinds; True where the provider's numbers contradict each other."""
-    prompt = _count(raw, "prompt_tokens") if "prompt_tokens" in raw else 0
-    completion = _count(raw, "completion_tokens") if "completion_tokens" in raw else 0
-    total = _optional(raw, "total_tokens") or prompt + completion
+    prompt = required(raw, "prompt_tokens") if "prompt_tokens" in raw else 0
+    completion = required(raw, "completion_tokens") if "completion_tokens" in raw else 0
+    total = optional(raw, "total_tokens") or prompt + completion
     inside = object_of(raw.get("prompt_tokens_details"))
     cached, (short_writes, long_writes) = _largest(inside, raw, _CACHED), _writes(inside, raw)
     if prompt < cached + short_writes + long_writes and total == prompt + completion:
         prompt, total = _outside(raw, prompt, cached + short_writes + long_writes, total)
-    cached_audio = _optional(object_of(inside.get("cached_tokens_details")), "audio_tokens")
+    cached_audio = optional(object_of(inside.get("cached_tokens_details")), "audio_tokens")
     # Where cached tokens are also audio or images, the dearer kind keeps them.
     usage, input_mismatch = _split(
         prompt,
         "input",
         {
-            "input_audio": max(_optional(inside, "audio_tokens") - cached_audio, 0),
+            "input_audio": max(optional(inside, "audio_tokens") - cached_audio, 0),
             "cached_input_audio": cached_audio,
-            "input_image": _optional(inside, "image_tokens"),
-            "input_video": _optional(inside, "video_tokens"),
+            "input_image": optional(inside, "image_tokens"),
+            "input_video": optional(inside, "video_tokens"),
             "cache_write_1h": long_writes,
             "cache_write_5m": short_writes,
             "cached_input": cached - cached_audio if cached >= cached_audio else cached,
         },
     )
     made = object_of(raw.get("completion_tokens_details"))
-    reasoning = _optional(made, "reasoning_tokens")
+    reasoning = optional(made, "reasoning_tokens")
     difference = total - prompt - completion
     if 0 < total == prompt + completion and reasoning > completion and raw.get("total_tokens"):
         reasoning = completion  # the check sum knows better
@@ -135,33 +187,21 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         completion + beyond,
         "output",
         {
-            "output_audio": _optional(made, "audio_tokens"),
-            "output_image": _optional(made, "image_tokens"),
+            "output_audio": optional(made, "audio_tokens"),
+            "output_image": optional(made, "image_tokens"),
             "reasoning": reasoning,
         },
     )
     mismatch = input_mismatch or output_mismatch or (difference != 0 and not outside)
     usage |= output
-    if sum(usage.values()) > 2 * COUNT_MAX:
-        raise BadUsage("the counts add up to more than any model can use")
-    return usage, mismatch
-
-
-_CACHED = frozenset(
-    {"cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens"}
-)
-"""Names of tokens read from a cache (OpenAI, DeepSeek, vLLM, LiteLLM, Databricks), among the details or beside them."""
-_WRITTEN = frozenset({"cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"})
-"""Names of tokens written into one: OpenAI, LiteLLM, DashScope."""
-_LIFETIMES = frozenset({"cache_creation_token_details", "cache_creation"})
-"""Where the written ones are split by how long they are kept, by Anthropic's names."""
+    return believable(usage), mismatch
 
 
 def _largest(inside: JsonObject, raw: JsonObject, names: frozenset[str]) -> int:
     largest = 0
     for of in (inside, raw):
         for name in () if names.isdisjoint(of) else names:
-            largest = max(largest, _optional(of, name))
+            largest = max(largest, optional(of, name))
     return largest
 
 
@@ -171,15 +211,15 @@ def _writes(inside: JsonObject, raw: JsonObject) -> tuple[int, int]:
     for of in (inside, raw):
         for name in () if _LIFETIMES.isdisjoint(of) else _LIFETIMES:
             split = object_of(of.get(name))
-            long = max(long, _optional(split, "ephemeral_1h_input_tokens"))
-            written = max(written, long + _optional(split, "ephemeral_5m_input_tokens"))
+            long = max(long, optional(split, "ephemeral_1h_input_tokens"))
+            written = max(written, long + optional(split, "ephemeral_5m_input_tokens"))
     return written - long, long
 
 
 def _outside(raw: JsonObject, prompt: int, cache: int, total: int) -> tuple[int, int]:
     """Prompt and total where a proxy passes Anthropic's counts on under these names: the cache is beside the prompt.
     Only where it says so by Anthropic's own names; else the counts contradict each other."""
-    if any(_optional(raw, name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")):
+    if any(optional(raw, name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")):
         return prompt + cache, total + cache
     return prompt, total
 
@@ -206,15 +246,3 @@ def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
         left -= min(usage[kind], left)
     usage[plain] = total if mismatch else left
     return usage, mismatch
-
-
-def _count(raw: JsonObject, key: str) -> int:
-    count = count_of(raw.get(key))
-    if count is None:
-        raise BadUsage(key)
-    return count
-
-
-def _optional(raw: JsonObject, key: str) -> int:
-    """A count that may be absent or null (vLLM writes null)."""
-    return 0 if raw.get(key) is None else _count(raw, key)

@@ -22,6 +22,14 @@ class VertexPublishers(OpenAIChat):
     """The dialect `vertex-publishers`."""
 
     name = "vertex-publishers"
+    title = "Other publishers' models on Vertex AI (Mistral, Meta, AI21)"
+    provider = "google"
+    copied = False
+    paths: tuple[str, ...] = (
+        "/v1/projects/PROJECT/locations/PLACE/publishers/PUBLISHER/models/MODEL:rawPredict",
+        "/v1/projects/PROJECT/locations/PLACE/publishers/PUBLISHER/models/MODEL:streamRawPredict",
+    )
+    logged = False
     path_regex = "/+publishers/+[^/]+/+models/+[^/]+:(r|streamR)awPredict"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:

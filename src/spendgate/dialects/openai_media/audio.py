@@ -4,9 +4,11 @@ Mistral speak it. What is billed is told in tokens or seconds, or (speech) is th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.form_api import Form, FormApi, read_form
+from spendgate.dialects.openai import media_usage
 from spendgate.dialects.openai import request as openai_request
 from spendgate.dialects.openai.media_usage import read_speech, read_subtitles, read_transcript
 from spendgate.dialects.openai_media.audio_length import BYTES_PER_SECOND_MIN, seconds_of
@@ -14,6 +16,7 @@ from spendgate.dialects.openai_media.stream import MediaStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import Texts, model_of
 from spendgate.dialects.wire.multipart import is_form
+from spendgate.dialects.wire.traits import UsageFields
 
 TEXTS = frozenset({"text/plain", "text/vtt", "text/srt", "application/x-subrip"})
 """What transcripts without JSON are labelled as."""
@@ -36,6 +39,13 @@ class OpenAITranscriptions(FormApi):
     """The dialect `openai-transcriptions`: speech to text, and its translation."""
 
     name = "openai-transcriptions"
+    title = "OpenAI transcription and translation of speech; also Azure, Groq, Mistral"
+    provider = "openai"
+    copied = True
+    operation = "transcription"
+    paths: tuple[str, ...] = ("/v1/audio/transcriptions", "/v1/audio/translations")
+    usage_fields: UsageFields = media_usage.TRANSCRIPT_FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "`transcript.text.done`"})
     path_regex = "/+audio/+(transcriptions|translations)"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
@@ -84,6 +94,13 @@ class OpenAISpeech(FormApi):
     else their estimate is charged."""
 
     name = "openai-speech"
+    title = "OpenAI speech; also Azure, Groq"
+    provider = "openai"
+    copied = True
+    operation = "speech"
+    paths: tuple[str, ...] = ("/v1/audio/speech",)
+    usage_fields: UsageFields = media_usage.SPEECH_FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "`speech.audio.done`"})
     path_regex = "/+audio/+speech"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -4,15 +4,18 @@ it. GPT Image models bill tokens, which the answer tells; others bill images, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
 from spendgate.dialects.form_api import FormApi, read_form
+from spendgate.dialects.openai import media_usage
 from spendgate.dialects.openai import request as openai_request
 from spendgate.dialects.openai.media_usage import read_images
 from spendgate.dialects.openai_media.stream import MediaStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, Texts, short
 from spendgate.dialects.wire.multipart import is_form
+from spendgate.dialects.wire.traits import UsageFields
 
 DEFAULT_MODEL = "dall-e-2"
 """What serves a request that names no model (OpenAI API reference, "Create image")."""
@@ -36,6 +39,13 @@ class OpenAIImages(FormApi):
     """The dialect `openai-images`."""
 
     name = "openai-images"
+    title = "OpenAI images; also Azure, xAI, Together"
+    provider = "openai"
+    copied = True
+    operation = "image_generation"
+    paths: tuple[str, ...] = ("/v1/images/generations", "/v1/images/edits", "/v1/images/variations")
+    usage_fields: UsageFields = media_usage.IMAGE_FIELDS
+    usage_events: Mapping[str, str] = MappingProxyType({"": "each `….completed`, added up"})
     path_regex = "/+images/+(generations|edits|variations)"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -16,16 +16,17 @@ MASK = "x-goog-fieldmask"
 _MASKS = frozenset({"fields", "$fields", MASK, "$.fields"})
 _FORMS = frozenset({"alt", "$alt"})
 _READ = frozenset({"json", "sse", ""})
-_AT_GOOGLE = ("gemini", "anthropic-vertex")
+_GOOGLE = "google"
 _PLACES = ("/v1beta/", "/v1alpha/", "/v1beta1/", "/projects/", "/locations/")
 
 
-def usage_switch(dialect: str, target: str, headers: Mapping[str, str]) -> str:
-    """The parameter or header of a request that may switch its usage off; "" where there is none."""
+def usage_switch(provider: str, target: str, headers: Mapping[str, str]) -> str:
+    """The parameter or header of a request that may switch its usage off; "" where there is none. `provider`: whose
+    dialect it is in."""
     path, _, query = target.partition("?")
     if not query and MASK not in headers:
         return ""
-    if not dialect.startswith(_AT_GOOGLE) and not any(p in paths.plain(path).lower() + "/" for p in _PLACES):
+    if provider != _GOOGLE and not any(p in paths.plain(path).lower() + "/" for p in _PLACES):
         return ""
     if MASK in headers:
         return "X-Goog-FieldMask"

@@ -11,6 +11,10 @@ TOLD_USD_MAX = 10_000
 """No answer costs more; a larger amount is not believed."""
 
 
+FIELDS = ("usage.cost", "usage.cost.total_cost", "usage.estimated_cost", "usage.cost_in_usd_ticks")
+"""Where a usage object tells it."""
+
+
 def told_nanousd(usage: JsonObject) -> int | None:
     """The amount that a usage object tells, in nano-USD: OpenRouter's `cost` in USD (with the vendor's own bill where
     the caller brought a key of theirs), Perplexity's `cost.total_cost`, DeepInfra's `estimated_cost`, xAI's

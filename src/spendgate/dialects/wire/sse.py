@@ -221,3 +221,8 @@ def _fields(raw: bytes, first: bool) -> tuple[bytes | None, bytes]:
         elif field == b"event":
             name = value
     return (b"\n".join(data) if data else None), name
+
+
+def boundary(piece: bytes) -> int:
+    """Where the last event that ends within this piece ends; -1 where none does."""
+    return max((piece.rfind(end) + len(end) for end in (b"\n\n", b"\r\n\r\n") if end in piece), default=-1)

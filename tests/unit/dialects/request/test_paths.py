@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.dialects.test_every_dialect import EACH, PATHS
+from unit.dialects.test_every_dialect import EACH
 
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect
@@ -39,7 +39,7 @@ SPELLINGS = {
 @EACH
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_metered_path_is_metered_however_it_is_spelled(dialect: Dialect, spelling: str) -> None:
-    path = SPELLINGS[spelling](PATHS[dialect.name])
+    path = SPELLINGS[spelling](dialect.paths[0])
     found = registry.find("POST", path, "")
     assert found is dialect
     assert found.read_request(b'{"requests":[{}]}', path).model

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import lenient
 from support.raw_upstream import Request
-from unit.dialects.test_every_dialect import EACH, PATHS
+from unit.dialects.test_every_dialect import EACH
 
 from spendgate.dialects.anthropic import request as anthropic_request
 from spendgate.dialects.base import Dialect, RequestFacts
@@ -77,7 +77,7 @@ def read(
     body: bytes, dialect: Dialect | str = "openai-chat", headers: dict[str, str] = JSON
 ) -> tuple[RequestFacts, Readable]:
     found = by_name(dialect) if isinstance(dialect, str) else dialect
-    return readable.read(found, body, PATHS[found.name], headers, MAX)
+    return readable.read(found, body, found.paths[0], headers, MAX)
 
 
 @EACH
@@ -167,7 +167,7 @@ def test_no_other_reader_makes_more_of_it(
     except RequestError as e:
         assert str(e)
         return
-    asked = lenient.read(Request("POST", PATHS[dialect.name], list(JSON.items()), body), duplicates)
+    asked = lenient.read(Request("POST", dialect.paths[0], list(JSON.items()), body), duplicates)
     if asked.document is None:
         return  # it reads less than we do
     if facts.output_cap:

@@ -1,0 +1,35 @@
+"""Counts as usage objects tell them. Pure."""
+
+from __future__ import annotations
+
+from spendgate.dialects.wire.json_read import JsonObject, count_of
+from spendgate.usage import COUNT_MAX, KINDS, Usage
+
+
+class BadUsage(ValueError):
+    """A count is negative, broken, of a wrong type, or not to be believed."""
+
+
+def required(raw: JsonObject, key: str) -> int:
+    """A count that has to be there. Raises BadUsage."""
+    count = count_of(raw.get(key))
+    if count is None:
+        raise BadUsage(key)
+    return count
+
+
+def optional(raw: JsonObject, key: str) -> int:
+    """A count that may be absent or null (vLLM writes null). Raises BadUsage."""
+    return 0 if raw.get(key) is None else required(raw, key)
+
+
+def believable(usage: Usage) -> Usage:
+    """The usage as it is. Raises BadUsage where its counts add up to more than any model can use."""
+    if sum(usage.values()) > 2 * COUNT_MAX:
+        raise BadUsage("the counts add up to more than any model can use")
+    return usage
+
+
+def tidy(usage: Usage) -> Usage:
+    """The kinds that are there, in their order."""
+    return {kind: usage[kind] for kind in KINDS if usage.get(kind)}
