@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from spendgate.envoy import bootstrap as b
 from spendgate.envoy import mtls
-from spendgate.envoy.envoy_gateway import extension_policies
+from spendgate.envoy.envoy_gateway import Target, extension_policies
 from spendgate.envoy.istio import envoy_filter
 from spendgate.settings.config import Settings, load_config
 
@@ -42,6 +44,13 @@ def settings(overlay: str) -> Settings:
     return load_config(own if own.exists() else K8S / "base/config/config.yaml")
 
 
+def llm_hosts() -> list[str]:
+    """The providers that the overlay istio leads to; the filters are on for these."""
+    documents = yaml.safe_load_all((K8S / "overlays/istio/egress.yaml").read_text(encoding="utf-8"))
+    [hosts] = [d["spec"]["hosts"] for d in documents if d["kind"] == "ServiceEntry"]
+    return list(hosts)
+
+
 def _with_authorities(node: Any) -> Any:
     """The same configuration for the image, whatever machine rendered it."""
     if isinstance(node, dict):
@@ -54,11 +63,13 @@ def _with_authorities(node: Any) -> Any:
 def files() -> dict[str, str]:
     """Every generated file by its path in the repository."""
     istio, gateway, plain = settings("istio"), settings("envoy-gateway"), settings("envoy")
-    egress = envoy_filter(HOST, PORT, "istio-system", "gateway", {"istio": "egressgateway"}, istio)
+    hosts = llm_hosts()
+    gateways, attached = {"istio": "egressgateway"}, {"spendgate": "attached"}
+    egress = envoy_filter(HOST, PORT, "istio-system", "gateway", gateways, istio, llm_hosts=hosts)
     sidecars = envoy_filter(
-        HOST, PORT, "istio-system", "sidecar", {"spendgate": "attached"}, istio, last=False
+        HOST, PORT, "istio-system", "sidecar", attached, istio, last=False, llm_hosts=hosts
     )
-    policies = extension_policies("llm", NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
+    policies = extension_policies(Target("Gateway", "llm"), NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
     upstreams = plain.upstreams or (b.one_upstream("https://api.openai.com"),)
     bootstrap = _with_authorities(
         b.bootstrap("0.0.0.0:10000", upstreams, [HEADLESS], plain, ADMIN, stats=STATS)

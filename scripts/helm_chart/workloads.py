@@ -113,9 +113,13 @@ def _gateway() -> tuple[Edit, ...]:
     sidecar = block(containers, r"        - name: mtls")
     volume = "        - name: mtls\n          configMap:\n            name: spendgate-mtls"
     annotation = block(mesh, r"        proxy\.istio\.io/config: \|")
+    started = block(mesh, r"          startupProbe:").replace("            $patch: replace\n", "")
     return (
         *pods("gateway", "spendgate", metadata=False),
         environment("gateway"),
+        Block(
+            r"          startupProbe:", lines(f"{{{{- if {ISTIO} }}}}", started, "{{- else }}"), "{{- end }}"
+        ),
         Block(
             r"  strategy:",
             "{{- if not " + PERSISTENT + " }}",

@@ -45,6 +45,7 @@ def _cluster(name: str, address: str, **more: Any) -> Json:
 def _spendgate(name: str, address: str, settings: Json) -> Json:
     check = settings["healthCheck"]["active"]
     assert check["type"] == "GRPC"
+    passive = settings["healthCheck"]["passive"]
     assert settings["loadBalancer"]["type"] == "LeastRequest"
     http2 = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -61,8 +62,33 @@ def _spendgate(name: str, address: str, settings: Json) -> Json:
             "interval": check["interval"], "timeout": check["timeout"], "grpc_health_check": {},
             "unhealthy_threshold": check["unhealthyThreshold"], "healthy_threshold": check["healthyThreshold"],
         }],
+        outlier_detection={
+            "split_external_local_origin_errors": passive["splitExternalLocalOriginErrors"],
+            "consecutive_local_origin_failure": passive["consecutiveLocalOriginFailures"],
+            "consecutive_gateway_failure": passive["consecutiveGatewayErrors"],
+            "enforcing_consecutive_gateway_failure": 100,
+            "consecutive_5xx": passive["consecutive5XxErrors"],
+            "interval": passive["interval"], "base_ejection_time": passive["baseEjectionTime"],
+            "max_ejection_percent": passive["maxEjectionPercent"],
+        },
         typed_extension_protocol_options=http2,
     )  # fmt: skip
+
+
+def _retry(retry: Json) -> Json:
+    back_off = retry["perRetry"]["backOff"]
+    return {
+        "retry_on": ",".join(retry["retryOn"]["triggers"]),
+        "num_retries": retry["numRetries"],
+        "retry_back_off": {
+            "base_interval": _seconds(back_off["baseInterval"]),
+            "max_interval": _seconds(back_off["maxInterval"]),
+        },
+    }
+
+
+def _seconds(duration: str) -> str:
+    return f"{int(duration.removesuffix('ms')) / 1000}s"
 
 
 def _ext_proc(policy: Json, cluster: str) -> Json:
@@ -70,7 +96,11 @@ def _ext_proc(policy: Json, cluster: str) -> Json:
     request, response = mode.get("request"), mode.get("response")
     return {
         "@type": b.TYPE + "extensions.filters.http.ext_proc.v3.ExternalProcessor",
-        "grpc_service": {"envoy_grpc": {"cluster_name": cluster}, "timeout": "10s"},
+        "grpc_service": {
+            "envoy_grpc": {"cluster_name": cluster},
+            "timeout": "10s",
+            "retry_policy": _retry(policy["backendSettings"]["retry"]),
+        },
         "failure_mode_allow": policy["failOpen"],
         "message_timeout": policy["messageTimeout"],
         "allow_mode_override": mode.get("allowModeOverride", False),

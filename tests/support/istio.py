@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -22,8 +23,11 @@ Json = dict[str, Any]
 MANAGER = "envoy.filters.network.http_connection_manager"
 
 
-def proxy(listen: str, upstream: str, spendgate: str, cluster: str) -> Json:
-    """A gateway before any patch: one listener, a route for all, the clusters of provider and of spendgate."""
+def proxy(
+    listen: str, upstream: str, spendgate: str | Sequence[str], cluster: str, hosts: Sequence[str] = ()
+) -> Json:
+    """A gateway before any patch: one listener, a route for all, the clusters of provider and of spendgate (its
+    endpoints). `hosts`: virtual hosts of their own, as Istio makes one of each host that it leads on."""
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": b.TYPE + "extensions.filters.http.router.v3.Router"},
@@ -35,20 +39,24 @@ def proxy(listen: str, upstream: str, spendgate: str, cluster: str) -> Json:
         "route_config": {
             "virtual_hosts": [
                 {
-                    "name": "all",
-                    "domains": ["*"],
+                    "name": f"{host}:80" if host != "*" else "all",
+                    "domains": [host],
                     "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "0s"}}],
                 }
-            ]
+                for host in (*hosts, "*")
+            ],
+            "ignore_port_in_host_matching": True,
         },
     }
 
-    def static(name: str, address: str, **more: object) -> Json:
-        endpoint = {"endpoint": {"address": b.address(address)}}
+    spendgate_at = [spendgate] if isinstance(spendgate, str) else spendgate
+
+    def static(name: str, *addresses: str, **more: object) -> Json:
+        endpoints = [{"endpoint": {"address": b.address(a)}} for a in addresses]
         return {
             "name": name,
             "type": "STATIC",
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
             **more,
         }
 
@@ -69,7 +77,7 @@ def proxy(listen: str, upstream: str, spendgate: str, cluster: str) -> Json:
             ],
             "clusters": [
                 static("provider", upstream),
-                static(cluster, spendgate, typed_extension_protocol_options=http2),
+                static(cluster, *spendgate_at, typed_extension_protocol_options=http2),
             ],
         }
     }
@@ -98,7 +106,10 @@ def patched(config: Json, envoy_filter: Json) -> Json:
             at = [f.name for f in manager.http_filters].index(wanted)
             manager.http_filters.insert(at, ParseDict(value, http_connection_manager_pb2.HttpFilter()))
         elif kind == ("VIRTUAL_HOST", "MERGE"):
-            for host in manager.route_config.virtual_hosts:
+            domain = match.get("routeConfiguration", {}).get("vhost", {}).get("domainName", "")
+            found_hosts = [h for h in manager.route_config.virtual_hosts if not domain or domain in h.domains]
+            assert found_hosts, f"no virtual host of {domain}"
+            for host in found_hosts:
                 host.MergeFrom(ParseDict(value, route_components_pb2.VirtualHost()))
         else:
             raise AssertionError(f"an unknown patch: {kind}")

@@ -192,15 +192,22 @@ def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> d
     is_flag=True,
     help="What these Envoys send to LLMs meets this filter again, at an egress gateway: it is counted there.",
 )
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="An LLM host; repeatable. Only calls to these meet the filter, no other pays for it. Default: every call.",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 def envoyfilter(
     service: str, port: int, attach: str, namespace: str, selector: dict[str, str], not_last: bool,
-    config: Path | None,
+    hosts: tuple[str, ...], config: Path | None,
 ) -> None:  # fmt: skip
     """The EnvoyFilter that attaches spendgate to Istio.
 
     \b
-    Example: spendgate render envoyfilter --selector istio=egressgateway | kubectl apply -f -
+    Example: spendgate render envoyfilter --host api.openai.com --host api.anthropic.com | kubectl apply -f -
              spendgate render envoyfilter --attach sidecar --namespace ml-platform | kubectl apply -f -
     """
     from spendgate.envoy.bootstrap import as_yaml
@@ -211,13 +218,27 @@ def envoyfilter(
         selector = {"istio": "egressgateway"}
     settings = load_config(config, os.environ)
     where: Literal["gateway", "sidecar"] = "gateway" if attach == "gateway" else "sidecar"
-    document = envoy_filter(service, port, namespace, where, selector, settings, last=not not_last)
+    document = envoy_filter(
+        service, port, namespace, where, selector, settings, last=not not_last, llm_hosts=hosts
+    )
     click.echo(as_yaml(document), nl=False)
 
 
 @command.command("extension-policy")
-@click.option("--gateway", required=True, metavar="NAME", help="The Gateway to attach to.")
-@click.option("--namespace", default="default", show_default=True, help="Of the Gateway and the policies.")
+@click.option("--gateway", default="", metavar="NAME", help="The Gateway to attach to.")
+@click.option(
+    "--route",
+    default="",
+    metavar="NAME",
+    help="An HTTPRoute to attach to: one that has a policy of its own, which takes the place of the Gateway's.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(["BackendTrafficPolicy", "ClientTrafficPolicy"]),
+    help="A kind of which the target has a policy already: of two the older binds. Its fields belong into that one.",
+)
+@click.option("--namespace", default="default", show_default=True, help="Of the target and the policies.")
 @click.option("--service", default="spendgate", show_default=True, help="The service of `spendgate serve`.")
 @click.option("--service-namespace", default="spendgate", show_default=True, help="Its namespace.")
 @click.option(
@@ -225,8 +246,9 @@ def envoyfilter(
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.")
 def extension_policy(
-    gateway: str, namespace: str, service: str, service_namespace: str, port: int, config: Path | None
-) -> None:
+    gateway: str, route: str, without: tuple[str, ...], namespace: str, service: str, service_namespace: str,
+    port: int, config: Path | None,
+) -> None:  # fmt: skip
     """The policies that attach spendgate to an Envoy Gateway: EnvoyExtensionPolicy, BackendTrafficPolicy and
     what they need.
 
@@ -234,9 +256,13 @@ def extension_policy(
     Example: spendgate render extension-policy --gateway llm --namespace gateways | kubectl apply -f -
     """
     from spendgate.envoy.bootstrap import as_yaml
-    from spendgate.envoy.envoy_gateway import extension_policies
+    from spendgate.envoy.envoy_gateway import Target, extension_policies
     from spendgate.settings.config import load_config
 
     settings = load_config(config, os.environ)
-    documents = extension_policies(gateway, namespace, service, service_namespace, port, settings)
+    if bool(gateway) == bool(route):
+        raise click.UsageError("give --gateway NAME or --route NAME")
+    target = Target("HTTPRoute", route) if route else Target("Gateway", gateway)
+    made = extension_policies(target, namespace, service, service_namespace, port, settings)
+    documents = [d for d in made if d["kind"] not in without]
     click.echo("---\n".join(as_yaml(d) for d in documents), nl=False)

@@ -11,7 +11,7 @@ from typing import Any
 from spendgate.doctor.envoy_dump import Dump, Json, routes_for, typed
 from spendgate.doctor.envoy_filters import AUTHZ, PROC, check_early, check_filters, cluster_of, kind, ours_of
 from spendgate.doctor.envoy_routes import LLM_PATHS, LONG_MS, check_rewrites, check_route, ms_or_zero
-from spendgate.doctor.envoy_ways import check_ways
+from spendgate.doctor.envoy_ways import check_ways, costs_nothing
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.durations import parse_duration_ms
 from spendgate.envoy.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
@@ -222,6 +222,8 @@ def _listener(
     config = dump.route_config(manager)
     for path in LLM_PATHS:
         for host, route in routes_for(config, path):
+            if costs_nothing(dump, ours, config, host, route):
+                continue
             where = f"listener {name}, route of {path}"
             yield from check_route(where, config, listener, host, route, ours, settings)
     for host in config.get("virtual_hosts", []):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spendgate.doctor.envoy_dump import Dump, Json, typed
-from spendgate.doctor.envoy_filters import ours_of
+from spendgate.doctor.envoy_filters import ours_of, setting_of
 from spendgate.doctor.finding import Finding, error, warning
 from spendgate.pricing.terms import provider_of_host, provider_under
 
@@ -38,6 +38,21 @@ def goes_anywhere(cluster: Json) -> bool:
     """Does it lead wherever the client likes?"""
     kinds = (str(cluster.get("type", "")), str(cluster.get("cluster_type", {}).get("name", "")))
     return kinds[0] == "ORIGINAL_DST" or "dynamic_forward_proxy" in kinds[1] or cluster.get("name") in ANY
+
+
+def costs_nothing(dump: Dump, ours: Json, config: Json, host: Json, route: Json) -> bool:
+    """Is the filter off by default and on elsewhere in `config`, and does this route, on which it is not, lead to no
+    provider that is known, nor wherever the client likes?"""
+    hosts = config.get("virtual_hosts", [])
+    on = any(not setting_of(ours, r, h, config).get("disabled") for h in hosts for r in h.get("routes", []))
+    levels = (route, host, config)
+    named = any(ours.get("name") in level.get("typed_per_filter_config", {}) for level in levels)
+    if not ours.get("disabled") or not on or named:
+        return False
+    if any(provider_under(str(domain)) for domain in host.get("domains", [])):
+        return False
+    clusters = [dump.clusters.get(t, {"name": t}) for t in targets(route.get("route", {}))]
+    return not any(provider_of(c) or goes_anywhere(c) for c in clusters)
 
 
 def check_ways(dump: Dump) -> Iterator[Finding]:

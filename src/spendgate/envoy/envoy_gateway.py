@@ -5,7 +5,7 @@ https://gateway.envoyproxy.io/docs/api/extension_types/
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from spendgate.envoy import bootstrap as b
 from spendgate.settings.config import Settings
@@ -20,6 +20,22 @@ _BREAKER = {
 }
 """The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load."""
 
+_RETRY = {
+    "numRetries": 3,
+    "retryOn": {"triggers": ["connect-failure", "refused-stream", "unavailable", "reset"]},
+    "perRetry": {"backOff": {"baseInterval": "5ms", "maxInterval": "20ms"}},
+}
+"""Of the processor, since Envoy Gateway 1.6. There is no field for another host: a dead one is left by its ejection."""
+_PASSIVE = {
+    "splitExternalLocalOriginErrors": True,
+    "consecutiveLocalOriginFailures": 1,
+    "consecutiveGatewayErrors": 1,
+    "consecutive5XxErrors": 100,
+    "interval": "1s",
+    "baseEjectionTime": "1s",
+    "maxEjectionPercent": 50,
+}
+
 
 _ROUTER = [
     "x-envoy-expected-rq-timeout-ms", "x-envoy-hedge-on-per-try-timeout", "x-envoy-max-retries",
@@ -32,22 +48,30 @@ _ROUTER = [
 mutation rules that would let our replies take `x-envoy-…` off. Envoy itself takes them off what comes from outside."""
 
 
-def _document(kind: str, namespace: str, gateway: str, spec: Json) -> Json:
-    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway}
+class Target(NamedTuple):
+    """What the policies are attached to."""
+
+    kind: Literal["Gateway", "HTTPRoute"]
+    name: str
+
+
+def _document(kind: str, namespace: str, target: Target, spec: Json) -> Json:
+    reference = {"group": "gateway.networking.k8s.io", "kind": target.kind, "name": target.name}
+    name = "spendgate" if target.kind == "Gateway" else f"spendgate-{target.name}"
     return {
         "apiVersion": _API,
         "kind": kind,
-        "metadata": {"name": "spendgate", "namespace": namespace},
-        "spec": {"targetRefs": [target], **spec},
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"targetRefs": [reference], **spec},
     }
 
 
 def extension_policies(
-    gateway: str, namespace: str, service: str, service_namespace: str, port: int, settings: Settings
+    target: Target, namespace: str, service: str, service_namespace: str, port: int, settings: Settings
 ) -> list[Json]:
     """The documents: the EnvoyExtensionPolicy itself; a BackendTrafficPolicy, since answers may take minutes
-    and Envoy Gateway's limits would cut or pass them; a ClientTrafficPolicy for bodies over 1 MiB; and a
-    ReferenceGrant where the service is in another namespace than the gateway.
+    and Envoy Gateway's limits would cut or pass them; for a Gateway a ClientTrafficPolicy, for bodies over 1 MiB; and a
+    ReferenceGrant where the service is in another namespace than the target.
     """
     filter_config = b.ext_proc_filter(settings)["typed_config"]
     forwarded = filter_config["metadata_options"]["forwarding_namespaces"]["untyped"]
@@ -56,6 +80,7 @@ def extension_policies(
         "backendSettings": {
             "circuitBreaker": _BREAKER,
             "loadBalancer": {"type": "LeastRequest"},
+            "retry": _RETRY,
             "healthCheck": {
                 "active": {
                     "type": "GRPC",
@@ -65,6 +90,7 @@ def extension_policies(
                     "unhealthyThreshold": 2,
                     "healthyThreshold": 1,
                 },
+                "passive": _PASSIVE,
                 "panicThreshold": 0,
             },
         },
@@ -79,27 +105,22 @@ def extension_policies(
     }
     limit = str(settings.max_body_bytes)
     documents = [
-        _document("EnvoyExtensionPolicy", namespace, gateway, {"extProc": [ext_proc]}),
+        _document("EnvoyExtensionPolicy", namespace, target, {"extProc": [ext_proc]}),
         _document(
             "BackendTrafficPolicy",
             namespace,
-            gateway,
+            target,
             {
                 "circuitBreaker": _BREAKER,
                 "connection": {"bufferLimit": limit},
                 "timeout": {"http": {"requestTimeout": "0s"}},
             },
         ),
-        _document(
-            "ClientTrafficPolicy",
-            namespace,
-            gateway,
-            {
-                "connection": {"bufferLimit": limit},
-                "headers": {"earlyRequestHeaders": {"remove": [*b.STRIPPED_EARLY, *_ROUTER]}},
-            },
-        ),
     ]
+    if target.kind == "Gateway":  # the only kind that it can be attached to
+        early = {"earlyRequestHeaders": {"remove": [*b.STRIPPED_EARLY, *_ROUTER]}}
+        client = {"connection": {"bufferLimit": limit}, "headers": early}
+        documents.append(_document("ClientTrafficPolicy", namespace, target, client))
     if service_namespace != namespace:
         documents.append(
             {

@@ -6,7 +6,8 @@ https://istio.io/latest/docs/reference/config/networking/envoy-filter/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Literal
 
 from spendgate.envoy import bootstrap as b
@@ -25,6 +26,8 @@ _BETWEEN: dict[Attach, tuple[str, ...]] = {
     "sidecar": (),  # the same routes lead to services of the mesh, which may be told
 }
 """What proxies of the mesh tell each other of a workload: no provider gets it."""
+REFERENCED = "envoyfilter.istio.io/referenced-services"
+"""The annotation by which an EnvoyFilter names services whose clusters it needs (Istio 1.26)."""
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -42,6 +45,17 @@ def service_host(service: str) -> str:
     return service
 
 
+def _cluster(host: str, settings: Settings) -> Json:
+    """What makes Istio's cluster of the service leave a dead or hung gateway as soon as ours does. Istio's HTTP/2
+    options of the cluster are replaced as a whole (a map's entry), so all of them are here."""
+    ours = b.spendgate_cluster(["unix:/none"], settings.message_timeout)
+    keys = ("connect_timeout", "common_lb_config", "outlier_detection", "typed_extension_protocol_options")
+    # by default the authority is the cluster's name, whose `|` the gateway's sidecar refuses
+    checks = [{**check, "grpc_health_check": {"authority": host}} for check in ours["health_checks"]]
+    # a pod that Kubernetes took off the list is left at once, whatever it still answers
+    return {**{k: ours[k] for k in keys}, "health_checks": checks, "ignore_health_on_host_removal": True}
+
+
 def _patch(kind: str, match: Json, operation: str, value: Json) -> Json:
     return {"applyTo": kind, "match": match, "patch": {"operation": operation, "value": value}}
 
@@ -55,10 +69,11 @@ def envoy_filter(
     settings: Settings,
     *,
     last: bool = True,
+    llm_hosts: Sequence[str] = (),
 ) -> Json:
     """The EnvoyFilter. `selector`: labels of the workloads; empty: all of `namespace` (of the mesh, in Istio's
-    root namespace). `last`: False where another Envoy with our filter follows, which counts. Raises
-    ConfigurationError.
+    root namespace). `last`: False where another Envoy with our filter follows, which counts. `llm_hosts`: only calls
+    to these meet the filter, all others pay nothing; empty: every call. Raises ConfigurationError.
 
     Istio speaks HTTP/2 to the service where its port is named `grpc`; its clusters have no circuit breaker of
     their own.
@@ -74,7 +89,6 @@ def envoy_filter(
     router: Json = {
         "filterChain": {"filter": {"name": _MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
     }
-    ours = b.spendgate_cluster(["unix:/none"], settings.message_timeout)
     asking = b.ext_proc_filter(settings, cluster_name(host, port), host)
     metadata = []
     if attach == "sidecar":  # its certificate is its workload's; a gateway's is not its callers'
@@ -88,7 +102,7 @@ def envoy_filter(
             "CLUSTER",
             {"context": context, "cluster": {"service": host, "portNumber": port}},
             "MERGE",
-            {key: ours[key] for key in ("connect_timeout", "common_lb_config", "outlier_detection")},
+            _cluster(host, settings),
         ),
         _patch(
             "NETWORK_FILTER",
@@ -110,22 +124,32 @@ def envoy_filter(
             # by default the authority is the cluster's name, whose `|` a sidecar before the gateway refuses
             asking,
         ),
-        _patch(
-            "VIRTUAL_HOST",
-            {"context": context},
-            "MERGE",
-            {
-                "request_body_buffer_limit": settings.max_body_bytes,
-                "request_headers_to_remove": sorted({*b.removed_headers(settings), *_BETWEEN[attach]}),
-            },
-        ),
     ]
+    through: Json = {
+        "request_body_buffer_limit": settings.max_body_bytes,
+        "request_headers_to_remove": sorted({*b.removed_headers(settings), *_BETWEEN[attach]}),
+    }
+    if llm_hosts:
+        asking["disabled"] = True
+        through["typed_per_filter_config"] = {
+            b.EXT_PROC: {"@type": b.TYPE + "config.route.v3.FilterConfig", "config": {}}
+        }
+    for name in llm_hosts or ("",):
+        match: Json = {"context": context}
+        if name:
+            match["routeConfiguration"] = {"vhost": {"domainName": name}}
+        patches.append(_patch("VIRTUAL_HOST", match, "MERGE", deepcopy(through)))
     spec: Json = {"configPatches": patches}
     if selector:
         spec = {"workloadSelector": {"labels": dict(selector)}, **spec}
     return {
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
-        "metadata": {"name": _NAME[attach], "namespace": namespace},
+        "metadata": {
+            "name": _NAME[attach],
+            "namespace": namespace,
+            # else a gateway with PILOT_FILTER_GATEWAY_CLUSTER_CONFIG has no cluster that only this filter names
+            "annotations": {REFERENCED: host},
+        },
         "spec": spec,
     }

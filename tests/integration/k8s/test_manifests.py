@@ -108,7 +108,12 @@ def test_on_the_port_of_ext_proc_the_mesh_lets_exchanges_pass_and_nothing_else(
             {
                 "from": [{"source": source}],
                 "to": [
-                    {"operation": {"ports": [str(port["port"])], "paths": [f"/{ext_proc.full_name}/Process"]}}
+                    {
+                        "operation": {
+                            "ports": [str(port["port"])],
+                            "paths": [f"/{ext_proc.full_name}/Process", "/grpc.health.v1.Health/Check"],
+                        }
+                    }
                 ],
             },
             {"to": [{"operation": {"ports": ["9090"]}}]},

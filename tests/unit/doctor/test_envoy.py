@@ -205,7 +205,7 @@ def test_what_istio_makes_of_our_filter_names_nothing_that_is_ours(attach: Any) 
     document = envoy_filter(service, 9002, "ml", attach, {"a": "b"}, plain, last=attach == "gateway")
     told = codes(patched(base, document), plain)
     # what the control plane itself adds is not in this test's clusters
-    assert told <= {"circuit-breaker", "health-checks"}
+    assert told <= {"circuit-breaker"}
 
 
 @pytest.mark.parametrize(
@@ -273,3 +273,23 @@ def test_routes_of_a_mesh_are_found_by_their_name() -> None:
     }
     found = check_envoy(of_config_dump(dump), SETTINGS)
     assert {f.code for f in found if f.severity != "info"} == {"route-timeout"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        (("api.openai.com", "orders.shop"), set()),
+        (
+            ("api.openai.com", "api.mistral.ai"),
+            {"route-disabled"},
+        ),  # a provider that the filter does not name
+    ],
+)
+def test_a_filter_that_is_on_for_llm_hosts_leaves_others_alone_but_no_provider(
+    hosts: tuple[str, ...], expected: set[str]
+) -> None:
+    plain, service = Settings(), "spendgate.llm-gateway.svc.cluster.local"
+    cluster = cluster_name(service, 9002)
+    base = proxy("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", cluster, hosts)
+    document = envoy_filter(service, 9002, "ml", "gateway", {"a": "b"}, plain, llm_hosts=["api.openai.com"])
+    assert codes(patched(base, document), plain) - {"circuit-breaker"} == expected

@@ -14,7 +14,7 @@ from support.istio import patched, proxy
 
 from spendgate.cli.render import command
 from spendgate.envoy import bootstrap as b
-from spendgate.envoy.envoy_gateway import extension_policies
+from spendgate.envoy.envoy_gateway import Target, extension_policies
 from spendgate.envoy.istio import cluster_name, envoy_filter
 from spendgate.errors import ConfigurationError
 from spendgate.settings.config import Settings
@@ -54,6 +54,35 @@ def test_a_real_envoy_accepts_the_patches_merged_as_istio_does(
         [envoy_binary(), "--mode", "validate", "-c", str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_with_hosts_the_filter_is_off_but_for_them() -> None:
+    document = envoy_filter(
+        SERVICE, 9002, "ml", "gateway", {"a": "b"}, Settings(), llm_hosts=["x.example", "y.example"]
+    )
+    patches = document["spec"]["configPatches"]
+    [inserted] = [p["patch"]["value"] for p in patches if p["applyTo"] == "HTTP_FILTER"]
+    assert inserted["disabled"] is True
+    on = {p["match"]["routeConfiguration"]["vhost"]["domainName"]: p["patch"]["value"]["typed_per_filter_config"]
+          for p in patches if p["applyTo"] == "VIRTUAL_HOST"}  # fmt: skip
+    assert {name: list(value) for name, value in on.items()} == {
+        "x.example": [inserted["name"]], "y.example": [inserted["name"]]
+    }  # fmt: skip
+
+
+def test_the_filter_names_the_service_that_it_needs_a_cluster_of() -> None:
+    document = envoy_filter(SERVICE, 9002, "ml", "gateway", {"a": "b"}, Settings())
+    assert document["metadata"]["annotations"] == {"envoyfilter.istio.io/referenced-services": SERVICE}
+
+
+def test_istios_cluster_is_checked_and_pinged_as_ours_is() -> None:
+    document = envoy_filter(SERVICE, 9002, "ml", "gateway", {"a": "b"}, Settings())
+    [value] = [p["patch"]["value"] for p in document["spec"]["configPatches"] if p["applyTo"] == "CLUSTER"]
+    ours = b.spendgate_cluster(["unix:/none"], Settings().message_timeout)
+    [check], [own] = value["health_checks"], ours["health_checks"]
+    assert check == {**own, "grpc_health_check": {"authority": SERVICE}}
+    assert value["typed_extension_protocol_options"] == ours["typed_extension_protocol_options"]
+    assert "connection_keepalive" in json.dumps(value)
 
 
 def test_a_sidecar_is_patched_where_its_application_sends() -> None:
@@ -101,7 +130,9 @@ def test_a_selector_that_is_no_label_is_named() -> None:
 
 def test_envoy_gateway_gets_the_same_promises_as_a_plain_envoy() -> None:
     settings = Settings.model_validate({"failure_mode": "closed", "message_timeout": "3s"})
-    policy = extension_policies("llm", "gateways", "spendgate", "spendgate", 9002, settings)[0]
+    policy = extension_policies(
+        Target("Gateway", "llm"), "gateways", "spendgate", "spendgate", 9002, settings
+    )[0]
     [ext_proc] = policy["spec"]["extProc"]
     plain = b.ext_proc_filter(settings)["typed_config"]
     assert ext_proc["failOpen"] is plain["failure_mode_allow"] is False
@@ -117,7 +148,9 @@ def test_envoy_gateway_gets_the_same_promises_as_a_plain_envoy() -> None:
 
 @pytest.mark.parametrize(("namespace", "granted"), [("spendgate", False), ("gateways", True)])
 def test_a_service_of_another_namespace_is_granted(namespace: str, granted: bool) -> None:
-    documents = extension_policies("llm", namespace, "spendgate", "spendgate", 9002, Settings())
+    documents = extension_policies(
+        Target("Gateway", "llm"), namespace, "spendgate", "spendgate", 9002, Settings()
+    )
     grants = [d for d in documents if d["kind"] == "ReferenceGrant"]
     assert bool(grants) is granted
     for grant in grants:
@@ -127,6 +160,39 @@ def test_a_service_of_another_namespace_is_granted(namespace: str, granted: bool
 
 def test_bodies_up_to_the_setting_pass_an_envoy_gateway() -> None:
     settings = Settings.model_validate({"max_body_bytes": 5_000_000})
-    documents = {d["kind"]: d for d in extension_policies("g", "n", "s", "n", 1, settings)}
+    documents = {d["kind"]: d for d in extension_policies(Target("Gateway", "g"), "n", "s", "n", 1, settings)}
     assert documents["ClientTrafficPolicy"]["spec"]["connection"]["bufferLimit"] == "5000000"
     assert documents["BackendTrafficPolicy"]["spec"]["connection"]["bufferLimit"] == "5000000"
+
+
+def test_a_route_with_a_policy_of_its_own_gets_ours_beside_the_gateways() -> None:
+    documents = extension_policies(
+        Target("HTTPRoute", "chat"), "apps", "spendgate", "spendgate", 9002, Settings()
+    )
+    assert [d["kind"] for d in documents] == [
+        "EnvoyExtensionPolicy",
+        "BackendTrafficPolicy",
+        "ReferenceGrant",
+    ]
+    for document in documents[:2]:
+        assert document["metadata"]["name"] == "spendgate-chat"
+        assert document["spec"]["targetRefs"] == [
+            {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "chat"}
+        ]
+
+
+def test_kinds_that_the_target_has_already_are_left_out_on_demand() -> None:
+    argv = ["extension-policy", "--gateway", "llm", "--namespace", "spendgate"]
+    result = CliRunner().invoke(command, [*argv, "--without", "ClientTrafficPolicy"])
+    assert [d["kind"] for d in yaml.safe_load_all(result.output)] == [
+        "EnvoyExtensionPolicy", "BackendTrafficPolicy"
+    ]  # fmt: skip
+    assert CliRunner().invoke(command, ["extension-policy"]).exit_code == 2
+    assert CliRunner().invoke(command, [*argv, "--route", "x"]).exit_code == 2
+
+
+def test_a_dead_processor_of_envoy_gateway_is_tried_again_and_left() -> None:
+    documents = extension_policies(Target("Gateway", "g"), "n", "s", "n", 1, Settings())
+    settings = documents[0]["spec"]["extProc"][0]["backendSettings"]
+    assert settings["retry"]["numRetries"] == 3
+    assert settings["healthCheck"]["passive"]["consecutiveLocalOriginFailures"] == 1
