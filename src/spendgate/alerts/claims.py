@@ -13,21 +13,17 @@ Time comes from Redis' clock. Every call raises LedgerUnavailable where Redis do
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, cast
 
 import orjson
-import redis.asyncio as aioredis
-from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.crossings import Record
 from spendgate.budget.policy import Threshold
-from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.client import Client, LoadedScript, answered
 from spendgate.ledger.redis.codec import team_prefix, text
 
 CLAIM_MS = 30_000
@@ -44,15 +40,13 @@ Fields = dict[str, str]
 """A team's month of alerts as Redis has it: field → JSON."""
 
 
-class _Script:
-    def __init__(self, name: str) -> None:
-        folder = files("spendgate.alerts") / "lua"
-        self.text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+def _script(name: str) -> LoadedScript:
+    folder = files("spendgate.alerts") / "lua"
+    return LoadedScript((folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text())
 
 
 _OPEN, _CLAIM, _FINISH, _RESTORE, _BEGIN = (
-    _Script(n) for n in ("open", "claim", "finish", "restore", "begin")
+    _script(n) for n in ("open", "claim", "finish", "restore", "begin")
 )
 
 
@@ -128,7 +122,7 @@ def record_json(state: Literal["open", "quiet", "armed"], limit_nanousd: int) ->
 class Claims:
     """Claims of one process, named by `owner` (unique among all)."""
 
-    def __init__(self, client: aioredis.Redis, owner: str, claim_ms: int = CLAIM_MS) -> None:
+    def __init__(self, client: Client, owner: str, claim_ms: int = CLAIM_MS) -> None:
         self._redis = client
         self.owner = owner
         self.claim_ms = claim_ms
@@ -211,18 +205,8 @@ class Claims:
         flat = [part for item in fields.items() for part in item]
         return int(await self._run(_RESTORE, alert_key(team, month), *flat))
 
-    async def _run(self, script: _Script, key: str, *args: Any) -> Any:
-        async def call() -> Any:
-            try:
-                return await self._redis.evalsha(script.sha, 1, key, *args)
-            except NoScriptError:
-                return await self._redis.eval(script.text, 1, key, *args)
-
-        return await self._guard(call())
+    async def _run(self, script: LoadedScript, key: str, *args: Any) -> Any:
+        return await self._guard(script.run(self._redis, key, *args))
 
     async def _guard(self, call: Awaitable[Any]) -> Any:
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await call
-        except (RedisError, OSError, TimeoutError) as e:
-            raise LedgerUnavailable(f"alerts: Redis did not answer: {type(e).__name__}: {e}") from e
+        return await answered("alerts", call, TIMEOUT_S)

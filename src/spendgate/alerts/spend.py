@@ -4,20 +4,14 @@ of it. Read only; the layout is that of ledger/lua/common.lua.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import redis.asyncio as aioredis
-from redis.exceptions import RedisError
 
 from spendgate.alerts.claims import Fields, alert_key
-from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.client import Client, answered
 from spendgate.ledger.redis.codec import team_prefix, text
 
 TEAMS_PER_TRIP = 500
-TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +25,7 @@ class TeamMonthRow:
     fields: Fields
 
 
-async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) -> list[TeamMonthRow]:
+async def standings(client: Client, teams: Iterable[str], month: str) -> list[TeamMonthRow]:
     """Read many teams at once, in the order given. Raises LedgerUnavailable."""
     names = list(teams)
     out: list[TeamMonthRow] = []
@@ -41,17 +35,9 @@ async def standings(client: aioredis.Redis, teams: Iterable[str], month: str) ->
         for team in part:
             pipe.hmget(f"{team_prefix(team)}b:month:{month}", "s", "r")
             pipe.hgetall(alert_key(team, month))
-        replies = await _execute(pipe)
+        replies = await answered("alerts", pipe.execute())
         for i, team in enumerate(part):
             settled, reserved = (int(v or 0) for v in replies[2 * i])
             fields = {text(k): text(v) for k, v in replies[2 * i + 1].items()}
             out.append(TeamMonthRow(team, month, settled, reserved, fields))
     return out
-
-
-async def _execute(pipe: Any) -> list[Any]:
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            return list(await pipe.execute())
-    except (RedisError, OSError, TimeoutError) as e:
-        raise LedgerUnavailable(f"alerts: Redis did not answer: {type(e).__name__}: {e}") from e

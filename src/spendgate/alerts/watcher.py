@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis.asyncio as aioredis
 import structlog
 
 from spendgate.alerts.alert import Alert, Kind
@@ -35,6 +34,7 @@ from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import Ledger
+from spendgate.ledger.redis.client import Client
 from spendgate.months import days_before, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook
 
@@ -64,7 +64,7 @@ class AlertLoop:
     """
 
     ledger: Ledger
-    redis: aioredis.Redis
+    redis: Client
     policy: Callable[[], Policy]
     senders: Sequence[Sender]
     clock_ms: Callable[[], int] = _now_ms

@@ -112,7 +112,7 @@ class Controller:
             self.kube, self.informer, self.identity, settings.reconcile_interval_ms, settings.status_quantum
         )
         self.history = History(self.ledger)
-        self.gauges = BudgetGauges(ChangedMonths(self.ledger, self.redis), Policy(), self.history)
+        self.gauges = BudgetGauges(ChangedMonths(self.ledger), Policy(), self.history)
         self.alerts = AlertLoop(
             self.ledger,
             self.redis,
@@ -142,7 +142,7 @@ class Controller:
             wall_ms=now_ms,
         )
         self.statuses = StatusLoop(
-            self.redis, self.writer, self.history, self.prices, lambda: self.reconciled, self._reports,
+            self.ledger, self.redis, self.writer, self.history, self.prices, lambda: self.reconciled, self._reports,
             self.leadership.leads, now_ms, settings.reconcile_interval_ms,
         )  # fmt: skip
         self._dirty = asyncio.Event()

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import redis.asyncio as aioredis
-
-from spendgate.controller.spend import read_numbers
-from spendgate.controller.status import Numbers
 from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
 
 IN_TURN = 500
-_NOTHING = Numbers(0, 0)
+_NOTHING = (0, 0)
 _EMPTY: dict[Any, int] = {}
 """Shared by all teams without spend; nobody writes into a month that was read."""
 
@@ -22,12 +18,11 @@ class ChangedMonths:
     """Reads every team's month (its apps and models, day by day) where there are few; of many only those whose two
     counters moved since the last time, and some in turn, for what moves without them (refusals)."""
 
-    def __init__(self, ledger: Ledger, redis: aioredis.Redis) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._redis = redis
         self._month = ""
         self._turn = 0
-        self._known: dict[str, tuple[Numbers, TeamMonth]] = {}
+        self._known: dict[str, tuple[tuple[int, int], TeamMonth]] = {}
 
     async def teams(self) -> list[str]:
         """Every team that the ledger knows. Raises LedgerUnavailable."""
@@ -37,7 +32,7 @@ class ChangedMonths:
         """See `ledger.port.Ledger.months`."""
         if month != self._month:
             self._known, self._month = {}, month
-        numbers = await read_numbers(self._redis, teams, month)
+        numbers = dict(zip(teams, await self._ledger.balances(teams, month), strict=True))
         moved = set(self._in_turn(teams))
         for team in teams:
             known = self._known.get(team)

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import redis.asyncio as aioredis
 import structlog
 
 from spendgate.controller.confirmation import Confirmation, History
 from spendgate.controller.kube.informer import Key
 from spendgate.controller.reconcile import DesiredState, Reconciled, Verdict, changes
-from spendgate.controller.spend import read_numbers
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.errors import LedgerError
+from spendgate.ledger.port import Ledger
+from spendgate.ledger.redis.client import Client
 from spendgate.ledger.redis.gateways import Gateways, Report
 from spendgate.months import month_key
 from spendgate.pricing.table import PriceTable
@@ -41,7 +41,8 @@ class StatusLoop:
 
     def __init__(
         self,
-        redis: aioredis.Redis,
+        ledger: Ledger,
+        redis: Client,
         writer: StatusWriter,
         spend: SpendHistory,
         prices: PriceTable,
@@ -51,7 +52,7 @@ class StatusLoop:
         now_ms: Callable[[], int],
         interval_ms: int,
     ) -> None:
-        self._redis = redis
+        self._ledger = ledger
         self._gateways = Gateways(redis)
         self._writer = writer
         self._spend = spend
@@ -109,7 +110,9 @@ class StatusLoop:
         fault = ""
         budgets = [v.in_force.budget for v in verdicts.values() if v.in_force is not None]
         try:
-            found = await read_numbers(self._redis, [b.team for b in budgets], month_key(at))
+            teams = [b.team for b in budgets]
+            balances = await self._ledger.balances(teams, month_key(at))
+            found = {t: Numbers(*balance) for t, balance in zip(teams, balances, strict=True)}
             await self._spend.refresh({t: n.settled_nanousd for t, n in found.items()}, at)
             numbers = {
                 b.team: replace(n, forecast_nanousd=self._spend.outlook(b, at, n.settled_nanousd)[0])

@@ -22,7 +22,6 @@ from spendgate.doctor.ownership_checks import check_ownership
 from spendgate.doctor.policy_checks import Spent, check_in_force, check_policy, check_settings
 from spendgate.doctor.probe import Target, probe
 from spendgate.doctor.redis_checks import check_lacks, check_redis
-from spendgate.doctor.redis_facts import facts_of
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.identity.api_keys import KeyRing
 from spendgate.identity.key_file import read as read_keys
@@ -30,6 +29,7 @@ from spendgate.ledger.redis import shared_secret
 from spendgate.ledger.redis import url as connect
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.ledger.redis.server_check import check_server
+from spendgate.ledger.redis.server_facts import facts_of
 from spendgate.months import month_key
 from spendgate.policy.store import PolicyStore, policy_of
 from spendgate.pricing.load import table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from spendgate.doctor.finding import Finding, error, info, warning
-from spendgate.doctor.redis_facts import RedisFacts
 from spendgate.ledger.redis.server_check import ServerFinding as Lack
+from spendgate.ledger.redis.server_facts import RedisFacts
 from spendgate.ledger.redis.url import parse, redacted
 from spendgate.settings.config import Settings
 

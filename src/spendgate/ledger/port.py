@@ -412,6 +412,11 @@ class Ledger(Protocol):
         """Read a team's month (`YYYYMM`)."""
         ...
 
+    async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
+        """(settled, reserved) of each team's month (`YYYYMM`) in nano-USD, in the order given. Raises
+        LedgerUnavailable."""
+        ...
+
     async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
         """Read many teams' month in one go, in the order given."""
         ...

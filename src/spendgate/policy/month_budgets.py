@@ -12,15 +12,14 @@ from dataclasses import replace
 from typing import Any, cast
 
 import orjson
-import redis.asyncio as aioredis
-from redis.exceptions import RedisError
 
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.policy import Policy, TeamBudget
-from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.client import Client, answered
 from spendgate.ledger.redis.codec import team_prefix, text
 from spendgate.months import month_last_ms
 
+WHAT = "budgets of a month"
 TTL_S = 400 * 86_400
 TEAMS_PER_TRIP = 500
 
@@ -33,7 +32,7 @@ def budgets_key(month: str) -> str:
 class BudgetBook:
     """Writes down what is in force, where that changed since this process last did."""
 
-    def __init__(self, client: aioredis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._redis = client
         self._at = ("", "")
         self._digests: dict[str, str] = {}
@@ -52,24 +51,24 @@ class BudgetBook:
             pipe = self._redis.pipeline(transaction=False)
             pipe.hset(budgets_key(month), mapping=cast(Any, documents))
             pipe.expire(budgets_key(month), TTL_S)
-            await _guard(pipe.execute())
+            await answered(WHAT, pipe.execute())
         self._at = (month, policy.version)
         self._digests = known | {team: policy.budgets[team].digest for team in documents}
 
 
-async def documents_of(client: aioredis.Redis, teams: Sequence[str], month: str) -> dict[str, str]:
+async def documents_of(client: Client, teams: Sequence[str], month: str) -> dict[str, str]:
     """The document of each team's budget in a month, for teams that had one: as it was frozen, else as it was last
     written down. Raises LedgerUnavailable."""
     noted = {
         text(k): text(v)
-        for k, v in (await _guard(cast(Awaitable[Any], client.hgetall(budgets_key(month))))).items()
+        for k, v in (await answered(WHAT, cast(Awaitable[Any], client.hgetall(budgets_key(month))))).items()
     }
     for start in range(0, len(teams), TEAMS_PER_TRIP):
         some = teams[start : start + TEAMS_PER_TRIP]
         pipe = client.pipeline(transaction=False)
         for team in some:
             pipe.hget(f"{team_prefix(team)}closed", month)
-        for team, raw in zip(some, await _guard(pipe.execute()), strict=True):
+        for team, raw in zip(some, await answered(WHAT, pipe.execute()), strict=True):
             closing = orjson.loads(raw) if raw else {}
             if closing.get("b"):
                 noted[team] = closing["b"]
@@ -86,9 +85,7 @@ def compiled(documents: Mapping[str, str]) -> dict[str, TeamBudget]:
     }
 
 
-async def budgets_of(
-    client: aioredis.Redis, teams: Sequence[str], month: str
-) -> dict[str, TeamBudget] | None:
+async def budgets_of(client: Client, teams: Sequence[str], month: str) -> dict[str, TeamBudget] | None:
     """Each team's own budget in a month that is over, for teams that had one; None where nothing is known of the
     month's budgets. Raises LedgerUnavailable."""
     found = await documents_of(client, teams, month)
@@ -99,10 +96,3 @@ def limits_of(budgets: Mapping[str, TeamBudget], month: str) -> dict[str, int]:
     """What each budget came to at the month's end, nano-USD: with the raises that were in force then."""
     at_ms = month_last_ms(month)
     return {team: b.limit_nanousd(at_ms) for team, b in budgets.items()}
-
-
-async def _guard(call: Awaitable[Any]) -> Any:
-    try:
-        return await call
-    except (RedisError, OSError, TimeoutError) as e:
-        raise LedgerUnavailable(f"budgets of a month: Redis did not answer: {type(e).__name__}: {e}") from e

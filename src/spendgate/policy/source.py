@@ -14,13 +14,13 @@ from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from redis.exceptions import RedisError
 
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.files import write_whole
 from spendgate.ledger.redis import url
+from spendgate.ledger.redis.client import UNREACHABLE
 from spendgate.ledger.redis.codec import POLICY_CHANNEL
 from spendgate.ledger.redis.gateways import EVERY_S, Gateways
 from spendgate.policy.store import (
@@ -176,7 +176,7 @@ class RedisPolicySource:
                     while True:
                         if await channel.get_message(timeout=60.0) is not None:
                             self._announced.set()
-            except (RedisError, OSError, TimeoutError) as problem:
+            except UNREACHABLE as problem:
                 log.warning("policy_subscription_lost", error=f"{type(problem).__name__}: {problem}")
                 await asyncio.sleep(RESUBSCRIBE_S)
 

@@ -15,13 +15,12 @@ from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import redis.asyncio as aioredis
 from google.protobuf.message import DecodeError
-from redis.exceptions import RedisError
 
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError, LedgerUnavailable
+from spendgate.ledger.redis.client import UNREACHABLE, Client
 from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
 
 POLICY_KEY = "sg1:policy"
@@ -107,7 +106,7 @@ def decode(data: bytes) -> PolicySnapshot:
 class PolicyStore:
     """Reads and writes the snapshot. Every call raises LedgerUnavailable where Redis does not answer."""
 
-    def __init__(self, client: aioredis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._redis = client
 
     async def head(self) -> Head:
@@ -116,7 +115,7 @@ class PolicyStore:
             values = await cast(
                 Awaitable[list[Any]], self._redis.hmget(POLICY_KEY, ["generation", "version", "fence"])
             )
-        except (RedisError, OSError, TimeoutError) as e:
+        except UNREACHABLE as e:
             raise _unavailable("read the policy's generation", e) from e
         generation, version, fence = (_text(v) for v in values)
         return Head(int(generation or 0), version, int(fence or 0))
@@ -125,7 +124,7 @@ class PolicyStore:
         """The snapshot; None where there is none. Raises BadSnapshot."""
         try:
             data = await cast(Awaitable[Any], self._redis.hget(POLICY_KEY, "snapshot"))
-        except (RedisError, OSError, TimeoutError) as e:
+        except UNREACHABLE as e:
             raise _unavailable("read the policy", e) from e
         return None if data is None else decode(data)
 
@@ -143,7 +142,7 @@ class PolicyStore:
             word, number = await cast(
                 Awaitable[list[Any]], self._redis.eval(_WRITE, 1, POLICY_KEY, *arguments)
             )
-        except (RedisError, OSError, TimeoutError) as e:
+        except UNREACHABLE as e:
             raise _unavailable("write the policy", e) from e
         return Written(_text(word), int(number))
 

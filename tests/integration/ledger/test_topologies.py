@@ -17,7 +17,6 @@ from support.topologies import Node, Place, raw, running, wait
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import Claim, Claims
 from spendgate.alerts.spend import standings
-from spendgate.controller.spend import read_numbers
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.port import Adjustment, RefusedRequest
 from spendgate.ledger.redis import url as connect
@@ -90,7 +89,7 @@ async def test_reports_of_many_teams_cross_all_slots(place: Place) -> None:
     assert {c.team for c in await ledger.cells(TEAMS, MONTH)} == set(TEAMS)
     daily = await ledger.daily(TEAMS, ["20261117", "20261118"])  # without adjustments: they are no pace
     assert {sum(d) for d in daily.values()} == {5}
-    assert {n.settled_nanousd for n in (await read_numbers(client, TEAMS, MONTH)).values()} == {8}
+    assert await ledger.balances(TEAMS, MONTH) == [(8, 7)] * 12
     assert {s.reserved_nanousd for s in await standings(client, TEAMS, MONTH)} == {7}
     assert set(TEAMS) <= set(await ledger.teams())
     assert await ledger.ping()

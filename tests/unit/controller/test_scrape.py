@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from spendgate.controller import gauges as module
 from spendgate.controller.gauges import ChangedMonths
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.scrape import READ_S_PER_TEAM, Scrape
-from spendgate.controller.status import Numbers
 from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import OldestHold, TeamMonth
 from spendgate.views.gauges import BudgetGauges
@@ -40,6 +38,9 @@ class Ledger:
             for n in [self.settled.get(t, 0)]
         ]
 
+    async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
+        return [(self.settled.get(t, 0), 0) for t in teams]
+
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
         return []
 
@@ -51,21 +52,15 @@ class Ledger:
 
 
 @pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    made = Ledger()
-
-    async def numbers(redis: Any, teams: Sequence[str], month: str) -> dict[str, Numbers]:
-        return {t: Numbers(made.settled.get(t, 0), 0) for t in teams}
-
-    monkeypatch.setattr(module, "read_numbers", numbers)
-    return made
+def ledger() -> Ledger:
+    return Ledger()
 
 
 async def test_of_many_teams_a_month_is_read_anew_only_where_its_counters_moved(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "IN_TURN", 0)
-    months = ChangedMonths(ledger, redis=None)  # type: ignore[arg-type]
+    months = ChangedMonths(ledger)  # type: ignore[arg-type]
     teams = ["blue", "idle", "red"]
     assert [m.settled_nanousd for m in await months.months(teams, "202611")] == [7 * USD, 0, 5 * USD]
     await months.months(teams, "202611")
@@ -79,7 +74,7 @@ async def test_every_team_has_its_turn_for_what_moves_without_spend(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "IN_TURN", 1)
-    months = ChangedMonths(ledger, redis=None)  # type: ignore[arg-type]
+    months = ChangedMonths(ledger)  # type: ignore[arg-type]
     ledger.settled["idle"] = 0
     for _ in range(4):
         await months.months(["blue", "idle", "red"], "202611")
@@ -94,7 +89,7 @@ class Replica:
     def __init__(self, ledger: Ledger, in_force: int = 0) -> None:
         policy = Policy.of([TeamBudget("red", 10 * USD), TeamBudget("idle", 3 * USD)])
         self.leads = True
-        gauges = BudgetGauges(ChangedMonths(ledger, redis=None), policy)  # type: ignore[arg-type]
+        gauges = BudgetGauges(ChangedMonths(ledger), policy)  # type: ignore[arg-type]
         self.scrape = Scrape(gauges, lambda: self.leads, lambda: vitals(in_force), lambda: NOW)
 
     async def series(self) -> set[str]:

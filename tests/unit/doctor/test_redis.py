@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spendgate.doctor.redis_checks import check_redis
-from spendgate.doctor.redis_facts import RedisFacts
+from spendgate.ledger.redis.server_facts import RedisFacts
 from spendgate.settings.config import Settings
 
 GOOD = RedisFacts(

@@ -12,10 +12,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import redis.asyncio as aioredis
-from redis.exceptions import RedisError
-
-from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.client import Client, answered
 
 KEY = "sg1:gateways"
 ALIVE_S = 15
@@ -56,30 +53,26 @@ class Report:
 class Gateways:
     """Every call raises LedgerUnavailable where Redis does not answer."""
 
-    def __init__(self, client: aioredis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._redis = client
 
     async def tell(self, name: str, version: str, generation: int, misread: Iterable[str] = ()) -> None:
         """Say what the worker of this name enforces, from now on for `ALIVE_S`."""
         words = json.dumps({"version": version, "generation": generation, "misread": sorted(misread)})
-        try:
-            await cast(Awaitable[int], self._redis.eval(_TELL, 1, KEY, name, words, str(_FORGET_S)))
-        except (RedisError, OSError, TimeoutError) as e:
-            raise _unavailable("tell the policy in force", e) from e
+        await answered(
+            "tell the policy in force",
+            cast(Awaitable[int], self._redis.eval(_TELL, 1, KEY, name, words, str(_FORGET_S))),
+        )
 
     async def leave(self, name: str) -> None:
         """The worker ends."""
-        try:
-            await self._redis.hdel(KEY, name)
-        except (RedisError, OSError, TimeoutError) as e:
-            raise _unavailable("leave the gateways", e) from e
+        await answered("leave the gateways", self._redis.hdel(KEY, name))
 
     async def alive(self) -> dict[str, Report]:
         """Every worker that told within the last `ALIVE_S`, by name."""
-        try:
-            found = await cast(Awaitable[list[Any]], self._redis.eval(_ALIVE, 1, KEY, str(ALIVE_S)))
-        except (RedisError, OSError, TimeoutError) as e:
-            raise _unavailable("read the gateways", e) from e
+        found = await answered(
+            "read the gateways", cast(Awaitable[list[Any]], self._redis.eval(_ALIVE, 1, KEY, str(ALIVE_S)))
+        )
         return {_text(found[i]): _report(found[i + 1]) for i in range(0, len(found), 2)}
 
 
@@ -94,7 +87,3 @@ def _report(value: Any) -> Report:
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _unavailable(what: str, e: BaseException) -> LedgerUnavailable:
-    return LedgerUnavailable(f"{what}: Redis did not answer: {type(e).__name__}: {e}")

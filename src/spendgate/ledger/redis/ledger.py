@@ -267,8 +267,7 @@ class RedisLedger:
         return out
 
     async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
-        """(settled, reserved) of many teams' month (`YYYYMM`), in the order given: one round trip for every
-        `BALANCES_PER_TRIP` teams. Raises LedgerUnavailable."""
+        """See `port.Ledger.balances`: one round trip for every `BALANCES_PER_TRIP` teams."""
         out: list[tuple[int, int]] = []
         for start in range(0, len(teams), BALANCES_PER_TRIP):
             pipe = self.calls.redis.pipeline(transaction=False)

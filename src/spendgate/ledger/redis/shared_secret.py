@@ -8,28 +8,21 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.client import answered
 
 KEY = "sg1:secret"
 BYTES = 32
+WHAT = "the shared secret"
 
 
 async def read(client: Any) -> bytes:
     """The secret, b"" where nobody made it yet. Raises LedgerUnavailable."""
-    try:
-        return _bytes(await client.get(KEY))
-    except (RedisError, OSError, TimeoutError) as e:
-        raise LedgerUnavailable(f"the shared secret: {e}") from e
+    return _bytes(await answered(WHAT, client.get(KEY)))
 
 
 async def read_or_make(client: Any) -> bytes:
     """The secret, made where there was none. Raises LedgerUnavailable."""
-    try:
-        await client.set(KEY, secrets.token_hex(BYTES), nx=True)
-    except (RedisError, OSError, TimeoutError) as e:
-        raise LedgerUnavailable(f"the shared secret: {e}") from e
+    await answered(WHAT, client.set(KEY, secrets.token_hex(BYTES), nx=True))
     return await read(client)
 
 
