@@ -5,6 +5,8 @@ The laws, by name; each can fail, as the mutations in tests/integration/ledger/t
 bound     what is admitted fits every bound of its candidate, by what the store said before; what is refused fits none
 told      a refusal names the bound and its numbers, and says whether only holds keep the request out; what is admitted
           is told how each of its bounds stands
+learned   what is held of a stream is what samples say, at least its fees and its input's bound, at most its worst case;
+          it grows to what has flowed, and beyond that only where every bound has room
 holds     of every counter, reserved is the sum of the holds that stand in it, and nothing is below zero
 deadline  no hold outlives its deadline: a sweep leaves none that is due, a reservation sweeps eight
 replay    a verb sent again changes not one key
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -34,12 +37,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from spendgate.budget.bounds import Bound, Candidate, Clamp
-from spendgate.ledger.port import Adjustment, ReserveRequest, ReserveResult, Settlement
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp, LearnedHold
+from spendgate.ledger.port import Adjustment, Growing, ReserveRequest, ReserveResult, Settlement
 from spendgate.ledger.redis.codec import (
     SEP,
     adjust_argument,
     adjust_result,
+    grow_argument,
     reserve_argument,
     reserve_result,
     settle_argument,
@@ -58,7 +62,7 @@ VERBS = ("reserve", "settle", "renew", "expire", "adjust", "close")
 DAY_MS = 86_400_000
 
 
-LAWS = ("bound", "told", "holds", "deadline", "replay", "sums", "books", "frozen")
+LAWS = ("bound", "told", "learned", "holds", "deadline", "replay", "sums", "books", "frozen")
 
 
 class LawBroken(AssertionError):
@@ -138,6 +142,16 @@ class Picture:
 
         return {i: orjson.loads(raw) for i, raw in self.keys.get("holds", {}).items()}
 
+    @property
+    def ratios(self) -> dict[tuple[str, str], Any]:
+        """(app, model) → its sketch."""
+        import orjson
+
+        found = {
+            tuple(k.split(SEP)): orjson.loads(v) for k, v in self.keys.get("ratios", {}).items() if k != "@"
+        }
+        return {(app, model): sketch for (app, model), sketch in found.items()}
+
     def cells(self, *signs: str) -> dict[tuple[str, str, str], int]:
         """(day, app, model) → sum of the signs."""
         found: dict[tuple[str, str, str], int] = {}
@@ -183,6 +197,8 @@ class Limits:
     overshoot: int = 5
     downgrade_at: int = 100
     clamp: bool = True
+    learned: bool = False
+    percentile: int = 99
 
 
 def tens(least: int, most: int) -> st.SearchStrategy[int]:
@@ -202,12 +218,18 @@ LIMITS = st.builds(
     overshoot=st.sampled_from([0, 5, 50]),
     downgrade_at=tens(0, 150),
     clamp=st.sampled_from([True, True, False]),
+    learned=st.booleans(),
+    percentile=st.sampled_from([50, 99]),
 )
 ids = st.sampled_from(["x0", "x1", "x2"]) | st.sampled_from([f"x{i}" for i in range(12)])
 """Few names, so that they meet again; now and then more, so that the sweep of eight leaves some."""
 amounts = st.sampled_from([0, 10, 20]) | tens(0, 60) | st.integers(0, 60)
 apps = st.sampled_from(["chat", "batch"])
 models = st.sampled_from(["gpt-4o", "o3"])
+ratios = st.sampled_from([1, 100, 1024]) | st.integers(1, 1024)
+samples = st.none() | st.tuples(ratios, ratios)
+MIN_SAMPLES = 2
+"""Few, so that histories have them."""
 ALL_SCOPES = (("month", "month"), ("day", "day"), ("hour", "hour"), ("run:r", "run"))
 
 
@@ -290,6 +312,7 @@ class Histories(RuleBasedStateMachine):
         check("deadline", len(left) == max(0, len(overdue) - SWEPT_BY_RESERVE), (overdue, left))
         if not result.replayed:
             self._admission(request, result.candidate, result.held_nanousd, after)
+            self._learned(request, result)
         found = (result.candidate, result.held_nanousd, result.replayed)
         check("replay" if expected[2] else "books", found == expected, (found, expected))
         month = f"month:{month_key(self.now)}"
@@ -299,11 +322,32 @@ class Histories(RuleBasedStateMachine):
         if result.candidate >= 0:
             self.asked.append(request)
 
+    def _learned(self, request: ReserveRequest, result: ReserveResult) -> None:
+        if result.candidate < 0:
+            return
+        c = request.candidates[result.candidate]
+        worst = c.estimate_nanousd if result.output_cap is None else result.held_nanousd
+        check("learned", result.may_cost_nanousd == worst, (result, worst))
+        if result.output_cap is None:
+            least = c.learned.fees_nanousd + c.learned.input_min_nanousd if c.learned else worst
+            held = result.held_nanousd
+            check("learned", least <= held <= worst, (result, c))
+            check("learned", held == self.model.needed(request.app, c), (result, c))
+
+    @rule(exchange=ids)
+    def an_app_waits_for_its_own_holds(self, exchange: str) -> None:
+        self.limits = Limits(None, None, None, "gpt-*", None, app=30, run=None, clamp=False)
+        for n, app in enumerate(("batch", "chat", "chat")):
+            self.reserve(f"{exchange}w{n}", 20, 20, app, 6_000, False)
+            self.before = Picture.take(self.client)
+
     def _told(self, request: ReserveRequest, result: ReserveResult) -> None:
         model, rows = self.model, []
         for r in result.refusals:
             bounds = request.candidates[r.candidate].bounds
             rows.append((r.candidate, bounds.index(r.bound), r.settled_nanousd, r.reserved_nanousd, r.held))
+            asked = model.needed(request.app, request.candidates[r.candidate])
+            check("learned", r.asked_nanousd == asked, (r, asked))
         check("told", rows == model.refusals, (rows, model.refusals))
         waits = result.waits_for
         flying = set(result.in_flight)
@@ -327,26 +371,44 @@ class Histories(RuleBasedStateMachine):
         if run:
             tail.append(limited(x.run, "run:r", "run"))
         clamp = Clamp(5, 2000, 3) if x.clamp else None
+
+        def learned(amount: int) -> LearnedHold | None:
+            fees, brought = amount // 10, amount // 2
+            if not x.learned:
+                return None
+            rest = amount - fees - brought
+            return LearnedHold(fees, brought // 5, brought, rest, x.percentile, MIN_SAMPLES)
+
         pattern = limited(x.model, f"model:{x.pattern}", "month")
         return ask(
             exchange,
-            candidate(dear, *common, pattern, *tail, model="gpt-4o",
+            candidate(dear, *common, pattern, *tail, model="gpt-4o", learned=learned(dear),
                       used_below_nanousd=x.downgrade_at, own_nanousd=dear),
-            candidate(cheap, *common, *tail, model="o3", clamp=clamp),
+            candidate(cheap, *common, *tail, model="o3", clamp=clamp, learned=learned(cheap)),
             app=app, ttl_ms=ttl,
         )  # fmt: skip
 
     def _admission(self, request: ReserveRequest, index: int, held: int, after: Picture) -> None:
         before = self.before
-        month = before.counter(f"month:{month_key(self.now)}")[0]
+        swept = [hold for i, hold in before.holds.items() if i not in after.holds]
+        charged: Counter[str] = Counter()
+        more: Counter[str] = Counter()
+        for hold in swept:  # before anything was looked at
+            worst = max(int(hold["e"]), int(hold.get("w", 0)))
+            for counter, _ in hold["c"]:
+                charged[counter[2:]] += worst
+                more[counter[2:]] += worst - int(hold["e"])
+        this_month = f"month:{month_key(self.now)}"
+        month = before.counter(this_month)[0] + charged[this_month]
+
+        def committed(b: Bound) -> int:
+            name = counter_name(b, self.now)
+            return before.committed(name) + more[name]
 
         def fits(c: Candidate, amount: int) -> bool:
             return all(
                 b.floor_nanousd < 0
-                or (
-                    before.committed(counter_name(b, self.now)) < b.floor_nanousd
-                    and before.committed(counter_name(b, self.now)) + amount <= b.ceiling_nanousd
-                )
+                or (committed(b) < b.floor_nanousd and committed(b) + amount <= b.ceiling_nanousd)
                 for b in c.bounds
             )
 
@@ -359,18 +421,25 @@ class Histories(RuleBasedStateMachine):
                 check("bound", is_open and fits(c, held), (i, held, request, before.counters("s")))
                 for b in c.bounds:
                     name = counter_name(b, self.now)
-                    check("bound", after.committed(name) == before.committed(name) + held, (name, held))
+                    check("bound", after.committed(name) == committed(b) + held, (name, held))
                 return
             if index < 0 or i < index:
-                clamped = index >= 0 and held < request.candidates[index].estimate_nanousd
-                check("bound", clamped or not (is_open and fits(c, c.estimate_nanousd)), (i, index, request))
+                clamped = index >= 0 and held < self.model.needed(request.app, request.candidates[index])
+                needed = self.model.needed(request.app, c)
+                check("bound", clamped or not (is_open and fits(c, needed)), (i, index, request))
 
-    @rule(batch=st.lists(st.tuples(ids, amounts, st.booleans(), models, apps), min_size=1, max_size=4))
-    def settle(self, batch: list[tuple[str, int, bool, str, str]]) -> None:
+    @rule(
+        batch=st.lists(st.tuples(ids, amounts, st.booleans(), models, apps), min_size=1, max_size=4),
+        sample=samples,
+    )
+    def settle(self, batch: list[tuple[str, int, bool, str, str]], sample: tuple[int, int] | None) -> None:
         sent = [
             replace(void(i, at_ms=START, app=app), cost_nanousd=cost)
             if is_release
-            else end(i, cost, at_ms=START, scopes=ALL_SCOPES, model=model, app=app, usage={"input": cost})
+            else replace(
+                end(i, cost, at_ms=START, scopes=ALL_SCOPES, model=model, app=app, usage={"input": cost}),
+                sample=sample,
+            )
             for i, cost, is_release, model, app in batch
         ]
         expected = [self.model.settle(s, self.now) for s in sent]
@@ -378,10 +447,21 @@ class Histories(RuleBasedStateMachine):
         self.settled += [(s, self.now) for s in sent]
 
     @precondition(lambda self: self.model.holds or self.model.expired)
-    @rule(n=st.integers(0, 20), cost=amounts, is_release=st.booleans(), model=models)
-    def settle_what_was_reserved(self, n: int, cost: int, is_release: bool, model: str) -> None:
+    @rule(n=st.integers(0, 20), cost=amounts, is_release=st.booleans(), model=models, sample=samples)
+    def settle_what_was_reserved(
+        self, n: int, cost: int, is_release: bool, model: str, sample: tuple[int, int] | None
+    ) -> None:
         known = [*self.model.expired, *self.model.holds]
-        self.settle([(known[n % len(known)], cost, is_release, model, "chat")])
+        self.settle([(known[n % len(known)], cost, is_release, model, "chat")], sample)
+
+    @rule(exchange=ids, app=apps, share=ratios)
+    def streams_of_an_app_cost_a_share_of_their_worst_case(self, exchange: str, app: str, share: int) -> None:
+        self.limits = replace(self.limits, learned=True)
+        for n in range(MIN_SAMPLES):
+            self.reserve(f"{exchange}s{n}", 20, 10, app, 6_000, False)
+            self.before = Picture.take(self.client)
+            self.settle([(f"{exchange}s{n}", 10, False, "o3", app)], (share, share))
+            self.before = Picture.take(self.client)
 
     def _settle(self, batch: list[Settlement]) -> list[str]:
         reply = self.scripts.run("settle", self.now, *(settle_argument(s) for s in batch))
@@ -390,8 +470,33 @@ class Histories(RuleBasedStateMachine):
     @rule(exchanges=st.lists(ids, max_size=4, unique=True), ttl=st.integers(1, 6_000))
     def renew(self, exchanges: list[str], ttl: int) -> None:
         expected = self.model.renew(exchanges, ttl, self.now)
-        found = int(self.scripts.run("renew", self.now, ttl, *exchanges))
+        found = int(self.scripts.run("renew", self.now, ttl, *exchanges)[0])
         check("books", found == expected, (found, expected))
+
+    @precondition(lambda self: self.model.holds)
+    @rule(
+        n=st.integers(0, 20),
+        flowed=amounts,
+        step=amounts,
+        ttl=st.integers(1, 6_000),
+        ceiling=st.none() | tens(0, 200),
+    )
+    def a_stream_grows(self, n: int, flowed: int, step: int, ttl: int, ceiling: int | None) -> None:
+        exchange = [*self.model.holds][n % len(self.model.holds)]
+        counters = [name for name, _ in self.model.holds[exchange].counters]
+        ceilings = tuple(UNLIMITED if ceiling is None else ceiling for _ in counters)
+        growing = Growing(exchange, TEAM, flowed, flowed + step, ceilings)
+        before = {name: self.before.committed(name) for name in counters}
+        expected = self.model.grow(growing, ttl, self.now)
+        _, (_, held, room) = self.scripts.run("renew", self.now, ttl, grow_argument(growing))
+        check("learned", (int(held), int(room)) == expected, (held, room, expected))
+        after = Picture.take(self.client)
+        for name in counters:
+            grown = after.committed(name) - before[name]
+            fits = ceiling is None or after.committed(name) <= ceiling
+            check("learned", grown == 0 or fits or int(held) == flowed, (name, grown, growing))
+        again = self.scripts.run("renew", self.now, ttl, grow_argument(growing))
+        check("replay", again[1][1] == held and Picture.take(self.client) == after, (again, growing))
 
     @rule(limit=st.sampled_from([1, 2, 100]))
     def expire(self, limit: int) -> None:
@@ -450,7 +555,7 @@ class Histories(RuleBasedStateMachine):
         self, exchange: str, cost: int, app: str
     ) -> None:
         self.now = (self.now // DAY_MS + 1) * DAY_MS + 1
-        self.settle([(exchange, cost, False, "o3", app)])
+        self.settle([(exchange, cost, False, "o3", app)], None)
         self.now -= 10
 
     # -- sent again ------------------------------------------------------------------------------------------
@@ -523,6 +628,9 @@ class Histories(RuleBasedStateMachine):
         model = self.model
         check("books", settled == {k: v for k, v in model.settled.items() if v}, (settled, model.settled))
         check("books", reserved == {k: v for k, v in model.reserved.items() if v}, (reserved, model.reserved))
+        known = {k: v["n"] for k, v in picture.ratios.items()}
+        expected_samples = {k: len(v) for k, v in model.samples.items()}
+        check("learned", known == expected_samples, (known, expected_samples))
         deadlines = {i: h.deadline for i, h in model.holds.items()}
         check("deadline", picture.due == deadlines, (picture.due, deadlines))
         for signs, counts in (("$", model.cost), ("#", model.exchanges), ("~", model.adjusted)):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound, Candidate
-from spendgate.ledger.port import Adjustment, ReserveRequest, Settlement
+from spendgate.ledger.port import Adjustment, Growing, ReserveRequest, Settlement
 from spendgate.months import day_key, hour_key, month_key
 
 WINDOW_KEYS = {"month": month_key, "day": day_key, "hour": hour_key, "run": lambda _: "-"}
 DAY_MS = 86_400_000
 SWEPT_BY_RESERVE = 8
+TOPS = [*range(1, 17), *(n << k for k in range(1, 7) for n in range(9, 17))]
+"""What ratios are kept as: the next of these."""
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Hold:
     day: str
     deadline: int
     at: int
+    worst: int
+    """What it is charged if nobody settles it."""
 
 
 def counter_name(bound: Bound, at_ms: int) -> str:
@@ -46,6 +51,8 @@ class ModelLedger:
         """Of the last reservation: (candidate, bound, settled, reserved, only held)."""
         self.adjustments: dict[str, Adjustment] = {}
         self.closed: set[str] = set()
+        self.samples: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        """(app, model) → how true costs compared with their worst cases."""
 
     def committed(self, counter: str) -> int:
         return self.settled[counter] + self.reserved[counter]
@@ -55,9 +62,9 @@ class ModelLedger:
         for _, i in due:
             hold = self.expired[i] = self.holds.pop(i)
             for c, _ in hold.counters:
-                self.settled[c] += hold.amount
+                self.settled[c] += hold.worst
                 self.reserved[c] -= hold.amount
-            self._count(hold.day, hold.app, hold.model, hold.amount, 1)
+            self._count(hold.day, hold.app, hold.model, hold.worst, 1)
         return [i for _, i in due]
 
     def has_ended(self, exchange_id: str, now: int, within_ms: int) -> bool:
@@ -81,21 +88,39 @@ class ModelLedger:
             and (c.used_below_nanousd < 0 or month + c.own_nanousd < c.used_below_nanousd)
         ]
         for index, c in open_now:
-            if all(self._fits(b, c, now) for b in c.bounds):
-                return self._hold(ask, index, c, c.estimate_nanousd, now)
-            self.refusals.append(self._refusal(index, c, now))
+            amount = self.needed(ask.app, c)
+            if all(self._fits(b, amount, now) for b in c.bounds):
+                return self._hold(ask, index, c, amount, c.estimate_nanousd, now)
+            self.refusals.append(self._refusal(index, c, amount, now))
         for index, c in open_now:
             amount = self._useful_part(c, now)
             if amount is not None:
-                return self._hold(ask, index, c, amount, now)
+                return self._hold(ask, index, c, amount, amount, now)
         return -1, 0, False
 
-    def _refusal(self, index: int, c: Candidate, now: int) -> tuple[int, int, int, int, bool]:
+    def needed(self, app: str, c: Candidate) -> int:
+        """What is to be held for a candidate."""
+        known = self.samples.get((app, c.model), [])
+        if c.learned is None or len(known) < c.learned.samples:
+            return c.estimate_nanousd
+        h = c.learned
+        brought, made = (
+            sorted(TOPS[bisect_left(TOPS, sample[side])] for sample in known)[
+                -(-len(known) * h.percentile // 100) - 1
+            ]
+            for side in (0, 1)
+        )
+        learned = h.fees_nanousd + max(h.input_min_nanousd, -(-h.input_nanousd * brought // 1024))
+        return min(c.estimate_nanousd, learned + -(-h.output_nanousd * made // 1024))
+
+    def _refusal(self, index: int, c: Candidate, amount: int, now: int) -> tuple[int, int, int, int, bool]:
         without = ModelLedger()
         without.settled = self.settled  # as it would be, were nothing held
-        waits = all(without._fits(b, c, now) for b in c.bounds) or without._useful_part(c, now) is not None
+        waits = (
+            all(without._fits(b, amount, now) for b in c.bounds) or without._useful_part(c, now) is not None
+        )
         judge = self if waits else without
-        j = next(j for j, b in enumerate(c.bounds) if not judge._fits(b, c, now))
+        j = next(j for j, b in enumerate(c.bounds) if not judge._fits(b, amount, now))
         name = counter_name(c.bounds[j], now)
         return index, j, self.settled[name], self.reserved[name], waits
 
@@ -106,10 +131,10 @@ class ModelLedger:
             (max(0, now - h.at), h.amount) for h in self.holds.values() if name in (c for c, _ in h.counters)
         }
 
-    def _fits(self, b: Bound, c: Candidate, now: int) -> bool:
+    def _fits(self, b: Bound, amount: int, now: int) -> bool:
         committed = self.committed(counter_name(b, now))
         return b.floor_nanousd < 0 or (
-            committed < b.floor_nanousd and committed + c.estimate_nanousd <= b.ceiling_nanousd
+            committed < b.floor_nanousd and committed + amount <= b.ceiling_nanousd
         )
 
     def _useful_part(self, c: Candidate, now: int) -> int | None:
@@ -125,13 +150,13 @@ class ModelLedger:
         return min(room, c.clamp.fixed_nanousd + -(-tokens * c.clamp.output_picousd_per_token // 1000))
 
     def _hold(
-        self, ask: ReserveRequest, index: int, c: Candidate, amount: int, now: int
+        self, ask: ReserveRequest, index: int, c: Candidate, amount: int, worst: int, now: int
     ) -> tuple[int, int, bool]:
         counters = [(counter_name(b, now), b.window) for b in c.bounds]
         for name, _ in counters:
             self.reserved[name] += amount
         self.holds[ask.exchange_id] = Hold(
-            amount, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms, now
+            amount, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms, now, worst
         )
         return index, amount, False
 
@@ -145,18 +170,20 @@ class ModelLedger:
                 self.reserved[c] -= hold.amount
             if not s.release:
                 self._count(hold.day, hold.app, s.model, cost, 1)
+            if s.sample is not None:
+                self.samples.setdefault((hold.app, hold.model), []).append(s.sample)
         elif hold := self.expired.pop(s.exchange_id, None):
             word = "corrected"
             if hold.day[:6] in self.closed:
-                self._correct_later(hold, s, cost - hold.amount, now)
+                self._correct_later(hold, s, cost - hold.worst, now)
             else:
                 month = f"month:{hold.day[:6]}"
-                below = self.settled[month] + cost - hold.amount
+                below = self.settled[month] + cost - hold.worst
                 if below < 0 and any(c == month for c, _ in hold.counters):
                     self.adjusted[hold.day, hold.app, hold.model] -= below
                 for c, _ in hold.counters:
-                    self.settled[c] = max(0, self.settled[c] + cost - hold.amount)
-                self._count(hold.day, hold.app, hold.model, -hold.amount, -1)
+                    self.settled[c] = max(0, self.settled[c] + cost - hold.worst)
+                self._count(hold.day, hold.app, hold.model, -hold.worst, -1)
                 if not s.release:
                     self._count(hold.day, hold.app, s.model, cost, 1)
         elif self.has_ended(s.exchange_id, now, 7 * DAY_MS):
@@ -184,6 +211,19 @@ class ModelLedger:
         for i in held:
             self.holds[i].deadline = now + ttl_ms
         return len(held)
+
+    def grow(self, g: Growing, ttl_ms: int, now: int) -> tuple[int, int]:
+        """(held, room left)"""
+        hold = self.holds[g.exchange_id]
+        hold.deadline = now + ttl_ms
+        pairs = zip(hold.counters, g.ceilings, strict=True)
+        rooms = [ceiling - self.committed(name) for (name, _), ceiling in pairs if ceiling >= 0]
+        step = max(min([g.wanted_nanousd - hold.amount, *rooms]), g.flowed_nanousd - hold.amount, 0)
+        for name, _ in hold.counters:
+            self.reserved[name] += step
+        hold.amount += step
+        hold.worst = max(hold.worst, hold.amount)
+        return hold.amount, max(min(rooms) - step, 0) if rooms else -1
 
     def adjust(self, a: Adjustment, now: int) -> str:
         if (known := self.adjustments.get(a.adjustment_id)) is not None:

@@ -98,8 +98,53 @@ MUTATIONS = (
         ("bound", "holds"),
     ),
     Mutation(
+        "a hold is learned from one sample", "reserve",
+        "sketch.n < h[6]", "sketch.n < 1", ("learned",),
+    ),
+    Mutation(
+        "a learned hold sinks below the input's bound", "reserve",
+        "math.max(h[2], input)", "input", ("learned",),
+    ),
+    Mutation(
+        "a learned hold leaves the fees out", "reserve",
+        "h[1] + math.max", "math.max", ("learned",),
+    ),
+    Mutation(
+        "the quantile is the least of the samples", "common",
+        "if seen * 100 >= total * percent then", "if true then", ("learned", "bound"), rare=True,
+    ),
+    Mutation(
+        "an input is held as outputs were", "reserve",
+        "quantile(sketch.i, h[5])", "quantile(sketch.o, h[5])", ("learned", "bound"), rare=True,
+    ),
+    Mutation(
+        "a learned hold that nobody settles is charged as it is", "common",
+        "return math.max(tonumber(hold.w or '0'), tonumber(hold.e))", "return tonumber(hold.e)", ("books", "sums"),
+        rare=True,
+    ),
+    Mutation(
+        "a ratio falls into the bucket below", "common",
+        "ratio = math.ceil(ratio / 2)", "ratio = math.floor(ratio / 2)", ("learned", "bound"), rare=True,
+    ),
+    Mutation(
+        "a stream's step passes a bound", "renew",
+        "if room then step = math.min(step, room) end", "", ("learned",),
+    ),
+    Mutation(
+        "what has flowed is not held where nothing is left", "renew",
+        "step = math.max(step, flowed - held, 0)", "step = math.max(step, 0)", ("learned",),
+    ),
+    Mutation(
+        "a hold grows without its record", "renew",
+        "    redis.call('HSET', holds_key, id, cjson.encode(hold))\n", "", ("holds", "replay"),
+    ),
+    Mutation(
+        "only one bound is looked at when a hold grows", "renew",
+        "room = math.min(room or left, left)", "room = room or left", ("learned",),
+    ),
+    Mutation(
         "a settlement leaves its hold reserved", "settle",
-        "more[i] or spent_in(s, c[1], cost), -held)", "more[i] or spent_in(s, c[1], cost), 0)", ("holds",),
+        "more[i] or spent_in(s, c[1], cost), -held)", "more[i] or spent_in(s, c[1], cost), 0)", ("holds", "books"),
     ),
     Mutation(
         "a settlement charges the estimate", "settle",
@@ -120,7 +165,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement leaves no mark", "settle",
-        "    mark(s.id, now)\n    return word", "    return word", ("replay", "books"),
+        "    mark(s.id, now)\n    if s.l", "    if s.l", ("replay", "books"),
     ),
     Mutation(
         "a release is charged", "settle",
@@ -148,15 +193,15 @@ MUTATIONS = (
     ),
     Mutation(
         "an expired hold stays reserved", "common",
-        "move(c[1], c[2], held, -held)", "move(c[1], c[2], held, 0)", ("holds", "bound"),
+        "move(c[1], c[2], charged, -held)", "move(c[1], c[2], charged, 0)", ("holds", "bound"),
     ),
     Mutation(
         "an expired hold is not charged", "common",
-        "move(c[1], c[2], held, -held)", "move(c[1], c[2], 0, -held)", ("sums", "bound", "books"),
+        "move(c[1], c[2], charged, -held)", "move(c[1], c[2], 0, -held)", ("sums", "bound", "books"),
     ),
     Mutation(
         "the sweep looks at the wrong end", "common",
-        "'-inf', int(now), 'LIMIT', 0, limit)", "int(now), '+inf', 'LIMIT', 0, limit)", ("deadline", "books"),
+        "'-inf', int(now), 'LIMIT', 0, limit)", "int(now), '+inf', 'LIMIT', 0, limit)", ("deadline", "books", "bound"),
     ),
     Mutation(
         "a reservation does not sweep", "reserve",
@@ -164,11 +209,11 @@ MUTATIONS = (
     ),
     Mutation(
         "a renewal revives what ended", "renew",
-        "if redis.call('HEXISTS', holds_key, ARGV[i]) == 1 then", "if true then", ("deadline", "books"),
+        "  if raw then\n", "  do\n", ("deadline", "books"),
     ),
     Mutation(
         "a renewal moves no deadline", "renew",
-        "    redis.call('ZADD', due_key, deadline, ARGV[i])\n", "", ("deadline",), rare=True,
+        "    redis.call('ZADD', due_key, deadline, id)\n", "", ("deadline",), rare=True,
     ),
     Mutation(
         "a reservation sent again holds again", "reserve",

@@ -29,6 +29,8 @@ class Ask:
     """Models that may be billed besides, whichever is written."""
     known_as: Callable[[str], tuple[str, ...]] = known_as
     """The names of a model, by which rules cover it."""
+    fits: bool = False
+    """What is held for it may be learned, and grow."""
 
     def may_answer(self, model: str) -> tuple[str, ...]:
         """All models that may be billed where `model` is sent, itself first."""
@@ -36,6 +38,17 @@ class Ask:
             return (model,)
         listed = self.fallbacks if model == self.model else ()
         return tuple(dict.fromkeys((model, *listed, *self.other_models)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The worst cases of an estimate's input and output, nano-USD; what it is more is fees. `input_min_nanousd`: the
+    input at the lowest rate that it can be billed at; `input_tokens`: the bound that both are for."""
+
+    input_nanousd: int
+    output_nanousd: int
+    input_min_nanousd: int
+    input_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,8 @@ class Quote:
     priced_as: str = ""
     learned: bool = False
     """The estimate rests on the models that answered under this name before."""
+    shares: Shares | None = None
+    """What the estimate consists of, where it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,32 @@ class Clamp:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedHold:
+    """How less than the estimate may be held, where the ledger has so many `samples` of the app and the model: the
+    fees, and of the input's and of the output's worst case the ratio that so many percent of the samples do not pass.
+
+    `input_min_nanousd` is the input's bound at the lowest rate that it can be billed at: never less is held for it.
+    Fees, input and output add up to the estimate. Nano-USD."""
+
+    fees_nanousd: int
+    input_min_nanousd: int
+    input_nanousd: int
+    output_nanousd: int
+    percentile: int
+    samples: int
+
+    def amount(self, input_ratio: int, output_ratio: int) -> int:
+        """What is held by these ratios (1024ths of the worst case)."""
+        learned = -(-self.input_nanousd * input_ratio // WHOLE)
+        output = -(-self.output_nanousd * output_ratio // WHOLE)
+        return self.fees_nanousd + max(self.input_min_nanousd, learned) + output
+
+
+WHOLE = 1024
+"""A ratio of this many parts is the worst case itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One model that may serve the request. Tried in order; a candidate is skipped unless
     used_from ≤ what the month has settled + own < used_below (UNLIMITED: no upper end).
@@ -51,6 +77,8 @@ class Candidate:
     used_below_nanousd: int = UNLIMITED
     own_nanousd: int = 0
     clamp: Clamp | None = None
+    learned: LearnedHold | None = None
+    """None: the estimate is held."""
 
     def is_open(self, settled_nanousd: int) -> bool:
         """Is what the month has used, with this request, within the candidate's window?"""

@@ -54,6 +54,10 @@ def advice(spec: BudgetSpec) -> list[str]:
         out.append("alert_and_downgrade only alerts: no defaultModel, downgrades or costRouting is given")
     if spec.alert_thresholds and not any(t.action == "reject" for t in spec.alert_thresholds):
         out.append("no threshold rejects: the monthly budget is soft")
+    if spec.holds == "learned" and spec.clamp_output:
+        out.append("holds are learned: what clampOutput lets pass last may cost more than is left")
+    if spec.holds == "worst" and {"hold_percentile", "hold_min_samples"} & spec.model_fields_set:
+        out.append("holdPercentile and holdMinSamples mean something with holds: learned only")
     if spec.monthly_budget_usd == 0:
         out.append("monthlyBudgetUSD is 0: every request is refused")
     return out

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from spendgate.budget.ask import Ask, Choice, DecisionSettings, Plan, PlannedRefusal, Quote
-from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, LearnedHold
 from spendgate.budget.limits import bounds_of, counted_only
 from spendgate.budget.patterns import best_match
 from spendgate.budget.policy import TeamBudget
@@ -303,9 +303,26 @@ def _priced(
         used_below_nanousd=below_nanousd,
         own_nanousd=own_nanousd,
         clamp=quote.clamp if budget.clamp_output else None,
+        learned=_learned(budget, quote) if case.ask.fits else None,
     )
     cap = _cap_to_write(case, option.model)
     return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because, cap)
+
+
+def _learned(budget: TeamBudget, quote: Quote) -> LearnedHold | None:
+    """How what is held may be learned; None where nothing tells input and output apart."""
+    shares = quote.shares
+    if shares is None:
+        return None
+    fees = quote.estimate_nanousd - shares.input_nanousd - shares.output_nanousd
+    return LearnedHold(
+        fees,
+        shares.input_min_nanousd,
+        shares.input_nanousd,
+        shares.output_nanousd,
+        budget.hold_percentile,
+        budget.hold_min_samples,
+    )
 
 
 def _cap_to_write(case: _DecisionInput, model: str) -> int | None:

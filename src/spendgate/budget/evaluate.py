@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound, Candidate
+from spendgate.budget.ratios import Ratios
 
 NOTHING: Mapping[str, int] = {}
+UNLEARNED: Mapping[str, Ratios] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +25,32 @@ class PolicyRefusal:
     settled_nanousd: int
     reserved_nanousd: int
     held: bool
+    asked_nanousd: int
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`candidate` is the index admitted, or -1. `held_nanousd` is what is reserved; `output_cap` the clamped
-    limit in tokens, None where not clamped."""
+    limit in tokens, None where not clamped; `worst_nanousd` what is charged where nobody settles."""
 
     candidate: int
     held_nanousd: int
     output_cap: int | None
     refusals: tuple[PolicyRefusal, ...]
+    worst_nanousd: int = 0
 
 
 def evaluate(
-    candidates: Sequence[Candidate], settled: Mapping[str, int], held: Mapping[str, int] = NOTHING
+    candidates: Sequence[Candidate],
+    settled: Mapping[str, int],
+    held: Mapping[str, int] = NOTHING,
+    ratios: Mapping[str, Ratios] = UNLEARNED,
 ) -> Verdict:
     """Choose the first candidate whose window is open and whose bounds all admit it.
 
     `settled` and `held` give nano-USD by scope (`month`, `day`, `model:gpt-4o`, …); a scope left out is 0. Where
-    nothing fits whole, the first candidate of which a useful part fits is clamped to it.
+    nothing fits whole, the first candidate of which a useful part fits is clamped to it. `ratios`: the samples of the
+    app, by model.
     """
     committed = {s: settled.get(s, 0) + held.get(s, 0) for s in settled.keys() | held.keys()}
     refusals: list[PolicyRefusal] = []
@@ -51,11 +59,12 @@ def evaluate(
         if not candidate.is_open(settled.get("month", 0)):
             continue
         eligible.append(i)
-        bound, only_held = _refusing(candidate, settled, committed)
+        worst, amount = candidate.estimate_nanousd, to_hold(candidate, ratios)
+        bound, only_held = _refusing(candidate, amount, settled, committed)
         if bound is None:
-            return Verdict(i, candidate.estimate_nanousd, None, tuple(refusals))
+            return Verdict(i, amount, None, tuple(refusals), worst if worst > amount else 0)
         counted = settled.get(bound.scope, 0), held.get(bound.scope, 0)
-        refusals.append(PolicyRefusal(i, bound, *counted, only_held))
+        refusals.append(PolicyRefusal(i, bound, *counted, only_held, amount))
     for i in eligible:
         clamped = _clamped(candidates[i], committed)
         if clamped is not None:
@@ -63,15 +72,23 @@ def evaluate(
     return Verdict(-1, 0, None, tuple(refusals))
 
 
+def to_hold(candidate: Candidate, ratios: Mapping[str, Ratios]) -> int:
+    """What is to be held for a candidate."""
+    learned, known = candidate.learned, ratios.get(candidate.model)
+    if learned is None or known is None:
+        return candidate.estimate_nanousd
+    return known.amount(learned, candidate.estimate_nanousd)
+
+
 def _refusing(
-    candidate: Candidate, settled: Mapping[str, int], committed: Mapping[str, int]
+    candidate: Candidate, amount: int, settled: Mapping[str, int], committed: Mapping[str, int]
 ) -> tuple[Bound | None, bool]:
     """The bound that refuses a candidate, and whether only holds do: the first that would without them, too, else the
     first. Of what may be clamped it is the first where a useful part would fit without them."""
-    refusing = [b for b in candidate.bounds if _refuses(b, committed, candidate.estimate_nanousd)]
+    refusing = [b for b in candidate.bounds if _refuses(b, committed, amount)]
     if not refusing:
         return None, False
-    final = [b for b in refusing if _refuses(b, settled, candidate.estimate_nanousd)]
+    final = [b for b in refusing if _refuses(b, settled, amount)]
     if final and _clamped(candidate, settled) is None:
         return final[0], False
     return refusing[0], True

@@ -74,6 +74,10 @@ Tokens = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(_integer)]
 TokenCap = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_integer)]
 
 
+HoldPercentile = Annotated[int, Field(ge=50, le=100), BeforeValidator(_integer)]
+HoldSamples = Annotated[int, Field(ge=1, le=500), BeforeValidator(_integer)]
+
+
 class Part(BaseModel):
     """A part of a document: no unknown fields; a field that is null counts as left out, as in Kubernetes."""
 
@@ -178,6 +182,17 @@ class BudgetSpec(Part):
     )
     cut_streams: Flag = Field(
         False, description="End a stream when its true cost passes its estimate and the money left."
+    )
+    holds: Literal["worst", "learned"] = Field(
+        "worst",
+        description="What a stream holds: its worst case, or what the true costs of its app and model say, growing "
+        "with what flows; all else holds the worst case.",
+    )
+    hold_percentile: HoldPercentile = Field(
+        99, description="Percent of the last answers that a learned hold covers, 50 to 100."
+    )
+    hold_min_samples: HoldSamples = Field(
+        50, description="Answers of an app and model from which on holds are learned, 1 to 500."
     )
     downgrades: tuple[Downgrade, ...] = Field((), description="Targets under pressure, by requested model.")
     mode: Literal["enforce", "audit"] = Field("enforce", description="audit: decide and report only.")

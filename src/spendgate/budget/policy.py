@@ -110,6 +110,10 @@ class TeamBudget:
     output_token_cap: int | None = None
     clamp_output: bool = False
     cut_streams: bool = False
+    holds_learned: bool = False
+    """Streams hold what the ledger learned, not their worst case."""
+    hold_percentile: int = 99
+    hold_min_samples: int = 50
     audit: bool = False
     failure_policy: str = ""
     """`open`, `closed`, or "": up to the fail-open limit."""
@@ -277,6 +281,9 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         output_token_cap=spec.output_token_cap,
         clamp_output=spec.clamp_output,
         cut_streams=spec.cut_streams,
+        holds_learned=spec.holds == "learned",
+        hold_percentile=spec.hold_percentile,
+        hold_min_samples=spec.hold_min_samples,
         audit=spec.mode == "audit",
         failure_policy=spec.failure_policy or "",
         fail_open_nanousd=_nano(spec.fail_open_limit_usd),

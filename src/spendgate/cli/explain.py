@@ -19,8 +19,10 @@ from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError, RequestError
 
 if TYPE_CHECKING:
+    from spendgate.budget.ratios import Ratios
     from spendgate.exchange.snapshot import Snapshot
     from spendgate.identity.identity import Identity
+    from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.views.bounds import BoundsNow
 
 
@@ -78,14 +80,16 @@ def command(
     if not live:
         snapshot = _snapshot(policy, prices, config)
         found = _explained(
-            snapshot, identity, body, path, require_model, {"month": _spent(spent)}, {}, now_ms
+            snapshot, identity, body, path, require_model, {"month": _spent(spent)}, {}, {}, now_ms
         )
     else:
         where = find_ledger(redis_url, data_dir)
         snapshot = _snapshot(policy, prices, config, where)
-        found, now, now_ms = _live(snapshot, where, identity, app)
+        found, now, ratios, now_ms = _live(snapshot, where, identity, app)
         if body.strip():
-            found |= _explained(snapshot, identity, body, path, require_model, now.settled, now.held, now_ms)
+            found |= _explained(
+                snapshot, identity, body, path, require_model, now.settled, now.held, ratios, now_ms
+            )
     if output == "json":
         print(json.dumps(found, indent=1))
         return
@@ -134,29 +138,32 @@ def _explained(
     require_model: str,
     settled: Mapping[str, int],
     held: Mapping[str, int],
+    ratios: Mapping[str, Ratios],
     now_ms: int,
 ) -> dict[str, Any]:
     from spendgate.views.explain import explain
 
     try:
-        return explain(snapshot, identity, body, path, require_model, settled, now_ms, held)
+        return explain(snapshot, identity, body, path, require_model, settled, now_ms, held, ratios)
     except RequestError as e:
         raise ConfigurationError(f"the request on standard input: {e}") from e
 
 
 def _live(
     snapshot: Snapshot, where: LedgerLocation, identity: Identity, app: str
-) -> tuple[dict[str, Any], BoundsNow, int]:
-    """How every bound stands, as data; the same as numbers; the ledger's time."""
+) -> tuple[dict[str, Any], BoundsNow, dict[str, Ratios], int]:
+    """How every bound stands, as data; the same as numbers; what learned holds rest on; the ledger's time."""
+    from spendgate.ledger.redis.ratios import read_ratios
     from spendgate.months import utc
     from spendgate.views.bounds import read_bounds
 
     team, now_ms = identity.team, time.time_ns() // 1_000_000
-    found = asyncio.run(
-        with_ledger(
-            where.redis_url, lambda ledger: read_bounds(ledger, snapshot, team, app, identity.run, now_ms)
-        )
-    )
+
+    async def read(ledger: RedisLedger) -> tuple[BoundsNow, dict[str, Ratios]]:
+        now = await read_bounds(ledger, snapshot, team, app, identity.run, now_ms)
+        return now, await read_ratios(ledger, team, identity.app)
+
+    found, ratios = asyncio.run(with_ledger(where.redis_url, read))
     live = {
         "at": utc(found.at_ms).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "team": team,
@@ -165,7 +172,7 @@ def _live(
         "bounds": list(found.rows),
         "verdict": found.verdict,
     }
-    return {"live": live}, found, found.at_ms
+    return {"live": live}, found, ratios, found.at_ms
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -180,6 +187,9 @@ def _show(found: dict[str, Any]) -> None:
                 f"  while used, with this request, is {c['from_usd'] or '0.00'} to {c['below_usd'] or '∞'}"
             )
         print(f"candidate  {n}. {c['model']}  ${c['estimate_usd']}  {c['reason']}{window}")
+        if c["samples"] is not None:
+            known = f"{c['samples']} answers seen, {c['samples_needed']} needed"
+            print(f"             holds ${c['holds_usd']} (learned: {known})")
         for b in c["bounds"]:
             limit = (
                 "counted only"

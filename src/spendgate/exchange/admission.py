@@ -207,7 +207,7 @@ class Admission:
         facts, dialect = self._asked()
         planned = gather(
             case.snapshot, case.identity, dialect.name, facts, case.counted,
-            case.require_model, case.exchange_id, case.at_ms, case.address, case.learned,
+            case.require_model, case.exchange_id, case.at_ms, case.address, case.learned, seen=not self._fixed,
         )  # fmt: skip
         if planned.wants_exact and not self._looked:
             return self._look(facts)
@@ -236,7 +236,7 @@ class Admission:
         case.result = result
         case.at_ms = result.at_ms
         if result.candidate >= 0:
-            case.held_nanousd = result.held_nanousd
+            case.held_nanousd, case.reserved_nanousd = result.may_cost_nanousd, result.held_nanousd
             return self._forward(result.candidate, result.output_cap)
         is_full = all(r.committed_nanousd >= r.bound.floor_nanousd for r in result.refusals)
         if not case.counted.exact and not self._looked and not is_full:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from spendgate.budget.ask import Shares
+from spendgate.budget.ratios import ratios_of
 from spendgate.dialects.base import Reading, StreamMeter
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.pricing import aliases
@@ -13,7 +15,7 @@ from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.records.record import PricedBy, UsagePart
-from spendgate.usage import Usage, input_total
+from spendgate.usage import INPUT_KINDS, Usage, input_total
 
 LISTED = PricedBy()
 MISMATCH = "usage_mismatch"
@@ -136,6 +138,16 @@ def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:
     if price is None or not bill.usage:
         return 0
     return min(cost_nanousd(price, bill.usage, tariff.prices.stand_ins), COST_MAX_NANOUSD) - bill.cost_nanousd
+
+
+def compared(tariff: Tariff, sent: str, bill: Bill, shares: Shares) -> tuple[int, int] | None:
+    """What input and output cost of their worst cases; None where nothing tells."""
+    brought = {kind: n for kind, n in bill.usage.items() if kind in INPUT_KINDS}
+    tokens = input_total(brought)
+    if tokens == 0:
+        return None
+    cost, _ = _cost(tariff, sent, bill.model_answered, brought)
+    return ratios_of(shares, tokens, cost, bill.cost_nanousd)
 
 
 def _charge(

@@ -9,7 +9,8 @@ from spendgate.budget.ask import Choice
 from spendgate.budget.bounds import Candidate
 from spendgate.budget.limits import counted_only, model_scopes
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
-from spendgate.exchange.billing import Tariff
+from spendgate.exchange import billing
+from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.handover import Handover
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.planning import Planned
@@ -17,8 +18,9 @@ from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.exchange.ticket import MONTH, SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Identity
-from spendgate.ledger.port import ReserveRequest, ReserveResult
+from spendgate.ledger.port import Growing, ReserveRequest, ReserveResult
 from spendgate.money import nano_to_usd
+from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.tokens.count import Counted
 
 WITHIN_BUDGET = "within_budget"
@@ -31,6 +33,10 @@ UNDECIDED = "undecided"
 NOBODY = Identity(UNATTRIBUTED, UNATTRIBUTED)
 NOWHERE = Address("")
 UNCOUNTED = Counted(0, True, 0)
+STREAM_CUT = "stream_cut"
+"""Why a stream ended that had used up its money."""
+LEARNT_FROM = frozenset({ChargedBy.USAGE, ChargedBy.COUNTED})
+"""What was charged tells what it cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,11 @@ class ExchangeContext:
     sent: str = ""
     """The model that the request was sent to."""
     held_nanousd: int | None = None
-    """None: nothing was asked of the ledger."""
+    """What it may cost, held and charged where nobody tells what it did; None: nothing was asked of the ledger."""
+    reserved_nanousd: int = 0
+    """What the ledger holds for it: less, where that was learned."""
+    flowed_nanousd: int = 0
+    """What of its answer had flowed when its hold was renewed last."""
     at_ms: int = 0
     """The time of the reservation, by the ledger's clock."""
     decision: str = "allow"
@@ -161,7 +171,35 @@ class ExchangeContext:
         ceiling = self.choice.candidate.bounds[0].ceiling_nanousd
         if ceiling < 0:
             return None
-        return self.held + max(0, ceiling - self.result.committed_nanousd)
+        return self.reserved_nanousd + max(0, ceiling - self.result.committed_nanousd)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Does the ledger hold less for it than it may cost?"""
+        result = self.result
+        return result is not None and self.choice is not None and result.worst_nanousd > result.held_nanousd
+
+    def growing(self, flowed_nanousd: int) -> Growing | None:
+        """What a stream is to hold now that so much of it has flowed: that, and as much again as flowed since its last
+        renewal. None where it holds its worst case."""
+        if not self.is_fitted or self.choice is None:
+            return None
+        step = max(flowed_nanousd - self.flowed_nanousd, 0)
+        self.flowed_nanousd = flowed_nanousd
+        wanted = max(flowed_nanousd, min(flowed_nanousd + step, self.held))
+        ceilings = tuple(b.ceiling_nanousd for b in self.choice.candidate.bounds)
+        return Growing(self.exchange_id, self.identity.team, flowed_nanousd, wanted, ceilings)
+
+    def sample(self, bill: Bill) -> tuple[int, int] | None:
+        """How what it cost compares with its worst case, for later holds of its app and model; None where that is not
+        known, or nobody asks."""
+        choice, result = self.choice, self.result
+        if choice is None or choice.quote.shares is None or result is None or result.output_cap is not None:
+            return None
+        is_whole = bill.outcome is Outcome.COMPLETE or self.reason == STREAM_CUT
+        if bill.charged_by not in LEARNT_FROM or bill.parts or not is_whole:
+            return None
+        return billing.compared(self.tariff(self.sent), self.sent, bill, choice.quote.shares)
 
     def remaining_nanousd(self) -> int | None:
         """What the tightest bound has left besides what is held, this request's hold included; never below 0. None

@@ -13,7 +13,7 @@ from spendgate.exchange import billing, endings, local_reply
 from spendgate.exchange import events as e
 from spendgate.exchange.admission import Admission, RejectedRequest, Step
 from spendgate.exchange.billing import Bill
-from spendgate.exchange.context import ExchangeContext
+from spendgate.exchange.context import STREAM_CUT, ExchangeContext
 from spendgate.exchange.law import Kind, row_of
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.rejections import RejectionFormat, format_of, too_busy, too_large
@@ -232,7 +232,7 @@ class Exchange(ExchangeView):
         last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)
         if last is None:
             return Step(going_on, e.PassChunk(replacement))
-        case.reason = "stream_cut"
+        case.reason = STREAM_CUT
         self._finish(endings.ended(case, answer, State.STREAM, e.EndedBy.CLIENT), sent)
         return Step(Verdict.END, e.PassChunk(last, cut=True))
 
@@ -303,4 +303,6 @@ class Exchange(ExchangeView):
         saved = 0
         if case.facts is not None and case.decision in ("route", "downgrade"):
             saved = billing.saved_nanousd(case.tariff(case.facts.model), case.facts.model, bill)
-        self._ending = case.ticket(model).ending(bill, settle=settle, release=release, saved_nanousd=saved)
+        self._ending = case.ticket(model).ending(
+            bill, settle=settle, release=release, saved_nanousd=saved, sample=case.sample(bill)
+        )

@@ -42,12 +42,17 @@ def gather(
     now_ms: int,
     address: Address | None = None,
     learned: Learned | None = None,
+    *,
+    seen: bool = True,
 ) -> Planned:
     """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
-    known; `learned`: what earlier answers taught."""
+    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows?"""
     sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
+    # only of a stream that is seen can be told what it costs by now; all else holds its worst case
+    fits = seen and facts.stream and budget is not None and budget.holds_learned
+    shares = budget is not None and budget.holds_learned
 
     quotes: dict[tuple[str, int | None], Quote] = {}
 
@@ -62,7 +67,7 @@ def gather(
             terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
             served = learned.serves(snapshot.place(model, sent_to), now_ms) if learned is not None else ()
             most = settings.assumed_output_tokens
-            known = make_quote(prices, model, facts, counted, own, most, terms, served)
+            known = make_quote(prices, model, facts, counted, own, most, terms, served, shares=shares)
             quotes[model, own] = known
         return known
 
@@ -86,6 +91,7 @@ def gather(
         fallbacks=facts.fallbacks,
         other_models=facts.other_models,
         known_as=prices.known_as,
+        fits=fits,
     )
     decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision)
     if decided.refusal is not None and not decided.audit:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from spendgate.budget.ask import Quote
+from spendgate.budget.ask import Quote, Shares
 from spendgate.budget.bounds import Clamp
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.request.hosted import RESULT_TOKENS
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.pricing.cost import estimate_nanousd, output_picousd, rank_picousd
+from spendgate.pricing.cost import estimate_nanousd, least_input_nanousd, output_picousd, rank_picousd
 from spendgate.pricing.price import Price
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import ANY, Terms
@@ -48,13 +48,16 @@ def make_quote(
     default_output_tokens: int | None,
     terms: Terms = ANY,
     served: tuple[str, ...] = (),
+    *,
+    shares: bool = False,
 ) -> Quote:
     """Estimate the most that `model` is expected to cost for this request, under `terms`.
 
     `cap`: the output cap that will stand in the request, None where it has none (then the smaller of the
     model's maximum and the default counts; without a default, None, the model's maximum). A model without a price is
     estimated by the dearest of its family (rule 11) and has no rank; where it is known what answers under its name
-    (`served`, each of them priced), by the dearest of those.
+    (`served`, each of them priced), by the dearest of those. `shares`: say what the estimate consists of, where one
+    model alone makes it.
     """
     asked = _priced(prices, model, facts, counted, cap, default_output_tokens, terms)
     learned = not asked.own and bool(served) and all(prices.find(m, terms) is not None for m in served)
@@ -80,7 +83,24 @@ def make_quote(
         clamp=Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)) if clamps else None,
         priced_as="" if asked.own else asked.price.model,
         learned=learned,
+        shares=_shares(asked, facts, estimate) if shares and not beside else None,
     )
+
+
+def _shares(asked: _Priced, facts: RequestFacts, estimate: int) -> Shares | None:
+    """The parts of one model's estimate; None where none of it is input, or output."""
+    tokens = asked.input_tokens
+
+    def most(output_tokens: int) -> int:
+        return estimate_nanousd(
+            asked.price, tokens, output_tokens, cache_writes=facts.cache_writes, also=facts.dear_kinds
+        )
+
+    brought = most(0)
+    made = min(most(asked.output_tokens), estimate) - brought
+    if brought <= 0 or made <= 0:
+        return None
+    return Shares(brought, made, min(least_input_nanousd(asked.price, tokens), brought), tokens)
 
 
 def _priced(

@@ -113,7 +113,9 @@ def over_limit(
     estimate = choices[named.candidate].candidate.estimate_nanousd
     again_after_s = 0
     if named.held:
-        needed = needed_nanousd(committed, estimate, bound.floor_nanousd, bound.ceiling_nanousd)
+        needed = needed_nanousd(
+            committed, named.asked_nanousd or estimate, bound.floor_nanousd, bound.ceiling_nanousd
+        )
         again_after_s = retry_after_s(needed, result.in_flight, usual_ms)
     stand = BoundStatus(named.settled_nanousd, named.reserved_nanousd)
     text = refused_by_bound(

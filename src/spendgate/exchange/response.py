@@ -170,6 +170,10 @@ class StreamedResponse:
         self.mode = BodyMode.DUPLEX
         return True
 
+    def limit(self, limit_nanousd: int) -> None:
+        """It may cost so much from now on."""
+        self._limit_nanousd = limit_nanousd
+
     def end_if_over(self, tariff: Tariff, sent: str, input_tokens: int, piece: bytes) -> bytes | None:
         """Where the money is used up: what the client gets of this last piece, the polite end included.
 

@@ -86,10 +86,16 @@ class SettlementTicket:
             raise ValueError(f"not a ticket: {e}") from e
 
     def ending(
-        self, bill: Bill, *, settle: bool = True, release: bool = False, saved_nanousd: int = 0
+        self,
+        bill: Bill,
+        *,
+        settle: bool = True,
+        release: bool = False,
+        saved_nanousd: int = 0,
+        sample: tuple[int, int] | None = None,
     ) -> ExchangeResult:
         """The end of the exchange at this bill. `settle` False: nothing was held; `release`: it is voided.
-        `saved_nanousd`: what another model than asked saved."""
+        `saved_nanousd`: what another model than asked saved; `sample`: to learn holds from."""
         model = self.model
         if self.fallbacks and bill.model_answered and not same(model, bill.model_answered):
             model = bill.model_answered
@@ -111,6 +117,7 @@ class SettlementTicket:
                 scopes=tuple(s for s in self.scopes if s[0] not in unspent),
                 unspent=unspent,
                 saved_nanousd=saved_nanousd,
+                sample=None if release else sample,
             )
         record = UsageRecord(
             exchange_id=self.exchange_id,

@@ -14,7 +14,7 @@ from spendgate.exchange.states import State
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import ReserveRequest
+from spendgate.ledger.port import Growing, Grown, ReserveRequest
 
 
 class ExchangeView:
@@ -41,6 +41,28 @@ class ExchangeView:
         if self._case.held_nanousd is None or self.state in (State.ENDED, State.BROKEN):
             return None
         return (self._case.identity.team, self._case.exchange_id)
+
+    def growing(self) -> Growing | None:
+        """What its hold is to be by what has flowed; None where it does not grow."""
+        case, answer = self._case, self._answer_body
+        if self.holds is None or self.state is not State.STREAM or not case.is_fitted:
+            return None
+        return case.growing(endings.flowed(case, answer, self.state).cost_nanousd)
+
+    def grown(self, grown: Grown) -> None:
+        """What its hold is now, and what is left besides: so much a stream that may be cut may cost."""
+        self._case.reserved_nanousd = grown.held_nanousd
+        answer = self._answer_body
+        if isinstance(answer, StreamedResponse) and answer.limited and grown.room_nanousd >= 0:
+            answer.limit(grown.held_nanousd + grown.room_nanousd)
+
+    @property
+    def fit(self) -> tuple[int, int] | None:
+        """(held, worst case) where what is held was learned."""
+        result = self._case.result
+        if result is None or not self._case.is_fitted:
+            return None
+        return result.held_nanousd, result.worst_nanousd
 
     def hold_again(self) -> ReserveRequest | None:
         """What is held, asked for once more without a limit: for a ledger that does not know it (any more)."""

@@ -261,6 +261,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.learned_ratio = Gauge(
+            "spendgate_holds_learned_ratio",
+            "What the team's last learned hold was of its worst case.",
+            ["team"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.spool_depth = Gauge(
             "spendgate_spool_depth",
             "Settlements that wait on local disk for the ledger.",

@@ -32,7 +32,7 @@ from spendgate.identity.credential import is_doctors
 from spendgate.identity.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.identity.identity import Caller, Proxy, Roster
 from spendgate.ledger.local_guard import LocalGuard
-from spendgate.ledger.port import Ledger, ReserveRequest, Settlement
+from spendgate.ledger.port import Grown, Ledger, ReserveRequest, Settlement
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 from spendgate.records.record import expired_ending
@@ -192,6 +192,9 @@ class Runtime:
         if self.standing is not None and known_month == month and result.settled_nanousd < known // 2:
             self.standing.hurry()
         self._known[team] = (month, result.settled_nanousd, result.committed_nanousd)
+        if result.worst_nanousd and result.candidate >= 0:
+            part = result.held_nanousd / result.worst_nanousd
+            self.metrics.learned_ratio.labels(self.metrics.team_label(team)).set(part)
         return e.ReserveDone(result, self.lives.usual_ms(team))
 
     async def hold_again(self) -> None:
@@ -279,17 +282,24 @@ class Runtime:
             self._said(log.error, "attempts_not_held", error=str(problem))
             self.settler.put(charge)
 
+    def _grown(self, grown: Mapping[str, Grown]) -> None:
+        for exchange in self.live:
+            if (now := grown.get(exchange.exchange_id)) is not None:
+                exchange.grown(now)
+
     async def renew_forever(self) -> None:
         """Move the deadlines of what is in flight, three times within each."""
         while True:
             ttl = self.snapshot.settings.reservation_ttl
             await asyncio.sleep(ttl / 3000)
-            holds = [h for h in (exchange.holds for exchange in self.live) if h is not None]
+            growing = {g.exchange_id: g for g in (x.growing() for x in self.live) if g is not None}
+            holds = [h for h in (x.holds for x in self.live) if h is not None and h[1] not in growing]
             self.metrics.open_calls.set(self.calls)
-            if not holds:
-                continue
             try:
-                await self.ledger.renew(holds, ttl)
+                if holds:
+                    await self.ledger.renew(holds, ttl)
+                if growing:
+                    self._grown(await self.ledger.grow([*growing.values()], ttl))
             except LedgerUnavailable as problem:
                 self.metrics.ledger_failures.labels("renew").inc()
-                self._said(log.error, "renew_failed", holds=len(holds), error=str(problem))
+                self._said(log.error, "renew_failed", holds=len(holds) + len(growing), error=str(problem))

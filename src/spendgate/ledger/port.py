@@ -26,6 +26,8 @@ __all__ = [
     "Clamp",
     "DayCell",
     "Expired",
+    "Growing",
+    "Grown",
     "Ledger",
     "Refusal",
     "RefusedRequest",
@@ -64,6 +66,8 @@ class Refusal:
     settled_nanousd: int
     reserved_nanousd: int = 0
     held: bool = False
+    asked_nanousd: int = 0
+    """What was to be held."""
 
     @property
     def committed_nanousd(self) -> int:
@@ -79,7 +83,8 @@ class ReserveResult:
     clamped limit in tokens). `settled_nanousd` and `reserved_nanousd` are the team's month, this reservation
     included. `at_ms` is the ledger's time. `replayed`: the same id had been reserved before; its first answer stands.
     `counters`: (settled, reserved) of each bound of the candidate, with this reservation. `in_flight`: (age in ms,
-    nano-USD) of what holds the bound of the last refusal that only holds made, at most 64 of them.
+    nano-USD) of what holds the bound of the last refusal that only holds made, at most 64 of them. `worst_nanousd`: its
+    worst case, where less is held by what was learned (else 0).
     """
 
     candidate: int
@@ -93,11 +98,17 @@ class ReserveResult:
     expired: tuple[Expired, ...] = ()
     counters: tuple[tuple[int, int], ...] = ()
     in_flight: tuple[tuple[int, int], ...] = ()
+    worst_nanousd: int = 0
 
     @property
     def committed_nanousd(self) -> int:
         """The team's month: settled + reserved."""
         return self.settled_nanousd + self.reserved_nanousd
+
+    @property
+    def may_cost_nanousd(self) -> int:
+        """What is charged where nobody tells what was spent."""
+        return max(self.held_nanousd, self.worst_nanousd)
 
     @property
     def waits_for(self) -> Refusal | None:
@@ -137,6 +148,8 @@ class Settlement:
     counted_us: int = 0
     """When it was written to disk and counted into the metrics, 0: not yet. After a loss, one that was counted
     before is part of what is restored from metrics."""
+    sample: tuple[int, int] | None = None
+    """What the input and the output cost of their worst cases (1024ths, rounded up), to learn holds from."""
 
     def __post_init__(self) -> None:
         if not (abs(self.saved_nanousd) <= LEDGER_MAX_NANOUSD and 0 <= self.refused <= COUNT_MAX):
@@ -157,8 +170,28 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class Growing:
+    """A stream whose learned hold may grow: what has flowed is held in any case, `wanted_nanousd` as far as there is
+    room below every ceiling (UNLIMITED: none), in the order of its reservation's bounds."""
+
+    exchange_id: str
+    team: str
+    flowed_nanousd: int
+    wanted_nanousd: int
+    ceilings: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What is held now, and what the tightest bound has left besides (UNLIMITED: there is no bound)."""
+
+    held_nanousd: int
+    room_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
 class Expired:
-    """A hold whose deadline passed: it was settled at its estimate."""
+    """A hold whose deadline passed: it was settled at its worst case."""
 
     exchange_id: str
     team: str
@@ -377,6 +410,11 @@ class Ledger(Protocol):
 
     async def renew(self, holds: list[tuple[str, str]], ttl_ms: int, now_ms: int = 0) -> int:
         """Move the deadlines of (team, exchange id) to now + ttl. Returns how many were still held."""
+        ...
+
+    async def grow(self, streams: Sequence[Growing], ttl_ms: int, now_ms: int = 0) -> dict[str, Grown]:
+        """Renew the holds of streams, and let them grow; by exchange id, those that were still held. Raises
+        LedgerUnavailable."""
         ...
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:

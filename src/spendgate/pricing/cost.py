@@ -23,7 +23,15 @@ from collections.abc import Mapping
 from spendgate.pricing.price import NO_RATES, UNIT_OF, Price, rank_picousd
 from spendgate.usage import Usage, input_total
 
-__all__ = ["charge", "cost_nanousd", "cost_pico", "estimate_nanousd", "output_picousd", "rank_picousd"]
+__all__ = [
+    "charge",
+    "cost_nanousd",
+    "cost_pico",
+    "estimate_nanousd",
+    "least_input_nanousd",
+    "output_picousd",
+    "rank_picousd",
+]
 
 PARTS = 4 * 3600
 """Parts of a pico-USD in which sums are kept."""
@@ -99,6 +107,16 @@ def estimate_nanousd(
             total += n * (max(known) if known else _rate(stand_ins, kind) or 0)
     numerator, denominator = price.multiplier
     return -(-total * numerator // (PARTS_PER_NANO * denominator))
+
+
+def least_input_nanousd(price: Price, input_tokens: int) -> int:
+    """The least that so many input tokens can cost, in nano-USD, rounded up: all of them from a cache, where that has
+    a rate."""
+    lowest = min(
+        min(level["input"] or 0, level["cached_input"] or 0) for level in _reachable(price, input_tokens)
+    )
+    numerator, denominator = price.multiplier
+    return -(-input_tokens * lowest * numerator // (PARTS_PER_NANO * denominator))
 
 
 def output_picousd(price: Price, input_tokens: int, also: frozenset[str] = frozenset()) -> int:

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
-from spendgate.budget.evaluate import NOTHING, evaluate
+from spendgate.budget.ask import Choice
+from spendgate.budget.evaluate import NOTHING, UNLEARNED, evaluate, to_hold
+from spendgate.budget.ratios import Ratios
 from spendgate.dialects import registry
 from spendgate.dialects.base import NO_HEADERS
 from spendgate.errors import RequestError
@@ -47,9 +49,10 @@ def explain(
     settled: Mapping[str, int],
     now_ms: int,
     held: Mapping[str, int] = NOTHING,
+    ratios: Mapping[str, Ratios] = UNLEARNED,
 ) -> dict[str, Any]:
     """Decide a request for a team that settled and holds so much, nano-USD by scope (`month`, `model:gpt-4o`, …).
-    Raises RequestError."""
+    `ratios`: what learned holds rest on, by model. Raises RequestError."""
     path = path or guess_path(body)
     dialect = registry.find("POST", path.partition("?")[0], "application/json")
     if dialect is None:
@@ -72,11 +75,11 @@ def explain(
         "input_tokens_bound": input_bound(counted, facts.model, "tools" in facts.needs)
         + facts.extra_input_tokens,
         "output_cap": planned.choices[-1].quote.output_cap if planned.choices else facts.output_cap,
-        "candidates": [_candidate(c) for c in planned.choices],
+        "candidates": [_candidate(c, ratios) for c in planned.choices],
         "price_version": snapshot.prices.version,
         "policy_version": snapshot.policy.version,
     }
-    return out | _outcome(snapshot, identity, body, path, require_model, settled, held, now_ms)
+    return out | _outcome(snapshot, identity, body, path, require_model, settled, held, ratios, now_ms)
 
 
 def _error(body: dict[str, Any]) -> dict[str, Any]:
@@ -87,12 +90,16 @@ def _error(body: dict[str, Any]) -> dict[str, Any]:
     return error if isinstance(error, dict) else body
 
 
-def _candidate(choice: Any) -> dict[str, Any]:
+def _candidate(choice: Choice, ratios: Mapping[str, Ratios]) -> dict[str, Any]:
     c = choice.candidate
+    known = ratios.get(c.model)
     return {
         "model": c.model,
         "reason": choice.reason or "as asked",
         "estimate_usd": nano_to_usd(c.estimate_nanousd),
+        "holds_usd": nano_to_usd(to_hold(c, ratios)),
+        "samples": None if c.learned is None else 0 if known is None else known.samples,
+        "samples_needed": None if c.learned is None else c.learned.samples,
         "priced_as": choice.quote.priced_as or c.model,
         "from_usd": nano_to_usd(c.used_from_nanousd) if c.used_from_nanousd else None,
         "below_usd": nano_to_usd(c.used_below_nanousd) if c.used_below_nanousd >= 0 else None,
@@ -116,6 +123,7 @@ def _outcome(
     require_model: str,
     settled: Mapping[str, int],
     held: Mapping[str, int],
+    ratios: Mapping[str, Ratios],
     now_ms: int,
 ) -> dict[str, Any]:
     """Let the real state machine run on a pretended ledger."""
@@ -135,7 +143,7 @@ def _outcome(
             action = exchange.receive(e.CountDone(measure(action.texts, action.text_bytes, exact=True)))
             continue
         candidates = action.request.candidates
-        verdict = evaluate(candidates, settled, held)
+        verdict = evaluate(candidates, settled, held, ratios)
         chosen = candidates[verdict.candidate].bounds if verdict.candidate >= 0 else ()
         action = exchange.receive(
             e.ReserveDone(
@@ -147,12 +155,20 @@ def _outcome(
                     reserved_nanousd=held.get("month", 0) + verdict.held_nanousd,
                     at_ms=now_ms,
                     refusals=tuple(
-                        Refusal(r.candidate, r.bound, r.settled_nanousd, r.reserved_nanousd, r.held)
+                        Refusal(
+                            r.candidate,
+                            r.bound,
+                            r.settled_nanousd,
+                            r.reserved_nanousd,
+                            r.held,
+                            r.asked_nanousd,
+                        )
                         for r in verdict.refusals
                     ),
                     counters=tuple(
                         (settled.get(b.scope, 0), held.get(b.scope, 0) + verdict.held_nanousd) for b in chosen
                     ),
+                    worst_nanousd=verdict.worst_nanousd,
                 )
             )
         )

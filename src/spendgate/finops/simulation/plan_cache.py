@@ -84,6 +84,7 @@ class PlanCache:
             budget.request_nanousd is not None
             or budget.run_nanousd is not None
             or budget.output_token_cap is not None
+            or budget.holds_learned
         ):
             return
         prices: list[Price] = []

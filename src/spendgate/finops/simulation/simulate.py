@@ -7,6 +7,8 @@ budget in audit is shown as if enforced: that is the question. Costs:
 - an exchange that keeps its model keeps its logged cost (with `reprice`: its tokens at the new prices);
 - one that moves costs its tokens at the other model's price (another model may answer longer or shorter);
 - one that was settled at its estimate keeps that cost, it has no tokens to price.
+
+With `holds: learned` every exchange is taken for a stream, and holds are learned from the log as it goes on.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from spendgate.budget.ask import Ask, Plan, Quote
+from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.decide import plan
-from spendgate.budget.evaluate import evaluate
+from spendgate.budget.evaluate import UNLEARNED, evaluate
 from spendgate.budget.policy import TeamBudget
+from spendgate.budget.ratios import Ratios, ratios_of
 from spendgate.exchange.quote import make_quote
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.finops.chargeback.chargeback import price_for
@@ -27,7 +30,7 @@ from spendgate.finops.simulation.plan_cache import Decided, PlanCache
 from spendgate.months import hour_key
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.table import PriceTable
-from spendgate.usage import Usage
+from spendgate.usage import INPUT_KINDS, Usage, input_total
 
 
 @dataclass(slots=True)
@@ -135,6 +138,8 @@ class Replay:
         self._budgets: dict[str, TeamBudget | None] = {}
         self._books: dict[str, _Books] = {}
         self._tallies: dict[tuple[str, str], Tally] = {}
+        self._ratios: dict[tuple[str, str], dict[str, Ratios]] = {}
+        """What learned holds rest on, by team and app, then by model."""
         self.result = Simulation(apps=self._tallies)
 
     def take(self, demand: LoggedRequest) -> None:
@@ -171,6 +176,7 @@ class Replay:
                 tally.downgraded += 1
             else:
                 tally.routed += 1
+        self._learn(demand, choice)
         for bound in choice.candidate.bounds:
             settled[bound.scope] = settled.get(bound.scope, 0) + cost
 
@@ -186,21 +192,36 @@ class Replay:
             quick.learn(demand, budget, planned)
         if planned.refusal is not None:
             return None, planned.refusal.reason, None
-        verdict = evaluate([c.candidate for c in planned.choices], settled)
+        ratios = self._ratios.get((demand.team, demand.app), UNLEARNED)
+        verdict = evaluate([c.candidate for c in planned.choices], settled, ratios=ratios)
         if verdict.candidate < 0:
             reason = verdict.refusals[-1].bound.reason if verdict.refusals else "monthly_budget_exceeded"
             return None, reason, None
         choice = planned.choices[verdict.candidate]
         return choice, choice.reason, choice.output_cap if verdict.output_cap is None else verdict.output_cap
 
+    def _learn(self, demand: LoggedRequest, choice: Choice) -> None:
+        """Compare what was billed with its worst case, where the budget learns its holds."""
+        shares, model = choice.quote.shares, choice.candidate.model
+        brought = {kind: n for kind, n in demand.tokens.items() if kind in INPUT_KINDS}
+        if shares is None or not brought or model != demand.model or demand.parts:
+            return
+        prices = self._snapshot.prices
+        cost = cost_nanousd(price_for(prices, model, demand.terms), brought, prices.stand_ins)
+        known = self._ratios.setdefault((demand.team, demand.app), {}).setdefault(model, Ratios())
+        known.add(ratios_of(shares, input_total(brought), cost, demand.cost_nanousd))
+
     def _plan(self, demand: LoggedRequest, budget: TeamBudget | None) -> Plan:
         snapshot, default = self._snapshot, self._default
         own = demand.output_cap(self._logged_at, default)
         facts, counted = demand.facts(own), demand.counted()
+        learns = budget is not None and budget.holds_learned
 
         def quote(model: str, cap: int | None) -> Quote:
             cap = own if cap is None else cap if own is None else min(cap, own)
-            return make_quote(snapshot.prices, model, facts, counted, cap, default, demand.terms)
+            return make_quote(
+                snapshot.prices, model, facts, counted, cap, default, demand.terms, shares=learns
+            )
 
         def servable(model: str) -> str:
             return snapshot.servable(model, demand.dialect, facts.needs, counted.tokens)
@@ -215,6 +236,7 @@ class Replay:
             known_as=snapshot.prices.known_as,
             require_model=demand.asked if demand.required else "",
             client_output_cap=own,
+            fits=learns,  # a log does not tell streams apart
         )
         return plan(ask, budget, demand.at_ms, quote, servable, snapshot.decision)
 

@@ -16,6 +16,8 @@
 --   m:<day no.>      string  in how many sets that day's marks are kept
 --   m:<day no.>:<n>  set     what ended that day: 48 bits of each exchange id's SHA-1
 --   e:<exchange id>  string  record of a hold that expired, until its true cost comes
+--   ratios           hash    app SEP model -> how true costs compare with worst cases (see the sketch below); `@` the
+--                            day number on which what nobody uses was looked for last
 --   x:<month>        hash    what was restored after a loss without its exchanges: see restore.lua
 --   y:<month>        zset    what came home late after a loss: see restore.lua
 
@@ -165,7 +167,49 @@ end
 
 local function expired_key(id) return prefix .. 'e:' .. id end
 
--- Settle at the estimate what nobody settled in time; at most `limit`, so the work is constant.
+-- The sketch of an app and model: {d: day no. of its last sample, n: samples, i: [bucket, count, ...], o: the same}.
+-- A ratio is in 1024ths of the worst case, rounded up: of the input (i) and of the output (o) each for itself. Buckets
+-- 1 to 16 hold one value each, every eight more span twice as much as the eight before; 64 ends at the whole.
+local RATIOS_MAX = 256                             -- apps and models kept apart a team
+local SAMPLES_MAX = 1000                           -- at so many samples all counts are halved: what is old fades
+local IDLE_DAYS = 30                               -- a sketch without a sample for so long begins anew
+local ratios_key = prefix .. 'ratios'
+
+local function bucket_of(ratio)
+  local octaves = 0
+  while ratio > 16 do
+    ratio = math.ceil(ratio / 2)
+    octaves = octaves + 1
+  end
+  return ratio + 8 * octaves
+end
+
+local function top_of(bucket)
+  local octaves = bucket > 16 and math.ceil((bucket - 16) / 8) or 0
+  return (bucket - 8 * octaves) * 2 ^ octaves
+end
+
+-- The ratio that so many percent of the samples do not pass.
+local function quantile(counts, percent)
+  local total, seen = 0, 0
+  for i = 2, #counts, 2 do total = total + counts[i] end
+  for i = 1, #counts, 2 do
+    seen = seen + counts[i + 1]
+    if seen * 100 >= total * percent then return top_of(counts[i]) end
+  end
+end
+
+-- An app's sketch of a model, nil where there is none that counts.
+local function sketch_of(app, model, now)
+  local raw = redis.call('HGET', ratios_key, app .. SEP .. model)
+  local sketch = raw and cjson.decode(raw)
+  if sketch and sketch.d + IDLE_DAYS >= math.floor(now / DAY_MS) then return sketch end
+end
+
+-- What a hold is charged that nobody settles: the worst case, also where less is held.
+local function charged_for(hold) return math.max(tonumber(hold.w or '0'), tonumber(hold.e)) end
+
+-- Settle at the worst case what nobody settled in time; at most `limit`, so the work is constant.
 local function sweep(now, limit)
   local gone = redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', 0, limit)
   local out = {}
@@ -175,11 +219,12 @@ local function sweep(now, limit)
     if raw then
       local hold = cjson.decode(raw)
       local held = tonumber(hold.e)
-      for _, c in ipairs(hold.c) do move(c[1], c[2], held, -held) end
-      count_daily(hold.d, hold.a, hold.m, held, exchanges_of(id), {})
+      local charged = charged_for(hold)
+      for _, c in ipairs(hold.c) do move(c[1], c[2], charged, -held) end
+      count_daily(hold.d, hold.a, hold.m, charged, exchanges_of(id), {})
       redis.call('HDEL', holds_key, id)
       redis.call('SET', expired_key(id), raw, 'EX', MARKER_DAYS * DAY_S)
-      out[#out + 1] = {id, hold.a, hold.m, int(held), int(hold.t)}
+      out[#out + 1] = {id, hold.a, hold.m, int(charged), int(hold.t)}
     end
   end
   return out

@@ -3,13 +3,16 @@
 -- KEYS[1]  sg1:{team}:holds
 -- ARGV[1]  JSON {id, app, ttl (ms), now (ms, 0: Redis' clock),
 --                c: [{m: model, e: estimate, f: settled from, b: settled below (-1: no end),
---                     l: [[scope, window, floor, ceiling] ...], k: [fixed, pico-USD a token, least tokens]?}]}
+--                     l: [[scope, window, floor, ceiling] ...], k: [fixed, pico-USD a token, least tokens]?,
+--                     h: [fees, least for the input, most for it, most for the output, percentile, samples]?}]}
 --          The first bound of a candidate is the team's month; floor -1: counted, never refused. f and b are of what
---          the month has settled: what others hold opens no window.
+--          the month has settled: what others hold opens no window. h: with so many samples of the app and model,
+--          what is held is learned from them; the estimate stays what is charged where nobody settles.
 -- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), settled and reserved of the month
---           with this hold, now, replayed 0|1, refusals [[candidate, bound, settled, reserved, only held 0|1] ...],
+--           with this hold, now, replayed 0|1, refusals [[candidate, bound, settled, reserved, only held 0|1, asked] ...],
 --           expired [...], settled and reserved of each bound of the candidate [s, r, s, r, ...],
---           what stands in the bound of the last refusal that only holds made [[age (ms), held] ...]}
+--           what stands in the bound of the last refusal that only holds made [[age (ms), held] ...],
+--           the worst case of what is held}
 --          A candidate's refusal names the first bound that would refuse it without any hold, too; where there is
 --          none, only holds keep it out, and it names the first that refuses.
 -- Replay   an id that is held or has expired gets its first answer again. One that has ended already (its
@@ -29,28 +32,39 @@ local function counted(counter)
 end
 local month = counted(counter_of('month', 'month', now, today))
 
-local function answer(candidate, held, cap, replayed, refusals, counters, waited)
+local function answer(candidate, held, cap, replayed, refusals, counters, waited, worst)
   local standing, more = {}, replayed == 1 and 0 or held
   for i, c in ipairs(counters) do                  -- numbers of a reply are exact up to 2^53
     local v = counted(c[1])
     standing[2 * i - 1], standing[2 * i] = v[1], v[2] + more
   end
   return {candidate, int(held), int(cap), month[1], month[2] + more, int(now), replayed, refusals, expired,
-          standing, waited or {}}
+          standing, waited or {}, int(worst or held)}
 end
 
 local first = redis.call('HGET', holds_key, ask.id) or redis.call('GET', expired_key(ask.id))
 if first then
   local hold = cjson.decode(first)
-  return answer(hold.i, hold.e, hold.o, 1, {}, hold.c)
+  return answer(hold.i, hold.e, hold.o, 1, {}, hold.c, nil, hold.w)
 end
 if ended(ask.id, now, now - 600000) then return answer(0, 0, -1, 1, {}, {}) end
+
+-- What is held for a candidate: its worst case, or what its app's samples say of this model. Both sides are learned
+-- apart, so that short answers say nothing of a long input.
+local function fit(c)
+  local h = c.h
+  local sketch = sketch_of(ask.app, c.m, now)
+  if not sketch or sketch.n < h[6] then return c.e end
+  local input = math.ceil(h[3] * quantile(sketch.i, h[5]) / 1024)
+  local output = math.ceil(h[4] * quantile(sketch.o, h[5]) / 1024)
+  return math.min(c.e, h[1] + math.max(h[2], input) + output)
+end
 
 local function at(bound) return counted(counter_of(bound[1], bound[2], now, today)) end
 
 -- The output tokens that fit below every floor, and the money; holds = 0: as if nothing were held.
 local function part_of(c, holds)
-  local room = c.e
+  local room = c.w or c.e
   for _, bound in ipairs(c.l) do
     if bound[3] >= 0 then
       local v = at(bound)
@@ -98,18 +112,20 @@ end
 
 local refusals = {}
 local eligible = {}
-local chosen, held, cap = nil, 0, -1
+local chosen, held, cap, worst = nil, 0, -1, nil
 local waits_at = nil
 for i, c in ipairs(ask.c) do
   if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then
     eligible[#eligible + 1] = i
+    if c.h then c.w, c.e = c.e, fit(c) end
     local j, only_held = refusal_of(c)
     if not j then
       chosen, held = i, c.e
+      if c.w and c.w > c.e then worst = c.w end
       break
     end
     local v = at(c.l[j])
-    refusals[#refusals + 1] = {i - 1, j - 1, int(v[1]), int(v[2]), only_held}
+    refusals[#refusals + 1] = {i - 1, j - 1, int(v[1]), int(v[2]), only_held, int(c.e)}
     if only_held == 1 then waits_at = c.l[j] end
   end
 end
@@ -139,8 +155,8 @@ for i, bound in ipairs(c.l) do
   move(counters[i][1], bound[2], 0, held)
 end
 -- held as text: cjson writes numbers with 14 digits only
-local record = cjson.encode({i = chosen - 1, e = int(held), o = cap, a = ask.app, m = c.m, c = counters,
+local record = cjson.encode({i = chosen - 1, e = int(held), w = worst and int(worst), o = cap, a = ask.app, m = c.m, c = counters,
                              d = today, t = now})
 redis.call('HSET', holds_key, ask.id, record)
 redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
-return answer(chosen - 1, held, cap, 0, refusals, counters)
+return answer(chosen - 1, held, cap, 0, refusals, counters, nil, worst)

@@ -23,6 +23,7 @@ from spendgate.ledger.port import (
     AdjustResult,
     DayCell,
     Expired,
+    Growing,
     Refusal,
     ReserveRequest,
     ReserveResult,
@@ -107,6 +108,16 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
         if c.clamp is not None:
             k = c.clamp
             row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
+        if c.learned is not None:
+            h = c.learned
+            row["h"] = [
+                h.fees_nanousd,
+                h.input_min_nanousd,
+                h.input_nanousd,
+                h.output_nanousd,
+                h.percentile,
+                h.samples,
+            ]
         candidates.append(row)
     return orjson.dumps(
         {
@@ -136,6 +147,8 @@ def settle_argument(s: Settlement) -> bytes:
     }
     if s.unspent:
         row["n"] = [clean(scope) for scope in s.unspent]
+    if s.sample is not None:
+        row["l"] = s.sample
     if s.refused:
         row["q"] = 0
     if s.acknowledged_us or s.counted_us:
@@ -188,10 +201,12 @@ def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
 
 def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
     """Read the reply of `reserve.lua`."""
-    candidate, held, cap, settled, reserved, now, replayed, refusals, expired, counters, in_flight = reply
+    candidate, held, cap, settled, reserved, now, replayed, refusals, expired, counters, in_flight, worst = (
+        reply
+    )
     named = tuple(
-        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(s), int(r), only_held == 1)
-        for c, b, s, r, only_held in refusals
+        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(s), int(r), only_held == 1, int(asked))
+        for c, b, s, r, only_held, asked in refusals
     )
     return ReserveResult(
         candidate=int(candidate),
@@ -205,7 +220,13 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
         expired=expired_rows(request.team, expired),
         counters=tuple((int(s), int(r)) for s, r in zip(counters[::2], counters[1::2], strict=True)),
         in_flight=tuple((int(age), int(amount)) for age, amount in in_flight),
+        worst_nanousd=int(worst) if int(worst) > int(held) else 0,
     )
+
+
+def grow_argument(g: Growing) -> bytes:
+    """Write a stream as `renew.lua` reads it."""
+    return orjson.dumps([g.exchange_id, g.flowed_nanousd, g.wanted_nanousd, g.ceilings])
 
 
 def restored(team: str, reply: list[Any]) -> Restored:

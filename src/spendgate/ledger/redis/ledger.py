@@ -25,6 +25,8 @@ from spendgate.ledger.port import (
     AdjustResult,
     DayCell,
     Expired,
+    Growing,
+    Grown,
     OldestHold,
     RefusedRequest,
     ReserveRequest,
@@ -46,6 +48,7 @@ from spendgate.ledger.redis.codec import (
     beat_keys,
     day_cells,
     expired_rows,
+    grow_argument,
     reserve_argument,
     reserve_result,
     restored,
@@ -215,7 +218,19 @@ class RedisLedger:
         if not calls:
             return 0
         replies = await self.calls.bulk("renew", lambda: self.calls.run_all(RENEW, calls))
-        return sum(int(n) for n in replies)
+        return sum(int(n) for n, *_ in replies)
+
+    async def grow(self, streams: Sequence[Growing], ttl_ms: int, now_ms: int = 0) -> dict[str, Grown]:
+        """See `port.Ledger.grow`."""
+        calls: list[tuple[str, list[Any]]] = []
+        for team, group in groupby(sorted(streams, key=lambda g: g.team), key=lambda g: g.team):
+            calls.append((team, [now_ms, ttl_ms, *map(grow_argument, group)]))
+        replies = await self.calls.ask("renew", RENEW, calls)
+        return {
+            text(exchange): Grown(int(held), int(room))
+            for _, *rows in replies
+            for exchange, held, room in rows
+        }
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
         """See `port.Ledger.expire`."""
