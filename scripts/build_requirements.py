@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "deploy/image/requirements.txt"
+EXTRAS = frozenset(("notify",))
+"""What the image has beside the package's own needs: the controller tells by mail and the like."""
 NOTE = "# Written by scripts/build_requirements.py; do not edit.\n"
 
 
@@ -33,7 +35,7 @@ def needed() -> dict[str, tuple[str, str]]:
     """Name → (version, condition) of everything that spendgate needs to run, on any platform."""
     found: dict[str, tuple[str, str]] = {}
     image = python_of_the_image()
-    pending = [("spendgate", frozenset[str](), "")]
+    pending = [("spendgate", EXTRAS, "")]
     seen = set()
     while pending:
         name, extras, condition = pending.pop()

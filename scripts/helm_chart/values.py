@@ -121,7 +121,7 @@ class Controller(Programs):
     reconcile_interval: str = Field("30s", description="How often statuses are written at most.")
     secret: str = Field(
         "llm-budget-secrets",
-        description="Secret with `slack-webhook` or `slack-bot-token`; need not be there.",
+        description="Secret with `slack-webhook` or `slack-bot-token`, `notify-urls`, `mail-url`; need not be there.",
     )
     service_account: ServiceAccount = Field(
         default_factory=ServiceAccount, description="Its service account."

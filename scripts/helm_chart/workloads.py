@@ -229,7 +229,7 @@ CONTROLLER = (
     Replace(
         r"^                  name: llm-budget-secrets$",
         "                  name: {{ .Values.controller.secret }}",
-        times=2,
+        times=4,
     ),
     *authority(),
 )

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import orjson
 
-Kind = Literal["threshold", "exhausted", "recovered", "rebuilt", "drift"]
+Kind = Literal["threshold", "exhausted", "recovered", "rebuilt", "drift", "digest", "anomaly"]
 """`threshold`: a percentage of the budget is spent. `exhausted`: the one that rejects. `recovered`: a raise
 lifted an exhausted budget above its spend. `rebuilt`: the ledger was made anew from its records. `drift`: the
-ledger and another book (Prometheus, an invoice) differ."""
+ledger and another book (Prometheus, an invoice) differ. `digest`: a week or a month in words. `anomaly`: a day far
+above its weekday."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Alert:
     """`key` is unique within team and month; `channels` are Slack's, from `notifyChannel`.
 
     `action` and `percent` are the threshold's. `exhausted_at_ms` None: not within this month at this pace.
-    `cheaper_model` is where a downgrade leads ("": not one model alone). `detail` is the text of `rebuilt` and
-    `drift`.
+    `cheaper_model` is where a downgrade leads ("": not one model alone). `detail` is the text of `rebuilt`, `drift`,
+    `digest` and `anomaly`.
     """
 
     key: str

@@ -57,7 +57,7 @@ def slack_text(alert: Alert, links: Links = NO_LINKS, again: bool = False) -> st
 
 
 def _headline(alert: Alert) -> str:
-    team = _name(alert.team)
+    team = shown(alert.team)
     of = f"{usd(alert.settled_nanousd)} spent of {usd(alert.limit_nanousd)}"
     month = month_text(alert.month)
     match alert.kind:
@@ -67,6 +67,8 @@ def _headline(alert: Alert) -> str:
             return head + " The budget is exhausted." if is_final else head
         case "recovered":
             return f"LLM budget of team {team} was raised and is no longer exhausted in {month}: {of}."
+        case "digest" | "anomaly":
+            return alert.detail
         case "rebuilt":
             return f"{_ledger(alert)} was rebuilt for {month}: {alert.detail}"
         case "drift":
@@ -81,7 +83,7 @@ def _edit(alert: Alert) -> str:
 
 
 def _ledger(alert: Alert) -> str:
-    return f"Ledger of team {_name(alert.team)}" if alert.team else "The ledger of all teams"
+    return f"Ledger of team {shown(alert.team)}" if alert.team else "The ledger of all teams"
 
 
 def _outlook(alert: Alert) -> str:
@@ -104,7 +106,7 @@ def _top(alert: Alert) -> str:
     for title, rows in (("Top apps", alert.top_apps), ("Top models", alert.top_models)):
         if rows:
             parts.append(
-                f"{title}: " + ", ".join(f"{_name(n) or '(unnamed)'} {usd(x)}" for n, x in rows) + "."
+                f"{title}: " + ", ".join(f"{shown(n) or '(unnamed)'} {usd(x)}" for n, x in rows) + "."
             )
     return " ".join(parts)
 
@@ -122,22 +124,31 @@ def _next(alert: Alert) -> str:
                 "or until the budget is raised."
             )
         case "alert_and_downgrade":
-            to = f" ({_name(alert.cheaper_model)})" if alert.cheaper_model else ""
+            to = f" ({shown(alert.cheaper_model)})" if alert.cheaper_model else ""
             return f"From now on: requests go to cheaper models{to} where there is one."
         case _:
             return "From now on: nothing changes, this is for your information."
 
 
 def _raise(alert: Alert) -> str:
-    """The command that asks for more, with an amount that would last by the forecast."""
     if alert.kind != "exhausted" or alert.audit:
         return ""
-    wanted = max(alert.forecast_nanousd or 0, alert.settled_nanousd) - alert.limit_nanousd
-    wanted = max(wanted, alert.limit_nanousd // 10, NANO_PER_USD)
-    last = next_month_start(alert.at_ms) - timedelta(days=1)
+    command = raise_command(
+        alert.team, alert.forecast_nanousd or 0, alert.settled_nanousd, alert.limit_nanousd, alert.at_ms
+    )
+    return f"To ask for more: {command}"
+
+
+def raise_command(
+    team: str, forecast_nanousd: int, settled_nanousd: int, limit_nanousd: int, at_ms: int
+) -> str:
+    """The command that asks for more until the month's end, with an amount that would last by the forecast."""
+    wanted = max(forecast_nanousd, settled_nanousd) - limit_nanousd
+    wanted = max(wanted, limit_nanousd // 10, NANO_PER_USD)
+    last = next_month_start(at_ms) - timedelta(days=1)
     return (
-        f"To ask for more: spendgate propose raise --team {shlex.quote(_name(alert.team))} "
-        f"--usd {-(-wanted // NANO_PER_USD)} --until {last:%Y-%m-%d} --reason '…'"
+        f"spendgate propose raise --team {shlex.quote(shown(team))} --usd {-(-wanted // NANO_PER_USD)} "
+        f"--until {last:%Y-%m-%d} --reason '…'"
     )
 
 
@@ -146,6 +157,7 @@ def _links(alert: Alert, links: Links) -> str:
     return " · ".join(f"{title}: {url.replace('{team}', alert.team)}" for title, url in named if url)
 
 
-def _name(name: str) -> str:
+def shown(name: str) -> str:
+    """A name as people may see it: cut, printable, and no link."""
     clean = "".join(c if c.isprintable() else "?" for c in name).replace("://", ": //")
     return clean if len(clean) <= NAME_MAX else clean[: NAME_MAX - 1] + "…"

@@ -8,12 +8,13 @@ the Web API answers 200 with `ok: false` and the word in `error`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import httpx
 import orjson
 
 from spendgate.alerts.alert import Alert
+from spendgate.alerts.apprise_sender import is_address
 from spendgate.alerts.message import NO_LINKS, Links, slack_text
 from spendgate.alerts.post import post
 from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Retry
@@ -49,6 +50,7 @@ class SlackSender:
         *,
         api: str = API,
         min_interval_s: float = MIN_INTERVAL_S,
+        others: Container[str] = (),
         client: httpx.AsyncClient | None = None,
     ) -> None:
         if not webhook_url and not token:
@@ -61,13 +63,16 @@ class SlackSender:
         self._links = links
         self._api = api.rstrip("/")
         self.min_interval_s = min_interval_s
+        self._others = others
         self._client = client or httpx.AsyncClient(follow_redirects=False)
 
     def targets(self, alert: Alert) -> tuple[str, ...]:
-        """One a channel with a token; `slack` alone is the webhook or the default channel."""
-        if self._token and alert.channels:
-            return tuple(f"{self.name}:{channel}" for channel in alert.channels)
-        return (self.name,)
+        """One a channel with a token; `slack` alone is the webhook or the default channel, which a team's digest is not
+        for."""
+        ours = [c for c in alert.channels if c not in self._others and not is_address(c)]
+        if self._token and ours:
+            return tuple(f"{self.name}:{channel}" for channel in ours)
+        return () if alert.kind == "digest" and alert.team else (self.name,)
 
     async def send(self, alert: Alert, target: str, again: bool) -> Outcome:
         """One attempt; a refused channel costs a second one, to the fallback."""
@@ -131,11 +136,15 @@ def _judged(error: str, where: str) -> Outcome:
     return Retry(f"{where}: {error}", CONFIG_RETRY_S)
 
 
-def slack_from(environ: Mapping[str, str], links: Links = NO_LINKS) -> SlackSender | None:
+def slack_from(
+    environ: Mapping[str, str], links: Links = NO_LINKS, others: Container[str] = ()
+) -> SlackSender | None:
     """Slack by SLACK_WEBHOOK_URL, SLACK_BOT_TOKEN and SLACK_CHANNEL (the default channel of a token); None
-    where neither of the first two is set."""
+    where neither of the first two is set. `others` are channels of other receivers."""
     webhook, token = environ.get("SLACK_WEBHOOK_URL", "").strip(), environ.get("SLACK_BOT_TOKEN", "").strip()
     if not webhook and not token:
         return None
     api = environ.get("SLACK_API_URL", "").strip() or API
-    return SlackSender(webhook, token, environ.get("SLACK_CHANNEL", "").strip(), links, api=api)
+    return SlackSender(
+        webhook, token, environ.get("SLACK_CHANNEL", "").strip(), links, api=api, others=others
+    )

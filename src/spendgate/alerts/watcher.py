@@ -28,6 +28,7 @@ from spendgate.alerts.compose import Facts, compose
 from spendgate.alerts.courier import Count, DeliveryWorker
 from spendgate.alerts.crossings import Crossing, Verdict, judge
 from spendgate.alerts.memory import AlertMemory
+from spendgate.alerts.reports import NO_REPORTS, ReportPlan, Reports
 from spendgate.alerts.sender import Sender, Timing
 from spendgate.alerts.spend import TeamMonthRow, standings
 from spendgate.budget.forecast import forecast, history_days
@@ -77,6 +78,8 @@ class AlertLoop:
     memory: AlertMemory = field(init=False)
     courier: DeliveryWorker = field(init=False)
     book: BudgetBook = field(init=False)
+    reports: ReportPlan = NO_REPORTS
+    _reports: Reports = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
     _watched: frozenset[str] | None = field(init=False, default=None)
 
@@ -84,6 +87,7 @@ class AlertLoop:
         self.claims = Claims(self.redis, self.owner, self.claim_ms)
         self.memory = AlertMemory(self.data_dir)
         self.book = BudgetBook(self.redis)
+        self._reports = Reports(self.reports, self.ledger)
         self.courier = DeliveryWorker(self.claims, self.memory, self.senders, self.timing, self.count)
 
     async def run_once(self, now_ms: int = 0) -> None:
@@ -160,7 +164,19 @@ class AlertLoop:
             await self.claims.begun()
         self.count("pending", pending)
         await self._open_unread()
+        await self._report(policy, now_ms, begun == "baseline")
         return True
+
+    async def _report(self, policy: Policy, now_ms: int, quiet: bool) -> None:
+        """Open the reports that are due; at the first start on a store they are only noted."""
+        async for alert in self._reports.due(policy, now_ms):
+            if quiet:
+                await self.claims.open(alert.team, alert.month, quiet=[(alert.key, 0)])
+                continue
+            targets = self._targets(alert)
+            if await self.claims.open(alert.team, alert.month, [(alert, targets)]):
+                log.info("report_opened", team=alert.team, month=alert.month, report=alert.key)
+                self.courier.expect(alert.team, alert.month, targets)
 
     async def _one(
         self,

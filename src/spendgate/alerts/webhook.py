@@ -29,8 +29,10 @@ _NAMES = {
     "recovered": "SpendgateBudgetExhausted",
     "rebuilt": "SpendgateLedgerRebuilt",
     "drift": "SpendgateLedgerDrift",
+    "digest": "SpendgateDigest",
+    "anomaly": "SpendgateSpendAnomaly",
 }
-_SEVERITY = {"threshold": "warning", "exhausted": "critical", "drift": "warning"}
+_SEVERITY = {"threshold": "warning", "exhausted": "critical", "drift": "warning", "anomaly": "warning"}
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -133,8 +135,8 @@ class WebhookSender:
         self._client = client or httpx.AsyncClient(follow_redirects=False)
 
     def targets(self, alert: Alert) -> tuple[str, ...]:
-        """Its own name."""
-        return (self.name,)
+        """Its own name; an Alertmanager gets no digests, which nothing ever resolves."""
+        return () if alert.kind == "digest" and self._shape == "alertmanager" else (self.name,)
 
     async def send(self, alert: Alert, target: str, again: bool) -> Outcome:
         """One attempt."""

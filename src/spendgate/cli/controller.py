@@ -30,6 +30,10 @@ def command(policy: tuple[Path, ...]) -> None:
       RECONCILE_INTERVAL   how often a budget's numbers are written at most; conditions at once (30s)
       SPENDGATE_STATUS_QUANTUM   percent of a budget below which its numbers wait twenty intervals (0: none)
       SLACK_WEBHOOK_URL    where crossings are told (or SLACK_BOT_TOKEN; SPENDGATE_ALERT_WEBHOOK_URL)
+      SPENDGATE_NOTIFY_URLS, SPENDGATE_MAIL_URL   mail, Teams, PagerDuty, …: URLs of apprise
+      SPENDGATE_DIGESTS    weekly, monthly or both, to each budget's channels; SPENDGATE_DIGEST_FINANCE: channels of
+                           the one of all teams
+      SPENDGATE_ANOMALIES  on: a day unlike its weekday is told
       SPENDGATE_HTTP       /healthz and /readyz (0.0.0.0:8080)
       SPENDGATE_METRICS    /metrics (0.0.0.0:9090)
       SPENDGATE_PRICES     price files on top of the built-in ones

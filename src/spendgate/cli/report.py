@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spendgate.cli.digest import digest_command
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.month_archive import read_archive
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
@@ -35,6 +36,9 @@ def command() -> None:
     \b
     Example: spendgate report chargeback --month 2026-11 -o csv
     """
+
+
+command.add_command(digest_command)
 
 
 @command.command("chargeback")

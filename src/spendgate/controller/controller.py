@@ -118,10 +118,8 @@ class Controller:
             self.redis,
             lambda: self.gauges.policy,
             [*senders, EventSender(self.kube, self.identity, self._budget_of)],
-            data_dir=settings.data_dir,
-            count=self._count_alerts,
-            owner=self.identity,
-        )
+            data_dir=settings.data_dir, count=self._count_alerts, owner=self.identity, reports=settings.reports,
+        )  # fmt: skip
         memory = settings.data_dir / MEMORY_FILE if settings.data_dir is not None else None
         self.keeper = Checkpointer(self.ledger, lambda: self.gauges.policy, memory)
         self.rebuild = RebuildJob(

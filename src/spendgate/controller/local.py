@@ -69,8 +69,9 @@ class LocalController:
         self.publisher = Publisher(self.store)
         self.gauges = BudgetGauges(self.ledger, Policy())
         self.alerts = AlertLoop(
-            self.ledger, self.redis, lambda: self.gauges.policy, senders, data_dir=settings.data_dir
-        )
+            self.ledger, self.redis, lambda: self.gauges.policy, senders, data_dir=settings.data_dir,
+            reports=settings.reports,
+        )  # fmt: skip
         self.reconciled = Reconciled((), {})
         self.fence = 0
         self._text: Any = None

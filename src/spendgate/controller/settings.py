@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from spendgate.alerts.reports import NO_REPORTS, ReportPlan, reports_from
 from spendgate.controller.ownership import MODES, granted
 from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError
@@ -37,12 +38,14 @@ class ControllerSettings:
     """Namespaces that may hold any team, the controller's own included."""
     status_quantum: Decimal = Decimal(0)
     """Percent of a budget by which its spend must move before the status tells it within `QUIET_PERIODS`."""
+    reports: ReportPlan = NO_REPORTS
+    """Digests and anomalies that are told by themselves."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
         """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SPENDGATE_HTTP, SPENDGATE_METRICS,
         SPENDGATE_DATA_DIR, SPENDGATE_PRICES, SPENDGATE_PROMETHEUS, SPENDGATE_OWNERSHIP,
-        SPENDGATE_ADMIN_NAMESPACES, SPENDGATE_STATUS_QUANTUM, POD_NAME, POD_NAMESPACE.
+        SPENDGATE_ADMIN_NAMESPACES, SPENDGATE_STATUS_QUANTUM, POD_NAME, POD_NAMESPACE, and those of reports.
         Raises ConfigurationError that names the variable."""
         url = environ.get("REDIS_URL", "").strip()
         if not url:
@@ -65,6 +68,7 @@ class ControllerSettings:
             admin_namespaces=frozenset({*admins, own} - {""}),
             status_quantum=_percent(environ, "SPENDGATE_STATUS_QUANTUM"),
             prometheus=environ.get("SPENDGATE_PROMETHEUS", "").strip(),
+            reports=reports_from(environ),
             prices=tuple(Path(p) for p in environ.get("SPENDGATE_PRICES", "").split() if p),
         )
 

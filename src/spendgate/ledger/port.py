@@ -459,6 +459,11 @@ class Ledger(Protocol):
         """Read many teams' month in one go, in the order given."""
         ...
 
+    async def cells(self, teams: list[str], month: str) -> list[DayCell]:
+        """What every app settled with every model on every day of a month (`YYYYMM`), in the order of teams, days,
+        apps and models. Raises LedgerUnavailable."""
+        ...
+
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """What teams settled on days (`YYYYMMDD`), nano-USD, in the order of the days. Raises
         LedgerUnavailable."""

@@ -157,11 +157,10 @@ class Supervisor:
         await keeper.start()  # before anybody can spend: the workers know its epoch
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
         gauges = BudgetGauges(self.ledger, self.snapshot.policy, copies=self.cluster)
-        alerting: Alerting | None = None
-        if self._senders:
-            alerting = Alerting(
-                self.ledger, self.redis_url, lambda: self.snapshot.policy, self._senders, self.data_dir
-            )
+        alerting = None if self.cluster else Alerting(
+            self.ledger, self.redis_url, lambda: self.snapshot.policy, self._senders, self.data_dir, self.usage_path
+        )  # fmt: skip
+        if alerting is not None:
             await alerting.begin()  # before anybody can spend
         self._start_workers()
         watchdog = Watchdog(self.workers, metrics.hung.inc)
@@ -285,7 +284,7 @@ class Supervisor:
             lambda: self.snapshot.policy,
             self.plan.settings.prometheus,
             records,
-            tell=alerting.tell if alerting is not None else None,
+            tell=alerting.tell if alerting is not None and self._senders else None,
         )
 
     async def _until_ready(self) -> None:

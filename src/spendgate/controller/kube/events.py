@@ -23,8 +23,9 @@ _REASONS = {
     "recovered": "BudgetRaised",
     "rebuilt": "LedgerRebuilt",
     "drift": "LedgerDrift",
+    "anomaly": "UnusualSpend",
 }
-_WARNINGS = {"exhausted", "drift"}
+_WARNINGS = {"exhausted", "drift", "anomaly"}
 
 
 def event(
@@ -73,8 +74,8 @@ class EventSender:
         self._budget_of = budget_of
 
     def targets(self, alert: Alert) -> tuple[str, ...]:
-        """Its own name, for what concerns one team."""
-        return (self.name,) if alert.team else ()
+        """Its own name, for what concerns one team and happened to its budget."""
+        return (self.name,) if alert.team and alert.kind != "digest" else ()
 
     async def send(self, alert: Alert, target: str, again: bool) -> Outcome:
         """One attempt."""

@@ -293,9 +293,7 @@ class RedisLedger:
         return out
 
     async def cells(self, teams: list[str], month: str) -> list[DayCell]:
-        """What every app settled with every model on every day of a month (`YYYYMM`), for chargeback: in the
-        order of teams, days, apps and models; one round trip for every 100 teams. Raises LedgerUnavailable.
-        """
+        """See `port.Ledger.cells`: one round trip for every 100 teams."""
         days = [f"{month}{day:02d}" for day in range(1, 32)]
         out: list[DayCell] = []
         for start in range(0, len(teams), MONTHS_PER_TRIP):
