@@ -1,4 +1,4 @@
-.PHONY: prices help setup setup-tests check demo test faults overload lint image mesh soak bench histories bench-controller chaos month
+.PHONY: release setup-release prices help setup setup-tests check demo test faults overload lint image mesh soak bench histories bench-controller chaos month
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make prices  the price catalogue from its sources anew, and what that changes"
@@ -8,6 +8,7 @@ help:
 	@echo "make faults  Redis killed, cut off, flushed, failed over… under load for minutes; the books are compared"
 	@echo "make overload   more than the workers can do, at full size: nobody passes undecided"
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
+	@echo "make release VERSION=1.2.3   wheel, sdist, image, chart, manifests, SBOM, checksums, signature into dist/, and checked"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
 	@echo "make soak    attacks of a team without money for ten minutes in each failure mode; 2,000 streams silent for three"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
@@ -53,6 +54,12 @@ month: setup-tests
 	@SPENDGATE_MONTH_EXCHANGES=$(or $(COUNT),1000000) .venv/bin/python -m pytest -q tests/integration/finops/test_scripted_month.py
 histories: setup-tests
 	@SPENDGATE_HISTORIES=$(or $(COUNT),10000) .venv/bin/python -m pytest -q --timeout=7200 tests/integration/ledger/test_histories.py
+setup-release:
+	@scripts/setup_release.sh
+release:
+	@[ -n "$(VERSION)" ] || { echo "release: say which: make release VERSION=1.2.3 (KEY=… for a key of yours)" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup-release
+	@.venv/bin/python scripts/release --version "$(VERSION)" $(if $(KEY),--key "$(KEY)")
 bench: setup-tests
 	@.venv/bin/python bench/run.py
 bench-controller: setup-tests

@@ -22,19 +22,23 @@ EXTRAS = frozenset(("notify",))
 NOTE = "# Written by scripts/build_requirements.py; do not edit.\n"
 
 
-def python_of_the_image() -> dict[str, str]:
-    """The variables of markers (PEP 508) that tell Python's version, for that of the Dockerfile."""
+DEBIAN = "3.11.2"
+"""Debian 12's Python, in the image that `make release` builds."""
+
+
+def pythons() -> tuple[dict[str, str], ...]:
+    """The variables of markers (PEP 508) that tell Python's version: that of the Dockerfile, and Debian's."""
     found = re.search(
         r"^FROM python:((\d+\.\d+)\.\d+)-", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE
     )
     assert found, "the Dockerfile pins a Python"
-    return {"python_full_version": found[1], "python_version": found[2]}
+    return tuple({"python_full_version": full, "python_version": found[2]} for full in (found[1], DEBIAN))
 
 
 def needed() -> dict[str, tuple[str, str]]:
     """Name → (version, condition) of everything that spendgate needs to run, on any platform."""
     found: dict[str, tuple[str, str]] = {}
-    image = python_of_the_image()
+    images = pythons()
     pending = [("spendgate", EXTRAS, "")]
     seen = set()
     while pending:
@@ -49,7 +53,9 @@ def needed() -> dict[str, tuple[str, str]]:
         for text in here.requires or ():
             requirement = Requirement(text)
             marker = requirement.marker
-            wanted = marker is None or any(marker.evaluate({**image, "extra": e}) for e in extras or {""})
+            wanted = marker is None or any(
+                marker.evaluate({**image, "extra": e}) for image in images for e in extras or {""}
+            )
             if wanted:
                 # a condition on the platform goes along; one on an extra is decided here
                 own = str(marker) if marker is not None and "extra" not in str(marker) else ""

@@ -80,6 +80,9 @@ drives() { .venv/lib/python3*/site-packages/playwright/driver/node --version >/d
   missing "chromium" "the console" "put it on PATH (Debian: apt-get install chromium libatomic1)"
 # The tutorial is followed to the letter.
 have curl || installed curl || missing "curl" "the tutorial" "put it on PATH (Debian: apt-get install curl)"
+# What a release is made with; the tests make one.
+scripts/setup_release.sh ||
+  missing "the tools of a release" "releases" "look at what scripts/setup_release.sh says"
 # Packages of npm: schemas of other people's Kubernetes resources and of compose files, the official JavaScript SDKs,
 # and coding agents (1.1 GB: their programs are whole binaries). Pinned by version and integrity in package-lock.json.
 # No script of a package is run.
