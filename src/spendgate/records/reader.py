@@ -35,7 +35,7 @@ _CHARGED_BY = {c.value: c for c in ChargedBy}
 _REMEDY = "mend or remove the line"
 
 
-class _Bad(Exception):
+class Unreadable(Exception):
     """A line that is not a usage record: field, problem."""
 
 
@@ -65,7 +65,7 @@ class UsageLogReader:
             for number, line, whole in _lines(path):
                 try:
                     record = parse(line)
-                except _Bad as e:
+                except Unreadable as e:
                     if not whole:
                         self.torn.append(path)
                         continue
@@ -87,13 +87,13 @@ class UsageLogReader:
                 if b'"expired"' in line:
                     try:
                         record = parse(line)
-                    except _Bad:
+                    except Unreadable:
                         continue  # the second reading names it
                     if record.unmetered == "expired":
                         ids.add(record.exchange_id)
         return ids
 
-    def _fault(self, path: Path, number: int, problem: _Bad) -> None:
+    def _fault(self, path: Path, number: int, problem: Unreadable) -> None:
         name, text = problem.args
         fault = Fault(str(path), number, name, text, _REMEDY)
         if not self.skip_bad:
@@ -124,16 +124,18 @@ def parse(line: bytes) -> UsageRecord:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as e:
-        raise _Bad("", f"not JSON: {e}") from e
+        raise Unreadable("", f"not JSON: {e}") from e
     if not isinstance(row, dict):
-        raise _Bad("", "not a JSON object")
+        raise Unreadable("", "not a JSON object")
     get = row.get
     outcome = _OUTCOMES.get(_text(get("outcome"), "outcome"))
     if outcome is None:
-        raise _Bad("outcome", f"{get('outcome')!r} is none of {', '.join(_OUTCOMES)}")
+        raise Unreadable("outcome", f"{get('outcome')!r} is none of {', '.join(_OUTCOMES)}")
     charged_by = _CHARGED_BY.get(_text(get("charged_by", ""), "charged_by"))
     if charged_by is None:
-        raise _Bad("charged_by", f"{get('charged_by')!r} is none of {', '.join(filter(None, _CHARGED_BY))}")
+        raise Unreadable(
+            "charged_by", f"{get('charged_by')!r} is none of {', '.join(filter(None, _CHARGED_BY))}"
+        )
     parts = get("parts")
     return UsageRecord(
         exchange_id=_text(get("exchange_id"), "exchange_id"),
@@ -168,7 +170,7 @@ def parse(line: bytes) -> UsageRecord:
 def _text(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
-    raise _Bad(name, "is missing" if value is None else f"{value!r} is not text")
+    raise Unreadable(name, "is missing" if value is None else f"{value!r} is not text")
 
 
 def _time(value: Any) -> int:
@@ -177,17 +179,17 @@ def _time(value: Any) -> int:
         at = datetime.fromisoformat(_text(value, "time"))
         return (at - _EPOCH) // _MS
     except (ValueError, TypeError) as e:
-        raise _Bad("time", f"{value!r} is not a UTC time like 2026-11-24T14:18:40.123Z") from e
+        raise Unreadable("time", f"{value!r} is not a UTC time like 2026-11-24T14:18:40.123Z") from e
 
 
 def _nano(value: Any, name: str) -> int:
     """Nano-USD of an exact decimal string."""
     match = _USD.fullmatch(_text(value, name))
     if match is None:
-        raise _Bad(name, f'{value!r} is not an exact amount of USD like "0.001234567"')
+        raise Unreadable(name, f'{value!r} is not an exact amount of USD like "0.001234567"')
     nano = int(match[1]) * NANO_PER_USD + (int(match[2].ljust(9, "0")) if match[2] else 0)
     if nano > LEDGER_MAX_NANOUSD:
-        raise _Bad(name, f"{value} USD are more than one exchange can cost")
+        raise Unreadable(name, f"{value} USD are more than one exchange can cost")
     return nano
 
 
@@ -201,10 +203,10 @@ def _saved(value: Any) -> int:
 
 def _tokens(value: Any, name: str) -> Usage:
     if not isinstance(value, dict):
-        raise _Bad(name, "is missing" if value is None else f"{value!r} is not an object of counts")
+        raise Unreadable(name, "is missing" if value is None else f"{value!r} is not an object of counts")
     for kind, n in value.items():
         if type(n) is not int or not 0 <= n <= COUNT_MAX:
-            raise _Bad(name, f"{kind}: {n!r} is not a count")
+            raise Unreadable(name, f"{kind}: {n!r} is not a count")
     return cast(Usage, value)
 
 
@@ -212,20 +214,20 @@ def _priced_by(value: Any) -> PricedBy:
     if value is None:
         return _LISTED
     if not isinstance(value, dict):
-        raise _Bad("priced_by", f"{value!r} is not an object")
+        raise Unreadable("priced_by", f"{value!r} is not an object")
     provider, tier, residency, stand_in = (
         intern(_text(value.get(k, ""), f"priced_by.{k}"))
         for k in ("provider", "service_tier", "residency", "stand_in")
     )
     kinds = value.get("unpriced", [])
     if not isinstance(kinds, list) or not all(isinstance(k, str) for k in kinds):
-        raise _Bad("priced_by.unpriced", f"{kinds!r} is not a list of kinds")
+        raise Unreadable("priced_by.unpriced", f"{kinds!r} is not a list of kinds")
     return PricedBy(provider, tier, residency, stand_in, tuple(kinds))
 
 
 def _attempts(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise _Bad("attempts", f"{value!r} is not a count")
+        raise Unreadable("attempts", f"{value!r} is not a count")
     return value
 
 
@@ -233,13 +235,13 @@ def _flags(value: Any) -> tuple[str, ...]:
     if not value:
         return ()
     if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
-        raise _Bad("flags", f"{value!r} is not a list of words")
+        raise Unreadable("flags", f"{value!r} is not a list of words")
     return tuple(map(intern, value))
 
 
 def _parts(value: Any) -> tuple[UsagePart, ...]:
     if not isinstance(value, list) or not all(isinstance(p, dict) for p in value):
-        raise _Bad("parts", f"{value!r} is not a list of objects")
+        raise Unreadable("parts", f"{value!r} is not a list of objects")
     return tuple(
         UsagePart(
             _text(p.get("model"), "parts.model"),

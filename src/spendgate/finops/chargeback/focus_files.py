@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 from spendgate.errors import ConfigurationError
 from spendgate.finops.chargeback.focus import Month, focus_rows
 from spendgate.finops.chargeback.focus_columns import NEWEST, Column, Version, columns
 
+ROWS_PER_GROUP = 50_000
+"""Rows of a dataset that are held at once."""
+
 
 def focus_csv(of: Month, version: Version = NEWEST) -> str:
     """The dataset of a month as CSV, null as an empty field."""
     return csv_of(focus_rows(of), version)
+
+
+def focus_csv_pieces(parts: Iterable[Month], version: Version = NEWEST) -> Iterator[str]:
+    """The dataset of several months, or of a month in parts (whole teams), piece by piece."""
+    yield csv_of((), version)
+    for of in parts:
+        yield csv_of(focus_rows(of), version).partition("\n")[2]
 
 
 def csv_of(rows: Iterable[Mapping[str, str]], version: Version = NEWEST) -> str:
@@ -40,17 +51,15 @@ def parquet_of(dataset: Iterable[Mapping[str, str]], version: Version = NEWEST) 
     """Rows of a dataset as Parquet. Raises ConfigurationError without pyarrow."""
     pa, pq = arrow()
     kept = columns(version)
-    rows = list(dataset)
     schema = pa.schema([(c.name, _type(pa, c)) for c in kept]).with_metadata({"focus_version": version})
-    table = pa.Table.from_arrays(
-        [
-            pa.array([_value(c, row.get(c.name, "")) for row in rows], type=schema.field(c.name).type)
-            for c in kept
-        ],
-        schema=schema,
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    sink, left = pa.BufferOutputStream(), iter(dataset)
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        while rows := list(islice(left, ROWS_PER_GROUP)):
+            arrays = [
+                pa.array([_value(c, row.get(c.name, "")) for row in rows], type=schema.field(c.name).type)
+                for c in kept
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     return bytes(sink.getvalue().to_pybytes())
 
 

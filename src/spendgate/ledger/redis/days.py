@@ -1,0 +1,71 @@
+"""Reading chosen days and audits of many teams at once, for pages and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from spendgate.ledger.port import Adjusted
+from spendgate.ledger.redis.codec import adjusted, team_prefix, text
+from spendgate.ledger.redis.ledger import RedisLedger
+
+DAYS_PER_TRIP = 3_000
+AUDITS_PER_TRIP = 500
+
+RawDays = list[tuple[str, str, dict[Any, Any]]]
+"""(team, day, the hash as it came): `wire.day_cells` reads it, which may cost time better spent in a thread."""
+
+
+async def raw_days(ledger: RedisLedger, wanted: Sequence[tuple[str, str]]) -> RawDays:
+    """The hashes of (team, `YYYYMMDD`), one round trip for every `DAYS_PER_TRIP`. Raises LedgerUnavailable."""
+    out: RawDays = []
+    for start in range(0, len(wanted), DAYS_PER_TRIP):
+        part = wanted[start : start + DAYS_PER_TRIP]
+        pipe = ledger.calls.redis.pipeline(transaction=False)
+        for team, day in part:
+            pipe.hgetall(f"{team_prefix(team)}d:{day}")
+        replies = await ledger.calls.bulk("days", pipe.execute)
+        out += [(team, day, fields) for (team, day), fields in zip(part, replies, strict=True)]
+    return out
+
+
+async def audits(ledger: RedisLedger, teams: Sequence[str]) -> dict[str, list[Adjusted]]:
+    """The audit of each team that has one, oldest first. Raises LedgerUnavailable."""
+    out: dict[str, list[Adjusted]] = {}
+    for start in range(0, len(teams), AUDITS_PER_TRIP):
+        part = teams[start : start + AUDITS_PER_TRIP]
+        pipe = ledger.calls.redis.pipeline(transaction=False)
+        for team in part:
+            pipe.hgetall(team_prefix(team) + "adj")
+        replies = await ledger.calls.bulk("adjustments", pipe.execute)
+        out.update({t: adjusted(t, fields) for t, fields in zip(part, replies, strict=True) if fields})
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A team's closed month: when, by whom, and what was settled then."""
+
+    at_ms: int
+    by: str
+    settled_nanousd: int
+
+
+async def closed_months(ledger: RedisLedger, teams: Sequence[str]) -> dict[str, dict[str, Closed]]:
+    """Month (`YYYYMM`) → team → its closing, as far as months are closed. It does not look whether their numbers are
+    as they were (`closing.look_at_month`). Raises LedgerUnavailable."""
+    out: dict[str, dict[str, Closed]] = {}
+    for start in range(0, len(teams), AUDITS_PER_TRIP):
+        part = teams[start : start + AUDITS_PER_TRIP]
+        pipe = ledger.calls.redis.pipeline(transaction=False)
+        for team in part:
+            pipe.hgetall(team_prefix(team) + "closed")
+        replies = await ledger.calls.bulk("closed", pipe.execute)
+        for team, fields in zip(part, replies, strict=True):
+            for month, raw in fields.items():
+                row = orjson.loads(raw)
+                out.setdefault(text(month), {})[team] = Closed(int(row["t"]), row["by"], int(row["s"]))
+    return out
