@@ -51,7 +51,7 @@ def command(policy: tuple[Path, ...]) -> None:
     import signal
 
     from spendgate.alerts.environment import senders_from
-    from spendgate.console.pages import console
+    from spendgate.console.pages import UsageLogs, console
     from spendgate.console.settings import ConsoleSettings
     from spendgate.controller.controller import Controller
     from spendgate.controller.heap import give_back_large_pieces
@@ -70,7 +70,8 @@ def command(policy: tuple[Path, ...]) -> None:
 
     def pages(ledger: Any, policy: Any, prices: Any) -> Any:
         """A gateway's own settings are not known here: a request is explained by the defaults."""
-        return console(ledger, lambda: snapshot(policy(), prices, Settings()), console_settings)
+        usage = UsageLogs.of(console_settings, "", settings.data_dir)
+        return console(ledger, lambda: snapshot(policy(), prices, Settings()), console_settings, usage=usage)
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from spendgate.cli.options import GatewayOptions
-from spendgate.console.pages import console
+from spendgate.console.pages import UsageLogs, console
 from spendgate.console.settings import ConsoleSettings
 from spendgate.envoy.bootstrap import one_upstream
 from spendgate.finops.replay import settlements
@@ -61,7 +61,12 @@ async def _run(plan: Plan, settings: Settings, follow_as: str | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     pages = ConsoleSettings.from_environment(os.environ)
-    house = Supervisor(plan, lambda ledger, snapshot: console(ledger, snapshot, pages))
+    house = Supervisor(
+        plan,
+        lambda ledger, snapshot: console(
+            ledger, snapshot, pages, usage=UsageLogs.of(pages, house.usage_path, house.data_dir)
+        ),
+    )
     follower: asyncio.Task[None] | None = None
 
     def told() -> None:

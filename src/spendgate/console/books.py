@@ -16,23 +16,23 @@ from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
 from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
-from spendgate.console.overview import Overview, month_before, overview
+from spendgate.console.period import Period
 from spendgate.errors import LedgerError
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.ledger.accounting import accounting_cells
-from spendgate.ledger.port import Adjusted, DayCell, RefusedRequest, TeamMonth
+from spendgate.ledger.port import RefusedRequest, TeamMonth
 from spendgate.ledger.redis.holds import Holds, read_holds
 from spendgate.ledger.redis.ledger import RedisLedger
-from spendgate.months import day_key, month_key, month_last_ms
+from spendgate.months import month_key, month_last_ms
+from spendgate.policy.month_budgets import budgets_of
 from spendgate.views.bounds import BoundsNow, read_bounds
 from spendgate.views.budgets import utilization
 from spendgate.views.history import History
 
 FRESH_MS = 1_000
-OVERVIEW_FRESH_MS = 10_000
+OWN_FRESH_MS = 60_000
+"""What the budgets of a month that is over were is read again after so long: it may be closed meanwhile."""
 FEW_TEAMS = 200
-"""Up to so many their days are read for the page; those of more are read meanwhile."""
-MONTHS_BACK = 13
+"""Up to so many teams are forecast for the sum at the top; of more, those on the page."""
 HOLDS_SHOWN = 20
 TEAMS_AT_ONCE = 10
 """Histories read between two turns of the event loop."""
@@ -65,8 +65,6 @@ class TeamView:
     row: Row
     budget: TeamBudget | None
     month: TeamMonth
-    days: tuple[tuple[str, int], ...]
-    """(`YYYYMMDD`, settled) of every day of the month until today."""
     forecast: Forecast | None
     exhausted_at_ms: int | None
     refusals: tuple[RefusedRequest, ...]
@@ -79,17 +77,15 @@ class Books:
     def __init__(
         self, ledger: RedisLedger, snapshot: Callable[[], Snapshot], now_ms: Callable[[], int]
     ) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self.snapshot = snapshot
         self.now_ms = now_ms
         self._history = History(ledger)
         self._rows: dict[str, tuple[int, str, list[Row]]] = {}
+        self._own: dict[str, tuple[int, frozenset[str], Mapping[str, TeamBudget] | None]] = {}
         self._reading = asyncio.Lock()
         self._history_lock = asyncio.Lock()
         self._filling: asyncio.Task[None] | None = None
-        self._overviews: dict[str, tuple[int, Overview]] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self._glancing = asyncio.Lock()
 
     @property
     def this_month(self) -> str:
@@ -104,17 +100,54 @@ class Books:
             known = self._rows.get(month)
             if known is not None and now - known[0] < FRESH_MS and known[1] == policy.version:
                 return known[2]
-            teams = sorted({*policy.teams, *await self._ledger.teams()})
-            balances = await self._ledger.balances(teams, month)
+            teams = sorted({*policy.teams, *await self.ledger.teams()})
+            own = await self._own_budgets(teams, month)
+            teams = sorted({*teams, *own}) if own is not None else teams
+            balances = await self.ledger.balances(teams, month)
             at = min(now, month_last_ms(month))
-            rows = [self._row(t, b, at) for t, b in zip(teams, balances, strict=True)]
-            rows = [r for r in rows if r.limit_nanousd is not None or r.committed_nanousd]
-            rows.sort(
-                key=lambda r: (r.utilization is None, -(r.utilization or 0), -r.settled_nanousd, r.team)
-            )
+            of = own.get if own is not None else policy.budget
+            rows = [self._row(t, of(t), b, at) for t, b in zip(teams, balances, strict=True)]
+            rows = _ordered([r for r in rows if r.limit_nanousd is not None or r.committed_nanousd])
             self._rows = {m: v for m, v in self._rows.items() if now - v[0] < FRESH_MS}
             self._rows[month] = (now, policy.version, rows)
             return rows
+
+    async def budget(self, team: str, month: str) -> TeamBudget | None:
+        """A team's budget in a month: of one that is over its own, as far as that is known."""
+        own = await self._own_budgets([team], month)
+        return self.snapshot().policy.budget(team) if own is None else own.get(team)
+
+    async def _own_budgets(self, teams: Sequence[str], month: str) -> Mapping[str, TeamBudget] | None:
+        """The budgets of a month that is over; None of one that runs, or of which nothing was written down."""
+        if month >= self.this_month:
+            return None
+        now, known = self.now_ms(), self._own.get(month)
+        if known is None or now - known[0] >= OWN_FRESH_MS or not known[1].issuperset(teams):
+            found = await budgets_of(self.ledger.calls.redis, teams, month)
+            known = self._own[month] = now, frozenset(teams), found
+        return known[2]
+
+    async def rows_of(self, period: Period) -> list[Row]:
+        """The rows of a month; of several whole months their sums (a budget is each month's own, added up); of any
+        other range none, since budgets are of months."""
+        if period.month:
+            return await self.rows(period.month)
+        if not period.is_whole_months:
+            return []
+        sums: dict[str, list[int]] = {}
+        limits: dict[str, int] = {}
+        for month in period.months:
+            for r in await self.rows(month):
+                settled = sums.setdefault(r.team, [0, 0])
+                settled[0] += r.settled_nanousd
+                settled[1] += r.reserved_nanousd
+                if r.limit_nanousd is not None:
+                    limits[r.team] = limits.get(r.team, 0) + r.limit_nanousd
+        rows = [
+            Row(team, limits.get(team), settled, reserved, utilization(settled, limits.get(team)), "")
+            for team, (settled, reserved) in sums.items()
+        ]
+        return _ordered(rows)
 
     async def forecasts(self, rows: Sequence[Row]) -> dict[str, Forecast]:
         """Where the running month of some teams leads."""
@@ -144,49 +177,17 @@ class Books:
         async with self._history_lock:
             await self._history.refresh(settled, now_ms)
 
-    async def overview(self, month: str) -> Overview:
-        """A month at a glance, at most `OVERVIEW_FRESH_MS` old; whoever asks while it is read waits for the same."""
-        async with self._glancing:
-            now = self.now_ms()
-            known = self._overviews.get(month)
-            if known is not None and now - known[0] < OVERVIEW_FRESH_MS:
-                return known[1]
-            last_day = int(day_key(min(now, month_last_ms(month)))[6:])
-            cells, before = await self.cells(month), await self.cells(month_before(month))
-            made = overview(month, cells, before, self.snapshot().prices, last_day)
-            kept = {m: v for m, v in self._overviews.items() if now - v[0] < 6 * OVERVIEW_FRESH_MS}
-            self._overviews = {**kept, month: (now, made)}
-            return made
-
-    async def overview_known(self, month: str, teams: int) -> Overview | None:
-        """The same where it is there soon; with very many teams None at first, and it is read meanwhile."""
-        if teams <= FEW_TEAMS:
-            return await self.overview(month)
-        known = self._overviews.get(month)
-        old = known is None or self.now_ms() - known[0] >= OVERVIEW_FRESH_MS
-        if old and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(month))
-        return known[1] if known is not None else None
-
-    async def _look(self, month: str) -> None:
-        try:
-            await self.overview(month)
-        except LedgerError as problem:
-            log.warning("console_overview_waits", error=str(problem))
-
     async def team(self, team: str, month: str) -> TeamView | None:
         """A team's month; None where it has neither a budget nor a trace in the ledger."""
         budget = self.snapshot().policy.budget(team)
-        if budget is None and team not in await self._ledger.teams():
+        if budget is None and team not in await self.ledger.teams():
             return None
         now = self.now_ms()
-        numbers, cells = (
-            (await self._ledger.months([team], month))[0],
-            await self._ledger.cells([team], month),
-        )
+        numbers = (await self.ledger.months([team], month))[0]
         running = month == month_key(now)
         at = min(now, month_last_ms(month))
-        row = self._row(team, (numbers.settled_nanousd, numbers.reserved_nanousd), at)
+        own = await self.budget(team, month)
+        row = self._row(team, own, (numbers.settled_nanousd, numbers.reserved_nanousd), at)
         outlook = (await self.forecasts([row]))[team] if running else None
         exhausted = None
         if outlook is not None and budget is not None:
@@ -196,30 +197,24 @@ class Books:
             row=row,
             budget=budget,
             month=numbers,
-            days=_by_day(cells, month, at),
             forecast=outlook,
             exhausted_at_ms=exhausted,
-            refusals=tuple(await self._ledger.refusals(team)),
-            holds=(await read_holds(self._ledger, [team], HOLDS_SHOWN, now))[0],
+            refusals=tuple(await self.ledger.refusals(team)),
+            holds=(await read_holds(self.ledger, [team], HOLDS_SHOWN, now))[0],
         )
+
+    def daily(self, team: str) -> list[int]:
+        """What a team spent on each of the last days, today last; empty where it was not read yet."""
+        return self._history.daily(team)
 
     async def bounds(self, team: str, app: str, run: str) -> BoundsNow:
         """How every bound of a team stands at this moment."""
         now = self.now_ms()
-        return await read_bounds(self._ledger, self.snapshot(), team, app, run, now, now)
+        return await read_bounds(self.ledger, self.snapshot(), team, app, run, now, now)
 
-    async def cells(self, month: str) -> list[DayCell]:
-        """Every team's daily cells of a month and its accounting entries, for the chargeback."""
-        teams = await self._ledger.teams()
-        return [*await self._ledger.cells(teams, month), *await accounting_cells(self._ledger, teams, month)]
-
-    async def adjustments(self) -> list[Adjusted]:
-        """The audit of every team."""
-        return [a for team in await self._ledger.teams() for a in await self._ledger.adjustments(team)]
-
-    def _row(self, team: str, balance: tuple[int, int], at_ms: int) -> Row:
+    @staticmethod
+    def _row(team: str, budget: TeamBudget | None, balance: tuple[int, int], at_ms: int) -> Row:
         settled, reserved = balance
-        budget = self.snapshot().policy.budget(team)
         if budget is None:
             return Row(team, None, settled, reserved, None, "No budget")
         limit = budget.limit_nanousd(at_ms)
@@ -234,16 +229,8 @@ class Books:
         )
 
 
-def months_back(now_ms: int) -> list[str]:
-    """The keys of the months that a picker offers, the running one first."""
-    key = month_key(now_ms)
-    first = int(key[:4]) * 12 + int(key[4:]) - 1
-    return [f"{n // 12:04d}{n % 12 + 1:02d}" for n in range(first, first - MONTHS_BACK, -1)]
-
-
-def _by_day(cells: Sequence[DayCell], month: str, at_ms: int) -> tuple[tuple[str, int], ...]:
-    spent: dict[str, int] = {}
-    for cell in cells:
-        spent[cell.day] = spent.get(cell.day, 0) + cell.cost_nanousd
-    last = int(day_key(at_ms)[6:])
-    return tuple((day, spent.get(day, 0)) for day in (f"{month}{n:02d}" for n in range(1, last + 1)))
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    """The fullest budget first, those without one last."""
+    return sorted(
+        rows, key=lambda r: (r.utilization is None, -(r.utilization or 0), -r.settled_nanousd, r.team)
+    )

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from markupsafe import Markup
 
-from spendgate.console.text import usd
-
 WIDTH, HEIGHT = 120, 12
-DAYS_WIDTH, DAYS_HEIGHT = 620, 140
+SPARK_WIDTH, SPARK_HEIGHT = 80, 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +18,7 @@ class Part:
     name: str
     amount_nanousd: int
     share: int
+    tokens: int = 0
 
 
 def parts(amounts: Iterable[tuple[str, int]]) -> list[Part]:
@@ -61,22 +59,16 @@ def _level(ratio: float, thresholds: Sequence[tuple[int, str]]) -> str:
     return reached[-1] if reached else "calm"
 
 
-def days_chart(days: Sequence[tuple[str, int]]) -> Markup:
-    """A month's days as columns; the same numbers stand in a table below it."""
-    top = max((n for _, n in days), default=0)
-    if top <= 0:
+def spark(days: Sequence[int]) -> Markup:
+    """A team's last days as a line, without axes: its numbers stand beside it, so it is hidden from readers."""
+    if len(days) < 2 or max(days) <= 0:
         return Markup("")
-    step = DAYS_WIDTH / 31
-    columns = []
-    for i, (day, nano) in enumerate(days):
-        height = max(0, nano) * (DAYS_HEIGHT - 20) / top
-        label = f"{day[:4]}-{day[4:6]}-{day[6:]}: {usd(nano)}"
-        columns.append(
-            f'<g><title>{escape(label)}</title><rect class="fill" x="{i * step + 2:.1f}" '
-            f'y="{DAYS_HEIGHT - 18 - height:.1f}" width="{step - 4:.1f}" height="{max(height, 0.5):.1f}" rx="1"/>'
-            f'<text x="{i * step + step / 2:.1f}" y="{DAYS_HEIGHT - 4}" text-anchor="middle">{int(day[6:])}</text></g>'
-        )
+    top, step = max(days), SPARK_WIDTH / (len(days) - 1)
+    points = " ".join(
+        f"{i * step:.1f},{SPARK_HEIGHT - 1 - max(0, n) * (SPARK_HEIGHT - 2) / top:.1f}"
+        for i, n in enumerate(days)
+    )
     return Markup(
-        f'<svg class="days" viewBox="0 0 {DAYS_WIDTH} {DAYS_HEIGHT}" role="img" '
-        f'aria-label="Spend by day, at most {usd(top)}">{"".join(columns)}</svg>'
+        f'<svg class="spark" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}" aria-hidden="true">'
+        f'<polyline points="{points}"/></svg>'
     )

@@ -7,6 +7,7 @@ import ipaddress
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from spendgate.errors import ConfigurationError
 
@@ -34,6 +35,8 @@ class ConsoleSettings:
     base: str = ""
     path: str = ""
     forge: str = "auto"
+    usage_logs: tuple[Path, ...] = ()
+    """Usage logs that tell of users, beside or instead of the process's own."""
     slack_signing_secret: str = ""
     slack_channel_only: tuple[str, ...] = ()
 
@@ -84,6 +87,7 @@ class ConsoleSettings:
             base=environ.get("SPENDGATE_POLICY_BASE", ""),
             path=environ.get("SPENDGATE_POLICY_PATH", ""),
             forge=environ.get("SPENDGATE_FORGE", "auto"),
+            usage_logs=tuple(Path(p) for p in environ.get("SPENDGATE_CONSOLE_USAGE_LOG", "").split()),
             slack_signing_secret=environ.get("SLACK_SIGNING_SECRET", ""),
             slack_channel_only=tuple(environ.get("SPENDGATE_SLACK_CHANNELS", "").split()),
         )

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from spendgate.console.asking import ProposalService, outcome
 from spendgate.console.books import Books, Row
 from spendgate.console.settings import ConsoleSettings
-from spendgate.console.text import day, month_name, percent, usd
+from spendgate.console.text import day, money, month_name, percent
 from spendgate.errors import SpendgateError
 from spendgate.proposals.propose import ChangeRequest, parse_until, parse_usd
 
@@ -111,7 +111,7 @@ class Slack:
         forecasts = await self._books.forecasts(shown)
         lines = [f"*LLM budgets, {month_name(month)}*"]
         for row in shown:
-            lines.append(_line(row) + f", forecast {usd(forecasts[row.team].month_end_nanousd)}")
+            lines.append(_line(row) + f", forecast {money(forecasts[row.team].month_end_nanousd)}")
         if team:
             view = await self._books.team(team, month)
             if view is not None and view.exhausted_at_ms is not None:
@@ -134,7 +134,7 @@ class Slack:
         lines = [f"*{_inert(team)}*: {_line(view.row)}"]
         for name, amounts in (("Apps", view.month.apps), ("Models", view.month.models)):
             top = sorted(amounts.items(), key=lambda a: (-a[1], a[0]))[:5]
-            lines.append(f"{name}: " + (", ".join(f"{_inert(n)} {usd(v)}" for n, v in top) or "none"))
+            lines.append(f"{name}: " + (", ".join(f"{_inert(n)} {money(v)}" for n, v in top) or "none"))
         return "\n".join(lines)
 
     def _raise(self, team: str, amount: str, until: str, reason: str, form: dict[str, str]) -> str:
@@ -171,9 +171,9 @@ class Slack:
 
 def _line(row: Row) -> str:
     if row.limit_nanousd is None:
-        return f"`{_inert(row.team)}` {usd(row.settled_nanousd)}, no budget"
+        return f"`{_inert(row.team)}` {money(row.settled_nanousd)}, no budget"
     return (
-        f"`{_inert(row.team)}` {usd(row.settled_nanousd)} of {usd(row.limit_nanousd)} "
+        f"`{_inert(row.team)}` {money(row.settled_nanousd)} of {money(row.limit_nanousd)} "
         f"({percent(row.utilization)}, {row.phase})"
     )
 

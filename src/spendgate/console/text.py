@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from spendgate.money import usd_cell, usd_text
+from spendgate.money import usd_text, usd_to_nano
 from spendgate.months import utc
 from spendgate.views.glossary import REFUSALS
 
 CENT = 10_000_000
+KINDS = {
+    "input": "input", "cached_input": "input, from a cache", "cache_write_5m": "cache write, 5 minutes",
+    "cache_write_1h": "cache write, 1 hour", "tool_input": "input, of tools", "output": "output",
+    "reasoning": "output, reasoning", "input_audio": "input, sound", "input_image": "input, images",
+    "input_video": "input, video", "output_audio": "output, sound", "output_image": "output, images",
+    "requests": "by the request, or unmetered", "adjustment": "adjustments",
+}  # fmt: skip
 
 
-def usd(nano: int | None) -> str:
-    """`$1,234.50`; below a dollar four decimals, so that small spend is not shown as nothing. None: a dash."""
-    return "–" if nano is None else usd_cell(nano, "$")
+def limit(nano: int | None) -> str:
+    """What a policy says: `$1,234.50`, below a dollar as exact as it was written. None: a dash."""
+    return "–" if nano is None else usd_text(nano, 9)
 
 
 def money(nano: int | None) -> str:
@@ -24,6 +31,36 @@ def money(nano: int | None) -> str:
 def percent(ratio: float | None) -> str:
     """`85.0 %`; None: a dash."""
     return "–" if ratio is None else f"{ratio * 100:.1f} %"
+
+
+def cents(usd: str) -> str:
+    """An exact decimal of USD as people read it: `1,234.57`."""
+    return money(usd_to_nano(usd)).replace("$", "")
+
+
+def signed(nano: int | None) -> str:
+    """A change: `+$1.20`, `-$3.00`, `$0.00`; None: a dash."""
+    return f"{'+' if nano and nano > 0 else ''}{money(nano)}"
+
+
+def change(ratio: float | None) -> str:
+    """`+8.5 %`; None: a dash."""
+    return "–" if ratio is None else f"{'+' if ratio > 0 else ''}{percent(ratio)}"
+
+
+def count(number: int) -> str:
+    """`12,345`."""
+    return f"{number:,}"
+
+
+def kind(name: str) -> str:
+    """A kind of usage in words: `cache_write_5m` is `cache write, 5 minutes`."""
+    return KINDS.get(name, name.replace("_", " "))
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """`1 team`, `2 teams`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def day(at_ms: int | None) -> str:

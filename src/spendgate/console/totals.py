@@ -21,6 +21,11 @@ class Totals:
     without_budget: int
     forecast_nanousd: int | None
 
+    @property
+    def budgeted_nanousd(self) -> int:
+        """Spent by teams with a budget."""
+        return self.settled_nanousd - self.unbudgeted_nanousd
+
 
 def totals(rows: Sequence[Row], forecasts: Mapping[str, Forecast]) -> Totals:
     """The sums of rows."""

@@ -1,104 +1,131 @@
-"""A month by day as inline SVG with axis, amounts, forecast and budget: told apart by form, not by colour. Pure."""
+"""A period by day as columns, beside the time before, what is expected, and the budgets' share of a day. Pure."""
 
 from __future__ import annotations
 
-from calendar import monthrange
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from html import escape
 
 from markupsafe import Markup
 
-from spendgate.console.overview import Overview
+from spendgate.console.axes import Frame, amounts, both, day_labels, labels, nice, note
+from spendgate.console.figures import Day
+from spendgate.console.period import Period
 from spendgate.console.text import money
-from spendgate.money import NANO_PER_USD
 
-WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 70, 8, 12, 24
-TICKS = 4
+DAYS_DRAWN, WEEKS_DRAWN = 62, 215
+"""Up to so many days each has a column, and up to so many each week; else each month."""
 
 
-def trend(of: Overview, forecast_nanousd: int | None, budget_nanousd: int) -> Markup:
-    """Filled columns: spent. Hollow ones: what the forecast leaves for each day to come. A bar across: the same day of
-    the month before. Dashed: the budgets, a day's share of them."""
-    whole = monthrange(int(of.month[:4]), int(of.month[4:]))[1]
-    left = whole - len(of.days)
-    to_come = max(0, (forecast_nanousd or 0) - of.spent_nanousd) // left if left else 0
-    a_day = budget_nanousd // whole
-    amounts = [d.spent_nanousd for d in of.days] + [d.before_nanousd or 0 for d in of.days]
-    top = nice(max(*amounts, to_come, 1))
-    if a_day <= 2 * top:
-        top = max(top, nice(a_day))
-    step = (WIDTH - LEFT - RIGHT) / whole
-    parts = [_axis(top)]
-    for n in range(1, whole + 1):
-        x = LEFT + (n - 1) * step
-        if n <= len(of.days):
-            day = of.days[n - 1]
-            label = f"{_iso(day.day)}: {money(day.spent_nanousd)}"
-            parts.append(_column("fill", x, step, day.spent_nanousd, top, label))
-            if day.before_nanousd:
-                y = _y(day.before_nanousd, top)
-                label = f"the {n}. of the month before: {money(day.before_nanousd)}"
-                parts.append(
-                    f'<line class="before" x1="{x:.1f}" x2="{x + step:.1f}" y1="{y:.1f}" y2="{y:.1f}">'
-                    f"<title>{escape(label)}</title></line>"
+@dataclass(slots=True)
+class _Column:
+    """One column. `expected`: what is still to come in it."""
+
+    first: date
+    last: date
+    spent: int = 0
+    before: int | None = None
+    expected: int = 0
+    has_begun: bool = False
+
+
+def trend(
+    period: Period, days: Sequence[Day], expected: Sequence[int] = (), a_day_nanousd: int = 0
+) -> Markup:
+    """Filled columns: spent. Hollow ones: expected; `expected` has the rest of today and the days after it. A bar
+    across: the time before. Dashed: `a_day_nanousd`, a day's share of the budgets (0: none)."""
+    columns = _columns(period, days, expected)
+    is_daily = all(c.first == c.last for c in columns)
+    share = a_day_nanousd if is_daily else 0
+    most = max((max(c.spent + c.expected, c.before or 0) for c in columns), default=0)
+    top = nice(max(most, 1))
+    if share <= 2 * top:
+        top = max(top, nice(share))
+    unit = (
+        "day" if is_daily else "week" if columns[0].last - columns[0].first < timedelta(days=7) else "month"
+    )
+    said = f"Spend by {unit}, at most {money(max((c.spent for c in columns), default=0))}"
+    return both(lambda frame: _draw(frame, columns, top, share), said)
+
+
+def _draw(frame: Frame, columns: Sequence[_Column], top: int, share: int) -> str:
+    step = frame.inner / len(columns)
+    gap = min(2.0, step / 6)
+    parts = [amounts(frame, top)]
+    for i, c in enumerate(columns):
+        x = frame.left + i * step
+        if c.has_begun:
+            parts.append(
+                _bar(
+                    frame, "fill", (x + gap, step - 2 * gap), 0, c.spent, top, f"{_name(c)}: {money(c.spent)}"
                 )
-        elif to_come:
-            label = f"{_iso(f'{of.month}{n:02d}')}: {money(to_come)} expected"
-            parts.append(_column("expected", x, step, to_come, top, label))
-        if n == 1 or n % 5 == 0:
-            parts.append(f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 7}" text-anchor="middle">{n}</text>')
-    if 0 < a_day <= top:
-        y = _y(a_day, top)
+            )
+        if c.expected:
+            label = f"{_name(c)}: {money(c.expected)} expected"
+            parts.append(
+                _bar(frame, "expected", (x + gap, step - 2 * gap), max(c.spent, 0), c.expected, top, label)
+            )
+        if c.before:
+            y = frame.y(c.before, top)
+            parts.append(
+                f'<line class="before" x1="{x:.1f}" x2="{x + step:.1f}" y1="{y:.1f}" y2="{y:.1f}">'
+                f"<title>{escape(f'the time before: {money(c.before)}')}</title></line>"
+            )
+    parts.append(labels(frame, _labels(columns)))
+    if 0 < share <= top:
+        y = frame.y(share, top)
         parts.append(
-            f'<line class="pace" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end">budgets {escape(money(a_day))} a day</text>'
+            f'<line class="pace" x1="{frame.left}" x2="{frame.width - frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            + note(frame.width - frame.right, y - 5, f"budgets {money(share)} a day")
         )
-    said = f"Spend by day, at most {money(max((d.spent_nanousd for d in of.days), default=0))}"
-    return Markup(
-        f'<svg class="trend" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
-        f"{''.join(parts)}</svg>"
-    )
+    return "".join(parts)
 
 
-def nice(nano: int) -> int:
-    """The next amount that divides well into four ticks: 1, 2, 4 or 8 times a power of ten."""
-    power = 1
-    while True:
-        for n in (1, 2, 4, 8):
-            if nano <= n * power:
-                return max(n * power, TICKS)
-        power *= 10
-
-
-def _axis(top: int) -> str:
-    lines = []
-    for i in range(TICKS + 1):
-        amount = top * i // TICKS
-        y = _y(amount, top)
-        lines.append(
-            f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(amount))}</text>'
-        )
-    return "".join(lines)
-
-
-def _short(nano: int) -> str:
-    """Whole dollars without cents."""
-    return f"${nano // NANO_PER_USD:,}" if nano % NANO_PER_USD == 0 else money(nano)
-
-
-def _y(nano: int, top: int) -> float:
-    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - min(max(nano, 0), top) / top)
-
-
-def _column(name: str, x: float, step: float, nano: int, top: int, label: str) -> str:
-    y = _y(nano, top)
-    height = max(HEIGHT - BOTTOM - y, 0.5)
+def _bar(
+    frame: Frame, name: str, across: tuple[float, float], floor: int, nano: int, top: int, label: str
+) -> str:
+    x, width = across
+    high, low = frame.y(floor + nano, top), frame.y(floor, top)
+    height = max(low - high, 0.5)
     return (
-        f'<g><title>{escape(label)}</title><rect class="{name}" x="{x + 2:.1f}" y="{HEIGHT - BOTTOM - height:.1f}" '
-        f'width="{step - 4:.1f}" height="{height:.1f}" rx="1"/></g>'
+        f'<g><title>{escape(label)}</title><rect class="{name}" x="{x:.1f}" y="{low - height:.1f}" '
+        f'width="{width:.1f}" height="{height:.1f}"/></g>'
     )
 
 
-def _iso(day: str) -> str:
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
+def _columns(period: Period, days: Sequence[Day], expected: Sequence[int]) -> list[_Column]:
+    spent = {d.day: d for d in days}
+    ahead = {period.today + timedelta(days=n): nano for n, nano in enumerate(expected)}
+    columns: list[_Column] = []
+    for n in range(period.length):
+        day = period.first + timedelta(days=n)
+        if not columns or _begins(day, period.length):
+            columns.append(_Column(day, day))
+        c = columns[-1]
+        c.last = day
+        found = spent.get(f"{day:%Y%m%d}")
+        if found is not None:
+            c.has_begun = True
+            c.spent += found.spent_nanousd
+            if found.before_nanousd is not None:
+                c.before = (c.before or 0) + found.before_nanousd
+        c.expected += max(0, ahead.get(day, 0))
+    return columns
+
+
+def _begins(day: date, length: int) -> bool:
+    """Does a column begin with this day?"""
+    if length <= DAYS_DRAWN:
+        return True
+    return day.weekday() == 0 if length <= WEEKS_DRAWN else day.day == 1
+
+
+def _labels(columns: Sequence[_Column]) -> list[str]:
+    if any((c.last - c.first).days >= 27 for c in columns):
+        return [f"{c.first:%b}" for c in columns]
+    return day_labels([c.first for c in columns])
+
+
+def _name(c: _Column) -> str:
+    return c.first.isoformat() if c.first == c.last else f"{c.first.isoformat()} to {c.last.isoformat()}"

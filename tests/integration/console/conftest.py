@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from spendgate.budget.load import parse_documents
 from spendgate.budget.policy import Policy, compile_budget
 from spendgate.console.asking import ProposalService
 from spendgate.console.books import Books
-from spendgate.console.pages import Console
+from spendgate.console.pages import Console, UsageLogs
 from spendgate.console.settings import ConsoleSettings
 from spendgate.exchange.snapshot import Snapshot, snapshot
 from spendgate.ledger.port import RefusedRequest
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
+from spendgate.records.outcome import ChargedBy, Outcome
+from spendgate.records.record import UsageRecord
 from spendgate.settings.config import Settings
 
 NOW_S = 1_795_000_000.0
@@ -63,26 +65,53 @@ class House:
     asked: list[Any] = field(default_factory=list)
 
     def client(
-        self, *, asking: Callable[[ConsoleSettings], ProposalService] = ProposalService, **environ: str
+        self,
+        *,
+        asking: Callable[[ConsoleSettings], ProposalService] = ProposalService,
+        usage: UsageLogs | None = None,
+        **environ: str,
     ) -> httpx.AsyncClient:
         settings = ConsoleSettings.from_environment({**self.environ, **environ})
         books = Books(self.ledger, lambda: self.snapshot, lambda: T0)
-        app = Console(settings, books, asking(settings), lambda: NOW_S).application()
+        app = Console(settings, books, asking(settings), lambda: NOW_S, usage).application()
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app, client=("127.0.0.1", 1)), base_url="http://console"
         )
 
-    async def spend(self, team: str, nano: int, app: str = "chat", model: str = "gpt-4o") -> None:
-        name = f"{team}-{app}-{model}-{nano}"
+    async def spend(
+        self,
+        team: str,
+        nano: int,
+        app: str = "chat",
+        model: str = "gpt-4o",
+        user: str | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """Spend today; with a `log`, write the exchange's line, too."""
+        name = f"{team}-{app}-{model}-{nano}-{user}"
         await self.ledger.reserve(ask(name, candidate(nano, bound(), model=model), team=team, app=app), T0)
         await self.ledger.settle(
             [end(name, nano, team=team, app=app, model=model, usage={"input": 10}, at_ms=T0)], T0
         )
+        if log is not None:
+            with log.open("ab") as file:
+                file.write(line(name, team, app, model, nano, user or "") + b"\n")
 
     async def refuse(self, team: str, **more: str) -> None:
         await self.ledger.note_refusals(
             [RefusedRequest(team, T0, "chat", "o3", "app_not_allowed_for_model", "x1", **more)]
         )
+
+
+def line(
+    name: str, team: str, app: str, model: str, nano: int, user: str, at_ms: int = T0, **more: Any
+) -> bytes:
+    """A line of the usage log."""
+    record = UsageRecord(
+        name, "", at_ms, team, app, user, "", "openai-chat", model, model, "", {"input": 10}, nano, nano, "v", "allow",
+        "as_requested", Outcome.COMPLETE, charged_by=ChargedBy.USAGE,
+    )  # fmt: skip
+    return replace(record, **more).line()
 
 
 @pytest.fixture

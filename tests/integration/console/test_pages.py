@@ -84,7 +84,7 @@ async def test_a_teams_page_shows_apps_models_days_refusals_and_the_forecast(hou
         "2026-11-18 11:06:40 UTC chat o3 the app is not among allowedApps of the model&#39;s pattern kim"
         in said
     )
-    assert "Forecast, month's end" in said
+    assert "Forecast, month&#39;s end" in said
     assert "Exhausted at this pace 2026-11-" in said
 
 
@@ -330,12 +330,12 @@ async def test_the_overview_says_who_pays_for_what_and_against_which_month(house
         teams = await client.get("/overview/teams.csv?month=2026-11")
         providers = await client.get("/overview/providers.csv")
         nothing = await client.get("/overview/pies.csv")
-    assert "Spent $42.00" in said and "Without a budget $2.00 1 teams" in said
+    assert "Spent $42.00" in said and "Without a budget $2.00 1 team" in said
     assert "Against the same days of October 2026 +100.0 %" in said
     assert "Amazon Web Services $10.00 23.8 %" in said and "OpenAI $30.00 71.4 %" in said
     assert "red $21.00 $40.00 +$19.00" in said
     assert "Against September 2026 –" in past and "Spent $30.00" in past
-    assert days.text.splitlines()[0] == "day,spent_usd,month_before_usd"
+    assert days.text.splitlines()[0] == "day,spent_usd,before_usd"
     assert "2026-11-05,0.00,21.00" in days.text and "2026-11-18,42.00,0.00" in days.text
     assert len(days.text.splitlines()) == 19
     assert "red,40.00,21.00,19.00" in teams.text
@@ -346,7 +346,7 @@ async def test_the_overview_says_who_pays_for_what_and_against_which_month(house
 async def test_with_very_many_teams_the_overview_is_there_at_once_and_whole_a_moment_later(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spendgate.console.books.FEW_TEAMS", 0)
+    monkeypatch.setattr("spendgate.console.figures.PATIENCE_S", 0)
     await house.spend("red", 30 * USD)
     async with house.client() as client:
         assert "By provider" not in words(await client.get("/"))
