@@ -27,6 +27,7 @@ def command(policy: tuple[Path, ...]) -> None:
       WATCH_NAMESPACE      one namespace; empty: all
       SPENDGATE_OWNERSHIP  strict: a namespace holds its own team and those that it is granted; open (default): any
       SPENDGATE_ADMIN_NAMESPACES   namespaces that hold any team, beside the controller's own
+      SPENDGATE_CLUSTER     a name, where several clusters share one ledger
       RECONCILE_INTERVAL   how often a budget's numbers are written at most; conditions at once (30s)
       SPENDGATE_STATUS_QUANTUM   percent of a budget below which its numbers wait twenty intervals (0: none)
       SLACK_WEBHOOK_URL    where crossings are told (or SLACK_BOT_TOKEN; SPENDGATE_ALERT_WEBHOOK_URL)

@@ -26,6 +26,8 @@ PHASES = (
 # Reasons of Ready
 NOT_OWNER = "NotOwner"
 """The namespace may not hold the team."""
+KEPT_ELSEWHERE = "PolicyKeptElsewhere"
+"""Another cluster's or namespace's controllers keep the policy of this ledger."""
 NO_GATEWAY = "NoGateway"
 """No gateway has told lately what it enforces."""
 GATEWAYS_BEHIND = "GatewaysBehind"

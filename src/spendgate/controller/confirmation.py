@@ -21,6 +21,8 @@ class Confirmation:
     behind: int = 0
     who: str = ""
     """One of those."""
+    elsewhere: str = ""
+    """Who keeps the policy, where it is not these controllers: nothing of here is in it."""
 
     @property
     def everywhere(self) -> bool:

@@ -22,7 +22,7 @@ from spendgate.budget.model import GROUP
 from spendgate.budget.policy import Policy
 from spendgate.controller.crd import PLURAL, VERSION
 from spendgate.controller.gauges import ChangedMonths
-from spendgate.controller.kube.access import Access
+from spendgate.controller.kube.access import Access, cluster_of
 from spendgate.controller.kube.client import Kube, Object
 from spendgate.controller.kube.events import EventSender
 from spendgate.controller.kube.informer import Delta, Informer, Key, resource_path
@@ -30,8 +30,8 @@ from spendgate.controller.kube.leader import WITHOUT_STORE_S, Leadership
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.ownership import ANNOTATION, Ownership
 from spendgate.controller.policy_map import PolicyMap
-from spendgate.controller.publisher import Fenced, Publisher
-from spendgate.controller.reconcile import Compiler, DesiredState, Reconciled, reconcile
+from spendgate.controller.publisher import Fenced, KeptElsewhere, Publisher
+from spendgate.controller.reconcile import Compiler, DesiredState, Reconciled, reconcile, spec_team
 from spendgate.controller.scrape import Scrape
 from spendgate.controller.settings import ControllerSettings
 from spendgate.controller.status_loop import StatusLoop
@@ -58,8 +58,7 @@ NET_S = 2.0
 """How often the policy in Redis is looked at without a change: it may have been lost."""
 SILENT_MAX_S = 180.0
 """An API server without a sign of life for so long makes a replica not ready."""
-REDIS_S = 3.0
-ALERT_S = 1.0
+REDIS_S, ALERT_S = 3.0, 1.0
 ALERT_S_PER_TEAM = 0.001
 """Between two looks for crossings: a second, more where there are thousands of budgets."""
 
@@ -67,12 +66,6 @@ ALERT_S_PER_TEAM = 0.001
 def now_ms() -> int:
     """The wall clock."""
     return time.time_ns() // 1_000_000
-
-
-def spec_team(obj: Object | None) -> str:
-    """The team that a document names, "" for none."""
-    team = (obj or {}).get("spec", {}).get("team")
-    return team if isinstance(team, str) else ""
 
 
 MakeConsole = Callable[[RedisLedger, Callable[[], Policy], PriceTable], ASGIApp]
@@ -106,7 +99,9 @@ class Controller:
         self.namespaces = Informer(
             self.kube, "/api/v1/namespaces", self._on_namespaces, annotations=(ANNOTATION,)
         )
-        self.publisher = Publisher(PolicyStore(self.redis))
+        cluster = settings.cluster or cluster_of(access)
+        home = settings.pod_namespace or access.namespace or "default"
+        self.publisher = Publisher(PolicyStore(self.redis, f"{cluster}/{home}"))
         self.policy_map = PolicyMap(self.kube, settings.pod_namespace)
         self.writer = StatusWriter(
             self.kube, self.informer, self.identity, settings.reconcile_interval_ms, settings.status_quantum
@@ -134,14 +129,14 @@ class Controller:
         self.reconciled = Reconciled((), {})
         self.leadership = Leadership(
             self.kube,
-            settings.pod_namespace or access.namespace or "default",
+            home,
             self.identity,
             store_silent_s=self._store_silent_s,
             wall_ms=now_ms,
         )
         self.statuses = StatusLoop(
             self.ledger, self.redis, self.writer, self.history, self.prices, lambda: self.reconciled, self._reports,
-            self.leadership.leads, now_ms, settings.reconcile_interval_ms,
+            self.leadership.leads, now_ms, settings.reconcile_interval_ms, lambda: self.publisher.elsewhere,
         )  # fmt: skip
         self._dirty = asyncio.Event()
         self._judged = False
@@ -233,6 +228,9 @@ class Controller:
                 log.error("write_refused", why=str(problem), fence=self.leadership.elector.fence)
                 self.leadership.elector.fenced_by(problem.number)
                 self._begun_fence = None
+            except KeptElsewhere:
+                self._begun_fence = None
+                await self.policy_map.keep(self.publisher.snapshot)
             except LedgerError as problem:
                 log.warning("policy_waits", error=str(problem))
                 if not self.leadership.leads():
@@ -303,7 +301,8 @@ class Controller:
     def _reports(self) -> bool:
         """May statuses be written? Also without Redis, to say that it is away: an older leader's write is
         refused by the object's resourceVersion."""
-        return self._acts() or (self.leadership.leads() and self._store_silent_s() > WITHOUT_STORE_S)
+        told = self._store_silent_s() > WITHOUT_STORE_S or bool(self.publisher.elsewhere)
+        return self._acts() or (self.leadership.leads() and told)
 
     def _acts(self) -> bool:
         """Leading, and the policy is this leadership's own."""
@@ -385,6 +384,7 @@ class Controller:
                 if v.state is not DesiredState.READY
             ),
             generation=self.publisher.generation,
+            elsewhere=bool(self.publisher.elsewhere),
             lists=self.informer.lists,
             watch_faults=self.informer.faults,
             patches=self.writer.patches,

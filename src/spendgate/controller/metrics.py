@@ -36,6 +36,7 @@ class Vitals:
     silent_s: float
     calls: dict[str, int]
     alerts: dict[str, int] = field(default_factory=dict)
+    elsewhere: bool = False
 
 
 class ControllerMetrics(Collector):
@@ -77,6 +78,11 @@ class ControllerMetrics(Collector):
         )
         yield GaugeMetricFamily(
             "spendgate_policy_generation", "Generation of the policy in Redis, as last seen.", v.generation
+        )
+        yield GaugeMetricFamily(
+            "spendgate_controller_policy_elsewhere",
+            "1 where another cluster's or namespace's controllers keep the policy of this ledger.",
+            float(v.elsewhere),
         )
         yield GaugeMetricFamily(
             "spendgate_apiserver_silent_seconds", "Since the API server's last sign of life.", v.silent_s

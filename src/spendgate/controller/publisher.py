@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,10 +10,16 @@ import structlog
 
 from spendgate.controller.ownership import Lapse, Right
 from spendgate.controller.reconcile import InForce, Past, Reconciled, compiled
-from spendgate.policy.store import BadSnapshot, PolicyStore, document_of, version_of
+from spendgate.policy.store import BadSnapshot, PolicyStore, Written, document_of, version_of
 from spendgate.protos.policy_pb2 import PolicySnapshot
 
 log = structlog.get_logger()
+
+RENEW_S = 10.0
+"""How often a leader that writes nothing says that it still owns the policy."""
+OWNER_SILENT_MS = 60_000
+"""An owner that said nothing for so long is followed by a controller that knows its budgets: it is the same cluster,
+under another name. One that knows none of them never follows by itself: their teams would lose their bounds."""
 
 
 class Fenced(Exception):
@@ -21,6 +28,14 @@ class Fenced(Exception):
     def __init__(self, number: int) -> None:
         self.number = number
         super().__init__(f"a leader with fencing number {number} has written")
+
+
+class KeptElsewhere(Exception):
+    """The policy of this ledger is kept by the controllers of another cluster or namespace, `owner`."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"the policy in this Redis is kept by {owner}")
 
 
 def snapshot_of(reconciled: Reconciled, generation: int, now_ms: int) -> PolicySnapshot:
@@ -82,6 +97,10 @@ class Publisher:
         self.version = ""
         self.snapshot: PolicySnapshot | None = None
         """What Redis holds, as far as is known."""
+        self.elsewhere = ""
+        """Who keeps the policy, where it is another Lease's controllers."""
+        self._renewed_at = float("-inf")
+        self._uids: frozenset[str] = frozenset()
         self.followed = False
         """Was Redis ever asked, and did it answer? Before, nobody knows what was in force."""
         self.last_valid: dict[str, InForce] = {}
@@ -131,30 +150,44 @@ class Publisher:
             kept = (e for e in reconciled.in_force if reconciled.right(e) is Right.KEPT)
             self._unasked = {e.uid: e.generation for e in kept}
         self._lapsed = {e.uid: e.team for e in reconciled.lapsed if e.why is Lapse.NOT_OWNER}
+        self._uids = frozenset(uids)
         for verdict in reconciled.verdicts.values():
             if verdict.in_force is not None:
                 self.last_valid[verdict.in_force.uid] = verdict.in_force
-        alive = set(uids)
-        for uid in [u for u in self.last_valid if u not in alive]:
+        for uid in [u for u in self.last_valid if u not in self._uids]:
             del self.last_valid[uid]
 
     async def begin(self, fence: int) -> None:
-        """Begin a leadership. Raises Fenced, LedgerUnavailable."""
-        written = await self._store.claim(fence)
+        """Begin a leadership, or say that it goes on. Raises Fenced, KeptElsewhere, LedgerUnavailable."""
+        known = self.snapshot.budgets if self.snapshot is not None else ()
+        ours = not known or any(entry.uid in self._uids for entry in known)
+        self._store.may_follow_after_ms = OWNER_SILENT_MS if ours else 0
+        self._written(await self._store.claim(fence))
+        self._renewed_at = time.monotonic()
+
+    def _written(self, written: Written) -> None:
         if written.outcome == "fenced":
             raise Fenced(written.number)
+        if written.outcome == "owned":
+            if self.elsewhere != written.owner:
+                log.error("policy_kept_elsewhere", owner=written.owner, here=self._store.owner)
+            self.elsewhere = written.owner
+            raise KeptElsewhere(written.owner)
+        self.elsewhere = ""
 
     async def publish(self, reconciled: Reconciled, fence: int, now_ms: int) -> bool:
-        """Write where something changed; True if written. Raises Fenced, LedgerUnavailable."""
+        """Write where something changed; True if written. Raises Fenced, KeptElsewhere, LedgerUnavailable."""
         head = await self._store.head()
         version = version_of(reconciled.content())
         if head.generation and head.version == version and self.version == version:
+            if time.monotonic() - self._renewed_at > RENEW_S:
+                await self.begin(fence)
             return False
         generation = max(self.generation, head.generation) + 1
         snapshot = snapshot_of(reconciled, generation, now_ms)
         written = await self._store.write(snapshot, head.generation, fence)
-        if written.outcome == "fenced":
-            raise Fenced(written.number)
+        self._written(written)
+        self._renewed_at = time.monotonic()
         if written.outcome == "moved":
             return False  # the next round looks again
         self.generation, self.version, self.snapshot = generation, version, snapshot

@@ -262,3 +262,9 @@ def _team(kept: InForce | None, obj: Mapping[str, Any]) -> str:
         return kept.budget.team
     team = (obj.get("spec") or {}).get("team")
     return team if isinstance(team, str) else ""
+
+
+def spec_team(obj: Mapping[str, Any] | None) -> str:
+    """The team that a document names, "" for none."""
+    team = (obj or {}).get("spec", {}).get("team")
+    return team if isinstance(team, str) else ""

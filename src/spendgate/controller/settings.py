@@ -36,6 +36,8 @@ class ControllerSettings:
     """Do namespaces own teams?"""
     admin_namespaces: frozenset[str] = frozenset()
     """Namespaces that may hold any team, the controller's own included."""
+    cluster: str = ""
+    """Whose policy it is where several clusters share one ledger; "": told by the API server's authority."""
     status_quantum: Decimal = Decimal(0)
     """Percent of a budget by which its spend must move before the status tells it within `QUIET_PERIODS`."""
     reports: ReportPlan = NO_REPORTS
@@ -45,7 +47,8 @@ class ControllerSettings:
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerSettings:
         """Read REDIS_URL, WATCH_NAMESPACE, RECONCILE_INTERVAL, SPENDGATE_HTTP, SPENDGATE_METRICS,
         SPENDGATE_DATA_DIR, SPENDGATE_PRICES, SPENDGATE_PROMETHEUS, SPENDGATE_OWNERSHIP,
-        SPENDGATE_ADMIN_NAMESPACES, SPENDGATE_STATUS_QUANTUM, POD_NAME, POD_NAMESPACE, and those of reports.
+        SPENDGATE_ADMIN_NAMESPACES, SPENDGATE_STATUS_QUANTUM, SPENDGATE_CLUSTER, POD_NAME, POD_NAMESPACE, and those
+        of reports.
         Raises ConfigurationError that names the variable."""
         url = environ.get("REDIS_URL", "").strip()
         if not url:
@@ -62,6 +65,7 @@ class ControllerSettings:
             data_dir=Path(environ["SPENDGATE_DATA_DIR"]) if environ.get("SPENDGATE_DATA_DIR") else None,
             http=_address(environ, "SPENDGATE_HTTP", HTTP_DEFAULT),
             metrics=_address(environ, "SPENDGATE_METRICS", METRICS_DEFAULT),
+            cluster=environ.get("SPENDGATE_CLUSTER", "").strip(),
             pod_name=environ.get("POD_NAME", "").strip(),
             pod_namespace=own,
             strict=ownership == "strict",

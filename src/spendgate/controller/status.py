@@ -195,6 +195,10 @@ def _ready(
                 "LedgerUnavailable",
                 "Redis does not answer: nobody knows what gateways enforce",
             )
+        if confirmation.elsewhere:
+            return c.READY, "False", c.KEPT_ELSEWHERE, (
+                f"not in force: the policy of this ledger is kept by {confirmation.elsewhere}; write the budget there"
+            )  # fmt: skip
         if not confirmation.gateways:
             return c.READY, "Unknown", c.NO_GATEWAY, "no gateway has told in the last 15 s what it enforces"
         if confirmation.behind:

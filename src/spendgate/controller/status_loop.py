@@ -37,7 +37,8 @@ PATIENCE_S = 2.0
 
 
 class StatusLoop:
-    """`run` for ever. `may` says whether this replica writes statuses, `leads` whether it still leads."""
+    """`run` for ever. `may` says whether this replica writes statuses, `leads` whether it still leads,
+    `elsewhere` who else keeps the policy."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class StatusLoop:
         leads: Callable[[], bool],
         now_ms: Callable[[], int],
         interval_ms: int,
+        elsewhere: Callable[[], str],
     ) -> None:
         self._ledger = ledger
         self._gateways = Gateways(redis)
@@ -62,6 +64,7 @@ class StatusLoop:
         self._leads = leads
         self._now_ms = now_ms
         self._interval_s = interval_ms / 1000
+        self._elsewhere = elsewhere
         self._unpriced: dict[str, tuple[str, ...]] = {}
         self._history = History()
         self._snapshot: PolicySnapshot | None = None
@@ -133,6 +136,8 @@ class StatusLoop:
         """Who enforces what of a document is in force; None where nobody can know."""
         if verdict.in_force is None or self._reports is None:
             return None
+        if owner := self._elsewhere():
+            return Confirmation(0, elsewhere=owner)
         return self._history.of(verdict.in_force, self._reports)
 
     def _is_patient(self, key: Key, verdict: Verdict) -> bool:

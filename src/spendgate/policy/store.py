@@ -1,8 +1,10 @@
 """The policy in force, in Redis: one hash `sg1:policy`, announced on the channel of the same name.
 
-Fields: `snapshot` (the bytes of a `PolicySnapshot`), `generation`, `version`, `fence`. One key, so that it
-works on Redis Cluster. A write names the generation that it follows and the writer's fencing number (how many
-leaders there have been): a leader that was deposed, frozen and woken changes nothing.
+Fields: `snapshot` (the bytes of a `PolicySnapshot`), `generation`, `version`, `fence`, `owner`, `owned_at`. One key, so
+that it works on Redis Cluster. A write names the generation that it follows and the writer's fencing number (how many
+leaders there have been): a leader that was deposed, frozen and woken changes nothing. It names its owner, too: the
+cluster and namespace whose Lease the number is of. Controllers of another Lease write nothing; the numbers of two
+Leases say nothing of each other.
 """
 
 from __future__ import annotations
@@ -29,8 +31,17 @@ CHECKSUM_BYTES = 34
 """Tag, length and SHA-256 of the field `checksum`, which ends the bytes."""
 
 _WRITE = """
-local now = redis.call('HMGET', KEYS[1], 'generation', 'fence')
+local now = redis.call('HMGET', KEYS[1], 'generation', 'fence', 'owner', 'owned_at')
 local generation, fence = tonumber(now[1] or '0'), tonumber(now[2] or '0')
+if ARGV[6] ~= '' then
+  local time = redis.call('TIME')
+  local at = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  if now[3] and now[3] ~= ARGV[6] then
+    if ARGV[7] == '0' or at - tonumber(now[4] or '0') < tonumber(ARGV[7]) then return {'owned', 0, now[3]} end
+    fence = 0
+  end
+  if fence <= tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'owner', ARGV[6], 'owned_at', at) end
+end
 if fence > tonumber(ARGV[1]) then return {'fenced', fence} end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1])
 if ARGV[3] == '0' then return {'claimed', generation} end
@@ -57,10 +68,11 @@ class Head:
 @dataclass(frozen=True, slots=True)
 class Written:
     """How a write ended: `written` or `claimed`; `fenced` (`number` is the fence); `moved` (`number` is the
-    generation that is stored)."""
+    generation that is stored); `owned` (by `owner`, of another Lease)."""
 
     outcome: str
     number: int
+    owner: str = ""
 
 
 SNAPSHOT_FILE = "policy.snapshot"
@@ -104,10 +116,15 @@ def decode(data: bytes) -> PolicySnapshot:
 
 
 class PolicyStore:
-    """Reads and writes the snapshot. Every call raises LedgerUnavailable where Redis does not answer."""
+    """Reads and writes the snapshot. Every call raises LedgerUnavailable where Redis does not answer.
 
-    def __init__(self, client: Client) -> None:
+    `owner`: in whose name it writes; "": whoever owns it."""
+
+    def __init__(self, client: Client, owner: str = "") -> None:
         self._redis = client
+        self.owner = owner
+        self.may_follow_after_ms = 0
+        """How long another owner must have been silent to be followed; 0: it never is."""
 
     async def head(self) -> Head:
         """Generation, version and fence, without the snapshot."""
@@ -129,7 +146,7 @@ class PolicyStore:
         return None if data is None else decode(data)
 
     async def claim(self, fence: int) -> Written:
-        """Begin a leadership: from now on a lower fencing number writes nothing."""
+        """Begin a leadership, or say that it goes on: from now on a lower fencing number writes nothing."""
         return await self._eval(fence, 0, 0, "", b"")
 
     async def write(self, snapshot: PolicySnapshot, after: int, fence: int) -> Written:
@@ -137,14 +154,12 @@ class PolicyStore:
         return await self._eval(fence, after, snapshot.generation, snapshot.version, encode(snapshot))
 
     async def _eval(self, fence: int, after: int, generation: int, version: str, data: bytes) -> Written:
-        arguments: list[Any] = [fence, after, generation, version, data]
+        arguments: list[Any] = [fence, after, generation, version, data, self.owner, self.may_follow_after_ms]
         try:
-            word, number = await cast(
-                Awaitable[list[Any]], self._redis.eval(_WRITE, 1, POLICY_KEY, *arguments)
-            )
+            answer = await cast(Awaitable[list[Any]], self._redis.eval(_WRITE, 1, POLICY_KEY, *arguments))
         except UNREACHABLE as e:
             raise _unavailable("write the policy", e) from e
-        return Written(_text(word), int(number))
+        return Written(_text(answer[0]), int(answer[1]), _text(answer[2]) if len(answer) > 2 else "")
 
 
 def document_of(entry: BudgetDocument) -> Mapping[str, Any]:

@@ -160,3 +160,31 @@ async def test_a_damaged_file_is_no_policy_and_no_crash(tmp_path: Path) -> None:
     (tmp_path / "policy").write_bytes(b"not a snapshot")
     cold = RedisPolicySource("redis://127.0.0.1:1/0", tmp_path / "policy")
     assert limits(await cold.first()) == {}
+
+
+async def test_the_policy_is_one_owners_whatever_numbers_anothers_lease_has(
+    store: PolicyStore, server: EmbeddedRedis
+) -> None:
+    client = aioredis.Redis.from_url(server.url)
+    east, west = PolicyStore(client, "east/llm-gateway"), PolicyStore(client, "west/llm-gateway")
+    assert (await east.claim(2)).outcome == "claimed"
+    assert (await east.write(snapshot(1, a=1), after=0, fence=2)).outcome == "written"
+    for answer in (await west.claim(99), await west.write(snapshot(2, b=1), after=1, fence=99)):
+        assert (answer.outcome, answer.owner) == ("owned", "east/llm-gateway")
+    assert (await east.write(snapshot(2, a=2), after=1, fence=2)).outcome == "written"
+    await asyncio.sleep(0.05)
+    assert (await west.claim(99)).outcome == "owned", "however long the owner was silent"
+    await client.aclose()
+
+
+async def test_a_silent_owner_is_followed_only_by_who_may(store: PolicyStore, server: EmbeddedRedis) -> None:
+    client = aioredis.Redis.from_url(server.url)
+    east, renamed = PolicyStore(client, "east/a"), PolicyStore(client, "east-renamed/a")
+    assert (await east.claim(7)).outcome == "claimed"
+    renamed.may_follow_after_ms = 60_000
+    assert (await renamed.claim(1)).outcome == "owned", "it has just spoken"
+    renamed.may_follow_after_ms = 20
+    await asyncio.sleep(0.05)
+    assert (await renamed.claim(1)).outcome == "claimed", "its own Lease begins to count anew"
+    assert (await east.claim(8)).owner == "east-renamed/a"
+    await client.aclose()

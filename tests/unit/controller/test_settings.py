@@ -31,12 +31,13 @@ def test_every_variable_is_read() -> None:
             "POD_NAME": "p",
             "POD_NAMESPACE": "n",
             "SPENDGATE_OWNERSHIP": "strict",
+            "SPENDGATE_CLUSTER": "east",
             "SPENDGATE_ADMIN_NAMESPACES": "platform, finops",
         }
     )
     assert settings == ControllerSettings(
         "redis://r:6379", "ml", 5_000, Path("/var/lib/x"), ("127.0.0.1", 1), ("::1", 2), "p", "n",
-        strict=True, admin_namespaces=frozenset({"n", "platform", "finops"}),
+        strict=True, cluster="east", admin_namespaces=frozenset({"n", "platform", "finops"}),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import ssl
 import tempfile
@@ -44,6 +45,12 @@ class Access:
             return self.token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as e:
             raise ConfigurationError(f"{self.token_file}: the token cannot be read: {e}") from e
+
+
+def cluster_of(access: Access) -> str:
+    """A name of the API server that no other cluster has: by its certificate authorities, else by its address."""
+    authorities = sorted(access.tls.get_ca_certs(binary_form=True)) if access.tls is not None else []
+    return hashlib.sha256(b"".join(authorities) or access.server.encode()).hexdigest()[:12]
 
 
 def find_access(environ: Mapping[str, str], pod_files: Path = POD_FILES) -> Access:

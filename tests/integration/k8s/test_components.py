@@ -1,0 +1,151 @@
+"""Components that overlays do not take by themselves: what kustomize makes of each on top of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.manifests import K8S, kustomized, pod_templates, restricted_faults
+from support.npm_schemas import faults
+
+Json = dict[str, Any]
+Build = Callable[..., list[Json]]
+ON_TOP = {
+    "redis-managed": ("redis-managed",),
+    "redis-managed-ha": ("redis-managed",),
+    "redis-managed-jobs": ("doctor", "export", "redis-managed"),
+    "redis-secured": ("doctor", "export", "redis-secured"),
+    "persistent-spool": ("persistent-spool", "autoscaling"),
+    "autoscaling": ("autoscaling",),
+    "keda": ("keda",),
+    "priority": ("priority", "persistent-spool"),
+    "all": ("redis-managed", "persistent-spool", "autoscaling", "priority"),
+}
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """An overlay of somebody's own: one of ours, and components on top."""
+
+    def made(*components: str, overlay: str = "overlays/istio") -> list[Json]:
+        folder = tmp_path.resolve()
+        up = Path(*[".."] * len(folder.parts[1:])) / K8S.relative_to("/")
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [str(up / overlay)],
+            "components": [str(up / "components" / c) for c in components],
+        }
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return [d for d in yaml.safe_load_all(kustomized(folder)) if d]
+
+    return made
+
+
+def one(documents: list[Json], kind: str, name: str) -> Json:
+    [found] = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
+    return found
+
+
+def ours(documents: list[Json]) -> dict[str, Json]:
+    """Pods that speak to the ledger, by name."""
+    return {
+        name: pod
+        for name, pod in pod_templates(documents)
+        if any(e["name"] == "REDIS_URL" for c in pod["containers"] for e in c.get("env", ()))
+    }
+
+
+@pytest.mark.parametrize("name", sorted(ON_TOP))
+def test_every_kind_accepts_it_and_every_pod_is_restricted(build: Build, name: str) -> None:
+    documents = build(
+        *ON_TOP[name], overlay="overlays/istio-ha" if name.endswith("-ha") else "overlays/istio"
+    )
+    strange = ("keda.sh", "ai.systemhardening.com")
+    known = [
+        d for d in documents
+        if d["apiVersion"].partition("/")[0] not in strange and d["kind"] != "CustomResourceDefinition"
+    ]  # fmt: skip
+    assert faults(known) == []
+    assert {n: f for n, pod in pod_templates(documents) if (f := restricted_faults(pod))} == {}
+
+
+@pytest.mark.parametrize("overlay", ["overlays/istio", "overlays/istio-ha", "overlays/envoy-gateway"])
+def test_a_managed_redis_takes_the_place_of_the_shipped_one(build: Build, overlay: str) -> None:
+    documents = build("doctor", "export", "redis-managed", overlay=overlay)
+    left = [
+        (d["kind"], d["metadata"]["name"]) for d in documents if d["metadata"]["name"].startswith("redis")
+    ]
+    assert left == []
+    pods = ours(documents)
+    assert len(pods) == 4
+    for pod in pods.values():
+        [variable] = [e for e in pod["containers"][0]["env"] if e["name"] == "REDIS_URL"]
+        assert variable == {
+            "name": "REDIS_URL",
+            "valueFrom": {"secretKeyRef": {"name": "spendgate-redis", "key": "url"}},
+        }
+        [volume] = [v for v in pod["volumes"] if v["name"] == "redis-ca"]
+        assert [i["path"] for i in volume["secret"]["items"]] == ["ca.crt"], "no key of Redis in our pods"
+        assert {"name": "redis-ca", "mountPath": "/etc/redis-ca", "readOnly": True} in pod["containers"][0][
+            "volumeMounts"
+        ]
+    policy = one(documents, "NetworkPolicy", "managed-redis")["spec"]
+    chosen = set(policy["podSelector"]["matchExpressions"][0]["values"])
+    assert chosen == {"spendgate", "llm-budget-controller", "spendgate-doctor", "spendgate-export"}
+    assert 6379 in {p["port"] for rule in policy["egress"] for p in rule["ports"]}
+
+
+def test_no_password_stands_in_a_manifest(build: Build) -> None:
+    for component in ("redis-managed", "redis-secured"):
+        assert not [d for d in build(component) if d["kind"] == "Secret"]
+
+
+def test_gateways_with_volumes_are_a_stateful_set_that_the_autoscaler_knows(build: Build) -> None:
+    documents = build("persistent-spool")
+    gateways = one(documents, "StatefulSet", "spendgate")["spec"]
+    assert "strategy" not in gateways
+    services = {d["metadata"]["name"] for d in documents if d["kind"] == "Service"}
+    assert gateways["serviceName"] in services
+    mounts = {
+        m["name"]: m["mountPath"] for m in gateways["template"]["spec"]["containers"][0]["volumeMounts"]
+    }
+    [claim] = gateways["volumeClaimTemplates"]
+    assert mounts[claim["metadata"]["name"]] == "/var/lib/spendgate"
+    assert claim["metadata"]["name"] not in {v["name"] for v in gateways["template"]["spec"]["volumes"]}
+    assert not [d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "spendgate"]
+    assert (
+        one(documents, "HorizontalPodAutoscaler", "spendgate")["spec"]["scaleTargetRef"]["kind"]
+        == "StatefulSet"
+    )
+
+
+def test_the_autoscaler_counts_open_exchanges_and_goes_down_no_faster_than_a_pod_drains(build: Build) -> None:
+    hpa = one(build("autoscaling"), "HorizontalPodAutoscaler", "spendgate")
+    assert hpa["apiVersion"] == "autoscaling/v2"
+    assert [m.get("pods", {}).get("metric", {}).get("name") for m in hpa["spec"]["metrics"]] == [
+        None, "spendgate_open_exchanges"
+    ]  # fmt: skip
+    down = hpa["spec"]["behavior"]["scaleDown"]
+    pod = one(build("autoscaling"), "Deployment", "spendgate")["spec"]["template"]["spec"]
+    assert down["stabilizationWindowSeconds"] + 60 > pod["terminationGracePeriodSeconds"]
+
+
+def test_keda_takes_the_autoscalers_place_and_asks_for_a_metric_that_there_is(build: Build) -> None:
+    documents = build("keda")
+    assert not [d for d in documents if d["kind"] == "HorizontalPodAutoscaler"]
+    scaled = one(documents, "ScaledObject", "spendgate")["spec"]
+    [query] = [t["metadata"]["query"] for t in scaled["triggers"] if t["type"] == "prometheus"]
+    metrics = (K8S.parent / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    assert f"`{query.removeprefix('sum(').removesuffix(')')}`" in metrics
+
+
+def test_gateways_and_redis_have_the_priority_class(build: Build) -> None:
+    documents = build("priority")
+    value = one(documents, "PriorityClass", "spendgate")["value"]
+    assert 0 < value < 1_000_000_000
+    for kind, name in (("Deployment", "spendgate"), ("StatefulSet", "redis")):
+        assert one(documents, kind, name)["spec"]["template"]["spec"]["priorityClassName"] == "spendgate"
