@@ -10,7 +10,7 @@ help:
 	@echo "make image   the Dockerfile's steps without Docker, all packages anew"
 	@echo "make release VERSION=1.2.3   wheel, sdist, image, chart, manifests, SBOM, checksums, signature into dist/, and checked"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
-	@echo "make soak    attacks of a team without money for ten minutes in each failure mode; 2,000 streams silent for three"
+	@echo "make soak    attacks of a team without money for ten minutes in each failure mode; 2,000 streams silent for three; all parts rolled for ten"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
 	@echo "make month   a million exchanges of a scripted month: four books, one sum (COUNT=1000000)"
 	@echo "make lint    ruff (check and format), mypy --strict, import contracts"
@@ -50,6 +50,8 @@ soak: setup-tests
 	@SPENDGATE_SOAK_MINUTES=$(or $(MINUTES),10) .venv/bin/python -m pytest -q -s tests/faults/test_attack.py
 	@SPENDGATE_SILENT_S=180 SPENDGATE_SILENT_STREAMS=2000 .venv/bin/python -m pytest -q --timeout=1200 \
 	  tests/integration/supervisor/test_silence.py
+	@SPENDGATE_ROLL_STREAM_S=60 SPENDGATE_ROLL_MINUTES=$(or $(MINUTES),10) .venv/bin/python -m pytest -q -s \
+	  tests/integration/kube/test_rolling_upgrade.py
 month: setup-tests
 	@SPENDGATE_MONTH_EXCHANGES=$(or $(COUNT),1000000) .venv/bin/python -m pytest -q tests/integration/finops/test_scripted_month.py
 histories: setup-tests
