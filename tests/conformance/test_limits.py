@@ -29,6 +29,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "soft": {"usd": 0.0001, "alertThresholds": thresholds((50, "alert"))},
     "no-overshoot": {"usd": 0.002, "overshootPercent": 0},
     "contradicted": {"usd": 0.5},
+    "looping": {"usd": 10, "repeats": {"max": 3, "window": "10m"}},
 }
 
 
@@ -191,3 +192,22 @@ def test_a_refused_stream_is_an_error_and_no_stream(gateway: Gateway) -> None:
             stream=True,
             extra_headers=who("per-request"),
         )
+
+
+def test_a_run_that_sends_the_same_again_and_again_is_stopped_alone(gateway: Gateway) -> None:
+    run = {"x-llm-run": "task-1"}
+    for n in range(3):
+        assert chat(gateway, "looping", headers=run, max_tokens=n + 5).answer.choices
+    error = refusal(gateway, "looping", headers=run)
+    assert (error["code"], error["details"]["run"], error["details"]["passed"]) == (
+        "loop_detected",
+        "task-1",
+        3,
+    )
+    assert "Run task-1 of team looping has sent this very request 3 times" in error["message"]
+    for others in ({"x-llm-run": "task-2"}, {}, {}, {}, {}):
+        assert chat(gateway, "looping", headers=others).answer.choices
+    assert chat(gateway, "looping", text="And now something else.", headers=run).answer.choices
+    lines = [x for x in gateway.lines("looping", 10) if x["outcome"] == "refused"]
+    assert [(x["reason"], x["run"]) for x in lines] == [("loop_detected", "task-1")]
+    assert gateway.metric("llm_requests_rejected_budget_total", team="looping", reason="loop_detected") == 1

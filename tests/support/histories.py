@@ -7,6 +7,7 @@ told      a refusal names the bound and its numbers, and says whether only holds
           is told how each of its bounds stands
 learned   what is held of a stream is what samples say, at least its fees and its input's bound, at most its worst case;
           it grows to what has flowed, and beyond that only where every bound has room
+repeats   a request passes as often as it may within its window, and no more
 holds     of every counter, reserved is the sum of the holds that stand in it, and nothing is below zero
 deadline  no hold outlives its deadline: a sweep leaves none that is due, a reservation sweeps eight
 replay    a verb sent again changes not one key
@@ -38,7 +39,7 @@ from hypothesis.stateful import (
 )
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp, LearnedHold
-from spendgate.ledger.port import Adjustment, Growing, ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.port import Adjustment, Growing, Repeats, ReserveRequest, ReserveResult, Settlement
 from spendgate.ledger.redis.codec import (
     SEP,
     adjust_argument,
@@ -62,7 +63,7 @@ VERBS = ("reserve", "settle", "renew", "expire", "adjust", "close")
 DAY_MS = 86_400_000
 
 
-LAWS = ("bound", "told", "learned", "holds", "deadline", "replay", "sums", "books", "frozen")
+LAWS = ("bound", "told", "learned", "repeats", "holds", "deadline", "replay", "sums", "books", "frozen")
 
 
 class LawBroken(AssertionError):
@@ -228,6 +229,9 @@ apps = st.sampled_from(["chat", "batch"])
 models = st.sampled_from(["gpt-4o", "o3"])
 ratios = st.sampled_from([1, 100, 1024]) | st.integers(1, 1024)
 samples = st.none() | st.tuples(ratios, ratios)
+again = st.none() | st.sampled_from(["d1", "d2"])
+"""What makes a request the same as another."""
+PASSES, WINDOW_MS = 2, 5_000
 MIN_SAMPLES = 2
 """Few, so that histories have them."""
 ALL_SCOPES = (("month", "month"), ("day", "day"), ("hour", "hour"), ("run:r", "run"))
@@ -301,16 +305,34 @@ class Histories(RuleBasedStateMachine):
 
     # -- the verbs -------------------------------------------------------------------------------------------
 
-    @rule(exchange=ids, dear=amounts, cheap=amounts, app=apps, ttl=st.integers(1, 6_000), run=st.booleans())
-    def reserve(self, exchange: str, dear: int, cheap: int, app: str, ttl: int, run: bool) -> None:
+    @rule(
+        exchange=ids,
+        dear=amounts,
+        cheap=amounts,
+        app=apps,
+        ttl=st.integers(1, 6_000),
+        run=st.booleans(),
+        same=again,
+        refuses=st.booleans(),
+    )
+    def reserve(
+        self, exchange: str, dear: int, cheap: int, app: str, ttl: int, run: bool, same: str | None = None,
+        refuses: bool = True,
+    ) -> None:  # fmt: skip
         request = self._request(exchange, dear, cheap, app, ttl, run)
+        if same is not None:
+            request = replace(request, repeats=Repeats(same, PASSES, WINDOW_MS, refuses))
         expected = self.model.reserve(request, self.now)
         result = reserve_result(request, self.scripts.run("reserve", reserve_argument(request, self.now)))
         after = Picture.take(self.client)
         overdue = [i for i, at in self.before.due.items() if at <= self.now]
         left = [i for i in overdue if after.due.get(i, float("inf")) <= self.now]
         check("deadline", len(left) == max(0, len(overdue) - SWEPT_BY_RESERVE), (overdue, left))
-        if not result.replayed:
+        loop = None if result.loop is None else (result.loop.passed, result.loop.again_ms)
+        check("repeats", loop == self.model.loop, (loop, self.model.loop))
+        if loop is not None and refuses:
+            check("repeats", result.candidate < 0 and not result.refusals, result)
+        elif not result.replayed:
             self._admission(request, result.candidate, result.held_nanousd, after)
             self._learned(request, result)
         found = (result.candidate, result.held_nanousd, result.replayed)
@@ -340,6 +362,14 @@ class Histories(RuleBasedStateMachine):
         for n, app in enumerate(("batch", "chat", "chat")):
             self.reserve(f"{exchange}w{n}", 20, 20, app, 6_000, False)
             self.before = Picture.take(self.client)
+
+    @rule(same=again.filter(bool), refuses=st.booleans(), pause=st.sampled_from([0, 2_000, 5_000]))
+    def a_run_sends_the_same_again(self, same: str, refuses: bool, pause: int) -> None:
+        self.limits = Limits(None, None, None, "gpt-*", None, None, None)
+        for _ in range(PASSES + 1):
+            self.reserve(f"l{next(self.names)}", 10, 10, "chat", 6_000, False, same, refuses)
+            self.before = Picture.take(self.client)
+            self.now += pause
 
     def _told(self, request: ReserveRequest, result: ReserveResult) -> None:
         model, rows = self.model, []

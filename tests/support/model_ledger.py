@@ -53,6 +53,10 @@ class ModelLedger:
         self.closed: set[str] = set()
         self.samples: dict[tuple[str, str], list[tuple[int, int]]] = {}
         """(app, model) → how true costs compared with their worst cases."""
+        self.passes: dict[str, list[int]] = {}
+        """Digest → when it passed, since its window began."""
+        self.loop: tuple[int, int] | None = None
+        """Of the last reservation: (how often it had passed, ms until it may again)."""
 
     def committed(self, counter: str) -> int:
         return self.settled[counter] + self.reserved[counter]
@@ -73,13 +77,22 @@ class ModelLedger:
 
     def reserve(self, ask: ReserveRequest, now: int) -> tuple[int, int, bool]:
         """(candidate, held, replayed)"""
-        self.refusals = []
+        self.refusals, self.loop = [], None
         self.sweep(now, SWEPT_BY_RESERVE)
         known = self.holds.get(ask.exchange_id) or self.expired.get(ask.exchange_id)
         if known:
             return known.candidate, known.amount, True
         if self.has_ended(ask.exchange_id, now, 600_000):
             return 0, 0, True
+        if ask.repeats is not None:
+            r = ask.repeats
+            passed = self.passes.get(r.digest, [])
+            if passed and passed[0] + r.window_ms <= now:
+                passed = self.passes[r.digest] = []
+            if len(passed) >= r.max:
+                self.loop = len(passed), passed[0] + r.window_ms - now
+                if r.refuses:
+                    return -1, 0, False
         month = self.settled[f"month:{month_key(now)}"]
         open_now = [
             (i, c)
@@ -152,6 +165,8 @@ class ModelLedger:
     def _hold(
         self, ask: ReserveRequest, index: int, c: Candidate, amount: int, worst: int, now: int
     ) -> tuple[int, int, bool]:
+        if ask.repeats is not None:
+            self.passes.setdefault(ask.repeats.digest, []).append(now)
         counters = [(counter_name(b, now), b.window) for b in c.bounds]
         for name, _ in counters:
             self.reserved[name] += amount

@@ -127,6 +127,22 @@ MUTATIONS = (
         "ratio = math.ceil(ratio / 2)", "ratio = math.floor(ratio / 2)", ("learned", "bound"), rare=True,
     ),
     Mutation(
+        "the same request passes once too often", "reserve",
+        "if passed >= ask.r[2] then", "if passed > ask.r[2] then", ("repeats",),
+    ),
+    Mutation(
+        "a window begins anew with each pass", "reserve",
+        "  if not window_ends then\n    window_ends = now", "  do\n    window_ends = now", ("repeats",), rare=True,
+    ),
+    Mutation(
+        "a window never ends", "reserve",
+        "if tonumber(ends) > now then", "if true then", ("repeats",),
+    ),
+    Mutation(
+        "a loop in audit is refused", "reserve",
+        "if ask.r[4] == 1 then", "if true then", ("repeats", "told", "bound"), rare=True,
+    ),
+    Mutation(
         "a stream's step passes a bound", "renew",
         "if room then step = math.min(step, room) end", "", ("learned",),
     ),

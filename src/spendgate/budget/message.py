@@ -46,6 +46,8 @@ class BoundStatus:
         return self.settled_nanousd + self.reserved_nanousd
 
 
+LOOP = "loop_detected"
+"""The reason where a run sends the same request again and again."""
 HELD = "budget_held"
 """The reason where only what others hold keeps a request out."""
 
@@ -125,6 +127,20 @@ def refused_by_plan(asked: Asked, budget: TeamBudget | None, refusal: PlannedRef
     return RefusalText(refusal.status, refusal.reason, text + _whom(budget), details)
 
 
+def refused_as_loop(
+    asked: Asked, budget: TeamBudget | None, run: str, passed: int, again_ms: int
+) -> RefusalText:
+    """Word the refusal of a request that its run has sent `passed` times already."""
+    again = utc(asked.now_ms + again_ms)
+    text = (
+        f"Run {run} of team {asked.team} has sent this very request {passed} times, so it is refused as a loop until "
+        f"{again:%Y-%m-%d %H:%M:%S} UTC. Change what is asked, or stop the run."
+    )
+    details = _details(asked, budget)
+    details |= {"run": run, "passed": passed, "resets_at": _rfc3339(again)}
+    return RefusalText(429, LOOP, text + _whom(budget, ""), details)
+
+
 def refused_without_ledger(asked: Asked, budget: TeamBudget | None, allowance_nanousd: int) -> RefusalText:
     """Word a refusal because the ledger does not answer and the fail-open allowance is used up."""
     allowed = (
@@ -181,8 +197,8 @@ def _details(asked: Asked, budget: TeamBudget | None) -> dict[str, object]:
     return details
 
 
-def _whom(budget: TeamBudget | None) -> str:
-    return f" Ask in {budget.contact} for an increase." if budget is not None and budget.contact else ""
+def _whom(budget: TeamBudget | None, wish: str = " for an increase") -> str:
+    return f" Ask in {budget.contact}{wish}." if budget is not None and budget.contact else ""
 
 
 def _rfc3339(at: datetime | None) -> str | None:

@@ -22,6 +22,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from spendgate.durations import parse_duration_ms
+
 GROUP = "ai.systemhardening.com"
 API_VERSION = f"{GROUP}/v1"
 KIND = "LLMBudget"
@@ -59,6 +61,16 @@ def _has_no_wildcard(value: str) -> str:
     return value
 
 
+def _window(value: str) -> str:
+    try:
+        ms = parse_duration_ms(value)
+    except ValueError as e:
+        raise PydanticCustomError("duration", "is {e}", {"e": str(e)}) from e
+    if not 1000 <= ms <= 24 * 3_600_000:
+        raise PydanticCustomError("duration", "is not within 1s and 24h")
+    return value
+
+
 def _between(low: int, high: int) -> WithJsonSchema:
     return WithJsonSchema({"type": "number", "minimum": low, "maximum": high})
 
@@ -75,6 +87,12 @@ TokenCap = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_integer)
 
 
 HoldPercentile = Annotated[int, Field(ge=50, le=100), BeforeValidator(_integer)]
+RepeatCount = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_integer)]
+Window = Annotated[
+    str,
+    AfterValidator(_window),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$"}),
+]
 HoldSamples = Annotated[int, Field(ge=1, le=500), BeforeValidator(_integer)]
 
 
@@ -144,6 +162,15 @@ class Increase(Part):
     approved_by: str = Field("", description="Who approved it, for audits.")
 
 
+class RepeatLimit(Part):
+    """How often the same request may be sent within one run: a loop."""
+
+    max: RepeatCount = Field(description="So many pass, the next is refused, 1 to 1000.")
+    window: Window = Field(
+        "10m", description="How long they are counted together, from the first: 1s to 24h."
+    )
+
+
 class BudgetSpec(Part):
     """What one team may spend."""
 
@@ -193,6 +220,10 @@ class BudgetSpec(Part):
     )
     hold_min_samples: HoldSamples = Field(
         50, description="Answers of an app and model from which on holds are learned, 1 to 500."
+    )
+    repeats: RepeatLimit | None = Field(
+        None,
+        description="The same request (model and messages) of one run again and again: refused as a loop.",
     )
     downgrades: tuple[Downgrade, ...] = Field((), description="Targets under pressure, by requested model.")
     mode: Literal["enforce", "audit"] = Field("enforce", description="audit: decide and report only.")

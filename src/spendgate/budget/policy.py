@@ -16,6 +16,7 @@ from spendgate.budget.checks import advice
 from spendgate.budget.document import document_text
 from spendgate.budget.model import Action, BudgetSpec, LLMBudget
 from spendgate.budget.patterns import ModelPattern, best_match, most_specific_first
+from spendgate.durations import parse_duration_ms
 from spendgate.money import percent_of, usd_to_nano
 from spendgate.pricing.aliases import known_as
 
@@ -67,6 +68,14 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatRule:
+    """So many same requests of a run pass within a window; the next is a loop."""
+
+    max: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class DowngradeRule:
     """Requests for the pattern's models go to `to` under pressure."""
 
@@ -114,6 +123,7 @@ class TeamBudget:
     """Streams hold what the ledger learned, not their worst case."""
     hold_percentile: int = 99
     hold_min_samples: int = 50
+    repeats: RepeatRule | None = None
     audit: bool = False
     failure_policy: str = ""
     """`open`, `closed`, or "": up to the fail-open limit."""
@@ -284,6 +294,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
         holds_learned=spec.holds == "learned",
         hold_percentile=spec.hold_percentile,
         hold_min_samples=spec.hold_min_samples,
+        repeats=_repeats(spec),
         audit=spec.mode == "audit",
         failure_policy=spec.failure_policy or "",
         fail_open_nanousd=_nano(spec.fail_open_limit_usd),
@@ -298,6 +309,11 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
 
 def _nano(usd: Decimal | None) -> int | None:
     return None if usd is None else usd_to_nano(usd)
+
+
+def _repeats(spec: BudgetSpec) -> RepeatRule | None:
+    r = spec.repeats
+    return None if r is None else RepeatRule(r.max, parse_duration_ms(r.window))
 
 
 def _routing(spec: BudgetSpec) -> Routing | None:

@@ -19,11 +19,12 @@ from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.exchange import events as e
 from spendgate.exchange import own_budget, stream_options, unknown_apis, websockets
 from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, ExchangeContext
-from spendgate.exchange.planning import Planned, eligible, gather, would_be
+from spendgate.exchange.planning import WOULD_REFUSE, Planned, eligible, gather, would_be
 from spendgate.exchange.rejections import (
     RejectionFormat,
     format_of,
     ledger_away,
+    looping,
     over_limit,
     planned_refusal,
     too_large,
@@ -208,6 +209,7 @@ class Admission:
         planned = gather(
             case.snapshot, case.identity, dialect.name, facts, case.counted,
             case.require_model, case.exchange_id, case.at_ms, case.address, case.learned, seen=not self._fixed,
+            body=self._read.body or self._given,
         )  # fmt: skip
         if planned.wants_exact and not self._looked:
             return self._look(facts)
@@ -238,6 +240,9 @@ class Admission:
         if result.candidate >= 0:
             case.held_nanousd, case.reserved_nanousd = result.may_cost_nanousd, result.held_nanousd
             return self._forward(result.candidate, result.output_cap)
+        if result.loop is not None:
+            action = looping(self._voice, case.identity, self._budget, facts.model, result.loop, result.at_ms)
+            return self._refuse(action, facts.model, 0)
         is_full = all(r.committed_nanousd >= r.bound.floor_nanousd for r in result.refusals)
         if not case.counted.exact and not self._looked and not is_full:
             return self._look(facts)
@@ -281,7 +286,9 @@ class Admission:
         if planned.plan.audit:
             settled = case.result.settled_nanousd if case.result is not None else 0
             case.sent = planned.choices[-1].candidate.model
-            case.reason = f"audit:{would_be(planned, index, settled) or WITHIN_BUDGET}"
+            loops = case.result is not None and case.result.loop is not None
+            would = WOULD_REFUSE if loops else would_be(planned, index, settled)
+            case.reason = f"audit:{would or WITHIN_BUDGET}"
             cap = None
         else:
             case.reason = choice.reason or planned.plan.note or WITHIN_BUDGET

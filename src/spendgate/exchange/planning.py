@@ -7,17 +7,22 @@ from dataclasses import dataclass, replace
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
+from spendgate.budget.policy import TeamBudget
 from spendgate.dialects.base import RequestFacts
+from spendgate.exchange import repeats
 from spendgate.exchange.billing import COST_MAX_NANOUSD
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.quote import make_quote
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import ReserveRequest
+from spendgate.ledger.port import Repeats, ReserveRequest
 from spendgate.tokens.count import Counted
 
 EXACT_BELOW = 1000
 """An estimate that is more than 1/1000 of the month's budget is counted exactly, not bounded by bytes."""
+
+WOULD_REFUSE = "would_refuse"
+"""What an audited request would have met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,11 @@ def gather(
     learned: Learned | None = None,
     *,
     seen: bool = True,
+    body: bytes = b"",
 ) -> Planned:
     """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
-    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows?"""
+    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows? `body`: as it
+    was read, to know it again."""
     sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
@@ -103,6 +110,7 @@ def gather(
         app=identity.app,
         ttl_ms=settings.reservation_ttl,
         candidates=tuple(c.candidate for c in choices),
+        repeats=_repeats(budget, identity, facts.model, body),
     )
     allowance = UNLIMITED if decided.audit else fail_open_allowance(budget, now_ms)
     dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
@@ -110,6 +118,13 @@ def gather(
     # a budget of 0 admits nothing, however little it is
     exact = not counted.exact and limit is not None and 0 < limit < dearest * EXACT_BELOW
     return Planned(decided, choices, request, allowance, exact)
+
+
+def _repeats(budget: TeamBudget | None, identity: Identity, model: str, body: bytes) -> Repeats | None:
+    """How to know the request again; None where nobody asks, or it is of no run."""
+    if budget is None or budget.repeats is None or not (identity.run and body):
+        return None
+    return repeats.of_run(budget.repeats, identity.app, identity.run, model, body, refuses=not budget.audit)
 
 
 def _storable(choice: Choice) -> Choice:
@@ -139,7 +154,7 @@ def would_be(planned: Planned, index: int, settled_nanousd: int) -> str:
     """What an audited request would have met: `would_refuse`, or the reason of the model that would serve."""
     choices = planned.plan.choices
     if index == len(planned.choices) - 1 and (planned.plan.refusal is not None or len(planned.choices) > 1):
-        return "would_refuse"
+        return WOULD_REFUSE
     first = next((c for c in choices if c.candidate.is_open(settled_nanousd)), None)
     return first.reason if first is not None else ""
 

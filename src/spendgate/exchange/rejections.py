@@ -13,6 +13,7 @@ from spendgate.budget.message import (
     Asked,
     BoundStatus,
     RefusalText,
+    refused_as_loop,
     refused_by_bound,
     refused_by_plan,
     refused_without_ledger,
@@ -24,7 +25,7 @@ from spendgate.exchange.events import TOO_BUSY, Reject
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import ReserveResult
+from spendgate.ledger.port import Loop, ReserveResult
 from spendgate.settings.reject_status import BY_THEMSELVES, PASSING, Sender, Statuses
 
 BUSY_RETRY_S = 1
@@ -122,6 +123,19 @@ def over_limit(
         _asked(identity, model, result.at_ms), budget, bound, stand, estimate, again_after_s
     )
     return _reject(voice, text, again_after_s=again_after_s)
+
+
+def looping(
+    voice: RejectionFormat,
+    identity: Identity,
+    budget: TeamBudget | None,
+    model: str,
+    loop: Loop,
+    now_ms: int,
+) -> Reject:
+    """The same request of a run has passed as often as it may."""
+    asked = _asked(identity, model, now_ms)
+    return _reject(voice, refused_as_loop(asked, budget, identity.run, loop.passed, loop.again_ms))
 
 
 def ledger_away(

@@ -29,8 +29,10 @@ __all__ = [
     "Growing",
     "Grown",
     "Ledger",
+    "Loop",
     "Refusal",
     "RefusedRequest",
+    "Repeats",
     "ReserveRequest",
     "ReserveResult",
     "Restored",
@@ -44,6 +46,25 @@ BESIDE = ":attempts"
 
 
 @dataclass(frozen=True, slots=True)
+class Repeats:
+    """How often the same request may pass: `max` times within a window that begins with the first. `digest` is what
+    makes it the same; `refuses` False: it passes all the same, and is told."""
+
+    digest: str
+    max: int
+    window_ms: int
+    refuses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The same request has passed so often, and may pass again in so many milliseconds."""
+
+    passed: int
+    again_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReserveRequest:
     """One reservation. `bounds` of every candidate start with the team's month."""
 
@@ -52,6 +73,7 @@ class ReserveRequest:
     app: str
     ttl_ms: int
     candidates: tuple[Candidate, ...]
+    repeats: Repeats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +121,8 @@ class ReserveResult:
     counters: tuple[tuple[int, int], ...] = ()
     in_flight: tuple[tuple[int, int], ...] = ()
     worst_nanousd: int = 0
+    loop: Loop | None = None
+    """It has passed as often as it may."""
 
     @property
     def committed_nanousd(self) -> int:

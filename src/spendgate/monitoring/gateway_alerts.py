@@ -6,6 +6,7 @@ from spendgate.monitoring.rules import Alert, Group, grown
 
 ASSUMED = "late|drained|unreadable|attempts"
 UNREADABLE = f'spendgate_unmetered_total{{reason!~"expired|aborted|{ASSUMED}"}}'
+LOOPS = 'llm_requests_rejected_budget_total{reason="loop_detected"}'
 ASSUMED_USD = f'spendgate_unmetered_usd_total{{reason=~"{ASSUMED}"}}'
 ABORTED_USD = 'spendgate_unmetered_usd_total{reason="aborted"}'
 ABORTED_PERCENT = 5.0
@@ -104,6 +105,15 @@ sum(rate(spendgate_decision_seconds_count[10m])) > 0.1""",
         summary="Team {{ $labels.team }} is refused {{ $value | humanize }} times a second",
         description="A client goes on sending though its budget refuses: it most likely retries a 429 that "
         "says x-should-retry: false.",
+    ),
+    Alert(
+        name="SpendgateLoopDetected",
+        expr=f"""sum by (team) ({grown(LOOPS, "15m")}) > 0""",
+        hold="0m",
+        severity="warning",
+        summary="A run of team {{ $labels.team }} sends the same request again and again",
+        description="An agent does not get on: it was refused {{ $value | humanize }} times in 15 minutes, after the "
+        "requests that its budget's repeats let pass. The usage log's lines with reason loop_detected name the run.",
     ),
 )
 

@@ -62,6 +62,7 @@ REFUSALS: dict[str, str] = {
     "model_budget_exceeded": "it does not fit `maxMonthlyUSD` of the models that a pattern matches",
     "app_budget_exceeded": "it does not fit the app's `maxMonthlyUSD`",
     "run_budget_exceeded": "it does not fit `maxUSDPerRun`",
+    "loop_detected": "its run has sent the same messages to the same model as often as `repeats` lets it",
     "request_cost_exceeded": "its estimate is above `maxUSDPerRequest`",
     "app_not_allowed_for_model": "the app is not among `allowedApps` of the model's pattern",
     "unpriced_model": "the model has no price, and the budget says `unpricedModels: reject`",

@@ -68,6 +68,14 @@ def dumps_bytes(value: Any) -> bytes:
         raise NotJson("nested too deep") from e
 
 
+def dumps_sorted(value: Any) -> bytes:
+    """Serialise in one form, whatever the order of names was."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, orjson.JSONEncodeError):
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
 def dumps(value: Any) -> str:
     """Serialise compactly, as a provider would before it tokenises. Raises NotJson where nested too deep."""
     try:

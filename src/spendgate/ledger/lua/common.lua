@@ -21,6 +21,9 @@
 --   x:<month>        hash    what was restored after a loss without its exchanges: see restore.lua
 --   y:<month>        zset    what came home late after a loss: see restore.lua
 
+--   repeats          hash    digest of a request -> how often it passed SPACE when its window ends (ms); repeats:t, zset
+--                            of the digests by that end
+
 local prefix = string.sub(KEYS[1], 1, -6)          -- "sg1:{team}:"
 local holds_key = KEYS[1]
 local due_key = prefix .. 'due'

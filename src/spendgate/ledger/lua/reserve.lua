@@ -8,16 +8,19 @@
 --          The first bound of a candidate is the team's month; floor -1: counted, never refused. f and b are of what
 --          the month has settled: what others hold opens no window. h: with so many samples of the app and model,
 --          what is held is learned from them; the estimate stays what is charged where nobody settles.
+--          r: [digest, most, window (ms), refuses 0|1]?, what was asked: so often it passes within the window.
 -- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), settled and reserved of the month
 --           with this hold, now, replayed 0|1, refusals [[candidate, bound, settled, reserved, only held 0|1, asked] ...],
 --           expired [...], settled and reserved of each bound of the candidate [s, r, s, r, ...],
 --           what stands in the bound of the last refusal that only holds made [[age (ms), held] ...],
---           the worst case of what is held}
+--           the worst case of what is held, [how often it passed, ms until it may again] if it passed as often as it may}
 --          A candidate's refusal names the first bound that would refuse it without any hold, too; where there is
 --          none, only holds keep it out, and it names the first that refuses.
 -- Replay   an id that is held or has expired gets its first answer again. One that has ended already (its
 --          settlement overtook it) gets {0, 0, -1, …}: nothing is held. Nothing moves.
 
+local repeats_key, repeats_ends = prefix .. 'repeats', prefix .. 'repeats:t'
+local REPEATS_MAX = 10000                          -- requests that are told apart a team
 local SHOWN = 64                                   -- so many holds are looked at to say how long they may take
 
 local ask = cjson.decode(ARGV[1])
@@ -32,6 +35,8 @@ local function counted(counter)
 end
 local month = counted(counter_of('month', 'month', now, today))
 
+local looping = nil
+
 local function answer(candidate, held, cap, replayed, refusals, counters, waited, worst)
   local standing, more = {}, replayed == 1 and 0 or held
   for i, c in ipairs(counters) do                  -- numbers of a reply are exact up to 2^53
@@ -39,7 +44,7 @@ local function answer(candidate, held, cap, replayed, refusals, counters, waited
     standing[2 * i - 1], standing[2 * i] = v[1], v[2] + more
   end
   return {candidate, int(held), int(cap), month[1], month[2] + more, int(now), replayed, refusals, expired,
-          standing, waited or {}, int(worst or held)}
+          standing, waited or {}, int(worst or held), looping or {}}
 end
 
 local first = redis.call('HGET', holds_key, ask.id) or redis.call('GET', expired_key(ask.id))
@@ -48,6 +53,39 @@ if first then
   return answer(hold.i, hold.e, hold.o, 1, {}, hold.c, nil, hold.w)
 end
 if ended(ask.id, now, now - 600000) then return answer(0, 0, -1, 1, {}, {}) end
+
+-- The same request again and again: its passes are counted in a window that begins with the first.
+local passed, window_ends = 0, nil
+if ask.r then
+  local known = redis.call('HGET', repeats_key, ask.r[1])
+  if known then
+    local n, ends = string.match(known, '^(%d+) (%d+)$')
+    if tonumber(ends) > now then passed, window_ends = tonumber(n), tonumber(ends) end
+  end
+  if passed >= ask.r[2] then
+    looping = {int(passed), int(window_ends - now)}
+    if ask.r[4] == 1 then return answer(-1, 0, -1, 0, {}, {}) end
+  end
+end
+
+-- It passes once more. What is over is forgotten, and where there are too many, what will be over first.
+local function count_pass()
+  local gone = redis.call('ZRANGEBYSCORE', repeats_ends, '-inf', int(now), 'LIMIT', 0, 8)
+  if not window_ends then
+    window_ends = now + ask.r[3]
+    if #gone == 0 and redis.call('HLEN', repeats_key) >= REPEATS_MAX then
+      gone = redis.call('ZRANGE', repeats_ends, 0, 0)
+    end
+  end
+  for _, digest in ipairs(gone) do
+    redis.call('HDEL', repeats_key, digest)
+    redis.call('ZREM', repeats_ends, digest)
+  end
+  redis.call('HSET', repeats_key, ask.r[1], int(passed + 1) .. ' ' .. int(window_ends))
+  redis.call('ZADD', repeats_ends, int(window_ends), ask.r[1])
+  redis.call('EXPIRE', repeats_key, 2 * DAY_S)
+  redis.call('EXPIRE', repeats_ends, 2 * DAY_S)
+end
 
 -- What is held for a candidate: its worst case, or what its app's samples say of this model. Both sides are learned
 -- apart, so that short answers say nothing of a long input.
@@ -158,5 +196,6 @@ end
 local record = cjson.encode({i = chosen - 1, e = int(held), w = worst and int(worst), o = cap, a = ask.app, m = c.m, c = counters,
                              d = today, t = now})
 redis.call('HSET', holds_key, ask.id, record)
+if ask.r then count_pass() end
 redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
 return answer(chosen - 1, held, cap, 0, refusals, counters, nil, worst)

@@ -24,6 +24,7 @@ from spendgate.ledger.port import (
     DayCell,
     Expired,
     Growing,
+    Loop,
     Refusal,
     ReserveRequest,
     ReserveResult,
@@ -119,15 +120,17 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
                 h.samples,
             ]
         candidates.append(row)
-    return orjson.dumps(
-        {
-            "id": request.exchange_id,
-            "app": clean(request.app),
-            "ttl": request.ttl_ms,
-            "now": now_ms,
-            "c": candidates,
-        }
-    )
+    ask: dict[str, object] = {
+        "id": request.exchange_id,
+        "app": clean(request.app),
+        "ttl": request.ttl_ms,
+        "now": now_ms,
+        "c": candidates,
+    }
+    if request.repeats is not None:
+        r = request.repeats
+        ask["r"] = [r.digest, r.max, r.window_ms, int(r.refuses)]
+    return orjson.dumps(ask)
 
 
 def settle_argument(s: Settlement) -> bytes:
@@ -201,9 +204,21 @@ def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
 
 def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
     """Read the reply of `reserve.lua`."""
-    candidate, held, cap, settled, reserved, now, replayed, refusals, expired, counters, in_flight, worst = (
-        reply
-    )
+    (
+        candidate,
+        held,
+        cap,
+        settled,
+        reserved,
+        now,
+        replayed,
+        refusals,
+        expired,
+        counters,
+        in_flight,
+        worst,
+        loop,
+    ) = reply
     named = tuple(
         Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(s), int(r), only_held == 1, int(asked))
         for c, b, s, r, only_held, asked in refusals
@@ -221,6 +236,7 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
         counters=tuple((int(s), int(r)) for s, r in zip(counters[::2], counters[1::2], strict=True)),
         in_flight=tuple((int(age), int(amount)) for age, amount in in_flight),
         worst_nanousd=int(worst) if int(worst) > int(held) else 0,
+        loop=Loop(int(loop[0]), int(loop[1])) if loop else None,
     )
 
 
