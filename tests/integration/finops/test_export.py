@@ -1,4 +1,5 @@
-"""`spendgate export` into a folder and into an S3 (moto's server on loopback): idempotent, resumable, whole."""
+"""`spendgate export` into a folder and into S3, Google's and Azure's stores (real servers on loopback): idempotent,
+resumable, whole."""
 
 from __future__ import annotations
 
@@ -6,14 +7,19 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import pytest
+from fsspec.registry import _registry as installed
 from moto.server import ThreadedMotoServer
+from support import stores
 from support.asks import ask, candidate, end
 from support.usage_lines import T0, record, write_log
 
@@ -134,6 +140,34 @@ class TestOfTheLedger:
         assert out.count("unchanged") == 2
         assert [o["LastModified"] for o in again] == [o["LastModified"] for o in listed]
 
+    @pytest.mark.parametrize("cloud", [stores.google, stores.azure])
+    def test_the_stores_of_google_and_azure_hold_what_a_folder_holds_and_what_is_missing_is_written_again(
+        self,
+        cloud: Callable[[str], AbstractContextManager[stores.Bucket]],
+        server: EmbeddedRedis,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        asked = ("--redis", server.url, "--data-dir", str(tmp_path), *MONTH)
+        run(capsys, *asked, "--to", str(tmp_path / "out"))
+        out = tmp_path / "out"
+        wanted = {f"books/{p.relative_to(out)}": p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        with cloud("acme-finops") as bucket:
+
+            def export() -> str:
+                code, out, err = run(capsys, *asked, "--to", f"{bucket.url}/books")
+                assert code == 0, err
+                return out
+
+            assert export().count("written") == 2
+            assert bucket.read() == wanted
+            data, manifest = sorted(wanted, key=lambda n: n.endswith("_manifest.json"))
+            bucket.remove(manifest)
+            bucket.put(data, wanted[data][:-1] + b"?")
+            assert export().count("written") == 2
+            assert bucket.read() == wanted
+            assert export().count("unchanged") == 2
+
     def test_what_cannot_be_written_says_why_and_what_to_do(
         self, s3: Any, server: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -141,7 +175,9 @@ class TestOfTheLedger:
         code, _, err = run(capsys, *found, "--to", "s3://no-such-bucket/x")
         assert (code, "bucket does not exist" in err, "run it again" in err) == (1, True, True), err
         assert len(err.splitlines()) == 1
-        code, _, err = run(capsys, *found, "--to", "gs://bucket/x")
+        with mock.patch.dict(sys.modules, {"gcsfs": None}), mock.patch.dict(installed):
+            installed.pop("gs", None)
+            code, _, err = run(capsys, *found, "--to", "gs://bucket/x")
         assert (code, "pip install 'spendgate[gcs]'" in err) == (1, True), err
         code, _, err = run(capsys, *found, "--to", "odd://bucket/x")
         assert (code, "--to odd://bucket/x" in err) == (1, True), err

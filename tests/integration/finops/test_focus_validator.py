@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import subprocess
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from support.focus import charges, month
 
-from spendgate.finops.chargeback.chargeback import price_for
-from spendgate.finops.chargeback.focus import Month
 from spendgate.finops.chargeback.focus_columns import Version
 from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
-from spendgate.ledger.port import Adjusted, Adjustment, DayCell
-from spendgate.pricing.cost import cost_nanousd
-from spendgate.pricing.load import table
 
 ROOT = Path(__file__).parents[3]
-PRICES = table()
 VERSION: Version = "1.2"
-MODELS = ("gpt-4o", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "azure/gpt-5.6-sol", "unheard-of-1")
 NOT_OURS = ("AVAILABILITY_ZONE", "COMMITMENT", "CAPACITY", "PROVISIONED_RESOURCES", "RESOURCE_TYPE", "REGION")
 """What a provider of tokens does not have; rules that apply only with it are not asked for."""
 ALTERNATIVES = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
@@ -42,37 +34,6 @@ def validator() -> Path:
         timeout=280,
     )
     return Path(made.stdout.strip())
-
-
-def charges() -> Iterator[DayCell]:
-    """A month with every kind of charge that the export knows."""
-    chance = random.Random(3)
-    for day in range(1, 29, 3):
-        for team in ("payments", "search | =1+1", ""):
-            for app in ("checkout", "web"):
-                for model in MODELS:
-                    kinds = ("input", "cached_input", "cache_write_5m", "output", "reasoning")
-                    tokens = {k: chance.randrange(1, 10**6) for k in kinds}
-                    cost = cost_nanousd(price_for(PRICES, model), tokens)
-                    run = "run-7" if app == "web" else ""
-                    more = {"run": run, "tier": "flex", "user": "kim", "asked": "gpt-5.5"} if run else {}
-                    yield DayCell(team, f"202611{day:02d}", app, model, 9, cost, tokens, 5, 0, 0, **more)
-    yield DayCell("payments", "20261105", "batch", "gpt-4o", 1, 77, {})
-    yield DayCell(
-        "payments", "20261105", "seen", "o3", 1, 123_000, {"input": 5, "searches": 3}, adjusted_nanousd=9
-    )
-    yield DayCell("search", "20261106", "(none)", "(none)", 0, -50_000_000, {}, adjusted_nanousd=-50_000_000)
-    yield DayCell("search", "20261107", "batch", "gpt-4o", -1, -3_500_000, {"input": -1000, "output": -100})
-    yield DayCell("search", "20261108", "loop", "gpt-4o", 0, 0, {}, refused=7)
-
-
-def month() -> Month:
-    """The month, with an adjustment of its own and a correction of October among the adjusted money."""
-    adjustments = [
-        Adjusted(Adjustment("refund", "search", -60_000_000, "a refund", "kim"), "20261106", 1, 0),
-        Adjusted(Adjustment("october", "search", 10_000_000, "late bill", day="20261017"), "20261106", 2, 0),
-    ]
-    return Month("202611", list(charges()), PRICES, "acme", adjustments)
 
 
 def judged(validator: Path, data: Path) -> dict[str, str]:

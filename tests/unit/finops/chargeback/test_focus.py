@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.focus import CLOUDS, SHARED, charges, month
 
 from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.focus import Month
@@ -240,6 +241,41 @@ def test_allocated_charges_add_up_to_their_origin_and_ratios_to_one(
         key = row["ChargePeriodStart"], row["Tags"], row["SkuPriceId"]
         by_origin[key] = by_origin.get(key, Decimal(0)) + Decimal(element["AllocatedRatio"])
     assert all(total == int(total) for total in by_origin.values())
+
+
+def test_a_month_of_three_clouds_with_corrections_refunds_and_shared_cost_keeps_the_rules_of_1_4() -> None:
+    weights = {"payments": 2, "search": 1}
+    of = month((Allocation(SHARED, "weights", weights),))
+    rows = list(csv.DictReader(io.StringIO(focus_csv(of, "1.4"))))
+    ids = set()
+    for row in rows:
+        keeps_the_table(row, "1.4")
+        assert (
+            row["BillingPeriodStart"]
+            <= row["ChargePeriodStart"]
+            < row["ChargePeriodEnd"]
+            <= row["BillingPeriodEnd"]
+        )
+        is_correction = row["ChargeClass"] == "Correction"
+        assert (row["ChargeCategory"] == "Usage") == bool(row["SkuId"])
+        if row["ChargeCategory"] == "Usage" and not is_correction:
+            quantity = Decimal(row["PricingQuantity"])
+            assert Decimal(row["ListUnitPrice"]) * quantity == Decimal(row["ListCost"])
+        if row["AllocatedResourceId"]:
+            assert row["SubAccountId"] == SHARED and row["AllocatedMethodId"] == "spendgate-shared-weights"
+            assert set(json.loads(row["AllocatedMethodDetails"])["Elements"][0]) == {
+                "AllocatedRatio", "UsageQuantity", "UsageUnit",
+            }  # fmt: skip
+        assert (row["SubAccountId"] == SHARED) == bool(row["AllocatedResourceId"])
+        ids.add((row["x_AdjustmentId"], row["ChargeClass"], row["x_CorrectedPeriodStart"]))
+    assert {("refund", "", ""), ("october", "Correction", "2026-10-17T00:00:00Z")} <= ids
+    for column in ("BilledCost", "EffectiveCost"):
+        assert sum(Decimal(r[column]) for r in rows) == Decimal(
+            nano_to_usd(sum(c.cost_nanousd for c in charges()))
+        )
+    issuers = {m: {r["InvoiceIssuerName"] for r in rows if r["SkuId"].startswith(m + "/")} for m in CLOUDS}
+    assert issuers == {model: {issuer} for model, issuer in CLOUDS.items()}
+    assert all(r["ServiceProviderName"] and r["HostProviderName"] for r in rows)
 
 
 def test_what_a_usage_log_knows_more_stands_in_columns_of_ours() -> None:
