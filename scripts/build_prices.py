@@ -145,9 +145,8 @@ def build() -> str:
         for name, least in own["minimum"].get(id_, {}).items():
             models[name]["minimum"] = {kind: int(n) for kind, n in least.items()}
         for name, fees in own["fees"].get(id_, {}).items():
-            models.setdefault(name, {"prices": [["", {}]]})["prices"] = [
-                ["", {k: each(k, v) for k, v in fees.items()}]
-            ]
+            for period in models.setdefault(name, {"prices": [["", {}]]})["prices"]:
+                period[1].update({k: each(k, v) for k, v in fees.items()})
         for name, of in own["prices"].get(id_, {}).items():
             models.setdefault(name, {}).update(stated(of))
         for name, words in own["service"].get(id_, {}).items():
@@ -161,7 +160,9 @@ def build() -> str:
                         **{p: int(n) for p, n in places.items()},
                         **entry.get("residency", {}),
                     }
-        drop_needless_names(models)
+        for entry in models.values():
+            spread_long_writes(entry)
+        drop_needless_names(models, frozenset(own["prices"].get(id_, ())))
         listed: dict[str, Any] = {
             "url": (provider.pricing_urls or [""])[0] if provider is not None else URLS[id_]
         }
@@ -177,6 +178,20 @@ def build() -> str:
         "tokenizers": {name: tokenizer(family) for name, family in FAMILIES.items()},
     }
     return written(head, out)
+
+
+def spread_long_writes(entry: dict[str, Any]) -> None:
+    """Where a list prices writes that are kept for long, at the standard price and context alone: everywhere, as often
+    the price of a write for minutes as there (litellm's list has each; all are twice it)."""
+    base = entry["prices"][-1][1]
+    if not base.get("cache_write_12h") or not base.get("cache_write_5m"):
+        return
+    times = Fraction(base["cache_write_12h"], base["cache_write_5m"])
+    periods = [*entry["prices"], *(p for of in entry.get("service", {}).values() for p in of)]
+    for period in periods:
+        for of in (period[1], *(tier[1] for tier in (period[2] if len(period) > 2 else ()))):
+            if "cache_write_5m" in of:
+                of["cache_write_12h"] = int(of["cache_write_5m"] * times)
 
 
 def tokenizer(of: Family) -> dict[str, int]:
@@ -329,11 +344,13 @@ NOT_RATES = frozenset({"tiers", "context", "output_max", "also", "dialects"})
 DATED = re.compile(r"(-20\d\d-\d\d-\d\d|[-@]20\d{6}|-latest)$")
 
 
-def drop_needless_names(models: dict[str, Any]) -> None:
-    """Take out the names that the table finds by itself: without their date, or without -latest."""
+def drop_needless_names(models: dict[str, Any], own: frozenset[str]) -> None:
+    """Take out the names that the table finds by itself: without their date, or without -latest; and those that are a
+    dated one of a model that we state ourselves."""
     taken = set(models)
     for name, entry in models.items():
-        kept = [a for a in entry.pop("also", []) if a not in taken and DATED.sub("", a) != name]
+        found_anyway = own | {name}
+        kept = [a for a in entry.pop("also", []) if a not in taken and DATED.sub("", a) not in found_anyway]
         undated = DATED.sub("", name)
         if undated != name and undated not in taken and undated not in kept:
             kept.append(undated)

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Container
 
 INPUT_KINDS: tuple[str, ...] = (
-    "input", "cached_input", "cache_write_5m", "cache_write_1h",
+    "input", "cached_input", "cache_write_5m", "cache_write_1h", "cache_write_12h",
     "input_audio", "input_image", "input_video", "cached_input_audio",
     "cached_input_image", "cached_input_video", "tool_input",
 )  # fmt: skip
 OUTPUT_KINDS: tuple[str, ...] = ("output", "reasoning", "output_audio", "output_image")
 OTHER_KINDS: tuple[str, ...] = (
-    "requests", "images", "seconds", "characters", "searches", "file_searches", "maps", "code_runs",
+    "requests", "images", "seconds", "characters", "searches", "preview_searches", "file_searches", "maps",
+    "code_runs",
+    "guardrail_content", "guardrail_topics", "guardrail_pii", "guardrail_grounding", "guardrail_reasoning",
+    "guardrail_images",
 )  # fmt: skip
 KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS + OTHER_KINDS
 

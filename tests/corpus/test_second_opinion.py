@@ -12,6 +12,7 @@ from support.recorded import Exchange, documents, exchanges, totals
 
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
+from spendgate.pricing.price import FEES
 from spendgate.pricing.terms import Terms
 from spendgate.usage import Usage, input_total, output_total
 
@@ -98,9 +99,10 @@ def test_genai_prices_extracts_the_same_usage() -> None:
     assert not faults, "\n".join(faults)
 
 
-def without_searches(usage: Usage) -> Usage:
-    """genai-prices reads no searches out of Responses and Gemini answers: they are items, not counts."""
-    return {kind: n for kind, n in usage.items() if kind not in ("searches", "file_searches")}
+def without_fees(usage: Usage) -> Usage:
+    """genai-prices reads no fees out of answers: searches, containers of code interpreters and a guardrail's checks are
+    items of an answer or its trace, and no counts of its usage."""
+    return {kind: n for kind, n in usage.items() if kind not in FEES or kind == "requests"}
 
 
 def charged(usage: Any, model: str, provider: str) -> Decimal:
@@ -123,7 +125,7 @@ def test_genai_prices_charges_the_same() -> None:
             continue
         if getattr(theirs, "web_searches", None):
             told -= charged(type(theirs)(web_searches=theirs.web_searches), model, provider)
-        ours = cost_nanousd(price, without_searches(exchange.own_usage()))
+        ours = cost_nanousd(price, without_fees(exchange.own_usage()))
         compared += 1
         if abs(ours - told) > Decimal("0.5"):
             faults.append(f"{exchange.recording.source}: {model}: {ours} but genai-prices says {told}")

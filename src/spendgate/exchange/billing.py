@@ -38,6 +38,15 @@ class Tariff:
     hoped: bool = False
     """The tier is only what the client asked for: unless the answer says that it was served, the standard price counts
     where that is dearer."""
+    long_writes: bool = False
+    """The request asked for what it writes into a cache to be kept for more than twelve hours."""
+
+    def kept(self, usage: Usage) -> Usage:
+        """A usage whose cache writes are of the kind that the request asked for, which answers do not tell."""
+        if not self.long_writes or not usage.get("cache_write_5m"):
+            return usage
+        rest = {kind: n for kind, n in usage.items() if kind != "cache_write_5m"}
+        return rest | {"cache_write_12h": rest.get("cache_write_12h", 0) + usage["cache_write_5m"]}
 
     def answered(self, reading: Reading) -> Tariff:
         """The same with what the provider says it served: its tier and place before those asked for."""
@@ -159,6 +168,7 @@ def _charge(
     held: int,
     charged_by: ChargedBy = ChargedBy.COUNTED,
 ) -> Bill:
+    usage = tariff.kept(usage)
     cost, by = _cost(tariff, sent, answered, usage)
     if cost > COST_MAX_NANOUSD:
         return at_hold(held, "bad_usage")
@@ -194,7 +204,7 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     asked = _asked_parts(sent, reading)
     whole = LISTED
     for model, usage in reading.parts:
-        share = {k: n for k, n in usage.items() if k != "requests"}
+        share = {k: n for k, n in tariff.kept(usage).items() if k != "requests"}
         cost, by = _cost(tariff, sent if model in asked else model, model, share)
         parts.append(UsagePart(model or sent, share, cost))
         whole = by.joined(whole)
@@ -202,7 +212,7 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     if cost > COST_MAX_NANOUSD:
         return at_hold(held, "bad_usage")
     return Bill(
-        reading.usage,
+        tariff.kept(reading.usage),
         cost,
         Outcome.COMPLETE,
         parts=tuple(parts),

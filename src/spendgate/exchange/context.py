@@ -144,7 +144,8 @@ class ExchangeContext:
         tier, place = (facts.service_tier, facts.residency) if facts is not None else ("", "")
         terms = self.snapshot.terms(model, self.address, self.at_ms or None, tier, place)
         hoped = facts is not None and bool(tier) and not facts.batch
-        return Tariff(self.snapshot.prices, terms, self._fallbacks(model), hoped)
+        long_writes = facts is not None and "cache_write_12h" in facts.cache_writes
+        return Tariff(self.snapshot.prices, terms, self._fallbacks(model), hoped, long_writes)
 
     def _fallbacks(self, model: str) -> tuple[str, ...]:
         """The models that may answer in the stead of the one sent: those of the request, unless they were taken out."""

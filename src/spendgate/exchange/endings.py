@@ -145,6 +145,9 @@ def whole(case: ExchangeContext, reading: Reading) -> Bill:
         return Bill({}, 0, Outcome.FAILED)
     if facts is not None and facts.known_usage and reading.problem in ("no_usage", "not_json"):
         return billing.known(tariff, sent, facts.known_usage, case.held)
+    if facts is not None and "searches" in facts.known_usage and reading.problem is None:
+        # a rerank that tells tokens alone: what it is billed by is in the request
+        reading = replace(reading, usage={"searches": facts.known_usage["searches"], **reading.usage})
     seen_all = facts is not None and (
         not can_hide(facts, sent, _told_model(case, facts, reading.model))
         or (not _asks_more(facts) and is_house_model(case, reading.model))

@@ -122,7 +122,7 @@ def _priced(
         cap = prices.output_tokens(model, most) if cap is None else cap
     elif most:
         cap = min(cap, most)
-    input_tokens = _input_tokens(prices, model, price if own else None, facts, counted)
+    input_tokens = _input_tokens(prices, model, price if own else None, facts, counted, terms.provider)
     output_tokens = cap * facts.choices + facts.extra_output_tokens
     nanousd = 0
     for each in _as_served(prices, model, price, own, facts, terms):
@@ -137,13 +137,13 @@ def _priced(
 
 
 def _input_tokens(
-    prices: PriceTable, model: str, price: Price | None, facts: RequestFacts, counted: Counted
+    prices: PriceTable, model: str, price: Price | None, facts: RequestFacts, counted: Counted, provider: str
 ) -> int:
     """All that the model may be billed for reading: the request in each turn, and what it does not carry."""
     carried = input_bound(counted, model, "tools" in facts.needs) + facts.extra_input_tokens
     tokens = carried
     if facts.unseen_input:
-        window = prices.context_tokens(model, price)
+        window = prices.context_tokens(model, price, provider)
         brought = window
         if facts.unseen_results:
             brought = max(window, sum(min(window, i * RESULT_TOKENS) for i in range(facts.turns)))

@@ -193,12 +193,9 @@ class Catalogue:
         dearest: dict[tuple[str, ...], tuple[int, str, str]] = {}
         for provider, listed in self._providers.items():
             for name, entry in listed["models"].items():
-                last = entry["prices"][-1]
-                rates = (last[1], *(r for _, r in (last[2] if len(last) > 2 else ())))
-                if not any(rate for r in rates for rate in r.values()):
+                if not any(rate for r in _last_rates(entry) for rate in r.values()):
                     continue
-                weight = max(r.get("input", 0) + r.get("output", 0) for r in rates)
-                mine = (weight, provider, name)
+                mine = (_weight(entry), provider, name)
                 words = names.words_of(name)
                 for length in range(len(words) + 1):
                     if mine > dearest.get(words[:length], (-1, "", "")):
@@ -206,13 +203,30 @@ class Catalogue:
         return dearest
 
     @cached_property
+    def dearest_of(self) -> dict[str, tuple[int, str]]:
+        """The dearest model of each vendor that sells its own alone: (weight, name)."""
+        found: dict[str, tuple[int, str]] = {}
+        for provider, listed in self._providers.items():
+            if provider == FAMILIES or provider in HOSTS:
+                continue
+            for name, entry in listed["models"].items():
+                mine = (_weight(entry), name)
+                if mine[0] and mine > found.get(provider, (0, "")):
+                    found[provider] = mine
+        return found
+
+    def largest_of_vendor(self, provider: str, fact: str) -> int:
+        """The largest of a vendor's models; 0 where none says."""
+        models = self._providers.get(provider, {}).get("models", {}).values()
+        return max((entry.get(fact) or 0 for entry in models), default=0)
+
+    @cached_property
     def dearest_rates(self) -> dict[str, int]:
         """The dearest rate of each kind that any model has: what a kind without a price of its own costs."""
         top: dict[str, int] = {}
         for listed in self._providers.values():
             for entry in listed["models"].values():
-                last = entry["prices"][-1]
-                for rates in (last[1], *(r for _, r in (last[2] if len(last) > 2 else ()))):
+                for rates in _last_rates(entry):
                     for kind, rate in rates.items():
                         if rate > top.get(kind, 0):
                             top[kind] = rate
@@ -242,6 +256,16 @@ def day_ms(day: str) -> int:
     if not day:
         return ALWAYS
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def _last_rates(entry: dict[str, Any]) -> tuple[dict[str, int], ...]:
+    """The last rates of an entry, those of its context tiers too."""
+    last = entry["prices"][-1]
+    return (last[1], *(r for _, r in (last[2] if len(last) > 2 else ())))
+
+
+def _weight(entry: dict[str, Any]) -> int:
+    return max(r.get("input", 0) + r.get("output", 0) for r in _last_rates(entry))
 
 
 def _last(name: str) -> str:

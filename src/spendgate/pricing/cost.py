@@ -7,6 +7,7 @@ A kind without a rate of its own is priced by the rate that it derives from:
 | `cached_input` | `input` | no discount is assumed that a price list does not state |
 | `cached_input_audio`, … | `input_audio`, … if that has a rate of its own, else `cached_input` | likewise |
 | `cache_write_5m` | 1.25 x `input` | Anthropic's and OpenAI's price lists |
+| `cache_write_12h` | `cache_write_5m` | OpenAI's price list has a price of its own for some models alone |
 | `cache_write_1h`, any other `cache…` | 2 x `input` | Anthropic's price list |
 | `tool_input`, unpriced `input_…` | `input` | they are tokens of the prompt |
 | `reasoning…`, unpriced `output_…` | `output` | they are tokens of the answer |
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spendgate.pricing.price import NO_RATES, UNIT_OF, Price, rank_picousd
-from spendgate.usage import Usage, input_total
+from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS, Usage, input_total
 
 __all__ = [
     "charge",
@@ -38,6 +39,10 @@ PARTS = 4 * 3600
 PARTS_PER_NANO = 1000 * PARTS
 KINDS_MAX = 256
 """So many kinds are remembered; their names come from catalogues and from what providers answer."""
+
+
+ONLY_WHERE_PRICED = frozenset({"requests", "preview_searches"})
+"""Kinds that only count where a list has no price of them."""
 
 
 class Level(dict[str, int | None]):
@@ -103,7 +108,7 @@ def estimate_nanousd(
         fee_kinds = _at_least(price, fee_kinds)
     for kind, n in fee_kinds.items():
         known = [rate for level in reachable if (rate := level[kind]) is not None]
-        if known or kind != "requests":
+        if known or kind not in ONLY_WHERE_PRICED:
             total += n * (max(known) if known else _rate(stand_ins, kind) or 0)
     numerator, denominator = price.multiplier
     return -(-total * numerator // (PARTS_PER_NANO * denominator))
@@ -136,9 +141,21 @@ def _parts(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:
         rate = level[kind]
         if rate is not None:
             total += n * rate
-        elif n and kind != "requests":
+        elif n and kind not in ONLY_WHERE_PRICED:
             missing.append(kind)
+    if missing and _is_by_unit(price.rates, usage):
+        missing = [kind for kind in missing if kind not in _TOKENS]
     return total, frozenset(missing)
+
+
+def _is_by_unit(rates: Mapping[str, int], usage: Usage) -> bool:
+    """Does a list without any price of tokens price a unit of this usage (seconds of sound, characters, images)? Then
+    tokens that are told beside it are billed by nobody (Mistral's transcripts)."""
+    return _TOKENS.isdisjoint(rates) and any(usage.get(unit) and unit in rates for unit in _UNITS)
+
+
+_TOKENS = frozenset(INPUT_KINDS + OUTPUT_KINDS)
+_UNITS = ("seconds", "characters", "images")
 
 
 def _at_least(price: Price, usage: Mapping[str, int]) -> dict[str, int]:
@@ -215,6 +232,8 @@ def _rate(rates: Mapping[str, int], kind: str) -> int | None:
     if kind.startswith("cached_input_"):  # what has no price of its own when fresh has none from a cache
         fresh = kind.removeprefix("cached_")
         return _rate(rates, fresh if fresh in rates else "cached_input")
+    if kind == "cache_write_12h":
+        return _rate(rates, "cache_write_5m")
     derived = _DERIVED.get(kind)
     if derived is None:
         derived = next((d for prefix, d in _BY_PREFIX.items() if kind.startswith(prefix)), None)

@@ -40,6 +40,7 @@ KINDS: Mapping[str, tuple[str, Decimal]] = {
     "cache_read_input_image_token_cost": ("cached_input_image", MTOK),
     "cache_creation_input_token_cost": ("cache_write_5m", MTOK),
     "cache_creation_input_token_cost_above_1hr": ("cache_write_1h", MTOK),
+    "cache_creation_input_token_cost_above_12hr": ("cache_write_12h", MTOK),
     "output_cost_per_reasoning_token": ("reasoning", MTOK),
     "input_cost_per_audio_token": ("input_audio", MTOK),
     "output_cost_per_audio_token": ("output_audio", MTOK),

@@ -99,9 +99,11 @@ class PriceTable:
     def dearest_of_family(self, model: str, terms: Terms = ANY) -> Price:
         """The dearest price among the models that share the longest beginning of `model`'s name, cut where
         its words and numbers end (`claude-opus-9` → the `claude-opus` models, then all `claude`), else of
-        the whole table. Raises LookupError on an empty table."""
+        the vendor that is asked (an agent's id), else of the whole table. Raises LookupError on an empty table."""
         words = names.words_of(model)
         for length in range(len(words), -1, -1):
+            if not length and (of_vendor := self._dearest_of_vendor(terms)) is not None:
+                return of_vendor
             own = self._dearest.get(words[:length])
             listed = self.catalogue.dearest.get(words[:length]) if self.catalogue is not None else None
             if own is None and listed is None:
@@ -113,12 +115,25 @@ class PriceTable:
             return own.at(terms.at_ms, terms.tier, terms.residency)
         raise LookupError("the price table is empty")
 
+    def _dearest_of_vendor(self, terms: Terms) -> Price | None:
+        """The dearest model of a vendor that sells its own alone; None for those that host others', and where the
+        operator has prices of a provider's."""
+        known = self.catalogue.dearest_of.get(terms.provider) if self.catalogue is not None else None
+        if (
+            known is None
+            or self.catalogue is None
+            or any(n.startswith(f"{terms.provider}/") for n in self.prices)
+        ):
+            return None
+        entry = self.catalogue.entry(terms.provider, known[1])
+        return entry.at(terms.at_ms, terms.tier, terms.residency)
+
     def everywhere(self, model: str, terms: Terms) -> list[Price]:
         """What a model costs with each provider that the catalogue knows to sell it, at the standard price."""
         sold = self.catalogue.everywhere(model) if self.catalogue is not None else []
         return [entry.at(terms.at_ms, "", terms.residency) for entry in sold]
 
-    def context_tokens(self, model: str, price: Price | None) -> int:
+    def context_tokens(self, model: str, price: Price | None, provider: str = "") -> int:
         """The most input that the model reads at once. Where its price does not say: what another entry of the same
         model says, else the largest of its family, and at least `CONTEXT_TOKENS`. `price`: its own, None where a
         stand-in prices it."""
@@ -130,17 +145,21 @@ class PriceTable:
                 )  # it is sold with more (Claude's windows of a million tokens)
             return known
         longest = price.max_output_tokens if price is not None else None
-        return max(self._largest(model, "context", CONTEXT_TOKENS), longest or 0)
+        return max(self._largest(model, "context", CONTEXT_TOKENS, provider), longest or 0)
 
     def output_tokens(self, model: str, known: int | None) -> int:
         """The most output that the model makes; found likewise where `known` is None."""
         return known if known is not None else self._largest(model, "output", OUTPUT_TOKENS)
 
-    def _largest(self, model: str, fact: str, least: int) -> int:
+    def _largest(self, model: str, fact: str, least: int, provider: str = "") -> int:
         if self.catalogue is None:
             return least
-        same = self.catalogue.known_elsewhere(model, fact)
-        return same or max(least, self.catalogue.largest_of_family(model, fact))
+        if same := self.catalogue.known_elsewhere(model, fact):
+            return same
+        family = self.catalogue.largest_of_family(model, fact)
+        if not family and provider in self.catalogue.dearest_of and self.find(model, Terms(provider)) is None:
+            return self.catalogue.largest_of_vendor(provider, fact) or least
+        return max(least, family)
 
     @cached_property
     def stand_ins(self) -> Mapping[str, int]:

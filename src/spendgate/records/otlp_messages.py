@@ -77,7 +77,8 @@ def record(row: dict[str, Any]) -> LogRecord:
         "gen_ai.usage.output_tokens": output_total(tokens),
         "gen_ai.usage.cache_read.input_tokens": tokens.get("cached_input", 0),
         "gen_ai.usage.cache_creation.input_tokens": tokens.get("cache_write_5m", 0)
-        + tokens.get("cache_write_1h", 0),
+        + tokens.get("cache_write_1h", 0)
+        + tokens.get("cache_write_12h", 0),
         "gen_ai.usage.reasoning.output_tokens": tokens.get("reasoning", 0),
         **{f"spendgate.tokens.{kind}": n for kind, n in tokens.items()},
     }

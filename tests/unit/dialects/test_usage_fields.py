@@ -34,7 +34,7 @@ SPECIAL: dict[str, Any] = {
 NAMED = {"input_tokens": 100, "output_tokens": 50}
 MODALITIES = [{"modality": m, "tokenCount": 20} for m in ("AUDIO", "IMAGE", "VIDEO")]
 GEMINI = {"promptTokenCount": 100, "candidatesTokenCount": 50}
-CACHED = {**GEMINI, "cachedContentTokenCount": 60, "promptTokensDetails": MODALITIES}
+CACHED = {**GEMINI, "cachedContentTokenCount": 30, "promptTokensDetails": MODALITIES}
 BASES: list[dict[str, Any]] = [
     {},
     {"model": "m", "usage": {"prompt_tokens": 100, "completion_tokens": 50}},
@@ -44,6 +44,7 @@ BASES: list[dict[str, Any]] = [
     {"usage": {"total_input_tokens": 100, "total_output_tokens": 50}},
     {"usage": {"billed_units": {"input_tokens": 100, "output_tokens": 50}}},
     {"usage": {"prompt_tokens": 100}},
+    {"model": "m", "usage": NAMED, "output": [{"type": "web_search_call"}]},
     {"meta": {"billed_units": {"input_tokens": 100, "output_tokens": 50}}},
     {"usageMetadata": GEMINI},
     {"usageMetadata": CACHED},

@@ -92,6 +92,10 @@ def has_price(model: Any) -> bool:
     return bool(BUILD.schedule(model.prices)[0])
 
 
+OF_ITS_OWN = ("gpt-4o-mini-search-preview",)
+"""Names that the source takes for another model's, and that have an entry of their own: its searches cost more."""
+
+
 def test_every_name_at_the_source_finds_the_model_that_the_source_finds(
     prices: PriceTable, catalogue: Catalogue
 ) -> None:
@@ -100,6 +104,8 @@ def test_every_name_at_the_source_finds_the_model_that_the_source_finds(
         theirs = THEIRS[provider].find_model(name)
         if name.endswith("-latest") and name in catalogue.models(provider):
             continue  # what it points to changes: an entry of its own
+        if name.startswith(OF_ITS_OWN):
+            continue
         if theirs is None or not has_price(theirs) or BUILD.UNWANTED.search(theirs.id):
             continue
         found = prices.locate(name, provider)

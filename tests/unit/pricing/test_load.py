@@ -5,7 +5,7 @@ import pytest
 from spendgate.errors import ConfigurationError
 from spendgate.pricing.load import load_overrides, table
 from spendgate.pricing.parse import parse
-from spendgate.pricing.price import Price
+from spendgate.pricing.price import FEES, Price
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
 
@@ -64,7 +64,7 @@ def test_an_override_replaces_the_rates_and_keeps_what_is_known_besides(tmp_path
     file.write_text("models:\n  gpt-4o: {input: 2.00, output: 8.00}\n  my-*: {input: 0.2, output: 0.8}\n")
     merged = table([file])
     own = priced(merged, "gpt-4o")
-    fees = {k: r for k, r in priced(table(), "gpt-4o").rates.items() if k.endswith("searches")}
+    fees = {k: r for k, r in priced(table(), "gpt-4o").rates.items() if k in FEES}
     assert own.rates == {"input": 2_000_000, "output": 8_000_000, **fees}
     assert fees["searches"] == 10**10
     assert own.max_output_tokens == 16384

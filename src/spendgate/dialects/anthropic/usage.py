@@ -52,6 +52,8 @@ def read(model: object, raw: object) -> Reading:
     name = short(model, MODEL_CHARACTERS_MAX)
     if raw is not None and not isinstance(raw, dict):
         return Reading({}, name, "bad_usage")
+    if raw is not None and not ("input_tokens" in raw or "output_tokens" in raw):
+        raw = _in_own_words(raw)
     if raw is None or not ("input_tokens" in raw or "output_tokens" in raw):
         return Reading({}, name, "no_usage")
     tier, place = tier_of(raw), short(raw.get("inference_geo"), TIER_CHARACTERS_MAX)
@@ -73,6 +75,20 @@ def read(model: object, raw: object) -> Reading:
         tidy(usage), name, mismatch=mismatch, parts=listed, service_tier=tier, residency=place,
         told_nanousd=told_nanousd(raw),
     )  # fmt: skip
+
+
+def _in_own_words(raw: JsonObject) -> JsonObject:
+    """A usage in the words of OpenAI's chat, as some proxies pass it on: its prompt includes what was cached."""
+    prompt, details = count_of(raw.get("prompt_tokens")), object_of(raw.get("prompt_tokens_details"))
+    if prompt is None or "completion_tokens" not in raw:
+        return raw
+    cached = count_of(details.get("cached_tokens") or raw.get("cache_read_input_tokens") or 0) or 0
+    return {
+        **raw,
+        "input_tokens": max(prompt - cached, 0),
+        "cache_read_input_tokens": cached,
+        "output_tokens": raw["completion_tokens"],
+    }
 
 
 def unbilled(model: object) -> Reading:

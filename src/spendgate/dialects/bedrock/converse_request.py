@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from spendgate.dialects.anthropic.request import CITATION_TOKENS
-from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.base import NO_HEADERS, RequestFacts
+from spendgate.dialects.bedrock import guardrails
 from spendgate.dialects.request import hosted, thinking
 from spendgate.dialects.request.texts import (
     MODEL_CHARACTERS_MAX,
@@ -22,6 +23,8 @@ from spendgate.errors import RequestError
 
 MESSAGE_TOKENS = 4
 """Framing of a message."""
+OUTPUT_TOKENS = 4_096
+"""What a guardrail may have to check of an answer without a limit."""
 
 IMAGE_TOKENS = 4_800
 """The most tokens of an image of the models served (Claude's: see `anthropic_request`)."""
@@ -53,6 +56,8 @@ def read(body: bytes, path: str) -> RequestFacts:
     runs = runs_system_tools(tools)
     if more := document.get("additionalModelRequestFields"):
         hosted.add_unknown(texts, more)
+    cap = positive(object_of(document.get("inferenceConfig")).get("maxTokens"))
+    fees = guardrails.bound(document, NO_HEADERS, texts.length_bytes, cap or OUTPUT_TOKENS)
     return RequestFacts(
         model=call[1],
         stream=call[2] is not None,
@@ -60,7 +65,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         texts=tuple(texts.texts),
         text_bytes=texts.length_bytes,
         extra_input_tokens=texts.extra_tokens,
-        output_cap=positive(object_of(document.get("inferenceConfig")).get("maxTokens")),
+        output_cap=cap,
         needs=frozenset(texts.needs),
         user=short(object_of(document.get("requestMetadata")).get("user_id"), USER_CHARACTERS_MAX),
         cache_writes=hosted.cache_writes(body, b"cachepoint"),
@@ -68,7 +73,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         body_fixed=True,
         dear_kinds=frozenset(texts.dear_kinds),
         turns=hosted.CALLS_DEFAULT + 1 if runs else 1,
-        fee_kinds={"searches": hosted.CALLS_DEFAULT} if runs else {},
+        fee_kinds={**fees, **({"searches": hosted.CALLS_DEFAULT} if runs else {})},
         unseen_results=runs,
         unseen_input=texts.unseen or runs or _STORED_PROMPT.search(call[1]) is not None,
         service_tier=short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX),

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import Reading
+from spendgate.dialects.bedrock import guardrails
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
 from spendgate.dialects.wire import traits
@@ -27,6 +28,10 @@ FIELDS: UsageFields = MappingProxyType(
         "cache_write_5m": ("usage.cacheWriteInputTokens", "usage.cacheWriteInputTokenCount"),
         "cache_write_1h": ("usage.cacheDetails[ttl=1h].inputTokens",),
         "output": ("usage.outputTokens",),
+        **{
+            kind: (f"trace.guardrail.inputAssessment.GUARDRAIL.invocationMetrics.usage.{counter}",)
+            for counter, kind in guardrails.UNITS.items()
+        },
         traits.TOTAL: ("usage.totalTokens",),
         traits.TIER: ("serviceTier.type", "performanceConfig.latency"),
     }
@@ -55,10 +60,12 @@ def read_document(document: JsonObject) -> Reading:
     tier = short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX)
     if object_of(document.get("performanceConfig")).get("latency") == "optimized":
         tier = "optimized"
-    router = object_of(object_of(document.get("trace")).get("promptRouter"))
-    return replace(
-        reading, service_tier=tier, model=short(router.get("invokedModelId"), MODEL_CHARACTERS_MAX)
-    )
+    trace = object_of(document.get("trace"))
+    model = short(object_of(trace.get("promptRouter")).get("invokedModelId"), MODEL_CHARACTERS_MAX)
+    usage = reading.usage
+    if checked := guardrails.read(trace):
+        usage = tidy({**usage, **checked})
+    return replace(reading, usage=usage, service_tier=tier, model=model)
 
 
 def of_openai(reading: Reading) -> Reading:

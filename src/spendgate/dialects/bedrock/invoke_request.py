@@ -9,7 +9,8 @@ from typing import Any
 
 from spendgate.dialects.anthropic import request as anthropic_request
 from spendgate.dialects.base import RequestFacts
-from spendgate.dialects.bedrock.converse_request import BlockReader, runs_system_tools
+from spendgate.dialects.bedrock import guardrails
+from spendgate.dialects.bedrock.converse_request import OUTPUT_TOKENS, BlockReader, runs_system_tools
 from spendgate.dialects.request import hosted, thinking
 from spendgate.dialects.request.texts import (
     MODEL_CHARACTERS_MAX,
@@ -21,9 +22,13 @@ from spendgate.dialects.request.texts import (
 )
 from spendgate.dialects.wire.json_read import JsonObject, object_of
 from spendgate.errors import RequestError
+from spendgate.usage import Usage
 
 IMAGES_MAX = 10
 """More images in one request are refused (Stability, Titan, Nova: at most 5; a margin)."""
+
+DOCUMENTS_PER_QUERY = 100
+"""A query of a rerank has up to so many documents (Bedrock price list, "Rerank")."""
 
 _CALL = re.compile(r"/model/([^/].*)/invoke(-with-response-stream)?$", re.DOTALL | re.IGNORECASE)
 _ANTHROPIC = re.compile(r"(^|[./])anthropic\.")
@@ -62,8 +67,10 @@ def read(body: bytes, path: str, headers: Mapping[str, str]) -> RequestFacts:
     else:
         facts = _read_vendor(document, model)
     tier = headers.get("x-amzn-bedrock-service-tier", "")
+    fees = guardrails.bound(document, headers, facts.text_bytes, facts.output_cap or OUTPUT_TOKENS)
     return replace(
         facts,
+        fee_kinds={**facts.fee_kinds, **fees},
         stream=call[2] is not None,
         model_fixed=True,
         body_fixed=True,
@@ -95,6 +102,12 @@ def _read_vendor(document: JsonObject, model: str) -> RequestFacts:
         elif key not in ("system", "messages") and key not in _SETTINGS:
             hosted.add_member(texts, key, value)
     images = _images(document)
+    fees: Usage = {"images": images} if images else {}
+    if "rerank" in model:
+        documents = document.get("documents", document.get("sources"))
+        fees["searches"] = -(
+            -max(1, len(documents) if isinstance(documents, list) else 1) // DOCUMENTS_PER_QUERY
+        )
     runs = runs_system_tools(document.get("toolConfig")) or hosted.runs_tools(document.get("tools"))
     return RequestFacts(
         model=model,
@@ -106,8 +119,8 @@ def _read_vendor(document: JsonObject, model: str) -> RequestFacts:
         output_cap=0 if images or _EMBEDDING.search(model) else _cap(document),
         needs=frozenset(texts.needs),
         dear_kinds=frozenset(texts.dear_kinds),
-        fee_kinds={"images": images} if images else {},
-        known_usage={"images": images, "requests": 1} if images else {},
+        fee_kinds=fees,
+        known_usage={**fees, "requests": 1} if fees else {},
         unseen_results=runs,
         unseen_input=texts.unseen or runs or hosted.has_server_keys(document),
         turns=hosted.CALLS_DEFAULT + 1 if runs else 1,

@@ -32,12 +32,13 @@ class BedrockInvokeStreamMeter(MessageMeter):
         super().__init__(count=count)
         self._own = Reading({}, problem="no_usage")
         self._anthropic: JsonObject = {}
+        self._trace: JsonObject = {}
 
     def result(self) -> Reading:
         own = anthropic_usage.read("", self._anthropic) if self._anthropic else self._own
         if self._reading is None:
             return Reading(own.usage, "", self._unread or "truncated", own.mismatch)
-        return invoke_usage.reconcile(own, self._reading)
+        return invoke_usage.with_guardrails(invoke_usage.reconcile(own, self._reading), self._trace)
 
     def partial(self) -> tuple[Usage, int]:
         return dict(self.result().usage), self._tokens.total
@@ -65,6 +66,8 @@ class BedrockInvokeStreamMeter(MessageMeter):
                 self._failed = True
             case _:
                 self._read_vendor(chunk)
+        if invoke_usage.TRACE in chunk:
+            self._trace = chunk
         if invoke_usage.METRICS in chunk:
             self._reading = invoke_usage.metrics(chunk)
         self._add_texts(chunk)

@@ -7,12 +7,14 @@ vendor (recorded: Anthropic, Nova, Titan, Llama, Cohere, AI21, OpenAI). Cached t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from spendgate.dialects.anthropic import usage as anthropic_usage
 from spendgate.dialects.base import Reading
-from spendgate.dialects.bedrock import converse_usage
+from spendgate.dialects.bedrock import converse_usage, guardrails
 from spendgate.dialects.openai import usage as openai_usage
+from spendgate.dialects.response.counts import tidy
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
 from spendgate.dialects.wire.traits import UsageFields, merged
 from spendgate.usage import Usage, input_total, output_total
@@ -41,6 +43,12 @@ _BY_HEADER: UsageFields = MappingProxyType(
         "output": (f"header {_PREFIX}output-token-count",),
     }
 )
+_BY_TRACE: UsageFields = MappingProxyType(
+    {
+        kind: (f"amazon-bedrock-trace.guardrail.input.GUARDRAIL.invocationMetrics.usage.{counter}",)
+        for counter, kind in guardrails.UNITS.items()
+    }
+)
 _BY_LLAMA_AND_TITAN: UsageFields = MappingProxyType(
     {
         "input": ("prompt_token_count", "inputTextTokenCount"),
@@ -52,7 +60,7 @@ _OF_VENDORS = (
     {kind: tuple(p for p in of.get(kind, ()) if p.startswith("usage.")) for kind in _OWN}
     for of in (converse_usage.FIELDS, anthropic_usage.FIELDS, openai_usage.FIELDS)
 )
-FIELDS: UsageFields = merged(_BY_HEADER, *_OF_VENDORS, _BY_LLAMA_AND_TITAN)
+FIELDS: UsageFields = merged(_BY_HEADER, *_OF_VENDORS, _BY_LLAMA_AND_TITAN, _BY_TRACE)
 """Where an answer tells what was used: Bedrock's headers, or what the vendor's own API has."""
 
 
@@ -64,7 +72,16 @@ def read(document: object, headers: Mapping[str, str]) -> Reading:
         text = headers.get(_PREFIX + name, "")
         if text:
             counted[key] = int(text) if text.isascii() and text.isdigit() else text
-    return reconcile(own, converse_usage.read(counted or None))
+    return with_guardrails(reconcile(own, converse_usage.read(counted or None)), document)
+
+
+TRACE = "amazon-bedrock-trace"
+
+
+def with_guardrails(reading: Reading, document: object) -> Reading:
+    """The reading with what a guardrail checked, where the answer has its trace."""
+    checked = guardrails.read(object_of(document).get(TRACE))
+    return replace(reading, usage=tidy({**reading.usage, **checked})) if checked else reading
 
 
 def metrics(document: JsonObject) -> Reading:

@@ -119,6 +119,7 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     total = optional(raw, "totalTokenCount") or prompt + candidates + thoughts + tools
     inside, cached_inside = _modalities(raw, "promptTokensDetails"), _modalities(raw, "cacheTokensDetails")
     made = _modalities(raw, "candidatesTokensDetails")
+    inside_media = {kind: n for kind, n in inside.items() if kind in ("AUDIO", "IMAGE", "VIDEO")}
     from_cache = {
         f"cached_input_{kind.lower()}": min(cached_inside.get(kind, 0), inside.get(kind, 0), cached)
         for kind in ("AUDIO", "IMAGE", "VIDEO")
@@ -127,6 +128,13 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         f"input_{kind.lower()}": inside.get(kind, 0) - from_cache[f"cached_input_{kind.lower()}"]
         for kind in ("AUDIO", "IMAGE", "VIDEO")
     }
+    # What was cached and nobody says what it is: as much of it is text as can be, the least is saved by that
+    untold = cached - sum(from_cache.values()) - max(prompt - sum(inside_media.values()), 0)
+    for kind in ("VIDEO", "IMAGE", "AUDIO"):
+        moved = min(max(untold, 0), parts[f"input_{kind.lower()}"])
+        parts[f"input_{kind.lower()}"] -= moved
+        from_cache[f"cached_input_{kind.lower()}"] += moved
+        untold -= moved
     parts |= from_cache | {"cached_input": max(cached - sum(from_cache.values()), 0)}
     usage, input_mismatch = _split(prompt, "input", parts)
     difference = total - prompt - candidates - thoughts - tools

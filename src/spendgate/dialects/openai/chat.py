@@ -58,6 +58,9 @@ class OpenAIChat(JsonApi):
         ):
             model = short(document.get("model"), MODEL_CHARACTERS_MAX)
             return Reading({}, model, "deferred")
+        inner = document.get("response")
+        if document.get("usage") is None and isinstance(inner, dict) and "choices" not in document:
+            document = {"model": document.get("model"), **inner}  # what was answered later, in its envelope
         return openai_usage.read(document, document.get("usage"))
 
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> OpenAIStreamMeter:

@@ -7,14 +7,13 @@ of a verbose answer. Mistral adds `prompt_audio_seconds`. Speech: tokens, the ou
 
 from __future__ import annotations
 
-import math
 import re
 from types import MappingProxyType
 from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
-from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
+from spendgate.dialects.response.counts import BadUsage, believable, optional, seconds_of, tidy
 from spendgate.dialects.wire.json_read import JsonObject, object_of
 from spendgate.dialects.wire.traits import MODEL, TOTAL, UsageFields
 from spendgate.usage import COUNT_MAX, Usage
@@ -24,7 +23,9 @@ IMAGE_FIELDS: UsageFields = MappingProxyType(
     {
         MODEL: ("model",),
         "input": _INPUT,
+        "cached_input": ("usage.input_tokens_details.cached_tokens",),
         "input_image": ("usage.input_tokens_details.image_tokens",),
+        "cached_input_image": ("usage.input_tokens_details.cached_tokens_details.image_tokens",),
         "output_image": _OUTPUT,
         "output": ("usage.output_tokens_details.text_tokens", "usage.output_tokens_details.reasoning_tokens"),
         TOTAL: ("usage.total_tokens",),
@@ -99,7 +100,16 @@ def _images(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
         return None, False
     inside, made = object_of(raw.get("input_tokens_details")), object_of(raw.get("output_tokens_details"))
     text = optional(made, "text_tokens") + optional(made, "reasoning_tokens")
-    return _sides(raw, {"input_image": optional(inside, "image_tokens")}, "output_image", {"output": text})
+    pictures = optional(inside, "image_tokens")
+    drawn = optional(object_of(inside.get("cached_tokens_details")), "image_tokens")
+    cached = max(optional(inside, "cached_tokens"), drawn)
+    came = {
+        "input_image": max(pictures - drawn, 0),
+        "cached_input_image": drawn,
+        # of what nobody says what it is, as much is text as can be: the least is saved by it
+        "cached_input": min(cached - drawn, max(optional(raw, "input_tokens") - pictures, 0)),
+    }
+    return _sides(raw, came, "output_image", {"output": text})
 
 
 def _transcript(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:
@@ -117,7 +127,7 @@ def _transcript(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bo
         if seconds is None and heard > 0:
             usage["input_audio"] = heard  # Mistral leaves the sound's tokens out of the prompt's
     if seconds is not None:
-        usage["seconds"] = _whole_seconds(seconds)
+        usage["seconds"] = seconds_of(seconds)
     return usage or None, mismatch
 
 
@@ -136,15 +146,3 @@ def _sides(raw: JsonObject, parts: Usage, plain_output: str, made: Usage) -> tup
     usage = parts | {"input": max(came - parted, 0)} | made
     usage[plain_output] = max(went - separate, 0) + max(beyond, 0)
     return believable(usage), beyond != 0 or parted > came or separate > went
-
-
-def _whole_seconds(value: object) -> int:
-    """Seconds, rounded up."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError as e:
-            raise BadUsage("seconds") from e
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= COUNT_MAX:
-        raise BadUsage("seconds")
-    return math.ceil(value)

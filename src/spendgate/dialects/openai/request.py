@@ -119,7 +119,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         and hosted.only_data_sources(document, own_search=traits.own_search),
         fallbacks=fallbacks.read(document, model),
         routed=fallbacks.is_routed(document, model),
-        cache_writes=hosted.cache_writes(body, b"cache_control"),
+        cache_writes=hosted.cache_writes(body, b"cache_control") | hosted.long_writes(document),
         fee_nanousd=_parser_fee(document, path),
         choices=min(n, CHOICES_MAX),
         needs=frozenset(texts.needs),

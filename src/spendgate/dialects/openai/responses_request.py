@@ -13,7 +13,7 @@ from spendgate.dialects.openai.request import (
     image_tokens,
     user_of,
 )
-from spendgate.dialects.openai.responses_usage import IMAGE_MODEL, IMAGE_TOKENS_MAX
+from spendgate.dialects.openai.responses_usage import IMAGE_MODEL, IMAGE_TOKENS_MAX, SEARCH_PREVIEW
 from spendgate.dialects.request import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.request.images import openai_tokens, size_of
 from spendgate.dialects.request.texts import (
@@ -99,6 +99,7 @@ def read(body: bytes) -> RequestFacts:
         output_cap_min=OUTPUT_TOKENS_MIN,
         tool_input_tokens=tool_tokens,
         turns=hosted.calls_of(document) + 1 if runs else 1,
+        cache_writes=hosted.long_writes(document),
         fee_nanousd=_containers(document.get("tools")),
         fallbacks=fallbacks.read(document, model),
         routed=fallbacks.is_routed(document, model),
@@ -137,6 +138,8 @@ def _read_tools(texts: Texts, document: JsonObject) -> tuple[Usage, int, tuple[s
         kind = tool.get("type") if isinstance(tool, dict) else None
         if isinstance(kind, str) and _searches(kind):
             fees["searches"] = calls
+            if kind.startswith(SEARCH_PREVIEW):
+                fees["preview_searches"] = calls
             tokens = max(tokens, WEB_SEARCH_INPUT_TOKENS * calls)
         elif kind == "file_search":
             fees["file_searches"] = calls

@@ -28,7 +28,10 @@ class ResponsesStreamMeter(EventMeter):
             if kind != _SOUND:
                 self._add(event.get("delta"))
         elif kind in _ENDS:
-            self._end(object_of(event.get("response")), failed=kind == "response.failed")
+            response = object_of(event.get("response"))
+            if response.get("usage") is None and event.get("usage") is not None:
+                response = {**response, "usage": event["usage"]}
+            self._end(response, failed=kind == "response.failed")
         elif kind == "error" or name == b"error" or event.get("error"):
             self._failed = True
         elif model := short(object_of(event.get("response")).get("model"), MODEL_CHARACTERS_MAX):

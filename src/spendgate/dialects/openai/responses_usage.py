@@ -56,7 +56,9 @@ FIELDS: UsageFields = MappingProxyType(
             if (own := tuple(_own(p) for p in paths if not p.startswith(_ELSEWHERE)))
         },
         "searches": ("tool_usage.web_search.num_requests", "output[type=web_search_call]"),
+        "preview_searches": ("tools[type=web_search_preview]",),
         "file_searches": ("output[type=file_search_call]",),
+        "code_runs": ("output[type=code_interpreter_call].container_id",),
         "output_image": ("tool_usage.image_gen.output_tokens", "output[type=image_generation_call]"),
     }
 )
@@ -81,14 +83,48 @@ def read(document: JsonObject) -> Reading:
     usage = dict(reading.usage)
     if searches := _searches(document, items):
         usage["searches"] = searches
+        if any(
+            str(object_of(t).get("type")).startswith(SEARCH_PREVIEW) for t in _listed(document.get("tools"))
+        ):
+            usage["preview_searches"] = searches
     if files := sum(item.get("type") == "file_search_call" for item in items):
         usage["file_searches"] = files
+    if sessions := _sessions(document, items):
+        usage["code_runs"] = sessions
     drawing = _drawing(document, items)
     if not drawing:
         return replace(reading, usage=usage)
     whole = usage | {kind: usage.get(kind, 0) + n for kind, n in drawing.items()}
     parts = ((reading.model, usage), (_image_model(document.get("tools")), drawing))
     return replace(reading, usage=whole, parts=parts)
+
+
+SEARCH_PREVIEW = "web_search_preview"
+"""The tool whose searches cost more with models that do not reason (price list, "Built-in tools")."""
+
+
+def _sessions(document: JsonObject, items: list[JsonObject]) -> int:
+    """The sessions of code interpreters and shells, by the gigabyte: each container that ran something ("Containers" of
+    the price list: 0.03 USD a gigabyte)."""
+    ran = {
+        short(found, MODEL_CHARACTERS_MAX)
+        for item in items
+        if str(item.get("type")) in ("code_interpreter_call", "shell_call")
+        for found in (item.get("container_id"), object_of(item.get("environment")).get("container_id"))
+        if found
+    }
+    sizes = [_gigabytes(object_of(tool).get("container")) for tool in _listed(document.get("tools"))]
+    return len(ran) * max(sizes, default=1)
+
+
+def _gigabytes(container: object) -> int:
+    """The memory of a container: 1, 4, 16 or 64 GB."""
+    limit = str(object_of(container).get("memory_limit") or "")
+    return int(limit[:-1]) if limit[-1:] == "g" and limit[:-1] in ("1", "4", "16", "64") else 1
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _drawing(document: JsonObject, items: list[JsonObject]) -> Usage:

@@ -16,7 +16,7 @@ from spendgate.dialects.base import Reading
 from spendgate.dialects.openai.request import traits_of
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response import header_usage, told_cost
-from spendgate.dialects.response.counts import BadUsage, believable, optional, required, tidy
+from spendgate.dialects.response.counts import BadUsage, believable, optional, required, seconds_of, tidy
 from spendgate.dialects.response.told_cost import told_nanousd
 from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
@@ -49,6 +49,8 @@ FIELDS: UsageFields = MappingProxyType(
         "input_image": (f"{_INSIDE}.image_tokens",),
         "input_video": (f"{_INSIDE}.video_tokens",),
         "cached_input_audio": (f"{_INSIDE}.cached_tokens_details.audio_tokens",),
+        "cached_input_image": (f"{_INSIDE}.cached_tokens_details.image_tokens",),
+        "seconds": ("usage.prompt_audio_seconds",),
         "output": (
             "usage.completion_tokens",
             "x_groq.usage.completion_tokens",
@@ -83,7 +85,9 @@ def read(document: JsonObject, raw: object) -> Reading:
         return Reading({}, model, "bad_usage", service_tier=tier)
     if raw is None:
         raw = of_choices(document.get("choices")) or object_of(document.get("x_groq")).get("usage")
-    if raw is None or not ("prompt_tokens" in raw or "completion_tokens" in raw):
+    if raw is not None and not ("prompt_tokens" in raw or "completion_tokens" in raw):
+        raw = _in_chats_words(raw)
+    if raw is None:
         return Reading({}, model, "no_usage", service_tier=tier)
     try:
         usage, mismatch = _kinds(raw)
@@ -97,6 +101,30 @@ def read(document: JsonObject, raw: object) -> Reading:
     told = told_nanousd(raw)
     reading = Reading(tidy(usage), model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
     return _broken_down(document, reading)
+
+
+def _in_chats_words(raw: JsonObject) -> JsonObject | None:
+    """A usage in the words of Responses or of Anthropic (whose input leaves out the cache), as some proxies pass it on;
+    None where it is in neither."""
+    if not ("input_tokens" in raw or "output_tokens" in raw):
+        return None
+    try:
+        beside = optional(raw, "cache_read_input_tokens") + optional(raw, "cache_creation_input_tokens")
+        prompt, completion = optional(raw, "input_tokens"), optional(raw, "output_tokens")
+    except BadUsage:
+        return {**raw, "prompt_tokens": None}
+    return {
+        **{_CHATS_WORDS.get(key, key): value for key, value in raw.items()},
+        "prompt_tokens": prompt + beside,
+        "completion_tokens": completion,
+        "total_tokens": None if beside else raw.get("total_tokens"),
+    }
+
+
+_CHATS_WORDS = {
+    "input_tokens_details": "prompt_tokens_details",
+    "output_tokens_details": "completion_tokens_details",
+}
 
 
 def _broken_down(document: JsonObject, reading: Reading) -> Reading:
@@ -158,22 +186,28 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     completion = required(raw, "completion_tokens") if "completion_tokens" in raw else 0
     total = optional(raw, "total_tokens") or prompt + completion
     inside = object_of(raw.get("prompt_tokens_details"))
-    cached, (short_writes, long_writes) = _largest(inside, raw, _CACHED), _writes(inside, raw)
-    if prompt < cached + short_writes + long_writes and total == prompt + completion:
-        prompt, total = _outside(raw, prompt, cached + short_writes + long_writes, total)
-    cached_audio = optional(object_of(inside.get("cached_tokens_details")), "audio_tokens")
+    (short_writes, long_writes), from_cache = _writes(inside, raw), _cached_media(inside)
+    cached = max(_largest(inside, raw, _CACHED), sum(from_cache.values()))
+    cache = cached + short_writes + long_writes
+    seconds = seconds_of(raw["prompt_audio_seconds"]) if raw.get("prompt_audio_seconds") is not None else 0
+    heard = total - prompt - completion if seconds else 0
+    if heard > 0:  # Mistral's sound is billed by its seconds, and its tokens stand in the total alone
+        total -= heard
+        inside = {k: v for k, v in inside.items() if k != "audio_tokens"}
+    if 0 < cache == total - prompt - completion:
+        prompt += cache  # a proxy that passes Anthropic's prompt on beside a total of its own
+    elif prompt < cache and total == prompt + completion:
+        prompt, total = _outside(raw, prompt, cache, total)
     # Where cached tokens are also audio or images, the dearer kind keeps them.
     usage, input_mismatch = _split(
         prompt,
         "input",
         {
-            "input_audio": max(optional(inside, "audio_tokens") - cached_audio, 0),
-            "cached_input_audio": cached_audio,
-            "input_image": optional(inside, "image_tokens"),
-            "input_video": optional(inside, "video_tokens"),
+            **{k: max(optional(inside, f"{m}_tokens") - from_cache[c], 0) for k, c, m in _MEDIA},
+            **from_cache,
             "cache_write_1h": long_writes,
             "cache_write_5m": short_writes,
-            "cached_input": cached - cached_audio if cached >= cached_audio else cached,
+            "cached_input": cached - sum(from_cache.values()),
         },
     )
     made = object_of(raw.get("completion_tokens_details"))
@@ -194,7 +228,23 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     )
     mismatch = input_mismatch or output_mismatch or (difference != 0 and not outside)
     usage |= output
+    if seconds:
+        usage["seconds"] = seconds
     return believable(usage), mismatch
+
+
+_MEDIA = (
+    ("input_audio", "cached_input_audio", "audio"),
+    ("input_image", "cached_input_image", "image"),
+    ("input_video", "cached_input_video", "video"),
+)
+"""Kind, the same from a cache, and its word in the details."""
+
+
+def _cached_media(inside: JsonObject) -> Usage:
+    """The parts of the cached tokens that are no text."""
+    split = object_of(inside.get("cached_tokens_details"))
+    return {kind: optional(split, f"{word}_tokens") for _, kind, word in _MEDIA}
 
 
 def _largest(inside: JsonObject, raw: JsonObject, names: frozenset[str]) -> int:

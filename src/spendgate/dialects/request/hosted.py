@@ -234,6 +234,24 @@ def calls_of(document: JsonObject, key: str = "max_tool_calls") -> int:
     return min(positive(document.get(key)) or CALLS_DEFAULT, CALLS_MAX)
 
 
+def long_writes(document: JsonObject) -> frozenset[str]:
+    """The kind of a write that is kept for more than twelve hours, where the request asks OpenAI for it
+    (`prompt_cache_options.ttl`, before that `prompt_cache_retention`)."""
+    if _RETENTION.isdisjoint(document):
+        return NO_WRITES
+    options = object_of(document.get("prompt_cache_options"))
+    asked = [v for v in (*options.values(), document.get("prompt_cache_retention")) if isinstance(v, str)]
+    hours = [int(found[1]) for v in asked if (found := _HOURS.fullmatch(v))]
+    return LONG_WRITES if max(hours, default=0) >= LONG_HOURS else NO_WRITES
+
+
+_RETENTION = frozenset({"prompt_cache_options", "prompt_cache_retention"})
+_HOURS = re.compile(r"(\d{1,4})h")
+LONG_HOURS = 12
+LONG_WRITES = frozenset({"cache_write_12h"})
+NO_WRITES: frozenset[str] = frozenset()
+
+
 def searches_of(document: JsonObject) -> int:
     """Searches that a chat request may be billed for at most: by a search model's options, xAI's live search (its
     fee is a source's), DashScope's, and OpenRouter's web plugin (by result)."""

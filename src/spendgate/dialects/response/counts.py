@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from spendgate.dialects.wire.json_read import JsonObject, count_of
 from spendgate.usage import COUNT_MAX, KINDS, Usage
 
@@ -21,6 +23,18 @@ def required(raw: JsonObject, key: str) -> int:
 def optional(raw: JsonObject, key: str) -> int:
     """A count that may be absent or null (vLLM writes null). Raises BadUsage."""
     return 0 if raw.get(key) is None else required(raw, key)
+
+
+def seconds_of(value: object) -> int:
+    """A length in seconds, rounded up. Raises BadUsage."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError as e:
+            raise BadUsage("seconds") from e
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= COUNT_MAX:
+        raise BadUsage("seconds")
+    return math.ceil(value)
 
 
 def believable(usage: Usage) -> Usage:

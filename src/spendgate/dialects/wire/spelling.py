@@ -25,6 +25,7 @@ from spendgate.errors import RequestError
 _PLAIN = """
 model models fallbacks provider messages system max_tokens max_completion_tokens max_output_tokens
 max_tokens_to_sample max_gen_len max_new_tokens n best_of stream stream_options include_usage modalities
+prompt_cache_options prompt_cache_retention
 web_search_options prediction service_tier speed inference_geo tools functions response_format text format
 content name refusal reasoning_content reasoning reasoning_effort effort tool_calls function_call function
 custom audio type image_url url detail input_audio data file file_data file_id file_url input output prompt

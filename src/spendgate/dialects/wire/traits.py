@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
+from spendgate.usage import OTHER_KINDS
+
 UsageFields = Mapping[str, tuple[str, ...]]
 """Kind of usage, or one of `NOT_USAGE` → paths in an answer, of which any may tell it."""
 NO_FIELDS: UsageFields = MappingProxyType({})
@@ -30,6 +32,7 @@ WHEN_MISSING: Mapping[str, str] = MappingProxyType(
         "cached_input_image": _PLAIN_INPUT,
         "cached_input_video": _PLAIN_INPUT,
         "cache_write_5m": _PLAIN_INPUT,
+        "cache_write_12h": "charged as a write for minutes: the request says how long",
         "cache_write_1h": "charged as a write for minutes, where writes are told; else as plain input",
         "input_audio": _PLAIN_INPUT,
         "input_image": _PLAIN_INPUT,
@@ -40,10 +43,11 @@ WHEN_MISSING: Mapping[str, str] = MappingProxyType(
         "output_audio": _PLAIN_OUTPUT,
         "output_image": _PLAIN_OUTPUT,
         "searches": _NOTHING,
+        "preview_searches": "the price of a search without the preview's surcharge",
         "file_searches": _NOTHING,
         "maps": _NOTHING,
         "code_runs": _NOTHING,
-        "guardrail_units": _NOTHING,
+        **dict.fromkeys((k for k in OTHER_KINDS if k.startswith("guardrail")), _NOTHING),
         "images": "the number asked for",
         "seconds": "the length of the sound that was sent, where its bytes tell it; else the hold",
         "characters": "the characters that were sent",

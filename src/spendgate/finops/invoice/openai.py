@@ -86,7 +86,9 @@ def _billed(day: str, item: str, cost: Decimal, quantity: int) -> Line:
     charge = charge_of(item) if not _ID.fullmatch(name) else charge_of(said)
     kind = kind_of(said or ("" if _ID.fullmatch(name) else name))
     if charge == USAGE and not _ID.fullmatch(name):
-        charge = FEE if kind in ("searches", "file_searches", "maps", "code_runs") else UNKNOWN
+        charge = (
+            FEE if kind in ("searches", "preview_searches", "file_searches", "maps", "code_runs") else UNKNOWN
+        )
     if charge != USAGE:
         return Line(day, item, kind, cost, quantity, charge=charge)
     return Line(day, name, kind, cost, quantity if kind else 0)
