@@ -101,9 +101,9 @@ async def to_freeze(ledger: RedisLedger, month: str, at_hand: Policy | None, giv
     from spendgate.policy.month_budgets import documents_of
 
     teams = await ledger.teams()
-    noted = {} if given else await documents_of(ledger.calls.redis, teams, month)
-    if noted or at_hand is None:
-        return noted
+    noted = None if given else await documents_of(ledger.calls.redis, teams, month)
+    if noted is not None or at_hand is None:
+        return noted or {}
     if not given and at_hand.budgets:
         click.echo(
             f"spendgate month: no budgets were written down in {month_text(month)}; today's are frozen with it",
@@ -148,7 +148,7 @@ async def _read(
     from spendgate.policy.month_budgets import documents_of
 
     known = await ledger.teams()
-    documents = await documents_of(ledger.calls.redis, known, month)
+    documents = await documents_of(ledger.calls.redis, known, month) or {}
     teams = sorted({*known, *documents})
     closings = await look_at_month(ledger, teams, month)
     made = [a for t in teams for a in await ledger.adjustments(t)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import click
 from spendgate.cli.digest import digest_command
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.month_archive import read_archive
+from spendgate.cli.policy_at_hand import limits_at_hand
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
 from spendgate.months import parse_month
 
@@ -132,6 +134,7 @@ def chargeback_command(
     only = None if rules else team  # to split the cost of some, all must be known
     made: list[Adjusted] = []
     beside = None
+    limits: Mapping[str, int] | None = None
     if source == "archive":
         closed = read_archive(str(archive), month)
         if output in FOCUS and not rules and team is None:
@@ -141,6 +144,7 @@ def chargeback_command(
         cells = [c for c in (*closed.books.cells, *closed.books.entries) if only in (None, c.team)]
         made = [a for a in closed.books.adjustments if only in (None, a.adjustment.team)]
         settled: dict[str, int] = {}
+        limits = closed.books.limits
     elif source != "ledger":
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
@@ -164,7 +168,9 @@ def chargeback_command(
         shown = split_shared(report, rules)
         if rules and team is not None:
             shown = replace(shown, lines=tuple(x for x in shown.lines if x.team == team))
-        click.echo(render(shown, output), nl=False)
+        if output == "html" and limits is None and source == "ledger":
+            limits = limits_at_hand(find_ledger(redis_url, data_dir), month, time.time_ns() // 1_000_000)
+        click.echo(render(shown, output, limits), nl=False)
     if source == "ledger":
         _tell_difference(report, settled)
     elif beside is not None:
@@ -228,8 +234,8 @@ def _rules(path: Path | None) -> tuple[Rule, ...]:
         raise ConfigurationError([Fault(str(path), 0, "", f"cannot be read as YAML: {e}", "mend it")]) from e
 
 
-def render(report: Chargeback, output: str) -> str:
-    """The report in one of `OUTPUTS` but those of FOCUS, which are made of days."""
+def render(report: Chargeback, output: str, limits: Mapping[str, int] | None = None) -> str:
+    """The report in one of `OUTPUTS` but those of FOCUS, which are made of days. `limits` are the month's budgets."""
     from spendgate.finops.chargeback import html as page
     from spendgate.finops.chargeback import render as text
 
@@ -239,7 +245,7 @@ def render(report: Chargeback, output: str) -> str:
         "csv": text.to_csv,
         "json": text.to_json,
         "md": text.to_markdown,
-        "html": page.to_html,
+        "html": lambda x: page.to_html(x, limits),
     }
     written: str = writers[output](report)
     return written

@@ -56,13 +56,14 @@ class BudgetBook:
         self._digests = known | {team: policy.budgets[team].digest for team in documents}
 
 
-async def documents_of(client: Client, teams: Sequence[str], month: str) -> dict[str, str]:
+async def documents_of(client: Client, teams: Sequence[str], month: str) -> dict[str, str] | None:
     """The document of each team's budget in a month, for teams that had one: as it was frozen, else as it was last
-    written down. Raises LedgerUnavailable."""
+    written down. None where nothing was frozen or written down at all. Raises LedgerUnavailable."""
     noted = {
         text(k): text(v)
         for k, v in (await answered(WHAT, cast(Awaitable[Any], client.hgetall(budgets_key(month))))).items()
     }
+    is_known = bool(noted)
     for start in range(0, len(teams), TEAMS_PER_TRIP):
         some = teams[start : start + TEAMS_PER_TRIP]
         pipe = client.pipeline(transaction=False)
@@ -70,11 +71,12 @@ async def documents_of(client: Client, teams: Sequence[str], month: str) -> dict
             pipe.hget(f"{team_prefix(team)}closed", month)
         for team, raw in zip(some, await answered(WHAT, pipe.execute()), strict=True):
             closing = orjson.loads(raw) if raw else {}
+            is_known |= "b" in closing
             if closing.get("b"):
                 noted[team] = closing["b"]
             elif "b" in closing:
                 noted.pop(team, None)  # closed without a budget
-    return noted
+    return noted if is_known else None
 
 
 def compiled(documents: Mapping[str, str]) -> dict[str, TeamBudget]:
@@ -89,7 +91,7 @@ async def budgets_of(client: Client, teams: Sequence[str], month: str) -> dict[s
     """Each team's own budget in a month that is over, for teams that had one; None where nothing is known of the
     month's budgets. Raises LedgerUnavailable."""
     found = await documents_of(client, teams, month)
-    return compiled(found) if found else None
+    return None if found is None else compiled(found)
 
 
 def limits_of(budgets: Mapping[str, TeamBudget], month: str) -> dict[str, int]:

@@ -1,14 +1,17 @@
-"""A chargeback as one printable page: no scripts, nothing fetched, charts as inline SVG. Pure."""
+"""A chargeback as one printable page: no scripts, nothing fetched, charts as inline SVG. Pure.
+
+Amounts have two decimals (four below a dollar), and the exact one in their title.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from spendgate.finops.chargeback.chargeback import RULE, Chargeback, Line
 from spendgate.finops.chargeback.charts import bars, columns, label
-from spendgate.finops.chargeback.render import NUMBERS, numbers
-from spendgate.money import nano_to_usd
+from spendgate.finops.chargeback.render import NUMBERS
+from spendgate.money import nano_to_usd, usd_cell, usd_text
 from spendgate.months import month_last_ms, month_text, utc
 
 _STYLE = """
@@ -43,8 +46,8 @@ text { fill: var(--ink); font-size: 13px } text.axis { fill: var(--soft); font-s
 """
 
 
-def to_html(report: Chargeback) -> str:
-    """The whole page."""
+def to_html(report: Chargeback, limits: Mapping[str, int] | None = None) -> str:
+    """The whole page. `limits` are the teams' budgets of the month (nano-USD), where they are known."""
     month = month_text(report.month)
     teams = {t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}
     models: dict[str, int] = {}
@@ -56,9 +59,9 @@ def to_html(report: Chargeback) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{_STYLE}</style></head><body><main>",
         f"<h1>Chargeback {month}</h1>",
-        f"<p>${nano_to_usd(report.cost_nanousd)} for {report.requests:,} requests. "
-        f"Routing saved ${nano_to_usd(report.saved_nanousd)}; {report.refused:,} requests were refused. "
-        f"Source: {escape(report.source)}. Amounts in USD, exact; days and months are UTC.</p>",
+        f"<p>{usd_text(report.cost_nanousd, 2)} for {report.requests:,} requests. "
+        f"Routing saved {usd_text(report.saved_nanousd, 2)}; {report.refused:,} requests were refused. "
+        f"Source: {escape(report.source)}. Amounts in USD; days and months are UTC.</p>",
     ]
     if not report.lines:
         parts.append("<p>Nothing was spent in this month.</p>")
@@ -67,37 +70,67 @@ def to_html(report: Chargeback) -> str:
         parts += ["<h2>By day</h2>", columns(report.days, last_day, "Spend by day and team")]
         parts += ["<h2>By team</h2>", bars(teams.items(), "Spend by team")]
         parts += ["<h2>By model</h2>", bars(((m, n) for m, n in models.items() if n), "Spend by model")]
-        parts += [
-            "<h2>Teams</h2>",
-            *_table(("Team",), ((label(t), numbers(x)) for t, x in report.teams.items())),
-        ]
-        parts.append(_row("sum", ("Total",), numbers(report.lines)) + _END)
+        known = limits or {}
+        parts += ["<h2>Teams</h2>", *_table(("Team",), (*NUMBERS, *_BUDGET) if known else NUMBERS)]
+        for team, lines in report.teams.items():
+            parts.append(
+                _row("", (label(team),), _numbers(lines) + _budget(lines, known.get(team), bool(known)))
+            )
+        whole = sum(n for t, n in known.items() if t in report.teams)
+        parts.append(
+            _row("sum", ("Total",), _numbers(report.lines) + _budget((), whole or None, bool(known))) + _END
+        )
         for team, lines in report.teams.items():
             parts += _team(team, lines)
         parts += [f"<p>{escape(note)}.</p>" for note in (*report.notes, RULE)]
     return "\n".join([*parts, "</main></body></html>", ""])
 
 
+_BUDGET = ("budget USD", "used")
 _END = "</tbody></table></div>"
 
 
-def _table(names: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> Iterable[str]:
+def _table(names: Sequence[str], values: Sequence[str] = NUMBERS) -> Iterable[str]:
+    """The head of a table."""
     heads = [f'<th scope="col">{n}</th>' for n in names]
-    heads += [f'<th scope="col" class="n">{n[0].upper()}{n[1:]}</th>' for n in NUMBERS]
+    heads += [f'<th scope="col" class="n">{n[0].upper()}{n[1:]}</th>' for n in values]
     yield f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>'
-    for name, values in rows:
-        yield _row("", (name,), values)
 
 
 def _team(team: str, lines: list[Line]) -> Iterable[str]:
     yield f"<h2>{label(team)}</h2>"
-    yield from _table(("App", "Model"), ())
+    yield from _table(("App", "Model"))
     for x in lines:
-        yield _row("", (label(x.app), label(x.model)), numbers([x]))
+        yield _row("", (label(x.app), label(x.model)), _numbers([x]))
         for k in x.kinds:
-            counts = ("", f"{k.tokens:,}", nano_to_usd(k.cost_nanousd), "", "")
+            counts = ("", f"{k.tokens:,}", _usd(k.cost_nanousd), "", "")
             yield _row("kind", (escape(k.kind), ""), counts)
-    yield _row("sum", ("Total", ""), numbers(lines)) + _END
+    yield _row("sum", ("Total", ""), _numbers(lines)) + _END
+
+
+def _numbers(lines: Sequence[Line]) -> tuple[str, ...]:
+    """The sums of lines in the order of `NUMBERS`, as cells."""
+    return (
+        f"{sum(x.requests for x in lines):,}",
+        f"{sum(x.tokens for x in lines):,}",
+        _usd(sum(x.cost_nanousd for x in lines)),
+        _usd(sum(x.saved_nanousd for x in lines)),
+        f"{sum(x.refused for x in lines):,}",
+    )
+
+
+def _budget(lines: Sequence[Line], limit: int | None, shown: bool) -> tuple[str, ...]:
+    """A budget and what of it is used, as cells; none where no budget is known at all."""
+    if not shown:
+        return ()
+    if limit is None:
+        return "–", "–"
+    spent = sum(x.cost_nanousd for x in lines)
+    return _usd(limit), f"{spent * 100 / limit:.1f} %" if limit and lines else ""
+
+
+def _usd(nano: int) -> str:
+    return f'<span title="{nano_to_usd(nano)}">{usd_cell(nano)}</span>'
 
 
 def _row(kind: str, names: Sequence[str], values: Sequence[str]) -> str:

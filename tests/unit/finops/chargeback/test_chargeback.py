@@ -166,7 +166,13 @@ def test_the_page_is_well_formed_fetches_nothing_and_shows_exact_amounts() -> No
     assert tags.open == []
     assert tags.addresses == []
     assert (tags.seen["svg"], tags.seen["table"]) == (5, 3)  # three charts and two legends
-    assert "1234.567890123" in page
+    assert 'title="1234.567890123">1,234.57<' in page
+    assert "Budget USD" not in page
+    budgets = to_html(
+        report(cell(cost_nanousd=1_234_567_890_123), cell(team="blue", model="o3")), {"red": 5 * 10**12}
+    )
+    assert 'title="5000.00">5,000.00</span></td><td class="n">24.7 %<' in budgets
+    assert budgets.count("–") == 2  # blue has none
     assert "Nothing was spent" in to_html(report())
 
 
