@@ -133,6 +133,8 @@ def read_files(
             ) from e  # fmt: skip
         taken.file_ends()
         notes += [f"{path}: {code} is taken {how}" for code, how in source.converted.items()]
+        if source.table.remarks:
+            notes.append(f"{path}: {source.table.remarks} rows are remarks and left out")
         if source.totals:
             notes.append(f"{path}: {source.totals} rows of totals are left out")
         if money and source.first:

@@ -26,19 +26,21 @@ SAMPLE_ROWS = 60
 NUMBER_ROWS = 2000
 _DOWNLOADED = "give the export as it was downloaded"
 _TEXT = re.compile(r"[A-Za-z_]")
+_WORDS = re.compile(r"[^\W\d_]{3,}\W+[^\W\d_]{2,}")
 _DATED = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}")
 csv.field_size_limit(1 << 27)
 
 
 class Table:
     """One file. `rows` may be called again: each call reads the file anew. `decimal` is the sign of its numbers, ""
-    where they do not tell."""
+    where they do not tell; `remarks` how many rows were notes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.where = str(path)
         self._column: Callable[[str], str] = str
         self.decimal = numbers.POINT
+        self.remarks = 0
         with unpacked(path) as file:
             start = file.read(4)
         self._is_parquet = start == PARQUET
@@ -73,9 +75,20 @@ class Table:
                 yield number, {self._column(k): v for k, v in row.items()}
         else:
             head = [self._column(name) for name in self._head]
+            self.remarks = 0
             for number, cells in self._cells():
-                if any(cells):
+                if self._is_remark(cells):
+                    self.remarks += 1
+                elif any(cells):
                     yield number, dict(zip(head, cells, strict=False))
+
+    @staticmethod
+    def _is_remark(cells: list[str]) -> bool:
+        """Is a row one cell of words: a note below the table?"""
+        if len(cells) > 1 and cells[0] and cells[1]:
+            return False
+        said = [c for c in cells if c.strip()]
+        return len(said) == 1 and bool(_WORDS.search(said[0])) and not _DATED.search(said[0])
 
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
         with text_of(self.path, self._encoding) as file:

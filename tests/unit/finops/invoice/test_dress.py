@@ -64,6 +64,7 @@ DRESSES = {
     "blanks for thousands": PLAIN.replace("1234.5678", "1 234.5678 USD").replace("1000000", "1 000 000"),
     "a preamble": "Acme Inc.\nInvoice for,October 2026\n\n" + PLAIN,
     "totals": PLAIN + "Total,,,1234.8178,1025000\n,,Sum,1234.8178,\n",
+    "remarks below": PLAIN + "\n* The costs do not include tax\nAmounts may still change,,,,\n",
     "gzip": gzip.compress(PLAIN.encode()),
     "bzip2": bz2.compress(PLAIN.encode()),
     "zstd": zstandard.ZstdCompressor().compress(PLAIN.encode()),
