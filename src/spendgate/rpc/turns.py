@@ -1,0 +1,118 @@
+"""A call that answers its messages one after the other, by a coroutine each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from spendgate.rpc import eager
+from spendgate.rpc.call import Call, Message
+from spendgate.rpc.status import Code
+
+log = structlog.get_logger()
+
+
+class Refused:
+    """The handler of a call that ends with a status at once."""
+
+    def __init__(self, call: Call, code: int, message: str) -> None:
+        call.finish(code, message)
+
+    def message(self, message: Message) -> bool:
+        """See Handler."""
+        return False
+
+    def half_closed(self) -> None:
+        """See Handler."""
+
+    def lost(self) -> None:
+        """See Handler."""
+
+
+class Turns:
+    """The handler of one call. A step that waits when the call ends is cancelled, as in grpc.aio; `over` comes after
+    it, exactly once."""
+
+    __slots__ = ("_is_over", "_task", "answer", "answered", "call", "loop", "over")
+
+    answer: Callable[[Any], Coroutine[Any, Any, Any]]
+    """The reply to a message, None: there is none. See `eager` for what it may do before it waits."""
+    answered: Callable[[], None]
+    """The reply is sent."""
+    over: Callable[[], None]
+    """The call is over, however it came to be."""
+
+    def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+        self.call = call
+        self.loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._is_over = False
+
+    def read(self, message: Message) -> Any:
+        """Parse a message."""
+        raise NotImplementedError
+
+    def encode(self, reply: Any) -> bytes:
+        """A reply as bytes."""
+        raise NotImplementedError
+
+    def message(self, message: Message) -> bool:
+        """See Handler."""
+        try:
+            reply, task = eager.start(self.answer(self.read(message)), self.loop)
+            if task is None:
+                self._reply(reply)
+                return False
+        except Exception as problem:  # noqa: BLE001  one call's fault is no other's
+            self._fail(problem)
+            return False
+        self._task = task
+        task.add_done_callback(self._done)
+        return True
+
+    def _reply(self, reply: Any) -> None:
+        if reply is not None:
+            self.call.send(self.encode(reply))
+        self.answered()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._task = None
+        if task.cancelled() or (self.call.is_over and task.exception() is None):
+            self.call.finish()
+            self._finish()
+            return
+        try:
+            self._reply(task.result())
+        except Exception as problem:  # noqa: BLE001  one call's fault is no other's
+            self._fail(problem)
+        else:
+            self.call.ready()
+
+    def _fail(self, problem: BaseException) -> None:
+        log.error("call_failed", error=f"{type(problem).__name__}: {problem}", exc_info=problem)
+        self.call.finish(Code.UNKNOWN, "internal fault")
+        self._finish()
+
+    def half_closed(self) -> None:
+        """See Handler."""
+        self.end()
+
+    def end(self) -> None:
+        """End the call in good order; a step that waits is cancelled."""
+        self.call.finish()
+        self.lost()
+
+    def lost(self) -> None:
+        """See Handler."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self.over()
