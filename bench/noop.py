@@ -14,7 +14,7 @@ from grpc_health.v1.health import aio as health
 
 from spendgate.exchange import events as e
 from spendgate.gateway.adapters import codec
-from spendgate.gateway.process.worker import server_options
+from spendgate.gateway.process.serving import grpcio_options
 
 
 class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):
@@ -39,7 +39,7 @@ class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):
 
 
 async def main(address: str) -> None:
-    server = grpc.aio.server(options=server_options(32 * 1024 * 1024))
+    server = grpc.aio.server(options=grpcio_options(32 * 1024 * 1024))
     external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(Noop(), server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

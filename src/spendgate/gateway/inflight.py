@@ -97,6 +97,11 @@ class Lag:
         self._worst = max(self._worst, self._last)
         self._came = now
 
+    def queued(self, seconds: float) -> None:
+        """Something waited so long for its turn, though the loop came round."""
+        self._last = max(self._last, seconds)
+        self._worst = max(self._worst, seconds)
+
     def now_s(self) -> float:
         """For how long it has been away by now, in seconds."""
         return max(0.0, self._clock() - self._came - TICK_S)

@@ -22,6 +22,7 @@ async def take_over(run: Runtime, exchange: Exchange, body: bytes) -> None:
     word = exchange.handover_word
     if not word:
         return
+    await asyncio.sleep(0)  # into a task (`rpc.eager`): there are timeouts below
     taken = await _taken(run, exchange, body, handover.read(run.secret, word))
     run.metrics.handovers.labels("taken" if taken else "refused").inc()
 

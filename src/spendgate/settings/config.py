@@ -122,6 +122,8 @@ class Settings(_Model):
     """A file with a last known policy, for a new `serve` while Redis is away: the controller's ConfigMap, mounted."""
     failure_mode: Literal["open", "closed"] = "open"
     """What Envoy does with traffic while no worker answers at all."""
+    grpc_engine: Literal["auto", "ngh2", "h2", "grpcio"] = "auto"
+    """What serves Envoy: `ngh2` (libnghttp2), `h2` (pure Python) or `grpcio`; `auto`: ngh2 where installed, else h2."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log line that is written to standard error."""
     log_to: Literal["files", "output"] = "files"

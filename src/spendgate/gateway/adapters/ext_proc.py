@@ -1,398 +1,127 @@
-"""Envoy's External Processing service: wire ⇄ events of one exchange a call.
-
-A fault of ours ends in the law of `law.py`: before the decision a team with an enforcing budget is refused; else the
-exchange is told, charged at least what it may cost, counted and logged, and Envoy is answered as if we had nothing to
-say. The handler itself never fails.
-"""
+"""Envoy's External Processing service on either server: a call of Process is one exchange."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from typing import Any
 
 import grpc
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 
-from spendgate.exchange import events as e
-from spendgate.exchange.exchange import SENT, Exchange
-from spendgate.exchange.states import State
-from spendgate.gateway import relay
-from spendgate.gateway.adapters import codec, faults
-from spendgate.gateway.adapters.redirects import passes
-from spendgate.gateway.adapters.slices import SLICE_BYTES, sliced
-from spendgate.gateway.decision_driver import SETTLE_S, DecisionDriver, is_late, late_or_left
-from spendgate.gateway.inflight import Seat
-from spendgate.gateway.own_budget_read import respond
+from spendgate.gateway.adapters.ext_proc_call import ProcessCall
 from spendgate.gateway.runtime import NO_POLICY, Runtime
-from spendgate.identity import headers as h
-from spendgate.identity.identity import Proxy
+from spendgate.rpc.call import Call, Handler, Message
+from spendgate.rpc.status import Code
+from spendgate.rpc.turns import Refused, Turns
 
-UNTOLD_BYTES = 8 * 1024 * 1024
-"""What a body of untold length is taken for until it is there."""
-LONG_BYTES = 1024 * 1024
-"""For a message of this size Envoy is asked for more time at once."""
-ASK_SHARE = 0.25
-"""The part of the message timeout after which Envoy is asked for more."""
-_OVER = object()
+PATH = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+_parse = pb.ProcessingRequest.FromString
+
+
+class ProcessTurns(Turns):
+    """One call on our own server."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, runtime: Runtime, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(call, loop)
+        self._process = ProcessCall(runtime, tuple(call.metadata), self)
+        self.answer = self._process.reply
+        self.answered = self._process.answered
+        self.over = self._process.over
+
+    def read(self, message: Message) -> Any:
+        """See Turns."""
+        return _parse(message)
+
+    def encode(self, reply: Any) -> bytes:
+        """See Turns."""
+        data: bytes = reply.SerializeToString()
+        return data
+
+    def ask(self, reply: Any) -> None:
+        """See Line."""
+        self.call.send(self.encode(reply))
+
+    def leave(self) -> None:
+        """See Line."""
+        self.end()
+
+
+class Processor:
+    """The service on our own server."""
+
+    def __init__(self, runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
+        self._run = runtime
+        self._loop = loop
+
+    def begin(self, call: Call) -> Handler:
+        """Take a call."""
+        if not self._run.knows_policy:
+            return Refused(call, Code.UNAVAILABLE, NO_POLICY)
+        return ProcessTurns(self._run, call, self._loop)
+
+
+class _ContextLine:
+    """A call of grpc.aio."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._task = asyncio.current_task()
+        self._asking: asyncio.Future[Any] | None = None
+        self.is_left = False
+
+    def ask(self, reply: Any) -> None:
+        """See Line."""
+        self._asking = asyncio.ensure_future(self._context.write(reply))
+        self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def write(self, reply: Any) -> None:
+        """Write a reply, one after the other."""
+        if self._asking is not None:
+            await self._asking
+            self._asking = None
+        if reply is not None:
+            await self._context.write(reply)
+
+    def leave(self) -> None:
+        """See Line."""
+        if self._task is not None:
+            self.is_left = True
+            self._task.cancel()
 
 
 class ExternalProcessor(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ignore[misc]
-    """One call of Process is one exchange."""
+    """The service on grpc.aio."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._run = runtime
 
     async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802  Envoy's name
         """Answer each message in turn; hand the ending over whatever happens."""
-        run = self._run
-        if not run.knows_policy:
+        if not self._run.knows_policy:
             await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
-        metadata = tuple(context.invocation_metadata())
-        proxy = codec.proxy(metadata, principals=run.wants_proxy)
-        call = _Call(run, proxy, context, codec.logs_attempts(metadata))
-        run.calls += 1
-        run.open.add(call)
+        line = _ContextLine(context)
+        call = ProcessCall(self._run, tuple(context.invocation_metadata()), line)
         try:
-            while await call.turn():
+            while await _turn(call, line, context):
                 pass
         except asyncio.CancelledError:
-            if not call.is_left:
+            if not line.is_left:
                 raise
             # ended in good order: Envoy lets the rest of the answer pass
         finally:
-            run.calls -= 1
-            run.open.discard(call)
             call.over()
 
 
-class _Call:
-    """One exchange on the wire."""
-
-    __slots__ = (
-        "_asking", "_before", "_buffered", "_context", "_cut", "_deciding", "_duplex", "_exchange", "_is_sent",
-        "_logged", "_piece_since", "_proxy", "_reading", "_run", "_seat", "_task", "is_left",
-    )  # fmt: skip
-
-    def __init__(self, runtime: Runtime, proxy: Proxy, context: Any, logged: bool) -> None:
-        """`logged`: Envoy's access logs tell us of every attempt."""
-        self._run = runtime
-        self._proxy = proxy
-        self._context = context
-        self._logged = logged
-        self._seat = Seat(runtime.room)
-        self._asking: asyncio.Future[Any] | None = None
-        self._reading: asyncio.Future[Any] | None = None
-        self._exchange: Exchange | None = None
-        self._before = ""
-        self._buffered = False
-        self._duplex = False
-        self._cut = False
-        self._task = asyncio.current_task()
-        self.is_left = False
-        self._is_sent = False
-        """Was the request let go?"""
-        self._deciding: DecisionDriver | None = None
-        self._piece_since = math.inf
-        """Since when a long piece of the answer is looked at."""
-
-    async def turn(self) -> bool:
-        """Read a message and answer it. False: there are no more. Nothing of it is kept until the next."""
-        reply = await self._reply(await self._context.read())
-        if reply is _OVER:
-            return False
-        if self._asking is not None:
-            await self._asking  # one message after the other
-            self._asking = None
-        if reply is not None:
-            await self._context.write(reply)
-        self._deciding = None
-        self._piece_since = math.inf
-        return True
-
-    async def _reply(self, message: Any) -> Any:
-        if message is grpc.aio.EOF:
-            return _OVER
-        kind = message.WhichOneof("request") or ""
-        body, is_end = b"", False
-        if kind in ("request_body", "response_body"):
-            piece = getattr(message, kind)
-            body, is_end = piece.body, piece.end_of_stream
-            del piece, message  # a second copy of the body
-        try:
-            match kind:
-                case "response_body":
-                    return await self._response_body(body, is_end)
-                case "request_headers":
-                    return await self._request_headers(message)
-                case "request_body":
-                    deciding = self._request_body(body, is_end)
-                    body = b""
-                    return await deciding
-                case "response_headers":
-                    return self._response_headers(message)
-                case "request_trailers":
-                    return await self._request_trailers()
-                case "response_trailers":
-                    return await self._response_trailers()
-            return None
-        except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
-            reply = self._broke(kind, problem)
-            if kind == "response_body" and self._duplex:
-                return codec.duplex_piece(body, is_end)
-            return reply
-
-    # -- phases ---------------------------------------------------------------------------------------------
-
-    async def _request_headers(self, message: Any) -> Any:
-        run = self._run
-        headers = codec.header_map(message.request_headers.headers)
-        fields = codec.attributes(message)
-        snapshot = run.snapshot
-        claims = codec.jwt_claims(message.metadata_context) if run.wants_claims else ()
-        principal = codec.attribute_text(fields, "connection.uri_san_peer_certificate")
-        caller = run.caller(self._proxy, headers, principal, claims)
-        name, self._before = passes(fields)
-        exchange = Exchange(name, snapshot, headers.get(h.REQUEST_ID, ""), run.roster, learned=run.learned)
-        self._exchange = exchange
-        action = exchange.receive(
-            e.RequestHeaders(
-                headers.get(":method", ""),
-                headers.get(":path", ""),
-                caller,
-                message.request_headers.end_of_stream,
-                self._proxy.last,
-            )
-        )
-        run.metrics.count_unclaimed(exchange.identity.team, action)
-        match action:
-            case e.AwaitBody():
-                size = headers.get("content-length", "")
-                if run.is_behind() or not self._seat.announce(int(size) if size.isdigit() else UNTOLD_BYTES):
-                    return await self._busy()
-                return codec.await_body(
-                    action.remove,
-                    message.protocol_config.request_body_mode,
-                    may_be_empty=not size.isdigit() or int(size) == 0,
-                )
-            case e.Reject():
-                return self._rejected(action)
-            case e.NeedBudget():
-                return codec.reject(await respond(run, action))
-        run.metrics.passed.inc()
-        # a sidecar's other calls go to services of the mesh, which these headers are meant for
-        hidden = () if self._proxy.sidecar else h.never_sent(headers)
-        return codec.pass_without(hidden) if hidden else codec.PASS_ALL
-
-    async def _request_body(self, body: bytes, is_end: bool) -> Any:
-        exchange, run = self._exchange, self._run
-        if exchange is None:
-            return codec.PASS_REQUEST_BODY
-        # A buffered body comes in one message; where trailers follow, the message does not say that it is the end.
-        if exchange.state is State.FORWARDED and not body:
-            return codec.PASS_REQUEST_BODY  # some send the end apart
-        if exchange.state is State.FORWARDED:
-            raise RuntimeError("Envoy sent a piece of a request body; request_body_mode must be BUFFERED")
-        self._deciding = DecisionDriver(run, exchange)
-        if exchange.state is State.AWAIT_BODY and (run.is_behind() or not self._seat.arrive(len(body))):
-            return await self._busy()
-        patience = self._patience(len(body))
-        try:
-            if self._before and exchange.state is State.AWAIT_BODY:
-                await run.left.follow(exchange, self._before)
-            deciding = self._deciding.on(body)
-            whole = b"" if self._proxy.last else body
-            del body
-            action = await deciding
-        finally:
-            patience.cancel()
-            self._seat.leave()
-        if isinstance(action, e.Reject):
-            return self._rejected(action)
-        holds = exchange.holds is not None
-        if holds:
-            run.live.add(exchange)
-        if not self._proxy.last:
-            action = await relay.hand_over(run, exchange, action, whole)
-        reply = codec.forward(action, exchange.ticket.to_json() if holds and self._logged else "")
-        self._is_sent = True
-        return reply
-
-    async def _request_trailers(self) -> Any:
-        """Where no body came before them, it is empty."""
-        exchange = self._exchange
-        if exchange is None or exchange.state is not State.AWAIT_BODY:
-            return codec.PASS_REQUEST_TRAILERS
-        reply = await self._request_body(b"", True)
-        return reply if reply.HasField("immediate_response") else codec.PASS_REQUEST_TRAILERS
-
-    async def _response_trailers(self) -> Any:
-        """They are the answer's end."""
-        exchange = self._exchange
-        if exchange is not None and exchange.state in (State.JSON, State.STREAM):
-            await self._response_body(b"", True)
-        return codec.PASS_RESPONSE_TRAILERS
-
-    async def _busy(self) -> Any:
-        exchange, run = self._exchange, self._run
-        assert exchange is not None
-        self._seat.leave()
-        if is_late(run, run.lag.recent_s()):
-            await asyncio.sleep(SETTLE_S)  # did Envoy give up? Then it was sent on, and not refused
-        action = exchange.receive(e.Busy())
-        assert isinstance(action, e.Reject)
-        self._run.metrics.count_busy(exchange.identity.team)
-        return self._rejected(action)
-
-    def _patience(self, size: int) -> asyncio.TimerHandle:
-        """Ask Envoy for more time as soon as a reading turns out to be slow; for a long one at once."""
-        timeout_s = self._run.snapshot.settings.message_timeout / 1000
-        if size > LONG_BYTES:
-            self._ask_time()
-        return asyncio.get_running_loop().call_later(timeout_s * ASK_SHARE, self._ask_time)
-
-    def _ask_time(self) -> None:
-        if self._asking is None:
-            more = codec.more_time(self._run.snapshot.settings.longest_message_timeout)
-            self._asking = asyncio.ensure_future(self._context.write(more))
-            self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _response_headers(self, message: Any) -> Any:
-        exchange = self._exchange
-        if exchange is None:
-            return codec.ANSWER_NONE
-        headers = codec.header_map(message.response_headers.headers)
-        fields = codec.attributes(message)
-        details = codec.attribute_text(fields, "response.code_details")
-        attempts = codec.attribute_number(fields, "upstream.request_attempt_count")
-        if attempts > 1 and exchange.state is State.FORWARDED and not exchange.handed_over:
-            more = attempts - 1
-            self._run.charge_beside(exchange.ticket, exchange.hold_again(), more, logged=self._logged)
-        status = headers.get(":status", "")
-        action = exchange.receive(
-            e.ResponseHeaders(
-                int(status) if status.isdigit() else 0,
-                headers,
-                bool(details) and not details.startswith("via_upstream"),
-                message.response_headers.end_of_stream,
-                details,
-                attempts,
-            )
-        )
-        self._hand_over()
-        if isinstance(action, e.Reject):
-            return codec.reject(action)
-        assert isinstance(action, e.PassResponse)
-        self._buffered = action.mode is e.BodyMode.BUFFERED
-        self._duplex = action.mode is e.BodyMode.DUPLEX
-        return codec.answer(action)
-
-    async def _response_body(self, data: bytes, is_end: bool) -> Any:
-        exchange = self._exchange
-        if exchange is None:
-            return codec.PASS_RESPONSE_BODY
-        if self._cut:
-            return None  # what still comes of a stream that we ended
-        if len(data) <= SLICE_BYTES and not exchange.is_packed:
-            action = exchange.receive(e.ResponseChunk(data, is_end))
-        else:
-            action = await self._long_piece(exchange, data, is_end)
-        assert isinstance(action, e.PassChunk)
-        if is_end or action.cut:
-            self._hand_over()
-        if not self._duplex:
-            return codec.piece(action, self._buffered)
-        self._cut = action.cut
-        data = data if action.replacement is None else action.replacement
-        end = is_end or action.cut
-        return codec.duplex_piece(data, end) if data or end else None
-
-    async def _long_piece(self, exchange: Exchange, data: bytes, is_end: bool) -> e.Action:
-        """A long piece of a stream is looked at slice by slice, and other calls have their turn in between; a whole
-        answer, or what is compressed, in a thread."""
-        patience = self._patience(len(data))
-        self._piece_since = time.monotonic()
-        try:
-            if exchange.state is State.STREAM and not exchange.is_packed:
-                return await sliced(self._run, exchange, data, is_end)
-            loop, piece = asyncio.get_running_loop(), e.ResponseChunk(data, is_end)
-            self._reading = loop.run_in_executor(self._run.reading, exchange.receive, piece)
-            action: e.Action = await asyncio.shield(self._reading)
-            return action
-        finally:
-            patience.cancel()
-
-    # -- the end --------------------------------------------------------------------------------------------
-
-    def _rejected(self, action: e.Reject) -> Any:
-        self._hand_over()
-        return codec.reject(action)
-
-    def _hand_over(self) -> None:
-        """Give a finished exchange's ending to the settler: before the last reply is written, and without
-        an await, because Envoy may reset the call at any moment after it."""
-        exchange = self._exchange
-        if exchange is None:
-            return
-        self._run.take(exchange)
-
-    def leave(self, *, last: bool) -> None:
-        """See `leaving.Open`."""
-        exchange, task = self._exchange, self._task
-        if exchange is None or task is None or exchange.is_undecided or (exchange.hides_usage and not last):
-            return
-        self.is_left = True
-        task.cancel()
-
-    def over(self) -> None:
-        """The call is over, however it came to be: end the exchange if it has not ended."""
-        self._seat.leave()
-        by = self._ended_by()
-        reading = self._reading
-        if self._deciding is not None:
-            self._deciding.left(lambda: self._finish(by))
-        elif reading is not None and not reading.done():
-            reading.add_done_callback(lambda _: self._finish(by))
-            self._run.keep(reading)
-        else:
-            self._finish(by)
-
-    def _ended_by(self) -> e.EndedBy:
-        """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open. Did it show the
-        answer without us, since we were away for so long? Then what we saw of it is not what flowed."""
-        run, deciding, exchange = self._run, self._deciding, self._exchange
-        if deciding is not None:
-            return late_or_left(run, deciding)
-        if run.snapshot.settings.failure_mode == "open" and exchange is not None:
-            # a body may have come, and have waited too long to be seen
-            may_be_late = exchange.state is State.AWAIT_BODY or exchange.state in SENT
-            away_s = max(run.lag.recent_s(), time.monotonic() - self._piece_since)
-            if may_be_late and is_late(run, away_s):
-                return e.EndedBy.LATE
-            if run.draining and exchange.is_undecided:
-                return e.EndedBy.LATE
-        return e.EndedBy.DRAIN if run.draining else e.EndedBy.CLIENT
-
-    def _finish(self, by: e.EndedBy) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
-        try:
-            told = exchange.leave() if by is e.EndedBy.CLIENT else None
-            exchange.receive(e.StreamClosed(by))
-            self._run.live.discard(exchange)
-            ending = exchange.take_ending() if told is not None else None
-            if told is not None and ending is not None:
-                self._run.left.leave(ending, told)
-            else:
-                self._hand_over()
-        except Exception as problem:  # noqa: BLE001
-            self._broke("over", problem)
-
-    def _broke(self, kind: str, problem: Exception) -> Any:
-        """The reply after a fault of ours."""
-        reply = faults.answer(self._run, self._exchange, kind, problem, is_sent=self._is_sent)
-        if kind == "request_headers":
-            self._exchange = None  # nothing more is known of it
-        return reply
+async def _turn(call: ProcessCall, line: _ContextLine, context: Any) -> bool:
+    """Read a message and answer it. False: there are no more. Nothing of it is kept until the next."""
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        return False
+    replying = call.reply(message)
+    del message
+    await line.write(await replying)
+    call.answered()
+    return True

@@ -21,20 +21,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import grpc
 import structlog
-from envoy.service.accesslog.v3 import als_pb2_grpc
-from envoy.service.auth.v3 import external_auth_pb2_grpc
-from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 from prometheus_client import CollectorRegistry
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.gateway.adapters.access_log import AccessLog
-from spendgate.gateway.adapters.ext_authz import Authorization
-from spendgate.gateway.adapters.ext_proc import ExternalProcessor
 from spendgate.gateway.ledger_watch import LedgerWatch
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.process import leaving
@@ -42,6 +36,7 @@ from spendgate.gateway.process.heartbeat import beat_forever
 from spendgate.gateway.process.learned_file import FILE as LEARNED_FILE
 from spendgate.gateway.process.learned_file import LearnedFile
 from spendgate.gateway.process.reload import Sources, watch
+from spendgate.gateway.process.serving import Serving
 from spendgate.gateway.runtime import Runtime
 from spendgate.gateway.settler import Settler
 from spendgate.ledger.recovery.checkpoint import FILE as MEMORY_FILE
@@ -64,7 +59,6 @@ LEFT_BEHIND = signal.SIGUSR1
 """Tells a worker that the Envoy before it is ended, with the calls that it still has."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-MESSAGE_SLACK = 32 * 1024 * 1024
 SECRET_S, SECRET_EVERY_S = 1.0, 10.0
 log = structlog.get_logger()
 
@@ -106,24 +100,6 @@ class WorkerConfig:
             upstreams = tuple(Upstream.model_validate(u) for u in self.upstreams)
             settings = settings.model_copy(update={"upstreams": upstreams})
         return Sources(tuple(map(Path, self.policy)), tuple(map(Path, self.prices)), settings)
-
-
-def server_options(max_body_bytes: int) -> list[tuple[str, int]]:
-    """gRPC's limits: a buffered body is one message; by default grpc sheds load above 1000 pending calls, and ends
-    a connection (and every call on it) whose peer pings more than twice within five minutes of silence, which is
-    what an Envoy with keepalive does while a provider thinks:
-    https://grpc.github.io/grpc/core/md_doc_keepalive.html."""
-    limit = max_body_bytes + MESSAGE_SLACK
-    return [
-        ("grpc.max_receive_message_length", limit),
-        ("grpc.max_send_message_length", limit),
-        ("grpc.server.max_pending_requests", 100_000),
-        ("grpc.server.max_pending_requests_hard_limit", 200_000),
-        ("grpc.so_reuseport", 0),
-        ("grpc.http2.max_ping_strikes", 0),  # any number of pings
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.max_metadata_size", 64 * 1024),
-    ]
 
 
 async def serve(config: WorkerConfig) -> None:
@@ -180,20 +156,9 @@ async def serve(config: WorkerConfig) -> None:
             runtime.knows_policy = True
             runtime.keep(asyncio.ensure_future(healthy.set("", SERVING)))
 
-    server = grpc.aio.server(options=server_options(settings.max_body_bytes))
-    external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(ExternalProcessor(runtime), server)
-    external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorization(runtime), server)
     access_log = AccessLog(runtime)
-    als_pb2_grpc.add_AccessLogServiceServicer_to_server(access_log, server)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    if config.grpc.startswith("unix:"):
-        Path(config.grpc.removeprefix("unix:")).unlink(missing_ok=True)
-    try:
-        bound = server.add_insecure_port(config.grpc)
-    except RuntimeError as e:
-        raise ConfigurationError(f"cannot listen on {config.grpc}: {e}") from e
-    if not bound:
-        raise ConfigurationError(f"cannot listen on {config.grpc}; is the port taken?")
+    serving = Serving(settings, runtime, access_log, healthy)
+    serving.bind(config.grpc)
     settling = asyncio.create_task(settler.run())
     exporting = asyncio.create_task(otlp.run()) if otlp else None
     keeping = url.client(config.redis, SECRET_S)
@@ -212,9 +177,9 @@ async def serve(config: WorkerConfig) -> None:
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector need not walk the price table again and again
     gc.set_threshold(20_000, 20, 50)
-    await server.start()
+    await serving.start()
     await healthy.set("", SERVING if runtime.knows_policy else health_pb2.HealthCheckResponse.NOT_SERVING)
-    log.info("serving", grpc=config.grpc, policy=snapshot.policy.version[:12])
+    log.info("serving", grpc=config.grpc, engine=serving.engine, policy=snapshot.policy.version[:12])
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -226,7 +191,7 @@ async def serve(config: WorkerConfig) -> None:
 
     await healthy.enter_graceful_shutdown()
     await access_log.drain()
-    await leaving.stop(server, runtime, settings.drain_timeout / 1000, stop)
+    await leaving.stop(serving.server, runtime, settings.drain_timeout / 1000, stop)
     await asyncio.sleep(0.05)  # cancelled calls hand their endings over
     await cancel_and_wait(*helpers)
     runtime.left.flush()
