@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 
 from spendgate.budget.bounds import Candidate, Clamp
 from spendgate.pricing.aliases import known_as
+
+ANY_MODEL = "*"
+"""A model that the provider chooses (`dialects.fallbacks`)."""
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+def _nobody(model: str) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,10 @@ class Ask:
     """The names of a model, by which rules cover it."""
     fits: bool = False
     """What is held for it may be learned, and grow."""
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    provider_of: Callable[[str], str] = _nobody
+    """Who serves a model; "" where that is not known."""
 
     def may_answer(self, model: str) -> tuple[str, ...]:
         """All models that may be billed where `model` is sent, itself first."""
@@ -69,6 +82,8 @@ class Quote:
     """The estimate rests on the models that answered under this name before."""
     shares: Shares | None = None
     """What the estimate consists of, where it is asked for."""
+    tokens: int = 0
+    """The most tokens that it is expected to take, input and output."""
 
 
 @dataclass(frozen=True, slots=True)

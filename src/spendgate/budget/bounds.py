@@ -1,11 +1,46 @@
-"""The limits that a reservation must fit, and the candidates that may fit them. Amounts are nano-USD."""
+"""The limits that a reservation must fit, and the candidates that may fit them. Amounts are nano-USD, or counts of a
+bound's own unit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+from spendgate.budget.calendar import period_at
 
 UNLIMITED = -1
+Unit = Literal["usd", "requests", "tokens"]
+CARRY_PARTS = 10_000
+"""Shares of a carry are told in hundredths of a percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What was left of last month and raises a bound: at most `most_nanousd` of `budget_nanousd` less what last month
+    settled, nothing where the ledger has no such month. Floor and ceiling rise by their parts (of `CARRY_PARTS`)."""
+
+    budget_nanousd: int
+    most_nanousd: int
+    floor_parts: int
+    ceiling_parts: int
+
+    def amount_nanousd(self, last_settled_nanousd: int | None) -> int:
+        """What is carried over; None: the ledger has no such month."""
+        if last_settled_nanousd is None:
+            return 0
+        return min(max(self.budget_nanousd - last_settled_nanousd, 0), self.most_nanousd)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a bound of `limits` bounds: one value of a dimension."""
+
+    per: str
+    value: str
+    window: str
+    match: str = ""
+    number: int = 0
+    """Its place in the document's list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +52,8 @@ class Bound:
     `run:<run>`. `window` is `month`, `day`, `hour` or `run` (a run's counter lives 7 days).
     `floor_nanousd` is the bound itself, `ceiling_nanousd` the bound with its overshoot allowance;
     both UNLIMITED: only counted.
-    `reason` is the rejection's code where this bound refuses.
+    `reason` is the rejection's code where this bound refuses. Where `unit` is another than `usd`, floor and ceiling
+    count that: requests when they are admitted, tokens as money.
     """
 
     scope: str
@@ -25,6 +61,25 @@ class Bound:
     floor_nanousd: int
     ceiling_nanousd: int
     reason: str
+    unit: Unit = "usd"
+    group: str = ""
+    """The group whose account it stands in; "": the team's own."""
+    periods: tuple[int, ...] = ()
+    """`calendar.periods`, where the ledger does not know the window."""
+    values_of: str = ""
+    """The part of the scope that all values of a dimension share, where clients can make up new ones."""
+    subject: Subject | None = None
+    """Whose it is, of a bound of `limits`."""
+    carry: Carry | None = None
+
+    def window_at(self, at_ms: int) -> str:
+        """The window as the ledger names it at a time: a period's name, where it is none of the ledger's own."""
+        return period_at(self.periods, at_ms) if self.periods else self.window
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Account and scope: what tells two bounds apart."""
+        return self.group, self.scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +134,14 @@ class Candidate:
     clamp: Clamp | None = None
     learned: LearnedHold | None = None
     """None: the estimate is held."""
+    tokens: int = 0
+    """The most tokens that it is expected to take, input and output."""
+    carry_parts: int = 0
+    """By which part of the month's carry the ends of its window rise."""
+
+    def need(self, bound: Bound) -> int:
+        """What it takes of a bound, in the bound's unit."""
+        return {"usd": self.estimate_nanousd, "tokens": self.tokens, "requests": 1}[bound.unit]
 
     def is_open(self, settled_nanousd: int) -> bool:
         """Is what the month has used, with this request, within the candidate's window?"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
+from spendgate.budget.limit_checks import limit_advice, limit_troubles
 from spendgate.budget.model import BudgetSpec
 
 Loc = tuple[str | int, ...]
@@ -42,6 +43,7 @@ def contradictions(spec: BudgetSpec) -> list[Finding]:
         [(t.percent, t.action, t.notify_channel) for t in spec.alert_thresholds],
         "remove one",
     )
+    found += [Finding(*trouble) for trouble in limit_troubles(spec)]
     return found
 
 
@@ -60,7 +62,7 @@ def advice(spec: BudgetSpec) -> list[str]:
         out.append("holdPercentile and holdMinSamples mean something with holds: learned only")
     if spec.monthly_budget_usd == 0:
         out.append("monthlyBudgetUSD is 0: every request is refused")
-    return out
+    return [*out, *limit_advice(spec)]
 
 
 def _repeated(group: str, key: str, values: Sequence[Hashable], remedy: str) -> Iterator[Finding]:

@@ -20,6 +20,10 @@ _PARTS: dict[str, type[BaseModel]] = {
     "apps": model.App,
     "downgrades": model.Downgrade,
     "increase": model.Increase,
+    "limits": model.Limit,
+    "overrides": model.LimitOverride,
+    "thresholds": model.LimitThreshold,
+    "rollover": model.Rollover,
 }
 
 _EXAMPLES = {
@@ -35,6 +39,10 @@ _EXAMPLES = {
     "from": 'from: "claude-opus*"',
     "to": "to: claude-haiku",
     "name": "name: chatbot",
+    "per": "per: user",
+    "max": "max: 50",
+    "match": 'match: "ann@*"',
+    "members": 'members: ["payments", "search-*"]',
 }
 
 _UNITS = {"USD": "USD", "Percent": "percent", "percent": "percent", "usd": "USD", "Cap": "tokens"}
@@ -73,6 +81,15 @@ def problem_and_remedy(kind: str, loc: tuple[int | str, ...], error: Mapping[str
         return f"is {_show(value)}, not an object", "give its fields, indented, one a line"
     if kind.startswith(("datetime", "timezone")):
         return f"is {_show(value)}, not a time with zone", "write it as 2026-12-01T00:00:00Z"
+    if kind == "string_pattern_mismatch" and name == "per":
+        return f"is {_show(value)}", "use team, app, user, run, model, provider, or tag:NAME"
+    if kind == "too_long":
+        most = context.get("max_length")
+        return f"has {context.get('actual_length')} entries", f"keep it to {most}" + (
+            "; one limit is a default for every value, and overrides name others" if name == "limits" else ""
+        )
+    if kind == "too_short":
+        return "is empty", f"name at least one, for example `{_EXAMPLES.get(name, name + ': …')}`"
     if kind == "string_too_short":
         return "is empty", f"give a value, for example `{_EXAMPLES.get(name, name + ': …')}`"
     if kind == "string_too_long":

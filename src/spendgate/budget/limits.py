@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
-from spendgate.budget.ask import Ask, DecisionSettings
+from spendgate.budget.ask import ANY_MODEL, Ask, DecisionSettings
 from spendgate.budget.bounds import UNLIMITED, Bound
-from spendgate.budget.policy import ANY_MODEL, NamesFn, TeamBudget
+from spendgate.budget.policy import NamesFn, TeamBudget
 from spendgate.money import percent_of
 
 

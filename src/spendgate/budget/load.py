@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from spendgate.budget.checks import Finding, contradictions
+from spendgate.budget.compile import compile_budget
 from spendgate.budget.faults import problem_and_remedy
+from spendgate.budget.limit_checks import Group, group_troubles
 from spendgate.budget.model import API_VERSION, KIND, LLMBudget
-from spendgate.budget.policy import Policy, TeamBudget, compile_budget
+from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.budget.yaml_lines import Document, Loc, field_text, read_documents
 from spendgate.errors import ConfigurationError, Fault
 
@@ -27,9 +29,15 @@ class Parsed:
     """One valid budget and where it was written."""
 
     document: LLMBudget
-    path: str
+    source: Document
+    base: Loc
     line: int
     team_line: int
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.source.path
 
 
 def load_policy(paths: Iterable[Path | str]) -> Policy:
@@ -175,7 +183,7 @@ def _budget(document: Document, base: Loc, data: Any, faults: list[Fault]) -> Pa
     if found:
         return None
     team_line = document.line_of((*base, "spec", "team"))
-    return Parsed(budget, document.path, document.line_of(base), team_line)
+    return Parsed(budget, document, base, document.line_of(base), team_line)
 
 
 def _despite(data: Any, faulty: list[Loc]) -> list[Finding]:
@@ -218,6 +226,23 @@ def _conflicts(parsed: list[Parsed], faults: list[Fault]) -> None:
             where = f"{other.path}:{other.team_line}" if other.team_line else other.path
             problem = f"team {team} already has a budget in {where}"
             faults.append(Fault(p.path, p.team_line, "spec.team", problem, "keep one of the two"))
+    _groups(parsed, faults)
+
+
+def _groups(parsed: list[Parsed], faults: list[Fault]) -> None:
+    """Groups that hold groups, and teams in too many of them."""
+    groups = {p.document.spec.team: p for p in parsed if p.document.spec.members is not None}
+    if not groups:
+        return
+    troubles = group_troubles(
+        [
+            Group(name, p.document.spec.members or (), (p.document.metadata.creation_timestamp, f"{n:06d}"))
+            for n, (name, p) in enumerate(groups.items())
+        ],
+        [p.document.spec.team for p in parsed if p.document.spec.team not in groups],
+    )
+    for name, (loc, problem, remedy) in troubles.items():
+        _add(faults, groups[name].source, (*groups[name].base, "spec", *loc), problem, remedy)
 
 
 def _policy(parsed: list[Parsed], faults: list[Fault]) -> Policy:

@@ -31,7 +31,16 @@ KIND = "LLMBudget"
 USD_MAX = 9_000_000
 """The ledger's integers are exact up to $9,007,199.25 a counter (see `money.LEDGER_MAX_NANOUSD`)."""
 
+LIMITS_MAX, MEMBERS_MAX, GROUPS_MAX = 40, 200, 3
+"""Limits of one budget, members of one group, groups that one team may be in."""
+COUNT_LIMIT_MAX = 10**15
+"""The most that a limit of requests or tokens may say: the ledger counts exactly up to 2^53."""
+
 Action = Literal["alert", "alert_and_downgrade", "reject"]
+Unit = Literal["usd", "requests", "tokens"]
+LimitWindow = Literal["hour", "day", "week", "month", "quarter", "year", "total"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+PER = r"^(team|app|user|run|model|provider|tag:[A-Za-z0-9_.-]{1,64})$"
 
 
 def _alias(name: str) -> str:
@@ -81,6 +90,10 @@ Name = Annotated[str, Field(min_length=1, max_length=253)]
 Model = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_has_no_wildcard)]
 Pattern = Annotated[str, Field(min_length=1, max_length=512)]
 Flag = Annotated[bool, Field(strict=True)]
+Amount = Annotated[
+    Decimal, Field(ge=0, le=COUNT_LIMIT_MAX), BeforeValidator(_number), _between(0, COUNT_LIMIT_MAX)
+]
+MonthNumber = Annotated[int, Field(ge=1, le=12), BeforeValidator(_integer)]
 ThresholdPercent = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_integer)]
 Tokens = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(_integer)]
 TokenCap = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_integer)]
@@ -171,10 +184,57 @@ class RepeatLimit(Part):
     )
 
 
-class BudgetSpec(Part):
-    """What one team may spend."""
+class LimitOverride(Part):
+    """Another amount for some values of a limit."""
 
-    team: Name = Field(description="The team, as the gateway identifies it.")
+    match: Pattern = Field(description="A value, or a glob of values; the most specific wins.")
+    max: Amount = Field(description="The most for each of them, in the limit's unit. 0 admits nothing.")
+
+
+class LimitThreshold(Part):
+    """What happens when one value of a limit reaches a percentage of its most."""
+
+    percent: ThresholdPercent = Field(description="Percent of max, 1 to 1000.")
+    action: Literal["alert"] = Field("alert", description="alert: notify.")
+    notify_channel: str = Field("", description="Slack channel to notify.")
+
+
+class Limit(Part):
+    """Bounds each value of a dimension by itself: one rule is the default for all of them."""
+
+    per: str = Field(
+        pattern=PER, description="What is bounded: team, app, user, run, model, provider or tag:NAME."
+    )
+    match: Pattern | None = Field(
+        None, description="Only values that this glob matches; of per: team, only these models."
+    )
+    unit: Unit = Field(
+        "usd", description="usd, requests (counted when admitted) or tokens (input and output)."
+    )
+    max: Amount = Field(description="The most for each value in a window. 0 admits nothing.")
+    window: LimitWindow = Field(
+        "month", description="hour, day, week, month, quarter, year, or total: never anew."
+    )
+    overrides: tuple[LimitOverride, ...] = Field((), description="Values with another amount.")
+    thresholds: tuple[LimitThreshold, ...] = Field((), description="Alerts on the way to max.")
+
+
+class Rollover(Part):
+    """Adds what was left of last month's budget to this month's."""
+
+    percent: Percent = Field(description="At most this percentage of monthlyBudgetUSD is added.")
+
+
+class BudgetSpec(Part):
+    """What one team, each team of a template, or all teams of a group together may spend."""
+
+    team: Name = Field(
+        description="The team, as the gateway identifies it; a glob (*, ml-*) is a template for each team without a "
+        "budget of its own; with members, the group's name."
+    )
+    members: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MEMBERS_MAX)] | None = Field(
+        None, description="Names or globs of teams: the budget is a group's, and bounds all of them together."
+    )
     monthly_budget_usd: Usd = Field(
         alias="monthlyBudgetUSD", description="USD a UTC calendar month. 0 admits nothing."
     )
@@ -244,6 +304,18 @@ class BudgetSpec(Part):
         "gateway's setting, and 403 where a known provider answers.",
     )
     increase: tuple[Increase, ...] = Field((), description="Temporary raises.")
+    limits: tuple[Limit, ...] = Field(
+        (), max_length=LIMITS_MAX, description="Bounds of any dimension, unit and window; all must hold."
+    )
+    time_zone: Name | None = Field(
+        None, description="IANA name, Europe/Berlin: where windows of limits begin; left out: UTC. Months of the "
+        "budget itself are UTC's."
+    )  # fmt: skip
+    week_starts_on: Weekday | None = Field(None, description="First day of a limit's week; left out: monday.")
+    year_starts_in: MonthNumber | None = Field(
+        None, description="Month, 1 to 12, in which a limit's year and its quarters begin; left out: 1."
+    )
+    rollover: Rollover | None = Field(None, description="Adds last month's rest to this month's budget.")
     aborted_answers: Literal["hold", "flowed"] | None = Field(
         None,
         description="A client that leaves where output can be hidden: charge its hold, or what flowed; left out: "

@@ -16,6 +16,11 @@ from spendgate.pricing.aliases import bare
 _WILDCARD = re.compile(r"[*?\[]")
 
 
+def is_glob(text: str) -> bool:
+    """Does a name hold a wildcard?"""
+    return _WILDCARD.search(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelPattern:
     """A compiled pattern. `text` is as written; two patterns are equal if their texts are."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import TypeVar
 
-from spendgate.budget.bounds import UNLIMITED
-from spendgate.budget.checks import advice
-from spendgate.budget.document import document_text
-from spendgate.budget.model import Action, BudgetSpec, LLMBudget
-from spendgate.budget.patterns import ModelPattern, best_match, most_specific_first
-from spendgate.durations import parse_duration_ms
-from spendgate.money import percent_of, usd_to_nano
+from spendgate.budget.ask import ANY_MODEL
+from spendgate.budget.bounds import CARRY_PARTS, UNLIMITED, Carry
+from spendgate.budget.calendar import PLAIN, Calendar
+from spendgate.budget.limit_rules import LimitRule
+from spendgate.budget.model import Action
+from spendgate.budget.patterns import ModelPattern, best_match, is_glob
+from spendgate.money import percent_of
 from spendgate.pricing.aliases import known_as
 
 
@@ -32,8 +31,6 @@ class Threshold:
 
 NamesFn = Callable[[str], tuple[str, ...]]
 """The names that a model is known by."""
-ANY_MODEL = "*"
-"""A model that the provider chooses (`dialects.fallbacks`)."""
 DEFAULT_THRESHOLDS = (Threshold(50, "alert"), Threshold(80, "alert_and_downgrade"), Threshold(100, "reject"))
 """What a budget without thresholds means (rule 7)."""
 FAIL_OPEN_DEFAULT_PERCENT = 1
@@ -134,6 +131,14 @@ class TeamBudget:
     aborted_answers: str | None = None
     """None: as the gateway is set."""
     raises: tuple[Raise, ...] = ()
+    limits: tuple[LimitRule, ...] = ()
+    calendar: Calendar = PLAIN
+    """Where and how windows of `limits` begin."""
+    rollover_percent: Decimal | None = None
+    members: tuple[ModelPattern, ...] = ()
+    """The teams of a group, `team` then is its name; empty: the budget is a team's, or a template."""
+    created: str = ""
+    """When its document was made, "" where that is not known; of two alike templates the older counts."""
     lapsed: bool = False
     """No budget at all: what the team had may not bind any more, and until it has another it is refused."""
     advice: tuple[str, ...] = ()
@@ -146,6 +151,31 @@ class TeamBudget:
         if not self.raises:
             return self.monthly_nanousd
         return self.monthly_nanousd + sum(r.amount_nanousd for r in self.raises if now_ms < r.until_ms)
+
+    @property
+    def is_group(self) -> bool:
+        """Does it bound several teams together?"""
+        return bool(self.members)
+
+    @property
+    def is_template(self) -> bool:
+        """Is it the budget of each team that its name, a glob, matches?"""
+        return not self.members and is_glob(self.team)
+
+    def has_member(self, team: str) -> bool:
+        """Is a team in this group?"""
+        return any(p.matches(team) for p in self.members)
+
+    def carry(self, app: str = "", overshoot_percent: Decimal = Decimal(0)) -> Carry | None:
+        """By what last month's rest raises the month's bound; None where nothing is carried over."""
+        reject = self.reject_threshold
+        if self.rollover_percent is None or reject is None:
+            return None
+        most = percent_of(self.monthly_nanousd, self.rollover_percent)
+        part = Decimal(CARRY_PARTS * reject.percent) / 100
+        if self.is_essential(app):
+            part = part * (100 + self.emergency_buffer_percent) / 100
+        return Carry(self.monthly_nanousd, most, int(part), int(part * (100 + overshoot_percent) / 100))
 
     @property
     def reject_threshold(self) -> Threshold | None:
@@ -211,6 +241,8 @@ class TeamBudget:
         return percent_of(self.limit_nanousd(now_ms), FAIL_OPEN_DEFAULT_PERCENT)
 
 
+UNATTRIBUTED = "unattributed"
+"""The team of whoever names none."""
 DOCTOR = "spendgate-doctor"
 """Team of `spendgate doctor`: every request of it is refused, which proves that budgets hold."""
 _NOTHING = TeamBudget(DOCTOR, 0, unknown_apis="reject")
@@ -221,9 +253,16 @@ class Policy:
     """The budgets in force together. `version` changes iff what they say changes."""
 
     budgets: Mapping[str, TeamBudget] = field(default_factory=lambda: MappingProxyType({}))
+    """Of teams that have one of their own."""
     version: str = hashlib.sha256(b"").hexdigest()
     lapsed: frozenset[str] = frozenset()
     """Teams without a budget that are refused, whatever the gateway does with others that have none."""
+    templates: tuple[TeamBudget, ...] = ()
+    """Budgets of teams that have none of their own: the most specific first, of those alike the older."""
+    groups: Mapping[str, TeamBudget] = field(default_factory=lambda: MappingProxyType({}))
+    """Budgets of several teams together, by the group's name."""
+    _made: dict[str, TeamBudget] = field(default_factory=dict, compare=False, repr=False)
+    _groups_of: dict[str, tuple[TeamBudget, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, budgets: Iterable[TeamBudget], lapsed: Iterable[str] = ()) -> Policy:
@@ -236,104 +275,76 @@ class Policy:
         ordered = {t: by_team[t] for t in sorted(by_team)}
         refused = frozenset(lapsed) - ordered.keys()
         content = "".join(f"{json.dumps(t)} {b.digest}\n" for t, b in ordered.items())
+        templates = sorted((b for b in ordered.values() if b.is_template), key=lambda b: b.created)
+        content += "".join(f"{json.dumps(b.team)} since {b.created}\n" for b in templates if b.created)
         content += "".join(f"{json.dumps(t)} lapsed\n" for t in sorted(refused))
         version = hashlib.sha256(content.encode()).hexdigest()
-        return cls(MappingProxyType(ordered), version, refused)
+        return cls(
+            MappingProxyType({t: b for t, b in ordered.items() if not (b.is_group or b.is_template)}),
+            version,
+            refused,
+            tuple(sorted(templates, key=lambda b: ModelPattern.of(b.team).specificity, reverse=True)),
+            MappingProxyType({t: b for t, b in ordered.items() if b.is_group}),
+        )
 
     def budget(self, team: str) -> TeamBudget | None:
-        """The team's budget, None where it has none. The doctor's team has nothing, whatever the policy."""
+        """The team's budget: its own, else a template's; None where it has none. The doctor's team has nothing,
+        whatever the policy."""
         if team == DOCTOR:
             return _NOTHING
+        own = self.budgets.get(team)
+        if own is not None:
+            return own
+        made = self._made.get(team) or self._from_template(team)
+        if made is not None:
+            return made
         if team in self.lapsed:
             return TeamBudget(team, 0, failure_policy="closed", unknown_apis="reject", lapsed=True)
-        return self.budgets.get(team)
+        return None
+
+    def template_of(self, team: str) -> TeamBudget | None:
+        """The template that a team without a budget of its own falls to: the most specific glob, then the older. No
+        glob is meant for whoever names no team."""
+        if team in (UNATTRIBUTED, DOCTOR) or team in self.budgets:
+            return None
+        return next((t for t in self.templates if ModelPattern.of(t.team).matches(team)), None)
+
+    def _from_template(self, team: str) -> TeamBudget | None:
+        template = self.template_of(team) if self.templates else None
+        if template is None:
+            return None
+        return _keep(self._made, team, replace(template, team=team))
+
+    def groups_of(self, team: str) -> tuple[TeamBudget, ...]:
+        """The groups that a team is in, in order of their names."""
+        if not self.groups or team == DOCTOR:
+            return ()
+        found = self._groups_of.get(team)
+        if found is None:
+            found = tuple(g for g in self.groups.values() if g.has_member(team))
+            _keep(self._groups_of, team, found)
+        return found
 
     @property
     def teams(self) -> tuple[str, ...]:
-        """The teams with a budget, sorted."""
+        """The teams with a budget of their own, sorted."""
         return tuple(self.budgets)
 
-
-def compile_budget(document: LLMBudget) -> TeamBudget:
-    """Compile a valid document."""
-    spec = document.spec
-    meta = document.metadata
-    thresholds = tuple(
-        sorted(
-            (Threshold(t.percent, t.action, t.notify_channel) for t in spec.alert_thresholds),
-            key=lambda t: t.percent,
+    @property
+    def every(self) -> tuple[TeamBudget, ...]:
+        """All budgets: of teams, templates and groups, in order of their names."""
+        return tuple(
+            sorted((*self.budgets.values(), *self.templates, *self.groups.values()), key=lambda b: b.team)
         )
-    )
-    return TeamBudget(
-        team=spec.team,
-        monthly_nanousd=usd_to_nano(spec.monthly_budget_usd),
-        name=f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name,
-        digest=_digest(spec),
-        thresholds=thresholds or DEFAULT_THRESHOLDS,
-        model_rules=most_specific_first(
-            ModelRule(ModelPattern.of(m.model_pattern), _nano(m.max_monthly_usd), frozenset(m.allowed_apps))
-            for m in spec.model_limits
-        ),
-        apps=MappingProxyType(
-            {a.name: AppRule(a.name, a.essential, _nano(a.max_monthly_usd)) for a in spec.apps}
-        ),
-        default_model=spec.default_model or "",
-        routing=_routing(spec),
-        downgrades=most_specific_first(
-            DowngradeRule(ModelPattern.of(d.from_), d.to) for d in spec.downgrades
-        ),
-        overshoot_percent=spec.overshoot_percent,
-        emergency_buffer_percent=spec.emergency_buffer_percent,
-        daily_nanousd=_nano(spec.daily_budget_usd),
-        hourly_nanousd=_nano(spec.max_usd_per_hour),
-        request_nanousd=_nano(spec.max_usd_per_request),
-        run_nanousd=_nano(spec.max_usd_per_run),
-        output_token_cap=spec.output_token_cap,
-        clamp_output=spec.clamp_output,
-        cut_streams=spec.cut_streams,
-        holds_learned=spec.holds == "learned",
-        hold_percentile=spec.hold_percentile,
-        hold_min_samples=spec.hold_min_samples,
-        repeats=_repeats(spec),
-        audit=spec.mode == "audit",
-        failure_policy=spec.failure_policy or "",
-        fail_open_nanousd=_nano(spec.fail_open_limit_usd),
-        unpriced_models=spec.unpriced_models,
-        unknown_apis=spec.unknown_apis or "",
-        aborted_answers=spec.aborted_answers,
-        raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
-        advice=tuple(advice(spec)),
-        document=document_text(document),
-    )
 
 
-def _nano(usd: Decimal | None) -> int | None:
-    return None if usd is None else usd_to_nano(usd)
+TEAMS_KEPT = 10_000
+"""Teams whose template or groups are remembered: names are made up by clients, too."""
+_K = TypeVar("_K")
 
 
-def _repeats(spec: BudgetSpec) -> RepeatRule | None:
-    r = spec.repeats
-    return None if r is None else RepeatRule(r.max, parse_duration_ms(r.window))
-
-
-def _routing(spec: BudgetSpec) -> Routing | None:
-    r = spec.cost_routing
-    if r is None or not r.enabled or not r.cheap_model:
-        return None
-    return Routing(r.cheap_model, r.expensive_model or "", r.complexity_threshold)
-
-
-def _digest(spec: BudgetSpec) -> str:
-    """Hash the content: 8000, 8000.0 and 8e3 are one amount; a default written out is no change."""
-    content = spec.model_dump(by_alias=True, exclude_defaults=True)
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, default=_canonical, ensure_ascii=False).encode()
-    ).hexdigest()
-
-
-def _canonical(value: Any) -> str:
-    if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(f"no canonical form: {value!r}")
+def _keep(kept: dict[str, _K], team: str, found: _K) -> _K:
+    if len(kept) >= TEAMS_KEPT:
+        kept.clear()
+    kept[team] = found
+    return found

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import yaml
 
 from spendgate.errors import ConfigurationError, Fault
+
+if TYPE_CHECKING:
+    from spendgate.budget.policy import TeamBudget
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,11 +73,16 @@ def _budgets(paths: list[Path]) -> str:
     from spendgate.budget.load import load_policy
 
     policy = load_policy(paths)
-    names = ", ".join(policy.teams[:8]) + (", …" if len(policy.teams) > 8 else "")
-    plural = "" if len(policy.teams) == 1 else "s"
-    lines = [f"{' '.join(map(str, paths))}: {len(policy.teams)} budget{plural} ({names}), valid"]
-    lines += [f"  note: team {t}: {note}" for t, b in policy.budgets.items() for note in b.advice]
+    budgets = policy.every
+    names = ", ".join(b.team for b in budgets[:8]) + (", …" if len(budgets) > 8 else "")
+    plural = "" if len(budgets) == 1 else "s"
+    lines = [f"{' '.join(map(str, paths))}: {len(budgets)} budget{plural} ({names}), valid"]
+    lines += [f"  note: {_kind_of(b)} {b.team}: {note}" for b in budgets for note in b.advice]
     return "\n".join(lines)
+
+
+def _kind_of(budget: TeamBudget) -> str:
+    return "group" if budget.is_group else "template" if budget.is_template else "team"
 
 
 def _prices(path: Path) -> str:

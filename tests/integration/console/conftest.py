@@ -9,8 +9,9 @@ import httpx
 import pytest
 from support.asks import ask, bound, candidate, end
 
+from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
-from spendgate.budget.policy import Policy, compile_budget
+from spendgate.budget.policy import Policy
 from spendgate.console.asking import ProposalService
 from spendgate.console.books import Books
 from spendgate.console.pages import Console, UsageLogs

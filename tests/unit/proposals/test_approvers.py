@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
-from spendgate.budget.policy import Policy, compile_budget
+from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError
 from spendgate.proposals.approvers import Approvers, growths, missing, parse_approvers
 
