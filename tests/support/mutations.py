@@ -32,16 +32,16 @@ MUTATIONS = (
     ),
     Mutation(
         "the estimate is not added to the ceiling's check", "reserve",
-        "committed + c.e > bound[4]", "committed > bound[4]", ("bound",),
+        "committed + need > bound[4]", "committed > bound[4]", ("bound",),
     ),
     Mutation(
         "the bounds of pattern, app and run are not looked at", "reserve",
-        "    if bound[3] >= 0 then\n      local v = at(bound)\n      local committed",
-        "    if bound[3] >= 0 and j < 4 then\n      local v = at(bound)\n      local committed", ("bound",), rare=True,
+        "    if bound[3] >= 0 then\n      local v, need", "    if bound[3] >= 0 and j < 4 then\n      local v, need",
+        ("bound",), rare=True,
     ),
     Mutation(
         "holds do not count against a bound", "common",
-        "return {tonumber(v[1] or '0'), tonumber(v[2] or '0')}", "return {tonumber(v[1] or '0'), 0}",
+        "tonumber(v[2] or '0'), not", "0, not",
         ("bound", "books"),
     ),
     Mutation(
@@ -56,7 +56,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what only holds refuse is called final", "reserve",
-        "if not final and (v[1] >= bound[3] or v[1] + c.e > bound[4]) then final = j end", "final = final or j",
+        "if not final and (v[1] >= bound[3] or v[1] + need > bound[4]) then final = j end", "final = final or j",
         ("told",),
     ),
     Mutation(
@@ -65,23 +65,23 @@ MUTATIONS = (
     ),
     Mutation(
         "an estimate that alone is too large is called held", "reserve",
-        "(v[1] >= bound[3] or v[1] + c.e > bound[4]) then final", "v[1] >= bound[3] then final", ("told",),
+        "(v[1] >= bound[3] or v[1] + need > bound[4]) then final", "v[1] >= bound[3] then final", ("told",),
     ),
     Mutation(
         "a part that fits when holds end is not seen", "reserve",
-        "not (c.k and part_of(c, 0))", "true", ("told",), rare=True,
+        "not (c.k and part_of(c, places, 0))", "true", ("told",), rare=True,
     ),
     Mutation(
         "a refusal shows the holds of every counter", "reserve",
-        "if c[1] == counter then", "if true then", ("told",), rare=True,
+        "if c[1] == p[1] then", "if true then", ("told",), rare=True,
     ),
     Mutation(
         "what is admitted is told how its bounds stood without it", "reserve",
-        "v[1], v[2] + more\n", "v[1], v[2]\n", ("told",),
+        "v[1] + settles, v[2] + holds\n", "v[1] + settles, v[2]\n", ("told",),
     ),
     Mutation(
         "the second candidate is never tried", "reserve",
-        "    if only_held == 1 then waits_at = c.l[j] end\n", "    do break end\n", ("bound", "told", "books"),
+        "    if only_held == 1 then waits_at = p end\n", "    do break end\n", ("bound", "told", "books"),
     ),
     Mutation(
         "a clamped hold takes more than is left", "reserve",
@@ -90,11 +90,11 @@ MUTATIONS = (
     ),
     Mutation(
         "a reservation holds nothing", "reserve",
-        "  move(counters[i][1], bound[2], 0, held)", "  move(counters[i][1], bound[2], 0, 0)", ("bound", "holds"),
+        "else\n    move(p[1], p[2], settles, holds)", "else\n    move(p[1], p[2], settles, 0)", ("bound", "holds"),
     ),
     Mutation(
         "only the first counter is held", "reserve",
-        "  move(counters[i][1], bound[2], 0, held)", "  if i == 1 then move(counters[i][1], bound[2], 0, held) end",
+        "else\n    move(p[1], p[2], settles, holds)", "elseif j == 1 then\n    move(p[1], p[2], settles, holds)",
         ("bound", "holds"),
     ),
     Mutation(
@@ -160,11 +160,12 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement leaves its hold reserved", "settle",
-        "more[i] or spent_in(s, c[1], cost), -held)", "more[i] or spent_in(s, c[1], cost), 0)", ("holds", "books"),
+        "hold and -held_in(hold, c[1]) or 0)", "0)", ("holds",),
     ),
     Mutation(
         "a settlement charges the estimate", "settle",
-        "    charge(s, hold.c, hold.d, cost, held)", "    charge(s, hold.c, hold.d, held, held)", ("sums", "books"),
+        "    charge(s, hold.c, hold.d, cost, hold)", "    charge(s, hold.c, hold.d, tonumber(hold.e), hold)",
+        ("sums", "books"),
     ),
     Mutation(
         "a settlement forgets its deadline", "settle",
@@ -197,7 +198,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a correction forgets what was charged", "settle",
-        "spent_in(s, c[1], cost) - held, 0)", "spent_in(s, c[1], cost), 0)", ("sums", "books"), rare=True,
+        "added_to(s, c[1], cost, hold) - charged_in(hold, c[1]), 0)", "added_to(s, c[1], cost, hold), 0)",
+        ("sums", "books"), rare=True,
     ),
     Mutation(
         "a correction leaves the estimate in its cell", "settle",
@@ -209,11 +211,11 @@ MUTATIONS = (
     ),
     Mutation(
         "an expired hold stays reserved", "common",
-        "move(c[1], c[2], charged, -held)", "move(c[1], c[2], charged, 0)", ("holds", "bound"),
+        "charged_in(hold, c[1]), -held_in(hold, c[1])) end", "charged_in(hold, c[1]), 0) end", ("holds", "bound"),
     ),
     Mutation(
         "an expired hold is not charged", "common",
-        "move(c[1], c[2], charged, -held)", "move(c[1], c[2], 0, -held)", ("sums", "bound", "books"),
+        "move(c[1], c[2], charged_in(hold, c[1]), -held", "move(c[1], c[2], 0, -held", ("sums", "bound", "books"),
     ),
     Mutation(
         "the sweep looks at the wrong end", "common",
@@ -241,8 +243,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the month of a hold is that of its settlement", "reserve",
-        "counters[i] = {counter_of(bound[1], bound[2], now, today), bound[2]}",
-        "counters[i] = {counter_of(bound[1], bound[2], now + 60000), bound[2]}", ("bound", "holds", "books"),
+        "local counter = counter_of(bound[1], window, now, today)",
+        "local counter = counter_of(bound[1], window, now + 60000)", ("bound", "holds", "books"),
     ),
     Mutation(
         "an adjustment counts in no cell", "adjust",

@@ -3,7 +3,7 @@ bound's own unit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from spendgate.budget.calendar import period_at
@@ -77,9 +77,17 @@ class Bound:
         return period_at(self.periods, at_ms) if self.periods else self.window
 
     @property
-    def place(self) -> tuple[str, str]:
-        """Account and scope: what tells two bounds apart."""
-        return self.group, self.scope
+    def key(self) -> str:
+        """What tells its counter from those of all other bounds of an exchange."""
+        return f"group:{self.group}:{self.scope}" if self.group else self.scope
+
+    def raised(self, amount_nanousd: int) -> Bound:
+        """The bound where so much is carried over."""
+        if self.carry is None or not amount_nanousd or self.floor_nanousd < 0:
+            return self
+        floor = self.floor_nanousd + amount_nanousd * self.carry.floor_parts // CARRY_PARTS
+        ceiling = self.ceiling_nanousd + amount_nanousd * self.carry.ceiling_parts // CARRY_PARTS
+        return replace(self, floor_nanousd=floor, ceiling_nanousd=ceiling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +147,17 @@ class Candidate:
     carry_parts: int = 0
     """By which part of the month's carry the ends of its window rise."""
 
-    def need(self, bound: Bound) -> int:
-        """What it takes of a bound, in the bound's unit."""
-        return {"usd": self.estimate_nanousd, "tokens": self.tokens, "requests": 1}[bound.unit]
+    def need(self, bound: Bound, held_nanousd: int) -> int:
+        """What it takes of a bound, in the bound's unit, where so much money is held for it."""
+        return {"usd": held_nanousd, "tokens": self.tokens, "requests": 1}[bound.unit]
 
-    def is_open(self, settled_nanousd: int) -> bool:
-        """Is what the month has used, with this request, within the candidate's window?"""
+    def is_open(self, settled_nanousd: int, carried_nanousd: int = 0) -> bool:
+        """Is what the month has used, with this request, within the candidate's window? What was carried over raises
+        its ends."""
+        more = carried_nanousd * self.carry_parts // CARRY_PARTS
         used, below = settled_nanousd + self.own_nanousd, self.used_below_nanousd
-        return used >= self.used_from_nanousd and (below < 0 or used < below)
+        start = self.used_from_nanousd and self.used_from_nanousd + more
+        return used >= start and (below < 0 or used < below + more)
 
 
 class Counted(Protocol):

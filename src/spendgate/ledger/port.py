@@ -7,7 +7,7 @@ clock; windows (month, day, hour) are those of the reservation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -26,6 +26,7 @@ __all__ = [
     "Clamp",
     "DayCell",
     "Expired",
+    "GroupShare",
     "Growing",
     "Grown",
     "Ledger",
@@ -75,6 +76,11 @@ class ReserveRequest:
     candidates: tuple[Candidate, ...]
     repeats: Repeats | None = None
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups whose accounts it stands in, too."""
+        return tuple(dict.fromkeys(b.group for c in self.candidates for b in c.bounds if b.group))
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -123,6 +129,13 @@ class ReserveResult:
     worst_nanousd: int = 0
     loop: Loop | None = None
     """It has passed as often as it may."""
+    carried_nanousd: tuple[int, ...] = ()
+    """What last month left and is added: of the team, then of each group of the request; empty where nothing is."""
+
+    @property
+    def month_carried_nanousd(self) -> int:
+        """By what last month's rest raises the team's month."""
+        return self.carried_nanousd[0] if self.carried_nanousd else 0
 
     @property
     def committed_nanousd(self) -> int:
@@ -138,6 +151,14 @@ class ReserveResult:
     def waits_for(self) -> Refusal | None:
         """The refusal that passes by itself, where only holds keep the request out: the last candidate's of those."""
         return next((r for r in reversed(self.refusals) if r.held), None) if self.candidate < 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShare:
+    """A group in whose account an exchange stands, too, with the (scope, window) of each of its bounds there."""
+
+    name: str
+    scopes: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +195,13 @@ class Settlement:
     before is part of what is restored from metrics."""
     sample: tuple[int, int] | None = None
     """What the input and the output cost of their worst cases (1024ths, rounded up), to learn holds from."""
+    tokens: int | None = None
+    """Input and output, for limits of tokens; None: those that were held."""
+    groups: tuple[GroupShare, ...] = ()
+
+    def of_group(self, share: GroupShare, account: str) -> Settlement:
+        """The same in a group's account, whose apps are teams."""
+        return replace(self, team=account, app=self.team, scopes=share.scopes, groups=(), sample=None)
 
     def __post_init__(self) -> None:
         if not (abs(self.saved_nanousd) <= LEDGER_MAX_NANOUSD and 0 <= self.refused <= COUNT_MAX):

@@ -11,7 +11,7 @@ local tries = {
   {'HINCRBY', h, 'f', '1'}, {'HGET', h, 'f'}, {'HMGET', h, 'f', 'g'}, {'HGETALL', h}, {'HKEYS', h}, {'HVALS', h},
   {'HEXISTS', h, 'f'}, {'HLEN', h}, {'HDEL', h, 'f'}, {'ZADD', z, '1', 'm'},
   {'ZRANGEBYSCORE', z, '-inf', '1', 'LIMIT', '0', '1'}, {'ZREM', z, 'm'}, {'SADD', s, '1'}, {'SISMEMBER', s, '1'},
-  {'SCARD', s}, {'SMEMBERS', s}, {'SET', v, '1', 'EX', '60'}, {'GET', v}, {'EXPIRE', s, '60'}, {'LPUSH', l, '1'},
+  {'SCARD', s}, {'SMEMBERS', s}, {'SET', v, '1', 'EX', '60'}, {'GET', v}, {'MGET', v, prefix .. 'w'}, {'EXPIRE', s, '60'}, {'LPUSH', l, '1'},
   {'LTRIM', l, '0', '1'}, {'LRANGE', l, '0', '1'}, {'EXPIRE', l, '60'}, {'PUBLISH', 'sg1:check', '1'},
   {'DEL', h, z, s, v, l},
 }

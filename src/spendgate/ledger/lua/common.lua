@@ -4,9 +4,14 @@
 -- derived from its prefix here, because the windows (month, day, hour) follow Redis' own clock, which the
 -- caller does not know. Amounts are nano-USD, times milliseconds since the epoch.
 --
+-- A group of teams has an account like a team's, with teams for apps. Where a script is given keys of several
+-- accounts (all on one server), `enter` turns to one of them.
+--
 --   holds            hash    exchange id -> record of the hold (JSON)
 --   due              zset    exchange id by deadline
---   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window
+--   b:<scope>:<id>   hash    s settled, r reserved, of one bound in one window: nano-USD, but of the scopes
+--                            `limit:tokens:…` and `limit:requests:…` what they say (requests are never reserved)
+--   v:<scope>:<id>   set     scopes of the values that a limit has counted in one window
 --   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges, `+` nano-USD that
 --                            another model than asked for saved (negative: it was dearer), `!` refused requests,
 --                            `~` nano-USD adjusted
@@ -20,13 +25,15 @@
 --                            day number on which what nobody uses was looked for last
 --   x:<month>        hash    what was restored after a loss without its exchanges: see restore.lua
 --   y:<month>        zset    what came home late after a loss: see restore.lua
+--   repeats          hash    digest of a request -> how often it passed SPACE when its window ends (ms);
+--                            repeats:t, zset of the digests by that end
 
---   repeats          hash    digest of a request -> how often it passed SPACE when its window ends (ms); repeats:t, zset
---                            of the digests by that end
-
-local prefix = string.sub(KEYS[1], 1, -6)          -- "sg1:{team}:"
-local holds_key = KEYS[1]
-local due_key = prefix .. 'due'
+local prefix, holds_key, due_key
+local function enter(key)
+  prefix, holds_key = string.sub(key, 1, -6), key  -- "sg1:{team}:"
+  due_key = prefix .. 'due'
+end
+enter(KEYS[1])
 
 -- On Redis Cluster a slot on its way to another node has some keys here and some there. No key `~` exists, so
 -- this fails on both sides then, before anything is written: no counter is ever split (and costs a look-up else).
@@ -34,7 +41,8 @@ redis.call('EXISTS', holds_key, prefix .. '~')
 
 local DAY_MS = 86400000
 local DAY_S = 86400
-local TTL_S = {month = 400 * DAY_S, day = 40 * DAY_S, hour = 3 * DAY_S, run = 7 * DAY_S}
+local TTL_S = {month = 400 * DAY_S, day = 40 * DAY_S, hour = 3 * DAY_S, run = 7 * DAY_S, total = 400 * DAY_S}
+local PERIOD_TTL_S = 8 * DAY_S                     -- of a period `START-END` (s), after its end
 local DAILY_TTL_S = 400 * DAY_S
 local MARKER_DAYS = 7                              -- a settlement may come again for so long
 local PARTS_MIN, PARTS_MAX = 4, 4096
@@ -44,11 +52,14 @@ local REBUILT = '(rebuilt)'                        -- app and model of what is k
 
 local function int(n) return string.format('%.0f', n) end
 
+local clock_ms = 0
 local function clock(given)
-  local now = tonumber(given)
-  if now > 0 then return now end
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  clock_ms = tonumber(given)
+  if clock_ms <= 0 then
+    local t = redis.call('TIME')
+    clock_ms = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  end
+  return clock_ms
 end
 
 -- Civil date of days since 1970-01-01 (proleptic Gregorian, era arithmetic of 400 years).
@@ -67,10 +78,13 @@ local function day_id(ms)
   return string.format('%04d%02d%02d', year, month, day)
 end
 
--- The counter of a bound at a time, without the team's prefix: `b:month:202611`, `b:run:<run>:-`.
+-- The counter of a bound at a time, without the team's prefix: `b:month:202611`, `b:run:<run>:-`. A window that is
+-- none of the ledger's own is a period, `START-END`, and named by its start.
 local function counter_of(scope, window, ms, day)
   local id = '-'
-  if window ~= 'run' then
+  if not TTL_S[window] then
+    id = string.match(window, '^%d+')
+  elseif window ~= 'run' and window ~= 'total' then
     id = day or day_id(ms)
     if window == 'month' then id = string.sub(id, 1, 6) end
     if window == 'hour' then id = id .. string.format('%02d', math.floor(ms / 3600000) % 24) end
@@ -78,13 +92,34 @@ local function counter_of(scope, window, ms, day)
   return 'b:' .. scope .. ':' .. id
 end
 
+-- How long a counter lives from now.
+local function ttl_of(window)
+  if TTL_S[window] then return TTL_S[window] end
+  local left = math.floor(tonumber(string.match(window, '%d+$')) - clock_ms / 1000)
+  return math.max(0, left) + PERIOD_TTL_S
+end
+
+-- What a counter counts: `t` tokens, `r` requests, nil: money.
+local function unit_of(counter)
+  if string.sub(counter, 1, 8) ~= 'b:limit:' then return nil end
+  local unit = string.sub(counter, 9, 9)
+  return unit ~= 'u' and unit or nil
+end
+
+-- What a hold holds in one of its counters.
+local function held_in(hold, counter)
+  local unit = unit_of(counter)
+  if not unit then return tonumber(hold.e) end
+  return unit == 't' and tonumber(hold.n or '0') or 0
+end
+
 -- Was the month of a day closed? Then nothing may change it any more.
 local function is_closed(day) return redis.call('HEXISTS', prefix .. 'closed', string.sub(day, 1, 6)) == 1 end
 
--- What a counter has settled, and what is reserved in it.
-local function balance(counter)
-  local v = redis.call('HMGET', prefix .. counter, 's', 'r')
-  return {tonumber(v[1] or '0'), tonumber(v[2] or '0')}
+-- What a counter has settled, what is reserved in it, and whether it is new; `where`: the prefix of its account.
+local function balance(counter, where)
+  local v = redis.call('HMGET', (where or prefix) .. counter, 's', 'r')
+  return {tonumber(v[1] or '0'), tonumber(v[2] or '0'), not (v[1] or v[2])}
 end
 
 -- Add to one field; a sum that equals what was added may be a new key, which then gets its end of life.
@@ -97,10 +132,10 @@ end
 -- Move settled and reserved of a counter; neither falls below zero, also when its key was lost.
 local function move(counter, window, settled, reserved)
   local key = prefix .. counter
-  local ttl = TTL_S[window]
+  local ttl = TTL_S[window] or ttl_of(window)
   if settled ~= 0 and add(key, 's', settled, ttl) < 0 then redis.call('HSET', key, 's', '0') end
   if reserved ~= 0 and add(key, 'r', reserved, ttl) < 0 then redis.call('HSET', key, 'r', '0') end
-  if window == 'run' then redis.call('EXPIRE', key, ttl) end
+  if window == 'run' or window == 'total' then redis.call('EXPIRE', key, ttl) end
 end
 
 -- As how many exchanges an id counts: none for what is charged beside one (port.BESIDE).
@@ -212,6 +247,11 @@ end
 -- What a hold is charged that nobody settles: the worst case, also where less is held.
 local function charged_for(hold) return math.max(tonumber(hold.w or '0'), tonumber(hold.e)) end
 
+-- The same in one of its counters.
+local function charged_in(hold, counter)
+  return unit_of(counter) and held_in(hold, counter) or charged_for(hold)
+end
+
 -- Settle at the worst case what nobody settled in time; at most `limit`, so the work is constant.
 local function sweep(now, limit)
   local gone = redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', 0, limit)
@@ -221,9 +261,8 @@ local function sweep(now, limit)
     redis.call('ZREM', due_key, id)
     if raw then
       local hold = cjson.decode(raw)
-      local held = tonumber(hold.e)
       local charged = charged_for(hold)
-      for _, c in ipairs(hold.c) do move(c[1], c[2], charged, -held) end
+      for _, c in ipairs(hold.c) do move(c[1], c[2], charged_in(hold, c[1]), -held_in(hold, c[1])) end
       count_daily(hold.d, hold.a, hold.m, charged, exchanges_of(id), {})
       redis.call('HDEL', holds_key, id)
       redis.call('SET', expired_key(id), raw, 'EX', MARKER_DAYS * DAY_S)

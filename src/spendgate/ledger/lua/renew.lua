@@ -16,7 +16,7 @@ local function grow(id, raw, flowed, wanted, ceilings)
   local room = nil
   for i, c in ipairs(hold.c) do
     local ceiling = ceilings[i] or -1
-    if ceiling >= 0 then
+    if ceiling >= 0 and not unit_of(c[1]) then
       local v = balance(c[1])
       local left = ceiling - v[1] - v[2]
       room = math.min(room or left, left)
@@ -26,7 +26,9 @@ local function grow(id, raw, flowed, wanted, ceilings)
   if room then step = math.min(step, room) end
   step = math.max(step, flowed - held, 0)
   if step > 0 then
-    for _, c in ipairs(hold.c) do move(c[1], c[2], 0, step) end
+    for _, c in ipairs(hold.c) do
+      if not unit_of(c[1]) then move(c[1], c[2], 0, step) end
+    end
     hold.e = int(held + step)
     redis.call('HSET', holds_key, id, cjson.encode(hold))
   end

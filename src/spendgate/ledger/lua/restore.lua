@@ -38,7 +38,7 @@ if new_epoch and not ask.dry then
   if ask.t and not ask.empty then                  -- an older copy's holds: those that live are held again
     for _, raw in ipairs(redis.call('HVALS', holds_key)) do
       local hold = cjson.decode(raw)
-      for _, c in ipairs(hold.c) do move(c[1], c[2], 0, -tonumber(hold.e)) end
+      for _, c in ipairs(hold.c) do move(c[1], c[2], 0, -held_in(hold, c[1])) end
     end
     redis.call('DEL', holds_key, due_key)
     for _, b in ipairs(ask.b) do                   -- nothing is held now, whatever a torn copy says

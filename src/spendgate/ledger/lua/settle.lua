@@ -6,7 +6,8 @@
 --           x: release?, q: exchanges (1 where left out; 0 counts refusals, which held nothing),
 --           s: [[scope, window] ...], n: [scope ...] (held, but for another model than the one that answered:
 --           nothing was spent there), k: [acknowledged, counted] (us, 0: never) of one that is told again,
---           l: [input, output] (1024ths of its worst case, 1 to 1024), a sample for later holds}
+--           l: [input, output] (1024ths of its worst case, 1 to 1024), a sample for later holds,
+--           g: its tokens (left out: those that were held)}
 -- Reply    one word each: `settled`, `released`, `corrected` (its hold had expired), `replayed`; and last the
 --          time (us), by which `remember` says whether it was in what it read
 -- Replay   the marker of an ended exchange (seven days) makes a second settle or release change nothing.
@@ -16,21 +17,33 @@
 
 local now = clock(ARGV[1])
 
--- What an exchange spent in a counter: all of its cost, or nothing where it was held for another model.
-local function spent_in(s, counter, cost)
-  if not s.n then return cost end
+-- What an exchange spent in a counter: all of `amount`, or nothing where it was held for another model.
+local function spent_in(s, counter, amount)
+  if not s.n then return amount end
   local scope = string.match(counter, '^b:(.*):[^:]*$')
   for _, other in ipairs(s.n) do
     if other == scope then return 0 end
   end
-  return cost
+  return amount
+end
+
+-- What an exchange adds to a counter, in the counter's unit. A request was counted when it was admitted (`hold`); one
+-- that nobody admitted here counts now.
+local function added_to(s, counter, cost, hold)
+  local unit = unit_of(counter)
+  if not unit then return spent_in(s, counter, cost) end
+  if unit == 't' then
+    return spent_in(s, counter, s.x and 0 or s.g or (hold and held_in(hold, counter)) or 0)
+  end
+  if hold then return spent_in(s, counter, 0) - (spent_in(s, counter, 1) == 0 and 1 or 0) end
+  return spent_in(s, counter, s.q or exchanges_of(s.id))
 end
 
 -- An exchange that is told again after a loss (k). Where restored money stands in its place, it takes that place
 -- and counters rise by the rest only. Acknowledged before the memory was read, it is part of the memory; counted
 -- before the totals were, of the totals. One that is in neither is noted, in case that a younger memory comes in
 -- which it is. Gives by how much each counter still has to rise.
-local function late(s, counters, day, cost)
+local function late(s, counters, day, cost, hold)
   local month = string.sub(day, 1, 6)
   local x_key = prefix .. 'x:' .. month
   local reach = redis.call('HMGET', x_key, '@', '@p')
@@ -52,7 +65,7 @@ local function late(s, counters, day, cost)
   end
   local more, noted = {}, {}
   for i, c in ipairs(counters) do
-    more[i] = spent_in(s, c[1], c[2] == 'month' and rest or cost)
+    more[i] = added_to(s, c[1], c[2] == 'month' and rest or cost, hold)
     local pool = in_memory and tonumber(redis.call('HGET', x_key, '*' .. c[1]) or '0') or 0
     local part = math.min(more[i], pool)
     if part > 0 then
@@ -70,10 +83,12 @@ local function late(s, counters, day, cost)
   return more
 end
 
--- Move the counters ({counter, window} each): `cost` is settled, `held` no longer reserved.
-local function charge(s, counters, day, cost, held)
-  local more = s.k and late(s, counters, day, cost) or {}
-  for i, c in ipairs(counters) do move(c[1], c[2], more[i] or spent_in(s, c[1], cost), -held) end
+-- Move the counters ({counter, window} each): `cost` is settled, what `hold` held no longer reserved.
+local function charge(s, counters, day, cost, hold)
+  local more = s.k and late(s, counters, day, cost, hold) or {}
+  for i, c in ipairs(counters) do
+    move(c[1], c[2], more[i] or added_to(s, c[1], cost, hold), hold and -held_in(hold, c[1]) or 0)
+  end
 end
 
 -- The counters of the month of now that a hold of a closed month stood in.
@@ -81,11 +96,14 @@ local function correct_later(s, hold, delta, usage)
   local today = day_id(now)
   local counters = {}
   for _, c in ipairs(hold.c) do
-    if c[2] == 'month' then
+    if unit_of(c[1]) then
+      -- tokens and requests of a window that may still be open
+      if c[2] ~= 'month' then move(c[1], c[2], added_to(s, c[1], 0, hold) - held_in(hold, c[1]), 0) end
+    elseif c[2] == 'month' then
       local counter = counter_of(string.match(c[1], '^b:(.*):%d+$'), 'month', now, today)
       counters[#counters + 1] = {counter, 'month'}
       delta = math.max(delta, -tonumber(redis.call('HGET', prefix .. counter, 's') or '0'))
-    elseif c[2] == 'run' then
+    elseif c[2] ~= 'day' and c[2] ~= 'hour' then
       counters[#counters + 1] = c
     end
   end
@@ -164,8 +182,7 @@ local function settle(s)
   local raw = redis.call('HGET', holds_key, s.id)
   if raw then
     local hold = cjson.decode(raw)
-    local held = tonumber(hold.e)
-    charge(s, hold.c, hold.d, cost, held)
+    charge(s, hold.c, hold.d, cost, hold)
     redis.call('HDEL', holds_key, s.id)
     redis.call('ZREM', due_key, s.id)
     if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end
@@ -187,7 +204,7 @@ local function settle(s)
           local below = tonumber(redis.call('HGET', prefix .. month, 's') or '0') + cost - held
           if below < 0 then count_daily(hold.d, hold.a, hold.m, -below, 0, {}, '~') end
         end
-        move(c[1], c[2], spent_in(s, c[1], cost) - held, 0)
+        move(c[1], c[2], added_to(s, c[1], cost, hold) - charged_in(hold, c[1]), 0)
       end
       count_daily(hold.d, hold.a, hold.m, -held, 0 - one, {})
       if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end
@@ -203,7 +220,7 @@ local function settle(s)
     if is_closed(day) then at, day = now, day_id(now) end
     local counters = {}
     for i, b in ipairs(s.s) do counters[i] = {counter_of(b[1], b[2], at, day), b[2]} end
-    charge(s, counters, day, cost, 0)
+    charge(s, counters, day, cost, nil)
     count_daily(day, s.app, s.m, cost, s.q or one, s.u)
   end
   mark(s.id, now)

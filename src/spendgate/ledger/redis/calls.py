@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.cluster_connection import ClusterLane
-from spendgate.ledger.redis.codec import TEAMS_KEY, clean, team_prefix
+from spendgate.ledger.redis.codec import GROUPS_KEY, TEAMS_KEY, clean, is_group, team_prefix
 from spendgate.ledger.redis.connection import Lane
 
 BULK_TIMEOUT_S = 2.0
@@ -31,6 +31,11 @@ class Script:
         folder = files("spendgate.ledger") / "lua"
         self.text = (folder / "common.lua").read_text() + (folder / f"{verb}.lua").read_text()
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def script_call(script: Script, accounts: Sequence[str], args: Sequence[Any]) -> tuple[Any, ...]:
+    """The call of a script for an account, and further ones beside it."""
+    return ("EVALSHA", script.sha, len(accounts), *(f"{team_prefix(a)}holds" for a in accounts), *args)
 
 
 class RedisCalls:
@@ -68,17 +73,24 @@ class RedisCalls:
                 self.lane.reset()  # it may lead nowhere
             raise LedgerUnavailable(f"{what}: Redis did not answer: {type(e).__name__}: {e}") from e
 
-    async def run(self, script: Script, calls: list[tuple[str, list[Any]]]) -> list[Any]:
-        """Run one script for several teams in one pipeline; load it where Redis does not know it.
+    async def run(
+        self, script: Script, calls: list[tuple[str, list[Any]]], beside: Sequence[Sequence[str]] = ()
+    ) -> list[Any]:
+        """Run one script for several teams in one pipeline; load it where Redis does not know it. `beside`: further
+        accounts that each call may touch, on a single server.
 
         One reply a call; a call that failed has its exception for a reply.
         """
-        fresh = {team for team, _ in calls} - self._known
-        commands: list[tuple[Any, ...]] = [
-            ("EVALSHA", script.sha, 1, team_prefix(team) + "holds", *args) for team, args in calls
+        fresh = {team for team, _ in calls}.union(*beside) - self._known
+        commands = [
+            script_call(script, (team, *(beside[i] if beside else ())), args)
+            for i, (team, args) in enumerate(calls)
         ]
-        if fresh:
-            commands.append(("SADD", TEAMS_KEY, *(clean(team) for team in fresh)))
+        teams = [clean(team) for team in fresh if not is_group(team)]
+        groups = [clean(team[1:]) for team in fresh if is_group(team)]
+        commands += [
+            ("SADD", key, *names) for key, names in ((TEAMS_KEY, teams), (GROUPS_KEY, groups)) if names
+        ]
         replies = await self.send(commands)
         for _ in calls:
             missing = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]

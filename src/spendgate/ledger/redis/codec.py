@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 from redis.crc import key_slot
 
+from spendgate.budget.bounds import Bound
 from spendgate.errors import LedgerError
 from spendgate.ledger.port import (
     UNLIMITED,
@@ -38,7 +39,10 @@ POLICY_CHANNEL = "sg1:policy"
 """Where a new policy is announced."""
 PREFIX = "sg1:"
 TEAMS_KEY = "sg1:teams"
+GROUPS_KEY = "sg1:groups"
 EPOCH_KEY = "sg1:epoch"
+GROUP_MARK = "\x02"
+"""What the account of a group begins with where teams are named: no name of a team does."""
 SEP = "\x1f"
 EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
 """Fields of a day's cell beside the kinds of tokens."""
@@ -81,17 +85,32 @@ def text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
+def group_account(name: str) -> str:
+    """A group's account, to be used as a team's name."""
+    return GROUP_MARK + name
+
+
+def is_group(account: str) -> bool:
+    """Is it a group's account?"""
+    return account.startswith(GROUP_MARK)
+
+
 def team_prefix(team: str) -> str:
     """The prefix of every key of a team, its hash tag included.
 
     Percent-encoded, so that a brace in a name cannot move its keys to another slot; an empty name becomes
     `%`, which nothing encodes to (Redis Cluster ignores an empty tag).
     """
+    if is_group(team):  # quote never makes `%g`
+        return f"{PREFIX}{{%g:{quote(clean(team[1:]), safe='')}}}:"
     return f"{PREFIX}{{{quote(clean(team), safe='') or '%'}}}:"
 
 
-def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
-    """Write a reservation as `reserve.lua` reads it. Raises LedgerError for an amount out of range."""
+def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) -> bytes:
+    """Write a reservation as `reserve.lua` reads it; `again`: in the place of what is held under its id. Raises
+    LedgerError for an amount out of range."""
+    accounts = {name: n for n, name in enumerate(request.groups, 2)}
+    carries = False
     candidates = []
     for c in request.candidates:
         if not 0 <= c.estimate_nanousd <= LEDGER_MAX_NANOUSD:
@@ -104,8 +123,10 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
             "e": c.estimate_nanousd,
             "f": max(c.used_from_nanousd - c.own_nanousd, 0),
             "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
-            "l": [[clean(b.scope), b.window, b.floor_nanousd, b.ceiling_nanousd] for b in c.bounds],
+            "l": [_bound(b, accounts) for b in c.bounds],
         }
+        if c.tokens:
+            row["t"] = c.tokens
         if c.clamp is not None:
             k = c.clamp
             row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
@@ -119,8 +140,16 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
                 h.percentile,
                 h.samples,
             ]
+        if any(b.carry is not None for b in c.bounds):
+            carries = True
+            row |= {
+                "cp": c.carry_parts,
+                "f": c.used_from_nanousd,
+                "b": c.used_below_nanousd,
+                "o": c.own_nanousd,
+            }
         candidates.append(row)
-    ask: dict[str, object] = {
+    whole: dict[str, object] = {
         "id": request.exchange_id,
         "app": clean(request.app),
         "ttl": request.ttl_ms,
@@ -129,8 +158,29 @@ def reserve_argument(request: ReserveRequest, now_ms: int) -> bytes:
     }
     if request.repeats is not None:
         r = request.repeats
-        ask["r"] = [r.digest, r.max, r.window_ms, int(r.refuses)]
-    return orjson.dumps(ask)
+        whole["r"] = [r.digest, r.max, r.window_ms, int(r.refuses)]
+    if accounts:
+        whole["team"] = clean(request.team)
+    if carries:
+        whole["ro"] = True
+    if again:
+        whole["again"] = True
+    return orjson.dumps(whole)
+
+
+def _bound(b: Bound, accounts: dict[str, int]) -> list[object]:
+    row: list[object] = [clean(b.scope), b.periods or b.window, b.floor_nanousd, b.ceiling_nanousd]
+    if b.group or b.values_of or b.carry:
+        more: dict[str, object] = {}
+        if b.group:
+            more["g"] = accounts[b.group]
+        if b.values_of:
+            more["x"] = clean(b.values_of)
+        if b.carry is not None and b.floor_nanousd >= 0:
+            k = b.carry
+            more["p"] = [k.budget_nanousd, k.most_nanousd, k.floor_parts, k.ceiling_parts]
+        row.append(more)
+    return row
 
 
 def settle_argument(s: Settlement) -> bytes:
@@ -154,6 +204,8 @@ def settle_argument(s: Settlement) -> bytes:
         row["l"] = s.sample
     if s.refused:
         row["q"] = 0
+    if s.tokens is not None:
+        row["g"] = s.tokens
     if s.acknowledged_us or s.counted_us:
         row["k"] = [s.acknowledged_us, s.counted_us]
     return orjson.dumps(row)
@@ -203,7 +255,7 @@ def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
 
 
 def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
-    """Read the reply of `reserve.lua`."""
+    """Read the reply of `reserve.lua`. A refusal's bound is as it was when it refused: raised by what was carried."""
     (
         candidate,
         held,
@@ -218,9 +270,18 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
         in_flight,
         worst,
         loop,
+        more,
     ) = reply
+    carried = tuple(map(int, more))
+
+    def bound_of(candidate: int, index: int) -> Bound:
+        bound = request.candidates[candidate].bounds[index]
+        if not carried or bound.carry is None:
+            return bound
+        return bound.raised(carried[1 + request.groups.index(bound.group) if bound.group else 0])
+
     named = tuple(
-        Refusal(int(c), request.candidates[int(c)].bounds[int(b)], int(s), int(r), only_held == 1, int(asked))
+        Refusal(int(c), bound_of(int(c), int(b)), int(s), int(r), only_held == 1, int(asked))
         for c, b, s, r, only_held, asked in refusals
     )
     return ReserveResult(
@@ -237,6 +298,7 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
         in_flight=tuple((int(age), int(amount)) for age, amount in in_flight),
         worst_nanousd=int(worst) if int(worst) > int(held) else 0,
         loop=Loop(int(loop[0]), int(loop[1])) if loop else None,
+        carried_nanousd=carried,
     )
 
 

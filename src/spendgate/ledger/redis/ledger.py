@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from typing import Any, cast
@@ -35,12 +36,13 @@ from spendgate.ledger.port import (
     Settlement,
     TeamMonth,
 )
-from spendgate.ledger.redis import recent_rejections
+from spendgate.ledger.redis import recent_rejections, two_phase
 from spendgate.ledger.redis import url as connect
-from spendgate.ledger.redis.calls import BULK_TIMEOUT_S, RedisCalls, Script
+from spendgate.ledger.redis.calls import BULK_TIMEOUT_S, RedisCalls, Script, script_call
 from spendgate.ledger.redis.cluster_connection import ClusterLane
 from spendgate.ledger.redis.codec import (
     EPOCH_KEY,
+    GROUPS_KEY,
     TEAMS_KEY,
     adjust_argument,
     adjust_result,
@@ -48,6 +50,7 @@ from spendgate.ledger.redis.codec import (
     beat_keys,
     day_cells,
     expired_rows,
+    group_account,
     grow_argument,
     reserve_argument,
     reserve_result,
@@ -64,7 +67,8 @@ OLDEST_SAMPLE = 1000
 MONTHS_PER_TRIP = 100
 BALANCES_PER_TRIP = 1000
 """Teams read in one round trip."""
-_Waiter = tuple[str, bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
+_Waiter = tuple[tuple[str, ...], bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]
+"""Accounts, argument, request, and who waits."""
 
 RESERVE, SETTLE, RENEW, EXPIRE, ADJUST, OLDEST = (
     Script(v) for v in ("reserve", "settle", "renew", "expire", "adjust", "oldest")
@@ -108,23 +112,33 @@ class RedisLedger:
         return made
 
     async def reserve(self, request: ReserveRequest, now_ms: int = 0) -> ReserveResult:
-        """See `port.Ledger.reserve`. Raises LedgerError for an amount that the ledger cannot hold."""
-        argument = reserve_argument(request, now_ms)
-        result = await self._reserve_at_once(request, argument)
+        """See `port.Ledger.reserve`: one call, but for groups on a cluster (`two_phase`). Raises LedgerError for an
+        amount that the ledger can not hold."""
+        if request.groups and isinstance(self.calls.redis, RedisCluster):
+            return await two_phase.reserve(partial(self._reserve, now_ms), request)
+        return await self._reserve(now_ms, request)
+
+    async def _reserve(self, now_ms: int, request: ReserveRequest, again: bool = False) -> ReserveResult:
+        argument = reserve_argument(request, now_ms, again)
+        groups = request.groups
+        accounts = (request.team, *map(group_account, groups)) if groups else (request.team,)
+        result = await self._reserve_at_once(request, accounts, argument)
         if result is not None:
             return result
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ReserveResult] = loop.create_future()
-        self._waiting.append((request.team, argument, request, future))
+        self._waiting.append((accounts, argument, request, future))
         if len(self._waiting) == 1:
             loop.call_soon(self._send_waiting)
         return await future
 
-    async def _reserve_at_once(self, request: ReserveRequest, argument: bytes) -> ReserveResult | None:
+    async def _reserve_at_once(
+        self, request: ReserveRequest, accounts: tuple[str, ...], argument: bytes
+    ) -> ReserveResult | None:
         """The usual case, with nothing to set up: no batch, no task. None where the long way is needed."""
-        if self.calls.lane is None or not self.calls.knows(request.team):
+        if self.calls.lane is None or not all(map(self.calls.knows, accounts)):
             return None
-        command = ("EVALSHA", RESERVE.sha, 1, team_prefix(request.team) + "holds", argument)
+        command = script_call(RESERVE, accounts, (argument,))
         future = self.calls.lane.now(command)
         if future is None:
             return None
@@ -146,9 +160,10 @@ class RedisLedger:
         task.add_done_callback(self._tasks.discard)
 
     async def _reserve_batch(self, batch: list[_Waiter]) -> None:
-        calls = [(team, [argument]) for team, argument, _, _ in batch]
+        calls = [(accounts[0], [argument]) for accounts, argument, _, _ in batch]
+        beside = [accounts[1:] for accounts, _, _, _ in batch]
         try:
-            replies = await self.calls.guard("reserve", lambda: self.calls.run(RESERVE, calls))
+            replies = await self.calls.guard("reserve", lambda: self.calls.run(RESERVE, calls, beside))
         except BaseException as e:
             for _, _, _, future in batch:  # every waiter must hear of it, whatever it is
                 if not future.done():
@@ -169,19 +184,21 @@ class RedisLedger:
         return [word for word, _ in await self.settle_timed(batch, now_ms)]
 
     async def settle_timed(self, batch: list[Settlement], now_ms: int = 0) -> list[tuple[str, int]]:
-        """See `port.Ledger.settle_timed`: one script call a team, one round trip for all."""
-        order = sorted(range(len(batch)), key=lambda i: batch[i].team)
+        """See `port.Ledger.settle_timed`: one script call an account, one round trip for all. Of an exchange in
+        several accounts the team's word is told; each of them ends it by its own id, so that all may be sent again."""
+        every = [*batch, *(s.of_group(g, group_account(g.name)) for s in batch for g in s.groups)]
+        order = sorted(range(len(every)), key=lambda i: every[i].team)
         calls: list[tuple[str, list[Any]]] = []
-        for team, indices in groupby(order, key=lambda i: batch[i].team):
-            calls.append((team, [now_ms, *(settle_argument(batch[i]) for i in indices)]))
+        for team, indices in groupby(order, key=lambda i: every[i].team):
+            calls.append((team, [now_ms, *(settle_argument(every[i]) for i in indices)]))
         if not calls:
             return []
         replies = await self.calls.bulk("settle", lambda: self.calls.run_all(SETTLE, calls))
         words = [(text(word), int(reply[-1])) for reply in replies for word in reply[:-1]]
-        out = [("", 0)] * len(batch)
+        out = [("", 0)] * len(every)
         for i, word in zip(order, words, strict=True):
             out[i] = word
-        return out
+        return out[: len(batch)]
 
     async def remember(self, asked: list[tuple[str, list[str]]]) -> list[tuple[int, list[int]]]:
         """Counters (without the team's prefix) of teams: the ledger's time (us) and what each has settled, a
@@ -256,6 +273,13 @@ class RedisLedger:
         """See `port.Ledger.teams`."""
         members = await self.calls.guard(
             "teams", lambda: cast(Awaitable[Iterable[Any]], self.calls.redis.smembers(TEAMS_KEY))
+        )
+        return sorted(text(m) for m in members)
+
+    async def groups(self) -> list[str]:
+        """Every group that the ledger has ever seen, sorted. Raises LedgerUnavailable."""
+        members = await self.calls.guard(
+            "groups", lambda: cast(Awaitable[Iterable[Any]], self.calls.redis.smembers(GROUPS_KEY))
         )
         return sorted(text(m) for m in members)
 
