@@ -1,4 +1,5 @@
-"""Write what in k8s/ is read off the code: the filters and policies that attach spendgate, and Envoy's bootstrap.
+"""Write what in envoy/ and k8s/ is read off the code: the filters and policies that attach spendgate, and Envoy's
+bootstraps.
 
     .venv/bin/python scripts/build_k8s.py            # --golden: also what kustomize makes of it, for review
 
@@ -18,6 +19,7 @@ from spendgate.envoy import bootstrap as b
 from spendgate.envoy import mtls
 from spendgate.envoy.envoy_gateway import Target, extension_policies
 from spendgate.envoy.istio import envoy_filter
+from spendgate.envoy.parts import Entry
 from spendgate.settings.config import Settings, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,8 +105,23 @@ def files() -> dict[str, str]:
         f"{overlays}/istio/envoyfilter-sidecars.yaml": NOTE + b.as_yaml(sidecars),
         f"{overlays}/envoy-gateway/policies.yaml": NOTE + "---\n".join(map(b.as_yaml, policies)),
         f"{overlays}/envoy/bootstrap.yaml": NOTE + b.as_yaml(bootstrap),
-        "deploy/compose/envoy.yaml": NOTE + b.as_yaml(compose),
+        "envoy/local.yaml": NOTE + b.as_yaml(_local("ext_proc")),
+        "envoy/ext-authz.yaml": NOTE + b.as_yaml(_local("ext_authz")),
+        "envoy/compose.yaml": NOTE + b.as_yaml(compose),
+        "envoy/plain.yaml": NOTE + b.as_yaml(bootstrap),
+        **{f"envoy/{k}.yaml": NOTE + b.as_yaml(c) for k, c in envoys.items()},
+        **{f"envoy/terminator-{k}.yaml": NOTE + b.as_yaml(c) for k, c in sidecar.items()},
+        "envoy/istio-gateway.yaml": NOTE + b.as_yaml(egress),
+        "envoy/istio-sidecars.yaml": NOTE + b.as_yaml(sidecars),
+        "envoy/envoy-gateway.yaml": NOTE + "---\n".join(map(b.as_yaml, policies)),
     }
+
+
+def _local(entry: Entry) -> Any:
+    """The bootstrap of one machine."""
+    upstreams = (b.one_upstream("https://api.openai.com"),)
+    listen, grpc = "127.0.0.1:10000", ["127.0.0.1:9002"]
+    return _with_authorities(b.bootstrap(listen, upstreams, grpc, Settings(), ADMIN, entry))
 
 
 def write_golden() -> None:

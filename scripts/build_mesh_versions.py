@@ -22,11 +22,15 @@ from typing import Any
 import yaml
 from envoy.config.cluster.v3 import cluster_pb2  # noqa: F401  messages by name
 from envoy.config.listener.v3 import listener_components_pb2  # noqa: F401
+from envoy.config.route.v3 import route_components_pb2  # noqa: F401
+from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2  # noqa: F401
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor
 
-from spendgate.envoy import bootstrap  # noqa: F401  the messages of all Any values
 from spendgate.envoy.envoy_gateway import Target, extension_policies
 from spendgate.envoy.istio import envoy_filter
 from spendgate.settings.config import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spendgate.envoy import bootstrap as b
+from spendgate.envoy.parts import TYPE, address, plain
 
 Json = dict[str, Any]
 BODY = {
@@ -33,7 +33,7 @@ def _thresholds(breaker: Json) -> Json:
 
 
 def _cluster(name: str, address: str, **more: Any) -> Json:
-    endpoint = {"endpoint": {"address": b.address(address)}}
+    endpoint = {"endpoint": {"address": plain(address(address))}}
     return {
         "name": name,
         "type": "STATIC",
@@ -49,7 +49,7 @@ def _spendgate(name: str, address: str, settings: Json) -> Json:
     assert settings["loadBalancer"]["type"] == "LeastRequest"
     http2 = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": b.TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
+            "@type": TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {"http2_protocol_options": {}},
         }
     }
@@ -95,7 +95,7 @@ def _ext_proc(policy: Json, cluster: str) -> Json:
     mode = policy["processingMode"]
     request, response = mode.get("request"), mode.get("response")
     return {
-        "@type": b.TYPE + "extensions.filters.http.ext_proc.v3.ExternalProcessor",
+        "@type": TYPE + "extensions.filters.http.ext_proc.v3.ExternalProcessor",
         "grpc_service": {
             "envoy_grpc": {"cluster_name": cluster},
             "timeout": "10s",
@@ -134,7 +134,7 @@ def configured(
     early = {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
-            "@type": b.TYPE + "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "@type": TYPE + "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             "mutations": mutations,
         },
     }
@@ -143,10 +143,10 @@ def configured(
         "route": {"cluster": "provider", "timeout": traffic["timeout"]["http"]["requestTimeout"]},
         "request_headers_to_remove": removed,
         # filters are off for the listener, and on for the routes of the policy's Gateway
-        "typed_per_filter_config": {name: {"@type": b.TYPE + "config.route.v3.FilterConfig", "config": {}}},
+        "typed_per_filter_config": {name: {"@type": TYPE + "config.route.v3.FilterConfig", "config": {}}},
     }
     manager = {
-        "@type": b.TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http-10080",
         "use_remote_address": True,
         "normalize_path": True,
@@ -160,7 +160,7 @@ def configured(
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
-                    "@type": b.TYPE + "extensions.filters.http.router.v3.Router",
+                    "@type": TYPE + "extensions.filters.http.router.v3.Router",
                     "suppress_envoy_headers": True,
                 },
             },
@@ -173,7 +173,7 @@ def configured(
             "listeners": [
                 {
                     "name": "llm-gateway/llm/http",
-                    "address": b.address(listen),
+                    "address": plain(address(listen)),
                     "per_connection_buffer_limit_bytes": int(client["connection"]["bufferLimit"]),
                     "filter_chains": [{"filters": filters}],
                 }

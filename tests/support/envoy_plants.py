@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spendgate.envoy import bootstrap as b
+from spendgate.envoy.parts import TYPE, address, plain
 
 Json = dict[str, Any]
 Plant = Callable[[Json], object]
-HTTP = b.TYPE + "extensions.filters.http."
-NETWORK = b.TYPE + "extensions.filters.network."
+HTTP = TYPE + "extensions.filters.http."
+NETWORK = TYPE + "extensions.filters.network."
 
 
 def manager(config: Json) -> Json:
@@ -85,14 +85,14 @@ def provider(name: str, address: str = "api.openai.com", **fields: Any) -> Json:
 
 
 def tls(sni: str) -> Json:
-    context = {"@type": b.TYPE + "extensions.transport_sockets.tls.v3.UpstreamTlsContext", "sni": sni}
+    context = {"@type": TYPE + "extensions.transport_sockets.tls.v3.UpstreamTlsContext", "sni": sni}
     return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
 def listener(filters: list[Json], **chain: Any) -> Json:
     return {
         "name": "other",
-        "address": b.address("127.0.0.1:0"),
+        "address": plain(address("127.0.0.1:0")),
         "filter_chains": [{"filters": filters, **chain}],
     }
 
@@ -104,7 +104,7 @@ def beside(cluster: Json, filters: list[Json], **chain: Any) -> Plant:
         config["static_resources"]["clusters"].append(cluster)
         made = listener(filters, **chain)
         if chain:
-            inspector = {"@type": b.TYPE + "extensions.filters.listener.tls_inspector.v3.TlsInspector"}
+            inspector = {"@type": TYPE + "extensions.filters.listener.tls_inspector.v3.TlsInspector"}
             made["listener_filters"] = [{"name": "tls", "typed_config": inspector}]
         config["static_resources"]["listeners"].append(made)
 
@@ -129,6 +129,6 @@ def web(cluster: str, domain: str = "*") -> list[Json]:
 ANYWHERE = {"name": "PassthroughCluster", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
 GZIP = {
     "name": "gzip",
-    "typed_config": {"@type": b.TYPE + "extensions.compression.gzip.decompressor.v3.Gzip"},
+    "typed_config": {"@type": TYPE + "extensions.compression.gzip.decompressor.v3.Gzip"},
 }
 PICKER = {"grpc_service": {"envoy_grpc": {"cluster_name": "openai"}}}

@@ -17,7 +17,8 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf.json_format import MessageToJson, ParseDict
 
-from spendgate.envoy import bootstrap as b
+from spendgate.envoy.parts import TYPE, address, plain
+from support import envoy_messages  # noqa: F401  the messages of all Any values
 
 Json = dict[str, Any]
 MANAGER = "envoy.filters.network.http_connection_manager"
@@ -30,10 +31,10 @@ def proxy(
     endpoints). `hosts`: virtual hosts of their own, as Istio makes one of each host that it leads on."""
     router = {
         "name": "envoy.filters.http.router",
-        "typed_config": {"@type": b.TYPE + "extensions.filters.http.router.v3.Router"},
+        "typed_config": {"@type": TYPE + "extensions.filters.http.router.v3.Router"},
     }
     manager = {
-        "@type": b.TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "outbound",
         "http_filters": [router],
         "route_config": {
@@ -52,7 +53,7 @@ def proxy(
     spendgate_at = [spendgate] if isinstance(spendgate, str) else spendgate
 
     def static(name: str, *addresses: str, **more: object) -> Json:
-        endpoints = [{"endpoint": {"address": b.address(a)}} for a in addresses]
+        endpoints = [{"endpoint": {"address": plain(address(a))}} for a in addresses]
         return {
             "name": name,
             "type": "STATIC",
@@ -62,7 +63,7 @@ def proxy(
 
     http2 = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": b.TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
+            "@type": TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {"http2_protocol_options": {}},
         }
     }
@@ -71,7 +72,7 @@ def proxy(
             "listeners": [
                 {
                     "name": "outbound",
-                    "address": b.address(listen),
+                    "address": plain(address(listen)),
                     "filter_chains": [{"filters": [{"name": MANAGER, "typed_config": manager}]}],
                 }
             ],
@@ -127,7 +128,7 @@ def authorization(policy: Json, ports: dict[str, int]) -> Json:
     assert policy["spec"]["action"] == "ALLOW"
     rules = [_rule(rule, ports) for rule in policy["spec"]["rules"]]
     policies = {f"rule[{i}]": rule for i, rule in enumerate(rules)}
-    config = {"@type": b.TYPE + "extensions.filters.http.rbac.v3.RBAC", "rules": {"policies": policies}}
+    config = {"@type": TYPE + "extensions.filters.http.rbac.v3.RBAC", "rules": {"policies": policies}}
     return {"name": "envoy.filters.http.rbac", "typed_config": config}
 
 

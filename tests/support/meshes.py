@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import yaml
 
-from spendgate.envoy import bootstrap as b
 from spendgate.envoy.istio import cluster_name
 from spendgate.envoy.mtls import Files, terminator, with_client
+from spendgate.envoy.parts import TYPE
+from spendgate.envoy.routes import removed_headers
 from spendgate.settings.config import load_config
 from spendgate.supervisor.front import envoy_binary
 from support.envoy_gateway import configured
@@ -109,7 +110,7 @@ class Mesh(Gateway):
             printed = self._rendered("extension-policy", "--gateway", "llm", "--namespace", "llm-gateway",
                                      "--service-namespace", "llm-gateway")  # fmt: skip
             path = Path(self._config[1]) if self._config else None
-            removed = b.removed_headers(load_config(path))
+            removed = removed_headers(load_config(path))
             documents = list(yaml.safe_load_all(printed))
             self._envoy("envoy", configured(listen, self._upstream, self.grpc, documents, removed))
             return
@@ -154,7 +155,7 @@ class Mesh(Gateway):
         chain["transport_socket"] = {
             "name": "envoy.transport_sockets.tls",
             "typed_config": {
-                "@type": b.TYPE + "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "@type": TYPE + "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
                 "require_client_certificate": True,
                 "common_tls_context": {
                     "alpn_protocols": ["h2", "http/1.1"], **files.certificate(), **files.validation([]),

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spendgate.envoy.bootstrap import TYPE, as_yaml
+from spendgate.envoy.bootstrap import as_yaml
 from spendgate.envoy.istio import cluster_name
+from spendgate.envoy.parts import TYPE
 from spendgate.supervisor.front import envoy_binary
 from support.istio import proxy
 

@@ -14,8 +14,8 @@ from spendgate.doctor.envoy_routes import LLM_PATHS, LONG_MS, check_rewrites, ch
 from spendgate.doctor.envoy_ways import check_ways, costs_nothing
 from spendgate.doctor.finding import Finding, error, info, warning
 from spendgate.durations import parse_duration_ms
-from spendgate.envoy.bootstrap import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
-from spendgate.envoy.parts import duration
+from spendgate.envoy.parts import duration, plain
+from spendgate.envoy.processor import REQUEST_ATTRIBUTES, STRIPPED_EARLY, keepalive
 from spendgate.identity import headers as h
 from spendgate.settings.config import JwtIdentity, Settings, SpiffeIdentity
 from spendgate.supervisor.envoy_counters import counted
@@ -300,7 +300,7 @@ def _keepalive(where: str, cluster: Json, settings: Settings) -> Iterator[Findin
     for options in typed(cluster.get("typed_extension_protocol_options", {}), "HttpProtocolOptions"):
         http2 = options.get("explicit_http_config", {}).get("http2_protocol_options", {})
         pings = http2.get("connection_keepalive", pings)
-    ours = keepalive(settings.message_timeout)
+    ours = plain(keepalive(settings.message_timeout))
     fix = f"set connection_keepalive: {{interval: {ours['interval']}, timeout: {ours['timeout']}}}"
     interval, timeout = ms_or_zero(pings.get("interval")), ms_or_zero(pings.get("timeout"))
     if not interval:

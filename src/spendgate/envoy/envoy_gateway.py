@@ -5,12 +5,12 @@ https://gateway.envoyproxy.io/docs/api/extension_types/
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from spendgate.envoy import bootstrap as b
+from spendgate.envoy.parts import Json, duration
+from spendgate.envoy.processor import STRIPPED_EARLY, external_processor
 from spendgate.settings.config import Settings
 
-Json = dict[str, Any]
 _API = "gateway.envoyproxy.io/v1alpha1"
 _BREAKER = {
     "maxConnections": 100000,
@@ -73,8 +73,8 @@ def extension_policies(
     and Envoy Gateway's limits would cut or pass them; for a Gateway a ClientTrafficPolicy, for bodies over 1 MiB; and a
     ReferenceGrant where the service is in another namespace than the target.
     """
-    filter_config = b.ext_proc_filter(settings)["typed_config"]
-    forwarded = filter_config["metadata_options"]["forwarding_namespaces"]["untyped"]
+    ours = external_processor(settings)
+    assert ours.metadata_options is not None and ours.metadata_options.forwarding_namespaces is not None
     ext_proc = {
         "backendRefs": [{"name": service, "namespace": service_namespace, "port": port}],
         "backendSettings": {
@@ -94,13 +94,13 @@ def extension_policies(
                 "panicThreshold": 0,
             },
         },
-        "messageTimeout": filter_config["message_timeout"],
-        "failOpen": filter_config["failure_mode_allow"],
-        "metadata": {"accessibleNamespaces": forwarded},
+        "messageTimeout": duration(settings.message_timeout),
+        "failOpen": ours.failure_mode_allow,
+        "metadata": {"accessibleNamespaces": ours.metadata_options.forwarding_namespaces.untyped},
         "processingMode": {
             "allowModeOverride": True,
-            "request": {"body": "Buffered", "attributes": _allowed(filter_config["request_attributes"])},
-            "response": {"attributes": filter_config["response_attributes"]},
+            "request": {"body": "Buffered", "attributes": _allowed(ours.request_attributes)},
+            "response": {"attributes": ours.response_attributes},
         },
     }
     limit = str(settings.max_body_bytes)
@@ -118,7 +118,7 @@ def extension_policies(
         ),
     ]
     if target.kind == "Gateway":  # the only kind that it can be attached to
-        early = {"earlyRequestHeaders": {"remove": [*b.STRIPPED_EARLY, *_ROUTER]}}
+        early = {"earlyRequestHeaders": {"remove": [*STRIPPED_EARLY, *_ROUTER]}}
         client = {"connection": {"bufferLimit": limit}, "headers": early}
         documents.append(_document("ClientTrafficPolicy", namespace, target, client))
     if service_namespace != namespace:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Literal
 
-from spendgate.envoy import bootstrap as b
+from envoy_data_plane.envoy.config.route.v3 import FilterConfig
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
+
+from spendgate.envoy.parts import EXT_PROC, Json, packed, plain
+from spendgate.envoy.processor import early_strip, ext_proc_filter, spendgate_cluster
+from spendgate.envoy.routes import removed_headers
 from spendgate.errors import ConfigurationError
 from spendgate.gateway.adapters.codec import ATTACHED, NOT_LAST, PLACE
 from spendgate.identity import headers as h
 from spendgate.settings.config import Settings
 
-Json = dict[str, Any]
 Attach = Literal["gateway", "sidecar"]
 _CONTEXT: dict[Attach, str] = {"gateway": "GATEWAY", "sidecar": "SIDECAR_OUTBOUND"}
 _NAME: dict[Attach, str] = {"gateway": "spendgate", "sidecar": "spendgate-sidecars"}
@@ -48,7 +52,7 @@ def service_host(service: str) -> str:
 def _cluster(host: str, settings: Settings) -> Json:
     """What makes Istio's cluster of the service leave a dead or hung gateway as soon as ours does. Istio's HTTP/2
     options of the cluster are replaced as a whole (a map's entry), so all of them are here."""
-    ours = b.spendgate_cluster(["unix:/none"], settings.message_timeout)
+    ours = plain(spendgate_cluster(["unix:/none"], settings.message_timeout))
     keys = ("connect_timeout", "common_lb_config", "outlier_detection", "typed_extension_protocol_options")
     # by default the authority is the cluster's name, whose `|` the gateway's sidecar refuses
     checks = [{**check, "grpc_health_check": {"authority": host}} for check in ours["health_checks"]]
@@ -89,14 +93,14 @@ def envoy_filter(
     router: Json = {
         "filterChain": {"filter": {"name": _MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
     }
-    asking = b.ext_proc_filter(settings, cluster_name(host, port), host)
     metadata = []
     if attach == "sidecar":  # its certificate is its workload's; a gateway's is not its callers'
-        metadata.append({"key": ATTACHED, "value": "sidecar"})
+        metadata.append((ATTACHED, "sidecar"))
     if not last:
-        metadata.append({"key": PLACE, "value": NOT_LAST})
-    if metadata:
-        asking["typed_config"]["grpc_service"]["initial_metadata"] = metadata
+        metadata.append((PLACE, NOT_LAST))
+    # by default the authority is the cluster's name, whose `|` a sidecar before the gateway refuses
+    asking = ext_proc_filter(settings, cluster_name(host, port), host, metadata=metadata)
+    asking.disabled = bool(llm_hosts)
     patches = [
         _patch(
             "CLUSTER",
@@ -110,30 +114,25 @@ def envoy_filter(
             "MERGE",
             {
                 "name": _MANAGER,
-                "typed_config": {
-                    "@type": b.TYPE
-                    + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                    "early_header_mutation_extensions": [b.early_strip()],
-                },
+                "typed_config": plain(
+                    packed(HttpConnectionManager(early_header_mutation_extensions=[early_strip()]))
+                ),
             },
         ),
         _patch(
             "HTTP_FILTER",
             {"context": context, "listener": router},
             "INSERT_BEFORE",
-            # by default the authority is the cluster's name, whose `|` a sidecar before the gateway refuses
-            asking,
+            plain(asking),
         ),
     ]
     through: Json = {
         "request_body_buffer_limit": settings.max_body_bytes,
-        "request_headers_to_remove": sorted({*b.removed_headers(settings), *_BETWEEN[attach]}),
+        "request_headers_to_remove": sorted({*removed_headers(settings), *_BETWEEN[attach]}),
     }
     if llm_hosts:
-        asking["disabled"] = True
-        through["typed_per_filter_config"] = {
-            b.EXT_PROC: {"@type": b.TYPE + "config.route.v3.FilterConfig", "config": {}}
-        }
+        on = {**plain(packed(FilterConfig())), "config": {}}  # empty: on, as it is configured in the listener
+        through["typed_per_filter_config"] = {EXT_PROC: on}
     for name in llm_hosts or ("",):
         match: Json = {"context": context}
         if name:

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import urlsplit
 
-from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2  # noqa: F401  resolves Any types
-from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.core.v3 import DataSource, HttpUri, RetryPolicy, TransportSocket
+from envoy_data_plane.envoy.config.route.v3 import RouteMatch
+from envoy_data_plane.envoy.extensions.filters.http.jwt_authn.v3 import (
+    JwtAuthentication,
+    JwtHeader,
+    JwtProvider,
+    JwtRequirement,
+    JwtRequirementOrList,
+    RemoteJwks,
+    RequirementRule,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    DownstreamTlsContext,
+    TlsCertificate,
+)
+from envoy_data_plane.google import protobuf
 
-from spendgate.envoy.parts import Json, any_of
+from spendgate.envoy.parts import TLS, packed
 from spendgate.envoy.upstreams import upstream_cluster
 from spendgate.settings.config import ApiKeyIdentity, JwtIdentity, ListenerTls, Settings, Upstream
 from spendgate.settings.upstreams import BEARER
 
 
-def tls_socket(tls: ListenerTls) -> Json:
+def tls_socket(tls: ListenerTls) -> TransportSocket:
     """The transport socket of a listener with a certificate."""
-    common: Json = {
-        "tls_certificates": [
-            {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
-        ],
-        "alpn_protocols": ["h2", "http/1.1"],
-    }
-    context: Json = {"common_tls_context": common}
+    certificate = TlsCertificate(
+        certificate_chain=DataSource(filename=tls.certificate), private_key=DataSource(filename=tls.key)
+    )
+    common = CommonTlsContext(tls_certificates=[certificate], alpn_protocols=["h2", "http/1.1"])
+    context = DownstreamTlsContext(common_tls_context=common)
     if tls.client_ca:
-        common["validation_context"] = {"trusted_ca": {"filename": tls.client_ca}}
-        context["require_client_certificate"] = tls.client_certificate == "required"
-    return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": any_of("extensions.transport_sockets.tls.v3.DownstreamTlsContext", **context),
-    }
+        common.validation_context = CertificateValidationContext(
+            trusted_ca=DataSource(filename=tls.client_ca)
+        )
+        context.require_client_certificate = tls.client_certificate == "required"
+    return TransportSocket(name=TLS, typed_config=packed(context))
 
 
 def _verified(settings: Settings) -> list[tuple[str, JwtIdentity]]:
@@ -36,7 +52,7 @@ def _verified(settings: Settings) -> list[tuple[str, JwtIdentity]]:
     return [(f"jwt-{i}", s) for i, s in enumerate(sources)]
 
 
-def jwt_filters(settings: Settings) -> list[Json]:
+def jwt_filters(settings: Settings) -> list[HttpFilter]:
     """The filter that verifies tokens, before ext_proc; none where no source of identity needs it.
 
     A wrong token is 401. Only where API keys may stand in the same header, what is no valid token goes on, as
@@ -45,26 +61,8 @@ def jwt_filters(settings: Settings) -> list[Json]:
     sources = _verified(settings)
     if not sources:
         return []
-    providers: Json = {}
-    for name, source in sources:
-        prefix = {"value_prefix": BEARER} if source.header.lower() == "authorization" else {}
-        provider: Json = {
-            "issuer": source.issuer,
-            "audiences": list(source.audiences),
-            "from_headers": [{"name": source.header.lower(), **prefix}],
-            "payload_in_metadata": name,
-            "forward": False,
-        }
-        if source.jwks_file:
-            provider["local_jwks"] = {"filename": source.jwks_file}
-        else:
-            provider["remote_jwks"] = {
-                "http_uri": {"uri": source.jwks_url, "cluster": f"{name}-keys", "timeout": "5s"},
-                "cache_duration": "300s",
-                "retry_policy": {"num_retries": 3},
-            }
-        providers[name] = provider
-    need: list[Json] = [{"provider_name": name} for name in providers]
+    providers = {name: _provider(name, source) for name, source in sources}
+    need = [JwtRequirement(provider_name=name) for name in providers]
     token_headers = {s.header.lower() for _, s in sources}
     shared = any(
         token_headers & {n.lower() for n in ((s.header,) if s.header else s.headers)}
@@ -72,23 +70,38 @@ def jwt_filters(settings: Settings) -> list[Json]:
         if isinstance(s, ApiKeyIdentity)
     )
     if shared:
-        need.append({"allow_missing_or_failed": {}})
+        need.append(JwtRequirement(allow_missing_or_failed=protobuf.Empty()))
     elif not any(s.required for _, s in sources):
-        need.append({"allow_missing": {}})
-    requires = need[0] if len(need) == 1 else {"requires_any": {"requirements": need}}
-    return [
-        {
-            "name": "envoy.filters.http.jwt_authn",
-            "typed_config": any_of(
-                "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-                providers=providers,
-                rules=[{"match": {"prefix": "/"}, "requires": requires}],
-            ),
-        }
-    ]
+        need.append(JwtRequirement(allow_missing=protobuf.Empty()))
+    requires = (
+        need[0] if len(need) == 1 else JwtRequirement(requires_any=JwtRequirementOrList(requirements=need))
+    )
+    rules = [RequirementRule(match=RouteMatch(prefix="/"), requires=requires)]
+    config = JwtAuthentication(providers=providers, rules=rules)
+    return [HttpFilter(name="envoy.filters.http.jwt_authn", typed_config=packed(config))]
 
 
-def jwks_clusters(settings: Settings) -> list[Json]:
+def _provider(name: str, source: JwtIdentity) -> JwtProvider:
+    header = source.header.lower()
+    provider = JwtProvider(
+        issuer=source.issuer,
+        audiences=list(source.audiences),
+        from_headers=[JwtHeader(name=header, value_prefix=BEARER if header == "authorization" else "")],
+        payload_in_metadata=name,
+        forward=False,
+    )
+    if source.jwks_file:
+        provider.local_jwks = DataSource(filename=source.jwks_file)
+        return provider
+    provider.remote_jwks = RemoteJwks(
+        http_uri=HttpUri(uri=source.jwks_url, cluster=f"{name}-keys", timeout=timedelta(seconds=5)),
+        cache_duration=timedelta(minutes=5),
+        retry_policy=RetryPolicy(num_retries=3),
+    )
+    return provider
+
+
+def jwks_clusters(settings: Settings) -> list[Cluster]:
     """Where the issuers publish their keys."""
     out = []
     for name, source in _verified(settings):

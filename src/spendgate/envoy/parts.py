@@ -1,11 +1,36 @@
-"""Small pieces that every Envoy configuration of ours is made of, as plain data."""
+"""Small pieces that every Envoy configuration of ours is made of: Envoy's own messages, typed, of envoy-data-plane."""
 
 from __future__ import annotations
 
 import ipaddress
 import ssl
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+import betterproto2
+from envoy_data_plane.envoy.config.cluster.v3 import CircuitBreakers, CircuitBreakersThresholds
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    Http2ProtocolOptions,
+    Pipe,
+    SocketAddress,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google import protobuf
 
 from spendgate.errors import ConfigurationError
 
@@ -15,25 +40,37 @@ EXT_PROC = "spendgate.ext_proc"
 """Our filter's name. It is not the generic one: what a route sets under a filter's name hits every filter of that name
 (an InferencePool's route in Istio names another processor under the generic one). The type decides what it does."""
 EXT_AUTHZ = "spendgate.ext_authz"
+ROUTER = "envoy.filters.http.router"
+TLS = "envoy.transport_sockets.tls"
 Entry = Literal["ext_proc", "ext_authz"]
 """By which of its filters Envoy asks us."""
-UNBOUNDED = {
-    "thresholds": [
-        {
-            "max_connections": 100000,
-            "max_pending_requests": 100000,
-            "max_requests": 100000,
-            "max_retries": 100000,
-        }
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+UNBOUNDED = CircuitBreakers(
+    thresholds=[
+        CircuitBreakersThresholds(
+            max_connections=100000, max_pending_requests=100000, max_requests=100000, max_retries=100000
+        )
     ]
-}
+)
 """The defaults of 1024 concurrent calls and 3 retries would be a budget bypass by load, or while a worker
 restarts, where failures pass."""
 
 
-def any_of(name: str, **fields: Any) -> Json:
-    """A typed_config of Envoy's type of this name."""
-    return {"@type": TYPE + name, **fields}
+def plain(message: betterproto2.Message) -> Json:
+    """A message as Envoy's YAML has it: fields as they are named in the API, defaults left out."""
+    return message.to_dict(
+        casing=cast(betterproto2.Casing, str)
+    )  # its own casing makes consecutive_5_xx of 5xx
+
+
+def packed(message: betterproto2.Message) -> Any:
+    """A message as a `typed_config`."""
+    return protobuf.Any.pack(message)
+
+
+def milliseconds(ms: int) -> timedelta:
+    """A protobuf Duration."""
+    return timedelta(milliseconds=ms)
 
 
 def duration(ms: int) -> str:
@@ -41,22 +78,38 @@ def duration(ms: int) -> str:
     return f"{ms // 1000}.{ms % 1000:03d}s" if ms % 1000 else f"{ms // 1000}s"
 
 
-def address(text: str) -> Json:
+def address(text: str) -> Address:
     """`HOST:PORT`, `[V6]:PORT` or `unix:PATH` as an Envoy address. Raises ConfigurationError."""
     if text.startswith("unix:"):
-        return {"pipe": {"path": text.removeprefix("unix:").removeprefix("//")}}
+        return Address(pipe=Pipe(path=text.removeprefix("unix:").removeprefix("//")))
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigurationError(f"not an address: {text!r}; write HOST:PORT or unix:PATH")
-    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+    return Address(socket_address=SocketAddress(address=host.strip("[]"), port_value=int(port)))
 
 
-def endpoints_of(cluster: str, addresses: list[Json]) -> Json:
+def endpoints_of(cluster: str, addresses: list[Address]) -> ClusterLoadAssignment:
     """A cluster's addresses."""
-    return {
-        "cluster_name": cluster,
-        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": a}} for a in addresses]}],
-    }
+    endpoints = [LbEndpoint(endpoint=Endpoint(address=a)) for a in addresses]
+    return ClusterLoadAssignment(
+        cluster_name=cluster, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]
+    )
+
+
+def http2_options(**fields: Any) -> dict[str, Any]:
+    """A cluster's options that make it speak HTTP/2."""
+    explicit = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions(**fields))
+    return {HTTP_OPTIONS: packed(HttpProtocolOptions(explicit_http_config=explicit))}
+
+
+def envoy_grpc(cluster: str, authority: str = "", **fields: Any) -> GrpcService:
+    """A gRPC service behind a cluster. `authority`: of the calls, where the cluster's name is no host name."""
+    return GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=cluster, authority=authority), **fields)
+
+
+def header_match(name: str, exact: str | None = None, prefix: str | None = None) -> HeaderMatcher:
+    """A header is `exact`, or begins with `prefix`."""
+    return HeaderMatcher(name=name, string_match=StringMatcher(exact=exact, prefix=prefix))
 
 
 def is_ip(host: str) -> bool:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from spendgate.envoy.parts import Json, address, any_of, endpoints_of
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.route.v3 import (
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+
+from spendgate.envoy.parts import ROUTER, address, endpoints_of, header_match, packed
 
 CLUSTER = "envoy_admin"
 PATH = "/stats/prometheus"
 
 
-def stats_listener(listen: str) -> Json:
+def stats_listener(listen: str) -> Listener:
     """The listener: only this path leads to the admin, which can do more than show numbers."""
-    manager = any_of(
-        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    read = RouteMatch(path=PATH, headers=[header_match(":method", exact="GET")])
+    routes = [Route(match=read, route=RouteAction(cluster=CLUSTER))]
+    manager = HttpConnectionManager(
         stat_prefix="stats",
-        http_filters=[
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": any_of("extensions.filters.http.router.v3.Router"),
-            }
-        ],
-        route_config={
-            "virtual_hosts": [
-                {
-                    "name": "stats",
-                    "domains": ["*"],
-                    "routes": [{
-                        "match": {
-                            "path": PATH, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
-                        },
-                        "route": {"cluster": CLUSTER},
-                    }],
-                }
-            ]
-        },
-    )  # fmt: skip
-    chain = {"filters": [{"name": "http", "typed_config": manager}]}
-    return {"name": "stats", "address": address(listen), "filter_chains": [chain]}
+        http_filters=[HttpFilter(name=ROUTER, typed_config=packed(Router()))],
+        route_config=RouteConfiguration(
+            virtual_hosts=[VirtualHost(name="stats", domains=["*"], routes=routes)]
+        ),
+    )
+    chain = FilterChain(filters=[Filter(name="http", typed_config=packed(manager))])
+    return Listener(name="stats", address=address(listen), filter_chains=[chain])
 
 
-def admin_cluster(admin: str) -> Json:
+def admin_cluster(admin: str) -> Cluster:
     """Where the admin listens, as an upstream."""
-    return {
-        "name": CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "0.25s",
-        "load_assignment": endpoints_of(CLUSTER, [address(admin)]),
-    }
+    return Cluster(
+        name=CLUSTER,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(milliseconds=250),
+        load_assignment=endpoints_of(CLUSTER, [address(admin)]),
+    )

@@ -4,79 +4,105 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from urllib.parse import urlsplit
 
-from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2  # noqa: F401
-from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2  # noqa: F401
-from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2  # noqa: F401
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    DataSource,
+    Http1ProtocolOptions,
+    SocketAddress,
+    TransportSocket,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.route.v3 import RouteAction
+from envoy_data_plane.envoy.extensions.filters.http.credential_injector.v3 import CredentialInjector
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.http.injected_credentials.generic.v3 import Generic
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    GenericSecret,
+    SdsSecretConfig,
+    Secret,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher, StringMatcher
 
-from spendgate.envoy.parts import UNBOUNDED, Json, any_of, ca_file, endpoints_of, is_ip
+from spendgate.envoy.parts import HTTP_OPTIONS, TLS, UNBOUNDED, ca_file, endpoints_of, is_ip, packed
 from spendgate.settings.config import Upstream
 from spendgate.settings.upstreams import Credential
 
-GENERIC = "extensions.http.injected_credentials.generic.v3.Generic"
 
-
-def upstream_cluster(upstream: Upstream) -> Json:
-    """The cluster of one provider; https is verified against the system's authorities."""
+def upstream_cluster(upstream: Upstream) -> Cluster:
+    """The cluster of one provider; https is verified against the system's authorities, and the host's name."""
     parts = urlsplit(upstream.url)
     host = parts.hostname or ""
     https = parts.scheme == "https"
     port = parts.port or (443 if https else 80)
-    cluster: Json = {
-        "name": upstream.name,
-        "type": "STATIC" if is_ip(host) else "LOGICAL_DNS",
-        "connect_timeout": "5s",
-        "circuit_breakers": UNBOUNDED,
-        "load_assignment": endpoints_of(
-            upstream.name, [{"socket_address": {"address": host, "port_value": port}}]
-        ),
-    }
+    place = Address(socket_address=SocketAddress(address=host, port_value=port))
+    cluster = Cluster(
+        name=upstream.name,
+        type=ClusterDiscoveryType.STATIC if is_ip(host) else ClusterDiscoveryType.LOGICAL_DNS,
+        connect_timeout=timedelta(seconds=5),
+        circuit_breakers=UNBOUNDED,
+        load_assignment=endpoints_of(upstream.name, [place]),
+    )
     if not is_ip(host):
-        cluster["dns_lookup_family"] = "V4_PREFERRED"
+        cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
     if https:
-        context: Json = {"trusted_ca": {"filename": ca_file()}}
-        tls: Json = {"common_tls_context": {"validation_context": context}}
-        if not is_ip(host):
-            tls["sni"] = host
-        context["match_typed_subject_alt_names"] = [
-            {"san_type": "IP_ADDRESS" if is_ip(host) else "DNS", "matcher": {"exact": host}}
-        ]
-        cluster["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": any_of("extensions.transport_sockets.tls.v3.UpstreamTlsContext", **tls),
-        }
+        cluster.transport_socket = TransportSocket(name=TLS, typed_config=packed(_tls(host)))
     if upstream.credential is not None:
-        cluster["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": any_of(
-                "extensions.upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={"http_protocol_options": {}},
-                http_filters=[
-                    _injector(upstream.name, upstream.credential),
-                    {
-                        "name": "envoy.filters.http.upstream_codec",
-                        "typed_config": any_of("extensions.filters.http.upstream_codec.v3.UpstreamCodec"),
-                    },
-                ],
-            )
+        cluster.typed_extension_protocol_options = {
+            HTTP_OPTIONS: packed(_with_key(upstream.name, upstream.credential))
         }
     return cluster
 
 
-def _injector(name: str, credential: Credential) -> Json:
+def _tls(host: str) -> UpstreamTlsContext:
+    kind = SubjectAltNameMatcherSanType.IP_ADDRESS if is_ip(host) else SubjectAltNameMatcherSanType.DNS
+    validation = CertificateValidationContext(
+        trusted_ca=DataSource(filename=ca_file()),
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=host))
+        ],
+    )
+    return UpstreamTlsContext(
+        common_tls_context=CommonTlsContext(validation_context=validation), sni="" if is_ip(host) else host
+    )
+
+
+def _with_key(name: str, credential: Credential) -> HttpProtocolOptions:
     """A filter of the cluster, not of the listener: whichever route a request takes, the key is that of the
     provider which gets it. Without a key Envoy answers 401 and the provider sees nothing."""
-    generic = any_of(GENERIC, credential={"name": secret_name(name)}, header=credential.header.lower())
-    if credential.before:
-        generic["header_value_prefix"] = credential.before
-    return {
-        "name": "envoy.filters.http.credential_injector",
-        "typed_config": any_of(
-            "extensions.filters.http.credential_injector.v3.CredentialInjector",
-            overwrite=True,
-            credential={"name": "envoy.http.injected_credentials.generic", "typed_config": generic},
+    generic = Generic(
+        credential=SdsSecretConfig(name=secret_name(name)),
+        header=credential.header.lower(),
+        header_value_prefix=credential.before,
+    )
+    injector = CredentialInjector(
+        overwrite=True,
+        credential=TypedExtensionConfig(
+            name="envoy.http.injected_credentials.generic", typed_config=packed(generic)
         ),
-    }
+    )
+    return HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=Http1ProtocolOptions()
+        ),
+        http_filters=[
+            HttpFilter(name="envoy.filters.http.credential_injector", typed_config=packed(injector)),
+            HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=packed(UpstreamCodec())),
+        ],
+    )
 
 
 def secret_name(upstream: str) -> str:
@@ -84,20 +110,19 @@ def secret_name(upstream: str) -> str:
     return f"credential-{upstream}"
 
 
-def secrets(upstreams: Sequence[Upstream]) -> list[Json]:
+def secrets(upstreams: Sequence[Upstream]) -> list[Secret]:
     """Where Envoy reads each key: never its text."""
     return [
-        {
-            "name": secret_name(u.name),
-            "generic_secret": {
-                "secret": {"environment_variable": u.credential.env}
-                if u.credential.env
-                else {"filename": u.credential.file}
-            },
-        }
+        Secret(name=secret_name(u.name), generic_secret=GenericSecret(secret=_source(u.credential)))
         for u in upstreams
         if u.credential is not None
     ]
+
+
+def _source(credential: Credential) -> DataSource:
+    if credential.env:
+        return DataSource(environment_variable=credential.env)
+    return DataSource(filename=credential.file)
 
 
 def authority(upstream: Upstream) -> str:
@@ -105,12 +130,14 @@ def authority(upstream: Upstream) -> str:
     return upstream.authority or urlsplit(upstream.url).netloc
 
 
-def action(upstream: Upstream) -> Json:
-    """The route action that sends a request to a provider: cluster, Host and path prefix."""
-    out: Json = {"cluster": upstream.name, "host_rewrite_literal": authority(upstream)}
+def action(upstream: Upstream, *, rewrite_host: bool = True) -> RouteAction:
+    """The route action that sends a request to a provider: cluster, Host and path prefix, for as long as it takes."""
+    out = RouteAction(cluster=upstream.name, timeout=timedelta(0))
+    if rewrite_host:
+        out.host_rewrite_literal = authority(upstream)
     if upstream.strip_prefix or upstream.path_prefix:
-        out["regex_rewrite"] = {
-            "pattern": {"regex": f"^{re.escape(upstream.strip_prefix)}/"},
-            "substitution": f"{upstream.path_prefix}/",
-        }
+        out.regex_rewrite = RegexMatchAndSubstitute(
+            pattern=RegexMatcher(regex=f"^{re.escape(upstream.strip_prefix)}/"),
+            substitution=f"{upstream.path_prefix}/",
+        )
     return out

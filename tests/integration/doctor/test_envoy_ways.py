@@ -43,6 +43,7 @@ from spendgate.doctor.envoy import check_envoy
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.doctor.finding import Finding
 from spendgate.envoy import bootstrap as b
+from spendgate.envoy.parts import TYPE, address, plain
 from spendgate.settings.config import Settings
 from spendgate.supervisor.front import envoy_binary
 
@@ -191,7 +192,7 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
     "off by the generic form": (
         every(
             typed_per_filter_config={
-                "spendgate.ext_proc": {"@type": b.TYPE + "config.route.v3.FilterConfig", "disabled": True},
+                "spendgate.ext_proc": {"@type": TYPE + "config.route.v3.FilterConfig", "disabled": True},
             }
         ),
         "route-disabled",
@@ -364,7 +365,7 @@ def running(tmp_path: Path) -> Iterator[str]:
     for name in names:
         PLANTED[name][0](config)
     admin = free_port()
-    config["admin"] = {"address": b.address(f"127.0.0.1:{admin}")}
+    config["admin"] = {"address": plain(address(f"127.0.0.1:{admin}"))}
     path = tmp_path / "envoy.json"
     path.write_text(json.dumps(config))
     with (tmp_path / "log").open("wb") as log:

@@ -23,7 +23,7 @@ from support.manifests import (
 from support.npm_schemas import faults
 from support.scripts import load_script
 
-from spendgate.envoy import bootstrap as b
+from spendgate.envoy.routes import removed_headers
 from spendgate.pricing.load import table
 from spendgate.settings.config import load_config
 
@@ -307,7 +307,7 @@ def test_settings_and_prices_in_the_configmaps_are_valid(name: str, tmp_path: Pa
 
 def test_envoy_gateways_routes_take_off_what_no_provider_may_see() -> None:
     build = load_script("build_k8s")
-    wanted = b.removed_headers(build.settings("envoy-gateway"))
+    wanted = removed_headers(build.settings("envoy-gateway"))
     for route in of_kind("overlays/envoy-gateway", "HTTPRoute").values():
         for rule in route["spec"]["rules"]:
             [f] = [f["requestHeaderModifier"] for f in rule["filters"] if "requestHeaderModifier" in f]

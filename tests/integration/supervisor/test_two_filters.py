@@ -28,7 +28,7 @@ from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 from support.sidecars import CLUSTER, SERVICE, envoy
 
-from spendgate.envoy.bootstrap import TYPE
+from spendgate.envoy.parts import TYPE
 
 Json = dict[str, Any]
 POLICY = policy(

@@ -15,7 +15,8 @@ from google.protobuf.json_format import ParseDict
 
 from spendgate.budget.model import LLMBudget
 from spendgate.cli.main import COMMANDS
-from spendgate.envoy.bootstrap import ext_proc_filter
+from spendgate.envoy.parts import plain
+from spendgate.envoy.processor import ext_proc_filter
 from spendgate.settings.config import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +49,7 @@ def without_type(value: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_envoyfilter_shown_is_the_filter_that_up_runs() -> None:
     shown = ParseDict(without_type(filter_patches()["HTTP_FILTER"]["typed_config"]), ExternalProcessor())
-    ours = ParseDict(without_type(ext_proc_filter(Settings())["typed_config"]), ExternalProcessor())
+    ours = ParseDict(without_type(plain(ext_proc_filter(Settings()))["typed_config"]), ExternalProcessor())
     assert shown.grpc_service.envoy_grpc.cluster_name.startswith("outbound|9002||spendgate.")
     for field in (
         "failure_mode_allow",

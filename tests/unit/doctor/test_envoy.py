@@ -13,6 +13,7 @@ from spendgate.doctor.envoy import check_envoy, check_hosts, check_stats, check_
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
 from spendgate.envoy import bootstrap as b
 from spendgate.envoy.istio import cluster_name, envoy_filter
+from spendgate.envoy.parts import Entry
 from spendgate.settings.config import Settings
 
 SETTINGS = Settings.model_validate(
@@ -28,7 +29,7 @@ SETTINGS = Settings.model_validate(
 Json = dict[str, Any]
 
 
-def rendered(entry: b.Entry = "ext_proc") -> Json:
+def rendered(entry: Entry = "ext_proc") -> Json:
     return b.bootstrap("127.0.0.1:1", SETTINGS.upstreams, ["127.0.0.1:9002"], SETTINGS, "", entry)
 
 
@@ -61,7 +62,7 @@ def routes(config: Json) -> list[Json]:
 
 
 @pytest.mark.parametrize("entry", ["ext_proc", "ext_authz"])
-def test_what_we_render_is_healthy(entry: b.Entry) -> None:
+def test_what_we_render_is_healthy(entry: Entry) -> None:
     assert codes(rendered(entry)) == set()
 
 

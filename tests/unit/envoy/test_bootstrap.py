@@ -12,6 +12,7 @@ from support.pki import Authority, Issuer
 
 from spendgate.envoy import bootstrap as b
 from spendgate.envoy.listener import jwt_filters
+from spendgate.envoy.parts import plain
 from spendgate.errors import ConfigurationError
 from spendgate.settings.config import Settings, Upstream
 from spendgate.supervisor.front import envoy_binary
@@ -81,7 +82,7 @@ def test_a_real_envoy_accepts_certificates_tokens_and_keys(tmp_path: Path) -> No
 def requires(*identity: dict[str, Any]) -> dict[str, Any]:
     """What the token filter demands."""
     [jwt] = jwt_filters(Settings.model_validate({"identity": list(identity)}))
-    found: dict[str, Any] = jwt["typed_config"]["rules"][0]["requires"]
+    found: dict[str, Any] = plain(jwt)["typed_config"]["rules"][0]["requires"]
     return found
 
 
@@ -125,7 +126,7 @@ def test_the_failure_mode_is_the_operators() -> None:
     for mode, allow in (("open", True), ("closed", False)):
         settings = Settings.model_validate({"failure_mode": mode})
         filters = manager(b.bootstrap("127.0.0.1:1", ONE, ["127.0.0.1:2"], settings))["http_filters"]
-        assert filters[0]["typed_config"]["failure_mode_allow"] is allow
+        assert filters[0]["typed_config"].get("failure_mode_allow", False) is allow
 
 
 @pytest.mark.parametrize(
@@ -163,8 +164,3 @@ def test_https_upstreams_are_verified_by_name() -> None:
 def test_a_wrong_address_is_named(listen: str) -> None:
     with pytest.raises(ConfigurationError, match="address"):
         b.bootstrap(listen, ONE, ["127.0.0.1:2"], Settings())
-
-
-def test_a_field_that_envoy_does_not_know_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="not an Envoy bootstrap"):
-        b.check({"static_resources": {"listners": []}})

@@ -16,6 +16,8 @@ from spendgate.cli.render import command
 from spendgate.envoy import bootstrap as b
 from spendgate.envoy.envoy_gateway import Target, extension_policies
 from spendgate.envoy.istio import cluster_name, envoy_filter
+from spendgate.envoy.parts import plain
+from spendgate.envoy.processor import ext_proc_filter, spendgate_cluster
 from spendgate.errors import ConfigurationError
 from spendgate.settings.config import Settings
 from spendgate.supervisor.front import envoy_binary
@@ -78,7 +80,7 @@ def test_the_filter_names_the_service_that_it_needs_a_cluster_of() -> None:
 def test_istios_cluster_is_checked_and_pinged_as_ours_is() -> None:
     document = envoy_filter(SERVICE, 9002, "ml", "gateway", {"a": "b"}, Settings())
     [value] = [p["patch"]["value"] for p in document["spec"]["configPatches"] if p["applyTo"] == "CLUSTER"]
-    ours = b.spendgate_cluster(["unix:/none"], Settings().message_timeout)
+    ours = plain(spendgate_cluster(["unix:/none"], Settings().message_timeout))
     [check], [own] = value["health_checks"], ours["health_checks"]
     assert check == {**own, "grpc_health_check": {"authority": SERVICE}}
     assert value["typed_extension_protocol_options"] == ours["typed_extension_protocol_options"]
@@ -134,12 +136,12 @@ def test_envoy_gateway_gets_the_same_promises_as_a_plain_envoy() -> None:
         Target("Gateway", "llm"), "gateways", "spendgate", "spendgate", 9002, settings
     )[0]
     [ext_proc] = policy["spec"]["extProc"]
-    plain = b.ext_proc_filter(settings)["typed_config"]
-    assert ext_proc["failOpen"] is plain["failure_mode_allow"] is False
-    assert ext_proc["messageTimeout"] == plain["message_timeout"] == "3s"
+    ours = plain(ext_proc_filter(settings))["typed_config"]
+    assert ext_proc["failOpen"] is ours.get("failure_mode_allow", False) is False
+    assert ext_proc["messageTimeout"] == ours["message_timeout"] == "3s"
     assert ext_proc["processingMode"]["request"] == {
         "body": "Buffered",
-        "attributes": [name for name in plain["request_attributes"] if not name.startswith("filter_state")],
+        "attributes": [name for name in ours["request_attributes"] if not name.startswith("filter_state")],
     }
     assert ext_proc["processingMode"]["allowModeOverride"] is True
     assert "body" not in ext_proc["processingMode"]["response"]
