@@ -127,7 +127,9 @@ class AlertThreshold(Part):
     action: Action = Field(
         description="alert: notify; alert_and_downgrade: also use cheaper models; reject: refuse with 429."
     )
-    notify_channel: str = Field("", description="Slack channel to notify and to ask for an increase.")
+    notify_channel: str = Field(
+        "", description="Whom to notify and ask for an increase: a Slack channel, an address, a receiver."
+    )
 
 
 class ModelLimit(Part):

@@ -226,7 +226,7 @@ def _notes(told: Story) -> list[str]:
 
 
 def _usd(nano: int) -> str:
-    return usd_text(nano, 2)
+    return usd_text(nano, 4)
 
 
 def _inert(name: str) -> str:
