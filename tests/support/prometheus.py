@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,14 @@ def promtool(*argv: str | Path) -> None:
         [program("promtool"), *map(str, argv)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def for_prometheus(expr: str) -> str:
+    """A panel's expression with values in place of Grafana's variables."""
+    values = {"$team": ".*", "$__rate_interval": "2m", "$__range": "6h"}
+    for name, value in values.items():
+        expr = expr.replace(name, value)
+    return expr
 
 
 class Server:
@@ -70,6 +79,7 @@ class Prometheus(Server):
         alertmanager: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         data = folder / "data"
         if blocks:
             samples = folder / "samples.txt"
@@ -116,6 +126,15 @@ class Prometheus(Server):
         if answer["data"]["resultType"] == "scalar":
             return {(): float(answer["data"]["result"][1])}
         return {tuple(sorted(r["metric"].items())): float(r["value"][1]) for r in answer["data"]["result"]}
+
+    def record(self, rules: str, begin: datetime, end: datetime, every: timedelta) -> None:
+        """Write what recording rules would have given in the past; it is there after the next start."""
+        path = self._folder / "recorded.yaml"
+        path.write_text(rules)
+        span = (f"--start={int(begin.timestamp())}", f"--end={int(end.timestamp())}")
+        step = f"--eval-interval={int(every.total_seconds())}s"
+        into = f"--output-dir={self._folder / 'data'}"
+        promtool("tsdb", "create-blocks-from", "rules", f"--url={self.url}", *span, step, into, path)
 
     def rules(self) -> list[dict[str, Any]]:
         """Every rule that it has loaded, with its health."""

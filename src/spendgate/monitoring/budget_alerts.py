@@ -8,7 +8,7 @@ folded; an app that is a team's only one has no disproportionate share.
 
 from __future__ import annotations
 
-from spendgate.monitoring.rules import Alert, Group, Recording, grown
+from spendgate.monitoring.rules import Alert, Group, grown
 
 USED = "max by (team) (llm_budget_utilization_ratio)"
 LEFT = "min by (team) (llm_budget_remaining_usd)"
@@ -73,18 +73,18 @@ unless on (team)
   and on (team) count_over_time({HOUR_COST}[2d:1h] offset 6d)
 )"""
 
-_HOUR = grown("llm_cost_usd_total", "1h")
+HOUR = grown("llm_cost_usd_total", "1h")
 APP_SHARE = f"""(
-  sum by (team, app) ({_HOUR})
+  sum by (team, app) ({HOUR})
   / on (team) group_left
-  sum by (team) ({_HOUR})
+  sum by (team) ({HOUR})
   > 0.7
 )
 and on (team)
 count by (team) (sum by (team, app) ({grown("llm_cost_usd_total", "1d")}) > 0) > 1
 unless on (team, app)
 (
-  sum by (team, app) ({_HOUR})
+  sum by (team, app) ({HOUR})
   <= 1.5 * max_over_time({APP_HOUR}[7d:1h] offset 6h)
 )"""
 
@@ -143,19 +143,4 @@ ALERTS = (
     ),
 )
 
-GROUPS = (
-    Group("llm-cost-alerts", ALERTS),
-    Group(
-        "llm-cost-recorded",
-        (
-            Recording("team:llm_budget_utilization_ratio:max", USED),
-            Recording("team:llm_budget_remaining_usd:min", LEFT),
-            Recording(
-                "team_app_model:spendgate_spend_usd:max", "max by (team, app, model) (spendgate_spend_usd)"
-            ),
-            Recording(HOUR_COST, "sum by (team) (rate(llm_cost_usd_total[1h]))"),
-            Recording(APP_HOUR, f"sum by (team, app) ({_HOUR})"),
-        ),
-    ),
-)
-"""Recorded: what is worth keeping for years, or federating, without one series a pod."""
+GROUPS = (Group("llm-cost-alerts", ALERTS),)

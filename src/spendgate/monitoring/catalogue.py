@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from spendgate.monitoring import budget_alerts, gateway_alerts, ledger_alerts, policy_alerts
+from spendgate.monitoring import budget_alerts, gateway_alerts, ledger_alerts, policy_alerts, recorded
 from spendgate.monitoring.rules import Alert, Group
 
 GROUPS: tuple[Group, ...] = (
-    *budget_alerts.GROUPS, *gateway_alerts.GROUPS, *ledger_alerts.GROUPS, *policy_alerts.GROUPS,
+    *budget_alerts.GROUPS, *recorded.GROUPS, *gateway_alerts.GROUPS, *ledger_alerts.GROUPS, *policy_alerts.GROUPS,
 )  # fmt: skip
 
 

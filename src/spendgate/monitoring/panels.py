@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from grafana_foundation_sdk.builders import (
     barchart,
+    bargauge,
     common,
     gauge,
     piechart,
@@ -19,11 +20,12 @@ from grafana_foundation_sdk.builders import (
 )
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.piechart import PieChartLabels
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-Kind = Literal["barchart", "gauge", "piechart", "table", "timeseries", "stat"]
+Kind = Literal["barchart", "bargauge", "gauge", "piechart", "table", "timeseries", "stat"]
 Json = dict[str, Any]
 SOURCE = model.DataSourceRef("prometheus", "${datasource}")
 TEAM = 'team=~"$team"'
@@ -31,6 +33,7 @@ TEAM = 'team=~"$team"'
 
 _BUILDERS: dict[Kind, Any] = {
     "barchart": barchart.Panel,
+    "bargauge": bargauge.Panel,
     "gauge": gauge.Panel,
     "piechart": piechart.Panel,
     "table": table.Panel,
@@ -39,11 +42,27 @@ _BUILDERS: dict[Kind, Any] = {
 }
 
 
+Steps = tuple[tuple[float | None, str], ...]
+"""Colours from a value on (None: from the start)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: the label or value that it shows (`Value #B` is that of the second query), its title, unit
+    and colours."""
+
+    field: str
+    title: str
+    unit: str = ""
+    steps: Steps = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One panel. `queries`: PromQL with the legend of each; `place`: width, height, x, y in Grafana's grid of
-    24 columns; `steps`: colours from a value on (None: from the start); `every`: least step of a time series;
-    `columns`: a table's names for labels; `alert`: whose runbook is linked."""
+    24 columns; `steps`: colours; `every`: least step of a time series; `columns`: a table's, several queries joined by
+    their labels; `sort`: the title of the column that leads, the last one unless said otherwise; `alert`: whose runbook
+    is linked."""
 
     title: str
     kind: Kind
@@ -51,9 +70,10 @@ class Panel:
     queries: tuple[tuple[str, str], ...]
     place: tuple[int, int, int, int]
     unit: str = "short"
-    steps: tuple[tuple[float | None, str], ...] = ()
+    steps: Steps = ()
     every: str = ""
-    columns: tuple[tuple[str, str], ...] = ()
+    columns: tuple[Column, ...] = ()
+    sort: str = ""
     alert: str = ""
     top: float | None = None
     least: float | None = 0
@@ -79,8 +99,7 @@ def _panel(panel: Panel, runbooks: str) -> Any:
     for number, (expr, legend) in enumerate(panel.queries):
         out = out.with_target(_query(panel, number, expr, legend))
     if panel.steps:
-        steps = [model.Threshold(value, color) for value, color in panel.steps]
-        out = out.thresholds(build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps))
+        out = out.thresholds(_thresholds(panel.steps))
         out = out.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     if panel.top is not None:
         out = out.max(panel.top)
@@ -89,20 +108,55 @@ def _panel(panel: Panel, runbooks: str) -> Any:
     if panel.alert and runbooks:
         link = build.DashboardLink(f"Runbook: {panel.alert}").url(f"{runbooks.rstrip('/')}/{panel.alert}.md")
         out = out.links([link.type(model.DashboardLinkType.LINK).target_blank(True)])
-    if panel.kind in ("gauge", "piechart", "stat"):
+    if panel.kind in ("bargauge", "gauge", "piechart", "stat"):
         out = out.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     if panel.kind == "piechart":
         out = out.display_labels([PieChartLabels.NAME, PieChartLabels.PERCENT])
+    if panel.kind == "bargauge":
+        out = out.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC)
     if panel.kind == "barchart":
-        out = out.x_field(panel.columns[0][0])
+        out = out.x_field(panel.columns[0].title)
     if panel.columns:
-        rename = dict(panel.columns)
-        order = {name: i for i, name in enumerate(rename)}
-        options = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": rename}
-        out = out.with_transformation(model.DataTransformerConfig(id_val="organize", options=options))
+        out = _with_columns(out, panel)
     if panel.kind == "table":
-        out = out.sort_by([common.TableSortByFieldState().display_name(panel.columns[-1][1]).desc(True)])
+        leads = panel.sort or panel.columns[-1].title
+        out = out.sort_by([common.TableSortByFieldState().display_name(leads).desc(True)])
     return out
+
+
+def _thresholds(steps: Steps) -> build.ThresholdsConfig:
+    found = [model.Threshold(value, color) for value, color in steps]
+    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(found)
+
+
+def _with_columns(out: Any, panel: Panel) -> Any:
+    if len(panel.queries) > 1:  # one row for all that is said of the same labels
+        out = out.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+    options = {
+        "excludeByName": {"Time": True},
+        "indexByName": {c.field: i for i, c in enumerate(panel.columns)},
+        "renameByName": {c.field: c.title for c in panel.columns},
+    }
+    out = out.with_transformation(model.DataTransformerConfig(id_val="organize", options=options))
+    for column in panel.columns:
+        properties = [model.DynamicConfigValue("unit", column.unit)] if column.unit else []
+        if column.steps:
+            properties += [
+                model.DynamicConfigValue("thresholds", _thresholds(column.steps).build()),
+                model.DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"}),
+            ]
+        if properties:
+            out = out.override_by_name(column.title, properties)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a dashboard opens at: the begin of its range, how often it asks again, whether months are to choose."""
+
+    begin: str
+    refresh: str
+    months: bool
 
 
 def _months() -> list[Any]:
@@ -121,9 +175,15 @@ def _months() -> list[Any]:
 
 
 def dashboard(
-    uid: str, title: str, description: str, tags: Sequence[str], panels: Sequence[Panel], runbooks: str = ""
+    uid: str,
+    title: str,
+    description: str,
+    tags: Sequence[str],
+    panels: Sequence[Panel],
+    shown: Shown,
+    runbooks: str = "",
 ) -> Json:
-    """A dashboard as Grafana imports it: UTC, this month, one datasource, the teams to choose from.
+    """A dashboard as Grafana imports it: UTC, one datasource, the teams to choose from.
 
     `runbooks`: URL under which docs/runbooks is published; empty: no links.
     """
@@ -146,10 +206,10 @@ def dashboard(
         .description(description)
         .tags(list(tags))
         .timezone("utc")
-        .time("now/M", "now")
-        .refresh("1m")
+        .time(shown.begin, "now")
+        .refresh(shown.refresh)
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
-        .links(_months())
+        .links(_months() if shown.months else [])
         .with_variable(source)
         .with_variable(teams)
     )

@@ -23,6 +23,8 @@ from support.prometheus import Prometheus
 from support.provider import Provider
 
 from spendgate.monitoring.dashboards import DASHBOARDS
+from spendgate.monitoring.recorded import GROUPS, SPENT
+from spendgate.monitoring.rules import as_yaml, rule_file
 
 POLICY = policy(
     budget("ml", 1),
@@ -67,6 +69,9 @@ def second_life(gateway: Gateway) -> None:
     until(lambda: gateway.metric("spendgate_month_refusals", team="broke"), lambda n: n == 5, "refusals", 60)
 
 
+RULES = as_yaml(rule_file(GROUPS))
+
+
 def worker_pid(gateway: Gateway) -> int:
     """One of its workers, by the supervisor's children."""
     children = psutil.Process(gateway.command.process.pid).children()
@@ -80,7 +85,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, P
     ports = free_port(), free_port()
     with (
         Provider(folder / "provider") as provider,
-        Prometheus(folder / "prometheus", scrapes=[f"127.0.0.1:{ports[1]}"]) as prometheus,
+        Prometheus(folder / "prometheus", scrapes=[f"127.0.0.1:{ports[1]}"], rules=RULES) as prometheus,
     ):
         with Gateway(folder / "gateway", provider.url, POLICY, ports=ports) as gateway:
             until(lambda: prometheus.query("spendgate_ledger_up"), bool, "the first scrape", 60)
@@ -93,13 +98,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, P
 
 
 def scraped(prometheus: Prometheus) -> float:
-    """Wait for one scrape that began after now; the moment from which on every panel shows it (they look a second
-    back, so that midnight belongs to the day that ends)."""
-    now = time.time()
-    seen = until(
-        lambda: max(prometheus.query("timestamp(spendgate_ledger_up)").values(), default=0.0),
-        lambda at: at > now, "a scrape", 60,
-    )  # fmt: skip
+    """Wait for one scrape that began after now, and for what is recorded of it; the moment from which on every panel
+    shows it (they look a second back, so that midnight belongs to the day that ends)."""
+    seen = time.time()
+    for series in ("spendgate_ledger_up", SPENT):  # the scrape, and what is recorded of it
+        seen = until(
+            lambda series=series: max(prometheus.query(f"timestamp({series})").values(), default=0.0),
+            lambda at, seen=seen: at > seen, f"a new sample of {series}", 60,
+        )  # fmt: skip
     return seen + 1.0
 
 

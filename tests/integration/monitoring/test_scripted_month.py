@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.prometheus import Prometheus
 
+from spendgate.monitoring import recorded
 from spendgate.monitoring.budget_alerts import ALERTS
 from spendgate.monitoring.dashboards import CHARGEBACK
+from spendgate.monitoring.rules import Group, as_yaml, rule_file
 
+SPENT = tuple(Group(g.name, tuple(r for r in g.rules if r.name == recorded.SPENT)) for g in recorded.GROUPS)
 START = datetime(2026, 9, 20, tzinfo=UTC)
 DAYS = 22
 STEP = timedelta(minutes=4)
@@ -52,7 +55,11 @@ def samples() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    with Prometheus(tmp_path_factory.mktemp("month"), blocks="".join(samples())) as running:
+    """With the recorded series that it would have written meanwhile."""
+    folder = tmp_path_factory.mktemp("month")
+    with Prometheus(folder, blocks="".join(samples())) as scraped:
+        scraped.record(as_yaml(rule_file(SPENT)), START, START + timedelta(days=DAYS), STEP)
+    with Prometheus(folder) as running:
         yield running
 
 
