@@ -134,7 +134,10 @@ class AlertLoop:
         if month_key(now_ms - PREVIOUS_MONTH_MS) == before:
             moments.insert(0, month_last_ms(before))
         policy = self.policy()
-        budgets = policy.budgets
+        budgets = dict(policy.budgets)
+        if policy.templates:
+            others = ((t, policy.budget(t)) for t in await self.ledger.teams() if t not in budgets)
+            budgets |= {t: b for t, b in others if b is not None}
         await self.book.note(policy, month_now)
         pending = 0
         for at_ms in moments:

@@ -23,13 +23,18 @@ def plain(value: Any) -> Any:
 
 
 def document_text(document: LLMBudget) -> str:
-    """The document as it was written, on one line of JSON with its keys sorted: name, namespace and spec.
+    """The document as it was written, on one line of JSON with its keys sorted: name, namespace, age and spec.
     `load.budget_from_document` compiles it again."""
     meta = document.metadata
+    known = (
+        ("name", meta.name),
+        ("namespace", meta.namespace),
+        ("creationTimestamp", meta.creation_timestamp),
+    )
     said = {
         "apiVersion": document.api_version,
         "kind": document.kind,
-        "metadata": {k: v for k, v in (("name", meta.name), ("namespace", meta.namespace)) if v},
+        "metadata": {k: v for k, v in known if v},
         "spec": plain(document.spec.model_dump(by_alias=True, exclude_unset=True)),
     }
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

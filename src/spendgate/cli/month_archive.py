@@ -98,17 +98,18 @@ def verify_command(month: str, url: str) -> None:
 async def to_freeze(ledger: RedisLedger, month: str, at_hand: Policy | None, given: bool) -> dict[str, str]:
     """The documents that a month's close freezes: of the policy given, else the last that were in force in the month,
     else, and then it is said, of the policy at hand."""
-    from spendgate.policy.month_budgets import documents_of
+    from spendgate.policy.month_budgets import BudgetBook, documents_of
 
     teams = await ledger.teams()
     noted = None if given else await documents_of(ledger.calls.redis, teams, month)
     if noted is not None or at_hand is None:
         return noted or {}
-    if not given and at_hand.budgets:
+    if not given and at_hand.every:
         click.echo(
             f"spendgate month: no budgets were written down in {month_text(month)}; today's are frozen with it",
             err=True,
         )
+    await BudgetBook(ledger.calls.redis).note(at_hand, month)
     budgets = {t: at_hand.budget(t) for t in {*teams, *at_hand.teams}}
     return {t: b.document for t, b in budgets.items() if b is not None and b.document}
 
@@ -120,12 +121,12 @@ def write_archive(redis_url: str, month: str, url: str, prices: tuple[Path, ...]
     from spendgate.finops.chargeback.export import Store
     from spendgate.pricing.load import table
 
-    closings, cells, made, documents = asyncio.run(
+    closings, cells, made, documents, groups = asyncio.run(
         with_ledger(redis_url, lambda ledger: _read(ledger, month), TIMEOUT_S)
     )
     listed = table(prices)
     try:
-        books = closed_month(month, closings, cells, made, documents, listed)
+        books = closed_month(month, closings, cells, made, documents, listed, groups)
     except ValueError as e:
         raise ConfigurationError(f"{e}; close it with `spendgate month close {month_text(month)}`") from e
     with tempfile.TemporaryDirectory(prefix="spendgate-archive-") as scratch:
@@ -143,16 +144,17 @@ def write_archive(redis_url: str, month: str, url: str, prices: tuple[Path, ...]
 
 async def _read(
     ledger: RedisLedger, month: str
-) -> tuple[list[Closing], list[DayCell], list[Adjusted], dict[str, str]]:
+) -> tuple[list[Closing], list[DayCell], list[Adjusted], dict[str, str], dict[str, str]]:
     from spendgate.ledger.redis.closing import look_at_month
-    from spendgate.policy.month_budgets import documents_of
+    from spendgate.policy.month_budgets import documents_of, groups_of
 
     known = await ledger.teams()
     documents = await documents_of(ledger.calls.redis, known, month) or {}
     teams = sorted({*known, *documents})
     closings = await look_at_month(ledger, teams, month)
     made = [a for t in teams for a in await ledger.adjustments(t)]
-    return closings, await ledger.cells(teams, month), made, documents
+    groups = await groups_of(ledger.calls.redis, month)
+    return closings, await ledger.cells(teams, month), made, documents, groups
 
 
 def read_archive(url: str, month: str) -> Archive:

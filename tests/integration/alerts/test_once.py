@@ -373,6 +373,16 @@ async def test_an_edit_that_crosses_nothing_new_leaves_each_later_crossing_its_o
     assert desk.heads() == ["red: 50 %", "red: 80 %", "red: 100 %"]
 
 
+async def test_a_team_under_a_template_is_told_as_any_other(desk: Desk) -> None:
+    desk.budget("r*", 10)
+    loop = desk.loop()
+    await loop.begin()
+    await desk.spend(6)
+    await loop.run_once()
+    await desk.loop().run_once()
+    assert desk.heads() == ["red: 50 %"]
+
+
 async def test_a_new_budget_below_what_is_spent_is_one_message(desk: Desk) -> None:
     loop = desk.loop()
     await loop.begin()

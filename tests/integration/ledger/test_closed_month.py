@@ -124,6 +124,25 @@ def test_a_month_is_judged_by_the_last_budgets_that_were_in_force_in_it(
     assert judged == {"red": "5.00", "green": "1.00", "stray": None, "blue": None}  # as who closed it said
 
 
+def test_a_team_without_a_budget_of_its_own_is_judged_by_the_months_template_and_groups_are_archived(
+    server: EmbeddedRedis, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = budget("company", 900, members=["red", "blue"])
+    file.write_text(policy(budget("red", 700), budget("*", 3), budget("s*y", 4), group))
+    noted(server, file)
+    at = ("--redis", server.url, "--data-dir", str(tmp_path))
+    run(capsys, "month", "close", PAST, *at)
+    rows = json.loads(run(capsys, "spend", "--month", PAST, "-o", "json", *at))
+    # blue was there before, and is what it last was
+    assert {r["team"]: r["budget_usd"] for r in rows} == {"red": "700.00", "blue": "40.00", "stray": "4.00"}
+    books = json.loads((tmp_path / "closed" / f"month={PAST}" / "books.json").read_text())
+    assert [g["group"] for g in books["groups"]] == ["company"]
+    assert (
+        run(capsys, "spend", "--month", PAST, "-o", "json", "--archive", str(tmp_path / "closed"))
+        == json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    )
+
+
 async def test_budgets_are_written_down_where_they_changed_and_forgotten_after_400_days(
     server: EmbeddedRedis, file: Path, redis_client: sync_redis.Redis
 ) -> None:

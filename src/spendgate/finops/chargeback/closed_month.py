@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spendgate.errors import ConfigurationError
@@ -37,6 +37,8 @@ class ClosedMonth:
     adjustments: tuple[Adjusted, ...]
     budgets: Mapping[str, str]
     prices: str
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """The documents of the groups' budgets, by name."""
 
     @property
     def entries(self) -> list[DayCell]:
@@ -64,6 +66,7 @@ def closed_month(
     adjustments: Iterable[Adjusted],
     budgets: Mapping[str, str],
     prices: PriceTable,
+    groups: Mapping[str, str] | None = None,
 ) -> ClosedMonth:
     """Put a month together; a team that neither spent in it nor had a budget is no part of it. Raises ValueError where
     a team's month is open or has changed since its close."""
@@ -83,6 +86,7 @@ def closed_month(
         tuple(a for a in adjustments if a.booked_day.startswith(month)),
         {t: budgets[t] for t in sorted(teams & budgets.keys())},
         prices.version,
+        dict(sorted((groups or {}).items())),
     )
 
 
@@ -140,6 +144,7 @@ def to_json(of: ClosedMonth) -> str:
             }
             for team, document in sorted(of.budgets.items())
         ],
+        "groups": [{"group": name, "document": json.loads(doc)} for name, doc in of.groups.items()],
         "lines": [_line(c) for c in of.cells],
         "adjustments": [_adjustment(a) for a in of.adjustments],
     }  # fmt: skip
@@ -165,13 +170,17 @@ def from_json(text: str, where: str) -> ClosedMonth:
             tuple(_cell(x) for x in d["lines"]),
             tuple(_adjusted(x) for x in d["adjustments"]),
             {
-                b["team"]: json.dumps(b["document"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-                for b in d["budgets"]
+                b["team"]: _compact(b["document"]) for b in d["budgets"]
             },
             d["prices"],
+            {g["group"]: _compact(g["document"]) for g in d.get("groups", ())},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as e:
         raise ConfigurationError(f"{where}: not a closed month: {type(e).__name__}: {e}") from e
+
+
+def _compact(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _line(c: DayCell) -> dict[str, Any]:
