@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from helm_chart.general import conditional, general
 from helm_chart.text import After, Block, Edit, Replace, when
-from helm_chart.workloads import CONTROLLER, DOCTOR, ENVOY, EXPORT, GATEWAY, REDIS, WEBHOOK, account, read
+from helm_chart.workloads import (
+    CONTROLLER,
+    DOCTOR,
+    ENVOY,
+    EXPORT,
+    GATEWAY,
+    REDIS,
+    SCALED,
+    WEBHOOK,
+    account,
+    read,
+)
 
 NOTE = "{{- /* Written by scripts/build_chart.py from k8s/SOURCE; do not edit. */ -}}\n"
 ENVOY_ONLY, ISTIO = 'eq .Values.proxy "envoy"', 'eq .Values.proxy "istio"'
@@ -36,28 +46,10 @@ class Copy:
         return NOTE.replace("SOURCE", self.source) + conditional(general(out), self.condition)
 
 
-TO_REDIS = (
-    r"^    - to:\n        - podSelector:\n            matchLabels:\n              app: redis\n      ports:\n"
-    r"(?:        - \{protocol: TCP, port: \d+\}.*\n)+"
-)
 LABELS = After(
     r"^    app\.kubernetes\.io/name: spendgate$",
     "{{- with .Values.monitoring.labels }}\n    {{- toYaml . | nindent 4 }}\n{{- end }}",
 )
-
-
-class OrYourRedis:
-    """A network policy's way to the shipped Redis, or to an external one."""
-
-    def __init__(self, times: int) -> None:
-        self.times = times
-
-    def __call__(self, text: str) -> str:
-        other = '{{- include "spendgate.redis.egress" . | nindent 4 }}'
-        out, found = re.subn(TO_REDIS, lambda m: when(SHIPPED, m[0], other) + "\n", text, flags=re.MULTILINE)
-        if found != self.times:
-            raise ValueError(f"{found} rules lead to Redis, not {self.times}")
-        return out
 
 
 COPIES = (
@@ -84,13 +76,27 @@ COPIES = (
     Copy("base/gateway.yaml", "gateway.yaml", "", GATEWAY),
     Copy("components/redis/redis.yaml", "redis.yaml", SHIPPED, REDIS),
     Copy("components/redis-ha/disruption-budget.yaml", "redis-disruption-budget.yaml", SENTINEL),
+    Copy("components/redis-secured/certificate.yaml", "redis-certificate.yaml", ".Values.redis.secured"),
+    Copy(
+        "components/redis-managed/egress.yaml",
+        "redis-egress.yaml",
+        'eq .Values.redis.mode "external"',
+        (
+            Block(
+                r"  egress:",
+                "{{- with .Values.redis.egress }}\n  egress:\n    {{- toYaml . | nindent 4 }}\n{{- else }}",
+                "{{- end }}",
+            ),
+        ),
+    ),
+    Copy("components/priority/priority-class.yaml", "priority-class.yaml", ".Values.priorityClass.create"),
+    Copy("components/keda/scaled-object.yaml", "scaled-object.yaml", "", SCALED),
     Copy("components/disruption-budgets/budgets.yaml", "disruption-budgets.yaml"),
     Copy(
         "components/network-policies/policies.yaml",
         "network-policies.yaml",
         "",
         (
-            OrYourRedis(3),
             Block(
                 r"        - namespaceSelector: # sidecars.*",
                 '{{- if or (ne .Values.proxy "istio") .Values.istio.sidecars }}',
@@ -105,9 +111,9 @@ COPIES = (
     Copy("components/webhook/validating-webhook.yaml", "validating-webhook.yaml", ".Values.webhook.enabled"),
     Copy("components/tls/certificates.yaml", "certificates.yaml", CERT_MANAGER),
     Copy("components/doctor/doctor.yaml", "doctor.yaml", ".Values.doctor.enabled", DOCTOR),
-    Copy("components/doctor/policy.yaml", "doctor-policy.yaml", ".Values.doctor.enabled", (OrYourRedis(1),)),
+    Copy("components/doctor/policy.yaml", "doctor-policy.yaml", ".Values.doctor.enabled"),
     Copy("components/export/export.yaml", "export.yaml", ".Values.export.enabled", EXPORT),
-    Copy("components/export/policy.yaml", "export-policy.yaml", ".Values.export.enabled", (OrYourRedis(1),)),
+    Copy("components/export/policy.yaml", "export-policy.yaml", ".Values.export.enabled"),
     Copy("overlays/envoy/envoy.yaml", "envoy.yaml", ENVOY_ONLY, ENVOY),
     Copy("overlays/envoy/podmonitor.yaml", "envoy-podmonitor.yaml", ENVOY_ONLY, (LABELS,)),
     Copy("overlays/istio/envoyfilter-gateway.yaml", "istio-envoyfilter-gateway.yaml", ISTIO),

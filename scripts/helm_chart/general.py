@@ -27,7 +27,12 @@ CONDITIONS = {
     "NetworkPolicy": ".Values.networkPolicies.enabled",
     "PodMonitor": ".Values.monitoring.enabled",
     "NetworkPolicy redis": 'and .Values.networkPolicies.enabled (ne .Values.redis.mode "external")',
-    "HorizontalPodAutoscaler spendgate": ".Values.gateway.autoscaling.enabled",
+    "HorizontalPodAutoscaler spendgate": (
+        'and .Values.gateway.autoscaling.enabled (ne .Values.gateway.autoscaling.by "keda")'
+    ),
+    "ScaledObject spendgate": (
+        'and .Values.gateway.autoscaling.enabled (eq .Values.gateway.autoscaling.by "keda")'
+    ),
 }
 """What is asked for by a switch of its own, wherever it stands: a kind, or one document."""
 

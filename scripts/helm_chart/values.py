@@ -81,7 +81,12 @@ class ServiceAccount(Closed):
 
 
 class Autoscaling(Closed):
-    enabled: bool = Field(True, description="A HorizontalPodAutoscaler decides how many there are.")
+    enabled: bool = Field(True, description="It is decided while they run how many there are.")
+    by: Literal["cpu", "open-exchanges", "keda"] = Field(
+        "cpu",
+        description="`cpu`: for clusters of any age; `open-exchanges`: CPU and exchanges in flight, by an adapter that "
+        "offers the pods' metric (Kubernetes 1.23); `keda`: the same, asked of `monitoring.prometheusUrl`.",
+    )
     min_replicas: int = Field(2, ge=1, description="Least number of pods.")
     max_replicas: int = Field(20, ge=1, description="Greatest number of pods.")
     target_cpu_percent: int = Field(70, ge=1, le=100, description="CPU in use, of what is requested.")
@@ -128,32 +133,6 @@ class Controller(Programs):
     )
 
 
-class RedisSecret(Closed):
-    name: str = Field("", description="A Secret of the namespace; empty: `url` is taken.")
-    key: str = Field("", description="Its key: the whole URL, or a CA certificate.")
-
-
-class External(Closed):
-    url: str = Field(
-        "",
-        description="`rediss://host:6379/0`, and the other forms of docs/how-to/redis.md. With a password, use "
-        "`existingSecret`.",
-    )
-    existing_secret: RedisSecret = Field(
-        default_factory=RedisSecret,
-        description="Where the URL is instead: user and password stay out of values.",
-    )
-    ca: RedisSecret = Field(
-        default_factory=RedisSecret,
-        description="The CA of a managed Redis, mounted as /etc/redis-ca/ca.crt: the URL then has "
-        "`?ssl_ca_certs=/etc/redis-ca/ca.crt`.",
-    )
-    egress: list[Json] = Field(
-        [],
-        description="Rules of a NetworkPolicy that reach it; empty: any address on 6379 and 6380.",
-    )
-
-
 class RedisImage(Closed):
     repository: str = Field("redis", description="Where it is, without tag.")
     tag: str = Field("", description="A version.")
@@ -166,12 +145,34 @@ class Redis(Pods):
     mode: Literal["standalone", "sentinel", "external"] = Field(
         "standalone",
         description="`standalone`: one Redis with its file on a volume; `sentinel`: three with sentinels, which "
-        "survive a node; `external`: one of yours.",
+        "survive a node; `external`: one of yours (docs/how-to/managed-redis.md).",
+    )
+    secured: bool = Field(
+        False,
+        description="The standalone Redis with TLS (cert-manager) and users (Secret `redis-users`, key `users.acl`); "
+        "its URL is then in `urlSecret`.",
+    )
+    url: str = Field(
+        "",
+        description="Of an external one, without a password: `rediss://host:6379/0` and the other forms of "
+        "docs/how-to/redis.md. Empty: it is in `urlSecret`.",
+    )
+    url_secret: str = Field(
+        "spendgate-redis",
+        description="A Secret whose key `url` is the whole URL, user and password included.",
+    )
+    ca_secret: str = Field(
+        "redis-tls",
+        description="A Secret whose key `ca.crt` is the CA of an external or secured Redis; it need not be there. The "
+        "URL names it: `?ssl_ca_certs=/etc/redis-ca/ca.crt`.",
+    )
+    egress: list[Json] = Field(
+        [],
+        description="Rules of a NetworkPolicy that reach an external one; empty: private addresses, usual ports.",
     )
     image: RedisImage = Field(default_factory=RedisImage, description="Of the shipped Redis.")
     storage: str = Field("10Gi", description="Of each shipped Redis' volume.")
     storage_class: str = Field("", description="Empty: the cluster's default.")
-    external: External = Field(default_factory=External, description="Your own Redis or Valkey.")
 
 
 class Envoy(Pods):
@@ -231,6 +232,13 @@ class Prometheus(Closed):
     )
     dashboard_labels: dict[str, str] = Field(
         {"grafana_dashboard": "1"}, description="By which Grafana's sidecar finds the dashboards."
+    )
+
+
+class PriorityClass(Closed):
+    create: bool = Field(
+        False,
+        description="A PriorityClass `spendgate` for gateways and Redis: not the first to go when a node is full.",
     )
 
 
@@ -302,6 +310,7 @@ class Values(Closed):
     disruption_budgets: Switch = Field(
         default_factory=Switch, description="Node drains take one replica at a time."
     )
+    priority_class: PriorityClass = Field(default_factory=PriorityClass, description="Who goes first.")
     doctor: Doctor = Field(default_factory=Doctor, description="Proves daily that budgets hold.")
     export: Export = Field(default_factory=Export, description="Books to an object store.")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
+import yaml
+
 from helm_chart.text import After, Block, Edit, Replace, block, when
 from helm_chart.values import K8S
 
@@ -9,6 +13,7 @@ STRATEGIC = "components/mtls-sidecar/sidecar.yaml"
 IN_MESH = "overlays/istio/gateway-in-the-mesh.yaml"
 SENTINELS = "components/redis-ha/three-with-sentinels.yaml"
 ISTIO, MTLS = 'eq .Values.proxy "istio"', 'ne .Values.mtls "none"'
+SECURED = "components/redis-secured/redis.yaml"
 SENTINEL = 'eq .Values.redis.mode "sentinel"'
 PERSISTENT = ".Values.gateway.spool.persistent"
 
@@ -70,11 +75,13 @@ def more(field: str, of: str, at: int) -> str:
     return f"{{{{- with {of}.{field} }}}}\n{' ' * at}{{{{- toYaml . | nindent {at} }}}}\n{{{{- end }}}}"
 
 
-def scheduling(values: str, anchor: str, at: int = 6) -> Edit:
-    """Where the pods may run, after the line `anchor` of the pod's spec."""
+def scheduling(values: str, anchor: str, at: int = 6, important: bool = False) -> Edit:
+    """Where the pods may run, after the line `anchor` of the pod's spec. `important`: they have the chart's own
+    priority class, where there is one."""
+    scope = f'"root" $ "of" .Values.{values} "important" {str(important).lower()}'
     return After(
         rf"^{' ' * at}{anchor}.*$",
-        f'{{{{- include "spendgate.pods" (dict "root" $ "of" .Values.{values}) | nindent {at} }}}}',
+        f'{{{{- include "spendgate.pods" (dict {scope}) | nindent {at} }}}}',
     )
 
 
@@ -103,6 +110,39 @@ def account(name: str, values: str) -> Edit:
         f"{{{{- with .Values.{values}.serviceAccount.annotations }}}}\n  annotations:\n"
         "    {{- toYaml . | nindent 4 }}\n{{- end }}",
     )
+
+
+BY_CPU = 'eq .Values.gateway.autoscaling.by "cpu"'
+CPU = "{{ .Values.gateway.autoscaling.targetCpuPercent }}"
+
+
+def _by_exchanges() -> str:
+    """The HorizontalPodAutoscaler's metrics and behaviour in components/autoscaling."""
+    [patch] = yaml.safe_load(read("components/autoscaling/kustomization.yaml"))["patches"]
+    added = {
+        step["path"].rpartition("/")[2]: step["value"]
+        for step in yaml.safe_load(patch["patch"])
+        if step["op"] == "add"
+    }
+    text = yaml.safe_dump(added, sort_keys=False, indent=2)
+    return Replace(r"averageUtilization: 70$", f"averageUtilization: {CPU}")(indent(text, "  "))
+
+
+SCALED = (
+    Replace(
+        r"^    kind: Deployment #.*$",
+        f"    kind: {{{{ if {PERSISTENT} }}}}StatefulSet{{{{ else }}}}Deployment{{{{ end }}}}",
+    ),
+    Replace(r"^  minReplicaCount: 2$", "  minReplicaCount: {{ .Values.gateway.autoscaling.minReplicas }}"),
+    Replace(r"^  maxReplicaCount: 20$", "  maxReplicaCount: {{ .Values.gateway.autoscaling.maxReplicas }}"),
+    Replace(
+        r"^        serverAddress: .*$",
+        "        serverAddress: {{ .Values.monitoring.prometheusUrl | quote }}",
+    ),
+    Replace(
+        r'^        value: "70"$', "        value: {{ .Values.gateway.autoscaling.targetCpuPercent | quote }}"
+    ),
+)
 
 
 def _gateway() -> tuple[Edit, ...]:
@@ -155,7 +195,7 @@ def _gateway() -> tuple[Edit, ...]:
             r"^      terminationGracePeriodSeconds: 630$",
             "      terminationGracePeriodSeconds: {{ .Values.gateway.terminationGracePeriodSeconds }}",
         ),
-        scheduling("gateway", "serviceAccountName: spendgate"),
+        scheduling("gateway", "serviceAccountName: spendgate", important=True),
         account("spendgate", "gateway"),
         *authority(),
         Replace(
@@ -196,8 +236,12 @@ def _gateway() -> tuple[Edit, ...]:
         Replace(r"^  minReplicas: 2$", "  minReplicas: {{ .Values.gateway.autoscaling.minReplicas }}"),
         Replace(r"^  maxReplicas: 20$", "  maxReplicas: {{ .Values.gateway.autoscaling.maxReplicas }}"),
         Replace(
+            r"^apiVersion: autoscaling/v1$",
+            f"apiVersion: autoscaling/v{{{{ if {BY_CPU} }}}}1{{{{ else }}}}2{{{{ end }}}}",
+        ),
+        Replace(
             r"^  targetCPUUtilizationPercentage: 70$",
-            "  targetCPUUtilizationPercentage: {{ .Values.gateway.autoscaling.targetCpuPercent }}",
+            when(BY_CPU, f"  targetCPUUtilizationPercentage: {CPU}", _by_exchanges()),
         ),
     )
 
@@ -294,7 +338,14 @@ EXPORT = (*job("export"), account("spendgate-export", "export"))
 
 
 def _redis() -> tuple[Edit, ...]:
-    three = read(SENTINELS)
+    three, secured = read(SENTINELS), read(SECURED)
+    command, *probes = (
+        block(secured, first)
+        for first in (r"          command:", r"          startupProbe:.*", r"          readinessProbe:")
+    )
+    [ping] = {line for probe in probes for line in probe.splitlines() if "command:" in line}
+    mounts = block(secured, r"          volumeMounts:").partition("\n")[2]
+    secrets = block(secured, r"      volumes:").partition("\n")[2]
     run = "            - name: run\n              mountPath: /run/redis"
     volumes = lines(
         "        - name: start",
@@ -309,8 +360,9 @@ def _redis() -> tuple[Edit, ...]:
     )
     return (
         *pods("redis", "redis"),
+        After(r"^          volumeMounts:$", when(".Values.redis.secured", mounts)),
         Replace(r"^  replicas: 1$", f"  replicas: {{{{ if {SENTINEL} }}}}3{{{{ else }}}}1{{{{ end }}}}"),
-        scheduling("redis", "automountServiceAccountToken: false"),
+        scheduling("redis", "automountServiceAccountToken: false", important=True),
         Replace(
             r"^      containers:$",
             lines(
@@ -319,12 +371,26 @@ def _redis() -> tuple[Edit, ...]:
         ),
         Replace(
             r"^          command: \[redis-server, /etc/redis/redis\.conf\]$",
-            f"          command: [redis-server, {{{{ if {SENTINEL} }}}}/run{{{{ else }}}}/etc{{{{ end }}}}"
-            "/redis/redis.conf]",
+            when(
+                ".Values.redis.secured",
+                command,
+                f"          command: [redis-server, {{{{ if {SENTINEL} }}}}/run{{{{ else }}}}/etc{{{{ end }}}}"
+                "/redis/redis.conf]",
+            ),
+        ),
+        Replace(
+            r"^              command: \[redis-cli, -e, ping\]$",
+            when(".Values.redis.secured", ping, "              command: [redis-cli, -e, ping]"),
+            times=2,
         ),
         Replace(
             r"^      volumes:$",
-            lines(when(SENTINEL, lines(run, sentinel)), "      volumes:", when(SENTINEL, volumes)),
+            lines(
+                when(SENTINEL, lines(run, sentinel)),
+                "      volumes:",
+                when(SENTINEL, volumes),
+                when(".Values.redis.secured", secrets),
+            ),
         ),
         Replace(
             r"^            storage: 10Gi$",

@@ -14,13 +14,13 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Where a workload's pods may run. root: the chart's scope; of: the workload's values. */ -}}
+{{- /* Where a workload's pods may run. root: the chart's scope; of: the workload's values; important: it has the chart's priority class. */ -}}
 {{- define "spendgate.pods" -}}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .of.priorityClassName }}
+{{- with .of.priorityClassName | default (ternary "spendgate" "" (and .important .root.Values.priorityClass.create)) }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- with .of.nodeSelector }}
@@ -37,18 +37,25 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{- /* Whether the URL of Redis is in a Secret. */ -}}
+{{- define "spendgate.redis.secret" -}}
+{{- if and .Values.redis.secured (ne .Values.redis.mode "standalone") -}}
+{{- fail "redis.secured is for redis.mode standalone: sentinels have no TLS here" -}}
+{{- end -}}
+{{- if or .Values.redis.secured (and (eq .Values.redis.mode "external") (not .Values.redis.url)) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- define "spendgate.redis.env" -}}
-{{- $external := .Values.redis.external -}}
 - name: REDIS_URL
-{{- if eq .Values.redis.mode "external" }}
-{{- if $external.existingSecret.name }}
+{{- if include "spendgate.redis.secret" . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $external.existingSecret.name }}
-      key: {{ $external.existingSecret.key | default "url" }}
-{{- else }}
-  value: {{ required "redis.mode is external: give redis.external.url or redis.external.existingSecret.name" $external.url | quote }}
-{{- end }}
+      name: {{ .Values.redis.urlSecret }}
+      key: url
+{{- else if eq .Values.redis.mode "external" }}
+  value: {{ .Values.redis.url | quote }}
 {{- else if eq .Values.redis.mode "sentinel" }}
 {{- $hosts := list }}
 {{- range $i := until 3 }}
@@ -60,8 +67,15 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{- /* Whether the CA of Redis is mounted. */ -}}
+{{- define "spendgate.redis.ca" -}}
+{{- if and .Values.redis.caSecret (or .Values.redis.secured (eq .Values.redis.mode "external")) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- define "spendgate.redis.mount" -}}
-{{- if and (eq .Values.redis.mode "external") .Values.redis.external.ca.name -}}
+{{- if include "spendgate.redis.ca" . -}}
 - name: redis-ca
   mountPath: /etc/redis-ca
   readOnly: true
@@ -69,26 +83,15 @@ affinity:
 {{- end -}}
 
 {{- define "spendgate.redis.volume" -}}
-{{- with .Values.redis.external.ca -}}
-{{- if and (eq $.Values.redis.mode "external") .name -}}
+{{- if include "spendgate.redis.ca" . -}}
 - name: redis-ca
   secret:
-    secretName: {{ .name }}
+    secretName: {{ .Values.redis.caSecret }}
+    optional: true
     items:
-      - key: {{ .key | default "ca.crt" }}
+      - key: ca.crt
         path: ca.crt
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{- /* Rules of a network policy that lead to an external Redis. */ -}}
-{{- define "spendgate.redis.egress" -}}
-{{- if .Values.redis.external.egress -}}
-{{ toYaml .Values.redis.external.egress }}
-{{- else -}}
-- ports:
-    - {protocol: TCP, port: 6379}
-    - {protocol: TCP, port: 6380}
+    defaultMode: 0444
 {{- end -}}
 {{- end -}}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from support import helm
-from support.manifests import OVERLAYS, ROOT, pod_templates, rendered, restricted_faults
+from support.manifests import K8S, OVERLAYS, ROOT, kustomized, pod_templates, rendered, restricted_faults
 from support.npm_schemas import faults
 from support.scripts import load_script
 
@@ -75,9 +76,9 @@ def comparable(documents: list[Json], namespace: str) -> dict[tuple[str, ...], J
     return out
 
 
-def of_kustomize(name: str, namespace: str) -> dict[tuple[str, ...], Json]:
-    """The overlay in another namespace: the name stands nowhere but where it means the namespace."""
-    text = HASHED.sub(r"\1", rendered(name)).replace("image: llm-gateway/", "image: IMAGES/")
+def of_kustomize(text: str, namespace: str) -> dict[tuple[str, ...], Json]:
+    """An overlay in another namespace: the name stands nowhere but where it means the namespace."""
+    text = HASHED.sub(r"\1", text).replace("image: llm-gateway/", "image: IMAGES/")
     text = text.replace("llm-gateway", namespace).replace("image: IMAGES/", "image: llm-gateway/")
     return comparable([d for d in yaml.safe_load_all(text) if d], namespace)
 
@@ -86,11 +87,60 @@ def of_kustomize(name: str, namespace: str) -> dict[tuple[str, ...], Json]:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_it_installs_what_the_overlay_installs(name: str, namespace: str) -> None:
     values = helm.example(name.removeprefix("overlays/"))
-    chart = comparable(helm.documents(values, namespace), namespace)
-    overlay = of_kustomize(name, namespace)
-    assert chart.keys() == overlay.keys()
-    for key, document in overlay.items():
-        assert chart[key] == document, key
+    same(helm.documents(values, namespace), rendered(name), namespace)
+
+
+def same(chart: list[Json], kustomized: str, namespace: str) -> None:
+    """Both install the same, document by document."""
+    ours, theirs = comparable(chart, namespace), of_kustomize(kustomized, namespace)
+    assert ours.keys() == theirs.keys()
+    for key, document in theirs.items():
+        assert ours[key] == document, key
+
+
+COMPONENTS: dict[str, tuple[list[str], Json]] = {
+    "a managed Redis": (["redis-managed"], {"redis": {"mode": "external"}}),
+    "a secured Redis": (["redis-secured"], {"redis": {"secured": True}}),
+    "spools on volumes": (["persistent-spool"], {"gateway": {"spool": {"persistent": True}}}),
+    "a priority class": (["priority"], {"priorityClass": {"create": True}}),
+    "open exchanges": (["autoscaling"], {"gateway": {"autoscaling": {"by": "open-exchanges"}}}),
+    "KEDA": (["keda"], {"gateway": {"autoscaling": {"by": "keda"}}}),
+    "books to a bucket": (["export"], {"export": {"enabled": True}}),
+    "a webhook": (["webhook"], {"webhook": {"enabled": True}}),
+    "volumes, KEDA and a managed Redis": (
+        ["redis-managed", "persistent-spool", "keda"],
+        {
+            "redis": {"mode": "external"},
+            "gateway": {"spool": {"persistent": True}, "autoscaling": {"by": "keda"}},
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", sorted(COMPONENTS))
+def test_each_component_is_a_switch(what: str, tmp_path: Path) -> None:
+    components, values = COMPONENTS[what]
+    up = Path(*[".."] * len(tmp_path.resolve().parts[1:])) / K8S.relative_to("/")
+    kustomization = {
+        "resources": [str(up / "overlays/envoy")],
+        "components": [str(up / "components" / c) for c in components],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    text = kustomized(tmp_path.resolve())
+    if (
+        components[-1] == "keda" and "persistent-spool" in components
+    ):  # its file says to change the kind by hand
+        text = re.sub(r"(?s)(kind: ScaledObject.*?kind: )Deployment", r"\1StatefulSet", text)
+    same(helm.documents(values), text, "llm-gateway")
+
+
+def test_every_component_of_the_manifests_is_known_to_the_chart() -> None:
+    tried = {c for components, _ in COMPONENTS.values() for c in components}
+    part_of_overlays = {
+        "disruption-budgets", "doctor", "monitoring", "mtls-sidecar", "network-policies", "redis", "redis-ha",
+        "redis-url", "spire", "tls",
+    }  # fmt: skip
+    assert {p.parent.name for p in K8S.glob("components/*/kustomization.yaml")} == tried | part_of_overlays
 
 
 def test_with_all_off_it_is_the_base() -> None:
@@ -98,12 +148,11 @@ def test_with_all_off_it_is_the_base() -> None:
     values = {
         "proxy": "none", "monitoring": off, "networkPolicies": off, "disruptionBudgets": off, "doctor": off,
         "redis": {
-            "mode": "external",
-            "external": {"url": "redis://redis-master.llm-gateway.svc.cluster.local:6379"},
+            "mode": "external", "caSecret": "",
+            "url": "redis://redis-master.llm-gateway.svc.cluster.local:6379",
         },
     }  # fmt: skip
-    namespace = "llm-gateway"
-    assert comparable(helm.documents(values), namespace) == of_kustomize("base", namespace)
+    same(helm.documents(values), rendered("base"), "llm-gateway")
 
 
 @pytest.mark.parametrize("namespace", ["platform-llm", "on", "123"])
@@ -141,24 +190,11 @@ def pod(values: Json, who: str) -> Json:
     return dict(pod_templates(helm.documents(values)))[who]
 
 
-def test_of_a_managed_redis_the_url_is_in_a_secret_and_the_way_is_open() -> None:
-    values = helm.example("managed-redis")
-    documents = helm.documents(values)
-    assert not [d for d in documents if d["metadata"]["name"].startswith("redis")]
-    for who in ("Deployment spendgate", "Deployment llm-budget-controller", "CronJob spendgate-doctor"):
-        found = pod(values, who)
-        [container] = found["containers"]
-        [url] = [e for e in container["env"] if e["name"] == "REDIS_URL"]
-        assert url["valueFrom"]["secretKeyRef"] == {"name": "spendgate-redis", "key": "url"}
-        assert {"name": "redis-ca", "mountPath": "/etc/redis-ca", "readOnly": True} in container[
-            "volumeMounts"
-        ]
-        assert [v["secret"]["secretName"] for v in found["volumes"] if v["name"] == "redis-ca"] == [
-            "spendgate-redis-ca"
-        ]
-    for policy in (d for d in documents if d["kind"] == "NetworkPolicy"):
-        if policy["metadata"]["name"] in ("spendgate", "llm-budget-controller", "spendgate-doctor"):
-            assert values["redis"]["external"]["egress"][0] in policy["spec"]["egress"]
+def test_the_way_to_a_managed_redis_can_be_narrowed() -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"protocol": "TCP", "port": 6379}]}
+    documents = helm.documents({"redis": {"mode": "external", "egress": [rule]}})
+    [policy] = [d for d in documents if d["metadata"]["name"] == "managed-redis"]
+    assert policy["spec"]["egress"] == [rule]
 
 
 def test_a_spool_that_outlives_its_pod_is_a_volume_of_a_stateful_set() -> None:
@@ -185,7 +221,7 @@ def test_a_spool_that_outlives_its_pod_is_a_volume_of_a_stateful_set() -> None:
         ({"gatway": {}}, "gatway"),
         ({"gateway": {"replica": 2}}, "replica"),
         ({"proxy": "nginx"}, "proxy"),
-        ({"redis": {"mode": "external"}}, "redis.external.url"),
+        ({"redis": {"mode": "sentinel", "secured": True}}, "redis.secured is for redis.mode standalone"),
         ({"image": {"digest": "sha256:1"}}, "digest"),
         ({"controller": {"ownership": "none"}}, "ownership"),
         ({"gateway": {"replicas": "two"}}, "replicas"),
