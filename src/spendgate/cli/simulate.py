@@ -68,10 +68,12 @@ def command(
             "--sweep: no budget of the policy has costRouting enabled; nothing would change"
         )
     logged_at = table()
-    demands, refused = _demands(logs, team, skip_bad)
+    demands, refused, estimates = _demands(logs, team, skip_bad)
     if sweep is None:
         out = simulate(demands, snapshot, logged_at, reprice=bool(prices))
-        context = text.Context(tuple(map(str, policy)), tuple(map(str, logs)), refused, bool(prices))
+        context = text.Context(
+            tuple(map(str, policy)), tuple(map(str, logs)), refused, bool(prices), estimates
+        )
         click.echo(_render(out, context, output), nl=False)
         _tell_unknown(snapshot, out)
         return
@@ -87,20 +89,23 @@ def command(
         click.echo(_table((sweep.field, *text.SWEEP_HEAD), text.sweep_rows(outcomes), names=0), nl=False)
 
 
-def _demands(logs: tuple[Path, ...], team: str | None, skip_bad: bool) -> tuple[list[LoggedRequest], int]:
-    """Everything logged, by time, and how many requests the log itself refused."""
+def _demands(
+    logs: tuple[Path, ...], team: str | None, skip_bad: bool
+) -> tuple[list[LoggedRequest], int, int]:
+    """Everything logged, by time, how many requests the log itself refused, and what they would have held."""
     from spendgate.finops.simulation.logged_request import demand_of
     from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs, skip_bad)
     demands: list[LoggedRequest] = []
-    refused = 0
+    refused = estimates = 0
     for record in reader.records():
         if team is not None and record.team != team:
             continue
         demand = demand_of(record)
         if demand is None:
             refused += 1
+            estimates += record.estimate_nanousd
         else:
             demands.append(demand)
     for fault in reader.faults:
@@ -108,7 +113,7 @@ def _demands(logs: tuple[Path, ...], team: str | None, skip_bad: bool) -> tuple[
     for path in reader.torn:
         click.echo(f"spendgate simulate: {path}: the last line was cut off and is left out", err=True)
     demands.sort(key=lambda d: d.at_ms)
-    return demands, refused
+    return demands, refused, estimates
 
 
 def _tell_unknown(snapshot: Snapshot, out: Simulation) -> None:

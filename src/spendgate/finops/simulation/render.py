@@ -25,6 +25,8 @@ class Context:
     logs: tuple[str, ...]
     refused_in_log: int = 0
     repriced: bool = False
+    refused_estimate_nanousd: int = 0
+    """What the requests that the log itself had refused would have held."""
 
 
 def moment(at_ms: int) -> str:
@@ -77,6 +79,7 @@ def to_json(out: Simulation, context: Context) -> str:
         "logs": list(context.logs),
         "repriced": context.repriced,
         "refused_in_log": context.refused_in_log,
+        "refused_in_log_estimate_usd": nano_to_usd(context.refused_estimate_nanousd),
         "logged_at_other_prices": out.other_prices,
         "total": tally_data(out.total),
         "teams": teams,
@@ -107,9 +110,10 @@ def notes(out: Simulation, context: Context) -> list[str]:
     for (team, asked, sent), n in out.moves.most_common(10):
         found.append(f"Team {team}: {n:,} requests for {asked} go to {sent}.")
     if context.refused_in_log:
+        held = nano_to_usd(context.refused_estimate_nanousd)
         found.append(
-            f"{context.refused_in_log:,} requests that the log itself refused are left out: their size is "
-            "not in a log."
+            f"{context.refused_in_log:,} requests that the log itself refused are left out: of them it has the "
+            f"estimate alone, {held} USD together; `propose --log` weighs them."
         )
     if out.other_prices and not context.repriced:
         found.append(

@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
     records = [
         record(i, app="a|b" if i % 2 else "chat", tokens={"input": 600 + i, "output": 50}) for i in range(400)
     ]
-    refused = record(999, outcome=Outcome.REFUSED, tokens={}, cost_nanousd=0, estimate_nanousd=0)
+    refused = record(999, outcome=Outcome.REFUSED, tokens={}, cost_nanousd=0, estimate_nanousd=4_000_000)
     other = record(1000, team="blue")
     log = write_log(tmp_path / "usage.jsonl", [*records, refused, other])
     return str(policy), str(log)
@@ -57,6 +57,7 @@ def test_json_tells_by_team_and_app_and_adds_up(
     assert (code, err) == (0, "")
     blue, red = out["teams"]
     assert (blue["refused"], blue["simulated_usd"], out["refused_in_log"]) == (0, "0.0035", 1)
+    assert out["refused_in_log_estimate_usd"] == "0.004"
     assert red["refused"] == red["refusals"]["monthly_budget_exceeded"] > 100
     assert red["first_refused"].startswith("2026-11-24T06:0")
     assert sum(a["refused"] for a in red["apps"]) == red["refused"]
