@@ -74,7 +74,7 @@ URLS = {
 }
 """Where providers publish their prices that genai-prices does not have."""
 FILLED = {
-    "openai": "", "anthropic": "", "google": r"gemini|claude|text-|textembedding", "azure": "", "mistral": "",
+    "openai": "", "anthropic": "", "google": "", "azure": "", "mistral": "",
     "cohere": "", "deepseek": "", "x-ai": "", "groq": "", "aws": "", "moonshotai": "", "perplexity": "", "zai": "",
     "deepinfra": "", "alibaba": "",
 }  # fmt: skip

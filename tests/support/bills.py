@@ -12,7 +12,7 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +27,8 @@ SSE, NDJSON, AMAZON = "text/event-stream", "application/x-ndjson", "application/
 
 @dataclass(frozen=True)
 class Bill:
-    """One exchange and what it costs. `within`: so much of the cost may be off, where it is counted here."""
+    """One exchange and what it costs; `usd` None: more than nothing. `within`: so much of the cost may be off, where it
+    is counted here."""
 
     name: str
     path: str
@@ -65,13 +66,39 @@ def bills() -> list[Bill]:
     return [b for path in sorted(FOLDER.glob("*.yaml")) for b in _read(path)]
 
 
+def price_list(of: Iterable[Bill]) -> str:
+    """A price file of the models that these bills price themselves."""
+    return yaml.safe_dump({"models": {name: rates for bill in of for name, rates in bill.prices.items()}})
+
+
+def judge(bill: Bill, line: dict[str, Any]) -> None:
+    """Hold a line of the usage log against the bill."""
+    told = {k: n for k, n in bill.tokens.items() if n}
+    assert {k: line["tokens"].get(k, 0) for k in told} == told, line
+    cost = Decimal(line["cost_usd"])
+    if bill.usd is None:
+        assert cost > 0
+    else:
+        assert abs(cost - bill.usd) <= bill.usd * bill.within + HALF_NANO, (cost, bill.usd, line)
+    if bill.charged_by:
+        assert line["charged_by"] == bill.charged_by
+    assert set(bill.flags) <= set(line["flags"])
+    if bill.hold_below is not None:
+        assert Decimal(line["estimate_usd"]) <= bill.hold_below
+
+
+HALF_NANO = Decimal("0.0000000005")
+"""A sum is rounded once."""
+
+
 def _read(path: Path) -> Iterator[Bill]:
     for of in yaml.safe_load(path.read_text(encoding="utf-8")):
         known = dict(of)
         where = str(known.pop("path", "/v1/chat/completions"))
         answer, label = _answer(known)
         cost = _sum(known.pop("per_million", "")) / 1_000_000 + _sum(known.pop("fees", ""))
-        usd = None if known.pop("free_of_cost", False) else cost
+        usd = None if known.pop("something", False) else cost
+        hold = known.pop("hold_below", None)
         headers = {str(k).lower(): str(v) for k, v in known.pop("headers", {}).items()}
         yield Bill(
             name=known.pop("bill"),
@@ -83,9 +110,7 @@ def _read(path: Path) -> Iterator[Bill]:
             upstream=_upstream(known),
             headers=headers,
             within=Decimal(str(known.pop("within", 0))),
-            hold_below=Decimal(str(known["hold_below"]))
-            if known.pop("hold_below", None) is not None
-            else None,
+            hold_below=Decimal(str(hold)) if hold is not None else None,
             flags=tuple(known.pop("flags", ())),
             **known,
         )

@@ -7,6 +7,7 @@ since the same model costs differently with those who host it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -28,6 +29,12 @@ HOSTS = frozenset({
 })  # fmt: skip
 """Providers that serve others' models. By a name alone, the vendor's own price counts; where only hosts have
 the name, the dearest of them."""
+
+
+_GOOGLES = re.compile(
+    r"gemini|gemma|claude|text-|textembedding|multimodalembedding|learnlm|imagen|semantic-ranker"
+)
+"""What Google sells of its own, and Claude, whose vendor's price is found first; others are hosted on Vertex AI."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ class Catalogue:
             found = self._with(provider, model)
             if found is None:
                 continue
-            if provider not in HOSTS:
+            if provider not in HOSTS and not (provider == "google" and not _GOOGLES.match(found.facts.model)):
                 return found
             hosted.append(found)
         return max(hosted, key=lambda e: (e.weight, e.facts.provider), default=None)

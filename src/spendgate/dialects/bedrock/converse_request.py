@@ -8,6 +8,7 @@ from typing import Any
 from spendgate.dialects.anthropic.request import CITATION_TOKENS
 from spendgate.dialects.base import NO_HEADERS, RequestFacts
 from spendgate.dialects.bedrock import guardrails
+from spendgate.dialects.bedrock.api import OPTIMIZED
 from spendgate.dialects.request import hosted, thinking
 from spendgate.dialects.request.texts import (
     MODEL_CHARACTERS_MAX,
@@ -76,8 +77,17 @@ def read(body: bytes, path: str) -> RequestFacts:
         fee_kinds={**fees, **({"searches": hosted.CALLS_DEFAULT} if runs else {})},
         unseen_results=runs,
         unseen_input=texts.unseen or runs or _STORED_PROMPT.search(call[1]) is not None,
-        service_tier=short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX),
+        service_tier=_tier(document),
     )
+
+
+_PERFORMANCE = "performanceConfig"
+
+
+def _tier(document: JsonObject) -> str:
+    if OPTIMIZED in object_of(document.get(_PERFORMANCE)).values():
+        return OPTIMIZED
+    return short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX)
 
 
 class BlockReader:

@@ -13,6 +13,7 @@ from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.bedrock import guardrails
+from spendgate.dialects.bedrock.api import OPTIMIZED
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
 from spendgate.dialects.wire import traits
@@ -58,8 +59,11 @@ def read_document(document: JsonObject) -> Reading:
     prompt router chose. Never raises."""
     reading = read(document.get("usage"))
     tier = short(object_of(document.get("serviceTier")).get("type"), TIER_CHARACTERS_MAX)
-    if object_of(document.get("performanceConfig")).get("latency") == "optimized":
-        tier = "optimized"
+    latency = object_of(document.get("performanceConfig")).get("latency")
+    if latency == OPTIMIZED:
+        tier = OPTIMIZED
+    elif latency == "standard":
+        tier = tier or "default"  # what was asked for may have been another
     trace = object_of(document.get("trace"))
     model = short(object_of(trace.get("promptRouter")).get("invokedModelId"), MODEL_CHARACTERS_MAX)
     usage = reading.usage

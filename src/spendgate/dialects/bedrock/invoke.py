@@ -7,6 +7,7 @@ a stream, for every vendor alike; a vendor's own usage in the body may tell more
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
@@ -36,7 +37,9 @@ class BedrockInvoke(BedrockApi):
             document = json_read.parse(body)
         except json_read.NotJson:
             document = None  # the headers are enough
-        return invoke_usage.read(document, headers)
+        reading = invoke_usage.read(document, headers)
+        tier = self.served_tier(headers)
+        return replace(reading, service_tier=tier) if tier else reading
 
     def read_document(self, document: object) -> Reading:
         return invoke_usage.read(document, NO_HEADERS)

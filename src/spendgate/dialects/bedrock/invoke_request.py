@@ -10,15 +10,14 @@ from typing import Any
 from spendgate.dialects.anthropic import request as anthropic_request
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.bedrock import guardrails
+from spendgate.dialects.bedrock.api import tier_of
 from spendgate.dialects.bedrock.converse_request import OUTPUT_TOKENS, BlockReader, runs_system_tools
 from spendgate.dialects.request import hosted, thinking
 from spendgate.dialects.request.texts import (
     MODEL_CHARACTERS_MAX,
-    TIER_CHARACTERS_MAX,
     Texts,
     parse_request,
     positive,
-    short,
 )
 from spendgate.dialects.wire.json_read import JsonObject, object_of
 from spendgate.errors import RequestError
@@ -66,7 +65,6 @@ def read(body: bytes, path: str, headers: Mapping[str, str]) -> RequestFacts:
             facts = _with_prompt(facts, document)
     else:
         facts = _read_vendor(document, model)
-    tier = headers.get("x-amzn-bedrock-service-tier", "")
     fees = guardrails.bound(document, headers, facts.text_bytes, facts.output_cap or OUTPUT_TOKENS)
     return replace(
         facts,
@@ -74,7 +72,7 @@ def read(body: bytes, path: str, headers: Mapping[str, str]) -> RequestFacts:
         stream=call[2] is not None,
         model_fixed=True,
         body_fixed=True,
-        service_tier=short(tier, TIER_CHARACTERS_MAX) or facts.service_tier,
+        service_tier=tier_of(headers) or facts.service_tier,
     )
 
 

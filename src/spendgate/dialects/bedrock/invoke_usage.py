@@ -16,7 +16,7 @@ from spendgate.dialects.bedrock import converse_usage, guardrails
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.response.counts import tidy
 from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
-from spendgate.dialects.wire.traits import UsageFields, merged
+from spendgate.dialects.wire.traits import TIER, UsageFields, merged
 from spendgate.usage import Usage, input_total, output_total
 
 _PREFIX = "x-amzn-bedrock-"
@@ -37,6 +37,7 @@ _METRICS = {
 
 _BY_HEADER: UsageFields = MappingProxyType(
     {
+        TIER: (f"header {_PREFIX}service-tier",),
         "input": (f"header {_PREFIX}input-token-count",),
         "cached_input": (f"header {_PREFIX}cache-read-input-token-count",),
         "cache_write_5m": (f"header {_PREFIX}cache-write-input-token-count",),

@@ -8,6 +8,7 @@ from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.openai import usage as openai_usage
+from spendgate.dialects.openai.request import CHOICES_MAX
 from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed, later
 from spendgate.dialects.wire import json_read
@@ -34,13 +35,18 @@ class OpenAIStreamMeter:
         self._reading: Reading | None = None
         self._model = ""
         self._finished = False
+        self._running: set[int] = set()
+        """Indexes of the choices that began and did not finish."""
         self._complete = False
         self._failed = False
         self._unread = ""
         self._reasoned = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
+        shown = self._passage.feed(piece, end)
+        if end and self._finished and not (self._running or self._failed or self._unread):
+            self._complete = True  # it ended cleanly after all its choices: some never say that it is done
+        return shown
 
     @property
     def complete(self) -> bool:
@@ -116,8 +122,12 @@ class OpenAIStreamMeter:
         self._complete = self._complete or self._finished
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index")
         if choice.get("finish_reason"):
             self._finished = True
+            self._running.discard(index if type(index) is int else 0)
+        elif not self._finished and type(index) is int and len(self._running) < CHOICES_MAX:
+            self._running.add(index)
         if (text := choice.get("text")) and isinstance(text, str):  # legacy completions
             self._tokens.add(text)
         delta = choice.get("delta")

@@ -194,7 +194,9 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     if heard > 0:  # Mistral's sound is billed by its seconds, and its tokens stand in the total alone
         total -= heard
         inside = {k: v for k, v in inside.items() if k != "audio_tokens"}
-    if 0 < cache == total - prompt - completion:
+    made = object_of(raw.get("completion_tokens_details"))
+    reasoning = optional(made, "reasoning_tokens")
+    if 0 < cache == total - prompt - completion and reasoning <= completion:
         prompt += cache  # a proxy that passes Anthropic's prompt on beside a total of its own
     elif prompt < cache and total == prompt + completion:
         prompt, total = _outside(raw, prompt, cache, total)
@@ -210,8 +212,6 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
             "cached_input": cached - sum(from_cache.values()),
         },
     )
-    made = object_of(raw.get("completion_tokens_details"))
-    reasoning = optional(made, "reasoning_tokens")
     difference = total - prompt - completion
     if 0 < total == prompt + completion and reasoning > completion and raw.get("total_tokens"):
         reasoning = completion  # the check sum knows better

@@ -16,15 +16,17 @@ _CONTENT = re.compile(rb'[^"\\]*+(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*+)*+', re.D
 _ESCAPE_BYTES = 6
 _RUN = re.compile(rb"[0-9eE+\-.,\s]{%d,}" % RUN_BYTES)
 _MULTIBYTE = bytes(range(0x80, 0x100))
+_CONTINUING = bytes(range(0x80, 0xC0))
 
 
 class Elider:
     """Feed pieces of any size; each gives what is kept of it."""
 
-    __slots__ = ("_in_string", "_pending", "_string_bytes")
+    __slots__ = ("_in_string", "_is_cut", "_pending", "_string_bytes")
 
     def __init__(self) -> None:
         self._in_string = False
+        self._is_cut = False
         self._string_bytes = 0
         self._pending = b""
 
@@ -45,7 +47,7 @@ class Elider:
         between = text[at:end]
         kept.append(_RUN.sub(_shortened, between) if len(between) >= RUN_BYTES else between)
         if quote is not None:
-            self._in_string, self._string_bytes = True, 0
+            self._in_string, self._is_cut, self._string_bytes = True, False, 0
         return end
 
     def _string(self, text: bytes, at: int, kept: list[bytes]) -> int:
@@ -68,15 +70,21 @@ class Elider:
 
     def _begin(self, content: bytes) -> bytes:
         room = KEPT_BYTES - self._string_bytes
-        if room <= 0:
-            return b""
         if len(content) <= room:
             self._string_bytes += len(content)
             return content
+        if self._is_cut:
+            return b""
         self._string_bytes = KEPT_BYTES  # what was cut is not taken up again
-        found = _CONTENT.match(content, 0, room)
+        begun = len(content) - len(
+            content.lstrip(_CONTINUING)
+        )  # the rest of a character that came in two pieces
+        if begun == len(content):
+            return content
+        self._is_cut = True
+        found = _CONTENT.match(content, begun, max(room, begun))
         assert found is not None
-        return content[: found.end()].rstrip(_MULTIBYTE)
+        return content[:begun] + content[begun : found.end()].rstrip(_MULTIBYTE)
 
 
 def _shortened(run: re.Match[bytes]) -> bytes:

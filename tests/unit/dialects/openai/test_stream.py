@@ -181,9 +181,20 @@ def test_a_stream_that_ends_without_usage_says_so() -> None:
 
 def test_a_stream_that_was_cut_says_so() -> None:
     under_test = meter()
-    run(under_test, [ANSWER])
+    under_test.feed(ANSWER, False)
     assert not under_test.complete
     assert under_test.result().problem == "truncated"
+
+
+def test_a_stream_that_ends_cleanly_after_all_its_choices_is_whole_without_saying_so() -> None:
+    under_test = meter()
+    run(under_test, [ANSWER])
+    assert under_test.complete
+    assert under_test.result().problem == "no_usage"
+    several = meter()
+    second = [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]
+    run(several, [chunk({"content": "a"}), chunk({}, choices=second), chunk({}, "stop")])
+    assert not several.complete
 
 
 @pytest.mark.parametrize(
