@@ -3,7 +3,7 @@
 FROM python:3.11.11-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/spendgate
-RUN mkdir /opt/data
+RUN mkdir -m 0770 /opt/data
 COPY deploy/image/requirements.txt ./
 RUN /opt/spendgate/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
@@ -12,7 +12,8 @@ RUN /opt/spendgate/bin/pip install --no-cache-dir --disable-pip-version-check --
 
 FROM python:3.11.11-slim-bookworm
 COPY --from=build /opt/spendgate /opt/spendgate
-COPY --from=build --chown=65532:65532 /opt/data /var/lib/spendgate
+# group 0 writes there, too: OpenShift runs images under any user id of that group
+COPY --from=build --chown=65532:0 /opt/data /var/lib/spendgate
 ENV PATH=/opt/spendgate/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 SPENDGATE_DATA_DIR=/var/lib/spendgate
 USER 65532:65532
 WORKDIR /var/lib/spendgate

@@ -50,6 +50,7 @@ def container(release: Release) -> str:
             "--disable-pip-version-check", "--root-user-action=ignore", "--no-index", "--find-links", "/mnt/wheels",
             "-r", "/mnt/image/requirements.txt", f"/mnt/dist/{release.wheel.name}",
         )  # fmt: skip
+        buildah("run", *mounts, made, "--", f"{PLACE}/bin/python", f"/mnt/wheels/{pip.name}/pip", "check")
         buildah(
             "run", made, "--", "install", "-d", "-m", "0770", "-o", user, "-g", group, "/var/lib/spendgate"
         )

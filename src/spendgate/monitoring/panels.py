@@ -112,6 +112,11 @@ def _panel(panel: Panel, runbooks: str) -> Any:
         out = out.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     if panel.kind == "piechart":
         out = out.display_labels([PieChartLabels.NAME, PieChartLabels.PERCENT])
+    if panel.kind == "timeseries":
+        tooltip = common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI)
+        below = common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.LIST).show_legend(True)
+        out = out.tooltip(tooltip.sort(shapes.SortOrder.DESCENDING))
+        out = out.legend(below.placement(shapes.LegendPlacement.BOTTOM).calcs([]))
     if panel.kind == "bargauge":
         out = out.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC)
     if panel.kind == "barchart":

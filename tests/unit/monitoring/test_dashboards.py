@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import dashboard as model
 from support.scripts import load_script
 
 from spendgate.cli.render import command
@@ -123,6 +128,40 @@ def test_it_shows_its_time_in_utc_for_the_datasource_and_teams_chosen(name: str)
     assert variables["datasource"]["type"] == "datasource"
     assert variables["team"]["includeAll"] is True
     assert variables["team"]["current"]["value"] == "$__all"
+
+
+def lost(given: Any, read: Any, at: str = "") -> list[str]:
+    """Where a document has what its reader does not know."""
+    if isinstance(given, dict):
+        known = read if isinstance(read, dict) else {}
+        return [x for k, v in given.items() for x in lost(v, known.get(k), f"{at}.{k}")]
+    if isinstance(given, list):
+        if not isinstance(read, list) or len(read) != len(given):
+            return [at]
+        return [x for i, v in enumerate(given) for x in lost(v, read[i], f"{at}[{i}]")]
+    return [] if given == read else [at]
+
+
+def as_grafana_reads(document: dict[str, Any]) -> Any:
+    """Through Grafana's own typed model of dashboards and panels, which drops what it has no field for."""
+    register_default_plugins()
+    return json.loads(json.dumps(model.Dashboard.from_json(copy.deepcopy(document)), cls=JSONEncoder))
+
+
+@pytest.mark.parametrize("name", sorted(DASHBOARDS))
+def test_grafanas_schema_knows_every_field(name: str) -> None:
+    document = DASHBOARDS[name]("")
+    assert lost(document, as_grafana_reads(document)) == []
+
+
+@pytest.mark.parametrize("at", ["options", "targets"])
+def test_a_field_that_the_schema_does_not_have_would_be_seen(at: str) -> None:
+    document = DASHBOARDS["chargeback"]("")
+    panel = document["panels"][0]
+    inside = panel["targets"][0] if at == "targets" else panel[at]
+    inside["noSuchField"] = 1
+    [where] = lost(document, as_grafana_reads(document))
+    assert where.endswith(".noSuchField")
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
