@@ -69,6 +69,7 @@ def close_command(
     no_archive: bool,
     prices: tuple[Path, ...],
     billing_account: str,
+    logs: tuple[Path, ...],
     redis_url: str | None,
     data_dir: Path,
 ) -> None:
@@ -104,7 +105,7 @@ def close_command(
     if any(c.state in ("holds", "changed", "open") for c in closings):
         sys.exit(1)
     if team is None and closings and not no_archive:
-        write_archive(found.redis_url, wanted, url or str(data_dir / FOLDER), prices, billing_account)
+        write_archive(found.redis_url, wanted, url or str(data_dir / FOLDER), prices, billing_account, logs)
 
 
 command.add_command(archive_command)
