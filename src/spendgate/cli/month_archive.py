@@ -13,7 +13,7 @@ import click
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import month_text, parse_month
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def verify_command(month: str, url: str) -> None:
     settled = sum(c.settled_nanousd for c in books.closings)
     lines = sum(c.cost_nanousd for c in books.cells)
     click.echo(
-        f"{month}: {nano_to_usd(settled)} USD in {len(books.closings)} teams, {len(books.budgets)} budgets, "
+        f"{month}: {usd_cell(settled)} USD in {len(books.closings)} teams, {len(books.budgets)} budgets, "
         f"{len(books.cells):,} lines: whole"
     )
     if settled != lines:
