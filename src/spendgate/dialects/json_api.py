@@ -31,6 +31,7 @@ class JsonApi(ABC):
     operation = "chat"
     paths: tuple[str, ...]
     path_marks: tuple[str, ...] = ()
+    owns_path = True
     numbers_retries = True
     usage_fields: UsageFields = NO_FIELDS
     usage_events: Mapping[str, str] = NO_HEADERS
@@ -79,6 +80,9 @@ class JsonApi(ABC):
     def served_tier(self, headers: Mapping[str, str]) -> str:
         """The service tier that an answer's headers tell, "" where they do not."""
         return ""
+
+    def refusal_status(self, rejection: Rejection) -> int:
+        return rejection.status
 
     def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
         return ()

@@ -25,7 +25,7 @@ from spendgate.pricing import aliases, names
 from spendgate.pricing.catalogue import Catalogue
 from spendgate.pricing.names import family_of, is_glob, literal_prefix
 from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
-from spendgate.pricing.terms import ANY, WHOLE, Discount, Terms, discount_at
+from spendgate.pricing.terms import ANY, TOOLS, WHOLE, Discount, Terms, discount_at
 from spendgate.usage import Usage, input_total
 
 __all__ = [
@@ -66,6 +66,8 @@ class PriceTable:
     aliases: Mapping[str, str] = field(default_factory=dict)
     catalogue: Catalogue | None = None
     discounts: tuple[Discount, ...] = ()
+    tools: Mapping[str, Entry] = field(default_factory=dict)
+    """The operator's prices of MCP tools, by `SERVER/TOOL` or glob."""
     _remembered: dict[tuple[str, str], PriceMatch | None] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -78,9 +80,11 @@ class PriceTable:
     def version(self) -> str:
         """The sha256 of the content: the same prices have the same version, wherever they came from. Without
         prices of the operator's own it is that of the catalogue's file."""
-        if self.catalogue is not None and not (self.prices or self.globs or self.aliases or self.discounts):
+        if self.catalogue is not None and not (
+            self.prices or self.globs or self.aliases or self.discounts or self.tools
+        ):
             return self.catalogue.version
-        content = {
+        content: dict[str, object] = {
             "catalogue": self.catalogue.version if self.catalogue is not None else "",
             "models": {name: _plain(entry) for name, entry in self._entries.items()},
             "globs": {name: _plain(entry) for name, entry in self._glob_entries.items()},
@@ -89,6 +93,8 @@ class PriceTable:
                 [d.basis_points, d.provider, d.model, d.since_ms, d.until_ms] for d in self.discounts
             ],
         }
+        if self.tools:
+            content["tools"] = {name: _plain(entry) for name, entry in self.tools.items()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def find(self, model: str, terms: Terms = ANY) -> Price | None:
@@ -263,6 +269,9 @@ class PriceTable:
     def _search(self, model: str, provider: str) -> PriceMatch | None:
         if not model:
             return None
+        if provider == TOOLS:
+            entry = self.tools.get(model) or next((e for p, e in self._tool_patterns if p.match(model)), None)
+            return None if entry is None else self._covered(entry, model, provider, "operator")
         own = self._own(model, provider)
         if own is not None:
             return self._covered(own, model, provider, "operator")
@@ -329,8 +338,11 @@ class PriceTable:
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], Entry]]:
-        ordered = sorted(self.globs, key=lambda g: (-len(literal_prefix(g)), -len(g), g))
-        return [(re.compile(translate(g)), self._glob_entries[g]) for g in ordered]
+        return _ordered(self._glob_entries)
+
+    @cached_property
+    def _tool_patterns(self) -> list[tuple[re.Pattern[str], Entry]]:
+        return _ordered({name: entry for name, entry in self.tools.items() if is_glob(name)})
 
     @cached_property
     def _dearest(self) -> dict[tuple[str, ...], Entry]:
@@ -343,6 +355,12 @@ class PriceTable:
                     if best is None or (entry.weight, name) > (best.weight, best.facts.model):
                         dearest[words[:length]] = entry
         return dearest
+
+
+def _ordered(globs: Mapping[str, Entry]) -> list[tuple[re.Pattern[str], Entry]]:
+    """The most specific first."""
+    ordered = sorted(globs, key=lambda g: (-len(literal_prefix(g)), -len(g), g))
+    return [(re.compile(translate(g)), globs[g]) for g in ordered]
 
 
 def as_entry(price: Price | Entry) -> Entry:

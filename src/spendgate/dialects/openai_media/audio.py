@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
-from spendgate.dialects.form_api import Form, FormApi, read_form
 from spendgate.dialects.openai import media_usage
 from spendgate.dialects.openai import request as openai_request
 from spendgate.dialects.openai.media_usage import read_speech, read_subtitles, read_transcript
 from spendgate.dialects.openai_media.audio_length import BYTES_PER_SECOND_MIN, seconds_of
+from spendgate.dialects.openai_media.form_api import Form, FormApi, read_form
 from spendgate.dialects.openai_media.stream import MediaStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import Texts, model_of
