@@ -113,9 +113,15 @@ def openai_error(rejection: Rejection) -> bytes:
 
 
 def is_error(document: object) -> bool:
-    """Is an answer nothing but an error, whatever its status says? (`{"error": …}`, `{"type": "error"}`)"""
+    """Is an answer nothing but an error, whatever its status says? (`{"error": …}`, `{"type": "error"}`, or an error in
+    each of its choices)"""
     if isinstance(document, list):
         return bool(document) and all(map(is_error, document))
     if not isinstance(document, dict):
         return False
+    choices = document.get("choices")
+    if isinstance(choices, list) and choices:
+        return all(
+            isinstance(c, dict) and c.get("error") for c in choices
+        )  # OpenRouter's, of a provider that failed
     return bool(document.get("error")) or document.get("type") == "error" or document.get("object") == "error"

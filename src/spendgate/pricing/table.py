@@ -22,7 +22,7 @@ from fnmatch import translate
 from functools import cached_property
 
 from spendgate.pricing import aliases, names
-from spendgate.pricing.catalogue import Catalogue
+from spendgate.pricing.catalogue import HOSTS, Catalogue
 from spendgate.pricing.names import family_of, is_glob, literal_prefix
 from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
 from spendgate.pricing.terms import ANY, TOOLS, WHOLE, Discount, Terms, discount_at
@@ -105,11 +105,12 @@ class PriceTable:
     def dearest_of_family(self, model: str, terms: Terms = ANY) -> Price:
         """The dearest price among the models that share the longest beginning of `model`'s name, cut where
         its words and numbers end (`claude-opus-9` → the `claude-opus` models, then all `claude`), else of
-        the vendor that is asked (an agent's id), else of the whole table. Raises LookupError on an empty table."""
+        the provider that is asked (an agent's id, a profile's), else of the whole table. Raises LookupError on an empty
+        table."""
         words = names.words_of(model)
         for length in range(len(words), -1, -1):
-            if not length and (of_vendor := self._dearest_of_vendor(terms)) is not None:
-                return of_vendor
+            if not length and (sold := self._dearest_of_provider(terms)) is not None:
+                return sold
             own = self._dearest.get(words[:length])
             listed = self.catalogue.dearest.get(words[:length]) if self.catalogue is not None else None
             if own is None and listed is None:
@@ -121,15 +122,13 @@ class PriceTable:
             return own.at(terms.at_ms, terms.tier, terms.residency)
         raise LookupError("the price table is empty")
 
-    def _dearest_of_vendor(self, terms: Terms) -> Price | None:
-        """The dearest model of a vendor that sells its own alone; None for those that host others', and where the
-        operator has prices of a provider's."""
+    def _dearest_of_provider(self, terms: Terms) -> Price | None:
+        """The dearest model that the provider who is asked sells; None where that is not known, and where the operator
+        has prices of a provider's."""
         known = self.catalogue.dearest_of.get(terms.provider) if self.catalogue is not None else None
-        if (
-            known is None
-            or self.catalogue is None
-            or any(n.startswith(f"{terms.provider}/") for n in self.prices)
-        ):
+        if known is None or self.catalogue is None:
+            return None
+        if any(name.startswith(f"{terms.provider}/") for name in (*self.prices, *self.globs)):
             return None
         entry = self.catalogue.entry(terms.provider, known[1])
         return entry.at(terms.at_ms, terms.tier, terms.residency)
@@ -163,7 +162,7 @@ class PriceTable:
         if same := self.catalogue.known_elsewhere(model, fact):
             return same
         family = self.catalogue.largest_of_family(model, fact)
-        if not family and provider in self.catalogue.dearest_of and self.find(model, Terms(provider)) is None:
+        if not family and provider not in HOSTS and self.find(model, Terms(provider)) is None:
             return self.catalogue.largest_of_vendor(provider, fact) or least
         return max(least, family)
 

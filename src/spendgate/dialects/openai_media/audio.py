@@ -101,6 +101,7 @@ class OpenAISpeech(FormApi):
     paths: tuple[str, ...] = ("/v1/audio/speech",)
     usage_fields: UsageFields = media_usage.SPEECH_FIELDS
     usage_events: Mapping[str, str] = MappingProxyType({"": "`speech.audio.done`"})
+    not_metered: tuple[str, ...] = ("tokens of speech that is answered as sound: its estimate is charged",)
     path_regex = "/+audio/+speech"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
