@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from spendgate.budget.ask import Ask, Choice, DecisionSettings, Plan, PlannedRefusal, Quote
-from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, LearnedHold
+from spendgate.budget.bounds import CARRY_PARTS, UNLIMITED, Bound, Candidate, LearnedHold
 from spendgate.budget.limits import bounds_of, counted_only
 from spendgate.budget.patterns import best_match
 from spendgate.budget.policy import TeamBudget
@@ -45,6 +45,7 @@ class _DecisionInput:
     quote_fn: QuoteFn
     servable: ServableFn
     settings: DecisionSettings
+    groups: tuple[TeamBudget, ...] = ()
     _quotes: dict[str, tuple[Quote, bool]] = field(default_factory=dict)
 
     @property
@@ -91,8 +92,9 @@ def plan(
     quote: QuoteFn,
     servable: ServableFn,
     settings: DecisionSettings,
+    groups: tuple[TeamBudget, ...] = (),
 ) -> Plan:
-    """Decide one request.
+    """Decide one request. `groups` bound the team beside its own budget.
 
     `quote(model, cap)` estimates a model with the output cap `cap` (None: the client's own, or the default).
     `servable(model)` is "" where the exchange's dialect and upstream can serve the model, else why not
@@ -100,10 +102,13 @@ def plan(
     """
     asked = _asked(ask, servable)
     if budget is None:
-        return _unbudgeted(ask, asked, quote(asked.model, None), settings)
+        refused = (
+            settings.unbudgeted == "reject" and not groups
+        )  # a pool: its teams need no budget of their own
+        return _unbudgeted(ask, asked, quote(asked.model, None), settings, now_ms, groups, refused=refused)
     if budget.lapsed:
-        return _unbudgeted(ask, asked, quote(asked.model, None), replace(settings, unbudgeted="reject"))
-    case = _DecisionInput(ask, budget, now_ms, quote, servable, settings)
+        return _unbudgeted(ask, asked, quote(asked.model, None), settings, now_ms, groups, refused=True)
+    case = _DecisionInput(ask, budget, now_ms, quote, servable, settings, groups)
     own = case.quote(asked.model)
     month = budget.month_bound_nanousd(now_ms, ask.app)
     outline = Plan(
@@ -149,17 +154,26 @@ def _asked(ask: Ask, servable: ServableFn) -> _Option:
     return _Option(ask.require_model, "required_model")
 
 
-def _unbudgeted(ask: Ask, asked: _Option, quote: Quote, settings: DecisionSettings) -> Plan:
-    """Rule 1: metered all the same."""
-    choice = _choice(asked, quote, bounds_of(None, ask, asked.model, 0, settings))
+def _unbudgeted(
+    ask: Ask,
+    asked: _Option,
+    quote: Quote,
+    settings: DecisionSettings,
+    now_ms: int,
+    groups: tuple[TeamBudget, ...],
+    *,
+    refused: bool,
+) -> Plan:
+    """Rule 1: metered all the same, and bound by the groups that the team is in."""
+    choice = _choice(asked, quote, bounds_of(None, ask, asked.model, now_ms, settings, groups))
     outline = Plan(
         (choice,),
         kept_because=asked.kept_because,
         unpriced=quote.rank_picousd is None,
-        note="no_budget_defined",
+        note="" if groups else "no_budget_defined",
         requested=choice,
     )
-    if settings.unbudgeted == "reject":
+    if refused:
         return replace(outline, choices=(), refusal=PlannedRefusal(429, "unbudgeted", asked.model))
     return outline
 
@@ -250,6 +264,14 @@ def _fault(case: _DecisionInput, model: str) -> PlannedRefusal | None:
     return None
 
 
+def pressure_parts(budget: TeamBudget) -> int:
+    """The part of the month's limit (of `CARRY_PARTS`) at which pressure starts; 0: never."""
+    starts = [CARRY_PARTS * PRESSURE_ABOVE[0] // PRESSURE_ABOVE[1]] if budget.routing else []
+    if budget.downgrade_threshold:
+        starts.append(budget.downgrade_threshold.percent * CARRY_PARTS // 100)
+    return min(starts, default=0)
+
+
 def pressure_from_nanousd(budget: TeamBudget, now_ms: int) -> int | None:
     """The used amount at which pressure starts: above 0.8 where routed, or at the threshold. None: never."""
     limit = budget.limit_nanousd(now_ms)
@@ -292,9 +314,9 @@ def _priced(
 ) -> Choice:
     """An option with its estimate, bounds, clamp and window."""
     budget, quote = case.budget, case.quote(option.model)
-    bounds = bounds_of(budget, case.ask, option.model, case.now_ms, case.settings)
+    bounds = bounds_of(budget, case.ask, option.model, case.now_ms, case.settings, case.groups)
     if quote.rank_picousd is None and budget.unpriced_models == "allow":
-        bounds = counted_only(bounds)
+        bounds = counted_only(bounds, money_alone=True)
     candidate = Candidate(
         option.model,
         quote.estimate_nanousd,
@@ -304,6 +326,8 @@ def _priced(
         own_nanousd=own_nanousd,
         clamp=quote.clamp if budget.clamp_output else None,
         learned=_learned(budget, quote) if case.ask.fits else None,
+        tokens=quote.tokens,
+        carry_parts=pressure_parts(budget) if from_nanousd > 0 or below_nanousd >= 0 else 0,
     )
     cap = _cap_to_write(case, option.model)
     return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because, cap)
@@ -336,10 +360,11 @@ def _cap_to_write(case: _DecisionInput, model: str) -> int | None:
 
 def _counted_only(case: _DecisionInput, asked: _Option) -> Choice:
     quote = case.quote_fn(asked.model, None)
-    bounds = bounds_of(case.budget, case.ask, asked.model, case.now_ms, case.settings)
-    return _choice(asked, quote, counted_only(bounds))
+    bounds = bounds_of(case.budget, case.ask, asked.model, case.now_ms, case.settings, case.groups)
+    own = counted_only(tuple(b for b in bounds if not b.group))
+    return _choice(asked, quote, (*own, *(b for b in bounds if b.group)))
 
 
 def _choice(option: _Option, quote: Quote, bounds: tuple[Bound, ...]) -> Choice:
-    candidate = Candidate(option.model, quote.estimate_nanousd, bounds)
+    candidate = Candidate(option.model, quote.estimate_nanousd, bounds, tokens=quote.tokens)
     return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because)

@@ -61,7 +61,7 @@ class LimitRule:
             limit.unit,
             limit.window,
             amount(limit.unit, limit.max),
-            f"limit:{limit.per}:{limit.unit}:{limit.window}:{limit.match or ''}:",
+            f"limit:{limit.unit}:{limit.per}:{limit.window}:{limit.match or ''}:",
             match,
             most_specific_first(
                 OverrideRule(ModelPattern.of(o.match), amount(limit.unit, o.max)) for o in limit.overrides

@@ -8,6 +8,8 @@ from decimal import Decimal
 
 from spendgate.budget.ask import PlannedRefusal
 from spendgate.budget.bounds import Bound
+from spendgate.budget.calendar import period_end
+from spendgate.budget.limit_message import amount_text, limit_fact, limit_row
 from spendgate.budget.policy import TeamBudget
 from spendgate.money import nano_to_usd, usd_text
 from spendgate.months import next_month_start, utc
@@ -54,31 +56,43 @@ HELD = "budget_held"
 
 def refused_by_bound(
     asked: Asked,
-    budget: TeamBudget,
+    budget: TeamBudget | None,
     bound: Bound,
     stand: BoundStatus,
     estimate_nanousd: int,
     again_after_s: int = 0,
+    tokens: int = 0,
 ) -> RefusalText:
-    """Word a refusal by the ledger: `bound` with what its counter has, this request excluded. `again_after_s`: only
-    what others hold keeps it out, and so long that may take."""
+    """Word a refusal by the ledger: `bound` with what its counter has, this request excluded. `budget`: whose it is, of
+    a group's bound the group's. `again_after_s`: only what others hold keeps it out, and so long that may take."""
     limit = bound.floor_nanousd
-    if bound.reason == "monthly_budget_exceeded":
+    if bound.reason == "monthly_budget_exceeded" and bound.carry is None and budget is not None:
         limit = budget.limit_nanousd(asked.now_ms)
-    resets = resets_at(bound.window, asked.now_ms)
-    subject, purse = _subject(asked, bound)
-    fact = f"{subject} has used {usd_text(stand.settled_nanousd)} of its {usd_text(limit)} {purse}"
-    if stand.reserved_nanousd:
-        fact += f", and {usd_text(stand.reserved_nanousd)} is held for requests that are still running"
-    cost = f"this request may cost up to {usd_text(estimate_nanousd)}"
-    details = _details(asked, budget)
+    resets = resets_of(bound, asked.now_ms)
+    need = {"usd": estimate_nanousd, "tokens": tokens, "requests": 1}[bound.unit]
+    if bound.subject is not None:
+        fact = limit_fact(bound, asked.team, stand.settled_nanousd, stand.reserved_nanousd)
+    else:
+        subject, purse = _subject(asked, bound)
+        fact = f"{subject} has used {usd_text(stand.settled_nanousd)} of its {usd_text(limit)} {purse}"
+        if stand.reserved_nanousd:
+            fact += f", and {usd_text(stand.reserved_nanousd)} is held for requests that are still running"
+    takes = "cost" if bound.unit == "usd" else "take"
+    cost = f"this request may {takes} up to {amount_text(bound.unit, need)}"
+    details = _details(asked, budget) | {"bound": bound.scope}
+    if bound.group:
+        details["group"] = bound.group
+    if bound.subject is not None:
+        details["limit"] = limit_row(bound, stand.settled_nanousd, stand.reserved_nanousd, _rfc3339(resets))
+    if bound.unit == "usd":
+        details |= {
+            "spent_usd": nano_to_usd(stand.settled_nanousd),
+            "held_usd": nano_to_usd(stand.reserved_nanousd),
+            "budget_usd": nano_to_usd(limit),
+            "remaining_usd": nano_to_usd(max(0, bound.floor_nanousd - stand.committed_nanousd)),
+        }
     details |= {
-        "bound": bound.scope,
-        "spent_usd": nano_to_usd(stand.settled_nanousd),
-        "held_usd": nano_to_usd(stand.reserved_nanousd),
-        "budget_usd": nano_to_usd(limit),
-        "remaining_usd": nano_to_usd(max(0, bound.floor_nanousd - stand.committed_nanousd)),
-        "utilization": ratio(stand.settled_nanousd + estimate_nanousd, limit),
+        "utilization": ratio(stand.settled_nanousd + need, limit),
         "estimated_usd": nano_to_usd(estimate_nanousd),
         "resets_at": _rfc3339(resets),
         "scope": bound.scope,
@@ -87,12 +101,13 @@ def refused_by_bound(
         details["retry_after_s"] = again_after_s
         text = f"{fact}. T{cost[1:]}: it fits when enough of them have ended. Try again in {again_after_s} s."
         return RefusalText(429, HELD, text, details)
+    what = "budget" if bound.subject is None else "limit"
     if stand.settled_nanousd >= bound.floor_nanousd:
         until = f"; requests are refused until {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
     else:
         fact += f"; {cost}" if stand.reserved_nanousd else f", and {cost}"
         fact += ", more than is left"
-        until = f"; the budget starts anew at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
+        until = f"; the {what} starts anew at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
     return RefusalText(429, bound.reason, fact + until + _whom(budget), details)
 
 
@@ -108,11 +123,6 @@ def refused_by_plan(asked: Asked, budget: TeamBudget | None, refusal: PlannedRef
         )
     elif refusal.reason == "unpriced_model":
         text = f"{model} has no price, and team {asked.team} may only use models with one."
-    elif refusal.reason == "unknown_api":
-        text = (
-            f"The tool {model} has no price, and the LLM budget of team {asked.team} refuses what cannot be metered "
-            "(unknownApis: reject)."
-        )
     elif refusal.reason == "request_cost_exceeded":
         text = (
             f"This request may cost up to ${more.get('estimated_usd')} with {model}; "
@@ -158,6 +168,11 @@ def refused_without_ledger(asked: Asked, budget: TeamBudget | None, allowance_na
     return RefusalText(429, "ledger_unavailable", text + _whom(budget), details)
 
 
+def resets_of(bound: Bound, now_ms: int) -> datetime | None:
+    """When a bound's counter starts anew; None where it never does."""
+    return period_end(bound.periods, now_ms) if bound.periods else resets_at(bound.window, now_ms)
+
+
 def resets_at(window: str, now_ms: int) -> datetime | None:
     """When a window's counter starts anew; None for a run, which does not."""
     now = utc(now_ms)
@@ -179,8 +194,13 @@ def ratio(committed_nanousd: int, limit_nanousd: int) -> float | None:
 
 def _subject(asked: Asked, bound: Bound) -> tuple[str, str]:
     """Whose money it is, and which."""
-    team = f"Team {asked.team}"
+    team = f"Group {bound.group}" if bound.group else f"Team {asked.team}"
     now = utc(asked.now_ms)
+    if bound.group:
+        return team, {
+            "day": f"LLM budget for {now:%Y-%m-%d}",
+            "hour": f"LLM budget for the hour from {now:%H}:00 UTC",
+        }.get(bound.window, f"LLM budget for {now:%B %Y}")
     what = {
         "daily_budget_exceeded": f"LLM budget for {now:%Y-%m-%d}",
         "spend_rate_exceeded": f"LLM budget for the hour from {now:%H}:00 UTC",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--team", required=True, help="Who asks.")
 @click.option("--app", default="", help="The app that asks.")
+@click.option("--user", default="", help="The person who asks.")
 @click.option("--run", "run", default="", help="The run (x-llm-run).")
 @click.option("--require-model", default="", metavar="M", help="As the header X-Require-Model.")
 @click.option(
@@ -49,6 +50,7 @@ def command(
     policy: tuple[Path, ...],
     team: str,
     app: str,
+    user: str,
     run: str,
     require_model: str,
     spent: str | None,
@@ -75,12 +77,12 @@ def command(
     if live and spent is not None:
         raise click.UsageError("--live and --spent exclude each other: the ledger knows what is spent")
     now_ms = time.time_ns() // 1_000_000
-    identity = Identity(team, app or UNATTRIBUTED, "", run)
+    identity = Identity(team, app or UNATTRIBUTED, user, run)
     body = b"" if live and sys.stdin.isatty() else sys.stdin.buffer.read()
     if not live:
         snapshot = _snapshot(policy, prices, config)
         found = _explained(
-            snapshot, identity, body, path, require_model, {"month": _spent(spent)}, {}, {}, now_ms
+            snapshot, identity, body, path, require_model, {"month": _spent(spent)}, {}, {}, {}, now_ms
         )
     else:
         where = find_ledger(redis_url, data_dir)
@@ -88,7 +90,16 @@ def command(
         found, now, ratios, now_ms = _live(snapshot, where, identity, app)
         if body.strip():
             found |= _explained(
-                snapshot, identity, body, path, require_model, now.settled, now.held, ratios, now_ms
+                snapshot,
+                identity,
+                body,
+                path,
+                require_model,
+                now.settled,
+                now.held,
+                ratios,
+                now.last_settled,
+                now_ms,
             )
     if output == "json":
         print(json.dumps(found, indent=1))
@@ -139,12 +150,15 @@ def _explained(
     settled: Mapping[str, int],
     held: Mapping[str, int],
     ratios: Mapping[str, Ratios],
+    last_settled: Mapping[str, int | None],
     now_ms: int,
 ) -> dict[str, Any]:
     from spendgate.views.explain import explain
 
     try:
-        return explain(snapshot, identity, body, path, require_model, settled, now_ms, held, ratios)
+        return explain(
+            snapshot, identity, body, path, require_model, settled, now_ms, held, ratios, last_settled
+        )
     except RequestError as e:
         raise ConfigurationError(f"the request on standard input: {e}") from e
 
@@ -160,7 +174,7 @@ def _live(
     team, now_ms = identity.team, time.time_ns() // 1_000_000
 
     async def read(ledger: RedisLedger) -> tuple[BoundsNow, dict[str, Ratios]]:
-        now = await read_bounds(ledger, snapshot, team, app, identity.run, now_ms)
+        now = await read_bounds(ledger, snapshot, team, app, identity.run, now_ms, 0, identity.user)
         return now, await read_ratios(ledger, team, identity.app)
 
     found, ratios = asyncio.run(with_ledger(where.redis_url, read))
@@ -191,11 +205,11 @@ def _show(found: dict[str, Any]) -> None:
             known = f"{c['samples']} answers seen, {c['samples_needed']} needed"
             print(f"             holds ${c['holds_usd']} (learned: {known})")
         for b in c["bounds"]:
-            limit = (
-                "counted only"
-                if b["limit_usd"] is None
-                else f"${b['limit_usd']} (at most ${b['ceiling_usd']})"
-            )
+            limit = "counted only"
+            if "unit" in b:
+                limit = f"{b['limit']} {b['unit']}"
+            elif b["limit_usd"] is not None:
+                limit = f"${b['limit_usd']} (at most ${b['ceiling_usd']})"
             print(f"             {b['scope']}: {limit}")
     print(f"decision   {found['decision']}: {found['reason']}")
     if found["model"]:
@@ -206,12 +220,16 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _show_live(live: dict[str, Any]) -> None:
+    from spendgate.views.bounds import in_words
+
     print(f"now        {live['at']}: {live['open_holds']} requests in flight")
     for b in live["bounds"]:
-        numbers = f"${b['settled_usd']} settled + ${b['held_usd']} held = ${b['committed_usd']}"
-        if b["limit_usd"] is None:
+        settled, held, committed = (in_words(b, w) for w in ("settled", "held", "committed"))
+        numbers = f"{settled} settled + {held} held = {committed}"
+        if b["limit_usd"] is None and b.get("limit") is None:
             print(f"  {b['scope']}: {numbers}, counted only")
             continue
-        state = "REFUSES" if b["refuses"] else f"${b['left_usd']} left"
-        print(f"  {b['scope']}: {numbers} of ${b['limit_usd']} (at most ${b['ceiling_usd']}): {state}")
+        state = "REFUSES" if b["refuses"] else f"{in_words(b, 'left')} left"
+        limit, ceiling = in_words(b, "limit"), in_words(b, "ceiling")
+        print(f"  {b['scope']}: {numbers} of {limit} (at most {ceiling}): {state}")
     print(f"verdict    {live['verdict']}")

@@ -30,7 +30,6 @@ _BETWEEN: dict[Attach, tuple[str, ...]] = {
     "sidecar": (),  # the same routes lead to services of the mesh, which may be told
 }
 """What proxies of the mesh tell each other of a workload: no provider gets it."""
-API_VERSION = "networking.istio.io/v1alpha3"
 REFERENCED = "envoyfilter.istio.io/referenced-services"
 """The annotation by which an EnvoyFilter names services whose clusters it needs (Istio 1.26)."""
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -61,8 +60,7 @@ def _cluster(host: str, settings: Settings) -> Json:
     return {**{k: ours[k] for k in keys}, "health_checks": checks, "ignore_health_on_host_removal": True}
 
 
-def patch_of(kind: str, match: Json, operation: str, value: Json) -> Json:
-    """One patch of an EnvoyFilter."""
+def _patch(kind: str, match: Json, operation: str, value: Json) -> Json:
     return {"applyTo": kind, "match": match, "patch": {"operation": operation, "value": value}}
 
 
@@ -104,13 +102,13 @@ def envoy_filter(
     asking = ext_proc_filter(settings, cluster_name(host, port), host, metadata=metadata)
     asking.disabled = bool(llm_hosts)
     patches = [
-        patch_of(
+        _patch(
             "CLUSTER",
             {"context": context, "cluster": {"service": host, "portNumber": port}},
             "MERGE",
             _cluster(host, settings),
         ),
-        patch_of(
+        _patch(
             "NETWORK_FILTER",
             {"context": context, "listener": manager},
             "MERGE",
@@ -121,7 +119,7 @@ def envoy_filter(
                 ),
             },
         ),
-        patch_of(
+        _patch(
             "HTTP_FILTER",
             {"context": context, "listener": router},
             "INSERT_BEFORE",
@@ -139,12 +137,12 @@ def envoy_filter(
         match: Json = {"context": context}
         if name:
             match["routeConfiguration"] = {"vhost": {"domainName": name}}
-        patches.append(patch_of("VIRTUAL_HOST", match, "MERGE", deepcopy(through)))
+        patches.append(_patch("VIRTUAL_HOST", match, "MERGE", deepcopy(through)))
     spec: Json = {"configPatches": patches}
     if selector:
         spec = {"workloadSelector": {"labels": dict(selector)}, **spec}
     return {
-        "apiVersion": API_VERSION,
+        "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
         "metadata": {
             "name": _NAME[attach],

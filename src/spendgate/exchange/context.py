@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spendgate.budget.ask import Choice
-from spendgate.budget.bounds import Candidate
+from spendgate.budget.bounds import Bound, Candidate
 from spendgate.budget.limits import counted_only, model_scopes
 from spendgate.dialects.base import NO_HEADERS, Dialect, RequestFacts
 from spendgate.exchange import billing
 from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.handover import Handover
 from spendgate.exchange.learned import Learned
-from spendgate.exchange.planning import Planned
+from spendgate.exchange.planning import Planned, ask_of
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.exchange.ticket import MONTH, SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Identity
-from spendgate.ledger.port import Growing, ReserveRequest, ReserveResult
+from spendgate.ledger.port import GroupShare, Growing, ReserveRequest, ReserveResult, group_account
 from spendgate.money import nano_to_usd
 from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.tokens.count import Counted
@@ -169,7 +169,7 @@ class ExchangeContext:
             return None
         if self.result is None or self.choice is None:
             return None
-        ceiling = self.choice.candidate.bounds[0].ceiling_nanousd
+        ceiling = self._bounds_now()[0].ceiling_nanousd
         if ceiling < 0:
             return None
         return self.reserved_nanousd + max(0, ceiling - self.result.committed_nanousd)
@@ -180,16 +180,34 @@ class ExchangeContext:
         result = self.result
         return result is not None and self.choice is not None and result.worst_nanousd > result.held_nanousd
 
-    def growing(self, flowed_nanousd: int) -> Growing | None:
+    def _bounds_now(self) -> tuple[Bound, ...]:
+        """The bounds of what is held, raised by what was carried over."""
+        bounds = self.choice.candidate.bounds if self.choice is not None else ()
+        carried = self.result.carried_nanousd if self.result is not None else ()
+        if not carried or self.planned is None or self.planned.request is None:
+            return bounds
+        by_account = dict(zip(("", *self.planned.request.groups), carried, strict=False))
+        return tuple(b.raised(by_account.get(b.group, 0)) for b in bounds)
+
+    def growing(self, flowed_nanousd: int) -> tuple[Growing, ...]:
         """What a stream is to hold now that so much of it has flowed: that, and as much again as flowed since its last
-        renewal. None where it holds its worst case."""
+        renewal; in each account. Nothing where it holds its worst case."""
         if not self.is_fitted or self.choice is None:
-            return None
+            return ()
         step = max(flowed_nanousd - self.flowed_nanousd, 0)
         self.flowed_nanousd = flowed_nanousd
         wanted = max(flowed_nanousd, min(flowed_nanousd + step, self.held))
-        ceilings = tuple(b.ceiling_nanousd for b in self.choice.candidate.bounds)
-        return Growing(self.exchange_id, self.identity.team, flowed_nanousd, wanted, ceilings)
+        bounds = self._bounds_now()
+        return tuple(
+            Growing(
+                self.exchange_id,
+                group_account(group) if group else self.identity.team,
+                flowed_nanousd,
+                wanted,
+                tuple(b.ceiling_nanousd for b in bounds if b.group == group),
+            )
+            for group in dict.fromkeys(b.group for b in bounds)
+        )
 
     def sample(self, bill: Bill) -> tuple[int, int] | None:
         """How what it cost compares with its worst case, for later holds of its app and model; None where that is not
@@ -206,11 +224,18 @@ class ExchangeContext:
         """What the tightest bound has left besides what is held, this request's hold included; never below 0. None
         where the ledger was away, or there is no budget."""
         planned, result, choice = self.planned, self.result, self.choice
-        if planned is None or result is None or choice is None or planned.plan.limit_nanousd is None:
+        if planned is None or result is None or choice is None:
             return None
-        pairs = zip(choice.candidate.bounds, result.counters, strict=False)
-        left = [b.floor_nanousd - settled - held for b, (settled, held) in pairs if b.floor_nanousd >= 0]
-        return max(0, min(left, default=planned.plan.limit_nanousd - result.committed_nanousd))
+        pairs = zip(self._bounds_now(), result.counters, strict=False)
+        left = [
+            b.floor_nanousd - settled - held
+            for b, (settled, held) in pairs
+            if b.floor_nanousd >= 0 and b.unit == "usd"
+        ]
+        if not left and planned.plan.limit_nanousd is None:
+            return None
+        limit = (planned.plan.limit_nanousd or 0) + result.month_carried_nanousd
+        return max(0, min(left, default=limit - result.committed_nanousd))
 
     def answer_headers(self) -> tuple[tuple[str, str], ...]:
         """What the answer says about the decision; nothing where none was made."""
@@ -220,6 +245,7 @@ class ExchangeContext:
         out = [(h.MODEL, self.sent), (h.REASON, self.reason), (h.ESTIMATE, nano_to_usd(self.held))]
         limit = planned.plan.limit_nanousd
         if limit and result is not None:
+            limit += result.month_carried_nanousd
             out.append((h.UTILIZATION, ratio(result.settled_nanousd + self.held, limit)))
         left = self.remaining_nanousd()
         if left is not None:
@@ -267,9 +293,9 @@ class ExchangeContext:
             kept_because=self.kept_because,
             unpriced=bool(planned and planned.plan.unpriced),
             fail_open=self.fail_open,
-            scopes=tuple((b.scope, b.window) for b in choice.candidate.bounds)
-            if choice is not None
-            else MONTH,
+            scopes=self._scopes("") if choice is not None else MONTH,
+            held_tokens=choice.candidate.tokens if choice is not None else 0,
+            groups=self._shares(),
             input_tokens=self.input_tokens,
             unseen_input=facts is not None and facts.unseen_input,
             known_usage=facts.known_usage if facts is not None else {},
@@ -284,14 +310,37 @@ class ExchangeContext:
             limits=self._limits(model),
         )
 
+    def _scopes(self, group: str) -> tuple[tuple[str, str], ...]:
+        """(scope, window) of what is held in an account, in the windows of the reservation."""
+        bounds = self.choice.candidate.bounds if self.choice is not None else ()
+        return tuple((b.scope, b.window_at(self.at_ms)) for b in bounds if b.group == group)
+
+    def _shares(self) -> tuple[GroupShare, ...]:
+        """The groups in whose accounts it stands; where it was let go on undecided, those of its team."""
+        if self.choice is None:
+            groups = self.snapshot.policy.groups_of(self.identity.team)
+            return tuple(GroupShare(g.team, MONTH) for g in groups)
+        names = dict.fromkeys(b.group for b in self.choice.candidate.bounds if b.group)
+        return tuple(GroupShare(name, self._scopes(name)) for name in names)
+
+    @property
+    def held_in_groups(self) -> tuple[str, ...]:
+        """The groups in which it is held."""
+        return tuple(share.name for share in self._shares()) if self.choice is not None else ()
+
     def _limits(self, model: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The scopes of the limits of each model that may answer, where the request lets several."""
         fallbacks = self._fallbacks(model)
-        budget = self.snapshot.policy.budget(self.identity.team) if fallbacks else None
-        if budget is None:
+        if not fallbacks or self.facts is None or self.dialect is None:
             return ()
-        known_as = self.snapshot.prices.known_as
-        return tuple((m, model_scopes(budget, (m,), known_as)) for m in (model, *fallbacks))
+        policy, who = self.snapshot.policy, self.identity
+        budgets = tuple(b for b in (policy.budget(who.team), *policy.groups_of(who.team)) if b is not None)
+        if not budgets:
+            return ()
+        ask = ask_of(
+            self.snapshot, who, self.dialect.name, self.facts, self.counted, self.address, self.at_ms
+        )
+        return tuple((m, model_scopes(budgets, ask, m)) for m in (model, *fallbacks))
 
 
 def ratio(part: int, whole: int) -> str:

@@ -186,6 +186,15 @@ class NeedCount:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupOutage:
+    """What a replica may admit of a group while the ledger does not answer, and the group's bound."""
+
+    name: str
+    allowance_nanousd: int
+    bound_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
 class NeedReserve:
     """Reserve, then give ReserveDone; or LedgerDown after asking the local guard with these numbers. `again`: after a
     moment, in which others' holds may end."""
@@ -194,6 +203,7 @@ class NeedReserve:
     allowance_nanousd: int
     bound_nanousd: int
     again: bool = False
+    groups: tuple[GroupOutage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +217,12 @@ class NeedBudget:
 @dataclass(frozen=True, slots=True)
 class Forward:
     """Send the request on. `body` None: unchanged. `route`: choose the upstream anew. `remove_headers`: what is no
-    longer true of the body. `unknown`: it may cost money, and is not metered."""
+    longer true of the body."""
 
     body: bytes | None = None
     set_headers: tuple[tuple[str, str], ...] = ()
     route: bool = False
     remove_headers: tuple[str, ...] = ()
-    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

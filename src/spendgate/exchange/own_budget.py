@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import orjson
 
 from spendgate.budget.ask import Ask
-from spendgate.budget.bounds import UNLIMITED, Bound, Counted
+from spendgate.budget.bounds import Bound, Counted, Subject
+from spendgate.budget.limit_message import limit_row
 from spendgate.budget.limits import all_bounds, bounds_of
-from spendgate.budget.message import resets_at
+from spendgate.budget.message import resets_at, resets_of
+from spendgate.budget.policy import TeamBudget
 from spendgate.exchange.events import Reject
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity import headers as h
@@ -29,7 +32,6 @@ PREFIX = "/spendgate/"
 PATH = "/spendgate/v1/budget"
 OWN_BUDGET = "own_budget"
 MODEL_MAX = 256
-_MONTH = Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded")
 
 
 def is_ours(path: str) -> bool:
@@ -69,13 +71,15 @@ def model_of(target: str) -> str:
 
 
 def bounds_asked(snapshot: Snapshot, identity: Identity, model: str, now_ms: int) -> tuple[Bound, ...]:
-    """Every bound that some request of the caller may meet, the month first; those of the model included."""
-    budget = snapshot.policy.budget(identity.team)
-    if budget is None:
-        return (_MONTH,)
-    found = all_bounds(budget, identity.app or UNATTRIBUTED, identity.run, now_ms, snapshot.decision)
+    """Every bound that some request of the caller may meet, the team's month first; those of the model included, and
+    those of the groups."""
+    budget, groups = snapshot.policy.budget(identity.team), snapshot.policy.groups_of(identity.team)
+    asked = _ask(snapshot, identity, "", now_ms)
+    found = all_bounds(
+        budget, replace(asked, app=identity.app or UNATTRIBUTED), now_ms, snapshot.decision, groups
+    )
     of_model = _of_model(snapshot, identity, model, now_ms) if model else ()
-    return tuple({b.scope: b for b in (*found, *of_model)}.values())
+    return tuple({b.key: b for b in (*found, *of_model)}.values())
 
 
 def answer(
@@ -86,7 +90,7 @@ def answer(
     counters: Mapping[str, Counted],
     now_ms: int,
 ) -> Reject:
-    """The answer. `counters` by scope, as the ledger has them; `now_ms`: its time."""
+    """The answer. `counters` by key of a bound, as the ledger has them; `now_ms`: its time."""
     budget = snapshot.policy.budget(identity.team)
     month, resets = counters["month"], resets_at("month", now_ms)
     limit = None if budget is None else _month_limit(bounds[0], budget.limit_nanousd(now_ms))
@@ -102,18 +106,60 @@ def answer(
         "remaining_usd": None if limit is None else nano_to_usd(_left(limit, month)),
         "resets_at": f"{resets:%Y-%m-%dT%H:%M:%SZ}",
         "limits": [
-            _limit(identity, b, counters[b.scope], now_ms)
+            _limit(identity, b, counters[b.key], now_ms)
             for b in bounds
-            if b.floor_nanousd >= 0 and b.scope != "month"
+            if b.floor_nanousd >= 0 and b.scope != "month" and not b.group
         ],
-        "groups": [],
+        "groups": [
+            _group(snapshot, identity, g, bounds, counters, now_ms)
+            for g in snapshot.policy.groups_of(identity.team)
+        ],
     }
     if model:
         left = [_left(limit, month)] if limit is not None else []
         of_model = _of_model(snapshot, identity, model, now_ms)
-        left += [_left(b.floor_nanousd, counters[b.scope]) for b in of_model if b.floor_nanousd >= 0]
-        found["model"] = {"name": model, "affordable_output_tokens": _tokens(snapshot, model, left, now_ms)}
+        left += [
+            _left(b.floor_nanousd, counters[b.key])
+            for b in of_model
+            if b.floor_nanousd >= 0 and b.unit == "usd" and b.key != "month"
+        ]
+        tokens = _tokens(snapshot, model, left, now_ms)
+        counts = [
+            _left(b.floor_nanousd, counters[b.key])
+            for b in of_model
+            if b.floor_nanousd >= 0 and b.unit == "tokens"
+        ]
+        least = min([*counts, *([tokens] if tokens is not None else [])], default=None)
+        found["model"] = {"name": model, "affordable_output_tokens": least}
     return _reply(200, orjson.dumps(found), OWN_BUDGET)
+
+
+def _group(
+    snapshot: Snapshot,
+    identity: Identity,
+    group: TeamBudget,
+    bounds: Sequence[Bound],
+    counters: Mapping[str, Counted],
+    now_ms: int,
+) -> dict[str, Any]:
+    """How a group of the caller's stands: its month, and its limits as far as they are the caller's."""
+    own = [b for b in bounds if b.group == group.team]
+    month = counters[own[0].key]
+    limit = _month_limit(own[0], group.limit_nanousd(now_ms))
+    resets = resets_at("month", now_ms)
+    return {
+        "name": group.team,
+        "settled_usd": nano_to_usd(month.settled_nanousd),
+        "held_usd": nano_to_usd(month.reserved_nanousd),
+        "limit_usd": nano_to_usd(limit),
+        "remaining_usd": nano_to_usd(_left(limit, month)),
+        "resets_at": f"{resets:%Y-%m-%dT%H:%M:%SZ}",
+        "limits": [
+            _limit(identity, b, counters[b.key], now_ms)
+            for b in own
+            if b.floor_nanousd >= 0 and b.scope != "month"
+        ],
+    }
 
 
 def _month_limit(month: Bound, limit_nanousd: int) -> int:
@@ -127,12 +173,19 @@ def _left(limit_nanousd: int, counter: Counted) -> int:
 
 def _of_model(snapshot: Snapshot, identity: Identity, model: str, now_ms: int) -> tuple[Bound, ...]:
     """The bounds that a request for the model meets."""
-    budget = snapshot.policy.budget(identity.team)
-    ask = Ask(
+    budget, groups = snapshot.policy.budget(identity.team), snapshot.policy.groups_of(identity.team)
+    return bounds_of(
+        budget, _ask(snapshot, identity, model, now_ms), model, now_ms, snapshot.decision, groups
+    )
+
+
+def _ask(snapshot: Snapshot, identity: Identity, model: str, now_ms: int) -> Ask:
+    nowhere = Address("")
+    return Ask(
         team=identity.team, app=identity.app, model=model, dialect="", input_tokens=0, run=identity.run,
-        known_as=snapshot.prices.known_as,
+        user=identity.user, known_as=snapshot.prices.known_as,
+        provider_of=lambda m: snapshot.seller(m, nowhere, now_ms),
     )  # fmt: skip
-    return bounds_of(budget, ask, model, now_ms, snapshot.decision)
 
 
 def _tokens(snapshot: Snapshot, model: str, left_nanousd: Sequence[int], now_ms: int) -> int | None:
@@ -144,20 +197,14 @@ def _tokens(snapshot: Snapshot, model: str, left_nanousd: Sequence[int], now_ms:
 
 
 def _limit(identity: Identity, bound: Bound, counter: Counted, now_ms: int) -> dict[str, Any]:
-    kind, _, value = bound.scope.partition(":")
-    per, value = (kind, value) if value else ("team", identity.team)
-    resets = resets_at(bound.window, now_ms)
-    return {
-        "per": per,
-        "value": value,
-        "unit": "usd",
-        "window": "total" if bound.window == "run" else bound.window,
-        "max": nano_to_usd(bound.floor_nanousd),
-        "used": nano_to_usd(counter.settled_nanousd),
-        "held": nano_to_usd(counter.reserved_nanousd),
-        "remaining": nano_to_usd(_left(bound.floor_nanousd, counter)),
-        "resets_at": None if resets is None else f"{resets:%Y-%m-%dT%H:%M:%SZ}",
-    }
+    resets = resets_of(bound, now_ms)
+    at = None if resets is None else f"{resets:%Y-%m-%dT%H:%M:%SZ}"
+    if bound.subject is None:
+        kind, _, value = bound.scope.partition(":")
+        per, value = (kind, value) if value else ("team", identity.team)
+        window = "total" if bound.window == "run" else bound.window
+        bound = replace(bound, subject=Subject(per, value, window))
+    return limit_row(bound, counter.settled_nanousd, counter.reserved_nanousd, at)
 
 
 def _error(status: int, code: str, text: str, *more: tuple[str, str]) -> Reject:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
-from spendgate.budget.bounds import UNLIMITED
+from spendgate.budget.bounds import UNLIMITED, Candidate
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.policy import TeamBudget
 from spendgate.dialects.base import RequestFacts
 from spendgate.exchange import repeats
 from spendgate.exchange.billing import COST_MAX_NANOUSD
+from spendgate.exchange.events import GroupOutage
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.quote import make_quote
 from spendgate.exchange.snapshot import Address, Snapshot
@@ -34,6 +35,8 @@ class Planned:
     request: ReserveRequest | None
     allowance_nanousd: int = UNLIMITED
     wants_exact: bool = False
+    groups: tuple[GroupOutage, ...] = ()
+    """What each group lets pass while the ledger does not answer."""
 
 
 def gather(
@@ -56,6 +59,7 @@ def gather(
     was read, to know it again."""
     sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
+    groups = snapshot.policy.groups_of(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
     # only of a stream that is seen can be told what it costs by now; all else holds its worst case
     fits = seen and facts.stream and budget is not None and budget.holds_learned
@@ -85,22 +89,9 @@ def gather(
             return "dialect"  # the path names the deployment; the body cannot change it
         return snapshot.servable(model, dialect, facts.needs, counted.tokens)
 
-    ask = Ask(
-        team=identity.team,
-        app=identity.app,
-        model=facts.model,
-        dialect=dialect,
-        input_tokens=counted.tokens,
-        run=identity.run,
-        require_model=require_model,
-        client_output_cap=facts.output_cap,
-        needs=facts.needs,
-        fallbacks=facts.fallbacks,
-        other_models=facts.other_models,
-        known_as=prices.known_as,
-        fits=fits,
-    )
-    decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision)
+    ask = ask_of(snapshot, identity, dialect, facts, counted, sent_to, now_ms)
+    ask = replace(ask, require_model=require_model, fits=fits)
+    decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision, groups)
     if decided.refusal is not None and not decided.audit:
         return Planned(decided, (), None)
     choices = tuple(map(_storable, _audited(decided) if decided.audit else decided.choices))
@@ -116,8 +107,51 @@ def gather(
     dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
     limit = decided.limit_nanousd
     # a budget of 0 admits nothing, however little it is
-    exact = not counted.exact and limit is not None and 0 < limit < dearest * EXACT_BELOW
-    return Planned(decided, choices, request, allowance, exact)
+    exact = limit is not None and 0 < limit < dearest * EXACT_BELOW
+    wants_exact = not counted.exact and (exact or any(map(_is_near, (c.candidate for c in choices))))
+    others = tuple(_of_group(g, identity.app, now_ms) for g in groups)
+    return Planned(decided, choices, request, allowance, wants_exact, others)
+
+
+def _is_near(candidate: Candidate) -> bool:
+    """Is its count of tokens much of a bound that a rough one would reach too early?"""
+    return any(
+        b.floor_nanousd < candidate.need(b, candidate.estimate_nanousd) * EXACT_BELOW
+        for b in candidate.bounds
+        if b.floor_nanousd > 0 and (b.unit == "tokens" or (b.unit == "usd" and b.scope != "month"))
+    )
+
+
+def _of_group(group: TeamBudget, app: str, now_ms: int) -> GroupOutage:
+    bound = UNLIMITED if group.audit else group.month_bound_nanousd(now_ms, app)
+    return GroupOutage(group.team, fail_open_allowance(group, now_ms), bound)
+
+
+def ask_of(
+    snapshot: Snapshot,
+    identity: Identity,
+    dialect: str,
+    facts: RequestFacts,
+    counted: Counted,
+    address: Address,
+    now_ms: int,
+) -> Ask:
+    """A request as the decision sees it."""
+    return Ask(
+        team=identity.team,
+        app=identity.app,
+        model=facts.model,
+        dialect=dialect,
+        input_tokens=counted.tokens,
+        run=identity.run,
+        client_output_cap=facts.output_cap,
+        needs=facts.needs,
+        fallbacks=facts.fallbacks,
+        other_models=facts.other_models,
+        known_as=snapshot.prices.known_as,
+        user=identity.user,
+        provider_of=lambda model: snapshot.seller(model, address, now_ms),
+    )
 
 
 def _repeats(budget: TeamBudget | None, identity: Identity, model: str, body: bytes) -> Repeats | None:
@@ -132,7 +166,7 @@ def _storable(choice: Choice) -> Choice:
     of the ledger."""
     candidate = choice.candidate
     if candidate.estimate_nanousd <= COST_MAX_NANOUSD or any(
-        b.ceiling_nanousd >= 0 for b in candidate.bounds
+        b.ceiling_nanousd >= 0 and b.unit == "usd" for b in candidate.bounds
     ):
         return choice
     return replace(choice, candidate=replace(candidate, estimate_nanousd=COST_MAX_NANOUSD))

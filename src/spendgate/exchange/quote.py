@@ -67,7 +67,8 @@ def make_quote(
     others = list(facts.other_models)
     if model == facts.model:  # where another model is written, the request's own list is taken out
         others += facts.fallbacks
-    beside = [_priced(prices, m, facts, counted, cap, default_output_tokens, terms).nanousd for m in others]
+    also = [_priced(prices, m, facts, counted, cap, default_output_tokens, terms) for m in others]
+    beside = [each.nanousd for each in also]
     if facts.fallbacks_add and model == facts.model:
         estimate = asked.nanousd + sum(beside)
     else:
@@ -83,6 +84,7 @@ def make_quote(
         clamp=Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min)) if clamps else None,
         priced_as="" if asked.own else asked.price.model,
         learned=learned,
+        tokens=max(each.input_tokens + each.output_tokens for each in (asked, *also)),
         shares=_shares(asked, facts, estimate) if shares and not beside else None,
     )
 

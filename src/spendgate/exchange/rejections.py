@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import orjson
 
@@ -21,7 +22,7 @@ from spendgate.budget.message import (
 from spendgate.budget.policy import TeamBudget
 from spendgate.budget.waiting import needed_nanousd, retry_after_s
 from spendgate.dialects.base import Dialect, Rejection
-from spendgate.exchange.events import TOO_BUSY, UNKNOWN_API, Reject
+from spendgate.exchange.events import TOO_BUSY, Reject
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
@@ -42,8 +43,6 @@ class RejectionFormat:
     statuses: Statuses = BY_THEMSELVES
     app: str = ""
     user_agent: str = ""
-    request: bytes = b""
-    """The body of what is refused, as far as it is known."""
 
     def status(self, reason: str, status: int) -> int:
         """The status of a refusal that by itself has `status`."""
@@ -51,11 +50,11 @@ class RejectionFormat:
 
 
 def format_of(
-    snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str], request: bytes = b""
+    snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str]
 ) -> RejectionFormat:
-    """The voice for one request. `headers`: its own, by lower-case name; `request`: its body."""
+    """The voice for one request. `headers`: its own, by lower-case name."""
     statuses = Statuses(snapshot.settings.reject_status)
-    return RejectionFormat(dialect, statuses, identity.app, headers.get("user-agent", ""), request)
+    return RejectionFormat(dialect, statuses, identity.app, headers.get("user-agent", ""))
 
 
 def _reject(
@@ -64,8 +63,7 @@ def _reject(
     """`again_after_s`: when the client may ask again; 0: it should not."""
     dialect = voice.dialect
     status = voice.status(refusal.code, refusal.status)
-    rejection = Rejection(status, refusal.code, refusal.text, refusal.details, kind, voice.request)
-    status = dialect.refusal_status(rejection)
+    rejection = Rejection(status, refusal.code, refusal.text, refusal.details, type=kind)
     body = dialect.error_body(rejection)
     again = "true" if again_after_s or refusal.code in PASSING else "false"
     headers = [("content-type", "application/json"), (h.SHOULD_RETRY, again), (h.REASON, refusal.code)]
@@ -99,6 +97,9 @@ def planned_refusal(
     return _reject(voice, refused_by_plan(_asked(identity, refusal.model, now_ms), budget, refusal))
 
 
+NO_GROUPS: Mapping[str, TeamBudget] = MappingProxyType({})
+
+
 def over_limit(
     voice: RejectionFormat,
     identity: Identity,
@@ -107,14 +108,17 @@ def over_limit(
     result: ReserveResult,
     choices: tuple[Choice, ...],
     usual_ms: int,
+    groups: Mapping[str, TeamBudget] = NO_GROUPS,
 ) -> Reject:
     """The ledger refused every candidate. Where one only waits for what others hold, that is said, and when to ask
     again; else the bound that refused the last one, the requested model."""
-    if budget is None or not result.refusals:
+    named = result.waits_for or (result.refusals[-1] if result.refusals else None)
+    owner = budget if named is None or not named.bound.group else groups.get(named.bound.group)
+    if named is None or owner is None:
         raise RuntimeError("the ledger refused a request that has no bound")
-    named = result.waits_for or result.refusals[-1]
     bound, committed = named.bound, named.committed_nanousd
-    estimate = choices[named.candidate].candidate.estimate_nanousd
+    candidate = choices[named.candidate].candidate
+    estimate = candidate.estimate_nanousd
     again_after_s = 0
     if named.held:
         needed = needed_nanousd(
@@ -122,9 +126,8 @@ def over_limit(
         )
         again_after_s = retry_after_s(needed, result.in_flight, usual_ms)
     stand = BoundStatus(named.settled_nanousd, named.reserved_nanousd)
-    text = refused_by_bound(
-        _asked(identity, model, result.at_ms), budget, bound, stand, estimate, again_after_s
-    )
+    asked = _asked(identity, model, result.at_ms)
+    text = refused_by_bound(asked, owner, bound, stand, estimate, again_after_s, candidate.tokens)
     return _reject(voice, text, again_after_s=again_after_s)
 
 
@@ -158,14 +161,6 @@ def ledger_away(
         return _reject(voice, refused_by_bound(asked, budget, month, stand, estimate))
     text = refused_without_ledger(asked, budget, allowance_nanousd)
     return _reject(voice, text, again_after_s=AWAY_RETRY_S)
-
-
-def unpriced_tool(
-    voice: RejectionFormat, identity: Identity, budget: TeamBudget | None, tool: str, now_ms: int
-) -> Reject:
-    """A tool without a price, of a team whose budget refuses what nobody here can meter."""
-    refusal = PlannedRefusal(403, UNKNOWN_API, tool)
-    return _reject(voice, refused_by_plan(_asked(identity, tool, now_ms), budget, refusal))
 
 
 def unidentified() -> Reject:

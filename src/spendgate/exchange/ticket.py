@@ -9,11 +9,11 @@ import orjson
 
 from spendgate.exchange.billing import Bill
 from spendgate.exchange.events import UNREADABLE
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import GroupShare, Settlement
 from spendgate.pricing.aliases import same
-from spendgate.records.outcome import MetricFlags
+from spendgate.records.outcome import ChargedBy, MetricFlags
 from spendgate.records.record import ExchangeResult, UsageRecord
-from spendgate.usage import Usage
+from spendgate.usage import Usage, input_total, output_total
 
 MONTH: tuple[tuple[str, str], ...] = (("month", "month"),)
 
@@ -67,6 +67,10 @@ class SettlementTicket:
     """Its `law.Kind` while its answer has not begun, where another worker is to end it; "" counts as not streamed."""
     aborted_flowed: bool = False
     """Its policy asks for `abortedAnswers: flowed`."""
+    held_tokens: int = 0
+    """The most tokens that it was expected to take."""
+    groups: tuple[GroupShare, ...] = ()
+    """The groups in whose accounts it stands, too."""
 
     def to_json(self) -> str:
         """As Envoy carries it."""
@@ -81,6 +85,10 @@ class SettlementTicket:
             for name in ("flags", "fallbacks"):
                 fields[name] = tuple(fields.get(name, ()))
             fields["limits"] = tuple((str(m), tuple(map(str, s))) for m, s in fields.get("limits", ()))
+            fields["groups"] = tuple(
+                GroupShare(str(g["name"]), tuple((str(a), str(b)) for a, b in g["scopes"]))
+                for g in fields.get("groups", ())
+            )
             return cls(**fields)
         except (TypeError, KeyError, ValueError) as e:
             raise ValueError(f"not a ticket: {e}") from e
@@ -116,6 +124,8 @@ class SettlementTicket:
                 release=release,
                 scopes=tuple(s for s in self.scopes if s[0] not in unspent),
                 unspent=unspent,
+                tokens=self._tokens(bill),
+                groups=tuple(g.without(unspent) for g in self.groups),
                 saved_nanousd=saved_nanousd,
                 sample=None if release else sample,
             )
@@ -156,6 +166,11 @@ class SettlementTicket:
             flags=flags,
         )
         return ExchangeResult(record, settlement, self.held_nanousd or 0, notes)
+
+    def _tokens(self, bill: Bill) -> int:
+        """What limits of tokens are charged: what was used, or, where nobody told, the most that was expected."""
+        known = input_total(bill.usage) + output_total(bill.usage)
+        return self.held_tokens if bill.charged_by is ChargedBy.HOLD and not known else known
 
     def _unspent(self, bill: Bill) -> tuple[str, ...]:
         """The scopes held for models that did not answer; none where nothing tells which one did."""

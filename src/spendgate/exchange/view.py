@@ -14,7 +14,7 @@ from spendgate.exchange.states import State
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import Growing, Grown, ReserveRequest
+from spendgate.ledger.port import Growing, Grown, ReserveRequest, group_account
 
 
 class ExchangeView:
@@ -42,11 +42,18 @@ class ExchangeView:
             return None
         return (self._case.identity.team, self._case.exchange_id)
 
-    def growing(self) -> Growing | None:
-        """What its hold is to be by what has flowed; None where it does not grow."""
+    @property
+    def holds_in_groups(self) -> tuple[tuple[str, str], ...]:
+        """(account, exchange id) of what is held in groups, for renewing."""
+        if self.holds is None:
+            return ()
+        return tuple((group_account(name), self._case.exchange_id) for name in self._case.held_in_groups)
+
+    def growing(self) -> tuple[Growing, ...]:
+        """What its hold is to be by what has flowed, in each account; nothing where it does not grow."""
         case, answer = self._case, self._answer_body
         if self.holds is None or self.state is not State.STREAM or not case.is_fitted:
-            return None
+            return ()
         return case.growing(endings.flowed(case, answer, self.state).cost_nanousd)
 
     def grown(self, grown: Grown) -> None:

@@ -32,7 +32,15 @@ from spendgate.identity.credential import is_doctors
 from spendgate.identity.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.identity.identity import Caller, Proxy, Roster
 from spendgate.ledger.local_guard import LocalGuard
-from spendgate.ledger.port import Grown, Ledger, ReserveRequest, Settlement
+from spendgate.ledger.port import (
+    GroupShare,
+    Grown,
+    Ledger,
+    ReserveRequest,
+    ReserveResult,
+    Settlement,
+    group_account,
+)
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 from spendgate.records.record import expired_ending
@@ -177,7 +185,8 @@ class Runtime:
             down = self._local(need)
             if not down.admitted:  # it may have been reserved all the same: nobody will settle it
                 request = need.request
-                void = Settlement(request.exchange_id, team, request.app, "", 0, release=True)
+                shares = tuple(map(GroupShare, request.groups))
+                void = Settlement(request.exchange_id, team, request.app, "", 0, release=True, groups=shares)
                 self.settler.void(void)
             return down
         if self._away:
@@ -192,10 +201,25 @@ class Runtime:
         if self.standing is not None and known_month == month and result.settled_nanousd < known // 2:
             self.standing.hurry()
         self._known[team] = (month, result.settled_nanousd, result.committed_nanousd)
+        if need.groups:
+            self._know_groups(need.request, result, month)
         if result.worst_nanousd and result.candidate >= 0:
             part = result.held_nanousd / result.worst_nanousd
             self.metrics.learned_ratio.labels(self.metrics.team_label(team)).set(part)
         return e.ReserveDone(result, self.lives.usual_ms(team))
+
+    def _know_groups(self, request: ReserveRequest, result: ReserveResult, month: str) -> None:
+        """Remember how the groups' months stand, for when the ledger is away."""
+        if result.candidate >= 0:
+            for bound, (settled, held) in zip(
+                request.candidates[result.candidate].bounds, result.counters, strict=False
+            ):
+                if bound.group and bound.scope == "month":
+                    self._known[group_account(bound.group)] = (month, settled, settled + held)
+        for refusal in result.refusals:
+            if refusal.bound.group and refusal.bound.scope == "month":
+                known = (month, refusal.settled_nanousd, refusal.committed_nanousd)
+                self._known[group_account(refusal.bound.group)] = known
 
     async def hold_again(self) -> None:
         """Reserve once more what is in flight: a ledger that knows it changes nothing."""
@@ -221,17 +245,21 @@ class Runtime:
             committed = max(committed, settled)
         first = next((c for c in request.candidates if c.is_open(settled)), request.candidates[-1])
         # what can be written down nowhere is let pass only where the policy sets no limit to it
-        allowance = need.allowance_nanousd
-        if self.settler.is_full and allowance != UNLIMITED:
-            allowance = 0
-        admitted = self.guard.admit(
-            request.team,
+        allowance = self._outage_allowance(need.allowance_nanousd)
+        asked = [(request.team, allowance, committed, need.bound_nanousd)]
+        for group in need.groups:
+            account = group_account(group.name)
+            known = self._known.get(account, ("", 0, 0))
+            spent = known[2] if known[0] == this_month else 0
+            asked.append(
+                (account, self._outage_allowance(group.allowance_nanousd), spent, group.bound_nanousd)
+            )
+        admitted = self.guard.admit_all(
             first.estimate_nanousd,
-            share(allowance, self.workers),
-            committed,
-            need.bound_nanousd
-            if need.bound_nanousd == UNLIMITED
-            else committed + share(max(need.bound_nanousd - committed, 0), self.workers),
+            [
+                (name, share(most, self.workers), spent, self._outage_bound(spent, bound))
+                for name, most, spent, bound in asked
+            ],
         )
         if admitted:
             usd = first.estimate_nanousd / NANO_PER_USD
@@ -248,6 +276,14 @@ class Runtime:
         )
         return e.LedgerDown(admitted, settled, committed, now)
 
+    def _outage_bound(self, spent_nanousd: int, bound_nanousd: int) -> int:
+        if bound_nanousd == UNLIMITED:
+            return UNLIMITED
+        return spent_nanousd + share(max(bound_nanousd - spent_nanousd, 0), self.workers)
+
+    def _outage_allowance(self, allowance_nanousd: int) -> int:
+        return 0 if self.settler.is_full and allowance_nanousd != UNLIMITED else allowance_nanousd
+
     def take(self, exchange: Exchange) -> None:
         """Hand an exchange's ending, if it has one, to the settler. Never waits."""
         ending = exchange.take_ending()
@@ -257,7 +293,9 @@ class Runtime:
         record = ending.record
         self.lives.ended(record.team, ending.held_nanousd or 0, self.now_ms() - record.at_ms)
         if ending.notes.fail_open:
-            self.guard.settle(ending.record.team, ending.held_nanousd, ending.record.cost_nanousd)
+            groups = ending.settlement.groups if ending.settlement is not None else ()
+            for account in (ending.record.team, *(group_account(g.name) for g in groups)):
+                self.guard.settle(account, ending.held_nanousd, ending.record.cost_nanousd)
         self.settler.put(ending)
 
     def charge_beside(
@@ -292,14 +330,16 @@ class Runtime:
         while True:
             ttl = self.snapshot.settings.reservation_ttl
             await asyncio.sleep(ttl / 3000)
-            growing = {g.exchange_id: g for g in (x.growing() for x in self.live) if g is not None}
-            holds = [h for h in (x.holds for x in self.live) if h is not None and h[1] not in growing]
+            growing = [g for x in self.live for g in x.growing()]
+            grows = {g.exchange_id for g in growing}
+            holds = [h for h in (x.holds for x in self.live) if h is not None and h[1] not in grows]
+            holds += [h for x in self.live for h in x.holds_in_groups if h[1] not in grows]
             self.metrics.open_calls.set(self.calls)
             try:
                 if holds:
                     await self.ledger.renew(holds, ttl)
                 if growing:
-                    self._grown(await self.ledger.grow([*growing.values()], ttl))
+                    self._grown(await self.ledger.grow(growing, ttl))
             except LedgerUnavailable as problem:
                 self.metrics.ledger_failures.labels("renew").inc()
                 self._said(log.error, "renew_failed", holds=len(holds) + len(growing), error=str(problem))

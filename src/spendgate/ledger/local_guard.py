@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spendgate.budget.bounds import UNLIMITED
 
 
@@ -20,6 +22,15 @@ class LocalGuard:
         """Held and spent here, unknown to the ledger."""
         return self._held.get(team, 0) + self._spent.get(team, 0)
 
+    def admit_all(self, estimate_nanousd: int, asked: Sequence[tuple[str, int, int, int]]) -> bool:
+        """Hold the estimate for a team and its groups where it fits them all, else change nothing. Each of `asked`:
+        its name, the replica's allowance, what the ledger last said is committed, and the bound."""
+        if not all(self._fits(name, estimate_nanousd, *numbers) for name, *numbers in asked):
+            return False
+        for name, *_ in asked:
+            self._held[name] = self._held.get(name, 0) + estimate_nanousd
+        return True
+
     def admit(
         self,
         team: str,
@@ -31,17 +42,25 @@ class LocalGuard:
         """Hold the estimate where it fits both the replica's allowance and, on top of what the ledger last
         said, the team's bound; else change nothing. UNLIMITED lifts either. An allowance of 0 admits nothing.
         """
+        numbers = (team, allowance_nanousd, last_known_committed_nanousd, bound_nanousd)
+        return self.admit_all(estimate_nanousd, [numbers])
+
+    def _fits(
+        self,
+        team: str,
+        estimate_nanousd: int,
+        allowance_nanousd: int,
+        committed_nanousd: int,
+        bound_nanousd: int,
+    ) -> bool:
         here = self.committed(team)
         if bound_nanousd != UNLIMITED:
-            known = last_known_committed_nanousd + here
+            known = committed_nanousd + here
             if known >= bound_nanousd or known + estimate_nanousd > bound_nanousd:
                 return False
-        if allowance_nanousd != UNLIMITED and (
-            here >= allowance_nanousd or here + estimate_nanousd > allowance_nanousd
-        ):
-            return False
-        self._held[team] = self._held.get(team, 0) + estimate_nanousd
-        return True
+        return allowance_nanousd == UNLIMITED or (
+            here < allowance_nanousd and here + estimate_nanousd <= allowance_nanousd
+        )
 
     def settle(self, team: str, held_nanousd: int, cost_nanousd: int) -> None:
         """Replace a hold by its true cost (0: it was released)."""

@@ -6,7 +6,7 @@ clock; windows (month, day, hour) are those of the reservation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
@@ -158,7 +158,25 @@ class GroupShare:
     """A group in whose account an exchange stands, too, with the (scope, window) of each of its bounds there."""
 
     name: str
-    scopes: tuple[tuple[str, str], ...]
+    scopes: tuple[tuple[str, str], ...] = ()
+
+    def without(self, scopes: Collection[str]) -> GroupShare:
+        """The same without some scopes."""
+        return replace(self, scopes=tuple(s for s in self.scopes if s[0] not in scopes)) if scopes else self
+
+
+GROUP_MARK = "\x02"
+"""What the account of a group begins with where teams are named: no name of a team does."""
+
+
+def group_account(name: str) -> str:
+    """A group's account, to be used as a team's name."""
+    return GROUP_MARK + name
+
+
+def is_group(account: str) -> bool:
+    """Is it a group's account?"""
+    return account.startswith(GROUP_MARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +257,12 @@ class Grown:
 
     held_nanousd: int
     room_nanousd: int
+
+    def tightest(self, other: Grown) -> Grown:
+        """Of two accounts the one that lets it go on less far."""
+        if other.room_nanousd < 0 or self.room_nanousd < 0:
+            return self if other.room_nanousd < 0 else other
+        return min(self, other, key=lambda g: g.held_nanousd + g.room_nanousd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,6 +520,10 @@ class Ledger(Protocol):
 
     async def teams(self) -> list[str]:
         """Every team that the ledger has ever seen, sorted."""
+        ...
+
+    async def groups(self) -> list[str]:
+        """Every group that the ledger has ever seen, sorted."""
         ...
 
     async def month(self, team: str, month: str) -> TeamMonth:

@@ -31,7 +31,6 @@ def table(overrides: Sequence[Path] = ()) -> PriceTable:
     globs: dict[str, Entry] = {}
     aliases: dict[str, str] = {}
     discounts: list[Discount] = []
-    tools: dict[str, Entry] = {}
     faults: list[Fault] = []
     for path in files_of(overrides):
         try:
@@ -44,10 +43,9 @@ def table(overrides: Sequence[Path] = ()) -> PriceTable:
             (globs if is_glob(name) else prices)[name] = _filled(entry, known, _provider_of(name))
         aliases.update(read.aliases)
         discounts += read.discounts
-        tools.update(read.tools)
     if faults:
         raise ConfigurationError(faults)
-    return PriceTable(prices, globs, aliases, catalogue, tuple(discounts), tools)
+    return PriceTable(prices, globs, aliases, catalogue, tuple(discounts))
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

@@ -8,7 +8,7 @@ import structlog
 
 from spendgate.errors import LedgerError
 from spendgate.gateway.metrics import Metrics
-from spendgate.ledger.port import Ledger
+from spendgate.ledger.port import Ledger, group_account, is_group
 from spendgate.records.record import expired_ending
 from spendgate.records.writer import UsageLog
 
@@ -32,11 +32,13 @@ class Sweeper:
         self._left: list[str] = []
 
     async def sweep(self) -> int:
-        """Settle overdue holds of the next teams at their estimate; returns how many. Raises LedgerError, OSError."""
+        """Settle overdue holds of the next teams at their estimate; returns how many. Those of
+        groups are the same exchanges again: their teams tell of them. Raises LedgerError, OSError."""
         if not self._left:
             self._left = await self._ledger.teams()
+            self._left += map(group_account, await self._ledger.groups())
         teams, self._left = self._left[:TEAMS_PER_SWEEP], self._left[TEAMS_PER_SWEEP:]
-        gone = await self._ledger.expire_many(teams, limit=LIMIT)
+        gone = [x for x in await self._ledger.expire_many(teams, limit=LIMIT) if not is_group(x.team)]
         if not gone:
             return 0
         endings = [expired_ending(x, self._price_version) for x in gone]

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from spendgate.budget.ask import Ask
 from spendgate.budget.bounds import UNLIMITED, Bound, Counted
+from spendgate.budget.limit_message import amount_text
 from spendgate.budget.limits import all_bounds
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.ledger.redis.holds import read_counters
+from spendgate.ledger.redis.bound_counters import read_all
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import nano_to_usd
-
-_COUNTED_ONLY = (Bound("month", "month", UNLIMITED, UNLIMITED, "monthly_budget_exceeded"),)
-"""Of a team without a budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundsNow:
-    """Every bound as a row (see `rows_of`), what is settled and held by scope in nano-USD, how many holds are open, and
-    the ledger's time in ms."""
+    """Every bound as a row (see `rows_of`), what is settled and held by key of a bound in its unit, how many holds are
+    open, the ledger's time in ms, and what last month settled where something is carried over."""
 
     rows: tuple[dict[str, Any], ...]
     settled: dict[str, int]
     held: dict[str, int]
     open_holds: int
     at_ms: int
+    last_settled: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -35,26 +35,33 @@ class BoundsNow:
 
 
 async def read_bounds(
-    ledger: RedisLedger, snapshot: Snapshot, team: str, app: str, run: str, now_ms: int, at_ms: int = 0
+    ledger: RedisLedger,
+    snapshot: Snapshot,
+    team: str,
+    app: str,
+    run: str,
+    now_ms: int,
+    at_ms: int = 0,
+    user: str = "",
 ) -> BoundsNow:
     """How every bound that could be met stands. `now_ms` says which raises are running; the counters are those of the
     ledger's own time, or of `at_ms`. Raises LedgerUnavailable."""
-    budget = snapshot.policy.budget(team)
-    bounds: Sequence[Bound] = _COUNTED_ONLY
-    if budget is not None:
-        bounds = all_bounds(budget, app, run, now_ms, snapshot.decision)
-    pairs = [(b.scope, b.window) for b in bounds]
-    at, holds, counters = await read_counters(ledger, team, pairs, at_ms)
-    settled = {scope: c.settled_nanousd for scope, c in counters.items()}
-    held = {scope: c.reserved_nanousd for scope, c in counters.items()}
-    return BoundsNow(tuple(rows_of(bounds, counters)), settled, held, holds, at)
+    policy = snapshot.policy
+    asked = Ask(team=team, app=app, model="", dialect="", input_tokens=0, run=run, user=user)
+    bounds = all_bounds(policy.budget(team), asked, now_ms, snapshot.decision, policy.groups_of(team))
+    read = await read_all(ledger, team, bounds, now_ms, at_ms)
+    settled = {key: c.settled_nanousd for key, c in read.counters.items()}
+    held = {key: c.reserved_nanousd for key, c in read.counters.items()}
+    rows = tuple(rows_of(read.bounds, read.counters))
+    return BoundsNow(rows, settled, held, read.holds, read.now_ms, read.last_settled)
 
 
 def rows_of(bounds: Sequence[Bound], counters: Mapping[str, Counted]) -> list[dict[str, Any]]:
     """One row a bound, in the order in which a refusal is named. `left_usd` is what one request may cost at most;
     `refuses`: whatever it costs, none is admitted, or, where `holds_refuse`, none until what is held has ended. None
-    where a bound only counts."""
-    return [_row(bound, counters[bound.scope]) for bound in bounds]
+    where a bound only counts. What counts requests or tokens has `used`, `held`, `limit` and `left` of them, and no
+    USD."""
+    return [_row(bound, counters[bound.key]) for bound in bounds]
 
 
 def _row(bound: Bound, counter: Counted) -> dict[str, Any]:
@@ -62,19 +69,33 @@ def _row(bound: Bound, counter: Counted) -> dict[str, Any]:
     bounded = bound.floor_nanousd != UNLIMITED
     refuses = bounded and committed >= bound.floor_nanousd
     left = 0 if refuses else max(0, bound.ceiling_nanousd - committed)
-    return {
-        "scope": bound.scope,
-        "window": bound.window,
-        "settled_usd": nano_to_usd(counter.settled_nanousd),
-        "held_usd": nano_to_usd(counter.reserved_nanousd),
-        "committed_usd": nano_to_usd(committed),
-        "limit_usd": nano_to_usd(bound.floor_nanousd) if bounded else None,
-        "ceiling_usd": nano_to_usd(bound.ceiling_nanousd) if bounded else None,
-        "left_usd": nano_to_usd(left) if bounded else None,
+    numbers = {
+        "settled": counter.settled_nanousd,
+        "held": counter.reserved_nanousd,
+        "committed": committed,
+        "limit": bound.floor_nanousd if bounded else None,
+        "ceiling": bound.ceiling_nanousd if bounded else None,
+        "left": left if bounded else None,
+    }
+    is_usd = bound.unit == "usd"
+    row: dict[str, Any] = {
+        "scope": bound.key,
+        "window": bound.subject.window if bound.subject else bound.window,
+    }
+    row |= {f"{k}_usd": nano_to_usd(n) if is_usd and n is not None else None for k, n in numbers.items()}
+    if not is_usd:
+        row |= {"unit": bound.unit, **numbers}
+    return row | {
         "refuses": refuses,
         "holds_refuse": refuses and counter.settled_nanousd < bound.floor_nanousd,
         "reason": bound.reason,
     }
+
+
+def in_words(row: Mapping[str, Any], what: str) -> str:
+    """One of a row's numbers in words: `$12.50`, `200 requests`."""
+    unit = row.get("unit", "usd")
+    return f"${row[f'{what}_usd']}" if unit == "usd" else amount_text(unit, row[what])
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -101,5 +122,6 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _words(row: Mapping[str, Any]) -> str:
     reason = "budget_held" if row["holds_refuse"] else row["reason"]
-    numbers = f"${row['settled_usd']} settled + ${row['held_usd']} held of ${row['limit_usd']}"
+    settled, held, limit = (in_words(row, w) for w in ("settled", "held", "limit"))
+    numbers = f"{settled} settled + {held} held of {limit}"
     return f"{reason} ({row['scope']}: {numbers})"

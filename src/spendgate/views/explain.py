@@ -50,9 +50,11 @@ def explain(
     now_ms: int,
     held: Mapping[str, int] = NOTHING,
     ratios: Mapping[str, Ratios] = UNLEARNED,
+    last_settled: Mapping[str, int | None] = NOTHING,
 ) -> dict[str, Any]:
-    """Decide a request for a team that settled and holds so much, nano-USD by scope (`month`, `model:gpt-4o`, …).
-    `ratios`: what learned holds rest on, by model. Raises RequestError."""
+    """Decide a request for a team that settled and holds so much, by key of a bound (`month`, `model:gpt-4o`, …) in its
+    unit. `ratios`: what learned holds rest on, by model; `last_settled`: what last month settled, for what is carried
+    over. Raises RequestError."""
     path = path or guess_path(body)
     dialect = registry.find("POST", path.partition("?")[0], "application/json")
     if dialect is None:
@@ -79,7 +81,9 @@ def explain(
         "price_version": snapshot.prices.version,
         "policy_version": snapshot.policy.version,
     }
-    return out | _outcome(snapshot, identity, body, path, require_model, settled, held, ratios, now_ms)
+    return out | _outcome(
+        snapshot, identity, body, path, require_model, settled, held, ratios, last_settled, now_ms
+    )
 
 
 def _error(body: dict[str, Any]) -> dict[str, Any]:
@@ -105,11 +109,16 @@ def _candidate(choice: Choice, ratios: Mapping[str, Ratios]) -> dict[str, Any]:
         "below_usd": nano_to_usd(c.used_below_nanousd) if c.used_below_nanousd >= 0 else None,
         "bounds": [
             {
-                "scope": b.scope,
+                "scope": b.key,
                 "reason": b.reason,
-                "limit_usd": nano_to_usd(b.floor_nanousd) if b.floor_nanousd >= 0 else None,
-                "ceiling_usd": nano_to_usd(b.ceiling_nanousd) if b.ceiling_nanousd >= 0 else None,
+                "limit_usd": nano_to_usd(b.floor_nanousd)
+                if b.floor_nanousd >= 0 and b.unit == "usd"
+                else None,
+                "ceiling_usd": nano_to_usd(b.ceiling_nanousd)
+                if b.ceiling_nanousd >= 0 and b.unit == "usd"
+                else None,
             }
+            | ({} if b.unit == "usd" or b.floor_nanousd < 0 else {"unit": b.unit, "limit": b.floor_nanousd})
             for b in c.bounds
         ],
     }
@@ -124,6 +133,7 @@ def _outcome(
     settled: Mapping[str, int],
     held: Mapping[str, int],
     ratios: Mapping[str, Ratios],
+    last_settled: Mapping[str, int | None],
     now_ms: int,
 ) -> dict[str, Any]:
     """Let the real state machine run on a pretended ledger."""
@@ -132,6 +142,7 @@ def _outcome(
         "content-type": "application/json",
         asks.team: identity.team,
         asks.app: identity.app,
+        asks.user: identity.user,
         "x-llm-run": identity.run,
         "x-require-model": require_model,
     }
@@ -143,7 +154,7 @@ def _outcome(
             action = exchange.receive(e.CountDone(measure(action.texts, action.text_bytes, exact=True)))
             continue
         candidates = action.request.candidates
-        verdict = evaluate(candidates, settled, held, ratios)
+        verdict = evaluate(candidates, settled, held, ratios, last_settled)
         chosen = candidates[verdict.candidate].bounds if verdict.candidate >= 0 else ()
         action = exchange.receive(
             e.ReserveDone(
@@ -166,7 +177,7 @@ def _outcome(
                         for r in verdict.refusals
                     ),
                     counters=tuple(
-                        (settled.get(b.scope, 0), held.get(b.scope, 0) + verdict.held_nanousd) for b in chosen
+                        (settled.get(b.key, 0), held.get(b.key, 0) + verdict.held_nanousd) for b in chosen
                     ),
                     worst_nanousd=verdict.worst_nanousd,
                 )

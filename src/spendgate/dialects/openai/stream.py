@@ -122,8 +122,6 @@ class OpenAIStreamMeter:
         self._complete = self._complete or self._finished
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
-        if choice.get("error"):
-            self._failed = True
         index = choice.get("index")
         if choice.get("finish_reason"):
             self._finished = True

@@ -49,6 +49,7 @@ class LoggedRequest:
     provider: str = ""
     service_tier: str = ""
     residency: str = ""
+    user: str = ""
 
     @property
     def terms(self) -> Terms:
@@ -120,4 +121,5 @@ def demand_of(record: UsageRecord) -> LoggedRequest | None:
         record.priced_by.provider,
         record.priced_by.service_tier,
         record.priced_by.residency,
+        record.user,
     )

@@ -23,8 +23,9 @@ from spendgate.budget.evaluate import UNLEARNED, evaluate
 from spendgate.budget.policy import TeamBudget
 from spendgate.budget.ratios import Ratios, ratios_of
 from spendgate.exchange.quote import make_quote
-from spendgate.exchange.snapshot import Snapshot
+from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.finops.chargeback.chargeback import price_for
+from spendgate.finops.simulation.counted import Counted, is_counted_here
 from spendgate.finops.simulation.logged_request import LoggedRequest
 from spendgate.finops.simulation.plan_cache import Decided, PlanCache
 from spendgate.months import hour_key
@@ -137,6 +138,7 @@ class Replay:
         self._shortcuts = PlanCache(snapshot, logged_at) if shortcuts else None
         self._budgets: dict[str, TeamBudget | None] = {}
         self._books: dict[str, _Books] = {}
+        self._counted = Counted()
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._ratios: dict[tuple[str, str], dict[str, Ratios]] = {}
         """What learned holds rest on, by team and app, then by model."""
@@ -177,12 +179,18 @@ class Replay:
             else:
                 tally.routed += 1
         self._learn(demand, choice)
-        for bound in choice.candidate.bounds:
-            settled[bound.scope] = settled.get(bound.scope, 0) + cost
+        bounds = choice.candidate.bounds
+        for bound in bounds:
+            if not is_counted_here(bound):
+                settled[bound.scope] = settled.get(bound.scope, 0) + cost
+        if not self._is_plain(demand.team, self._budget(demand.team)):
+            self._counted.add(
+                demand.team, bounds, demand.at_ms, cost, demand.input_tokens + demand.output_tokens
+            )
 
     def _decide(self, demand: LoggedRequest, settled: dict[str, int]) -> Decided:
         budget = self._budget(demand.team)
-        quick = self._shortcuts
+        quick = self._shortcuts if self._is_plain(demand.team, budget) else None
         if quick is not None:
             decided = quick.decide(demand, budget, settled)
             if decided is not None:
@@ -193,12 +201,24 @@ class Replay:
         if planned.refusal is not None:
             return None, planned.refusal.reason, None
         ratios = self._ratios.get((demand.team, demand.app), UNLEARNED)
-        verdict = evaluate([c.candidate for c in planned.choices], settled, ratios=ratios)
+        bounds = [b for c in planned.choices for b in c.candidate.bounds]
+        verdict = evaluate(
+            [c.candidate for c in planned.choices],
+            settled | self._counted.standing(demand.team, bounds, demand.at_ms),
+            ratios=ratios,
+            last_settled=self._counted.last_months(demand.team, bounds, demand.at_ms),
+        )
         if verdict.candidate < 0:
             reason = verdict.refusals[-1].bound.reason if verdict.refusals else "monthly_budget_exceeded"
             return None, reason, None
         choice = planned.choices[verdict.candidate]
         return choice, choice.reason, choice.output_cap if verdict.output_cap is None else verdict.output_cap
+
+    def _is_plain(self, team: str, budget: TeamBudget | None) -> bool:
+        """Has the team no limits, no groups, and nothing that is carried over?"""
+        if self._snapshot.policy.groups_of(team):
+            return False
+        return budget is None or not (budget.limits or budget.rollover_percent is not None)
 
     def _learn(self, demand: LoggedRequest, choice: Choice) -> None:
         """Compare what was billed with its worst case, where the budget learns its holds."""
@@ -216,6 +236,7 @@ class Replay:
         own = demand.output_cap(self._logged_at, default)
         facts, counted = demand.facts(own), demand.counted()
         learns = budget is not None and budget.holds_learned
+        nowhere = Address("")
 
         def quote(model: str, cap: int | None) -> Quote:
             cap = own if cap is None else cap if own is None else min(cap, own)
@@ -237,8 +258,11 @@ class Replay:
             require_model=demand.asked if demand.required else "",
             client_output_cap=own,
             fits=learns,  # a log does not tell streams apart
+            user=demand.user,
+            provider_of=lambda model: demand.provider or snapshot.seller(model, nowhere, demand.at_ms),
         )
-        return plan(ask, budget, demand.at_ms, quote, servable, snapshot.decision)
+        groups = tuple(replace(g, audit=False) for g in snapshot.policy.groups_of(demand.team))
+        return plan(ask, budget, demand.at_ms, quote, servable, snapshot.decision, groups)
 
     def _budget(self, team: str) -> TeamBudget | None:
         if team not in self._budgets:

@@ -32,6 +32,7 @@ from spendgate.ledger.port import (
     Restored,
     Settlement,
     TeamMonth,
+    is_group,
 )
 from spendgate.money import LEDGER_MAX_NANOUSD
 
@@ -41,8 +42,6 @@ PREFIX = "sg1:"
 TEAMS_KEY = "sg1:teams"
 GROUPS_KEY = "sg1:groups"
 EPOCH_KEY = "sg1:epoch"
-GROUP_MARK = "\x02"
-"""What the account of a group begins with where teams are named: no name of a team does."""
 SEP = "\x1f"
 EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
 """Fields of a day's cell beside the kinds of tokens."""
@@ -83,16 +82,6 @@ def clean_text(words: str) -> str:
 def text(value: Any) -> str:
     """A reply of Redis as text."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def group_account(name: str) -> str:
-    """A group's account, to be used as a team's name."""
-    return GROUP_MARK + name
-
-
-def is_group(account: str) -> bool:
-    """Is it a group's account?"""
-    return account.startswith(GROUP_MARK)
 
 
 def team_prefix(team: str) -> str:

@@ -35,6 +35,7 @@ from spendgate.ledger.port import (
     Restored,
     Settlement,
     TeamMonth,
+    group_account,
 )
 from spendgate.ledger.redis import recent_rejections, two_phase
 from spendgate.ledger.redis import url as connect
@@ -50,7 +51,6 @@ from spendgate.ledger.redis.codec import (
     beat_keys,
     day_cells,
     expired_rows,
-    group_account,
     grow_argument,
     reserve_argument,
     reserve_result,
@@ -243,11 +243,12 @@ class RedisLedger:
         for team, group in groupby(sorted(streams, key=lambda g: g.team), key=lambda g: g.team):
             calls.append((team, [now_ms, ttl_ms, *map(grow_argument, group)]))
         replies = await self.calls.ask("renew", RENEW, calls)
-        return {
-            text(exchange): Grown(int(held), int(room))
-            for _, *rows in replies
-            for exchange, held, room in rows
-        }
+        found: dict[str, Grown] = {}
+        for _, *rows in replies:
+            for exchange, held, room in rows:
+                now, before = Grown(int(held), int(room)), found.get(text(exchange))
+                found[text(exchange)] = now if before is None else before.tightest(now)
+        return found
 
     async def expire(self, team: str, now_ms: int = 0, limit: int = 100) -> list[Expired]:
         """See `port.Ledger.expire`."""
@@ -315,6 +316,13 @@ class RedisLedger:
             replies = await self.calls.bulk("balances", pipe.execute)
             out += [(int(settled or 0), int(reserved or 0)) for settled, reserved in replies]
         return out
+
+    async def month_settled(self, team: str, month: str) -> int | None:
+        """What a team's month (`YYYYMM`) settled; None where the ledger has no such month. Raises LedgerUnavailable."""
+        key = f"{team_prefix(team)}b:month:{month}"
+        call = cast(Any, self.calls.redis).hmget
+        settled, reserved = await self.calls.bulk("month", lambda: call(key, ["s", "r"]))
+        return None if settled is None and reserved is None else int(settled or 0)
 
     async def cells(self, teams: list[str], month: str) -> list[DayCell]:
         """See `port.Ledger.cells`: one round trip for every 100 teams."""

@@ -24,7 +24,7 @@ import orjson
 import structlog
 
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import GroupShare, Settlement
 from spendgate.ledger.redis.codec import clean
 
 _log = structlog.get_logger()
@@ -64,6 +64,10 @@ def write_settlement(s: Settlement) -> bytes:
              "acknowledged_us": s.acknowledged_us}  # fmt: skip
     if s.unspent:
         document["unspent"] = [clean(scope) for scope in s.unspent]
+    if s.tokens is not None:
+        document["tokens"] = s.tokens
+    if s.groups:
+        document["groups"] = [[clean(g.name), [(clean(sc), w) for sc, w in g.scopes]] for g in s.groups]
     return write_line(document | {name: n for name, n in later.items() if n})
 
 
@@ -84,6 +88,10 @@ def read_line(line: bytes) -> Settlement | int:
         if version == VERSION:
             document = {name: value for name, value in document.items() if name in _FIELDS}
         document["unspent"] = tuple(map(str, document.get("unspent", ())))
+        document["groups"] = tuple(
+            GroupShare(str(name), tuple((str(scope), str(window)) for scope, window in scopes_there))
+            for name, scopes_there in document.get("groups", ())
+        )
         return Settlement(**document, scopes=scopes)
     except (TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"not a settlement: {e}") from e
