@@ -3,8 +3,9 @@
 What should have been comes from usage logs (each exchange at the corrected prices of its own moment, exact), or
 from a provider's usage export (its tokens of a model and day at that day's corrected prices, shared out to the
 apps that used it). Such a day is never priced as one exchange: where a price has context tiers, the part that was
-in the tier is told by what the day was metered for at the prices of then (`tiers`), else by the mean exchange. The
-target of a day, team, app and model is what should have been less what was metered; what was backfilled for that
+in the tier is told by what the day was metered for at the prices of then (`tiers`), else by the mean exchange. What
+an export does not count apart (cached input within the input, searches) is taken to be as it was metered. The target
+of a day, team, app and model is what should have been less what was metered; what was backfilled for that
 day before is taken off, so that a second run finds nothing to do, whatever the source. The ids tell month and day:
 `backfill/202610/20261003/<digest>`.
 """
@@ -31,6 +32,7 @@ from spendgate.pricing.cost import cost_nanousd, cost_pico
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
 from spendgate.records.record import UsageRecord
+from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS
 
 Days = dict[str, dict[Where, int]]
 """Nano-USD by day (`YYYYMMDD`), team, app and model."""
@@ -105,6 +107,7 @@ def from_usage(
     for cell in cells:
         if first <= cell.day <= last:
             of_day.setdefault(cell.day, []).append(cell)
+    counted = _counted(x for some in by_day.values() for x in some)
     out = Outcome({}, {})
     for day in sorted(by_day):
         mine = of_day.get(day, [])
@@ -112,7 +115,7 @@ def from_usage(
             _add(
                 out.metered, day, (cell.team, cell.app, cell.model), cell.cost_nanousd - cell.adjusted_nanousd
             )
-        priced = _priced(by_day[day], mine, prices, before or prices, day)
+        priced = _priced(by_day[day], mine, prices, before or prices, day, counted)
         found = reconcile("", day[:6], mine, priced, prices)
         for where, nano in targets(found, mine, egress_team).items():
             _add(out.should, day, where, nano)
@@ -121,11 +124,26 @@ def from_usage(
     return out
 
 
+def _counted(lines: Iterable[Line]) -> dict[str, set[str]]:
+    """The kinds that an export counts, by the fingerprint of each model; all of them under ""."""
+    out: dict[str, set[str]] = {"": set()}
+    for line in lines:
+        if line.tokens:
+            for key in ("", fingerprint(line.model)):
+                out.setdefault(key, set()).add(line.kind or "input")
+    return out
+
+
 def _priced(
-    lines: Iterable[Line], cells: Iterable[DayCell], prices: PriceTable, before: PriceTable, day: str
+    lines: Iterable[Line],
+    cells: Iterable[DayCell],
+    prices: PriceTable,
+    before: PriceTable,
+    day: str,
+    counted: Mapping[str, set[str]],
 ) -> list[Line]:
     """A day's lines with what each model's tokens cost. The price is that of the name as it is billed (dated), which
-    finds its model's."""
+    finds its model's; where that was read out of a meter's text, that of the model as it was metered."""
     of_model: dict[str, list[Line]] = {}
     for line in lines:
         of_model.setdefault(fingerprint(line.model), []).append(line)
@@ -135,20 +153,27 @@ def _priced(
     out = []
     for key, some in of_model.items():
         out += [replace(x, cost_usd=Decimal(0), amounts=0) for x in some]
-        cost = _day_cost(some, metered.get(key, []), prices, before, day)
+        cost = _day_cost(
+            some, metered.get(key, []), prices, before, day, (counted.get(key, set()), counted[""])
+        )
         if cost:
             out.append(Line(day, some[0].model, "", Decimal(cost) / NANO_PER_USD))
     return out
 
 
 def _day_cost(
-    lines: Iterable[Line], cells: list[DayCell], prices: PriceTable, before: PriceTable, day: str
+    lines: Iterable[Line],
+    cells: list[DayCell],
+    prices: PriceTable,
+    before: PriceTable,
+    day: str,
+    counted_kinds: tuple[set[str], set[str]],
 ) -> int:
     """Nano-USD of a model's day. What differs from the metered cost only by rounding is the metered cost."""
     tokens: dict[str, int] = {}
     requests, name = 0, ""
     for line in lines:
-        name = name or line.model
+        name = name or (line.model if line.exact or not cells else cells[0].model)
         requests += line.requests
         if line.tokens:
             tokens[line.kind or "input"] = tokens.get(line.kind or "input", 0) + line.tokens
@@ -158,6 +183,7 @@ def _day_cost(
     for cell in cells:
         for kind, n in cell.tokens.items():
             mine[kind] = mine.get(kind, 0) + n
+    tokens = _apart(tokens, mine, *counted_kinds)
     terms = at_day(day)
     price = price_for(prices, name, terms)
     usage = with_requests(tokens, requests or counted)
@@ -168,6 +194,25 @@ def _day_cost(
     unpriced = cost_pico(price, usage)[1]
     found += sum(usage[k] * (prices.stand_ins.get(k, 0)) for k in unpriced) // 1000
     return cost if mine and abs(found - cost) <= counted else found
+
+
+def _apart(
+    tokens: Mapping[str, int], mine: Mapping[str, int], of_model: set[str], of_export: set[str]
+) -> dict[str, int]:
+    """An export's tokens with the kinds that it does not count apart: tokens of them are within the plain ones of their
+    side, fees are not in it at all."""
+    out = dict(tokens)
+    for kind, n in mine.items():
+        if n <= 0 or kind == "requests":
+            continue
+        side = "input" if kind in INPUT_KINDS else "output" if kind in OUTPUT_KINDS else ""
+        if not side and kind not in of_export:
+            out[kind] = n
+        elif side and kind != side and kind not in of_model:
+            moved = min(n, out.get(side, 0))
+            out[side] = out.get(side, 0) - moved
+            out[kind] = out.get(kind, 0) + moved
+    return {k: n for k, n in out.items() if n}
 
 
 def _add(days: Days, day: str, where: Where, nano: int) -> None:
