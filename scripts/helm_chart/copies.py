@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from helm_chart import doors
 from helm_chart.general import conditional, general
 from helm_chart.text import After, Block, Edit, Replace, when
 from helm_chart.workloads import (
@@ -73,7 +74,7 @@ COPIES = (
         (account("llm-budget-controller", "controller"),),
     ),
     Copy("base/controller.yaml", "controller.yaml", ".Values.controller.enabled", CONTROLLER),
-    Copy("base/gateway.yaml", "gateway.yaml", "", GATEWAY),
+    Copy("base/gateway.yaml", "gateway.yaml", "", (*doors.OF_CALLERS, *GATEWAY)),
     Copy("components/redis/redis.yaml", "redis.yaml", SHIPPED, REDIS),
     Copy("components/redis-ha/disruption-budget.yaml", "redis-disruption-budget.yaml", SENTINEL),
     Copy("components/redis-secured/certificate.yaml", "redis-certificate.yaml", ".Values.redis.secured"),
@@ -97,6 +98,7 @@ COPIES = (
         "network-policies.yaml",
         "",
         (
+            doors.TO_THE_DOOR,
             Block(
                 r"        - namespaceSelector: # sidecars.*",
                 '{{- if or (ne .Values.proxy "istio") .Values.istio.sidecars }}',
@@ -143,16 +145,20 @@ COPIES = (
         "overlays/envoy-gateway/gateway.yaml",
         "envoy-gateway.yaml",
         f"and ({ENVOY_GATEWAY}) .Values.envoyGateway.routes",
-        (
-            Replace(
-                r"^  gatewayClassName: eg$", "  gatewayClassName: {{ .Values.envoyGateway.gatewayClassName }}"
-            ),
-        ),
+        doors.GATEWAY,
     ),
+    Copy(
+        "components/envoy-gateway-keys/filters.yaml",
+        "envoy-gateway-keys.yaml",
+        f"and ({ENVOY_GATEWAY}) {doors.KEYS}",
+    ),
+    Copy("components/front-door/gateway.yaml", "istio-front-door.yaml", doors.FRONT_DOOR, doors.DOOR),
+    Copy("components/front-door/envoyfilter.yaml", "istio-envoyfilter-front-door.yaml", doors.FRONT_DOOR),
     Copy("overlays/envoy-gateway/policies.yaml", "envoy-gateway-policies.yaml", ENVOY_GATEWAY),
 )
 FILES = {
     "config-istio.yaml": "overlays/istio/config.yaml",
+    "config-front-door.yaml": "components/front-door/config.yaml",
     "redis.conf": "components/redis/redis.conf",
     "start.sh": "components/redis-ha/start.sh",
     "rules.yaml": "components/monitoring/rules.yaml",

@@ -187,6 +187,17 @@ class Envoy(Pods):
     )
 
 
+class FrontDoor(Closed):
+    enabled: bool = Field(
+        False, description="One HTTPS name for all providers, a Gateway of the Gateway API that Istio runs."
+    )
+    host: str = Field("llm.example.com", description="The name; its certificate is in the Secret `llm-tls`.")
+    keys_secret: str = Field(
+        "spendgate-keys",
+        description="Secret with `keys.yaml`, who asks by which key (`spendgate keys list -o secret`).",
+    )
+
+
 class Istio(Closed):
     namespace: str = Field("istio-system", description="Where istiod and the egress gateway are.")
     sidecars: bool = Field(
@@ -195,6 +206,7 @@ class Istio(Closed):
     egress: bool = Field(
         True, description="The way to api.openai.com and api.anthropic.com through the egress gateway."
     )
+    front_door: FrontDoor = Field(default_factory=FrontDoor, description="For who has no sidecar.")
     revision: str = Field(
         "", description="Label `istio.io/rev` of the gateways' pods; empty: the default one's."
     )
@@ -204,6 +216,11 @@ class EnvoyGateway(Closed):
     namespace: str = Field("envoy-gateway-system", description="Where its proxies run.")
     gateway_class_name: str = Field("eg", description="Class of the Gateway `llm`.")
     routes: bool = Field(True, description="The Gateway `llm` with routes to OpenAI and Anthropic.")
+    keys: bool = Field(
+        False,
+        description="The routes send the providers' keys, of the Secrets `openai-key` and `anthropic-key`, in place of "
+        "callers'.",
+    )
 
 
 class Webhook(Pods):

@@ -99,7 +99,7 @@ true
 {{- define "spendgate.config" -}}
 {{- $config := .Values.config -}}
 {{- if eq .Values.proxy "istio" -}}
-{{- $config = mergeOverwrite (tpl (.Files.Get "files/config-istio.yaml") . | fromYaml) (deepCopy .Values.config) -}}
+{{- $config = mergeOverwrite (tpl (.Files.Get (printf "files/config-%s.yaml" (ternary "front-door" "istio" .Values.istio.frontDoor.enabled))) . | fromYaml) (deepCopy .Values.config) -}}
 {{- end -}}
 {{ toYaml $config }}
 {{- end -}}

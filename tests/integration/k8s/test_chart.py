@@ -99,6 +99,11 @@ def same(chart: list[Json], kustomized: str, namespace: str) -> None:
 
 
 COMPONENTS: dict[str, tuple[list[str], Json]] = {
+    "a front door": (["front-door"], {**helm.example("istio"), "istio": {"frontDoor": {"enabled": True}}}),
+    "providers' keys": (
+        ["envoy-gateway-keys"],
+        {**helm.example("envoy-gateway"), "envoyGateway": {"keys": True}},
+    ),
     "a managed Redis": (["redis-managed"], {"redis": {"mode": "external"}}),
     "a secured Redis": (["redis-secured"], {"redis": {"secured": True}}),
     "spools on volumes": (["persistent-spool"], {"gateway": {"spool": {"persistent": True}}}),
@@ -122,7 +127,7 @@ def test_each_component_is_a_switch(what: str, tmp_path: Path) -> None:
     components, values = COMPONENTS[what]
     up = Path(*[".."] * len(tmp_path.resolve().parts[1:])) / K8S.relative_to("/")
     kustomization = {
-        "resources": [str(up / "overlays/envoy")],
+        "resources": [str(up / "overlays" / values.get("proxy", "envoy"))],
         "components": [str(up / "components" / c) for c in components],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -322,3 +327,23 @@ def test_a_mesh_with_revisions_injects_the_gateways() -> None:
     documents = helm.documents({"proxy": "istio", "istio": {"revision": "1-28"}})
     [gateway] = [d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "spendgate"]
     assert gateway["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] == "1-28"
+
+
+def test_pages_set_only_values_that_there_are() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    named = {m for page in pages for m in re.findall(r"--set '?([\w.]+)=", page.read_text(encoding="utf-8"))}
+    assert len(named) >= 3
+    values = yaml.safe_load((helm.CHART / "values.yaml").read_text(encoding="utf-8"))
+    for path in named:
+        inside = values
+        *parents, last = path.split(".")
+        for key in parents:
+            inside = inside[key]
+        assert last in inside or inside == {}, path
+
+
+def test_the_application_for_argo_cd_gives_values_that_the_chart_takes() -> None:
+    application = yaml.safe_load((ROOT / "deploy/argocd/application.yaml").read_text(encoding="utf-8"))
+    source = application["spec"]["source"]
+    assert helm.documents(source["helm"]["valuesObject"], application["spec"]["destination"]["namespace"])
+    assert source["targetRevision"] == yaml.safe_load((helm.CHART / "Chart.yaml").read_text())["version"]
