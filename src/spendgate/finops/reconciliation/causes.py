@@ -81,9 +81,10 @@ def causes_of(
     rest = billed.cost_nanousd - mine.cost_nanousd
     if mine.is_empty:
         return {BYPASS: rest} if rest else {}
-    if billed.is_empty:
+    is_rounded = abs(rest) <= slack(mine, billed, quantum)
+    if billed.is_empty and not (billed.lines and is_rounded):  # a line that is printed as 0.00 is there
         return {MISSING: rest} if rest else {}
-    if abs(rest) <= slack(mine, billed, quantum):
+    if is_rounded:
         return {ROUNDING: rest} if rest else {}
     out: dict[str, int] = {}
 

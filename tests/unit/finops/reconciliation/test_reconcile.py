@@ -124,6 +124,10 @@ def test_an_amount_that_is_printed_as_nothing_was_rounded_too() -> None:
     ]
     found = compare([use.cell()], lines, quantum=Decimal("0.01"))
     assert set(found.causes) == {c.ROUNDING}
+    bare = [replace(x, tokens=0) for x in lines]  # a file of money alone
+    assert set(compare([use.cell()], bare, quantum=Decimal("0.01")).causes) == {c.ROUNDING}
+    dear = Use(3, tokens={k: 9 * n for k, n in use.tokens.items()})
+    assert set(compare([dear.cell()], bare, quantum=Decimal("0.01")).causes) == {c.MISSING}
 
 
 def test_what_the_invoice_has_not_is_said_to_be_missing() -> None:
