@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from spendgate.dialects.anthropic import usage as anthropic_usage
 from spendgate.dialects.base import Reading
-from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed
+from spendgate.dialects.response.meters import EventMeter
 from spendgate.dialects.wire import json_read as jsonbody
 from spendgate.dialects.wire.json_read import object_of
 from spendgate.usage import Usage
@@ -17,41 +17,25 @@ from spendgate.usage import Usage
 _TEXT_KEYS = ("text", "thinking", "partial_json")
 
 
-class AnthropicStreamMeter:
+class AnthropicStreamMeter(EventMeter):
     """Meters one stream of events.
 
     `message_start` carries the input side and a placeholder of the output; `message_delta` the cumulative
-    rest, laid over it field by field. Nothing is ever taken out of the stream.
+    rest, laid over it field by field.
     """
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = EventFilter(self, hide=False)
-        self._tokens = StreamedTokens(count)
+        super().__init__(count=count)
         self._usage: jsonbody.JsonObject = {}
         self._broken = False
-        self._model = ""
         self._final = False
         self._has_content = False
         self._stop_reason: object = None
         self._stopped = False
-        self._failed = False
-        self._unread = ""
-        self._reasoned = False
-
-    def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
 
     @property
     def complete(self) -> bool:
         return self._final or self._stopped
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
-
-    @property
-    def hidden(self) -> bool:
-        return self._reasoned
 
     def result(self) -> Reading:
         if self._broken:
@@ -77,33 +61,19 @@ class AnthropicStreamMeter:
             usage["output"] = usage.get("output", 0) + streamed - reported
         return usage, streamed
 
-    def oversize(self) -> None:
-        self._unread = "truncated"
-
-    def read(self, data: bytes, name: bytes) -> bool:
-        """Read one event. False: the client sees them all."""
-        try:
-            event = jsonbody.parse(data)
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
-        if not isinstance(event, dict):
-            return False
+    def take(self, event: jsonbody.JsonObject, name: bytes) -> None:
         match event.get("type"):
             case "content_block_delta":
                 self._has_content = True
-                delta = event.get("delta")
-                if isinstance(delta, dict):
-                    for key in _TEXT_KEYS:
-                        text = delta.get(key)
-                        if text and isinstance(text, str):
-                            self._tokens.add(text)
+                delta = object_of(event.get("delta"))
+                for key in _TEXT_KEYS:
+                    self._add(delta.get(key))
             case "content_block_start":
                 self._has_content = True
                 kind = object_of(event.get("content_block")).get("type")
                 # server_tool_use: a tool that the provider runs, whose results are billed as input
                 if kind in ("thinking", "redacted_thinking", "server_tool_use"):
-                    self._reasoned = True
+                    self._hidden = True
             case "message_start":
                 message = object_of(event.get("message"))
                 if isinstance(model := message.get("model"), str):
@@ -121,7 +91,6 @@ class AnthropicStreamMeter:
             case _:
                 if name == b"error" or event.get("error"):
                     self._failed = True
-        return False
 
     def _merge(self, usage: object) -> None:
         if usage is not None and not isinstance(usage, dict):

@@ -8,41 +8,35 @@ from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.gemini import usage as gemini_usage
-from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
 from spendgate.dialects.response.growing import believed
-from spendgate.dialects.wire import json_read as jsonbody
+from spendgate.dialects.response.meters import EventMeter
 from spendgate.dialects.wire import json_stream
 from spendgate.dialects.wire.json_read import JsonObject, object_of
 from spendgate.usage import Usage
 
 
-class GeminiStreamMeter:
+class GeminiStreamMeter(EventMeter):
     """Meters one stream of chunks, each a `GenerateContentResponse`.
 
     Every chunk carries usage so far; a later one is laid over it field by field, since early ones lack
-    fields. Nothing is ever taken out. How the chunks are framed shows in the first byte.
+    fields. How the chunks are framed shows in the first byte.
     """
 
     def __init__(self, *, count: Callable[[str], int]) -> None:
-        self._passage = EventFilter(self, hide=False)
+        super().__init__(count=count)
         self._array: json_stream.Framer | None = None
         self._begun = False
-        self._tokens = StreamedTokens(count)
         self._usage: JsonObject = {}
         self._fees: Usage = {}
         self._broken = False
-        self._model = ""
         self._finished = False
-        self._failed = False
-        self._unread = ""
-        self._reasoned = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
         if not self._begun and (first := piece.lstrip()[:1]):
             self._begun = True
             self._array = json_stream.Framer() if first in (b"[", b"{") else None
         if self._array is None:
-            return self._passage.feed(piece, end)
+            return super().feed(piece, end)
         for raw in self._array.feed(piece):
             if raw is None:
                 self.oversize()
@@ -55,13 +49,9 @@ class GeminiStreamMeter:
         return self._finished and bool(self._usage or self._broken)
 
     @property
-    def failed(self) -> bool:
-        return self._failed
-
-    @property
     def hidden(self) -> bool:
         return (
-            self._reasoned
+            self._hidden
             or bool(self._usage.get("thoughtsTokenCount"))
             or (self._finished and not self._usage)
         )
@@ -79,18 +69,7 @@ class GeminiStreamMeter:
     def partial(self) -> tuple[Usage, int]:
         return dict(gemini_usage.read(self._model, self._usage).usage), self._tokens.total
 
-    def oversize(self) -> None:
-        self._unread = "truncated"
-
-    def read(self, data: bytes, name: bytes) -> bool:
-        """Read one chunk. False: the client sees them all."""
-        try:
-            chunk = jsonbody.parse(data)
-        except jsonbody.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
-        if not isinstance(chunk, dict):
-            return False
+    def take(self, chunk: JsonObject, name: bytes) -> None:
         if chunk.get("error") or name == b"error":
             self._failed = True
         self._model = gemini_usage.model_of(chunk) or self._model
@@ -107,7 +86,6 @@ class GeminiStreamMeter:
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
                 self._read_candidate(candidate)
-        return False
 
     def _read_candidate(self, candidate: dict[str, Any]) -> None:
         if candidate.get("finishReason"):
@@ -117,12 +95,8 @@ class GeminiStreamMeter:
             if not isinstance(part, dict):
                 continue
             if part.get("thought") or part.get("thoughtSignature"):
-                self._reasoned = True
-            text = part.get("text")
-            if text and isinstance(text, str):
+                self._hidden = True
+            if (text := part.get("text")) and isinstance(text, str):
                 self._tokens.add(text)
             elif call := part.get("functionCall") or part.get("executableCode"):
-                try:
-                    self._tokens.add(jsonbody.dumps(call))
-                except jsonbody.NotJson:
-                    self._unread = self._unread or "not_json"
+                self._add_json(call)

@@ -9,8 +9,9 @@ from typing import Any
 from spendgate.dialects.base import Reading
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.openai.request import CHOICES_MAX
-from spendgate.dialects.response.event_filter import EventFilter, StreamedTokens
+from spendgate.dialects.response.event_filter import StreamedTokens
 from spendgate.dialects.response.growing import believed, later
+from spendgate.dialects.response.meters import EventMeter
 from spendgate.dialects.wire import json_read
 from spendgate.usage import Usage
 
@@ -19,7 +20,7 @@ _PLAIN_DELTA = frozenset({"role", "content"})
 """All that most pieces have."""
 
 
-class OpenAIStreamMeter:
+class OpenAIStreamMeter(EventMeter):
     """Meters one stream of chunks.
 
     Usage comes in a last chunk without choices, or (some providers) in many chunks, cumulative: the last one
@@ -28,22 +29,16 @@ class OpenAIStreamMeter:
     """
 
     def __init__(self, *, hide_usage: bool, count: Callable[[str], int]) -> None:
-        self._passage = EventFilter(self, hide=hide_usage)
-        self._tokens = StreamedTokens(count)
+        super().__init__(count=count, hide=hide_usage)
         self._context = StreamedTokens(count)
         """What Azure's data sources brought in."""
-        self._reading: Reading | None = None
-        self._model = ""
         self._finished = False
         self._running: set[int] = set()
         """Indexes of the choices that began and did not finish."""
         self._complete = False
-        self._failed = False
-        self._unread = ""
-        self._reasoned = False
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
-        shown = self._passage.feed(piece, end)
+        shown = super().feed(piece, end)
         if end and self._finished and not (self._running or self._failed or self._unread):
             self._complete = True  # it ended cleanly after all its choices: some never say that it is done
         return shown
@@ -53,12 +48,8 @@ class OpenAIStreamMeter:
         return self._complete
 
     @property
-    def failed(self) -> bool:
-        return self._failed
-
-    @property
     def hidden(self) -> bool:
-        return self._reasoned or (self._finished and self._reading is None and not self._complete)
+        return self._hidden or (self._finished and self._reading is None and not self._complete)
 
     def result(self) -> Reading:
         reading = self._reading
@@ -71,25 +62,15 @@ class OpenAIStreamMeter:
 
     def partial(self) -> tuple[Usage, int]:
         if self._reading:
-            return dict(self._reading.usage), self._tokens.total
+            return super().partial()
         brought = self._context.total
         return {"tool_input": brought} if brought else {}, self._tokens.total
 
-    def oversize(self) -> None:
-        self._unread = "truncated"
+    def done(self) -> None:
+        self._complete = True
 
-    def read(self, data: bytes, name: bytes) -> bool:
-        """Read one event. True for the extra usage chunk."""
-        if data == b"[DONE]":
-            self._complete = True
-            return False
-        try:
-            chunk = json_read.parse(data)
-        except json_read.NotJson:
-            self._unread = self._unread or "not_json"
-            return False
-        if not isinstance(chunk, dict):
-            return False
+    def take(self, chunk: json_read.JsonObject, name: bytes) -> bool:
+        """True for the extra usage chunk."""
         if name == b"error" or chunk.get("error"):
             self._failed = True
         choices = chunk.get("choices")
@@ -141,10 +122,10 @@ class OpenAIStreamMeter:
             text = delta.get(key)
             if text and isinstance(text, str):
                 self._tokens.add(text)
-                self._reasoned = self._reasoned or key.startswith("reasoning")
+                self._hidden = self._hidden or key.startswith("reasoning")
         if (context := delta.get("context")) and isinstance(context, dict):
             self._context.add(json_read.dumps(context))
-        self._reasoned = self._reasoned or bool(delta.get("reasoning_details"))
+        self._hidden = self._hidden or bool(delta.get("reasoning_details"))
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             for call in calls:

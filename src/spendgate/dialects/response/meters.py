@@ -1,7 +1,7 @@
 """What the meters have in common whose usage comes whole, in one event of the stream, by the stream's framing:
 server-sent events, objects of JSON one after the other, or Amazon's binary messages.
 
-Nothing is ever taken out. A dialect says in `take` what its events mean: it sets `_reading` at the one with the usage
+A dialect says in `take` what its events mean: it sets `_reading` at the one with the usage
 and `_failed` at an error, and gives texts to `_add`.
 """
 
@@ -84,25 +84,29 @@ class UsageMeter(ABC):
 
 
 class EventMeter(UsageMeter):
-    """Meters server-sent events."""
+    """Meters server-sent events. With `hide` those that the client did not ask for are taken out."""
 
-    def __init__(self, *, count: Callable[[str], int]) -> None:
+    def __init__(self, *, count: Callable[[str], int], hide: bool = False) -> None:
         super().__init__(count=count)
-        self._passage = EventFilter(self, hide=False)
+        self._filter = EventFilter(self, hide=hide)
 
     @abstractmethod
-    def take(self, event: JsonObject, name: bytes) -> None:
-        """Read one event; `name` is that of its `event:` line."""
+    def take(self, event: JsonObject, name: bytes) -> bool | None:
+        """Read one event; `name` is that of its `event:` line. True where the client did not ask for it."""
+
+    def done(self) -> None:
+        """`[DONE]` came: the end of the chat API's streams, and of some that copy another API."""
 
     def feed(self, piece: bytes, end: bool) -> bytes | None:
-        return self._passage.feed(piece, end)
+        return self._filter.feed(piece, end)
 
     def read(self, data: bytes, name: bytes) -> bool:
-        """Read one event. False: the client sees them all."""
-        # some that copy an API end as the chat API does
-        if data != b"[DONE]" and (event := self._parsed(data)) is not None:
-            self.take(event, name)
-        return False
+        """Read one event. True where the client did not ask for it."""
+        if data == b"[DONE]":
+            self.done()
+            return False
+        event = self._parsed(data)
+        return event is not None and bool(self.take(event, name))
 
 
 class ObjectMeter(UsageMeter):
