@@ -1,4 +1,7 @@
-"""An ext_proc server in Python that does nothing: what any Python processor costs at least."""
+"""An ext_proc server in Python that does nothing, on one of the gRPC engines: what any Python processor costs at least.
+
+.venv/bin/python bench/noop.py grpcio|ngh2|h2 unix:PATH
+"""
 
 from __future__ import annotations
 
@@ -8,46 +11,77 @@ from typing import Any
 
 import grpc
 import uvloop
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
 from spendgate.exchange import events as e
 from spendgate.gateway.adapters import codec
+from spendgate.gateway.adapters.ext_proc import PATH
 from spendgate.gateway.process.serving import grpcio_options
+from spendgate.rpc.call import Call, Message
+from spendgate.rpc.server import Server
+
+
+def reply(message: Any) -> Any:
+    """Asks for both bodies, as spendgate does, and lets all pass."""
+    match message.WhichOneof("request"):
+        case "request_headers":
+            return codec.PASS_REQUEST_HEADERS
+        case "request_body":
+            return codec.PASS_REQUEST_BODY
+        case "response_headers":
+            kind = codec.header_map(message.response_headers.headers).get("content-type", "")
+            mode = e.BodyMode.STREAMED if "event-stream" in kind else e.BodyMode.BUFFERED
+            return codec.answer(e.PassResponse(mode))
+    return codec.PASS_RESPONSE_BODY
 
 
 class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):
-    """Asks for both bodies, as spendgate does, and lets all pass."""
+    """On grpc.aio."""
 
     async def Process(self, _: Any, context: Any) -> None:  # noqa: N802
         while True:
             message = await context.read()
             if message is grpc.aio.EOF:
                 return
-            match message.WhichOneof("request"):
-                case "request_headers":
-                    await context.write(codec.PASS_REQUEST_HEADERS)
-                case "request_body":
-                    await context.write(codec.PASS_REQUEST_BODY)
-                case "response_headers":
-                    kind = codec.header_map(message.response_headers.headers).get("content-type", "")
-                    mode = e.BodyMode.STREAMED if "event-stream" in kind else e.BodyMode.BUFFERED
-                    await context.write(codec.answer(e.PassResponse(mode)))
-                case "response_body":
-                    await context.write(codec.PASS_RESPONSE_BODY)
+            await context.write(reply(message))
 
 
-async def main(address: str) -> None:
-    server = grpc.aio.server(options=grpcio_options(32 * 1024 * 1024))
-    external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(Noop(), server)
+class NoopCall:
+    """On our own server."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def message(self, message: Message) -> bool:
+        self._call.send(reply(pb.ProcessingRequest.FromString(message)).SerializeToString())
+        return False
+
+    def half_closed(self) -> None:
+        self._call.finish()
+
+    def lost(self) -> None:
+        return
+
+
+async def main(engine: str, address: str) -> None:
     healthy = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-    server.add_insecure_port(address)
+    server: Any
+    if engine == "grpcio":
+        server = grpc.aio.server(options=grpcio_options(32 * 1024 * 1024))
+        external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(Noop(), server)
+        server.add_insecure_port(address)
+    else:
+        server = Server("ngh2" if engine == "ngh2" else "h2")
+        server.add_method(PATH, NoopCall)
+        server.bind(address)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await server.start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(sys.argv[1], sys.argv[2]))

@@ -18,8 +18,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lab import HERE, free_port
 from load import Result, closed_loop, request_bytes
-from run import HERE, body, free_port
+from run import body
 
 UPSTREAM_KEY = "sk-bench-0123456789abcdef-0123456789"
 

@@ -1,7 +1,12 @@
-"""Side by side in one run: Envoy alone, Envoy with a Python ext_proc that does nothing, and spendgate with
-reserve and settle. One worker each. Prints a table and writes bench/results.json.
+"""Side by side in one run: Envoy alone, Envoy with a Python processor that does nothing, and spendgate with reserve and
+settle, on each gRPC engine (`lab.py`). Prints tables and writes bench/results.json.
 
-Rounds are interleaved, and what counts are the ratios: the machine's mood is the same for all three.
+    .venv/bin/python bench/run.py [--quick] [--only "no-op grpcio,spendgate ngh2"]
+    .venv/bin/python bench/run.py --gate          against bench/ratios.json: exit 1 where a ratio fell by a tenth
+    .venv/bin/python bench/run.py --commit        and write it anew
+
+Rounds are interleaved, and what counts are the ratios: the machine's mood is the same for all. CPU is that of the
+processes, an exchange.
 """
 
 from __future__ import annotations
@@ -12,34 +17,25 @@ import json
 import os
 import platform
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-import yaml
+from lab import BASE, HERE, TARGETS, YARDSTICK, Lab, Target, cpu_ns
 from load import Result, closed_loop, request_bytes, stream_chunks
 from rich.console import Console
 from rich.table import Table
 
-HERE = Path(__file__).parent
-SPENDGATE = Path(sys.executable).parent / "spendgate"
 SIZES = {"1 KB": 1_000, "50 KB": 50_000, "500 KB": 500_000, "2 MB": 2_000_000}
-TARGETS = ("envoy", "no-op", "spendgate")
+MANY = 32
 WORDS = "the quick brown fox jumps over the lazy dog and thinks about budgets in the mesh "
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+RATIOS = HERE / "ratios.json"
+FALL = 0.9
+"""A ratio below so much of the committed one fails the gate."""
+median = statistics.median
 
 
 def body(size: int, stream: bool = False) -> bytes:
@@ -51,211 +47,177 @@ def body(size: int, stream: bool = False) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-class Lab:
-    """The three targets, running."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = {name: free_port() for name in TARGETS}
-        self.upstream = free_port()
-
-    def start(self) -> None:
-        """Start upstream, no-op, three Envoys (spendgate brings its own)."""
-        self._run("upstream", [sys.executable, str(HERE / "upstream.py"), str(self.upstream)])
-        socket_path = self.folder / "noop.sock"
-        self._run("noop", [sys.executable, str(HERE / "noop.py"), f"unix:{socket_path}"])
-        for name in ("envoy", "no-op"):
-            rendered = subprocess.run(
-                [SPENDGATE, "render", "bootstrap", "--listen", f"127.0.0.1:{self.ports[name]}",
-                 "--upstream", f"http://127.0.0.1:{self.upstream}", "--grpc", f"unix:{socket_path}"],
-                check=True, capture_output=True, text=True,
-            ).stdout  # fmt: skip
-            config = yaml.safe_load(rendered)
-            if name == "envoy":
-                manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0][
-                    "typed_config"
-                ]
-                manager["http_filters"] = manager["http_filters"][1:]
-                for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
-                    route.pop("typed_per_filter_config", None)
-                clusters = config["static_resources"]["clusters"]
-                config["static_resources"]["clusters"] = [c for c in clusters if c["name"] != "spendgate"]
-            path = self.folder / f"{name}.yaml"
-            path.write_text(yaml.safe_dump(config))
-            envoy = Path(sys.executable).parent / "envoy"
-            self._run(name, [str(envoy), "-c", str(path), "--use-dynamic-base-id", "-l", "error"])
-        policy = self.folder / "policy.yaml"
-        policy.write_text(
-            "apiVersion: ai.systemhardening.com/v1\nkind: LLMBudget\nmetadata: {name: bench}\n"
-            "spec: {team: bench, monthlyBudgetUSD: 1000000}\n"
-        )
-        self._run(
-            "spendgate",
-            [str(SPENDGATE), "up", "--quiet", "--workers", "1", "--policy", str(policy),
-             "--upstream", f"http://127.0.0.1:{self.upstream}", "--listen", f"127.0.0.1:{self.ports['spendgate']}",
-             "--admin", f"127.0.0.1:{free_port()}", "--data-dir", str(self.folder / "data")],
-        )  # fmt: skip
-
-    def _run(self, name: str, argv: list[str]) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(argv, stdout=log, stderr=log)
-
-    async def until_ready(self) -> None:
-        """Wait until all three answer through their whole chain."""
-        for name in TARGETS:
-            for _ in range(300):
-                try:
-                    result = await closed_loop(
-                        self.ports[name], request_bytes("/v1/chat/completions", body(500)), 1, 0.1
-                    )
-                    if result.statuses.get(200):
-                        break
-                except OSError:
-                    pass
-                await asyncio.sleep(0.1)
-            else:
-                raise SystemExit(
-                    f"{name} does not answer: {(self.folder / f'{name}.log').read_text()[-800:]}"
-                )
-        await asyncio.sleep(2)  # health checks, warm caches
-
-    def memory_mb(self) -> float:
-        """Resident memory of spendgate's worker."""
-        parent = psutil.Process(self.processes["spendgate"].pid)
-        for child in parent.children(recursive=True):
-            if "spendgate.gateway.process.worker" in " ".join(child.cmdline()):
-                return float(child.memory_info().rss) / 1e6
-        raise SystemExit("no worker found")
-
-    def stop(self) -> None:
-        """End all."""
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+def streaming(chunks: int, delay_ms: float) -> bytes:
+    """A request for an answer of so many chunks."""
+    raw = request_bytes("/v1/chat/completions", body(300, stream=True))
+    return raw.replace(b"x-llm-app:", b"x-bench-chunks: %d/%d\r\nx-llm-app:" % (chunks, delay_ms), 1)
 
 
-async def json_round(lab: Lab, size: int, connections: int, seconds: float) -> dict[str, Result]:
-    """Each target once, one after the other."""
+async def loaded(
+    lab: Lab, target: Target, request: bytes, connections: int, seconds: float
+) -> tuple[Result, dict[str, float]]:
+    """Load one target; the CPU of its processes an exchange, in microseconds."""
+    pids = lab.pids(target)
+    before = {kind: cpu_ns(p) for kind, p in pids.items()}
+    result = await closed_loop(lab.ports[target], request, connections, seconds)
+    assert set(result.statuses) <= {200}, (target.name, result.statuses)
+    done = max(len(result.latencies), 1)
+    return result, {kind: (cpu_ns(p) - before[kind]) / done / 1000 for kind, p in pids.items()}
+
+
+async def size_of(lab: Lab, size: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """All targets at one size of request."""
     request = request_bytes("/v1/chat/completions", body(size))
-    return {name: await closed_loop(lab.ports[name], request, connections, seconds) for name in TARGETS}
+    rows: dict[str, dict[str, list[float]]] = {t.name: {} for t in lab.targets}
+    for _ in range(rounds):
+        for target in lab.targets:
+            row = rows[target.name]
+            many, cpu = await loaded(lab, target, request, MANY, seconds)
+            one, _ = await loaded(lab, target, request, 1, seconds / 2)
+            figures = {
+                "rps": many.rate,
+                "p99_ms": many.percentile(99) * 1000,
+                "p50_one_ms": one.percentile(50) * 1000,
+                **{f"cpu_{kind}_us": us for kind, us in cpu.items()},
+            }
+            for key, value in figures.items():
+                row.setdefault(key, []).append(value)
+    out: dict[str, Any] = {}
+    base = rows.get(YARDSTICK.name)
+    for name, row in rows.items():
+        out[name] = {key: median(values) for key, values in row.items()}
+        if base is not None:  # each round by itself: the machine is another in the next
+            out[name]["rps_ratio"] = median(a / b for a, b in zip(row["rps"], base["rps"], strict=True))
+    return out
 
 
-async def sse_round(lab: Lab, chunks: int, delay_ms: float) -> dict[str, list[float]]:
-    """Gaps between the chunks of a stream, by target."""
-    raw = request_bytes("/v1/chat/completions", body(300, stream=True))
-    request = raw.replace(b"x-llm-app:", b"x-bench-chunks: %d/%d\r\nx-llm-app:" % (chunks, delay_ms), 1)
-    return {name: await stream_chunks(lab.ports[name], request) for name in TARGETS}
+async def sse(lab: Lab, delay_ms: float, rounds: int) -> dict[str, float]:
+    """Milliseconds to the first chunk; where chunks come flat out, a chunk."""
+    out: dict[str, list[float]] = {t.name: [] for t in lab.targets}
+    request = streaming(300, delay_ms)
+    for _ in range(rounds):
+        for target in lab.targets:
+            times = await stream_chunks(lab.ports[target], request)
+            out[target.name].append(times[-1] * 1000 / 300 if delay_ms == 0 else times[0] * 1000)
+    return {name: median(values) for name, values in out.items()}
 
 
-async def open_streams(lab: Lab, n: int) -> dict[str, float]:
-    """Memory of the worker with n open streams."""
-    before = lab.memory_mb()
-    raw = request_bytes("/v1/chat/completions", body(300, stream=True))
-    request = raw.replace(b"x-llm-app:", b"x-bench-chunks: 40/500\r\nx-llm-app:", 1)
+async def sse_cpu(lab: Lab, streams: int) -> dict[str, float]:
+    """Microseconds of the processor's CPU a chunk, with so many streams of 100 chunks, 20 ms apart."""
+    out: dict[str, float] = {}
+    for target in lab.targets:
+        pids = lab.pids(target).get("processor")
+        if pids is None:
+            continue
+        before = cpu_ns(pids)
+        request = streaming(100, 20)
+        await asyncio.gather(*(stream_chunks(lab.ports[target], request) for _ in range(streams)))
+        out[target.name] = (cpu_ns(pids) - before) / 1000 / streams / 100
+    return out
+
+
+async def open_streams(lab: Lab, target: Target, n: int) -> dict[str, float]:
+    """Memory of a processor with n open streams."""
+    before = lab.memory_mb(target)
+    request = streaming(40, 500)
     writers = []
     for i in range(n):
-        reader, writer = await asyncio.open_connection("127.0.0.1", lab.ports["spendgate"])
+        _, writer = await asyncio.open_connection("127.0.0.1", lab.ports[target])
         writer.write(request)
-        writers.append((reader, writer))
+        writers.append(writer)
         if i % 50 == 49:
             await asyncio.sleep(0.05)
     await asyncio.sleep(6)
-    during = lab.memory_mb()
-    for _, writer in writers:
+    during = lab.memory_mb(target)
+    for writer in writers:
         writer.close()
     await asyncio.sleep(2)
-    return {
-        "streams": n,
-        "before_mb": before,
-        "during_mb": during,
-        "kb_per_stream": (during - before) * 1000 / n,
-    }
-
-
-def median(values: list[float]) -> float:
-    """The middle one."""
-    return statistics.median(values)
+    return {"streams": n, "before_mb": before, "kb_per_stream": (during - before) * 1000 / n}
 
 
 async def measure(lab: Lab, quick: bool) -> dict[str, Any]:
     """All figures."""
     await lab.until_ready()
-    rounds, seconds = (2, 1.0) if quick else (5, 3.0)
+    rounds, seconds = (3, 1.0) if quick else (5, 3.0)
     out: dict[str, Any] = {"machine": platform.platform(), "cores": os.cpu_count(), "json": {}, "sse": {}}
-    out["memory"] = await open_streams(lab, 300 if quick else 1000)  # first, while the heap is fresh
+    n = 300 if quick else 1000  # first, while the heap is fresh
+    out["memory"] = {t.name: await open_streams(lab, t, n) for t in lab.targets if t.kind == "spendgate"}
     for label, size in SIZES.items():
-        rates: dict[str, list[float]] = {n: [] for n in TARGETS}
-        singles: dict[str, list[float]] = {n: [] for n in TARGETS}
-        tails: dict[str, list[float]] = {n: [] for n in TARGETS}
-        for _ in range(rounds):
-            for name, result in (await json_round(lab, size, 16, seconds)).items():
-                assert set(result.statuses) <= {200}, (name, result.statuses)
-                rates[name].append(result.rate)
-            for name, result in (await json_round(lab, size, 1, seconds)).items():
-                singles[name].append(result.percentile(50) * 1000)
-                tails[name].append(result.percentile(99) * 1000)
-        out["json"][label] = {
-            name: {"rps": median(rates[name]), "p50_ms": median(singles[name]), "p99_ms": median(tails[name])}
-            for name in TARGETS
-        }
+        out["json"][label] = await size_of(lab, size, rounds, seconds)
     for label, delay in (("300 chunks, 5 ms apart", 5.0), ("300 chunks, flat out", 0.0)):
-        totals: dict[str, list[float]] = {n: [] for n in TARGETS}
-        for _ in range(rounds):
-            for name, times in (await sse_round(lab, 300, delay)).items():
-                # pieces that come together are one chunk for who receives them: what counts is when the last is there
-                totals[name].append(times[-1] * 1000 / 300 if delay == 0 else times[0] * 1000)
-        out["sse"][label] = {name: median(totals[name]) for name in TARGETS}
+        out["sse"][label] = await sse(lab, delay, rounds)
+    out["sse_cpu_us_a_chunk"] = {str(n): await sse_cpu(lab, n) for n in (16, 256)}
     return out
+
+
+def ratios(out: dict[str, Any]) -> dict[str, float]:
+    """What the gate looks at: throughput over the no-op's, and the no-op's CPU over ours, by size and engine."""
+    found: dict[str, float] = {}
+    for label, row in out["json"].items():
+        for name, figures in row.items():
+            if name.startswith("spendgate") and YARDSTICK.name in row:
+                found[f"{name}, {label}, rate"] = round(figures["rps_ratio"], 3)
+                cpu = row[YARDSTICK.name]["cpu_processor_us"] / figures["cpu_processor_us"]
+                found[f"{name}, {label}, CPU"] = round(cpu, 3)
+    return found
+
+
+def fallen(now: dict[str, float], committed: dict[str, float]) -> list[str]:
+    """The ratios that fell by more than a tenth."""
+    return [
+        f"{k}: {now[k]} against {was}" for k, was in committed.items() if k in now and now[k] < was * FALL
+    ]
 
 
 def show(out: dict[str, Any]) -> None:
     """Print the tables."""
-    console = Console(width=120)
-    table = Table(title="JSON, one worker each (median of rounds)")
-    for column in (
+    console = Console(width=130)
+    table = Table(title="JSON, one worker each (medians of interleaved rounds)")
+    heads = (
         "request",
         "target",
         "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "added p50",
-        "rate / no-op",
-        "added / no-op's",
-    ):
+        "x no-op",
+        "p50 ms, 1 conn.",
+        f"p99 ms, {MANY} conn.",
+        "CPU µs an exchange",
+    )
+    for column in heads:
         table.add_column(column, justify="right")
     for label, row in out["json"].items():
-        base, noop = row["envoy"], row["no-op"]
-        for name in TARGETS:
-            r = row[name]
-            added = r["p50_ms"] - base["p50_ms"]
-            ratio = added / (noop["p50_ms"] - base["p50_ms"])
+        for name, r in row.items():
+            cpu = "  ".join(f"{k[4:-3]} {v:.0f}" for k, v in r.items() if k.startswith("cpu_"))
+            ratio = f"{r['rps_ratio']:.2f}" if "rps_ratio" in r else ""
             table.add_row(
-                label, name, f"{r['rps']:.0f}", f"{r['p50_ms']:.2f}", f"{r['p99_ms']:.2f}", f"{added:.2f}",
-                f"{r['rps'] / noop['rps']:.2f}", f"{ratio:.2f}" if name == "spendgate" else "",
-            )  # fmt: skip
+                label, name, f"{r['rps']:.0f}", ratio, f"{r['p50_one_ms']:.2f}", f"{r['p99_ms']:.1f}", cpu
+            )
     console.print(table)
     for label, row in out["sse"].items():
         what = "ms a chunk" if "flat" in label else "ms to the first chunk"
-        console.print(f"SSE, {label}: " + ", ".join(f"{n} {row[n]:.2f}" for n in TARGETS) + f" {what}")
-    m = out["memory"]
-    console.print(
-        f"Memory: {m['streams']} open streams take {m['kb_per_stream']:.0f} KB each "
-        f"({m['before_mb']:.0f} → {m['during_mb']:.0f} MB in the worker)"
-    )
+        console.print(f"SSE, {label}, {what}: " + ", ".join(f"{n} {v:.2f}" for n, v in row.items()))
+    for n, row in out["sse_cpu_us_a_chunk"].items():
+        console.print(
+            f"SSE, {n} streams, processor's CPU µs a chunk: "
+            + ", ".join(f"{k} {v:.0f}" for k, v in row.items())
+        )
+    for name, m in out["memory"].items():
+        console.print(
+            f"Memory, {name}: {m['before_mb']:.0f} MB, and {m['kb_per_stream']:.0f} KB an open stream"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short rounds")
+    parser.add_argument("--only", default="", help="targets, by name, with commas")
+    parser.add_argument("--gate", action="store_true", help="fail where a ratio fell")
+    parser.add_argument("--commit", action="store_true", help="write bench/ratios.json")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     args = parser.parse_args()
+    names = [x.strip() for x in args.only.split(",") if x.strip()]
+    targets = tuple(t for t in TARGETS if not names or t.name in names or t is YARDSTICK or t is BASE)
     folder = Path(tempfile.mkdtemp(prefix="spendgate-bench-"))
-    lab = Lab(folder)
+    lab = Lab(folder, targets)
     began = time.monotonic()
     try:
         lab.start()
@@ -266,6 +228,10 @@ def main() -> None:
     args.out.write_text(json.dumps(out, indent=1) + "\n")
     show(out)
     print(f"{time.monotonic() - began:.0f} s; written to {args.out}")
+    if args.commit:
+        RATIOS.write_text(json.dumps(ratios(out), indent=1, sort_keys=True) + "\n")
+    if args.gate and (problems := fallen(ratios(out), json.loads(RATIOS.read_text()))):
+        sys.exit("ratios fell by more than a tenth:\n" + "\n".join(problems))
 
 
 if __name__ == "__main__":
