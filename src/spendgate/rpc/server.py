@@ -55,7 +55,7 @@ class _Peer(asyncio.Protocol):
         connection = self.connection
         if connection is not None:
             connection.receive(data)
-            self._flush()
+            self._stir()  # what other events of this turn make is written with it: a system call is dear
 
     def eof_received(self) -> bool:
         return False  # Envoy never closes its half alone

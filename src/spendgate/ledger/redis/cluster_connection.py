@@ -121,11 +121,11 @@ class ClusterLane:
             out.append(next(replies))
         return out
 
-    def now(self, command: tuple[Any, ...]) -> asyncio.Future[Any] | None:
+    def now(self, command: tuple[Any, ...], timeout_s: float) -> asyncio.Future[Any] | None:
         """As `Lane.now`; a redirection is a reply, and `run` follows it."""
         place = None if self._stale else self._places.get(_slot(command))
         lane = self._lanes.get(place) if place is not None else None
-        return lane.now(command) if lane is not None else None
+        return lane.now(command, timeout_s) if lane is not None else None
 
     def _lane(self, place: HostPort) -> Lane:
         lane = self._lanes.get(place)

@@ -56,7 +56,11 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader(replyError=_error)
+        self._loop = asyncio.get_running_loop()
         self._pending: deque[asyncio.Future[Any]] = deque()
+        self._timed: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsent: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -86,6 +90,10 @@ class _Wire(asyncio.Protocol):
         self._fail(why)
 
     def _fail(self, why: Exception) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timed.clear()
         pending, self._pending = self._pending, deque()
         for future in pending:
             if not future.done():
@@ -94,11 +102,40 @@ class _Wire(asyncio.Protocol):
     def send(self, commands: list[tuple[Any, ...]]) -> list[asyncio.Future[Any]]:
         """Write commands in one piece; one future each. An error reply is a result, not an exception."""
         assert self._transport is not None
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         futures = [loop.create_future() for _ in commands]
         self._pending.extend(futures)
-        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+        if not self._unsent:
+            loop.call_soon(self._flush)
+        self._unsent += map(hiredis.pack_command, commands)
         return futures
+
+    def _flush(self) -> None:
+        """Write what one turn of the loop had to say in one system call: uvloop writes each piece at once."""
+        unsent, self._unsent = self._unsent, []
+        if unsent and self.is_open:
+            assert self._transport is not None
+            self._transport.write(b"".join(unsent))
+
+    def timed(self, future: asyncio.Future[Any], timeout_s: float) -> None:
+        """Let a future fail with TimeoutError where its reply is not there in time. All are given the same time, so
+        one timer serves them: it looks at the oldest."""
+        due = self._loop.time() + timeout_s
+        self._timed.append((future, due))
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._expire)
+
+    def _expire(self) -> None:
+        now, timed = self._loop.time(), self._timed
+        self._timer = None
+        while timed:
+            future, due = timed[0]
+            if not future.done():
+                if due > now:
+                    self._timer = self._loop.call_at(due, self._expire)
+                    return
+                future.set_exception(TimeoutError())
+            timed.popleft()
 
 
 class Lane:
@@ -141,11 +178,15 @@ class Lane:
                 return replies
         raise AssertionError("unreachable")
 
-    def now(self, command: tuple[Any, ...]) -> asyncio.Future[Any] | None:
-        """Write one command at once, without a task (the loop joins what is written in one turn). None where
-        there is no open connection: then use `run`, which makes one."""
+    def now(self, command: tuple[Any, ...], timeout_s: float) -> asyncio.Future[Any] | None:
+        """Write one command at once, without a task; its future fails with TimeoutError after `timeout_s`, which must
+        be the same each time. None where there is no open connection: then use `run`, which makes one."""
         wire = self._wire
-        return wire.send([command])[0] if wire is not None and wire.is_open else None
+        if wire is None or not wire.is_open:
+            return None
+        [future] = wire.send([command])
+        wire.timed(future, timeout_s)
+        return future
 
     async def _connect(self) -> _Wire:
         async with self._connecting:

@@ -139,12 +139,11 @@ class RedisLedger:
         if self.calls.lane is None or not all(map(self.calls.knows, accounts)):
             return None
         command = script_call(RESERVE, accounts, (argument,))
-        future = self.calls.lane.now(command)
+        future = self.calls.lane.now(command, self.calls.timeout_s)
         if future is None:
             return None
         try:
-            async with asyncio.timeout(self.calls.timeout_s):
-                reply = await future
+            reply = await future
         except TimeoutError as e:
             self.calls.forget()
             self.calls.lane.reset(command)  # it may lead nowhere
