@@ -54,6 +54,14 @@ def gateway_options(command: F) -> F:
     return command
 
 
+WORKERS_MAX = 64
+
+
+def default_workers() -> int:
+    """A core is Envoy's; one worker alone would leave nobody who decides while it is started again."""
+    return min(WORKERS_MAX, max(2, len(os.sched_getaffinity(0)) - 1))
+
+
 def metrics_dir() -> None:
     """Choose where worker processes share their counters; must come before prometheus_client is imported."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

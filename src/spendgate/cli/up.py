@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from spendgate.cli.options import GatewayOptions, gateway_options
+from spendgate.cli.options import WORKERS_MAX, GatewayOptions, default_workers, gateway_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,9 +23,9 @@ from spendgate.cli.options import GatewayOptions, gateway_options
 @gateway_options
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
-    default=2,
-    show_default=True,
+    type=click.IntRange(1, WORKERS_MAX),
+    default=default_workers,
+    show_default="cores - 1, at least 2",
     envvar="SPENDGATE_WORKERS",
     help="Gateway processes.",
 )

@@ -6,6 +6,8 @@ what a killed worker had counted. Labels are bounded by `max_label_values`: see 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from spendgate.exchange import events as e
@@ -21,6 +23,9 @@ PRICE_VERSIONS_MAX = 50
 
 ROUTED = ("simple_query", "complex_query", "budget_pressure")
 """Why a request goes to another model (rules 3 and 4)."""
+
+
+_Sums = dict[tuple[Counter, tuple[str, ...]], float]
 
 
 class Metrics:
@@ -317,44 +322,61 @@ class Metrics:
         """Count a request that there was no room or time for."""
         self.rejected.labels(self.team_label(team), e.TOO_BUSY).inc()
 
-    def count(self, ending: ExchangeResult, corrected: bool = False) -> None:
-        """Count an exchange that ended, after its settlement is safe (in the ledger, or on disk). `corrected`: its
-        hold had expired and was counted then, at what was held; the ledger took that back."""
+    def count(self, ending: ExchangeResult) -> None:
+        """Count one exchange that ended."""
+        self.count_all([(ending, False)])
+
+    def count_all(self, endings: Iterable[tuple[ExchangeResult, bool]]) -> None:
+        """Count exchanges that ended, after their settlements are safe (in the ledger, or on disk): added up first,
+        since a batch has few teams and models, and each addition to a shared file is dear. True: its hold had expired
+        and was counted then, at what was held; the ledger took that back."""
+        sums: _Sums = {}
+        for ending, corrected in endings:
+            self._count(sums, ending, corrected)
+        for (counter, labels), amount in sums.items():
+            counter.labels(*labels).inc(amount)
+
+    def _count(self, sums: _Sums, ending: ExchangeResult, corrected: bool) -> None:
+        def add(counter: Counter, labels: tuple[str, ...], amount: float = 1) -> None:
+            key = (counter, labels)
+            sums[key] = sums.get(key, 0) + amount
+
         r, notes = ending.record, ending.notes
-        team, app, model = self.labels(r.team, r.app, r.model)
-        self.exchanges.labels(r.outcome.value).inc()
+        spend = self.labels(r.team, r.app, r.model)
+        team, _, model = spend
+        add(self.exchanges, (r.outcome.value,))
         if notes.unpriced:
-            self.unpriced.labels(model).inc()
+            add(self.unpriced, (model,))
         if r.outcome is Outcome.REFUSED:
-            self.rejected.labels(team, r.reason).inc()
-            self.refused.labels(team, app, model).inc()
+            add(self.rejected, (team, r.reason))
+            add(self.refused, spend)
             return
         charged = ending.settlement is not None and not ending.settlement.release
         if charged or notes.unmetered == "expired":
-            self.requests.labels(team, app, model).inc()
+            add(self.requests, spend)
         if corrected:
-            self.corrected.labels(team, app, model).inc()
-            self.corrected_usd.labels(team, app, model).inc(ending.held_nanousd / NANO_PER_USD)
+            add(self.corrected, spend)
+            add(self.corrected_usd, spend, ending.held_nanousd / NANO_PER_USD)
         if r.saved_nanousd > 0:
-            self.saved.labels(team, app, model).inc(r.saved_nanousd / NANO_PER_USD)
+            add(self.saved, spend, r.saved_nanousd / NANO_PER_USD)
         elif r.saved_nanousd < 0:
-            self.added.labels(team, app, model).inc(-r.saved_nanousd / NANO_PER_USD)
-        self.cost.labels(team, app, model).inc(r.cost_nanousd / NANO_PER_USD)
-        self.estimate.labels(team, app, model).inc(ending.held_nanousd / NANO_PER_USD)
+            add(self.added, spend, -r.saved_nanousd / NANO_PER_USD)
+        add(self.cost, spend, r.cost_nanousd / NANO_PER_USD)
+        add(self.estimate, spend, ending.held_nanousd / NANO_PER_USD)
         for kind, n in r.tokens.items():
             if kind in KINDS:
-                self.tokens.labels(team, app, model, kind).inc(n)
+                add(self.tokens, (*spend, kind), n)
         if r.decision in ("route", "downgrade"):
-            self.routed.labels(r.reason).inc()
+            add(self.routed, (r.reason,))
         if notes.unmetered:
-            self.unmetered.labels(notes.unmetered).inc()
+            add(self.unmetered, (notes.unmetered,))
             usd = r.cost_nanousd / NANO_PER_USD
-            self.unmetered_usd.labels(team, notes.unmetered).inc(usd)
+            add(self.unmetered_usd, (team, notes.unmetered), usd)
         if notes.unmetered == "expired":
-            self.expired.labels(team).inc()
+            add(self.expired, (team,))
         if notes.fail_open:
-            self.fail_open.labels(team).inc()
+            add(self.fail_open, (team,))
         for flag in notes.flags:
-            self.flagged.labels(flag, model).inc()
+            add(self.flagged, (flag, model))
         if notes.kept_because:
-            self.kept.labels(notes.kept_because).inc()
+            add(self.kept, (notes.kept_because,))

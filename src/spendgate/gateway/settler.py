@@ -174,8 +174,8 @@ class Settler:
             self._metrics.lost.inc(len(batch))
             log.error("usage_log_failed", lines=len(batch), error=str(problem))
         await self._count_refused_money([x for x in batch if x.notes.refused_nanousd])
+        self._metrics.count_all((x, x.record.exchange_id in self._corrected) for x in batch)
         for ending in batch:
-            self._metrics.count(ending, ending.record.exchange_id in self._corrected)
             if ending.record.outcome is Outcome.REFUSED:
                 self._refusals.add(ending.record)
             if ending.notes.unpriced:

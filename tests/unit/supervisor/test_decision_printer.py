@@ -60,3 +60,23 @@ async def test_what_up_prints_loses_no_line_of_a_log_that_is_put_aside(
             seen += [json.loads(line)["n"] for line in capsys.readouterr().out.splitlines()]
     printing.cancel()
     assert seen == list(range(40))
+
+
+async def test_what_up_prints_is_bounded_and_says_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "EVERY_S", 0.01)
+    path = tmp_path / "usage.jsonl"
+    path.write_bytes(b"")
+    printing = asyncio.create_task(console.follow(Tail(path), "text"))
+    await asyncio.sleep(0.03)
+    path.write_bytes(b"".join(json.dumps(ROW).encode() + b"\n" for _ in range(500)))
+    out = ""
+    async with asyncio.timeout(10):
+        while "more in the usage log" not in out:
+            await asyncio.sleep(0.01)
+            out += capsys.readouterr().out
+    printing.cancel()
+    shown = [line for line in out.splitlines() if "ml/chat" in line]
+    assert len(shown) <= console.LINES_AT_ONCE + console.LINES_A_SECOND
+    assert f"… {500 - len(shown)} more in the usage log" in out

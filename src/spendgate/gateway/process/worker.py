@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, values
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import ConfigurationError, LedgerUnavailable
@@ -249,10 +249,17 @@ def release_memory() -> None:
         mallopt(_M_ARENA_MAX, 2)
 
 
+def know_own_pid() -> None:
+    """Counters in shared files are a process's own; prometheus_client asks the system who it is at each addition."""
+    pid = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
+
+
 def main() -> None:
     """Entry of the process."""
     import uvloop
 
+    know_own_pid()
     release_memory()
     config = WorkerConfig.from_json(os.environ[ENVIRONMENT])
     try:
