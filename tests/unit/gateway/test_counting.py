@@ -13,7 +13,9 @@ from spendgate.records.outcome import Outcome
 
 def test_a_batch_counts_as_each_of_its_exchanges_by_itself() -> None:
     one = ending(1)
-    other = replace(one, record=replace(one.record, team="search", cost_nanousd=7_000_000_000, reason="hurry"))
+    other = replace(
+        one, record=replace(one.record, team="search", cost_nanousd=7_000_000_000, reason="hurry")
+    )
     refused = replace(one, record=replace(one.record, outcome=Outcome.REFUSED))
     batch = [(one, False), (other, True), (one, True), (refused, False), (other, False)]
     seen = []
