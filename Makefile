@@ -1,4 +1,4 @@
-.PHONY: release setup-release prices help setup setup-tests check demo test faults overload lint image mesh soak bench histories bench-controller chaos month
+.PHONY: release setup-release prices help setup setup-tests check demo test faults overload lint image mesh soak bench bench-gate matrix histories bench-controller chaos month
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make prices  the price catalogue from its sources anew, and what that changes"
@@ -16,7 +16,9 @@ help:
 	@echo "make lint    ruff (check and format), mypy --strict, import contracts"
 	@echo "make bench-controller   ten thousand budgets on a real API server: memory, CPU, time to enforcement"
 	@echo "make chaos   controllers under faults, the long form: a thousand crossings, a minute of cut watches"
-	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side"
+	@echo "make bench   Envoy alone, a no-op processor and spendgate side by side, on each gRPC engine"
+	@echo "make bench-gate   fails where spendgate fell behind the no-op by a tenth more than bench/ratios.json says"
+	@echo "make matrix  each gRPC engine behind each Envoy that is supported (VERSIONS=\"1.36.4 1.40.0\")"
 setup:
 	@scripts/setup.sh
 setup-tests:
@@ -64,6 +66,10 @@ release:
 	@.venv/bin/python scripts/release --version "$(VERSION)" $(if $(KEY),--key "$(KEY)")
 bench: setup-tests
 	@.venv/bin/python bench/run.py
+bench-gate: setup-tests
+	@.venv/bin/python bench/run.py --gate --only "spendgate ngh2,spendgate h2,spendgate grpcio"
+matrix: setup-tests
+	@VERSIONS="$(VERSIONS)" scripts/matrix.sh
 bench-controller: setup-tests
 	@.venv/bin/python bench/controller.py
 

