@@ -144,6 +144,19 @@ ROWS = {
             "test_a_refusal_is_ollamas_error",
         ),
     ),
+    "mcp": Row(
+        "dialects/mcp/test_tools.py",
+        (
+            "test_an_answer_with_a_result_was_made_also_one_that_says_it_failed",
+            "test_a_stream_is_metered_by_its_results_however_it_is_cut",
+            NOT_TOLD,
+            NO_OUTPUT,
+            "test_a_tool_call_is_one_request_that_costs_what_its_tool_does",
+            "-a tool is what it is",
+            NO_OUTPUT,
+            "test_a_refusal_is_an_answer_with_the_requests_id",
+        ),
+    ),
     "bedrock-converse": Row(
         "dialects/bedrock/test_converse.py",
         (
@@ -416,6 +429,13 @@ FIELDS_SAY = (
 )
 
 
+TOOLS = (
+    "A `tools/call` costs one request at the price that `tools` in the price files give it, once one of them prices "
+    "a tool; an answer that is a JSON-RPC error costs nothing. Calls without a price are an unknown API. So it is on "
+    "any path where a request has the header `MCP-Protocol-Version` or `Mcp-Session-Id`."
+)
+
+
 def _fields_of(dialect: Dialect) -> list[str]:
     """A dialect's fields, what is charged when each is missing, and what is not metered."""
     out = [f"### `{dialect.name}`", ""]
@@ -426,7 +446,8 @@ def _fields_of(dialect: Dialect) -> list[str]:
             name = kind if kind in NOT_USAGE else f"`{kind}`"
             out.append(_line((name, fields, WHEN_MISSING[kind])))
     else:
-        out.append("Its answers tell no usage: the estimate is charged.")
+        untold = "Its answers tell no usage: the estimate is charged."
+        out.append(TOOLS if dialect.operation == "execute_tool" else untold)
     if dialect.usage_events:
         places = ", ".join(
             f"{events} (below `{root}`)" if root else events for root, events in dialect.usage_events.items()

@@ -71,6 +71,9 @@ def files() -> dict[str, str]:
     sidecars = envoy_filter(
         HOST, PORT, "istio-system", "sidecar", attached, istio, last=False, llm_hosts=hosts
     )
+    front_door = load_config(K8S / "components/front-door/config.yaml")
+    selector = {"gateway.networking.k8s.io/gateway-name": "llm"}
+    door = envoy_filter(HOST, PORT, NAMESPACE, "gateway", selector, front_door)
     policies = extension_policies(Target("Gateway", "llm"), NAMESPACE, "spendgate", NAMESPACE, PORT, gateway)
     upstreams = plain.upstreams or (b.one_upstream("https://api.openai.com"),)
     bootstrap = _with_authorities(
@@ -101,6 +104,7 @@ def files() -> dict[str, str]:
         **secrets,
         **{f"{overlays}/envoy-{k}/bootstrap.yaml": NOTE + b.as_yaml(c) for k, c in envoys.items()},
         **{f"k8s/components/{k}/sidecar-envoy.yaml": NOTE + b.as_yaml(c) for k, c in sidecar.items()},
+        "k8s/components/front-door/envoyfilter.yaml": NOTE + b.as_yaml(door),
         f"{overlays}/istio/envoyfilter-gateway.yaml": NOTE + b.as_yaml(egress),
         f"{overlays}/istio/envoyfilter-sidecars.yaml": NOTE + b.as_yaml(sidecars),
         f"{overlays}/envoy-gateway/policies.yaml": NOTE + "---\n".join(map(b.as_yaml, policies)),

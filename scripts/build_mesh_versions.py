@@ -23,9 +23,12 @@ import yaml
 from envoy.config.cluster.v3 import cluster_pb2  # noqa: F401  messages by name
 from envoy.config.listener.v3 import listener_components_pb2  # noqa: F401
 from envoy.config.route.v3 import route_components_pb2  # noqa: F401
+from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2  # noqa: F401
 from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2  # noqa: F401
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2  # noqa: F401
+from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2  # noqa: F401
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from google.protobuf import descriptor_pool
@@ -33,6 +36,7 @@ from google.protobuf.descriptor import Descriptor
 
 from spendgate.envoy.envoy_gateway import Target, extension_policies
 from spendgate.envoy.istio import envoy_filter
+from spendgate.envoy.istio_keys import provider_keys
 from spendgate.settings.config import Settings
 
 Json = dict[str, Any]
@@ -46,8 +50,8 @@ MESSAGES = {
 }
 OURS = ("istio.io", "gateway.envoyproxy.io", "gateway.networking.k8s.io")
 FOLDERS = {
-    "istio": ("overlays/istio", "overlays/istio-waypoint", "tenants/istio"),
-    "envoy_gateway": ("overlays/envoy-gateway",),
+    "istio": ("overlays/istio", "components/front-door", "tenants/istio"),
+    "envoy_gateway": ("overlays/envoy-gateway", "components/envoy-gateway-keys"),
 }
 
 
@@ -64,10 +68,18 @@ def documents(mesh: str) -> list[Json]:
             for last in (True, False)
             for hosts in ((), ("api.openai.com",))
         ]
+        one = Settings.model_validate({"upstreams": [
+            {"name": "openai", "url": "https://api.openai.com", "credential": {"env": "X"}}
+        ]})  # fmt: skip
+        found += provider_keys(one.upstreams, "ml", {"a": "b"}, 80)
     else:
         for target in (Target("Gateway", "llm"), Target("HTTPRoute", "chat")):
             found += extension_policies(target, "apps", "spendgate", "llm-gateway", 9002, settings)
-    return [d for d in found if str(d.get("apiVersion", "")).partition("/")[0].endswith(OURS)]
+    others = {"istio": ("gateway.networking.k8s.io",), "envoy_gateway": ()}[
+        mesh
+    ]  # Istio ships no Gateway API
+    groups = [(str(d.get("apiVersion", "")).partition("/")[0], d) for d in found]
+    return [d for group, d in groups if group.endswith(OURS) and group not in others]
 
 
 def fields(value: Json, message: Descriptor) -> Iterator[tuple[str, str]]:
@@ -102,8 +114,9 @@ def patched(found: list[Json]) -> set[str]:
 
 
 def paths(node: Any, at: str = "") -> Iterator[str]:
-    """Every path of a document; items of a list share theirs."""
-    for name, inner in node.items() if isinstance(node, dict) else ():
+    """Every path of a document; items of a list share theirs, and so do names that somebody chose (labels)."""
+    for key, inner in node.items() if isinstance(node, dict) else ():
+        name = "*" if "." in key or "/" in key else key
         yield f"{at}.{name}"
         yield from paths(inner, f"{at}.{name}")
     for inner in node if isinstance(node, list) else ():

@@ -20,8 +20,9 @@ from typing import Any
 import uvicorn
 from playwright.async_api import async_playwright
 
+from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
-from spendgate.budget.policy import Policy, compile_budget
+from spendgate.budget.policy import Policy
 from spendgate.console.pages import UsageLogs, console
 from spendgate.console.settings import ConsoleSettings
 from spendgate.exchange.snapshot import snapshot

@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 
 NANO_PER_USD = 1_000_000_000
+CENT = NANO_PER_USD // 100
 PICO_PER_NANO = 1_000
 LEDGER_MAX_NANOUSD = 2**53 - 1
 """The largest amount that Lua's doubles hold exactly: $9,007,199.25."""
@@ -39,9 +40,11 @@ def usd_text(nano: int, decimals: int = 6, grouped: bool = True) -> str:
 
 
 def usd_cell(nano: int, sign: str = "") -> str:
-    """Write nano-USD in a column: `8,012.40`; below a dollar four decimals, so that small spend is not shown as
-    nothing. Rounded half up, as people do."""
-    return _written(nano, 4 if 0 < abs(nano) < NANO_PER_USD else 2, sign, ",", trim=False)
+    """Write nano-USD in a column for people: `8,012.40`, two decimals, rounded half up as people do; what is less
+    than half a cent, but not nothing, is `<0.01`."""
+    if 0 < abs(nano) < CENT // 2:
+        return f"{'-' if nano < 0 else ''}<{sign}0.01"
+    return _written(nano, 2, sign, ",", trim=False)
 
 
 def _written(nano: int, decimals: int, sign: str, comma: str, *, trim: bool) -> str:

@@ -7,12 +7,14 @@ import io
 import json
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import redis
 from support.calls import chat
 from support.gateway import Gateway
 from support.policy import budget, policy
@@ -118,6 +120,23 @@ def test_the_admin_pages_answer(gateway: Gateway) -> None:
     assert gateway.admin.get("/healthz").status_code == 200
     page = gateway.admin.get("/")
     assert page.status_code == 200 and "silent" in page.text
+
+
+def test_a_month_that_is_over_is_shown_by_its_own_budgets_and_a_running_one_is_written_down(
+    gateway: Gateway,
+) -> None:
+    now = datetime.now(UTC)
+    past = now.replace(day=1) - timedelta(days=3)
+    with redis.Redis.from_url(json.loads((gateway.data_dir / "up.json").read_text())["redis"]) as client:
+        until(lambda: client.hlen(f"sg1:budgets:{now:%Y%m}"), lambda n: n == 4, "the budgets of this month")
+        document = json.loads(client.hget(f"sg1:budgets:{now:%Y%m}", "logged"))
+        document["spec"]["monthlyBudgetUSD"] = 77
+        client.hset(f"sg1:budgets:{past:%Y%m}", "logged", json.dumps(document))
+    (row,) = gateway.admin.get("/v1/budgets", params={"month": f"{past:%Y-%m}"}).json()
+    assert (row["team"], row["month"], row["budget_usd"]) == ("logged", f"{past:%Y-%m}", "77.00")
+    running = gateway.admin.get("/v1/budgets", params={"month": f"{now:%Y-%m}"}).json()
+    assert {r["team"] for r in running} >= {"silent", "counted", "logged", "broke"}
+    assert gateway.admin.get("/v1/budgets", params={"month": "last"}).status_code == 400
 
 
 def test_spend_shows_the_ledgers_numbers_in_every_form(gateway: Gateway) -> None:

@@ -123,6 +123,11 @@ def refused_by_plan(asked: Asked, budget: TeamBudget | None, refusal: PlannedRef
         )
     elif refusal.reason == "unpriced_model":
         text = f"{model} has no price, and team {asked.team} may only use models with one."
+    elif refusal.reason == "unknown_api":
+        text = (
+            f"The tool {model} has no price, and the LLM budget of team {asked.team} refuses what cannot be metered "
+            "(unknownApis: reject)."
+        )
     elif refusal.reason == "request_cost_exceeded":
         text = (
             f"This request may cost up to ${more.get('estimated_usd')} with {model}; "

@@ -14,7 +14,7 @@ from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.reconcile_invoice import PROVIDERS, TIMEOUT_S, read_mapping, user
 from spendgate.cli.true_ups import make, read_audit
 from spendgate.errors import LedgerUnavailable
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell
 
 if TYPE_CHECKING:
     from spendgate.finops.backfill import Outcome
@@ -104,7 +104,7 @@ def command(
 
     planned = asyncio.run(run())
     click.echo(_json(outcome, planned, apply) if output == "json" else _table(outcome), nl=False)
-    total = nano_to_usd(sum(t.nano for t in planned))
+    total = usd_cell(sum(t.nano for t in planned))
     done = f"{len(planned)} adjustments of {total} USD"
     click.echo(
         f"spendgate backfill: {done} made" if apply else f"spendgate backfill: --apply would make {done}",
@@ -224,9 +224,9 @@ def _table(outcome: Outcome) -> str:
     for i, name in enumerate(("team", "app", "model", "metered USD", "corrected USD", "difference USD")):
         table.add_column(name, justify="left" if i < 3 else "right", overflow="fold")
     for names, (was, now) in sums.items():
-        table.add_row(*map(Text, names), *(nano_to_usd(n) for n in (was, now, now - was)))
+        table.add_row(*map(Text, names), *(usd_cell(n) for n in (was, now, now - was)))
     was, now = sum(a for a, _ in sums.values()), sum(b for _, b in sums.values())
-    table.add_row("total", "", "", *(nano_to_usd(n) for n in (was, now, now - was)), style="bold")
+    table.add_row("total", "", "", *(usd_cell(n) for n in (was, now, now - was)), style="bold")
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

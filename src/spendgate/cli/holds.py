@@ -88,6 +88,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from spendgate.money import usd_cell, usd_to_nano
+
     if not rows:
         click.echo("Nothing is in flight.")
         return
@@ -98,7 +100,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            *(Text(row[name]) for name in ("exchange_id", "team", "app", "model", "usd")),
+            *(Text(row[name]) for name in ("exchange_id", "team", "app", "model")),
+            usd_cell(usd_to_nano(row["usd"])),
             f"{row['age_s']:,.1f} s",
             f"{row['deadline_in_s']:,.1f} s",
             style="yellow" if row["deadline_in_s"] < 0 else "",

@@ -23,7 +23,7 @@ from spendgate.cli.month_archive import (
     write_archive,
 )
 from spendgate.cli.policy_at_hand import policy_at_hand
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell, usd_to_nano
 from spendgate.months import month_key, month_text, utc
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def close_command(
     no_archive: bool,
     prices: tuple[Path, ...],
     billing_account: str,
+    logs: tuple[Path, ...],
     redis_url: str | None,
     data_dir: Path,
 ) -> None:
@@ -104,7 +105,7 @@ def close_command(
     if any(c.state in ("holds", "changed", "open") for c in closings):
         sys.exit(1)
     if team is None and closings and not no_archive:
-        write_archive(found.redis_url, wanted, url or str(data_dir / FOLDER), prices, billing_account)
+        write_archive(found.redis_url, wanted, url or str(data_dir / FOLDER), prices, billing_account, logs)
 
 
 command.add_command(archive_command)
@@ -143,7 +144,7 @@ def show_command(month: str, team: str | None, output: str, redis_url: str | Non
     for a in later:
         x = a.adjustment
         click.echo(
-            f"corrected later: {x.team} {nano_to_usd(x.cost_nanousd)} USD, booked on {a.booked_day[:4]}-"
+            f"corrected later: {x.team} {usd_cell(x.cost_nanousd)} USD, booked on {a.booked_day[:4]}-"
             f"{a.booked_day[4:6]}-{a.booked_day[6:]}: {x.reason} ({x.adjustment_id})"
         )
 
@@ -186,10 +187,9 @@ def list_command(output: str, redis_url: str | None, data_dir: Path) -> None:
         return
     for row in rows:
         changed = f", {row['changed']} CHANGED since" if row["changed"] else ""
-        click.echo(
-            f"{row['month']}  {row['settled_usd']} USD, {row['requests']:,} requests; closed for {row['closed']} "
-            f"of {row['teams']} teams{changed}"
-        )
+        settled = usd_cell(usd_to_nano(row["settled_usd"]))
+        closed = f"closed for {row['closed']} of {row['teams']} teams{changed}"
+        click.echo(f"{row['month']}  {settled} USD, {row['requests']:,} requests; {closed}")
     if not rows:
         click.echo("Nothing was spent yet.")
 
@@ -221,12 +221,12 @@ def _row(c: Closing, later: list[Adjusted]) -> dict[str, Any]:
 
 def _print(closings: list[Closing], month: str) -> None:
     for c in closings:
-        amount = f"{nano_to_usd(c.settled_nanousd)} USD, {c.requests:,} requests"
+        amount = f"{usd_cell(c.settled_nanousd)} USD, {c.requests:,} requests"
         when = utc(c.closed_ms).strftime("%Y-%m-%d %H:%M UTC") if c.is_closed else ""
         words = {
             "closed": "closed",
             "again": f"closed since {when} by {c.by}",
-            "changed": f"closed {when} by {c.by} at {nano_to_usd(c.was_nanousd)} USD or other lines, CHANGED SINCE",
+            "changed": f"closed {when} by {c.by} at {usd_cell(c.was_nanousd)} USD or other lines, CHANGED SINCE",
             "open": "open",
             "holds": f"left open: {c.in_flight} of its requests are in flight; close again when they ended",
         }[c.state]

@@ -13,7 +13,7 @@ import click
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import month_text, parse_month
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ FOLDER = "closed"
 
 def archive_options(command: _F) -> _F:
     """What a month's cost is shared out by, and its billing account."""
+    command = click.option(
+        "--log", "logs", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+        help="Usage logs of the month: they know the cost of each kind exactly, where a price has tiers, too.",
+    )(command)  # fmt: skip
     command = click.option(
         "--billing-account", default="spendgate", show_default=True, help="BillingAccountId of FOCUS."
     )(command)
@@ -58,8 +62,8 @@ def month_of(text: str) -> str:
 @archive_options
 @ledger_options
 def archive_command(
-    month: str, url: str | None, prices: tuple[Path, ...], billing_account: str, redis_url: str | None,
-    data_dir: Path,
+    month: str, url: str | None, prices: tuple[Path, ...], billing_account: str, logs: tuple[Path, ...],
+    redis_url: str | None, data_dir: Path,
 ) -> None:  # fmt: skip
     """Write the files of a month that is closed for every team. What is there already stays as it is.
 
@@ -67,7 +71,9 @@ def archive_command(
     Example: spendgate month archive 2026-10 --archive s3://acme-finops/closed
     """
     found = find_ledger(redis_url, data_dir)
-    write_archive(found.redis_url, month_of(month), url or str(data_dir / FOLDER), prices, billing_account)
+    write_archive(
+        found.redis_url, month_of(month), url or str(data_dir / FOLDER), prices, billing_account, logs
+    )
 
 
 @click.command("verify", context_settings=_HELP)
@@ -86,7 +92,7 @@ def verify_command(month: str, url: str) -> None:
     settled = sum(c.settled_nanousd for c in books.closings)
     lines = sum(c.cost_nanousd for c in books.cells)
     click.echo(
-        f"{month}: {nano_to_usd(settled)} USD in {len(books.closings)} teams, {len(books.budgets)} budgets, "
+        f"{month}: {usd_cell(settled)} USD in {len(books.closings)} teams, {len(books.budgets)} budgets, "
         f"{len(books.cells):,} lines: whole"
     )
     if settled != lines:
@@ -114,17 +120,29 @@ async def to_freeze(ledger: RedisLedger, month: str, at_hand: Policy | None, giv
     return {t: b.document for t, b in budgets.items() if b is not None and b.document}
 
 
-def write_archive(redis_url: str, month: str, url: str, prices: tuple[Path, ...], account: str) -> None:
+def write_archive(
+    redis_url: str, month: str, url: str, prices: tuple[Path, ...], account: str, logs: tuple[Path, ...] = ()
+) -> None:
     """Archive a month that is closed for all. Raises ConfigurationError where it is not."""
+    from spendgate.cli.report import read_log
     from spendgate.finops.chargeback.archive import archive, has_table
     from spendgate.finops.chargeback.closed_month import closed_month
     from spendgate.finops.chargeback.export import Store
+    from spendgate.finops.log_cells import with_kinds
     from spendgate.pricing.load import table
 
     closings, cells, made, documents, groups = asyncio.run(
         with_ledger(redis_url, lambda ledger: _read(ledger, month), TIMEOUT_S)
     )
     listed = table(prices)
+    if logs:
+        logged = read_log(logs, None, month, finest=False, prices=listed)
+        cells, missing = with_kinds(cells, logged)
+        if missing:
+            click.echo(
+                f"spendgate month: {missing} of {len(cells)} lines are not, or not whole, in the logs; the cost of "
+                "their kinds is the ledger's own share", err=True,
+            )  # fmt: skip
     try:
         books = closed_month(month, closings, cells, made, documents, listed, groups)
     except ValueError as e:

@@ -20,7 +20,7 @@ def unknown(files: tuple[Path, ...], output: str) -> None:
     Example: spendgate prices unknown .spendgate/usage.jsonl
     """
     from spendgate.finops.unknown_prices import unknown_prices
-    from spendgate.money import nano_to_usd
+    from spendgate.money import nano_to_usd, usd_cell, usd_to_nano
     from spendgate.records.reader import read
 
     found = unknown_prices(read(files))
@@ -34,4 +34,6 @@ def unknown(files: tuple[Path, ...], output: str) -> None:
         return
     click.echo(f"{'no price':<44} {'upstream':<14} {'charged as':<28} {'exchanges':>9} {'USD':>14}")
     for what, upstream, stand_in, exchanges, usd in rows:
-        click.echo(f"{what:<44} {upstream or '-':<14} {stand_in or '-':<28} {exchanges:>9} {usd:>14}")
+        click.echo(
+            f"{what:<44} {upstream or '-':<14} {stand_in or '-':<28} {exchanges:>9,} {usd_cell(usd_to_nano(usd)):>14}"
+        )

@@ -153,7 +153,7 @@ def check_command(
     """
     from spendgate.budget.load import load_policy
     from spendgate.errors import ConfigurationError, SpendgateError
-    from spendgate.money import nano_to_usd
+    from spendgate.money import usd_cell
     from spendgate.proposals.approvers import growths, missing, parse_approvers
 
     groups: dict[str, set[str]] = {}
@@ -171,7 +171,7 @@ def check_command(
     for g in found:
         state = "needs" if g in lacking else "approved;"
         names = " or ".join(g.who) or "an approver that no line of the file names"
-        click.echo(f"{g.team}: {g.what} (${nano_to_usd(g.amount_nanousd)}): {state} {names}")
+        click.echo(f"{g.team}: {g.what} ({usd_cell(g.amount_nanousd, '$')}): {state} {names}")
     if not found:
         click.echo("no budget grows")
     if lacking:

@@ -12,7 +12,7 @@ import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.reconcile_invoice import invoice_command
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell, usd_to_nano
 from spendgate.months import month_key, month_text, parse_month
 
 if TYPE_CHECKING:
@@ -172,14 +172,14 @@ def _print_table(done: Difference) -> None:
         for name in ("ledger USD", "Prometheus USD", word):
             table.add_column(name, justify="right", no_wrap=True)
         for row in rows:
-            table.add_row(*(str(row[k]) for k in row))
+            table.add_row(*(usd_cell(usd_to_nano(v)) if k.endswith("_usd") else v for k, v in row.items()))
         console = Console()
         (console if console.is_terminal else Console(width=200)).print(table)
     if done.replayed:
         click.echo(f"{done.replayed} exchanges of usage logs were not in the ledger; they are now.")
     if done.nameless_nanousd:
         click.echo(
-            f"{nano_to_usd(done.nameless_nanousd)} USD in Prometheus have no team of their own "
+            f"{usd_cell(done.nameless_nanousd)} USD in Prometheus have no team of their own "
             "(label `other`: raise max_label_values) and were given to none."
         )
-    click.echo(f"{month_text(done.month)}: {nano_to_usd(done.added_nanousd)} USD {word}.")
+    click.echo(f"{month_text(done.month)}: {usd_cell(done.added_nanousd)} USD {word}.")

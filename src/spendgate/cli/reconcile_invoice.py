@@ -17,7 +17,7 @@ import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
-from spendgate.money import NANO_PER_USD, nano_to_usd
+from spendgate.money import NANO_PER_USD, usd_cell
 from spendgate.months import month_text, parse_month
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _compare(wanted: Wanted, cells: list[DayCell], audit: list[Adjusted]) -> Com
             c.cost_nanousd - c.adjusted_nanousd for c in kept
         )
         notes.append(
-            f"the files have {_dashed(first)} to {_dashed(last)} and the month is longer: {nano_to_usd(left)} USD "
+            f"the files have {_dashed(first)} to {_dashed(last)} and the month is longer: {usd_cell(left)} USD "
             "metered on other days are not compared, and no true-ups are made; give the whole month, or --complete if "
             "it is"
         )
@@ -277,7 +277,7 @@ def _compare(wanted: Wanted, cells: list[DayCell], audit: list[Adjusted]) -> Com
     if unknown:
         notes.append(
             f"{len(unknown)} names on the invoice are not understood "
-            f"({nano_to_usd(sum(m.invoiced_nanousd for m in unknown))} USD): they are left alone until --map names "
+            f"({usd_cell(sum(m.invoiced_nanousd for m in unknown))} USD): they are left alone until --map names "
             "their models"
         )
     return Compared(outcome, planned, tuple(notes))

@@ -224,6 +224,47 @@ def envoyfilter(
     click.echo(as_yaml(document), nl=False)
 
 
+@command.command("provider-keys")
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="Settings with `upstreams`.")
+@click.option(
+    "--namespace",
+    default="istio-system",
+    show_default=True,
+    help="Of the gateway, its Secret and its ConfigMap.",
+)
+@click.option(
+    "--selector",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_labels,
+    help="Label of the gateway; repeatable. Default: istio=egressgateway.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=80,
+    show_default=True,
+    help="Of the providers' ServiceEntry, from which the gateway speaks TLS.",
+)
+def provider_keys(config: Path, namespace: str, selector: dict[str, str], port: int) -> None:
+    """The providers' keys in an Istio gateway: an EnvoyFilter, and where Envoy finds each key.
+
+    The keys are files of the Secret `provider-keys`, one for each upstream with a `credential` and by its name, each
+    the header's whole value (`Bearer sk-…`), mounted at /etc/provider-keys/keys. The ConfigMap `provider-keys` is
+    mounted at /etc/provider-keys/sds.
+
+    \b
+    Example: spendgate render provider-keys --config spendgate.yaml | kubectl apply -f -
+    """
+    from spendgate.envoy.bootstrap import as_yaml
+    from spendgate.envoy.istio_keys import provider_keys as keys
+    from spendgate.settings.config import load_config
+
+    upstreams = load_config(config, os.environ).upstreams
+    documents = keys(upstreams, namespace, selector or {"istio": "egressgateway"}, port)
+    click.echo("---\n".join(as_yaml(d) for d in documents), nl=False)
+
+
 @command.command("extension-policy")
 @click.option("--gateway", default="", metavar="NAME", help="The Gateway to attach to.")
 @click.option(

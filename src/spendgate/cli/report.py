@@ -300,7 +300,7 @@ def _table(report: Chargeback) -> str:
     from rich.text import Text
 
     from spendgate.finops.chargeback.render import NUMBERS, numbers
-    from spendgate.money import nano_to_usd
+    from spendgate.money import usd_cell
     from spendgate.months import month_text
 
     month = month_text(report.month)
@@ -316,7 +316,7 @@ def _table(report: Chargeback) -> str:
             names = [Text(n or "(unnamed)") for n in (team, x.app, x.model)]
             table.add_row(*names, "", *numbers([x]))
             for k in x.kinds:
-                cost = nano_to_usd(k.cost_nanousd)
+                cost = usd_cell(k.cost_nanousd)
                 table.add_row("", "", "", Text(k.kind), "", f"{k.tokens:,}", cost, "", "", style="dim")
         table.add_row(Text(f"{team} total"), "", "", "", *numbers(lines), style="bold")
         table.add_section()

@@ -115,21 +115,21 @@ async def _read(
     teams that had one, or spent, are in it."""
     from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.policy.month_budgets import budgets_of, limits_of
+    from spendgate.views.past import past_month
 
     ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
     try:
+        if is_past and team is None:
+            past = await past_month(ledger, month, limits)
+            return list(past.months), dict(past.limits)
         teams = await ledger.teams()
         own = await budgets_of(ledger.calls.redis, teams, month) if is_past else None
-        if own is not None:
-            limits = limits_of(own, month)
+        limits = limits if own is None else limits_of(own, month)
         known = sorted({*teams, *limits})
         if team is not None and team not in known:
             names = ", ".join(known) or "none"
             click.echo(f"spendgate spend: no team {team!r} in the ledger; known: {names}", err=True)
-        months = await ledger.months(known if team is None else [team], month)
-        if own is not None and team is None:
-            months = [m for m in months if m.team in limits or m.cells or m.committed_nanousd]
-        return months, limits
+        return await ledger.months(known if team is None else [team], month), limits
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
             f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"

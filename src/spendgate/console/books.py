@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import structlog
 
 from spendgate.budget.bounds import UNLIMITED
-from spendgate.budget.forecast import Forecast
+from spendgate.budget.forecast import HOUR_MS, Forecast
 from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
+from spendgate.console.mirror import Mirror
 from spendgate.console.period import Period
 from spendgate.errors import LedgerError
 from spendgate.exchange.snapshot import Snapshot
@@ -31,10 +32,8 @@ from spendgate.views.history import History
 FRESH_MS = 1_000
 OWN_FRESH_MS = 60_000
 """What the budgets of a month that is over were is read again after so long: it may be closed meanwhile."""
-FEW_TEAMS = 200
-"""Up to so many teams are forecast for the sum at the top; of more, those on the page."""
 HOLDS_SHOWN = 20
-TEAMS_AT_ONCE = 10
+TEAMS_AT_ONCE = 50
 """Histories read between two turns of the event loop."""
 log = structlog.get_logger()
 
@@ -80,11 +79,13 @@ class Books:
         self.ledger = ledger
         self.snapshot = snapshot
         self.now_ms = now_ms
-        self._history = History(ledger)
+        self.mirror = Mirror(ledger, lambda: snapshot().prices)
+        self._history = History(_Daily(ledger, self.mirror, now_ms))
         self._rows: dict[str, tuple[int, str, list[Row]]] = {}
         self._own: dict[str, tuple[int, frozenset[str], Mapping[str, TeamBudget] | None]] = {}
         self._reading = asyncio.Lock()
         self._history_lock = asyncio.Lock()
+        self._foretold: dict[str, tuple[tuple[int, int, int], Forecast]] = {}
         self._filling: asyncio.Task[None] | None = None
 
     @property
@@ -162,8 +163,16 @@ class Books:
         settled = {r.team: r.settled_nanousd for r in rows}
         if self._filling is None or self._filling.done():
             self._filling = asyncio.create_task(self._fill(settled, now))
-        known = [r for r in rows if self._history.daily(r.team)]
-        return {r.team: self._history.forecast(r.team, now, r.settled_nanousd) for r in known}
+        return {r.team: self._forecast(r, now) for r in rows if self._history.daily(r.team)}
+
+    def _forecast(self, row: Row, now_ms: int) -> Forecast:
+        """A team's forecast, made anew only where it may have changed."""
+        of = now_ms // HOUR_MS, row.settled_nanousd, id(self._history.daily(row.team))
+        found = self._foretold.get(row.team)
+        if found is None or found[0] != of:
+            made = self._history.forecast(row.team, now_ms, row.settled_nanousd)
+            found = self._foretold[row.team] = of, made
+        return found[1]
 
     async def _fill(self, settled: Mapping[str, int], now_ms: int) -> None:
         teams = list(settled)
@@ -227,6 +236,22 @@ class Books:
             phase=phase_of(budget, settled, at_ms),
             thresholds=tuple((t.percent, t.action) for t in budget.thresholds),
         )
+
+
+class _Daily:
+    """What teams spent by day: the last two days from the ledger, longer stretches from the mirror, which has them."""
+
+    def __init__(self, ledger: RedisLedger, mirror: Mirror, now_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._mirror = mirror
+        self._now_ms = now_ms
+
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """See `port.Ledger.daily`."""
+        if len(days) <= 2 or not teams:
+            return await self._ledger.daily(teams, days)
+        await self._mirror.bring(sorted({day[:6] for day in days}), self._now_ms())
+        return await asyncio.to_thread(self._mirror.daily, teams, days)
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,25 @@ CREATE TABLE IF NOT EXISTS cell (
   PRIMARY KEY ({", ".join(_KEY)})
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS cell_team ON cell (team, day);
+CREATE TABLE IF NOT EXISTS rolled (
+  day INTEGER, team TEXT, model TEXT, provider TEXT, beside INTEGER,
+  {", ".join(f"{name} INTEGER NOT NULL" for name in _SUMS)},
+  PRIMARY KEY (day, team, model, provider, beside)
+) WITHOUT ROWID;
 """
 _PUT = (
     f"INSERT OR REPLACE INTO cell ({', '.join((*_KEY, *_SUMS))}, tokens) "
     f"VALUES ({', '.join('?' * (len(_KEY) + len(_SUMS) + 1))})"
+)
+_ADD = (
+    f"INSERT INTO cell ({', '.join((*_KEY, *_SUMS))}, tokens) "
+    f"VALUES ({', '.join('?' * (len(_KEY) + len(_SUMS) + 1))}) ON CONFLICT DO UPDATE SET "
+    f"{', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMS)}, tokens = merged(tokens, excluded.tokens)"
+)
+_ROLLED = "day, team, model, provider, beside"
+_ROLL = (
+    f"INSERT INTO rolled SELECT {_ROLLED}, {', '.join(f'SUM({name})' for name in _SUMS)} FROM cell "
+    f"WHERE team = ? AND day = ? GROUP BY {_ROLLED}"
 )
 _CACHED = ("cached_input", "cached_input_audio", "cached_input_image", "cached_input_video")
 Key = tuple[int, str, str, str, str, str, int]
@@ -113,16 +128,28 @@ class Sums:
         return (self.cost_nanousd - self.adjusted_nanousd) * 10**6 // self.tokens if self.tokens > 0 else None
 
 
-class Cube:
-    """The table, in `file`, or (None) in a private temporary file of SQLite's that is gone with the process."""
+def added(of: Iterable[Sums]) -> Sums:
+    """Several together."""
+    columns = zip(*(astuple(s) for s in of), strict=True)
+    return Sums(*(sum(column) for column in columns))
 
-    def __init__(self, file: Path | None = None) -> None:
+
+class Cube:
+    """The table, in `file`, or (None) in a private temporary file of SQLite's that is gone with the process.
+
+    `rolled`: what is replaced is also kept without apps and users, for questions about all teams. `version` grows
+    with every change."""
+
+    def __init__(self, file: Path | None = None, rolled: bool = False) -> None:
+        self.version = 0
+        self._rolled = rolled
         self._lock = threading.Lock()
         self._db = sqlite3.connect(file or "", check_same_thread=False, isolation_level=None)
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if file is not None:
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF" if file is None else "PRAGMA synchronous = NORMAL")
+        self._db.create_function("merged", 2, _merged, deterministic=True)
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -143,6 +170,11 @@ class Cube:
                 [(team, int(day), int(beside)) for day in days],
             )
             self._db.executemany(_PUT, rows)
+            if self._rolled:
+                those = [(team, int(day)) for day in days]
+                self._db.executemany("DELETE FROM rolled WHERE team = ? AND day = ?", those)
+                self._db.executemany(_ROLL, those)
+            self.version += 1
 
     def add(
         self, rows: Mapping[Key, tuple[list[int], Usage]], also: Iterable[tuple[str, Sequence[object]]] = ()
@@ -150,22 +182,12 @@ class Cube:
         """Add to what is there, and run statements (`also`), all or nothing."""
         with self._lock, self._db:
             self._db.execute("BEGIN")
-            find = (
-                f"SELECT {', '.join(_SUMS)}, tokens FROM cell WHERE {' AND '.join(f'{k} = ?' for k in _KEY)}"
+            self._db.executemany(
+                _ADD, [(*key, *sums, json.dumps(tokens)) for key, (sums, tokens) in rows.items()]
             )
-            put = []
-            for key, (sums, tokens) in rows.items():
-                had = self._db.execute(find, key).fetchone()
-                if had is not None:
-                    sums = [a + b for a, b in zip(sums, had[:-1], strict=True)]
-                    merged = json.loads(had[-1])
-                    for kind, n in tokens.items():
-                        merged[kind] = merged.get(kind, 0) + n
-                    tokens = {kind: n for kind, n in merged.items() if n}
-                put.append((*key, *sums, json.dumps(tokens)))
-            self._db.executemany(_PUT, put)
             for statement, values in also:
                 self._db.execute(statement, values)
+            self.version += 1
 
     def run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Any statement of who owns the cube."""
@@ -174,14 +196,15 @@ class Cube:
 
     def forget(self, before: str) -> None:
         """Let go of the days before one."""
-        self.run("DELETE FROM cell WHERE day < ?", (int(before),))
+        for name in ("cell", "rolled"):
+            self.run(f"DELETE FROM {name} WHERE day < ?", (int(before),))
 
     # -- reading --------------------------------------------------------------------------------------------
 
     def sums(self, where: Where) -> Sums:
         """All together."""
         tests, values = where._sql()
-        row = self.run(f"SELECT {_totals()} FROM cell WHERE {tests}", values)[0]
+        row = self.run(f"SELECT {_totals()} FROM {self._from(where)} WHERE {tests}", values)[0]
         return Sums(*(int(n or 0) for n in row))
 
     def by(self, dimension: str, where: Where, limit: int = -1, offset: int = 0) -> list[tuple[str, Sums]]:
@@ -189,7 +212,7 @@ class Cube:
         name = DIMENSIONS[DIMENSIONS.index(dimension)]
         tests, values = where._sql()
         found = self.run(
-            f"SELECT {name}, {_totals()} FROM cell WHERE {tests} GROUP BY {name} "
+            f"SELECT {name}, {_totals()} FROM {self._from(where, name)} WHERE {tests} GROUP BY {name} "
             f"ORDER BY SUM(cost) DESC, {name} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
@@ -205,7 +228,8 @@ class Cube:
         return {
             str(key): int(cost)
             for key, cost in self.run(
-                f"SELECT {name}, SUM(cost) FROM cell WHERE {tests} GROUP BY {name}", values
+                f"SELECT {name}, SUM(cost) FROM {self._from(where, name)} WHERE {tests} GROUP BY {name}",
+                values,
             )
         }
 
@@ -213,7 +237,16 @@ class Cube:
         """How many of a dimension there are."""
         name = DIMENSIONS[DIMENSIONS.index(dimension)]
         tests, values = where._sql()
-        return int(self.run(f"SELECT COUNT(DISTINCT {name}) FROM cell WHERE {tests}", values)[0][0])
+        return int(
+            self.run(f"SELECT COUNT(DISTINCT {name}) FROM {self._from(where, name)} WHERE {tests}", values)[
+                0
+            ][0]
+        )
+
+    def _from(self, where: Where, dimension: str = "") -> str:
+        """The shorter table that knows the answer; a team's own cells are few."""
+        fine = "app" in (dimension, *where.named()) or "user" in (dimension, *where.named())
+        return "rolled" if self._rolled and where.team is None and not fine else "cell"
 
     def cells(self, where: Where) -> Iterator[list[DayCell]]:
         """The cells themselves, a team at a time, in the order of days, apps, models and users."""
@@ -254,3 +287,10 @@ def sums_of(cell: DayCell, cached_nanousd: int) -> list[int]:
 
 def _totals() -> str:
     return ", ".join(f"SUM({name})" for name in _SUMS)
+
+
+def _merged(one: str, other: str) -> str:
+    tokens = json.loads(one)
+    for kind, n in json.loads(other).items():
+        tokens[kind] = tokens.get(kind, 0) + n
+    return json.dumps({kind: n for kind, n in tokens.items() if n})

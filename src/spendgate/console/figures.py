@@ -7,20 +7,24 @@ ledger. What takes long to read goes on in the background: `Waiting` tells how f
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from spendgate.console.cube import Cube, Sums, Where
+from spendgate.console.cube import Cube, Sums, Where, added
 from spendgate.console.mirror import Mirror
 from spendgate.console.period import Period, date_of, key_of, months_between
 from spendgate.console.usage_index import Progress, UsageIndex
 
-PATIENCE_S = 1.5
+PATIENCE_S = 0.4
 """So long a page waits for its numbers; then it is shown without, and they come with the next look."""
-LOG_PATIENCE_S = 0.5
+LOG_PATIENCE_S = 0.4
 """So long a page that names users waits for the usage logs; then it says how far they are read."""
+VIEW_KEPT_FOR = 10
+"""A view is shown for so many times as long as it took, so that looking costs a tenth of a processor at most."""
+VIEWS_KEPT = 200
 SHOWN = 10
 """Rows of a table among others."""
 ROWS_PER_PAGE = 100
@@ -113,6 +117,15 @@ class View:
         return next((t for t in self.tables if t.dimension == dimension), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A view, the versions of what it was made of, and until when it is shown though these moved on."""
+
+    view: View
+    of: object
+    until_s: float
+
+
 class Figures:
     """Reads for pages. Raises LedgerUnavailable, and Waiting for what takes longer than `PATIENCE_S`."""
 
@@ -120,6 +133,8 @@ class Figures:
         self.mirror = mirror
         self.index = index
         self._now_ms = now_ms
+        self._views: dict[object, _Kept] = {}
+        self._one_at_a_time = asyncio.Lock()
         self._reading: dict[tuple[str, ...], asyncio.Task[Any]] = {}
 
     async def ready(self, period: Period) -> int:
@@ -146,15 +161,39 @@ class Figures:
             reading = self.index.nudge(self._now_ms())
             if "user" in named or "user" in dimensions:
                 await asyncio.wait({reading}, timeout=LOG_PATIENCE_S)
+        key = period, tuple(sorted(named.items())), tuple(dimensions), offset, shown
+        logs = (self.index.cube.version, self.index.progress) if self.index is not None else ()
+        of = self.mirror.cube.version, logs
+        known = self._views.get(key)
+        now_s = time.monotonic()
+        if known is not None and (known.of == of or now_s < known.until_s):
+            return known.view if known.of != of else replace(known.view, as_of_ms=as_of)
+        async with self._one_at_a_time:
+            made = await asyncio.to_thread(self._view, period, dict(named), dimensions, offset, shown, as_of)
+        took = time.monotonic() - now_s
+        self._views = {k: v for k, v in self._views.items() if now_s < v.until_s or v.of == of}
+        if len(self._views) >= VIEWS_KEPT:
+            self._views.clear()
+        self._views[key] = _Kept(made, of, time.monotonic() + VIEW_KEPT_FOR * took)
+        return made
+
+    def _view(
+        self,
+        period: Period,
+        named: Mapping[str, str],
+        dimensions: Sequence[str],
+        offset: int,
+        shown: int,
+        as_of: int,
+    ) -> View:
         where = Where(key_of(period.first), key_of(period.until), **named)
+        before = where.within(key_of(period.before.first), key_of(period.before.last))
         source = USAGE_LOG if "user" in named else LEDGER
         cube = self._cube(source)
-        before = where.within(key_of(period.before.first), key_of(period.before.last))
-        now, then = await asyncio.to_thread(lambda: (cube.sums(where), cube.sums(before)))
-        days = await asyncio.to_thread(
-            lambda: _days(period, cube.costs("day", where), cube.costs("day", before))
-        )
-        coverage = await self._coverage(where)
+        by_day, by_day_before = dict(cube.by("day", where)), dict(cube.by("day", before))
+        now, then = added(by_day.values()), added(by_day_before.values())
+        days = _days(period, _costs(by_day), _costs(by_day_before))
+        coverage = self._coverage(where, now if source == LEDGER else None)
         logs_reach = coverage is not None and "" < coverage.since <= before.first
         tables = []
         for dimension in dimensions:
@@ -162,7 +201,7 @@ class Figures:
                 continue
             by_logs = dimension == "user" or source == USAGE_LOG
             of = self._cube(USAGE_LOG if by_logs else LEDGER)
-            made = await asyncio.to_thread(_table, of, dimension, where, before, offset, shown)
+            made = _table(of, dimension, where, before, offset, shown)
             tables.append(replace(made, has_before=logs_reach or not by_logs))
         reaches = logs_reach or source == LEDGER
         if not reaches:
@@ -183,17 +222,15 @@ class Figures:
 
         return await asyncio.to_thread(read)
 
-    async def _coverage(self, where: Where) -> Coverage | None:
+    def _coverage(self, where: Where, ledger: Sums | None) -> Coverage | None:
         if self.index is None:
             return None
-        index, whole = self.index, replace(where, user=None)
-
-        def read() -> Coverage:
+        whole = replace(where, user=None)
+        if ledger is None:
             ledger = self.mirror.cube.sums(whole)
-            metered = ledger.cost_nanousd - ledger.adjusted_nanousd
-            return Coverage(index.cube.sums(whole).cost_nanousd, metered, index.first_day(), index.progress)
-
-        return await asyncio.to_thread(read)
+        metered = ledger.cost_nanousd - ledger.adjusted_nanousd
+        index = self.index
+        return Coverage(index.cube.sums(whole).cost_nanousd, metered, index.first_day(), index.progress)
 
     def _cube(self, source: str) -> Cube:
         return self.mirror.cube if source == LEDGER or self.index is None else self.index.cube
@@ -215,6 +252,10 @@ class Figures:
         return bool(done)
 
 
+def _costs(by_day: Mapping[str, Sums]) -> dict[str, int]:
+    return {day: sums.cost_nanousd for day, sums in by_day.items()}
+
+
 def _days(period: Period, now: Mapping[str, int], before: Mapping[str, int]) -> tuple[Day, ...]:
     earlier = period.earlier if period.kind != "days" else period.before
     out = []
@@ -228,7 +269,8 @@ def _days(period: Period, now: Mapping[str, int], before: Mapping[str, int]) -> 
 
 def _table(cube: Cube, dimension: str, where: Where, before: Where, offset: int, shown: int) -> Table:
     rows = cube.by(dimension, where, shown, offset)
-    total = cube.count(dimension, where)
+    is_all = offset == 0 and (shown < 0 or len(rows) < shown)
+    total = len(rows) if is_all else cube.count(dimension, where)
     if dimension == "day":
         return Table(dimension, tuple(Row(name, sums, 0) for name, sums in rows), total, offset)
     names = [name for name, _ in rows]

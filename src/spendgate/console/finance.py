@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -13,7 +15,7 @@ from spendgate.console import downloads
 from spendgate.console.access import Visitor
 from spendgate.console.books import Books
 from spendgate.console.cube import Where
-from spendgate.console.figures import ROWS_PER_PAGE, Figures
+from spendgate.console.figures import ROWS_PER_PAGE, VIEW_KEPT_FOR, Figures
 from spendgate.console.period import key_of
 from spendgate.console.site import Site
 from spendgate.console.spending import CSV, FOCUS, Spending
@@ -74,6 +76,8 @@ class Finance:
         self._figures = figures
         self._ledger = ledger
         self._spending = spending
+        self._states: list[MonthState] = []
+        self._states_until_s = 0.0
 
     async def chargeback(self, request: Request, visitor: Visitor) -> Response:
         """GET /chargeback."""
@@ -154,17 +158,12 @@ class Finance:
         """GET /closes: the months; with a month, how it stands for each team."""
         teams = await self._ledger.teams()
         if not request.query_params.get("month"):
-            closed = await closed_months(self._ledger, teams)
-            states = []
-            for month in self._site.months:
-                balances = await self._ledger.balances(teams, month)
-                spent = {t: s for t, (s, _) in zip(teams, balances, strict=True) if s}
-                done = closed.get(month, {})
-                among = {t: c for t, c in done.items() if t in spent}
-                by = tuple(sorted({c.by for c in done.values()}))
-                last = max((c.at_ms for c in done.values()), default=0)
-                if spent or done:
-                    states.append(MonthState(month, sum(spent.values()), len(spent), len(among), last, by))
+            now_s = time.monotonic()
+            if now_s >= self._states_until_s:
+                self._states = await self._month_states(teams)
+                took = time.monotonic() - now_s
+                self._states_until_s = time.monotonic() + VIEW_KEPT_FOR * took
+            states = self._states
             return self._site.render(
                 request, visitor, "closes.html", states=states, this_month=self._books.this_month
             )
@@ -185,6 +184,20 @@ class Finance:
             settled=sum(c.settled_nanousd for c in closings), lines=sum(c.cells_nanousd for c in closings),
             is_over=month < self._books.this_month,
         )  # fmt: skip
+
+    async def _month_states(self, teams: Sequence[str]) -> list[MonthState]:
+        closed = await closed_months(self._ledger, teams)
+        states = []
+        for month in self._site.months:
+            balances = await self._ledger.balances(teams, month)
+            spent = {t: s for t, (s, _) in zip(teams, balances, strict=True) if s}
+            done = closed.get(month, {})
+            among = {t: c for t, c in done.items() if t in spent}
+            by = tuple(sorted({c.by for c in done.values()}))
+            last = max((c.at_ms for c in done.values()), default=0)
+            if spent or done:
+                states.append(MonthState(month, sum(spent.values()), len(spent), len(among), last, by))
+        return states
 
     async def drift(self, request: Request, visitor: Visitor) -> Response:
         """GET /drift: the last reconciliation with each provider's invoice."""

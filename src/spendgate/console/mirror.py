@@ -14,7 +14,7 @@ from spendgate.console.cube import Cube, row_of
 from spendgate.console.period import date_of, days_between
 from spendgate.console.savings import saved_by_caching
 from spendgate.finops.chargeback.chargeback import at_day, price_for
-from spendgate.finops.chargeback.parties import parties
+from spendgate.finops.chargeback.parties import parties, seller_of_record
 from spendgate.ledger.port import Adjusted, DayCell
 from spendgate.ledger.redis.codec import day_cells
 from spendgate.ledger.redis.days import RawDays, audits, raw_days
@@ -22,6 +22,7 @@ from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import day_key, month_last_ms
 from spendgate.pricing.price import Price
 from spendgate.pricing.table import PriceTable
+from spendgate.records.record import UsageRecord
 
 FRESH_MS = 1_000
 PAST_FRESH_MS = 30_000
@@ -39,7 +40,7 @@ class Mirror:
     """The ledger's cells of every team, by month, as far as pages asked for them."""
 
     def __init__(self, ledger: RedisLedger, prices: Callable[[], PriceTable]) -> None:
-        self.cube = Cube()
+        self.cube = Cube(rolled=True)
         self.audit: dict[str, list[Adjusted]] = {}
         """Each team's adjustments, as they were read last."""
         self._ledger = ledger
@@ -103,6 +104,17 @@ class Mirror:
                 await self._put(some, days)
                 self._read.update({(team, month): (settled, now_ms, now_ms) for team, settled in some})
 
+    def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
+        """What teams settled on days, in the order of the days; without accounting entries."""
+        names, found = ", ".join("?" * len(teams)), dict[tuple[str, str], int]()
+        statement = (
+            f"SELECT team, day, SUM(cost) FROM cell WHERE team IN ({names}) AND day BETWEEN ? AND ? AND beside = 0 "
+            "GROUP BY team, day"
+        )
+        for team, day, cost in self.cube.run(statement, (*teams, int(days[0]), int(days[-1]))):
+            found[team, str(day)] = int(cost)
+        return {team: [found.get((team, day), 0) for day in days] for team in teams}
+
     def _sum(self, team: str, month: str) -> int:
         tests = "team = ? AND day BETWEEN ? AND ? AND beside = 0"
         values = (team, int(f"{month}01"), int(f"{month}31"))
@@ -148,6 +160,19 @@ class Facts:
         self._prices = prices
         self._sellers: dict[tuple[str, str], str] = {}
         self._priced: dict[tuple[str, str], Price] = {}
+        self._told: dict[tuple[str, str, str], str] = {}
+
+    @property
+    def version(self) -> str:
+        """That of the prices."""
+        return self._prices.version
+
+    def provider_of(self, record: UsageRecord) -> str:
+        """Who sold what a line of a usage log is about."""
+        key = record.priced_by.provider, record.upstream, record.dialect
+        if key not in self._told:
+            self._told[key] = seller_of_record(record)
+        return self.provider(record.model, self._told[key])
 
     def provider(self, model: str, told: str = "") -> str:
         """Who sells it; `NOBODY` where no model is named."""

@@ -18,7 +18,6 @@ from spendgate.console.books import Books
 from spendgate.console.figures import Figures
 from spendgate.console.finance import Finance
 from spendgate.console.headers import Headers
-from spendgate.console.mirror import Mirror
 from spendgate.console.settings import ConsoleSettings
 from spendgate.console.signing import Signing
 from spendgate.console.site import Site
@@ -69,7 +68,7 @@ class Console:
 
         logs = usage if usage is not None else UsageLogs()
         index = UsageIndex(logs.paths, logs.index, prices) if logs.paths else None
-        figures = Figures(Mirror(books.ledger, prices), index, books.now_ms)
+        figures = Figures(books.mirror, index, books.now_ms)
         self._spending = Spending(site, books, figures)
         self._finance = Finance(site, books, figures, books.ledger, self._spending)
         self._teams = Teams(site, books, figures, access, asking, now_s)

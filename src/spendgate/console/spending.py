@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from spendgate.budget.forecast import Forecast, forecast, history_days
 from spendgate.console import downloads
 from spendgate.console.access import Visitor
-from spendgate.console.books import FEW_TEAMS, Books
+from spendgate.console.books import Books
 from spendgate.console.cube import Where
 from spendgate.console.figures import CHAIN, ROWS_PER_PAGE, SHOWN, Figures, View, Waiting
 from spendgate.console.period import Period, key_of
@@ -61,8 +61,7 @@ class Spending:
         pages = max(1, -(-len(found) // TEAMS_PER_PAGE))
         number = min(number_of(request.query_params.get("page", "1")), pages)
         shown = found[(number - 1) * TEAMS_PER_PAGE : number * TEAMS_PER_PAGE]
-        foretold = found if len(found) <= FEW_TEAMS else shown
-        forecasts = self._books.forecasts_known(foretold) if running else {}
+        forecasts = self._books.forecasts_known([*shown, *found]) if running else {}
         glance = None if query or alone else await self._glance(period)
         narrowed = {"q": query, **({"budget": "none"} if alone else {})}
         return self._site.render(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from spendgate.money import usd_text, usd_to_nano
+from spendgate.money import usd_cell, usd_text, usd_to_nano
 from spendgate.months import utc
 from spendgate.views.glossary import REFUSALS
 
-CENT = 10_000_000
 KINDS = {
     "input": "input", "cached_input": "input, from a cache", "cache_write_5m": "cache write, 5 minutes",
     "cache_write_1h": "cache write, 1 hour", "tool_input": "input, of tools", "output": "output",
@@ -23,9 +22,7 @@ def limit(nano: int | None) -> str:
 
 def money(nano: int | None) -> str:
     """`$1,234.50`, two decimals; less than half a cent, but not nothing: `<$0.01`. None: a dash."""
-    if nano is None:
-        return "–"
-    return f"{'-' if nano < 0 else ''}<$0.01" if 0 < abs(nano) < CENT // 2 else usd_text(nano, 2)
+    return "–" if nano is None else usd_cell(nano, "$")
 
 
 def percent(ratio: float | None) -> str:

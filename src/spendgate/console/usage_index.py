@@ -21,7 +21,6 @@ import structlog
 
 from spendgate.console.cube import VERSION, Cube, Key, key_of, sums_of
 from spendgate.console.mirror import Facts
-from spendgate.finops.chargeback.parties import seller_of_record
 from spendgate.finops.log_cells import is_exchange
 from spendgate.ledger.port import DayCell
 from spendgate.months import day_key
@@ -34,11 +33,13 @@ from spendgate.usage import Usage
 
 log = structlog.get_logger()
 
-STEP_BYTES = 4 << 20
+STEP_BYTES = 1 << 20
 FIRST_LINE_MAX = 1 << 20
 USERS_MAX = 2_000
 """Cells that a team's day keeps apart; what is more is counted as `OTHERS`."""
 OTHERS = "(others)"
+COUNTS_MAX = 50_000
+"""Days of teams of which the number of cells is remembered."""
 KEPT_DAYS = 400
 EXPIRED_KEPT_DAYS = 8
 """The true cost of a hold that expired comes within seven days."""
@@ -83,6 +84,10 @@ class UsageIndex:
         self._prices = prices
         self._looked_ms = 0
         self._task: asyncio.Task[None] | None = None
+        self._facts: Facts | None = None
+        self._days: dict[int, str] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+        """Cells of a team's day, at most."""
         self._at: tuple[str, int, BinaryIO] | None = None
         self._file: BinaryIO | None = None
 
@@ -136,7 +141,11 @@ class UsageIndex:
         """Take in what stands behind `offset`: whole lines of at most `STEP_BYTES`. Returns how many bytes."""
         data = self._piece(source, offset)
         end = data.rfind(b"\n") + 1
-        facts, rows, bad, count = Facts(self._prices()), Rows(), 0, 0
+        rows, bad, count = Rows(), 0, 0
+        prices = self._prices()
+        if self._facts is None or self._facts.version != prices.version:
+            self._facts = Facts(prices)
+        facts = self._facts
         gone: list[tuple[str, Sequence[object]]] = []
         expired = _Expired(self.cube)
         for line in data[:end].splitlines():
@@ -192,33 +201,44 @@ class UsageIndex:
     def _take(self, rows: Rows, record: UsageRecord, facts: Facts) -> tuple[Key, list[int], Usage]:
         is_refused = record.outcome is Outcome.REFUSED
         tokens = {} if is_refused else dict(record.tokens)
+        number = record.at_ms // DAY_MS
+        day = self._days.get(number) or self._days.setdefault(number, day_key(record.at_ms))
         cell = DayCell(
-            record.team, day_key(record.at_ms), record.app, record.model, 0 if is_refused else int(is_exchange(record)),
+            record.team, day, record.app, record.model, 0 if is_refused else int(is_exchange(record)),
             0 if is_refused else record.cost_nanousd, tokens, 0 if is_refused else record.saved_nanousd,
             int(is_refused),
         )  # fmt: skip
-        key = key_of(cell, facts.provider(cell.model, seller_of_record(record)), record.user)
+        key = key_of(cell, facts.provider_of(record), record.user)
         sums = sums_of(cell, facts.cached(cell))
         _add(rows, key, sums, tokens)
         return key, sums, tokens
 
     def _bounded(self, rows: Rows) -> Rows:
         """The rows, those of users beyond `USERS_MAX` of a team's day together."""
-        there: dict[tuple[str, int], int] = {}
         more: dict[tuple[str, int], int] = {}
         for day, team, *_ in rows:
             more[team, day] = more.get((team, day), 0) + 1
-            if (team, day) not in there:
-                found = self.cube.run("SELECT COUNT(*) FROM cell WHERE team = ? AND day = ?", (team, day))
-                there[team, day] = int(found[0][0])
+        if len(self._counts) > COUNTS_MAX:
+            self._counts.clear()
+        full = set()
+        for of, n in more.items():
+            if of not in self._counts or self._counts[of] + n > USERS_MAX:
+                found = self.cube.run("SELECT COUNT(*) FROM cell WHERE team = ? AND day = ?", of)
+                self._counts[of] = int(found[0][0])
+            if self._counts[of] + n > USERS_MAX:
+                full.add(of)
+            else:
+                self._counts[of] += n
+        if not full:
+            return rows
         out = Rows()
         for key, (sums, tokens) in rows.items():
             day, team, app, model, provider, _, beside = key
             of = team, day
-            if there[of] + more[of] > USERS_MAX and not self._is_known(key):
-                if there[of] >= USERS_MAX:
+            if of in full and not self._is_known(key):
+                if self._counts[of] >= USERS_MAX:
                     key = (day, team, app, model, provider, OTHERS, beside)
-                there[of] += 1
+                self._counts[of] += 1
             _add(out, key, sums, tokens)
         return out
 

@@ -98,6 +98,8 @@ class RequestFacts:
     """The place that the client bound the processing to (Anthropic's `inference_geo`); `` for none."""
     flags: tuple[str, ...] = ()
     """What was odd in reading it; the usage log's line has it."""
+    tools: tuple[str, ...] = ()
+    """The tools that it calls, each as often (MCP)."""
     output_hidden: bool | None = None
     """True: it asks for output that need not be seen to be billed (reasoning, tools that the provider runs), so that
     a client that leaves early does not show what was spent. False: it switches reasoning off. None: neither; then
@@ -175,6 +177,8 @@ class Rejection:
     message: str
     details: dict[str, object]
     type: str = "budget_exceeded"
+    request: bytes = b""
+    """The body of what is refused, as far as it was read: some errors name it."""
 
 
 class Dialect(Protocol):
@@ -193,6 +197,8 @@ class Dialect(Protocol):
     """Paths of its requests, for a reader; the first is the one to send a request to that names no path."""
     path_marks: tuple[str, ...] = ()
     """What the paths of its provider's other APIs have in common, in small letters."""
+    owns_path: bool
+    """Is every call of this path this API's, so that one in another form is suspect?"""
     numbers_retries: bool
     """Do its provider's SDKs say that they asked before?"""
     usage_fields: UsageFields
@@ -265,6 +271,10 @@ class Dialect(Protocol):
     def stream_meter(self, *, hide_usage: bool, count: Callable[[str], int]) -> StreamMeter:
         """Start metering a streamed answer. `count` counts the tokens of one streamed piece of text (every
         piece that a provider streams is one or more whole tokens, so the sum over pieces is what it made)."""
+        ...
+
+    def refusal_status(self, rejection: Rejection) -> int:
+        """The HTTP status that its clients take for an error of this API."""
         ...
 
     def error_body(self, rejection: Rejection) -> bytes:

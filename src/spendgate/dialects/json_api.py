@@ -31,6 +31,7 @@ class JsonApi(ABC):
     operation = "chat"
     paths: tuple[str, ...]
     path_marks: tuple[str, ...] = ()
+    owns_path = True
     numbers_retries = True
     usage_fields: UsageFields = NO_FIELDS
     usage_events: Mapping[str, str] = NO_HEADERS
@@ -80,6 +81,9 @@ class JsonApi(ABC):
         """The service tier that an answer's headers tell, "" where they do not."""
         return ""
 
+    def refusal_status(self, rejection: Rejection) -> int:
+        return rejection.status
+
     def error_headers(self, rejection: Rejection) -> tuple[tuple[str, str], ...]:
         return ()
 
@@ -109,9 +113,15 @@ def openai_error(rejection: Rejection) -> bytes:
 
 
 def is_error(document: object) -> bool:
-    """Is an answer nothing but an error, whatever its status says? (`{"error": …}`, `{"type": "error"}`)"""
+    """Is an answer nothing but an error, whatever its status says? (`{"error": …}`, `{"type": "error"}`, or an error in
+    each of its choices)"""
     if isinstance(document, list):
         return bool(document) and all(map(is_error, document))
     if not isinstance(document, dict):
         return False
+    choices = document.get("choices")
+    if isinstance(choices, list) and choices:
+        return all(
+            isinstance(c, dict) and c.get("error") for c in choices
+        )  # OpenRouter's, of a provider that failed
     return bool(document.get("error")) or document.get("type") == "error" or document.get("object") == "error"

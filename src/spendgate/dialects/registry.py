@@ -39,10 +39,15 @@ def find(method: str, path: str, content_type: str) -> Dialect | None:
 
 def claims(path: str) -> bool:
     """Would a POST with a body to this path (without query) be metered, or may some server take it for one that is?"""
-    if find("POST", path, "") is not None or paths.turns(path):
+    if _owned(path) or paths.turns(path):
         return True
     uncut = paths.uncut(path)
-    return uncut != path and find("POST", uncut, "") is not None
+    return uncut != path and _owned(uncut)
+
+
+def _owned(path: str) -> bool:
+    dialect = find("POST", path, "")
+    return dialect is not None and dialect.owns_path
 
 
 def _search(method: str, path: str, media_type: str) -> Dialect | None:

@@ -41,14 +41,19 @@ def goes_anywhere(cluster: Json) -> bool:
 
 
 def costs_nothing(dump: Dump, ours: Json, config: Json, host: Json, route: Json) -> bool:
-    """Is the filter off by default and on elsewhere in `config`, and does this route, on which it is not, lead to no
-    provider that is known, nor wherever the client likes?"""
+    """Is the filter off by default and on at other hosts in `config`, and does this route, on which it is not, lead to
+    no provider that is known, nor wherever the client likes?"""
     hosts = config.get("virtual_hosts", [])
-    on = any(not setting_of(ours, r, h, config).get("disabled") for h in hosts for r in h.get("routes", []))
+    on = {
+        str(h.get("name", ""))
+        for h in hosts
+        for r in h.get("routes", [])
+        if not setting_of(ours, r, h, config).get("disabled")
+    }
     levels = (route, host, config)
     named = any(ours.get("name") in level.get("typed_per_filter_config", {}) for level in levels)
-    if not ours.get("disabled") or not on or named:
-        return False
+    if not ours.get("disabled") or not on or named or str(host.get("name", "")) in on:
+        return False  # where a host's other calls are metered, this one may be a mistake
     if any(provider_under(str(domain)) for domain in host.get("domains", [])):
         return False
     clusters = [dump.clusters.get(t, {"name": t}) for t in targets(route.get("route", {}))]

@@ -30,6 +30,7 @@ _BETWEEN: dict[Attach, tuple[str, ...]] = {
     "sidecar": (),  # the same routes lead to services of the mesh, which may be told
 }
 """What proxies of the mesh tell each other of a workload: no provider gets it."""
+API_VERSION = "networking.istio.io/v1alpha3"
 REFERENCED = "envoyfilter.istio.io/referenced-services"
 """The annotation by which an EnvoyFilter names services whose clusters it needs (Istio 1.26)."""
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -60,7 +61,8 @@ def _cluster(host: str, settings: Settings) -> Json:
     return {**{k: ours[k] for k in keys}, "health_checks": checks, "ignore_health_on_host_removal": True}
 
 
-def _patch(kind: str, match: Json, operation: str, value: Json) -> Json:
+def patch_of(kind: str, match: Json, operation: str, value: Json) -> Json:
+    """One patch of an EnvoyFilter."""
     return {"applyTo": kind, "match": match, "patch": {"operation": operation, "value": value}}
 
 
@@ -102,13 +104,13 @@ def envoy_filter(
     asking = ext_proc_filter(settings, cluster_name(host, port), host, metadata=metadata)
     asking.disabled = bool(llm_hosts)
     patches = [
-        _patch(
+        patch_of(
             "CLUSTER",
             {"context": context, "cluster": {"service": host, "portNumber": port}},
             "MERGE",
             _cluster(host, settings),
         ),
-        _patch(
+        patch_of(
             "NETWORK_FILTER",
             {"context": context, "listener": manager},
             "MERGE",
@@ -119,7 +121,7 @@ def envoy_filter(
                 ),
             },
         ),
-        _patch(
+        patch_of(
             "HTTP_FILTER",
             {"context": context, "listener": router},
             "INSERT_BEFORE",
@@ -137,12 +139,12 @@ def envoy_filter(
         match: Json = {"context": context}
         if name:
             match["routeConfiguration"] = {"vhost": {"domainName": name}}
-        patches.append(_patch("VIRTUAL_HOST", match, "MERGE", deepcopy(through)))
+        patches.append(patch_of("VIRTUAL_HOST", match, "MERGE", deepcopy(through)))
     spec: Json = {"configPatches": patches}
     if selector:
         spec = {"workloadSelector": {"labels": dict(selector)}, **spec}
     return {
-        "apiVersion": "networking.istio.io/v1alpha3",
+        "apiVersion": API_VERSION,
         "kind": "EnvoyFilter",
         "metadata": {
             "name": _NAME[attach],

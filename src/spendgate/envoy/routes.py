@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
+from spendgate.dialects import registry
 from spendgate.dialects.registry import DIALECTS
 from spendgate.envoy.parts import EXT_AUTHZ, EXT_PROC, Entry, header_match, packed
 from spendgate.envoy.upstreams import action
@@ -28,6 +30,7 @@ from spendgate.exchange.own_budget import PREFIX
 from spendgate.exchange.request_facts import SIGV4
 from spendgate.identity import headers as h
 from spendgate.identity.extractors import KEY_HEADERS
+from spendgate.pricing.terms import TOOLS
 from spendgate.settings.config import Settings, Upstream, default_upstream
 
 NO_SUCH_PATH = (
@@ -120,6 +123,21 @@ def _own(entry: Entry) -> Route:
     )
 
 
+def _mcp_routes(upstreams: Sequence[Upstream], settings: Settings, entry: Entry) -> list[Route]:
+    """Of upstreams that are there for MCP: all of a session goes to them, by its path, whatever it costs. Those with a
+    prefix of their own come first."""
+    there = [u for u in upstreams if TOOLS in u.dialects]
+    out = []
+    for upstream in sorted(there, key=lambda u: not u.strip_prefix):
+        own = f"{re.escape(upstream.strip_prefix)}/.*"
+        regex = own if upstream.strip_prefix else f"(?i).*{registry.by_name(TOOLS).path_regex}/*"
+        match = RouteMatch(safe_regex=RegexMatcher(regex=regex))
+        out.append(
+            _route(f"mcp-{upstream.name}", match, upstream, metered=True, settings=settings, entry=entry)
+        )
+    return out
+
+
 _ODD = (".*[%;].*", "(.*/)?\\.{1,2}(/.*)?", ".*\\s")
 """Paths that may spell another: percent-encoding, parameters, dot segments, blanks at the end."""
 
@@ -134,7 +152,7 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
     out = [_own(entry)]
     default = default_upstream(tuple(upstreams))
     assert default is not None, "bootstrap() demands an upstream"
-    claimed = [*(f"(?i).*{d.path_regex}/*" for d in DIALECTS), *_ODD]
+    claimed = [*(f"(?i).*{d.path_regex}/*" for d in DIALECTS if d.owns_path), *_ODD]
     post = header_match(":method", exact="POST")
     by_aws = header_match("authorization", prefix=SIGV4)
     for upstream in upstreams:
@@ -146,6 +164,7 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
         out.append(
             _route(f"llm-{upstream.name}", match, upstream, metered=True, settings=settings, entry=entry)
         )
+    out += _mcp_routes(upstreams, settings, entry)
     if default.credential is None:
         match = RouteMatch(prefix="/", headers=[post, by_aws])
         out.append(_signed("signed", match, default, settings, entry))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
+    ConfigSource,
     DataSource,
     Http1ProtocolOptions,
     SocketAddress,
@@ -62,7 +63,7 @@ def upstream_cluster(upstream: Upstream) -> Cluster:
         cluster.transport_socket = TransportSocket(name=TLS, typed_config=packed(_tls(host)))
     if upstream.credential is not None:
         cluster.typed_extension_protocol_options = {
-            HTTP_OPTIONS: packed(_with_key(upstream.name, upstream.credential))
+            HTTP_OPTIONS: packed(with_key(upstream.name, upstream.credential))
         }
     return cluster
 
@@ -80,13 +81,18 @@ def _tls(host: str) -> UpstreamTlsContext:
     )
 
 
-def _with_key(name: str, credential: Credential) -> HttpProtocolOptions:
+def with_key(
+    name: str, credential: Credential, discovered: ConfigSource | None = None
+) -> HttpProtocolOptions:
     """A filter of the cluster, not of the listener: whichever route a request takes, the key is that of the
-    provider which gets it. Without a key Envoy answers 401 and the provider sees nothing."""
+    provider which gets it. Without a key Envoy answers 401 and the provider sees nothing.
+
+    `discovered`: where Envoy gets the key by SDS, where it is no secret of the bootstrap. It is the whole value
+    of the header then, `Bearer ` included: Istio 1.28.0 drops the field for what stands before it."""
     generic = Generic(
-        credential=SdsSecretConfig(name=secret_name(name)),
+        credential=SdsSecretConfig(name=secret_name(name), sds_config=discovered),
         header=credential.header.lower(),
-        header_value_prefix=credential.before,
+        header_value_prefix="" if discovered else credential.before,
     )
     injector = CredentialInjector(
         overwrite=True,

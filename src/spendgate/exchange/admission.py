@@ -12,12 +12,13 @@ from spendgate.budget.policy import DOCTOR, TeamBudget
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, RequestFacts
 from spendgate.dialects.request import free_paths
+from spendgate.dialects.request.free_paths import Cost
 from spendgate.dialects.request.readable import Readable
 from spendgate.dialects.request.switches import usage_switch
 from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.exchange import events as e
-from spendgate.exchange import own_budget, stream_options, unknown_apis, websockets
+from spendgate.exchange import own_budget, stream_options, tools, unknown_apis, websockets
 from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, ExchangeContext
 from spendgate.exchange.planning import WOULD_REFUSE, Planned, eligible, gather, would_be
 from spendgate.exchange.rejections import (
@@ -29,6 +30,7 @@ from spendgate.exchange.rejections import (
     planned_refusal,
     too_large,
     unidentified,
+    unpriced_tool,
     unreadable,
 )
 from spendgate.exchange.request_facts import read_facts, signed_names, unread_facts
@@ -86,7 +88,12 @@ class Admission:
             return self._own_budget(event, path)
         if websockets.is_upgrade(headers):
             return self._websocket(event.caller, path)
-        dialect = registry.find(event.method, path, headers.get("content-type", ""))
+        dialect = tools.dialect_of(
+            registry.find(event.method, path, headers.get("content-type", "")),
+            event.method,
+            headers,
+            case.snapshot,
+        )
         if dialect is None or event.end:
             return self._unclaimed(event, path)
         case.dialect, case.target, case.headers = dialect, event.path, headers
@@ -175,6 +182,14 @@ class Admission:
             facts = unread_facts(case.dialect, event.body, case.headers)
         else:
             facts, self._read = asked.facts, asked.readable
+        if facts.tools:
+            facts, unpriced = tools.priced(facts, case.snapshot, case.target, case.address.host, case.at_ms)
+            if unpriced and unknown_apis.refuses(case.snapshot, case.identity, case.headers, Cost.UNKNOWN):
+                return self._unread(
+                    unpriced_tool(self._voice, case.identity, self._budget, unpriced, case.at_ms)
+                )
+            if facts.free:
+                return Step(Verdict.PASS, e.Forward(unknown=True))
         if facts.free:
             return Step(Verdict.PASS, e.Forward())
         if self._switch:
@@ -304,6 +319,8 @@ class Admission:
         target = dialect.rewrite_path(case.target, model) if model is not None else None
         moved: tuple[tuple[str, str], ...] = ((":path", target),) if target is not None else ()
         upstream = case.snapshot.goes_to(case.sent, dialect.name)
+        if facts.tools:
+            upstream = ""  # its path leads there
         remove: tuple[str, ...] = ()
         if body is not None:
             remove = self._read.remove
@@ -344,7 +361,8 @@ class Admission:
         """Who words refusals, with which status."""
         dialect = self._case.dialect
         assert dialect is not None
-        return format_of(self._case.snapshot, dialect, self._case.identity, self._case.headers)
+        case, body = self._case, self._read.body or self._given
+        return format_of(case.snapshot, dialect, case.identity, case.headers, body)
 
     @property
     def _enforces(self) -> bool:

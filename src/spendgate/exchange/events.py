@@ -217,12 +217,13 @@ class NeedBudget:
 @dataclass(frozen=True, slots=True)
 class Forward:
     """Send the request on. `body` None: unchanged. `route`: choose the upstream anew. `remove_headers`: what is no
-    longer true of the body."""
+    longer true of the body. `unknown`: it may cost money, and is not metered."""
 
     body: bytes | None = None
     set_headers: tuple[tuple[str, str], ...] = ()
     route: bool = False
     remove_headers: tuple[str, ...] = ()
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

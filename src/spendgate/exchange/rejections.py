@@ -22,7 +22,7 @@ from spendgate.budget.message import (
 from spendgate.budget.policy import TeamBudget
 from spendgate.budget.waiting import needed_nanousd, retry_after_s
 from spendgate.dialects.base import Dialect, Rejection
-from spendgate.exchange.events import TOO_BUSY, Reject
+from spendgate.exchange.events import TOO_BUSY, UNKNOWN_API, Reject
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
@@ -43,6 +43,8 @@ class RejectionFormat:
     statuses: Statuses = BY_THEMSELVES
     app: str = ""
     user_agent: str = ""
+    request: bytes = b""
+    """The body of what is refused, as far as it is known."""
 
     def status(self, reason: str, status: int) -> int:
         """The status of a refusal that by itself has `status`."""
@@ -50,11 +52,11 @@ class RejectionFormat:
 
 
 def format_of(
-    snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str]
+    snapshot: Snapshot, dialect: Dialect, identity: Identity, headers: Mapping[str, str], request: bytes = b""
 ) -> RejectionFormat:
-    """The voice for one request. `headers`: its own, by lower-case name."""
+    """The voice for one request. `headers`: its own, by lower-case name; `request`: its body."""
     statuses = Statuses(snapshot.settings.reject_status)
-    return RejectionFormat(dialect, statuses, identity.app, headers.get("user-agent", ""))
+    return RejectionFormat(dialect, statuses, identity.app, headers.get("user-agent", ""), request)
 
 
 def _reject(
@@ -63,7 +65,8 @@ def _reject(
     """`again_after_s`: when the client may ask again; 0: it should not."""
     dialect = voice.dialect
     status = voice.status(refusal.code, refusal.status)
-    rejection = Rejection(status, refusal.code, refusal.text, refusal.details, type=kind)
+    rejection = Rejection(status, refusal.code, refusal.text, refusal.details, kind, voice.request)
+    status = dialect.refusal_status(rejection)
     body = dialect.error_body(rejection)
     again = "true" if again_after_s or refusal.code in PASSING else "false"
     headers = [("content-type", "application/json"), (h.SHOULD_RETRY, again), (h.REASON, refusal.code)]
@@ -161,6 +164,14 @@ def ledger_away(
         return _reject(voice, refused_by_bound(asked, budget, month, stand, estimate))
     text = refused_without_ledger(asked, budget, allowance_nanousd)
     return _reject(voice, text, again_after_s=AWAY_RETRY_S)
+
+
+def unpriced_tool(
+    voice: RejectionFormat, identity: Identity, budget: TeamBudget | None, tool: str, now_ms: int
+) -> Reject:
+    """A tool without a price, of a team whose budget refuses what nobody here can meter."""
+    refusal = PlannedRefusal(403, UNKNOWN_API, tool)
+    return _reject(voice, refused_by_plan(_asked(identity, tool, now_ms), budget, refusal))
 
 
 def unidentified() -> Reject:

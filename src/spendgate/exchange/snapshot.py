@@ -20,6 +20,7 @@ from spendgate.identity.identity import Caller, Extractor
 from spendgate.pricing.catalogue import builtin
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import (
+    TOOLS,
     Terms,
     provider_of_host,
     provider_of_path,
@@ -112,6 +113,8 @@ class Snapshot:
     ) -> Terms:
         """The terms that the model is priced under when it is sent to this address. Who serves it: the
         upstream's provider, else the host's, else the dialect's, `` where none of them tells."""
+        if address.dialect == TOOLS:
+            return Terms(TOOLS, at_ms=at_ms)
         route = self._route(model, address.dialect) or self._default
         host = route.host if route is not None else address.host
         provider = route.provider if route is not None else provider_of_host(host)
@@ -121,6 +124,15 @@ class Snapshot:
             residency or (route.residency if route is not None else "") or residency_of(host, address.path),
             at_ms,
         )
+
+    def tool_servers(self, target: str, host: str) -> tuple[str, ...]:
+        """By which names the server of MCP tools at this target is priced: its upstream's, then its host's."""
+        there = [u for u in self.settings.upstreams if TOOLS in u.dialects]
+        prefixed = (u.name for u in there if u.strip_prefix and target.startswith(f"{u.strip_prefix}/"))
+        plain = (u.name for u in there if not u.strip_prefix)
+        own = next(prefixed, next(plain, self.default_route))
+        host = host.lower()
+        return tuple(dict.fromkeys(n for n in (own, host, host.rpartition(":")[0] or host) if n))
 
     def without_prefix(self, target: str) -> str:
         """A target less the prefix that its upstream takes off: the path that the provider sees."""
@@ -182,6 +194,9 @@ class Snapshot:
     def goes_to(self, model: str, dialect: str) -> str:
         """Name of the upstream that gets a request: one that serves the model, else the default one ("" without
         any)."""
+        if dialect == TOOLS:
+            server = model.partition("/")[0]
+            return server if any(r.name == server for r in self.routes) else self.default_route
         return self.upstream_for(model, dialect) or self.default_route
 
     def servable(self, model: str, dialect: str, needs: frozenset[str], input_tokens: int) -> str:

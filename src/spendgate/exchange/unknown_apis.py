@@ -17,6 +17,16 @@ from spendgate.identity.identity import Identity
 STATUS = 403
 
 
+def refuses(snapshot: Snapshot, identity: Identity, headers: Mapping[str, str], cost: Cost) -> bool:
+    """Is what may cost money and is not metered refused?"""
+    budget = snapshot.policy.budget(identity.team)
+    if budget is None or budget.audit:
+        return False
+    known = cost is Cost.KIN or bool(snapshot.provider(NO_MODEL, "", headers.get(":authority", "")))
+    default = "reject" if known else "pass"
+    return (budget.unknown_apis or snapshot.settings.unknown_apis or default) == "reject"
+
+
 def refusal(
     snapshot: Snapshot, identity: Identity, headers: Mapping[str, str], method: str, path: str, cost: Cost
 ) -> Reject | None:
@@ -24,11 +34,7 @@ def refusal(
     enforces, or the budget or the setting `unknown_apis` says so. By default it is refused where a known provider
     answers, and where it is the kin of a call that is metered here."""
     budget = snapshot.policy.budget(identity.team)
-    if budget is None or budget.audit:
-        return None
-    known = cost is Cost.KIN or bool(snapshot.provider(NO_MODEL, "", headers.get(":authority", "")))
-    default = "reject" if known else "pass"
-    if (budget.unknown_apis or snapshot.settings.unknown_apis or default) == "pass":
+    if budget is None or not refuses(snapshot, identity, headers, cost):
         return None
     why = (
         "is not the way to call an API that this gateway meters"

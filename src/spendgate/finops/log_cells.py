@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from spendgate.finops.chargeback.parties import seller_of_record
 from spendgate.ledger.port import DayCell
@@ -75,3 +76,19 @@ def cells_of(
                 costs.get(key, {}),
             ))  # fmt: skip
     return out
+
+
+def with_kinds(cells: Iterable[DayCell], logged: Iterable[DayCell]) -> tuple[list[DayCell], int]:
+    """The ledger's cells with the cost of each kind as usage logs know it, and how many of them the logs do not have,
+    or not at the same cost."""
+    known = {(c.team, c.day, c.app, c.model): c for c in logged}
+    out, missing = [], 0
+    for cell in cells:
+        metered = cell.cost_nanousd - cell.adjusted_nanousd
+        there = known.get((cell.team, cell.day, cell.app, cell.model))
+        if there is not None and there.cost_nanousd == metered == sum(there.kind_costs.values()):
+            out.append(replace(cell, kind_costs=dict(there.kind_costs)))
+        else:
+            missing += metered != 0
+            out.append(cell)
+    return out, missing

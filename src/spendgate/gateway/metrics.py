@@ -312,7 +312,7 @@ class Metrics:
             case e.Reject(reason=e.WEBSOCKET_REFUSED):
                 self.websockets.labels(self.team_label(team), "reject").inc()
                 self.rejected.labels(self.team_label(team), e.WEBSOCKET_REFUSED).inc()
-            case e.Pass(unknown=True):
+            case e.Pass(unknown=True) | e.Forward(unknown=True):
                 self.unknown_api.labels(self.team_label(team), "pass").inc()
             case e.Reject(reason=e.UNKNOWN_API):
                 self.unknown_api.labels(self.team_label(team), "reject").inc()

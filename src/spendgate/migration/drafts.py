@@ -13,9 +13,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import yaml
+from pydantic import ValidationError
 
+from spendgate.budget.checks import contradictions
 from spendgate.budget.load import parse_documents
-from spendgate.budget.model import API_VERSION, KIND, USD_MAX
+from spendgate.budget.model import API_VERSION, KIND, LIMITS_MAX, MEMBERS_MAX, USD_MAX, BudgetSpec
 
 Json = dict[str, Any]
 Unit = Literal["usd", "tokens", "requests"]
@@ -55,6 +57,8 @@ class Limit:
     unit: Unit = "usd"
     match: str = ""
     where: str = ""
+    instead: bool = False
+    """Does it hold in place of the one for each value? Else both hold."""
 
     def __str__(self) -> str:
         amount = f"${number_text(self.max)}" if self.unit == "usd" else f"{number_text(self.max)} {self.unit}"
@@ -64,8 +68,8 @@ class Limit:
 
 @dataclass(slots=True)
 class Draft:
-    """A team's budget in the making. `warn_usd`: spend in the month's window at which somebody is told; `blocked`:
-    nothing is let through."""
+    """A team's budget in the making; with `members`, that of a group of teams. `warn_usd`: spend in the month's window
+    at which somebody is told; `blocked`: nothing is let through."""
 
     team: str
     where: str
@@ -73,6 +77,7 @@ class Draft:
     warn_usd: Decimal | None = None
     blocked: bool = False
     closed_apps: list[str] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
 
 
 def number_text(value: Decimal) -> str:
@@ -120,6 +125,12 @@ def documents(drafts: Sequence[Draft], notes: list[Note]) -> str:
 def spec_of(draft: Draft, notes: list[Note]) -> Json | None:
     """The spec of one draft, None where nothing of it bounds anything."""
     spec: Json = {"team": draft.team}
+    if draft.members:
+        spec["members"] = draft.members[:MEMBERS_MAX]
+        if len(draft.members) > MEMBERS_MAX:
+            text = f"a group has at most {MEMBERS_MAX} members, this has {len(draft.members)}: write globs"
+            notes.append(Note("no equal", draft.where, text))
+    bare = len(spec)
     if draft.blocked:
         spec["monthlyBudgetUSD"] = 0
         notes.append(Note("otherwise", draft.where, "is blocked: a budget of 0, which admits nothing"))
@@ -144,9 +155,9 @@ def spec_of(draft: Draft, notes: list[Note]) -> Json | None:
         spec["modelLimits"] = [{"modelPattern": m, "maxMonthlyUSD": usd} for m, usd in models.items()]
     if apps:
         spec["apps"] = [{"name": a, "maxMonthlyUSD": usd} for a, usd in apps.items()]
-    notes += [Note("no equal", r.where, f"{r}: no field of an LLMBudget bounds that") for r in rest]
+    _limits(spec, rest, draft, notes)
     bounds = [r for r in draft.limits if r.per == "team" and r.unit == "usd" and not r.match]
-    if len(spec) == 1 and not bounds:
+    if len(spec) == bare and not bounds:
         return None
     if "monthlyBudgetUSD" not in spec:
         _month(spec, bounds, draft, notes)
@@ -156,8 +167,66 @@ def spec_of(draft: Draft, notes: list[Note]) -> Json | None:
                 Note("otherwise", draft.where, f"{name} {spec[name]} is above the most, {USD_MAX:,}")
             )
             spec[name] = USD_MAX
-    front = ("team", "monthlyBudgetUSD")
-    return {k: spec[k] for k in front} | {k: v for k, v in spec.items() if k not in front}
+    _without_idle(spec, draft, notes)
+    front = ("team", "members", "monthlyBudgetUSD")
+    return {k: spec[k] for k in front if k in spec} | {k: v for k, v in spec.items() if k not in front}
+
+
+def _without_idle(spec: Json, draft: Draft, notes: list[Note]) -> None:
+    """Leave out limits that another bound always reaches first: an LLMBudget refuses to have them."""
+    while spec.get("limits"):
+        try:
+            found = contradictions(BudgetSpec.model_validate(spec))
+        except ValidationError:
+            return  # told with its field where the documents are read
+        idle = next((f for f in found if f.loc[0] == "limits" and isinstance(f.loc[1], int)), None)
+        if idle is None:
+            return
+        rule = spec["limits"].pop(idle.loc[1])
+        shown = ", ".join(f"{k} {v}" for k, v in rule.items())
+        notes.append(Note("otherwise", draft.where, f"a limit ({shown}) {idle.problem}: left out"))
+    spec.pop("limits", None)
+
+
+def _limits(spec: Json, rest: Sequence[Limit], draft: Draft, notes: list[Note]) -> None:
+    """What no field of its own bounds, as `limits`. A limit for some values that holds instead of the one for each is
+    an override of it."""
+    lowest: dict[tuple[str, str, Unit, Window], Limit] = {}
+    for limit in sorted(rest, key=lambda r: r.max, reverse=True):
+        lowest[limit.per, limit.match, limit.unit, limit.window] = limit  # the tighter of two is the bound
+    rest = [r for r in rest if lowest[r.per, r.match, r.unit, r.window] is r]
+    out: list[Json] = []
+    general = {(r.per, r.unit, r.window): r for r in rest if not r.match}
+    overrides: dict[tuple[str, Unit, Window], list[Json]] = {}
+    for limit in rest:
+        key = (limit.per, limit.unit, limit.window)
+        if draft.members and limit.per == "team":
+            notes.append(
+                Note("no equal", limit.where, f"{limit}: a group is bounded by months, days and hours")
+            )
+        elif limit.match and limit.instead and key in general:
+            overrides.setdefault(key, []).append({"match": limit.match, "max": limit.max})
+        else:
+            out.append(_rule(limit))
+    for rule in out:
+        found = overrides.get((rule["per"], rule.get("unit", "usd"), rule.get("window", "month")))
+        if found and "match" not in rule:
+            rule["overrides"] = found
+    if len(out) > LIMITS_MAX:
+        text = f"a budget has at most {LIMITS_MAX} limits; the last {len(out) - LIMITS_MAX} are left out: "
+        notes.append(Note("no equal", draft.where, text + "; ".join(map(str, out[LIMITS_MAX:]))))
+    if out:
+        spec["limits"] = out[:LIMITS_MAX]
+
+
+def _rule(limit: Limit) -> Json:
+    per = "team" if limit.per == "model" and limit.match else limit.per  # a team's limit matches models
+    rule: Json = {"per": per}
+    if limit.match:
+        rule["match"] = limit.match
+    if limit.unit != "usd":
+        rule["unit"] = limit.unit
+    return rule | {"max": limit.max, "window": limit.window}
 
 
 def _month(spec: Json, bounds: Iterable[Limit], draft: Draft, notes: list[Note]) -> None:
@@ -173,7 +242,7 @@ def _month(spec: Json, bounds: Iterable[Limit], draft: Draft, notes: list[Note])
         times = IN_A_MONTH[limit.window]
         text = f"monthlyBudgetUSD is {times} times the limit of a {limit.window}: a month has no more of them"
         if limit.window == "total":
-            text = "a limit for ever has no equal: monthlyBudgetUSD bounds each month by it instead"
+            text = "monthlyBudgetUSD is the limit for ever: a month can have no more"
     notes.append(Note("otherwise", draft.where, text))
 
 
@@ -207,7 +276,7 @@ def _warn(spec: Json, draft: Draft, notes: list[Note]) -> None:
 
 def _name(team: str, taken: set[str]) -> str:
     """A name for Kubernetes that no other document of the same run has."""
-    stem = re.sub(r"[^a-z0-9]+", "-", team.lower()).strip("-")[:NAME_MAX].strip("-") or "budget"
+    stem = re.sub(r"[^a-z0-9]+", "-", team.lower()).strip("-")[:NAME_MAX].strip("-") or "default"
     name, n = stem, 1
     while name in taken:
         n += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -30,7 +30,6 @@ REASONS = {
     "models": "a list of allowed models; `modelLimits` with `maxMonthlyUSD: 0` close one, `allowedApps` open it",
     "default_team_member_models": "models are not allowed by member",
     "allowed_models": "models are not allowed by member",
-    "organization_id": "see the organization; give /organization/list too",
     "project_id": "projects are no unit here; an app is the nearest",
     "agent_id": "agents are no unit here; an app is the nearest",
     "object_permission": "what may be called is no budget",
@@ -50,6 +49,7 @@ REASONS = {
     "rotation_interval": "keys are rotated by `spendgate keys rotate`",
 }
 _OF_RECORDS = (
+    "organization_id",
     "admins", "allow_team_guardrail_config", "auto_rotate", "blocked", "budget_duration", "budget_id",
     "budget_limits", "budget_reset_at", "created_at", "created_by", "created_by_user", "key", "key_alias",
     "key_name", "keys", "keys_count", "last_active", "last_refreshed_at", "litellm_budget_table",
@@ -94,17 +94,16 @@ def read(given: list[tuple[str, Any]], notes: list[Note]) -> list[Draft]:
     drafts = {key: _team(item, names[key], where, notes) for key, (where, item) in source.teams.items()}
     for where, item in source.keys:
         _key(item, where, source, drafts, notes)
-    for kind, where, item in source.others:
-        _other(kind, where, item, notes)
+    groups = [_other(kind, where, item, source.teams, names, notes) for kind, where, item in source.others]
     for where, item in source.configs:
-        _config(item, where, notes)
+        groups += _config(item, where, notes)
     if any(is_set(item.get("spend")) for _, item in source.teams.values()):
         text_ = "what the running windows have spent is not taken over: `spendgate ledger adjust` books it"
         notes.append(Note("told", "spend", text_))
     if source.keys:
         text_ = "keys themselves are not taken over: `spendgate keys issue --team TEAM --app KEY_ALIAS`"
         notes.append(Note("told", "keys", text_))
-    return list(drafts.values())
+    return [*drafts.values(), *(g for g in groups if g is not None)]
 
 
 def _sort(document: Any, path: str, source: _Source) -> None:
@@ -184,7 +183,8 @@ def _team(item: Json, name: str, where: str, notes: list[Note]) -> Draft:
     draft.limits += _limits(member, "user", "", f"{where}.team_member_budget_table", notes)
     for place, seat in objects(item.get("team_memberships") or [], f"{where}.team_memberships"):
         table = object_of(seat, "litellm_budget_table")
-        draft.limits += _limits(table, "user", text(seat, "user_id"), place, notes)
+        own = _limits(table, "user", text(seat, "user_id"), place, notes)
+        draft.limits += [replace(limit, instead=True) for limit in own]
         left_out(table, place, REASONS, _OF_RECORDS, notes)
     left_out(item, where, REASONS, _OF_RECORDS, notes)
     _metadata(item, where, notes)
@@ -273,43 +273,72 @@ def _metadata(item: Json, where: str, notes: list[Note]) -> None:
 
 
 _WHY: dict[str, Callable[[Json], str]] = {
-    "organization": lambda i: f"organization {text(i, 'organization_alias')!r}: a limit over several teams",
+    "organization": lambda i: f"organization {text(i, 'organization_alias')!r}: none of its teams is given",
     "user": lambda i: f"user {text(i, 'user_id')!r}: a person's limit over all teams",
     "customer": lambda i: (
         f"customer {text(i, 'user_id')!r}: who is named in a request's `user` can be made up by the "
         "client, and limits nothing"
     ),
-    "tag": lambda i: f"tag {text(i, 'name')!r}: a limit over all teams",
+    "tag": lambda i: f"tag {text(i, 'name')!r}: tags here have a name and a value (setting `tags`)",
 }
 
 
-def _other(kind: str, where: str, item: Json, notes: list[Note]) -> None:
-    """What is about no team: named with its limits."""
+def _other(
+    kind: str,
+    where: str,
+    item: Json,
+    teams: dict[str, tuple[str, Json]],
+    names: dict[str, str],
+    notes: list[Note],
+) -> Draft | None:
+    """What is about no one team: an organization is a group of its teams; all else is named with its limits."""
     own = {**object_of(item, "litellm_budget_table"), **{k: v for k, v in item.items() if v is not None}}
+    if kind == "organization":
+        key = text(item, "organization_id")
+        members = [names[k] for k, (_, t) in teams.items() if t.get("organization_id") == key]
+        if members:
+            draft = Draft(text(item, "organization_alias"), where, members=members)
+            draft.limits += _limits(own, "team", "", where, notes)
+            draft.warn_usd = amount(own, "soft_budget", where)
+            return draft
     for limit in _limits(own, kind, "", where, notes):
         notes.append(Note("no equal", where, f"{_WHY[kind](item)}: {limit}"))
+    return None
 
 
 _SETTINGS = {
-    "max_budget": "a limit over all teams",
     "max_user_budget": "a default for people",
     "max_internal_user_budget": "a default for people",
     "max_end_user_budget": "a default for customers",
     "default_internal_user_params": "a default for people",
-    "default_team_settings": "a default for teams without a budget of their own",
-    "default_team_params": "a default for teams without a budget of their own",
     "default_key_generate_params": "a default for keys",
     "upperbound_key_generate_params": "a bound for keys",
     "tag_budget_config": "limits of tags over all teams",
     "timezone": "months here are UTC's",
 }
 _ROUTER = {
-    "provider_budget_config": "limits of a provider over all teams",
     "deployment_budget_config": "limits of a deployment over all teams",
 }
 
 
-def _config(item: Json, where: str, notes: list[Note]) -> None:
+def _config(item: Json, where: str, notes: list[Note]) -> list[Draft]:
+    """The settings: a limit of the whole proxy and those of providers are a group's over all teams, a team's default is
+    a template."""
+    settings, router = object_of(item, "litellm_settings"), object_of(item, "router_settings")
+    everybody = Draft("all-teams", f"{where}: litellm_settings", members=["*"])
+    everybody.limits += _limits(settings, "team", "", everybody.where, notes)
+    for provider, entry in object_of(router, "provider_budget_config").items():
+        place = f"{where}: router_settings.provider_budget_config.{provider}"
+        data = entry if isinstance(entry, dict) else {"budget_limit": entry}
+        usd = amount(data, "budget_limit", place)
+        if usd is not None:
+            everybody.limits += _limit("provider", provider, usd, data.get("time_period"), place, notes)
+    template = Draft("*", f"{where}: default teams")
+    given = settings.get("default_team_settings")
+    for entry in (*(given[:1] if isinstance(given, list) else ()), settings.get("default_team_params")):
+        if isinstance(entry, dict):
+            template.limits += _limits(entry, "team", "", template.where, notes)
+            left_out(entry, template.where, REASONS, _OF_RECORDS, notes)
     for section, reasons in (("litellm_settings", _SETTINGS), ("router_settings", _ROUTER)):
         for name, why in reasons.items():
             value = object_of(item, section).get(name)
@@ -319,8 +348,6 @@ def _config(item: Json, where: str, notes: list[Note]) -> None:
     for place, model in objects(item.get("model_list") or [], f"{where}: model_list"):
         params = object_of(model, "litellm_params")
         if is_set(params.get("max_budget")):
-            notes.append(
-                Note(
-                    "no equal", place, f"{text(model, 'model_name')}: a limit of a deployment over all teams"
-                )
-            )
+            name = text(model, "model_name")
+            notes.append(Note("no equal", place, f"{name}: a limit of a deployment over all teams"))
+    return [draft for draft in (everybody, template) if draft.limits]

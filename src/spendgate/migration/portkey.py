@@ -235,6 +235,9 @@ def _policy(
         notes += [Note("no equal", where, f"{title}: {limit}: {fault}") for limit in limits]
         return
     drafts[workspace].limits += limits
+    if per.startswith("tag:") and limits:
+        tag = per.removeprefix("tag:")
+        notes.append(Note("told", where, f"{title}: say where the tag {tag!r} comes from (setting `tags`)"))
     if per == "team":
         _alert({"usage_limits": [item]}, drafts[workspace], where, notes)
     elif is_set(item.get("alert_threshold")):

@@ -211,10 +211,10 @@ class Catalogue:
 
     @cached_property
     def dearest_of(self) -> dict[str, tuple[int, str]]:
-        """The dearest model of each vendor that sells its own alone: (weight, name)."""
+        """The dearest model of each provider: (weight, name)."""
         found: dict[str, tuple[int, str]] = {}
         for provider, listed in self._providers.items():
-            if provider == FAMILIES or provider in HOSTS:
+            if provider == FAMILIES:
                 continue
             for name, entry in listed["models"].items():
                 mine = (_weight(entry), name)

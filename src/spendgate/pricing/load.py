@@ -31,6 +31,7 @@ def table(overrides: Sequence[Path] = ()) -> PriceTable:
     globs: dict[str, Entry] = {}
     aliases: dict[str, str] = {}
     discounts: list[Discount] = []
+    tools: dict[str, Entry] = {}
     faults: list[Fault] = []
     for path in files_of(overrides):
         try:
@@ -43,9 +44,10 @@ def table(overrides: Sequence[Path] = ()) -> PriceTable:
             (globs if is_glob(name) else prices)[name] = _filled(entry, known, _provider_of(name))
         aliases.update(read.aliases)
         discounts += read.discounts
+        tools.update(read.tools)
     if faults:
         raise ConfigurationError(faults)
-    return PriceTable(prices, globs, aliases, catalogue, tuple(discounts))
+    return PriceTable(prices, globs, aliases, catalogue, tuple(discounts), tools)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

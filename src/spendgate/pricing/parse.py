@@ -8,6 +8,9 @@ models:
   gpt-5.4:                                             # a list: each holds from its day on
     - {from: 2026-12-15, input: 2.00, output: 12.00}
 deployments: {chat-prod: gpt-4o}
+tools:                                                 # MCP tools: SERVER/TOOL, globs allowed
+  search/web: {requests: 0.05}
+  github/*: {requests: 0}
 discounts:
   - {percent: 12.5, provider: anthropic, model: "claude-*", from: 2026-07-01, until: 2027-07-01}
 ```
@@ -21,7 +24,7 @@ are read from their text as exact decimals; days are UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import yaml
 
@@ -29,12 +32,13 @@ from spendgate.errors import ConfigurationError
 from spendgate.pricing.names import family_of, is_glob
 from spendgate.pricing.price import ALWAYS, Entry, Period, Price, Tier
 from spendgate.pricing.reader import Reader, nearest
-from spendgate.pricing.terms import Discount
+from spendgate.pricing.terms import TOOLS, Discount
 from spendgate.usage import KINDS, OTHER_KINDS
 
 CAPABILITIES = ("tools", "images", "audio", "json_schema")
 COUNTS = ("max_output_tokens", "context_tokens")
 LISTS = ("aliases", "dialects", "capabilities")
+TOOL_EXAMPLE = "{search/web: {requests: 0.05}}"
 FORMS = ("from", "tiers", "service_tiers", "residency")
 
 
@@ -45,6 +49,7 @@ class PriceFile:
     prices: dict[str, Entry]
     aliases: dict[str, str]
     discounts: tuple[Discount, ...] = ()
+    tools: dict[str, Entry] = field(default_factory=dict)
 
 
 def parse(text: str, path: str) -> PriceFile:
@@ -74,6 +79,7 @@ class _Prices(Reader):
         prices: dict[str, Entry] = {}
         aliases: dict[str, str] = {}
         discounts: list[Discount] = []
+        tools: dict[str, Entry] = {}
         for name, key, node in self.entries(self.compose(text), "", "models: {gpt-4o: {…}}"):
             match name:
                 case "models":
@@ -85,6 +91,9 @@ class _Prices(Reader):
                         if not self.text(target):
                             self.fault(at, f"deployments.{alias}", "this names no model", "write a name")
                         aliases[alias] = self.text(target)
+                case "tools":
+                    for tool, at, entry in self.entries(node, "tools", TOOL_EXAMPLE):
+                        tools[tool] = self.tool(tool, at, entry)
                 case "discounts":
                     example = "[{percent: 10, provider: openai}]"
                     for i, item in enumerate(self.items("discounts", node, example)):
@@ -92,9 +101,29 @@ class _Prices(Reader):
                 case _:
                     remedy = "put models under `models:`"
                     self.fault(key, name, "this is not a field of a price file", remedy)
-        if not (prices or aliases or discounts or self.faults):
+        if not (prices or aliases or discounts or tools or self.faults):
             self.fault(None, "models", "the file prices no model", "write `models:` and a line a model")
-        return PriceFile(prices, aliases, tuple(discounts))
+        return PriceFile(prices, aliases, tuple(discounts), tools)
+
+    def tool(self, tool: str, key: yaml.Node, node: yaml.Node) -> Entry:
+        where = f"tools.{tool}"
+        server, slash, name = tool.partition("/")
+        if not (server and slash and name):
+            self.fault(
+                key, where, "this names no server and tool", f"write {TOOL_EXAMPLE}, or a glob such as */web"
+            )
+        rates: dict[str, int] = {}
+        for kind, at, value in self.entries(node, where, "{requests: 0.05}"):
+            if kind == "requests":
+                self.rate(f"{where}.{kind}", kind, at, value, rates)
+            else:
+                self.fault(at, f"{where}.{kind}", "a tool is priced by the call", "write {requests: 0.05}")
+        if not rates and not self.faults:
+            self.fault(
+                node, where, "no price is given", "write {requests: 0.05}, or {requests: 0} if it is free"
+            )
+        facts = Price(model=tool, rates=rates, provider=TOOLS)
+        return Entry(facts, (Period(ALWAYS, rates),), (), {}, {})
 
     def model(self, model: str, node: yaml.Node) -> tuple[Entry, list[str]]:
         where = f"models.{model}"

@@ -22,10 +22,10 @@ from fnmatch import translate
 from functools import cached_property
 
 from spendgate.pricing import aliases, names
-from spendgate.pricing.catalogue import Catalogue
+from spendgate.pricing.catalogue import HOSTS, Catalogue
 from spendgate.pricing.names import family_of, is_glob, literal_prefix
 from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
-from spendgate.pricing.terms import ANY, WHOLE, Discount, Terms, discount_at
+from spendgate.pricing.terms import ANY, TOOLS, WHOLE, Discount, Terms, discount_at
 from spendgate.usage import Usage, input_total
 
 __all__ = [
@@ -66,6 +66,8 @@ class PriceTable:
     aliases: Mapping[str, str] = field(default_factory=dict)
     catalogue: Catalogue | None = None
     discounts: tuple[Discount, ...] = ()
+    tools: Mapping[str, Entry] = field(default_factory=dict)
+    """The operator's prices of MCP tools, by `SERVER/TOOL` or glob."""
     _remembered: dict[tuple[str, str], PriceMatch | None] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -78,9 +80,11 @@ class PriceTable:
     def version(self) -> str:
         """The sha256 of the content: the same prices have the same version, wherever they came from. Without
         prices of the operator's own it is that of the catalogue's file."""
-        if self.catalogue is not None and not (self.prices or self.globs or self.aliases or self.discounts):
+        if self.catalogue is not None and not (
+            self.prices or self.globs or self.aliases or self.discounts or self.tools
+        ):
             return self.catalogue.version
-        content = {
+        content: dict[str, object] = {
             "catalogue": self.catalogue.version if self.catalogue is not None else "",
             "models": {name: _plain(entry) for name, entry in self._entries.items()},
             "globs": {name: _plain(entry) for name, entry in self._glob_entries.items()},
@@ -89,6 +93,8 @@ class PriceTable:
                 [d.basis_points, d.provider, d.model, d.since_ms, d.until_ms] for d in self.discounts
             ],
         }
+        if self.tools:
+            content["tools"] = {name: _plain(entry) for name, entry in self.tools.items()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def find(self, model: str, terms: Terms = ANY) -> Price | None:
@@ -99,11 +105,12 @@ class PriceTable:
     def dearest_of_family(self, model: str, terms: Terms = ANY) -> Price:
         """The dearest price among the models that share the longest beginning of `model`'s name, cut where
         its words and numbers end (`claude-opus-9` → the `claude-opus` models, then all `claude`), else of
-        the vendor that is asked (an agent's id), else of the whole table. Raises LookupError on an empty table."""
+        the provider that is asked (an agent's id, a profile's), else of the whole table. Raises LookupError on an empty
+        table."""
         words = names.words_of(model)
         for length in range(len(words), -1, -1):
-            if not length and (of_vendor := self._dearest_of_vendor(terms)) is not None:
-                return of_vendor
+            if not length and (sold := self._dearest_of_provider(terms)) is not None:
+                return sold
             own = self._dearest.get(words[:length])
             listed = self.catalogue.dearest.get(words[:length]) if self.catalogue is not None else None
             if own is None and listed is None:
@@ -115,15 +122,13 @@ class PriceTable:
             return own.at(terms.at_ms, terms.tier, terms.residency)
         raise LookupError("the price table is empty")
 
-    def _dearest_of_vendor(self, terms: Terms) -> Price | None:
-        """The dearest model of a vendor that sells its own alone; None for those that host others', and where the
-        operator has prices of a provider's."""
+    def _dearest_of_provider(self, terms: Terms) -> Price | None:
+        """The dearest model that the provider who is asked sells; None where that is not known, and where the operator
+        has prices of a provider's."""
         known = self.catalogue.dearest_of.get(terms.provider) if self.catalogue is not None else None
-        if (
-            known is None
-            or self.catalogue is None
-            or any(n.startswith(f"{terms.provider}/") for n in self.prices)
-        ):
+        if known is None or self.catalogue is None:
+            return None
+        if any(name.startswith(f"{terms.provider}/") for name in (*self.prices, *self.globs)):
             return None
         entry = self.catalogue.entry(terms.provider, known[1])
         return entry.at(terms.at_ms, terms.tier, terms.residency)
@@ -157,7 +162,7 @@ class PriceTable:
         if same := self.catalogue.known_elsewhere(model, fact):
             return same
         family = self.catalogue.largest_of_family(model, fact)
-        if not family and provider in self.catalogue.dearest_of and self.find(model, Terms(provider)) is None:
+        if not family and provider not in HOSTS and self.find(model, Terms(provider)) is None:
             return self.catalogue.largest_of_vendor(provider, fact) or least
         return max(least, family)
 
@@ -263,6 +268,9 @@ class PriceTable:
     def _search(self, model: str, provider: str) -> PriceMatch | None:
         if not model:
             return None
+        if provider == TOOLS:
+            entry = self.tools.get(model) or next((e for p, e in self._tool_patterns if p.match(model)), None)
+            return None if entry is None else self._covered(entry, model, provider, "operator")
         own = self._own(model, provider)
         if own is not None:
             return self._covered(own, model, provider, "operator")
@@ -329,8 +337,11 @@ class PriceTable:
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], Entry]]:
-        ordered = sorted(self.globs, key=lambda g: (-len(literal_prefix(g)), -len(g), g))
-        return [(re.compile(translate(g)), self._glob_entries[g]) for g in ordered]
+        return _ordered(self._glob_entries)
+
+    @cached_property
+    def _tool_patterns(self) -> list[tuple[re.Pattern[str], Entry]]:
+        return _ordered({name: entry for name, entry in self.tools.items() if is_glob(name)})
 
     @cached_property
     def _dearest(self) -> dict[tuple[str, ...], Entry]:
@@ -343,6 +354,12 @@ class PriceTable:
                     if best is None or (entry.weight, name) > (best.weight, best.facts.model):
                         dearest[words[:length]] = entry
         return dearest
+
+
+def _ordered(globs: Mapping[str, Entry]) -> list[tuple[re.Pattern[str], Entry]]:
+    """The most specific first."""
+    ordered = sorted(globs, key=lambda g: (-len(literal_prefix(g)), -len(g), g))
+    return [(re.compile(translate(g)), globs[g]) for g in ordered]
 
 
 def as_entry(price: Price | Entry) -> Entry:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from spendgate.pricing import names
 
+TOOLS = "mcp"
+"""The provider of what has its price by server and tool."""
 WHOLE = 10_000
 """Discounts are in hundredths of a percent of this whole."""
 

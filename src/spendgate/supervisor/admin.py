@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -15,22 +16,27 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.months import month_key, month_last_ms, month_text, parse_month
 from spendgate.views.budgets import budget_rows
 from spendgate.views.gauges import BudgetGauges
+from spendgate.views.past import past_month
 
 Ready = Callable[[], Awaitable[list[str]]]
 
 
 def application(
     gauges: BudgetGauges,
-    metrics_dir: str,
+    metrics_dir: Path,
     not_ready: Ready,
     collectors: Iterable[Collector] = (),
     console: ASGIApp | None = None,
     before_scrape: Callable[[], Awaitable[None]] | None = None,
+    ledger: RedisLedger | None = None,
 ) -> Starlette:
     """`not_ready` names what does not work; an empty list is ready. `collectors` are scraped too, after
-    `before_scrape`; `console` serves every other path."""
+    `before_scrape`; `console` serves every other path; `ledger` knows the months that are over."""
 
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
@@ -46,7 +52,7 @@ def application(
         if before_scrape is not None:
             await before_scrape()
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=metrics_dir)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, path=str(metrics_dir))  # type: ignore[no-untyped-call]
         registry.register(gauges)
         for collector in collectors:
             registry.register(collector)
@@ -61,8 +67,22 @@ def application(
             return PlainTextResponse("not ready: " + ", ".join(missing) + "\n", status_code=503)
         return PlainTextResponse("ready\n")
 
-    async def budgets(_: Request) -> Response:
-        return JSONResponse(await rows())
+    async def budgets(request: Request) -> Response:
+        try:
+            month = parse_month(request.query_params.get("month") or month_text(month_key(now_ms())))
+        except ValueError as problem:
+            return PlainTextResponse(f"month: {problem}\n", status_code=400)
+        if ledger is None or month >= month_key(now_ms()):
+            return JSONResponse(await rows())
+        budgets = {t: gauges.policy.budget(t) for t in gauges.policy.teams}
+        at_ms = month_last_ms(month)
+        try:
+            past = await past_month(
+                ledger, month, {t: b.limit_nanousd(at_ms) for t, b in budgets.items() if b is not None}
+            )
+        except LedgerUnavailable as problem:
+            return PlainTextResponse(f"{problem}\n", status_code=503)
+        return JSONResponse(budget_rows(past.months, past.limits))
 
     return Starlette(
         routes=[

@@ -259,7 +259,7 @@ class Supervisor:
         if counters is not None:
             collectors.append(counters)
         refresh = counters.refresh if counters is not None else None
-        app = application(gauges, str(self.metrics_dir), self.not_ready, collectors, pages, refresh)
+        app = application(gauges, self.metrics_dir, self.not_ready, collectors, pages, refresh, self.ledger)
         config = uvicorn.Config(
             app, host=self.admin_host, port=self.admin_port, log_level="error", lifespan="off", ws="none"
         )

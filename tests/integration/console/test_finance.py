@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
-from spendgate.budget.policy import Policy, compile_budget
+from spendgate.budget.policy import Policy
 from spendgate.ledger.drift import Drift
 from spendgate.ledger.port import Adjustment
 from spendgate.ledger.redis.closing import close_month

@@ -21,6 +21,7 @@ ON_TOP = {
     "persistent-spool": ("persistent-spool", "autoscaling"),
     "autoscaling": ("autoscaling",),
     "keda": ("keda",),
+    "front-door": ("front-door",),
     "priority": ("priority", "persistent-spool"),
     "all": ("redis-managed", "persistent-spool", "autoscaling", "priority"),
 }
@@ -149,3 +150,54 @@ def test_gateways_and_redis_have_the_priority_class(build: Build) -> None:
     assert 0 < value < 1_000_000_000
     for kind, name in (("Deployment", "spendgate"), ("StatefulSet", "redis")):
         assert one(documents, kind, name)["spec"]["template"]["spec"]["priorityClassName"] == "spendgate"
+
+
+def test_the_front_door_is_budgeted_and_may_speak_for_its_callers(build: Build) -> None:
+    documents = build("front-door")
+    gateway = one(documents, "Gateway", "llm")
+    label = {"gateway.networking.k8s.io/gateway-name": gateway["metadata"]["name"]}
+    chosen = [
+        d for d in documents
+        if d["kind"] == "EnvoyFilter" and d["spec"].get("workloadSelector", {}).get("labels") == label
+    ]  # fmt: skip
+    assert [d["metadata"]["namespace"] for d in chosen] == [gateway["metadata"]["namespace"]]
+    allowed = one(documents, "NetworkPolicy", "spendgate")["spec"]["ingress"][0]["from"]
+    assert {"podSelector": {"matchLabels": label}} in allowed
+    [config] = [
+        d["data"]["config.yaml"] for d in documents
+        if d["kind"] == "ConfigMap" and d["metadata"]["name"].startswith("spendgate-config")
+    ]  # fmt: skip
+    [spiffe] = [s for s in yaml.safe_load(config)["identity"] if s["kind"] == "spiffe"]
+    assert "spiffe://*/ns/llm-gateway/sa/llm-istio" in spiffe["gateways"]
+
+
+def test_each_route_of_the_front_door_leads_to_a_host_that_the_mesh_knows_and_is_not_cut(
+    build: Build,
+) -> None:
+    documents = build("front-door")
+    [entry] = [d for d in documents if d["kind"] == "ServiceEntry"]
+    known = {(h, p["number"]) for h in entry["spec"]["hosts"] for p in entry["spec"]["ports"]}
+    routes = [d for d in documents if d["kind"] == "HTTPRoute"]
+    assert len(routes) == 2
+    for route in routes:
+        [rule] = route["spec"]["rules"]
+        [backend] = rule["backendRefs"]
+        assert (backend["name"], backend["port"]) in known
+        assert rule["filters"][0]["urlRewrite"]["hostname"] == backend["name"]
+        assert rule["timeouts"]["request"] == "0s"
+
+
+def test_in_envoy_gateway_each_provider_gets_its_own_key_and_no_other_credential(build: Build) -> None:
+    documents = build("envoy-gateway-keys", overlay="overlays/envoy-gateway")
+    known = {"authorization", "x-api-key", "api-key", "x-goog-api-key"}
+    for name in ("openai", "anthropic"):
+        [rule] = one(documents, "HTTPRoute", name)["spec"]["rules"]
+        [reference] = [f["extensionRef"] for f in rule["filters"] if f["type"] == "ExtensionRef"]
+        injection = one(documents, reference["kind"], reference["name"])["spec"]["credentialInjection"]
+        [modifier] = [
+            f["requestHeaderModifier"] for f in rule["filters"] if f["type"] == "RequestHeaderModifier"
+        ]
+        assert injection["overwrite"] is True
+        # headers are removed after the key is put in: its own must stay
+        assert known - set(modifier["remove"]) == {injection.get("header", "authorization")}
+    assert faults([d for d in documents if d["kind"] in ("HTTPRoute", "HTTPRouteFilter")]) == []

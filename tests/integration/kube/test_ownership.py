@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis as sync_redis
 from support.kube import ROOT, Cluster
-from support.processes import until
+from support.processes import SPENDGATE, until
 
 from spendgate.budget.policy import Policy
 from spendgate.controller.ownership import ANNOTATION
@@ -132,3 +136,31 @@ def test_where_namespaces_can_not_be_read_nothing_changes_and_the_controller_is_
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(ROOT / "k8s" / "base"))
     until(lambda: blind.page("/readyz")[0], lambda s: s == 200, "ready again", 60)
     await_policy(redis_url, set(), {"search"})  # it was edited meanwhile
+
+
+def test_an_installation_upgraded_to_strict_frees_no_team_and_is_told_what_to_annotate(
+    cluster: Cluster, start: Start, redis_url: str
+) -> None:
+    """Budgets as people have them today, across namespaces; then what the doctor prints is run as it stands."""
+    teams = {"ml-platform", "payments", "search-eu", "unattributed"}
+    cluster.apply(*(budget(t, 100) for t in sorted(teams - {"unattributed"})), budget("unattributed", 0))
+    today = start(SPENDGATE_OWNERSHIP="open")
+    await_policy(redis_url, teams, set())
+    today.stop()
+    start("ctl-upgraded", SPENDGATE_OWNERSHIP="strict")
+    for name in sorted(teams - {"ml-platform"}):
+        await_status(cluster, name, lambda s: ready(s) == ("False", "NotOwner"), f"the warning of {name}")
+    await_policy(redis_url, teams, set())  # each as before, none lapsed and none without a bound
+    argv = [SPENDGATE, "doctor", "--redis", redis_url, "-o", "json"]
+    told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=False).stdout)
+    commands = {w for f in told["findings"] for w in re.findall(r"kubectl (annotate [^;]*'[^']+')", f["fix"])}
+    assert len(commands) == 1, told
+    cluster.kubectl(*shlex.split(commands.pop()))
+    for name in sorted(teams):
+        await_status(cluster, name, lambda s: ready(s)[1] != "NotOwner", f"{name} in its right")
+    await_policy(redis_url, teams, set())
+    cluster.apply(budget("payments", 200))
+    until(
+        lambda: in_force(redis_url).budgets["payments"].monthly_nanousd,
+        lambda usd: usd == 200 * 10**9, "an edit that binds", 60,
+    )  # fmt: skip

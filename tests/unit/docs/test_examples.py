@@ -12,6 +12,7 @@ import yaml
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExternalProcessor
 from google.protobuf.json_format import ParseDict
+from support import envoy_messages  # noqa: F401  the messages of all Any values
 
 from spendgate.budget.model import LLMBudget
 from spendgate.cli.main import COMMANDS

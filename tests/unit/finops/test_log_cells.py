@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from support.usage_lines import T0, expired, record
 
-from spendgate.finops.chargeback.chargeback import chargeback
+from spendgate.finops.chargeback.chargeback import cell_costs, chargeback, exchange_costs, price_for
 from spendgate.finops.chargeback.differences import SHOWN_MAX, differences
-from spendgate.finops.log_cells import DAY_MS, cells_of
+from spendgate.finops.log_cells import DAY_MS, cells_of, with_kinds
 from spendgate.ledger.port import DayCell
+from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.records.outcome import Outcome
 
@@ -56,6 +57,29 @@ def test_books_that_agree_differ_in_nothing_and_adjustments_are_the_ledgers_alon
     adjusted = [replace(c, cost_nanousd=c.cost_nanousd + 5, adjusted_nanousd=5) for c in cells]
     assert differences(log, chargeback("202611", "ledger", cells, PRICES)) == []
     assert differences(log, chargeback("202611", "ledger", adjusted, PRICES)) == []
+
+
+def test_the_ledgers_days_take_the_cost_of_kinds_that_the_log_knows_and_keep_their_own_where_it_does_not() -> (
+    None
+):
+    deep = {"input": 300_000, "output": 1_000}  # beyond the tier of 200,000
+    small = {"input": 2_000, "output": 8_000}
+    made = []
+    for n, tokens in enumerate((deep, small, small), 1):
+        cost = cost_nanousd(price_for(PRICES, "gemini-2.5-pro"), tokens)
+        made.append(record(n, model="gemini-2.5-pro", tokens=tokens, cost_nanousd=cost))
+    logged = cells_of(made, "202611", kinds=lambda r: exchange_costs(r, PRICES))
+    (day,) = cells_of(made, "202611")
+    unlogged = replace(day, app="elsewhere")
+    found, missing = with_kinds([day, unlogged], logged)
+    assert missing == 1
+    assert found[1].kind_costs == {}
+    assert found[0].kind_costs == {
+        "input": 2_500 * 300_000 + 1_250 * 4_000,
+        "output": 15_000 * 1_000 + 10_000 * 16_000,
+    }
+    assert found[0].kind_costs != cell_costs(day, PRICES)  # the day alone does not tell
+    assert sum(found[0].kind_costs.values()) == day.cost_nanousd
 
 
 def test_a_difference_names_the_line_and_what_differs_the_dearest_first() -> None:

@@ -100,6 +100,8 @@ def test_a_team_whose_window_is_no_month_is_bounded_all_the_same_and_that_is_sai
     budgets, notes = imported([team(max_budget=100)])
     assert budgets["payments"].monthly_budget_usd == 100
     assert "for ever" in said(notes, "otherwise")
+    [limit] = budgets["payments"].limits
+    assert (limit.per, limit.max, limit.window) == ("team", 100, "total")
     assert imported([team(max_budget=10, budget_duration="1d")])[0]["payments"].monthly_budget_usd == 310
 
 
@@ -157,9 +159,49 @@ model_list:
 def test_every_limit_of_a_config_file_is_named() -> None:
     [document] = parsed(CONFIG, "config.yaml")
     text = said(imported(document)[1])
-    for name in ("max_budget: a limit over all teams: 100.5", "max_end_user_budget", "timezone", "default_team",
-                 "provider_budget_config", "gpt-4o: a limit of a deployment"):  # fmt: skip
+    for name in ("max_end_user_budget", "timezone", "gpt-4o: a limit of a deployment"):
         assert name in text
+
+
+def test_the_whole_proxys_budget_and_providers_are_a_group_and_a_teams_default_a_template() -> None:
+    budgets = imported(parsed(CONFIG, "config.yaml")[0])[0]
+    everybody, template = budgets["all-teams"], budgets["*"]
+    assert (everybody.members, everybody.monthly_budget_usd) == (("*",), Decimal("100.5"))
+    [provider] = everybody.limits
+    assert (provider.per, provider.match, provider.max, provider.window) == ("provider", "openai", 40, "day")
+    assert (template.members, template.monthly_budget_usd) == (None, 100)
+
+
+def test_an_organization_is_a_group_of_its_teams() -> None:
+    teams = [
+        {
+            "team_id": "a",
+            "team_alias": "red",
+            "organization_id": "o",
+            "max_budget": 5,
+            "budget_duration": "30d",
+        },
+        {"team_id": "b", "team_alias": "blue", "organization_id": "o"},
+        {"team_id": "c", "team_alias": "green", "organization_id": "other"},
+    ]
+    table = {"max_budget": 9, "budget_duration": "30d"}
+    organization = [{"organization_id": "o", "organization_alias": "Acme", "litellm_budget_table": table}]
+    acme = imported(teams, organization)[0]["Acme"]
+    assert (acme.members, acme.monthly_budget_usd) == (("red", "blue"), 9)
+
+
+def test_members_have_the_teams_limit_for_each_or_one_of_their_own() -> None:
+    def month(usd: int) -> Json:
+        return {"max_budget": usd, "budget_duration": "30d"}
+
+    seats = [
+        {"user_id": "ann", "litellm_budget_table": month(500)},
+        {"user_id": "bob", "litellm_budget_table": None},
+    ]
+    item = team(**month(8000), team_member_budget_table=month(50), team_memberships=seats)
+    [limit] = imported({"team_id": "id-1", "team_info": item, "keys": []})[0]["payments"].limits
+    assert (limit.per, limit.max, limit.window) == ("user", 50, "month")
+    assert [(o.match, o.max) for o in limit.overrides] == [("ann", 500)]
 
 
 def test_what_is_about_no_team_is_named_with_its_limit() -> None:

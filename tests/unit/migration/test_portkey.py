@@ -79,9 +79,7 @@ def test_a_policy_of_one_workspace_bounds_its_team_its_model_or_its_key() -> Non
 
 @pytest.mark.parametrize(
     ("more", "why"),
-    [([policy(("workspace_id", "ws-pay"), group=("api_key",))], "$30 a month for app"),
-     ([policy(("workspace_id", "ws-pay"), group=("metadata._user",))], "$30 a month for user"),
-     ([policy(("workspace_id", "ws-pay"), group=("metadata.project",))], "tag:project"),
+    [([policy(("workspace_id", "ws-pay"), group=("metadata.project",))], "setting `tags`"),
      ([policy(("workspace_id", "ws-pay"), group=("api_key", "model"))], "counts by one of"),
      ([policy(("config", "pc-1"), ("workspace_id", "ws-pay"), group=("config",))], "counts by one of"),
      ([policy(("workspace_id", "*"), group=("metadata._user",))], "over all workspaces"),
@@ -95,13 +93,31 @@ def test_a_policy_of_one_workspace_bounds_its_team_its_model_or_its_key() -> Non
      ([{"object": "api-key", "id": "k", "name": "org", "usage_limits": MONTH}], "has no workspace"),
      ([{"object": "api-key", "id": "k", "name": "a", "workspace_id": "ws-x", "usage_limits": MONTH}],
       "give /admin/workspaces"),
-     ([workspace(usage_limits=[{"type": "tokens", "credit_limit": 5000, "periodic_reset": "weekly"}])],
-      "5000 tokens a week"),
      ([workspace(rate_limits=[{"type": "requests", "unit": "rpm", "value": 77}])], "77 requests rpm")],
 )  # fmt: skip
 def test_what_no_budget_says_is_named(more: list[Json], why: str) -> None:
     items = more if more[0].get("object") == "workspace" else [workspace(usage_limits=[MONTH]), *more]
     assert why in imported(*items)[1]
+
+
+def test_what_is_counted_by_key_person_tag_week_tokens_or_requests_is_a_limit() -> None:
+    home = ("workspace_id", "ws-pay")
+    spec = imported(
+        workspace(
+            usage_limits=[MONTH, {"type": "tokens", "credit_limit": 5000, "periodic_reset": "weekly"}],
+            rate_limits=[{"type": "requests", "unit": "rpd", "value": 77}],
+        ),
+        policy(home, group=("api_key",)),
+        policy(home, group=("metadata._user",), periodic_reset="weekly"),
+        policy(home, ("metadata.project", "beta"), group=("metadata.project",), periodic_reset=None),
+    )[0]["Payments"]
+    assert {(x.per, x.match, x.unit, x.max, x.window) for x in spec.limits} == {
+        ("team", None, "tokens", 5000, "week"),
+        ("team", None, "requests", 77, "day"),
+        ("app", None, "usd", 30, "month"),
+        ("user", None, "usd", 30, "week"),
+        ("tag:project", "beta", "usd", 30, "total"),
+    }
 
 
 def test_two_workspaces_of_one_name_keep_apart() -> None:

@@ -28,6 +28,9 @@ class AnthropicMessages(JsonApi):
         {"message": "`message_start`", "": "`message_delta` over it"}
     )
     logged = True
+    not_metered: tuple[str, ...] = (
+        "hours of code execution beyond the 1,550 that are free in a month (0.05 USD each)",
+    )
     path_regex = "/+v1/+messages"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

@@ -38,6 +38,7 @@ class AnthropicVertex(AnthropicMessages):
     )
     path_marks: tuple[str, ...] = ()
     logged = False
+    not_metered: tuple[str, ...] = ()
     path_regex = "/+publishers/+anthropic/+models/+[^/]+:(r|streamR)awPredict"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:

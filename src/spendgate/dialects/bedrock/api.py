@@ -40,6 +40,10 @@ class BedrockApi(JsonApi):
     """A dialect of Bedrock's. The client signs the request (SigV4), so nothing of it is rewritten."""
 
     provider = "aws"
+    not_metered: tuple[str, ...] = (
+        "a guardrail's checks where the request asks for no trace (they are held for)",
+        "prompt routing (1 USD a thousand requests)",
+    )
 
     def matches(self, method: str, path: str, content_type: str) -> bool:
         return "/model/" in paths.plain(path).lower() and super().matches(method, path, content_type)

@@ -30,6 +30,7 @@ class GeminiEmbeddings(Gemini):
     path_marks: tuple[str, ...] = ()
     usage_events: Mapping[str, str] = NO_HEADERS
     logged = False
+    not_metered: tuple[str, ...] = ()
     path_regex = ":(embedContent|batchEmbedContents)"
 
     def streams(self, media_type: str, asked: bool) -> bool:

@@ -42,6 +42,7 @@ class Gemini(JsonApi):
     usage_events: Mapping[str, str] = MappingProxyType({"": "every chunk, laid over each other"})
     logged = True
     spelling = GOOGLE
+    not_metered: tuple[str, ...] = ("storage of cached contents by the hour",)
     path_regex = ":(g|streamG)enerateContent"
 
     def streams(self, media_type: str, asked: bool) -> bool:

@@ -53,6 +53,7 @@ class GeminiInteractions(JsonApi):
     usage_fields: UsageFields = interactions_usage.FIELDS
     usage_events: Mapping[str, str] = MappingProxyType({"interaction": "`interaction.completed`"})
     spelling = INTERACTIONS
+    not_metered: tuple[str, ...] = ("grounding with Maps that its steps do not show",)
     path_regex = "/+v1(alpha|beta)?/+interactions"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

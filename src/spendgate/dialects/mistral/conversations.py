@@ -45,6 +45,7 @@ class MistralConversations(JsonApi):
     paths: tuple[str, ...] = ("/v1/conversations", "/v1/conversations/ID", "/v1/conversations/ID/restart")
     usage_fields: UsageFields = mistral_usage.FIELDS
     usage_events: Mapping[str, str] = MappingProxyType({"": "`conversation.response.done`"})
+    not_metered: tuple[str, ...] = ("storage of documents in its libraries",)
     path_regex = "/+conversations(/+[^/]+(/+restart)?)?"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

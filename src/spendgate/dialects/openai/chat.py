@@ -34,6 +34,9 @@ class OpenAIChat(JsonApi):
     usage_fields: UsageFields = openai_usage.FIELDS
     usage_events: Mapping[str, str] = MappingProxyType({"": "the last chunk, or several"})
     logged = True
+    not_metered: tuple[str, ...] = (
+        "documents that OpenRouter's parser reads for the model, where it does not tell its cost (they are held for)",
+    )
     path_regex = "/+(chat|agents)/+completions"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

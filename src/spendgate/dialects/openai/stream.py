@@ -103,6 +103,8 @@ class OpenAIStreamMeter(EventMeter):
         self._complete = self._complete or self._finished
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
+        if choice.get("error"):
+            self._failed = True
         index = choice.get("index")
         if choice.get("finish_reason"):
             self._finished = True

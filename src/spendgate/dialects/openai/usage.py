@@ -59,7 +59,11 @@ FIELDS: UsageFields = MappingProxyType(
         "reasoning": (f"{_MADE}.reasoning_tokens",),
         "output_audio": (f"{_MADE}.audio_tokens",),
         "output_image": (f"{_MADE}.image_tokens",),
-        "searches": ("usage.num_search_queries", "usage.server_tool_use.web_search_requests"),
+        "searches": (
+            "usage.num_search_queries",
+            "usage.server_tool_use.web_search_requests",
+            "usage.num_sources_used",
+        ),
         traits.TOTAL: ("usage.total_tokens",),
         traits.PARTS: ("usage_breakdown.models[]", "x_groq.usage_breakdown.models[]"),
         traits.TIER: ("service_tier",),
@@ -91,9 +95,7 @@ def read(document: JsonObject, raw: object) -> Reading:
         return Reading({}, model, "no_usage", service_tier=tier)
     try:
         usage, mismatch = _kinds(raw)
-        searches = optional(raw, "num_search_queries") or optional(
-            object_of(raw.get("server_tool_use")), "web_search_requests"
-        )
+        searches = _searches_told(raw)
     except BadUsage:
         return Reading({}, model, "bad_usage", service_tier=tier)
     usage["searches"] = searches or int(traits_of(model).searches)
@@ -101,6 +103,16 @@ def read(document: JsonObject, raw: object) -> Reading:
     told = told_nanousd(raw)
     reading = Reading(tidy(usage), model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
     return _broken_down(document, reading)
+
+
+def _searches_told(raw: JsonObject) -> int:
+    """Searches as Perplexity, Anthropic's copies, or xAI (the sources of its live search) tell them."""
+    served = object_of(raw.get("server_tool_use"))
+    return (
+        optional(raw, "num_search_queries")
+        or optional(served, "web_search_requests")
+        or optional(raw, "num_sources_used")
+    )
 
 
 def _in_chats_words(raw: JsonObject) -> JsonObject | None:

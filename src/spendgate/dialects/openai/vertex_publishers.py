@@ -30,6 +30,7 @@ class VertexPublishers(OpenAIChat):
         "/v1/projects/PROJECT/locations/PLACE/publishers/PUBLISHER/models/MODEL:streamRawPredict",
     )
     logged = False
+    not_metered: tuple[str, ...] = ()
     path_regex = "/+publishers/+[^/]+/+models/+[^/]+:(r|streamR)awPredict"
 
     def matches(self, method: str, path: str, content_type: str) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
-from spendgate.dialects.form_api import Form, FormApi, read_form
 from spendgate.dialects.openai import media_usage
 from spendgate.dialects.openai import request as openai_request
 from spendgate.dialects.openai.media_usage import read_speech, read_subtitles, read_transcript
 from spendgate.dialects.openai_media.audio_length import BYTES_PER_SECOND_MIN, seconds_of
+from spendgate.dialects.openai_media.form_api import Form, FormApi, read_form
 from spendgate.dialects.openai_media.stream import MediaStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import Texts, model_of
@@ -101,6 +101,7 @@ class OpenAISpeech(FormApi):
     paths: tuple[str, ...] = ("/v1/audio/speech",)
     usage_fields: UsageFields = media_usage.SPEECH_FIELDS
     usage_events: Mapping[str, str] = MappingProxyType({"": "`speech.audio.done`"})
+    not_metered: tuple[str, ...] = ("tokens of speech that is answered as sound: its estimate is charged",)
     path_regex = "/+audio/+speech"
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:

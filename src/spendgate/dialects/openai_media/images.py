@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from spendgate.dialects.base import NO_HEADERS, Reading, RequestFacts
-from spendgate.dialects.form_api import FormApi, read_form
 from spendgate.dialects.openai import media_usage
 from spendgate.dialects.openai import request as openai_request
 from spendgate.dialects.openai.media_usage import read_images
+from spendgate.dialects.openai_media.form_api import FormApi, read_form
 from spendgate.dialects.openai_media.stream import MediaStreamMeter
 from spendgate.dialects.request import paths
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, Texts, short

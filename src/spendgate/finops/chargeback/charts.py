@@ -34,7 +34,7 @@ def bars(amounts: Iterable[tuple[str, int]], title: str) -> str:
             f"<g><title>{label(name)}: ${nano_to_usd(nano)}</title>"
             f'<text x="{left - 10}" y="{y + 18}" text-anchor="end">{label(shown)}</text>'
             f'<rect class="s0" x="{left}" y="{y + 4}" width="{length}" height="18" rx="2"/>'
-            f'<text x="{left + length + 8}" y="{y + 18}">{usd_cell(nano)}</text></g>'
+            f'<text x="{left + length + 8}" y="{y + 18}">{escape(usd_cell(nano))}</text></g>'
         )
     return "".join([*out, "</svg>"])
 

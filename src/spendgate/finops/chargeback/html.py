@@ -130,7 +130,7 @@ def _budget(lines: Sequence[Line], limit: int | None, shown: bool) -> tuple[str,
 
 
 def _usd(nano: int) -> str:
-    return f'<span title="{nano_to_usd(nano)}">{usd_cell(nano)}</span>'
+    return f'<span title="{nano_to_usd(nano)}">{escape(usd_cell(nano))}</span>'
 
 
 def _row(kind: str, names: Sequence[str], values: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spendgate.finops.chargeback.chargeback import RULE, Chargeback, Line
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import month_text
 
 CSV_FIELDS = (
@@ -101,7 +101,12 @@ def inert(name: str) -> str:
 
 def to_markdown(report: Chargeback) -> str:
     """A table of teams, and one of apps and models for each team, for a pull request or a wiki."""
-    out = [f"# Chargeback {month_text(report.month)}", "", f"Source: {report.source}. USD, exact.", ""]
+    out = [
+        f"# Chargeback {month_text(report.month)}",
+        "",
+        f"Source: {report.source}. USD, rounded to cents: CSV and JSON are exact.",
+        "",
+    ]
     out += table_rows(
         ("team", *NUMBERS),
         [(t, *numbers(xs)) for t, xs in report.teams.items()] + [("**total**", *numbers(report.lines))],
@@ -114,7 +119,7 @@ def to_markdown(report: Chargeback) -> str:
             [
                 (
                     x.app, x.model, *numbers([x]),
-                    ", ".join(f"{k.kind} {k.tokens:,}: {nano_to_usd(k.cost_nanousd)}" for k in x.kinds),
+                    ", ".join(f"{k.kind} {k.tokens:,}: {usd_cell(k.cost_nanousd)}" for k in x.kinds),
                 )
                 for x in lines
             ],
@@ -127,12 +132,12 @@ NUMBERS = ("requests", "tokens", "cost USD", "saved USD", "refused")
 
 
 def numbers(lines: Sequence[Line]) -> tuple[str, ...]:
-    """The sums of lines as texts, in the order of `NUMBERS`."""
+    """The sums of lines as texts for people, in the order of `NUMBERS`."""
     return (
         f"{sum(x.requests for x in lines):,}",
         f"{sum(x.tokens for x in lines):,}",
-        nano_to_usd(sum(x.cost_nanousd for x in lines)),
-        nano_to_usd(sum(x.saved_nanousd for x in lines)),
+        usd_cell(sum(x.cost_nanousd for x in lines)),
+        usd_cell(sum(x.saved_nanousd for x in lines)),
         f"{sum(x.refused for x in lines):,}",
     )
 

@@ -10,7 +10,7 @@ from spendgate.finops.chargeback.render import escape, table_rows
 from spendgate.finops.reconciliation.causes import CAUSES
 from spendgate.finops.reconciliation.reconcile import ModelDrift, Reconciliation, drift_ratio
 from spendgate.finops.reconciliation.true_up import TrueUp
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import month_text
 
 HEAD = ("model", "cause", "metered USD", "corrected USD", "invoiced USD", "drift USD", "drift")
@@ -87,14 +87,14 @@ def rows(found: Reconciliation) -> Iterator[tuple[str, ...]]:
     for m in found.models:
         yield _row(m.model, EGRESS if m.is_egress else "", m)
         if not m.is_egress:
-            yield from (("", cause, "", "", "", nano_to_usd(nano), "") for cause, nano in m.causes.items())
+            yield from (("", cause, "", "", "", usd_cell(nano), "") for cause, nano in m.causes.items())
     yield _row("total", "", found)
-    yield from (("", cause, "", "", "", nano_to_usd(nano), "") for cause, nano in found.causes.items())
+    yield from (("", cause, "", "", "", usd_cell(nano), "") for cause, nano in found.causes.items())
 
 
 def _row(name: str, cause: str, of: Reconciliation | ModelDrift) -> tuple[str, ...]:
     amounts = (of.metered_nanousd, of.corrected_nanousd, of.invoiced_nanousd, of.drift_nanousd)
-    return (name, cause, *(nano_to_usd(n) for n in amounts), f"{_ratio(of):+.2%}")
+    return (name, cause, *(usd_cell(n) for n in amounts), f"{_ratio(of):+.2%}")
 
 
 def notes(found: Reconciliation) -> Iterator[str]:
@@ -111,7 +111,7 @@ def to_markdown(
     out += table_rows(HEAD, [tuple(x) for x in rows(found)], names=2)
     out += ["", *(f"- {escape(note)}" for note in (*said, *notes(found)))]
     days = [
-        (f"{day[:4]}-{day[4:6]}-{day[6:]}", m.model, *(nano_to_usd(n) for n in (ours, theirs, theirs - ours)))
+        (f"{day[:4]}-{day[4:6]}-{day[6:]}", m.model, *(usd_cell(n) for n in (ours, theirs, theirs - ours)))
         for m in found.models
         for day, ours, theirs in m.days
         if ours != theirs
@@ -121,6 +121,6 @@ def to_markdown(
         out += table_rows(("day", "model", "metered USD", "invoiced USD", "drift USD"), days, names=2)
     if planned:
         out += ["", f"## True-ups ({'made' if applied else 'not made: run with --apply'})", ""]
-        rows_of = [(t.team, t.app, t.model, nano_to_usd(t.nano)) for t in planned]
+        rows_of = [(t.team, t.app, t.model, usd_cell(t.nano)) for t in planned]
         out += table_rows(("team", "app", "model", "USD"), rows_of, names=3)
     return "\n".join([*out, "", f"Causes are told apart in this order: {', '.join(CAUSES)}.", ""])

@@ -9,7 +9,7 @@ from typing import Any
 
 from spendgate.finops.chargeback.render import table_rows
 from spendgate.finops.simulation.simulate import Simulation, Tally
-from spendgate.money import nano_to_usd
+from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import utc
 
 HEAD = ("team", "app", "requests", "logged USD", "simulated USD", "refused", "refused USD", "routed",
@@ -90,9 +90,9 @@ def to_json(out: Simulation, context: Context) -> str:
 def row(team: str, app: str, tally: Tally) -> tuple[str, ...]:
     """One line of the table, in the order of `HEAD`."""
     return (
-        team, app, f"{tally.requests:,}", nano_to_usd(tally.logged_nanousd),
-        nano_to_usd(tally.simulated_nanousd), f"{tally.refused:,}", nano_to_usd(tally.refused_nanousd),
-        f"{tally.routed:,}", f"{tally.downgraded:,}", nano_to_usd(tally.saved_nanousd),
+        team, app, f"{tally.requests:,}", usd_cell(tally.logged_nanousd),
+        usd_cell(tally.simulated_nanousd), f"{tally.refused:,}", usd_cell(tally.refused_nanousd),
+        f"{tally.routed:,}", f"{tally.downgraded:,}", usd_cell(tally.saved_nanousd),
     )  # fmt: skip
 
 
@@ -130,9 +130,9 @@ def to_markdown(out: Simulation, context: Context) -> str:
     text = (
         f"Of {total.requests:,} logged requests this policy refuses {total.refused:,} "
         f"({percent(total.refused, total.requests)}), routes {total.routed:,} and downgrades "
-        f"{total.downgraded:,}. Spend goes from ${nano_to_usd(total.logged_nanousd)} to "
-        f"${nano_to_usd(total.simulated_nanousd)}: ${nano_to_usd(total.saved_nanousd)} ({saved}) by other "
-        f"models, ${nano_to_usd(total.refused_nanousd)} by refusals."
+        f"{total.downgraded:,}. Spend goes from {usd_cell(total.logged_nanousd, '$')} to "
+        f"{usd_cell(total.simulated_nanousd, '$')}: {usd_cell(total.saved_nanousd, '$')} ({saved}) by other "
+        f"models, {usd_cell(total.refused_nanousd, '$')} by refusals."
     )
     lines = table_rows(HEAD, [*rows(out), row("**total**", "", total)], names=2)
     lines = [
@@ -146,7 +146,7 @@ def sweep_row(tally: Tally) -> tuple[str, ...]:
     """One value of a sweep, in the order of `SWEEP_HEAD`."""
     return (
         f"{tally.requests:,}", f"{tally.simple:,}", percent(tally.simple, tally.requests), f"{tally.refused:,}",
-        nano_to_usd(tally.simulated_nanousd), nano_to_usd(tally.saved_nanousd),
+        usd_cell(tally.simulated_nanousd), usd_cell(tally.saved_nanousd),
         percent(tally.saved_nanousd, tally.logged_nanousd),
     )  # fmt: skip
 

@@ -180,6 +180,7 @@ class ProcessCall:
             self._seat.leave()
         if isinstance(action, e.Reject):
             return self._rejected(action)
+        run.metrics.count_unclaimed(exchange.identity.team, action)
         holds = exchange.holds is not None
         if holds:
             run.live.add(exchange)
