@@ -139,6 +139,25 @@ def test_a_month_that_is_over_is_shown_by_its_own_budgets_and_a_running_one_is_w
     assert gateway.admin.get("/v1/budgets", params={"month": "last"}).status_code == 400
 
 
+def test_the_console_knows_the_users_of_the_gateways_own_log_and_their_numbers_are_the_ledgers(
+    gateway: Gateway,
+) -> None:
+    chat(gateway, "looked-at", app="web", headers={"x-llm-user": "zoe@example"})
+    row = gateway.settled("looked-at", 1)
+    gateway.line("looked-at")
+    down = "/spend?team=looked-at&app=web"
+    page = until(
+        lambda: gateway.admin.get(f"{down}&user=zoe%40example").text,
+        lambda text: f'title="{row["settled_usd"]} USD"' in text,
+        "the user's page",
+    )
+    assert "From usage logs" in page
+    assert "zoe@example" in gateway.admin.get(down).text
+    assert (gateway.data_dir / "console.sqlite").is_file()
+    file = csv.DictReader(io.StringIO(gateway.admin.get(f"/spend.csv?{down.partition('?')[2]}").text))
+    assert [Decimal(r["spent_usd"]) for r in file] == [Decimal(row["settled_usd"])]
+
+
 def test_spend_shows_the_ledgers_numbers_in_every_form(gateway: Gateway) -> None:
     chat(gateway, "tabled")
     row = gateway.settled("tabled", 1)
