@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from spendgate.budget.bounds import UNLIMITED
-from spendgate.budget.forecast import HOUR_MS, Forecast
+from spendgate.budget.forecast import HOUR_MS, Forecast, history_days
 from spendgate.budget.phase import phase_of
 from spendgate.budget.policy import TeamBudget
 from spendgate.console.mirror import Mirror
@@ -33,6 +33,8 @@ FRESH_MS = 1_000
 OWN_FRESH_MS = 60_000
 """What the budgets of a month that is over were is read again after so long: it may be closed meanwhile."""
 HOLDS_SHOWN = 20
+MANY_TEAMS = 200
+"""The histories of so many are taken from the mirror, which reads all days of all teams once."""
 TEAMS_AT_ONCE = 50
 """Histories read between two turns of the event loop."""
 log = structlog.get_logger()
@@ -177,6 +179,8 @@ class Books:
     async def _fill(self, settled: Mapping[str, int], now_ms: int) -> None:
         teams = list(settled)
         try:
+            if len(teams) > MANY_TEAMS:
+                await self.mirror.bring(sorted({day[:6] for day in history_days(now_ms)}), now_ms)
             for start in range(0, len(teams), TEAMS_AT_ONCE):
                 await self._read({t: settled[t] for t in teams[start : start + TEAMS_AT_ONCE]}, now_ms)
         except LedgerError as problem:
@@ -239,7 +243,7 @@ class Books:
 
 
 class _Daily:
-    """What teams spent by day: the last two days from the ledger, longer stretches from the mirror, which has them."""
+    """What teams spent by day: longer stretches from the mirror where it has them, else from the ledger."""
 
     def __init__(self, ledger: RedisLedger, mirror: Mirror, now_ms: Callable[[], int]) -> None:
         self._ledger = ledger
@@ -248,9 +252,10 @@ class _Daily:
 
     async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """See `port.Ledger.daily`."""
-        if len(days) <= 2 or not teams:
+        months = sorted({day[:6] for day in days})
+        if len(days) <= 2 or not teams or not self._mirror.as_of_ms(months):
             return await self._ledger.daily(teams, days)
-        await self._mirror.bring(sorted({day[:6] for day in days}), self._now_ms())
+        await self._mirror.bring(months, self._now_ms())
         return await asyncio.to_thread(self._mirror.daily, teams, days)
 
 

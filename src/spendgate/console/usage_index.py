@@ -84,6 +84,7 @@ class UsageIndex:
         self._prices = prices
         self._looked_ms = 0
         self._task: asyncio.Task[None] | None = None
+        self._aside: dict[Path, _Source | None] = {}
         self._facts: Facts | None = None
         self._days: dict[int, str] = {}
         self._counts: dict[tuple[str, int], int] = {}
@@ -109,7 +110,7 @@ class UsageIndex:
 
     def step(self, now_ms: int) -> bool:
         """Read the next few megabytes; True where everything was read. Raises OSError, sqlite3.Error."""
-        files = [_Source.of(p) for p in self._files()]
+        files = list(self._sources())
         known = {
             str(row[0]): (int(row[1]), int(row[2]))
             for row in self.cube.run("SELECT id, offset, size FROM source")
@@ -131,11 +132,19 @@ class UsageIndex:
             self._forget(now_ms)
         return read == 0
 
-    def _files(self) -> Iterator[Path]:
+    def _sources(self) -> Iterator[_Source | None]:
+        """The files as they are now; one that was put aside does not change any more."""
+        seen: dict[Path, _Source | None] = {}
         for path in self.paths:
-            yield from rotated(path)
+            for aside in rotated(path):
+                known = self._aside.get(aside)
+                if known is None or known.is_other_size():
+                    known = _Source.of(aside)
+                seen[aside] = known
+                yield known
             if path.exists():
-                yield path
+                yield _Source.of(path)
+        self._aside = seen
 
     def _read(self, source: _Source, offset: int) -> int:
         """Take in what stands behind `offset`: whole lines of at most `STEP_BYTES`. Returns how many bytes."""
@@ -299,6 +308,13 @@ class _Source:
     def open(self) -> BinaryIO:
         return _open(self.path)
 
+    def is_other_size(self) -> bool:
+        """Is the file another by now, or gone?"""
+        try:
+            return self.path.stat().st_size != self.size
+        except FileNotFoundError:
+            return True
+
 
 class _Expired:
     """Holds that expired, whose line may be followed by one with the true cost, which then stands alone."""
@@ -338,18 +354,28 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _opened(file: Path | None) -> Cube:
-    """The cube of `file`, empty where it is from another version or spoilt: everything in it can be read again."""
-    if file is not None and file.exists():
-        try:
-            cube = Cube(file)
-            if cube.run("PRAGMA user_version")[0][0] == VERSION:
-                return cube
-            cube.close()
-        except sqlite3.DatabaseError as problem:
-            log.warning("console_index_begins_anew", file=str(file), error=str(problem))
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{file}{suffix}").unlink(missing_ok=True)
-    cube = Cube(file)
+    """The cube of `file`, empty where it is from another version or spoilt: everything in it can be read again. Where
+    no file can be made it lives as long as the process: a console is never why a gateway does not start."""
+    if file is None:
+        return _prepared(Cube())
+    try:
+        if file.exists():
+            try:
+                cube = Cube(file)
+                if cube.run("PRAGMA user_version")[0][0] == VERSION:
+                    return cube
+                cube.close()
+            except sqlite3.DatabaseError as problem:
+                log.warning("console_index_begins_anew", file=str(file), error=str(problem))
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{file}{suffix}").unlink(missing_ok=True)
+        return _prepared(Cube(file))
+    except (OSError, sqlite3.Error) as problem:
+        log.warning("console_index_not_kept", file=str(file), error=str(problem))
+        return _prepared(Cube())
+
+
+def _prepared(cube: Cube) -> Cube:
     for statement in _TABLES.split(";"):
         cube.run(statement)
     cube.run(f"PRAGMA user_version = {VERSION}")

@@ -285,6 +285,21 @@ async def test_strangers_see_the_sign_in_page_and_a_wrong_token_opens_nothing(ho
         assert (await client.get("/", headers={"authorization": f"Bearer {TOKEN}"})).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/overview/days.csv", "/spend", "/spend?team=red", "/spend.csv", "/spend.focus.csv", "/teams/red",
+     "/teams/red/policy", "/chargeback", "/chargeback?as=csv", "/adjustments", "/adjustments.csv", "/closes",
+     "/closes?month=2026-10", "/drift", "/prices"],
+)  # fmt: skip
+async def test_strangers_see_no_page_and_no_file(house: House, path: str) -> None:
+    await house.spend("red", 40 * USD)
+    async with house.client(SPENDGATE_CONSOLE_TOKEN=TOKEN) as client:
+        page = await client.get(path)
+        assert page.status_code == 401 and "40.00" not in page.text and "chat" not in page.text
+        known = await client.get(path, headers={"authorization": f"Bearer {TOKEN}"})
+        assert known.status_code == 200, known.text
+
+
 @pytest.mark.parametrize("back", ["https://evil.test/", "//evil.test", "/\\evil.test", ""])
 async def test_signing_in_never_leads_to_another_site(house: House, back: str) -> None:
     async with house.client(SPENDGATE_CONSOLE_TOKEN=TOKEN) as client:

@@ -203,3 +203,9 @@ async def test_a_log_that_cannot_be_read_is_said_and_tried_again(tmp_path: Path)
     log.write_bytes(line("a"))
     await of.nudge(NOW + 60_000)
     assert of.progress.is_whole and spent(of) == {"kim": 5}
+
+
+def test_where_no_file_can_be_made_the_logs_are_read_all_the_same(tmp_path: Path) -> None:
+    log = tmp_path / "usage.jsonl"
+    log.write_bytes(line("a"))
+    assert spent(whole(index(log, file=tmp_path / "nowhere" / "index.sqlite"))) == {"kim": 5}
