@@ -10,7 +10,7 @@ from spendgate.budget.ask import ANY_MODEL, Ask
 from spendgate.budget.bounds import Bound, Subject, Unit
 from spendgate.budget.calendar import Calendar, periods
 from spendgate.budget.model import Limit
-from spendgate.budget.patterns import ModelPattern, most_specific_first
+from spendgate.budget.patterns import ModelPattern, is_glob, most_specific_first
 from spendgate.money import percent_of, usd_to_nano
 from spendgate.pricing.aliases import bare
 
@@ -113,6 +113,13 @@ class LimitRule:
     def scope_of(self, value: str) -> str:
         """The counter of a value."""
         return self.scope + value
+
+    def named(self, group: bool, team: str, members: Sequence[str] = ()) -> tuple[str, ...]:
+        """The values that can be told without a request: those that the document names."""
+        if self.per == "team":
+            return tuple(m for m in members if not is_glob(m)) if group else (team,)
+        texts = [o.pattern.text for o in self.overrides] + ([self.match.text] if self.match else [])
+        return tuple(dict.fromkeys(t for t in texts if not is_glob(t)))
 
     def _own(self, ask: Ask) -> str | None:
         """The value that does not depend on the model; None where the request is of none."""

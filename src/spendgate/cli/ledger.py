@@ -85,12 +85,13 @@ def adjust_command(
     found = find_ledger(redis_url, data_dir)
     policy = policy_at_hand(found, policy_paths)
     budget = policy.budget(team) if policy else None
+    groups = tuple(g.team for g in policy.groups_of(team)) if policy else ()
     if policy is None and (app, model) != (NONE, NONE):
         click.echo("spendgate ledger: no policy found: limits of app and model are not moved", err=True)
     try:
         wanted = Adjustment(
             adjustment_id or uuid.uuid4().hex, team, usd_to_nano(usd), reason, by or user(), app, model,
-            _day(day), _usage(tokens), requests, month_scopes(budget, app, model),
+            _day(day), _usage(tokens), requests, month_scopes(budget, app, model), groups,
         )  # fmt: skip
     except ValueError as e:
         raise click.UsageError(str(e)) from e

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from calendar import monthrange
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spendgate.errors import LedgerError
@@ -47,7 +48,8 @@ async def make(
         budget = policy.budget(t.team) if policy else None
         moves = not t.beside and not closed[where] and (month < running or enforce)
         scopes = month_scopes(budget, t.app, t.model) if moves else ()
-        (result,) = await ledger.adjust([t.adjustment(by, scopes, day)])
+        groups = tuple(g.team for g in policy.groups_of(t.team)) if policy else ()
+        (result,) = await ledger.adjust([replace(t.adjustment(by, scopes, day), groups=groups)])
         if result.outcome == "floor":  # the month has less than is taken back: it can only be an entry
             (result,) = await ledger.adjust([t.adjustment(by, (), day)])
         if result.outcome not in ("adjusted", "replayed"):

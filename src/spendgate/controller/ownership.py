@@ -51,6 +51,20 @@ class Ownership:
             return True
         return any(_grants(word, team) for word in granted(self.annotations.get(namespace, "")))
 
+    def may_hold(self, namespace: str, team: str, *, shared: bool) -> bool:
+        """As `may`; what bounds teams of others (`shared`: a template, a group) only administrators may hold."""
+        if shared:
+            return not self.strict or namespace in self.admins
+        return self.may(namespace, team)
+
+    def why_not_shared(self, namespace: str, team: str) -> str:
+        """For a template or group that stands where it may not."""
+        where = ", ".join(sorted(self.admins)) or "none is named: SPENDGATE_ADMIN_NAMESPACES"
+        return (
+            f"namespace {namespace} may not hold {team}, which bounds teams of others; templates and groups belong "
+            f"into a namespace of the administrators ({where})"
+        )
+
     def why_not(self, namespace: str, team: str) -> str:
         """For who may not: what is missing, and who can give it."""
         return (

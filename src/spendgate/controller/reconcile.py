@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from spendgate.budget.limit_checks import Group, group_troubles
 from spendgate.budget.load import budget_from_document
 from spendgate.budget.model import API_VERSION, KIND
 from spendgate.budget.policy import TeamBudget
@@ -189,6 +190,14 @@ def reconcile(
     for verdict in losers:
         assert verdict.in_force is not None
         verdicts[verdict.key] = _loser(verdict, claims[verdict.in_force.budget.team])
+    for team, message in _group_troubles(claims).items():
+        verdict = claims.pop(team)
+        kept = past.last_valid.get(verdict.in_force.uid) if verdict.in_force is not None else None
+        if kept is not None and (verdict.in_force is None or kept.generation == verdict.in_force.generation):
+            kept = None
+        verdicts[verdict.key] = replace(verdict, state=DesiredState.INVALID, message=message, in_force=kept)
+        if kept is not None:
+            claims[kept.budget.team] = verdicts[verdict.key]
     in_force = (claims[team].in_force for team in sorted(claims))
     return Reconciled(
         tuple(e for e in in_force if e is not None),
@@ -196,6 +205,29 @@ def reconcile(
         tuple(lapsed[team] for team in sorted(lapsed.keys() - claims.keys())),
         ownership,
     )
+
+
+def _group_troubles(claims: Mapping[str, Verdict]) -> dict[str, str]:
+    """By group: why it may not bind beside the others; the older ones keep their teams."""
+    groups = {
+        team: v
+        for team, v in claims.items()
+        if v.in_force is not None and v.in_force.budget.is_group and v.state is DesiredState.READY
+    }
+    if not groups:
+        return {}
+    found = group_troubles(
+        [
+            Group(team, tuple(p.text for p in v.in_force.budget.members), _seniority(v))
+            for team, v in groups.items()
+            if v.in_force is not None
+        ],
+        [team for team in claims if team not in groups],
+    )
+    return {
+        team: f"spec.{loc[0]}[{loc[1]}]: {problem}; {remedy}"
+        for team, (loc, problem, remedy) in found.items()
+    }
 
 
 def _judged(
@@ -216,9 +248,11 @@ def _judged(
             team, why = verdict.team, Lapse.INVALID
         return verdict, Lapsed(team, verdict.key, uid, why) if team else None
     team = bound.budget.team
-    if ownership.may(verdict.key[0], team):
+    shared = bound.budget.is_group or bound.budget.is_template
+    if ownership.may_hold(verdict.key[0], team, shared=shared):
         return verdict, None
-    message = ownership.why_not(verdict.key[0], team)
+    why_not = ownership.why_not_shared if shared else ownership.why_not
+    message = why_not(verdict.key[0], team)
     if past.unasked.get(uid) == generation == bound.generation:
         message += ". It was in force before anybody asked, and stays so until it is edited or granted"
         return Verdict(verdict.key, generation, DesiredState.NOT_OWNER, message, team, bound), None

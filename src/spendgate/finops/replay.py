@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from spendgate.budget.limits import month_scopes
+from spendgate.budget.ask import Ask, DecisionSettings
+from spendgate.budget.bounds import Bound
+from spendgate.budget.limits import bounds_of
 from spendgate.budget.policy import Policy
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.port import GroupShare, Settlement
+from spendgate.pricing.catalogue import builtin
 from spendgate.rebuild.rebuild import ALWAYS_LATE
 from spendgate.records.outcome import Outcome
 from spendgate.records.reader import read
+from spendgate.records.record import UsageRecord
+from spendgate.usage import input_total, output_total
 
 
 def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> Iterator[Settlement]:
@@ -24,13 +29,8 @@ def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> I
             continue
         if not record.cost_nanousd and not record.tokens:
             continue
-        budget = policy.budget(record.team)
-        scopes = [(scope, "month") for scope in month_scopes(budget, record.app, record.model)]
-        if budget is not None:
-            windows = (("day", budget.daily_nanousd), ("hour", budget.hourly_nanousd))
-            scopes += [(name, name) for name, limit in windows if limit is not None]
-            if record.run and budget.run_nanousd is not None:
-                scopes.append((f"run:{record.run}", "run"))
+        bounds = _bounds(policy, record)
+        groups = dict.fromkeys(b.group for b in bounds if b.group)
         yield Settlement(
             record.exchange_id,
             record.team,
@@ -39,7 +39,34 @@ def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> I
             record.cost_nanousd,
             {kind: n for kind, n in record.tokens.items() if kind != "requests"},
             record.at_ms,
-            scopes=tuple(scopes),
+            scopes=_scopes(bounds, "", record.at_ms),
+            tokens=input_total(record.tokens) + output_total(record.tokens),
+            groups=tuple(GroupShare(name, _scopes(bounds, name, record.at_ms)) for name in groups),
             acknowledged_us=ALWAYS_LATE,
             counted_us=ALWAYS_LATE,
         )
+
+
+def _bounds(policy: Policy, record: UsageRecord) -> tuple[Bound, ...]:
+    """The bounds that it stands in."""
+    ask = Ask(
+        team=record.team,
+        app=record.app,
+        model=record.model,
+        dialect=record.dialect,
+        input_tokens=0,
+        run=record.run,
+        user=record.user,
+        provider_of=lambda _: record.priced_by.provider or _maker(record.model),
+    )
+    groups = policy.groups_of(record.team)
+    return bounds_of(policy.budget(record.team), ask, record.model, record.at_ms, DecisionSettings(), groups)
+
+
+def _maker(model: str) -> str:
+    entry = builtin().find(model.strip().lower())
+    return entry.facts.provider if entry is not None else ""
+
+
+def _scopes(bounds: tuple[Bound, ...], group: str, at_ms: int) -> tuple[tuple[str, str], ...]:
+    return tuple((b.scope, b.window_at(at_ms)) for b in bounds if b.group == group)

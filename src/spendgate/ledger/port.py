@@ -301,6 +301,12 @@ class Adjustment:
     usage: Usage = field(default_factory=dict)
     requests: int = 0
     scopes: tuple[str, ...] = ("month",)
+    groups: tuple[str, ...] = ()
+    """Groups whose month moves, too, as far as it has what is taken back."""
+
+    def of_group(self, name: str) -> Adjustment:
+        """The same in a group's account, whose apps are teams."""
+        return replace(self, team=group_account(name), app=self.team, scopes=("month",), groups=())
 
     def __post_init__(self) -> None:
         where = f"adjustment {self.adjustment_id}"

@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Any
 
 from spendgate.budget.limits import month_scopes
-from spendgate.budget.policy import Policy
-from spendgate.ledger.port import Restored, Settlement
+from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.ledger.port import Restored, Settlement, group_account
 from spendgate.ledger.recovery.checkpoint import restore_argument
 from spendgate.ledger.recovery.heartbeat import Epoch
 from spendgate.ledger.redis.codec import clean
@@ -70,6 +70,12 @@ async def fill_up(
         rows = [_row(policy, totals.month, cell, days) for cell, days in cells]
         asked.append((team, restore_argument(epoch, totals.month, None, rows, totals.reach_us, dry)))
     restored = await ledger.restore(asked)
+    groups = [
+        (group_account(name), restore_argument(epoch, totals.month, None, rows, totals.reach_us, dry))
+        for name, rows in _of_groups(policy, totals.month, teams).items()
+    ]
+    if groups:
+        await ledger.restore(groups)
     return Difference(totals.month, replayed, tuple(restored), totals.total(), nameless, dry)
 
 
@@ -79,6 +85,32 @@ def _by_team(days: Mapping[Cell, dict[str, int]]) -> dict[str, list[tuple[Cell, 
         if cell[0] != OTHER and sum(days[cell].values()) > 0:
             out.setdefault(cell[0], []).append((cell, days[cell]))
     return out
+
+
+def _of_groups(
+    policy: Policy, month: str, teams: Mapping[str, list[tuple[Cell, dict[str, int]]]]
+) -> dict[str, list[list[Any]]]:
+    """The rows of each group: its teams stand for apps."""
+    days: dict[str, dict[tuple[str, str], dict[str, int]]] = {}
+    for team, cells in teams.items():
+        for group in policy.groups_of(team):
+            own = days.setdefault(group.team, {})
+            for (_, _, model), of_cell in cells:
+                cell = own.setdefault((team, model), {})
+                for day, nano in of_cell.items():
+                    cell[day] = cell.get(day, 0) + nano
+    return {
+        name: [
+            _group_row(policy.groups[name], month, team, model, of_cell)
+            for (team, model), of_cell in own.items()
+        ]
+        for name, own in days.items()
+    }
+
+
+def _group_row(group: TeamBudget, month: str, team: str, model: str, days: dict[str, int]) -> list[Any]:
+    counters = [[f"b:{clean(scope)}:{month}", "month"] for scope in month_scopes(group, "", model)]
+    return [clean(team), clean(model), sorted(days.items()), counters]
 
 
 def _row(policy: Policy, month: str, cell: Cell, days: dict[str, int]) -> list[Any]:

@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from spendgate.budget.calendar import period_at, periods
 from spendgate.budget.policy import TeamBudget
 from spendgate.files import write_whole
+from spendgate.ledger.port import group_account, is_group
 from spendgate.ledger.recovery.heartbeat import Epoch
 from spendgate.ledger.redis.codec import clean
-from spendgate.months import day_key, hour_key, month_key
+from spendgate.months import day_key, hour_key, month_key, previous_month
 
 _log = structlog.get_logger()
 VERSION = 1
@@ -29,13 +31,16 @@ Counter = tuple[str, str]
 
 
 def counter_of(scope: str, window: str, now_ms: int) -> str:
-    """The counter of a scope now, as the scripts name it."""
+    """The counter of a scope now, as the scripts name it; a period is named by its start."""
     keys = {"month": month_key, "day": day_key, "hour": hour_key}
-    return f"b:{clean(scope)}:{keys[window](now_ms) if window in keys else '-'}"
+    start, is_period, _ = window.partition("-")
+    key = keys[window](now_ms) if window in keys else start if is_period else "-"
+    return f"b:{clean(scope)}:{key}"
 
 
 def counters_of(budget: TeamBudget | None, now_ms: int) -> list[Counter]:
-    """The counters that bound a team now, the month's first. Runs are left out: they are many and short."""
+    """The counters that bound a team, or a group, now, the month's first. Runs are left out, they are many and short,
+    and of limits those values that the budget does not name: clients make them up."""
     scopes = [("month", "month")]
     if budget is not None:
         if budget.daily_nanousd is not None:
@@ -46,7 +51,24 @@ def counters_of(budget: TeamBudget | None, now_ms: int) -> list[Counter]:
             (f"model:{r.pattern.text}", "month") for r in budget.model_rules if r.limit_nanousd is not None
         ]
         scopes += [(f"app:{a.name}", "month") for a in budget.apps.values() if a.limit_nanousd is not None]
-    return [(counter_of(scope, window, now_ms), window) for scope, window in scopes]
+        members = [p.text for p in budget.members]
+        for rule in budget.limits:
+            starts = periods(rule.ledger_window, budget.calendar, now_ms)
+            window = period_at(starts, now_ms) if starts else rule.ledger_window
+            if window != "run":
+                scopes += [
+                    (rule.scope_of(value), window)
+                    for value in rule.named(budget.is_group, budget.team, members)
+                ]
+    found = [(counter_of(scope, window, now_ms), window) for scope, window in scopes]
+    if budget is not None and budget.rollover_percent is not None:
+        found.append((f"b:month:{previous_month(now_ms)}", "month"))
+    return found
+
+
+def account_name(team: str) -> str:
+    """A team, or a group's account, as it is remembered."""
+    return group_account(clean(team[1:])) if is_group(team) else clean(team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +95,7 @@ class Checkpoint:
 
     def settled(self, team: str, month: str) -> int:
         """The team's month, 0 where nothing is known of it."""
-        known = self.teams.get(clean(team))
+        known = self.teams.get(account_name(team))
         return known.settled(f"b:month:{month}") if known is not None and month == self.month else 0
 
     def write(self, path: Path) -> None:
@@ -129,7 +151,7 @@ async def recall(
     counters = {team: counters_of(budgets.get(team), now_ms) for team in teams}
     replies = await ledger.remember([(team, [c for c, _ in some]) for team, some in counters.items()])
     return {
-        clean(team): TeamMemory(at, tuple((c, w, n) for (c, w), n in zip(some, amounts, strict=True)))
+        account_name(team): TeamMemory(at, tuple((c, w, n) for (c, w), n in zip(some, amounts, strict=True)))
         for (team, some), (at, amounts) in zip(counters.items(), replies, strict=True)
     }
 

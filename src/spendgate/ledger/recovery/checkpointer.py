@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.port import group_account
 from spendgate.ledger.recovery.checkpoint import Checkpoint, recall, restore_argument
 from spendgate.ledger.recovery.heartbeat import BEAT_S, Heartbeat, make_whole
 from spendgate.ledger.redis.ledger import RedisLedger
@@ -108,9 +109,11 @@ class Checkpointer(Collector):
     async def _recall(self) -> None:
         now_ms = self.pulse.ledger_us() // 1000
         policy = self._policy()
-        budgets = policy.budgets
         epoch = self.pulse.epoch
-        names = sorted({*budgets, *await self._ledger.teams()})
+        teams_known = {*policy.budgets, *await self._ledger.teams()}
+        budgets = {team: b for team in teams_known if (b := policy.budget(team)) is not None}
+        budgets |= {group_account(name): group for name, group in policy.groups.items()}
+        names = sorted({*teams_known, *budgets, *map(group_account, await self._ledger.groups())})
         teams = await recall(self._ledger, names, budgets, now_ms)
         if await self._beat():
             await self._give_back()

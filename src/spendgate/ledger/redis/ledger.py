@@ -260,6 +260,14 @@ class RedisLedger:
 
     async def adjust(self, batch: list[Adjustment], now_ms: int = 0) -> list[AdjustResult]:
         """See `port.Ledger.adjust`: one round trip for every 100."""
+        done = await self._adjust(batch, now_ms)
+        made = [
+            a for a, r in zip(batch, done, strict=True) if a.scopes and r.outcome in ("adjusted", "replayed")
+        ]
+        await self._adjust([a.of_group(name) for a in made for name in a.groups], now_ms)
+        return done
+
+    async def _adjust(self, batch: list[Adjustment], now_ms: int) -> list[AdjustResult]:
         calls: list[tuple[str, list[Any]]] = [(a.team, [adjust_argument(a, now_ms)]) for a in batch]
         return [adjust_result(x) for x in await self.calls.ask("adjust", ADJUST, calls, MONTHS_PER_TRIP)]
 
