@@ -57,7 +57,7 @@ soak: setup-tests
 month: setup-tests
 	@SPENDGATE_MONTH_EXCHANGES=$(or $(COUNT),1000000) .venv/bin/python -m pytest -q tests/integration/finops/test_scripted_month.py
 histories: setup-tests
-	@SPENDGATE_HISTORIES=$(or $(COUNT),10000) .venv/bin/python -m pytest -q --timeout=7200 tests/integration/ledger/test_histories.py
+	@SPENDGATE_HISTORIES=$(or $(COUNT),10000) .venv/bin/python -m pytest -q --timeout=7200 tests/integration/ledger/test_histories.py tests/integration/ledger/test_limit_histories.py
 setup-release:
 	@scripts/setup_release.sh
 release:

@@ -34,7 +34,7 @@ from spendgate.alerts.spend import TeamMonthRow, standings
 from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import Ledger
+from spendgate.ledger.port import Ledger, group_account
 from spendgate.ledger.redis.client import Client
 from spendgate.months import days_before, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook
@@ -138,6 +138,7 @@ class AlertLoop:
         if policy.templates:
             others = ((t, policy.budget(t)) for t in await self.ledger.teams() if t not in budgets)
             budgets |= {t: b for t, b in others if b is not None}
+        budgets |= {group_account(name): group for name, group in policy.groups.items()}
         await self.book.note(policy, month_now)
         pending = 0
         for at_ms in moments:
@@ -160,7 +161,7 @@ class AlertLoop:
                 if s.fields.keys() - {SEEN}:
                     self.memory.note(month, s.team, s.fields)
                 pending += self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
-        self._watched = frozenset(budgets)
+        self._watched = frozenset(b.team for b in budgets.values())
         self.memory.keep([before, month_now])
         self.memory.save()
         if begun == "baseline":

@@ -18,7 +18,7 @@ from spendgate.errors import ConfigurationError, LedgerUnavailable
 from spendgate.ledger.port import TeamMonth
 from spendgate.money import usd_cell, usd_to_nano
 from spendgate.months import month_key, month_last_ms, parse_month
-from spendgate.views.budgets import budget_rows
+from spendgate.views.budgets import budget_rows, group_rows
 
 TIMEOUT_S = 10.0
 CSV_FIELDS = (
@@ -62,6 +62,7 @@ def command(
         month = parse_month(month_option) if month_option else month_key(now_ms)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
+    groups: list[TeamMonth] = []
     if archive is not None:
         if month_option is None or policy_paths:
             raise click.UsageError("--archive: give --month, and no --policy: its own budgets are in it")
@@ -70,8 +71,8 @@ def command(
         found = find_ledger(redis_url, data_dir)
         given = _limits(found, policy_paths, now_ms if month == month_key(now_ms) else month_last_ms(month))
         is_past = month < month_key(now_ms) and not policy_paths
-        months, limits = asyncio.run(_read(found.redis_url, team, month, given, is_past))
-    rows = budget_rows(months, limits)
+        months, limits, groups = asyncio.run(_read(found.redis_url, team, month, given, is_past))
+    rows = budget_rows(months, limits) + group_rows(groups, limits)
     if output == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif output == "csv":
@@ -101,18 +102,16 @@ def _limits(found: LedgerLocation, policy_paths: tuple[str, ...], at_ms: int) ->
         click.echo(f"spendgate spend: budgets are those that `up` started with: {first}", err=True)
         return found.budgets
     limits = {}
-    for team in policy.teams:
-        budget = policy.budget(team)
-        if budget is not None:
-            limits[team] = budget.limit_nanousd(at_ms)
+    for budget in (*policy.budgets.values(), *policy.groups.values()):
+        limits[budget.team] = budget.limit_nanousd(at_ms)
     return limits
 
 
 async def _read(
     url: str, team: str | None, month: str, limits: dict[str, int], is_past: bool
-) -> tuple[list[TeamMonth], dict[str, int]]:
+) -> tuple[list[TeamMonth], dict[str, int], list[TeamMonth]]:
     """The months, and what they are judged by: a past month by its own budgets where those are known, and then only
-    teams that had one, or spent, are in it."""
+    teams that had one, or spent, are in it. Last the groups' months, where no team is asked for."""
     from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.policy.month_budgets import budgets_of, limits_of
     from spendgate.views.past import past_month
@@ -121,15 +120,18 @@ async def _read(
     try:
         if is_past and team is None:
             past = await past_month(ledger, month, limits)
-            return list(past.months), dict(past.limits)
+            found = await ledger.group_months(await ledger.groups(), month)
+            return list(past.months), dict(past.limits), found
         teams = await ledger.teams()
         own = await budgets_of(ledger.calls.redis, teams, month) if is_past else None
         limits = limits if own is None else limits_of(own, month)
-        known = sorted({*teams, *limits})
+        groups = await ledger.groups()
+        known = sorted({*teams, *limits} - {*groups})
         if team is not None and team not in known:
             names = ", ".join(known) or "none"
             click.echo(f"spendgate spend: no team {team!r} in the ledger; known: {names}", err=True)
-        return await ledger.months(known if team is None else [team], month), limits
+        months = await ledger.months(known if team is None else [team], month)
+        return months, limits, await ledger.group_months(groups, month) if team is None else []
     except LedgerUnavailable as e:
         raise LedgerUnavailable(
             f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
@@ -164,7 +166,7 @@ def _print_table(rows: list[dict[str, Any]], month: str) -> None:
         used = row["utilization"]
         style = "" if used is None or used < 0.8 else "yellow" if used < 1 else "red"
         table.add_row(
-            _plain(row["team"] or "(unnamed)"),
+            _plain(("group " if row.get("group") else "") + (row["team"] or "(unnamed)")),
             "-" if row["budget_usd"] is None else _money(row["budget_usd"]),
             _money(row["settled_usd"]),
             _money(row["reserved_usd"]),
@@ -176,6 +178,7 @@ def _print_table(rows: list[dict[str, Any]], month: str) -> None:
         for a in row.get("adjustments", ()):
             where = f"  adjusted: {a['app']} / {a['model']}"
             table.add_row(_plain(where), "", _money(a["usd"]), "", "", "", "", style="dim")
+    rows = [r for r in rows if not r.get("group")]  # their teams are in the sum already
     if len(rows) > 1:
         table.add_section()
         table.add_row(

@@ -28,6 +28,10 @@ class ChangedMonths:
         """Every team that the ledger knows. Raises LedgerUnavailable."""
         return await self._ledger.teams()
 
+    async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]:
+        """As the ledger's own: groups are few."""
+        return await self._ledger.group_months(names, month)
+
     async def months(self, teams: list[str], month: str) -> list[TeamMonth]:
         """See `ledger.port.Ledger.months`."""
         if month != self._month:

@@ -15,7 +15,7 @@ from spendgate.controller.reconcile import DesiredState, Reconciled, Verdict, ch
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import Ledger
+from spendgate.ledger.port import Ledger, group_account
 from spendgate.ledger.redis.client import Client
 from spendgate.ledger.redis.gateways import Gateways, Report
 from spendgate.months import month_key
@@ -114,7 +114,8 @@ class StatusLoop:
         budgets = [v.in_force.budget for v in verdicts.values() if v.in_force is not None]
         try:
             teams = [b.team for b in budgets]
-            balances = await self._ledger.balances(teams, month_key(at))
+            accounts = [group_account(b.team) if b.is_group else b.team for b in budgets]
+            balances = await self._ledger.balances(accounts, month_key(at))
             found = {t: Numbers(*balance) for t, balance in zip(teams, balances, strict=True)}
             await self._spend.refresh({t: n.settled_nanousd for t, n in found.items()}, at)
             numbers = {

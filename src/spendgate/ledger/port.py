@@ -532,6 +532,10 @@ class Ledger(Protocol):
         """Every group that the ledger has ever seen, sorted."""
         ...
 
+    async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]:
+        """The month of groups, by their names: teams stand for apps."""
+        ...
+
     async def month(self, team: str, month: str) -> TeamMonth:
         """Read a team's month (`YYYYMM`)."""
         ...

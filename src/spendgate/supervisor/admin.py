@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_last_ms, month_text, parse_month
-from spendgate.views.budgets import budget_rows
+from spendgate.views.budgets import budget_rows, group_rows
 from spendgate.views.gauges import BudgetGauges
 from spendgate.views.past import past_month
 
@@ -44,8 +44,10 @@ def application(
     async def rows() -> list[dict[str, object]]:
         now = now_ms()
         months = await gauges.refresh(now)
-        limits = {t: gauges.policy.budget(t) for t in gauges.policy.teams}
-        return budget_rows(months, {t: b.limit_nanousd(now) for t, b in limits.items() if b is not None})
+        policy = gauges.policy
+        limits = {m.team: b.limit_nanousd(now) for m in months if (b := policy.budget(m.team)) is not None}
+        groups = {name: g.limit_nanousd(now) for name, g in policy.groups.items()}
+        return budget_rows(months, limits) + group_rows(gauges.group_months, groups)
 
     async def metrics(_: Request) -> Response:
         await gauges.refresh(now_ms())

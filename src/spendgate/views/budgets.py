@@ -50,6 +50,16 @@ def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, in
     return rows
 
 
+def group_rows(group_months: Iterable[TeamMonth], policy_limits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """One row a group, by its name: as a team's, with `teams` where a team has `apps`, and `group` true. Their sums
+    are those of teams again."""
+    rows = []
+    for row in budget_rows(group_months, policy_limits):
+        row["teams"] = row.pop("apps")
+        rows.append(row | {"group": True})
+    return rows
+
+
 def _usd(amounts: Mapping[str, int]) -> dict[str, str]:
     dearest_first = sorted(amounts.items(), key=lambda item: (-item[1], item[0]))
     return {name: nano_to_usd(nano) for name, nano in dearest_first}

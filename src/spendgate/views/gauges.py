@@ -9,7 +9,7 @@ own, or in a cluster the controller that leads. A gateway beside a controller sh
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -27,11 +27,13 @@ from spendgate.views.history import DailyReader, History
 
 SERIES_MAX = 10_000
 COPY = "spendgate_gateway_"
-TEAM, CELL = ("team",), ("team", "app", "model")
+TEAM, CELL, GROUP = ("team",), ("team", "app", "model"), ("group",)
 
 
 class MonthsReader(DailyReader, Protocol):
     """What the gauges ask of a ledger."""
+
+    async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]: ...
 
     async def teams(self) -> list[str]:
         """Every team that the ledger knows."""
@@ -63,6 +65,8 @@ class BudgetGauges(Collector):
         self.policy = policy
         self._copies = copies
         self.months: list[TeamMonth] = []
+        self.group_months: list[TeamMonth] = []
+        """By the groups' names."""
         self._oldest: list[OldestHold] = []
         self._month = ""
         self._up = False
@@ -84,6 +88,10 @@ class BudgetGauges(Collector):
             self._oldest = await self._ledger.oldest_holds([m.team for m in self.months if m.open_holds])
             of_budgets = {m.team: m.settled_nanousd for m in self.months if m.team in self.policy.budgets}
             await self._history.refresh(of_budgets, now_ms)
+            if self.policy.groups:
+                self.group_months = await self._ledger.group_months([*self.policy.groups], month)
+            else:
+                self.group_months = []
             self._drifts = await self._ledger.drifts()
             self._up = True
         except LedgerError:
@@ -129,11 +137,29 @@ class BudgetGauges(Collector):
             "Saved this month by other models than those asked for, from the ledger (may be negative).",
             (([m.team], m.saved_nanousd / NANO_PER_USD) for m in self.months),
         )
+        yield from self._of_groups(int(time.time() * 1000))
         yield from self._of_invoices()
         yield GaugeMetricFamily("spendgate_ledger_up", "1 where the ledger answered.", float(self._up))
         yield GaugeMetricFamily(
             "spendgate_policy_age_seconds", "Since the policy was loaded.", time.time() - self._loaded_at
         )
+
+    def _of_groups(self, now_ms: int) -> Iterator[Metric]:
+        rows = [
+            (m, b.limit_nanousd(now_ms)) for m in self.group_months if (b := self.policy.groups.get(m.team))
+        ]
+        yield self._gauge(
+            "spendgate_group_settled_usd", "What the teams of a group settled this month together.",
+            (([m.team], m.settled_nanousd / NANO_PER_USD) for m, _ in rows), GROUP,
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_group_reserved_usd", "Held by requests in flight of a group's teams.",
+            (([m.team], m.reserved_nanousd / NANO_PER_USD) for m, _ in rows), GROUP,
+        )  # fmt: skip
+        yield self._gauge(
+            "spendgate_group_budget_usd", "The month's budget of a group.",
+            (([m.team], limit / NANO_PER_USD) for m, limit in rows), GROUP,
+        )  # fmt: skip
 
     def _of_invoices(self) -> Iterator[Metric]:
         """Of the last month that `spendgate reconcile invoice` compared, by provider."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from itertools import groupby
@@ -290,6 +291,11 @@ class RedisLedger:
             "groups", lambda: cast(Awaitable[Iterable[Any]], self.calls.redis.smembers(GROUPS_KEY))
         )
         return sorted(text(m) for m in members)
+
+    async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]:
+        """The month of groups, by their names: teams stand for apps. Raises LedgerUnavailable."""
+        found = await self.months([group_account(name) for name in names], month)
+        return [replace(m, team=name) for name, m in zip(names, found, strict=True)]
 
     async def month(self, team: str, month: str) -> TeamMonth:
         """See `port.Ledger.month`."""
