@@ -62,6 +62,9 @@ command.add_command(digest_command)
 @click.option(
     "--log", "logs", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="With --source log."
 )
+@click.option(
+    "--by-tag", default="", metavar="NAME", help="With --source log: by this tag's values instead of apps."
+)
 @click.option("-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True)
 @click.option(
     "--prices", multiple=True, type=click.Path(path_type=Path), help="Prices on top of the built-in."
@@ -84,6 +87,7 @@ def chargeback_command(
     archive: str | None,
     prometheus_url: str | None,
     logs: tuple[Path, ...],
+    by_tag: str,
     output: str,
     prices: tuple[Path, ...],
     shared_file: Path | None,
@@ -104,6 +108,7 @@ def chargeback_command(
       spendgate report chargeback --month 2026-11 -o html > 2026-11.html
       spendgate report chargeback --month 2026-11 --shared shared.yaml
       spendgate report chargeback --month 2026-11 --source log --log .spendgate/usage.jsonl
+      spendgate report chargeback --month 2026-11 --source log --log .spendgate/usage.jsonl --by-tag project
       spendgate report chargeback --month 2026-11 -o focus > focus-2026-11.csv
     """
     from spendgate.finops.chargeback.allocation import allocations, split_shared
@@ -123,6 +128,10 @@ def chargeback_command(
         raise click.UsageError("--source archive: say where closed months stand, with --archive URL")
     if (source == "log") != bool(logs):
         raise click.UsageError("--source log and --log FILE belong together; give both")
+    if by_tag and (source != "log" or output in FOCUS):
+        raise click.UsageError(
+            "--by-tag: tags are in usage logs alone (--source log); FOCUS has them in Tags"
+        )
     rules = _rules(shared_file)
     if rules and output == "focus-1.2":
         raise click.UsageError("--shared: FOCUS 1.2 has no columns for it; take -o focus-1.4")
@@ -149,13 +158,14 @@ def chargeback_command(
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
         else:
-            cells = read_log(logs, only, month, finest=output in FOCUS, prices=table_of_prices)
-        beside = _ledger_beside(redis_url, data_dir, only, month)
+            cells = read_log(logs, only, month, finest=output in FOCUS, prices=table_of_prices, by_tag=by_tag)
+        beside = None if by_tag else _ledger_beside(redis_url, data_dir, only, month)
     else:
         cells, settled, made = asyncio.run(
             read_month(find_ledger(redis_url, data_dir).redis_url, only, month)
         )
     report = chargeback(month, source, cells, table_of_prices)
+    report = replace(report, by=by_tag) if by_tag else report
     if output in FOCUS:
         shared = allocations(
             {t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}, rules
@@ -196,14 +206,19 @@ def _scraped(url: str, team: str | None, month: str) -> list[DayCell]:
 
 
 def read_log(
-    logs: tuple[Path, ...], team: str | None, month: str, finest: bool, prices: PriceTable
+    logs: tuple[Path, ...],
+    team: str | None,
+    month: str,
+    finest: bool,
+    prices: PriceTable,
+    by_tag: str = "",
 ) -> list[DayCell]:
     from spendgate.finops.chargeback.chargeback import exchange_costs
     from spendgate.finops.log_cells import cells_of
     from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs)
-    cells = cells_of(reader.records(), month, team, finest, lambda r: exchange_costs(r, prices))
+    cells = cells_of(reader.records(), month, team, finest, lambda r: exchange_costs(r, prices), by_tag)
     for path in reader.torn:
         click.echo(f"spendgate report: {path}: the last line was cut off and is left out", err=True)
     return cells

@@ -38,7 +38,8 @@ from spendgate.exchange.sdk_retries import is_repeat, repeat_key
 from spendgate.exchange.snapshot import Address
 from spendgate.exchange.states import Verdict
 from spendgate.identity import headers as h
-from spendgate.identity.identity import UNATTRIBUTED, Caller, Roster, identify
+from spendgate.identity.identity import UNATTRIBUTED, Caller, Roster, identify, sane
+from spendgate.identity.tags import tags_of
 from spendgate.money import usd_to_nano
 from spendgate.tokens.count import INLINE_BYTES, measure
 
@@ -130,7 +131,8 @@ class Admission:
         if self._roster is not None:
             has_budget = case.snapshot.policy.budget(identity.team) is not None
             identity = self._roster.admit(identity, has_budget)
-        case.identity = identity
+        tags = tags_of(caller, case.snapshot.tags)
+        case.identity = replace(identity, tags=tags) if tags else identity
 
     def _unclaimed(self, event: e.RequestHeaders, path: str) -> Step:
         """A call that no dialect meters: not ours, unless only known callers may use such paths, or it may cost money
@@ -200,6 +202,8 @@ class Admission:
             facts = replace(facts, usage_hidden=False)
         if case.taken_over is not None and case.taken_over.usage_hidden:
             facts = replace(facts, usage_hidden=True)
+        if facts.user and not case.identity.user and case.snapshot.settings.trust_request_user:
+            case.identity = replace(case.identity, user=sane(facts.user))
         case.facts = facts
         case.counted = measure(facts.texts, facts.text_bytes)
         return self.plan()

@@ -279,7 +279,7 @@ class ExchangeContext:
             at_ms=self.at_ms,
             team=identity.team,
             app=identity.app,
-            user=identity.user or (facts.user if facts is not None else ""),
+            user=identity.user,
             run=identity.run,
             dialect=self.dialect.name,
             model_requested=requested if told is not None else self.require_model or requested,
@@ -308,6 +308,8 @@ class ExchangeContext:
             fallbacks=self._fallbacks(model),
             attempts=self.attempts,
             limits=self._limits(model),
+            end_user=facts.user if facts is not None else "",
+            tags=identity.tags,
         )
 
     def _scopes(self, group: str) -> tuple[tuple[str, str], ...]:

@@ -41,6 +41,14 @@ class Handover:
     host: str
     usage_hidden: bool = False
     """The client did not ask for the usage that the request, as it was sent on, asks for."""
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, content: bytes | str) -> Handover:
+        """Read it back. Raises ValueError or TypeError where it is none of this version."""
+        fields = orjson.loads(content)
+        fields["tags"] = tuple((str(n), str(v)) for n, v in fields.get("tags", ()))
+        return cls(**fields)
 
     def word(self, secret: bytes) -> str:
         """As the header carries it."""
@@ -58,7 +66,7 @@ def read(secret: bytes, text: str) -> Handover | None:
     if content is None:
         return None
     try:
-        return Handover(**orjson.loads(content))
+        return Handover.of(content)
     except (TypeError, ValueError):
         return None  # of another version of ours
 

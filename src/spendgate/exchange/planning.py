@@ -150,6 +150,7 @@ def ask_of(
         other_models=facts.other_models,
         known_as=snapshot.prices.known_as,
         user=identity.user,
+        tags=dict(identity.tags),
         provider_of=lambda model: snapshot.seller(model, address, now_ms),
     )
 

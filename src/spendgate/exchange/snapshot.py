@@ -17,6 +17,7 @@ from spendgate.identity import headers as h
 from spendgate.identity.api_keys import KeyRing
 from spendgate.identity.extractors import HeaderExtractor
 from spendgate.identity.identity import Caller, Extractor
+from spendgate.identity.tags import TagSource
 from spendgate.pricing.catalogue import builtin
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import (
@@ -98,6 +99,7 @@ class Snapshot:
     """Headers taken off a metered request."""
     default_route: str = ""
     """Name of the upstream for what none serves."""
+    tags: tuple[TagSource, ...] = ()
 
     def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
         """The same, with other identity extractors (a dry run says itself who asks)."""
@@ -232,4 +234,5 @@ def snapshot(
         decision=DecisionSettings(unbudgeted=settings.unbudgeted),
         strip=tuple(sorted(strip)),
         default_route=default.name if default is not None else "",
+        tags=settings.tag_sources(),
     )

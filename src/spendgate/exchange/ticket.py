@@ -71,6 +71,9 @@ class SettlementTicket:
     """The most tokens that it was expected to take."""
     groups: tuple[GroupShare, ...] = ()
     """The groups in whose accounts it stands, too."""
+    end_user: str = ""
+    """Whom the request itself names."""
+    tags: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> str:
         """As Envoy carries it."""
@@ -84,6 +87,7 @@ class SettlementTicket:
             fields["scopes"] = tuple((str(a), str(b)) for a, b in fields["scopes"])
             for name in ("flags", "fallbacks"):
                 fields[name] = tuple(fields.get(name, ()))
+            fields["tags"] = tuple((str(n), str(v)) for n, v in fields.get("tags", ()))
             fields["limits"] = tuple((str(m), tuple(map(str, s))) for m, s in fields.get("limits", ()))
             fields["groups"] = tuple(
                 GroupShare(str(g["name"]), tuple((str(a), str(b)) for a, b in g["scopes"]))
@@ -156,6 +160,8 @@ class SettlementTicket:
             attempts=self.attempts,
             charged_by=bill.charged_by,
             flags=flags,
+            end_user=self.end_user,
+            tags=self.tags,
         )
         notes = MetricFlags(
             unmetered=unmetered,

@@ -100,7 +100,7 @@ class ExchangeView:
         """Meter in the stead of the gateway before this one, as it decided: its caller, and its model."""
         case = self._case
         case.taken_over = told
-        case.identity = Identity(told.team, told.app, told.user, told.run)
+        case.identity = Identity(told.team, told.app, told.user, told.run, told.tags)
         case.require_model = told.model
 
     def hand_over(self, digest: str, path: str, until_ms: int) -> Handover | None:
@@ -126,7 +126,7 @@ class ExchangeView:
         requested = case.require_model or case.facts.model
         return Handover(
             case.exchange_id, who.team, who.app, who.user, who.run, requested, case.sent, case.decision,
-            case.reason, until_ms, digest, path, plain_host(case.address.host),
+            case.reason, until_ms, digest, path, plain_host(case.address.host), tags=who.tags,
         )  # fmt: skip
 
     @property

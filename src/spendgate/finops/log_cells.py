@@ -12,6 +12,9 @@ from spendgate.records.outcome import Outcome
 from spendgate.records.record import UsageRecord
 
 DAY_MS = 86_400_000
+TAGS, TAG = "\x1f", "\x1e"
+"""What stands between tags, and between a tag's name and its value: in neither."""
+UNTAGGED = "(none)"
 _SETTLED = (Outcome.COMPLETE, Outcome.UNMETERED)
 
 
@@ -29,11 +32,12 @@ def cells_of(
     team: str | None = None,
     finest: bool = False,
     kinds: Callable[[UsageRecord], Mapping[str, int]] | None = None,
+    by_tag: str = "",
 ) -> list[DayCell]:
     """Add a month's records (`YYYYMM`, by the time of their reservation) up, sorted by team, day, app and model.
 
     `finest` keeps apart what the ledger does not know: runs, providers, models asked for, tiers and users. `kinds`
-    tells what each kind of an exchange cost (nano-USD).
+    tells what each kind of an exchange cost (nano-USD). `by_tag`: the values of this tag stand in the place of apps.
     """
     days: dict[int, str] = {}
     sums: dict[tuple[str, ...], list[int]] = {}
@@ -46,9 +50,11 @@ def cells_of(
         day = days.get(number) or days.setdefault(number, day_key(r.at_ms))
         if day[:6] != month:
             continue
-        key: tuple[str, ...] = (r.team, day, r.app, r.model)
+        app = dict(r.tags).get(by_tag, UNTAGGED) if by_tag else r.app
+        key: tuple[str, ...] = (r.team, day, app, r.model)
         if finest:
-            key = (*key, r.run, seller_of_record(r), r.model_requested, r.priced_by.service_tier, r.user)
+            tier, tagged = r.priced_by.service_tier, TAGS.join(map(TAG.join, r.tags))
+            key = (*key, r.run, seller_of_record(r), r.model_requested, tier, r.user, tagged)
         row = sums.get(key)
         if row is None:
             row, tokens[key] = sums.setdefault(key, [0, 0, 0, 0]), {}
@@ -70,10 +76,11 @@ def cells_of(
         found = tokens[key]
         of, day, app, model, *beyond = key
         if requests or cost or refused or found:
-            run, provider, asked, tier, user = beyond or ("",) * 5
+            run, provider, asked, tier, user, tagged = beyond or ("",) * 6
+            tags = tuple(pair for pair in (t.partition(TAG)[::2] for t in tagged.split(TAGS)) if pair[0])
             out.append(DayCell(
                 of, day, app, model, requests, cost, found, saved, refused, 0, run, provider, asked, tier, user,
-                costs.get(key, {}),
+                costs.get(key, {}), tags,
             ))  # fmt: skip
     return out
 

@@ -116,7 +116,9 @@ class Runtime:
     @snapshot.setter
     def snapshot(self, value: Snapshot) -> None:
         self._snapshot = value
-        self.wants_claims = any(isinstance(x, ClaimExtractor) for x in value.extractors)
+        self.wants_claims = any(isinstance(x, ClaimExtractor) for x in value.extractors) or any(
+            tag.claim for tag in value.tags
+        )
         principals = [x for x in value.extractors if isinstance(x, SpiffeExtractor)]
         self.wants_proxy = any(x.sidecars or x.gateways for x in principals)
         self.gateways = tuple(p for x in principals for p in x.gateways)

@@ -121,6 +121,18 @@ class SpiffeExtractor:
         return frozenset()
 
 
+def claim_of(claims: Mapping[str, object], name: str) -> object:
+    """A claim; a dotted name walks into objects. None where it is not there."""
+    if name in claims:
+        return claims[name]
+    value: object = claims
+    for part in name.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimExtractor:
     """Claims of a JWT that Envoy's jwt_authn verified. A dotted name walks into objects."""
@@ -138,23 +150,12 @@ class ClaimExtractor:
             if self.issuer and claims.get("iss") != self.issuer:
                 continue
             found = IdentityMatch(
-                *(sane(self._claim(claims, name)) for name in (self.team, self.app, self.user))
+                *(sane(claim_of(claims, name)) for name in (self.team, self.app, self.user))
             )
             if found.team:
                 return found
             first = first if first.app or first.user else found
         return first
-
-    @staticmethod
-    def _claim(claims: Mapping[str, object], name: str) -> object:
-        if name in claims:
-            return claims[name]
-        value: object = claims
-        for part in name.split("."):
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(part)
-        return value
 
     @property
     def vouches(self) -> bool:

@@ -73,6 +73,8 @@ class Identity:
     app: str
     user: str = ""
     run: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    """(name, value) of what the setting `tags` names and the request has."""
     vouched: bool = field(default=False, compare=False)
     """The team was named by a certificate, a verified token or a key, not by whoever writes a header."""
 
@@ -167,4 +169,4 @@ def identify(caller: Caller, extractors: tuple[Extractor, ...]) -> Identity:
             user = user or found.user
         if team and app and user:
             break
-    return Identity(team or UNATTRIBUTED, app or UNATTRIBUTED, user, run_of(caller.headers), vouched)
+    return Identity(team or UNATTRIBUTED, app or UNATTRIBUTED, user, run_of(caller.headers), vouched=vouched)

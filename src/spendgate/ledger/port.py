@@ -430,6 +430,8 @@ class DayCell:
     user: str = ""
     kind_costs: dict[str, int] = field(default_factory=dict)
     """Nano-USD by kind of what was metered."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """(name, value) of what the setting `tags` names."""
 
 
 @dataclass(frozen=True, slots=True)

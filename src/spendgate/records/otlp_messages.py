@@ -37,6 +37,7 @@ PROVIDERS = {
 """The price list's names of providers, where the conventions have another."""
 _TEXTS = {
     "team": "spendgate.team", "app": "spendgate.app", "user": "spendgate.user", "run": "spendgate.run",
+    "end_user": "spendgate.end_user",
     "exchange_id": "spendgate.exchange_id", "request_id": "spendgate.request_id", "dialect": "spendgate.dialect",
     "upstream": "spendgate.upstream", "cost_usd": "spendgate.cost_usd", "estimate_usd": "spendgate.estimate_usd",
     "saved_usd": "spendgate.saved_usd", "price_version": "spendgate.price_version",
@@ -72,6 +73,7 @@ def record(row: dict[str, Any]) -> LogRecord:
         *(_text("gen_ai.provider.name", PROVIDERS.get(p, p)) for p in [provider] if p),
         *(_text(name, row[field]) for field, name in _TEXTS.items() if row.get(field)),
     ]
+    attributes += [_text(f"spendgate.tag.{name}", value) for name, value in row.get("tags", {}).items()]
     counts = {
         "gen_ai.usage.input_tokens": input_total(tokens),
         "gen_ai.usage.output_tokens": output_total(tokens),

@@ -54,6 +54,8 @@ def to_proto(record: UsageRecord) -> pb.UsageRecord:
         attempts=record.attempts,
         charged_by=record.charged_by.value,
         flags=record.flags,
+        end_user=record.end_user,
+        tags=dict(record.tags),
     )
 
 
@@ -102,6 +104,8 @@ def from_proto(message: pb.UsageRecord) -> UsageRecord:
         attempts=message.attempts,
         charged_by=charged_by,
         flags=tuple(message.flags),
+        end_user=message.end_user,
+        tags=tuple(sorted(message.tags.items())),
     )
 
 

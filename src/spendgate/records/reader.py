@@ -164,6 +164,8 @@ def parse(line: bytes) -> UsageRecord:
         attempts=_attempts(get("attempts", 0)),
         charged_by=charged_by,
         flags=_flags(get("flags")),
+        end_user=_text(get("end_user", ""), "end_user"),
+        tags=_tags(get("tags")),
     )
 
 
@@ -237,6 +239,14 @@ def _flags(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
         raise Unreadable("flags", f"{value!r} is not a list of words")
     return tuple(map(intern, value))
+
+
+def _tags(value: Any) -> tuple[tuple[str, str], ...]:
+    if not value:
+        return ()
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise Unreadable("tags", f"{value!r} is not an object of texts")
+    return tuple((intern(name), intern(v)) for name, v in value.items())
 
 
 def _parts(value: Any) -> tuple[UsagePart, ...]:

@@ -103,6 +103,10 @@ class UsageRecord:
     charged_by: ChargedBy = ChargedBy.NOTHING
     flags: tuple[str, ...] = ()
     """What was odd about it."""
+    end_user: str = ""
+    """Whom the request itself names; nobody vouches for it."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """(name, value) of what the setting `tags` names and the request had."""
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
@@ -141,6 +145,10 @@ class UsageRecord:
             row["attempts"] = self.attempts
         row["charged_by"] = self.charged_by.value
         row["flags"] = self.flags
+        if self.end_user:
+            row["end_user"] = self.end_user
+        if self.tags:
+            row["tags"] = dict(self.tags)
         return orjson.dumps(row)
 
 

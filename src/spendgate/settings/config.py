@@ -24,6 +24,7 @@ from spendgate.errors import ConfigurationError, Fault
 from spendgate.identity import headers as h
 from spendgate.identity.api_keys import KeyRing
 from spendgate.identity.identity import Extractor
+from spendgate.identity.tags import TAGS_MAX, TagSource
 from spendgate.records.rotation import Rotation
 from spendgate.settings import reject_status
 from spendgate.settings.identity import (
@@ -34,6 +35,8 @@ from spendgate.settings.identity import (
     JwtIdentity,
     SpiffeIdentity,
     SpiffeRule,
+    TagFrom,
+    TagName,
 )
 from spendgate.settings.upstreams import (
     Credential,
@@ -62,6 +65,10 @@ class Settings(_Model):
 
     identity: tuple[IdentitySource, ...] = (HeaderIdentity(kind="headers"),)
     """Where team, app and user come from, in order: the first source that names a team wins."""
+    tags: Mapping[TagName, TagFrom] = Field(default_factory=dict)
+    """More dimensions of a request, and where each stands: `{project: {baggage: project}}` (`header`, `claim`); 16."""
+    trust_request_user: bool = False
+    """Is the request's own `user` field, which a client can make up, the user where nothing else names one?"""
     upstreams: tuple[Upstream, ...] = ()
     """The providers; a request goes to the first that serves its model and dialect."""
     tls: ListenerTls | None = None
@@ -150,6 +157,13 @@ class Settings(_Model):
                 raise ValueError(problem)
         return value
 
+    @field_validator("tags")
+    @classmethod
+    def _few(cls, value: Mapping[str, TagFrom]) -> Mapping[str, TagFrom]:
+        if len(value) > TAGS_MAX:
+            raise ValueError(f"{len(value)} tags are too many; name at most {TAGS_MAX}")
+        return value
+
     @field_validator("upstreams")
     @classmethod
     def _apart(cls, value: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
@@ -177,6 +191,10 @@ class Settings(_Model):
             for s in self.identity
         )
 
+    def tag_sources(self) -> tuple[TagSource, ...]:
+        """Where each tag stands, in order."""
+        return tuple(t.source(name) for name, t in self.tags.items())
+
     def key_files(self) -> tuple[Path, ...]:
         """The files of API keys."""
         paths = (s.path() for s in self.identity if isinstance(s, ApiKeyIdentity))
@@ -195,7 +213,7 @@ class Settings(_Model):
         return frozenset({*h.IDENTITY, *known} - (known if forwards else set())) | hidden
 
 
-_DICT_KEYS = ("identity", "upstreams", "tls", "deployments", "reject_status")
+_DICT_KEYS = ("identity", "tags", "upstreams", "tls", "deployments", "reject_status")
 
 
 def _env_values(environ: Mapping[str, str]) -> dict[str, object]:

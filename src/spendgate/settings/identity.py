@@ -19,10 +19,35 @@ from spendgate.identity.extractors import (
     PrincipalRule,
     SpiffeExtractor,
 )
+from spendgate.identity.tags import TagSource
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TagFrom(_Model):
+    """Where one tag's value stands: in exactly one of these."""
+
+    header: str = Field("", max_length=128)
+    """A request header."""
+    claim: str = Field("", max_length=256)
+    """A claim of a verified token; a dotted name walks into objects."""
+    baggage: str = Field("", max_length=256)
+    """A member of W3C's `baggage` header."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(map(bool, (self.header, self.claim, self.baggage))) != 1:
+            raise ValueError("say where it stands: one of header, claim, baggage")
+        return self
+
+    def source(self, name: str) -> TagSource:
+        """As requests are read by it."""
+        return TagSource(name, self.header.lower(), self.claim, self.baggage)
+
+
+TagName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
 
 
 def _regex(value: str) -> re.Pattern[str]:

@@ -19,7 +19,7 @@ def test_every_field_of_a_line_is_documented() -> None:
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
         {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (UsagePart("m", {}, 1),),
         saved_nanousd=7, priced_by=PricedBy(*("p", "t", "r", "s"), ("k",)),
-        model_answered="ma", attempts=2,
+        model_answered="ma", attempts=2, end_user="ann", tags=(("project", "beta"),),
     )  # fmt: skip
     assert {f.name for f in fields(UsageRecord)} >= {"saved_nanousd", "priced_by"}
     line = orjson.loads(full.line())

@@ -46,6 +46,8 @@ records = st.builds(
     attempts=st.integers(0, 2**31 - 1),
     charged_by=st.sampled_from(ChargedBy),
     flags=st.lists(text, max_size=3).map(tuple),
+    end_user=text,
+    tags=st.dictionaries(text, text, max_size=3).map(lambda tags: tuple(sorted(tags.items()))),
 )
 
 
@@ -88,7 +90,8 @@ def test_no_field_of_the_message_is_left_empty() -> None:
     full = UsageRecord(
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
         {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (part,), 7,
-        model_answered="ma", attempts=2, charged_by=ChargedBy.USAGE, flags=("odd",),
+        model_answered="ma", attempts=2, charged_by=ChargedBy.USAGE, flags=("odd",), end_user="ann",
+        tags=(("project", "beta"),),
     )  # fmt: skip
     assert set(MessageToDict(to_proto(full), preserving_proto_field_name=True)) == {
         f.name for f in pb.UsageRecord.DESCRIPTOR.fields

@@ -37,6 +37,8 @@ def test_what_a_cost_was_made_from_is_read_back(tmp_path: Path) -> None:
         attempts=3,
         charged_by=ChargedBy.TOLD,
         flags=("usage_mismatch",),
+        end_user="ann",
+        tags=(("project", "beta"), ("centre", "4711")),
     )
     assert list(read([write_log(tmp_path / "u.jsonl", [full])])) == [full]
 

@@ -70,6 +70,8 @@ class Chargeback:
     lines: tuple[Line, ...]
     days: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    by: str = "app"
+    """What a line's `app` is: the app, or the value of the tag of this name."""
 
     @property
     def cost_nanousd(self) -> int:

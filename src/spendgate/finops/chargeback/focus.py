@@ -311,7 +311,8 @@ def _meter(kind: str) -> str:
 
 
 def _tags(cell: DayCell) -> str:
-    tags: Mapping[str, str] = {"app": cell.app, "model": cell.model} | ({"run": cell.run} if cell.run else {})
+    own = {"app": cell.app, "model": cell.model} | ({"run": cell.run} if cell.run else {})
+    tags: Mapping[str, str] = dict(cell.tags) | own
     return json.dumps(tags, ensure_ascii=False, sort_keys=True)
 
 

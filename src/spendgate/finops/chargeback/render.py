@@ -38,7 +38,7 @@ def document(report: Chargeback) -> dict[str, Any]:
             {
                 "team": team,
                 **_sums(lines),
-                "lines": [_line(x) for x in lines],
+                "lines": [_line(x, report.by) for x in lines],
             }
             for team, lines in report.teams.items()
         ],
@@ -55,9 +55,9 @@ def _sums(lines: Sequence[Line]) -> dict[str, Any]:
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: Line, by: str) -> dict[str, Any]:
     return {
-        "app": line.app,
+        by: line.app,
         "model": line.model,
         **_sums([line]),
         "kinds": [
@@ -80,7 +80,7 @@ def to_csv(report: Chargeback) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_FIELDS)
+    writer.writerow([report.by if name == "app" else name for name in CSV_FIELDS])
     month = month_text(report.month)
     for lines in report.teams.values():
         for line in lines:
@@ -115,7 +115,7 @@ def to_markdown(report: Chargeback) -> str:
     for team, lines in report.teams.items():
         out += ["", f"## {escape(team)}", ""]
         out += table_rows(
-            ("app", "model", *NUMBERS, "by kind"),
+            (report.by, "model", *NUMBERS, "by kind"),
             [
                 (
                     x.app, x.model, *numbers([x]),

@@ -50,6 +50,7 @@ class LoggedRequest:
     service_tier: str = ""
     residency: str = ""
     user: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def terms(self) -> Terms:
@@ -122,4 +123,5 @@ def demand_of(record: UsageRecord) -> LoggedRequest | None:
         record.priced_by.service_tier,
         record.priced_by.residency,
         record.user,
+        record.tags,
     )

@@ -254,6 +254,7 @@ class Replay:
             dialect=demand.dialect,
             input_tokens=demand.input_tokens,
             run=demand.run,
+            tags=dict(demand.tags),
             known_as=snapshot.prices.known_as,
             require_model=demand.asked if demand.required else "",
             client_output_cap=own,

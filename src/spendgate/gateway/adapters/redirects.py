@@ -135,5 +135,5 @@ class Left:
             if not word and self.elsewhere is not None:
                 word = await self.elsewhere.find(name)
             if word:
-                return Handover(**orjson.loads(word))
+                return Handover.of(word)
         return None
