@@ -19,6 +19,15 @@ EMBEDDED = (
     (r"(?<=kubernetes\.io/metadata\.name: )monitoring\b", "{{ .Values.monitoring.namespace | quote }}"),
     (r"\bimage: redis:\S+", 'image: {{ include "spendgate.redis.image" . }}'),
 )
+FAILS_OPEN = 'ne (.Values.config.failure_mode | default "open") "closed"'
+BODY = "{{ .Values.config.max_body_bytes | default 33554432 | int64 }}"
+SETTINGS = (
+    (re.compile(r"^( +)failure_mode_allow: true$", re.MULTILINE), lambda m: when(FAILS_OPEN, m[0])),
+    (re.compile(r"(?<=failOpen: )true$", re.MULTILINE), lambda _: f"{{{{ {FAILS_OPEN} }}}}"),
+    (re.compile(r"(?<=request_body_buffer_limit: )33554432$", re.MULTILINE), lambda _: BODY),
+    (re.compile(r"(?<=bufferLimit: ')33554432(?='$)", re.MULTILINE), lambda _: BODY),
+)
+"""Settings of the gateways that Envoy must know, too, where it is a line of its own; of others see _helpers.tpl."""
 USERS = re.compile(r"^( +)(runAsUser|runAsGroup|fsGroup): \d+.*$", re.MULTILINE)
 IMAGE = re.compile(r"^( +)image: spendgate(?=\s|$)(.*)$", re.MULTILINE)
 REDIS_URL = re.compile(r"^( +)- name: REDIS_URL\n +value: redis://redis-master\.\S+$", re.MULTILINE)
@@ -60,6 +69,8 @@ def general(text: str) -> str:
         text = re.sub(
             rf"(?<![\w-]){re.escape(literal)}(?![\w-])", lambda _, value=value: f"{{{{ {value} }}}}", text
         )
+    for found, put_setting in SETTINGS:
+        text = found.sub(put_setting, text)
     return USERS.sub(lambda m: when("not .Values.openshift", m[0]), text)
 
 

@@ -97,6 +97,12 @@ true
 
 {{- /* The settings of the gateways. In a mesh, who asks is in the certificate, unless `identity` says otherwise. */ -}}
 {{- define "spendgate.config" -}}
+{{- $yours := or (eq .Values.proxy "none") (and (eq .Values.proxy "envoy") (ne .Values.envoy.bootstrap "")) -}}
+{{- range $setting := ternary (list "message_timeout" "upstreams" "identity") (list "message_timeout") (eq .Values.proxy "envoy") -}}
+{{- if and (hasKey $.Values.config $setting) (not $yours) -}}
+{{- fail (printf "config.%s is a setting that Envoy must know, too: %s" $setting (ternary "give as envoy.bootstrap what `spendgate render bootstrap --config FILE` prints" "take proxy: none, and apply what `spendgate render` prints" (eq $.Values.proxy "envoy"))) -}}
+{{- end -}}
+{{- end -}}
 {{- $config := .Values.config -}}
 {{- if eq .Values.proxy "istio" -}}
 {{- $config = mergeOverwrite (tpl (.Files.Get (printf "files/config-%s.yaml" (ternary "front-door" "istio" .Values.istio.frontDoor.enabled))) . | fromYaml) (deepCopy .Values.config) -}}

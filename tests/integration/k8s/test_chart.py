@@ -329,6 +329,74 @@ def test_a_mesh_with_revisions_injects_the_gateways() -> None:
     assert gateway["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] == "1-28"
 
 
+def of_envoy(documents: list[Json]) -> list[Json]:
+    """What Envoy is told."""
+    kinds = ("EnvoyFilter", "EnvoyExtensionPolicy", "BackendTrafficPolicy", "ClientTrafficPolicy")
+    bootstraps = [
+        yaml.safe_load(d["data"]["envoy.yaml"])
+        for d in documents
+        if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "llm-envoy"
+    ]
+    return [*bootstraps, *(d for d in documents if d["kind"] in kinds)]
+
+
+@pytest.mark.parametrize("setting", [{"failure_mode": "closed"}, {"max_body_bytes": 1048576}], ids=str)
+@pytest.mark.parametrize(
+    ("example", "paths"),
+    [
+        ("envoy", ["overlays/envoy/bootstrap.yaml"]),
+        ("envoy-tls", ["overlays/envoy-tls/bootstrap.yaml"]),
+        ("istio", ["overlays/istio/envoyfilter-gateway.yaml", "overlays/istio/envoyfilter-sidecars.yaml"]),
+        ("envoy-gateway", ["overlays/envoy-gateway/policies.yaml"]),
+    ],
+)
+def test_a_setting_that_envoy_must_know_too_reaches_it(
+    setting: Json, example: str, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = helm.example(example)
+    documents = helm.documents({**values, "config": setting})
+    build = load_script("build_k8s")
+
+    def settings(overlay: str) -> Any:
+        own = K8S / "overlays" / overlay / "config.yaml"
+        text = (own if own.exists() else K8S / "base/config/config.yaml").read_text(encoding="utf-8")
+        path = tmp_path / f"{overlay}.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(text), **setting}))
+        return build.load_config(path)
+
+    monkeypatch.setattr(build, "settings", settings)
+    rendered_anew = build.files()
+    told = [d for path in paths for d in yaml.safe_load_all(rendered_anew[f"k8s/{path}"]) if d]
+    assert sorted(map(json.dumps, map(in_order, of_envoy(documents)))) == sorted(
+        map(json.dumps, map(in_order, told))
+    )
+
+
+def in_order(node: Any) -> Any:
+    """With keys in order, to compare as text."""
+    if isinstance(node, dict):
+        return {k: in_order(node[k]) for k in sorted(node, key=str)}
+    return [in_order(x) for x in node] if isinstance(node, list) else node
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"config": {"message_timeout": "3s"}}, "config.message_timeout is a setting that Envoy must know"),
+        ({"config": {"identity": []}}, "envoy.bootstrap"),
+        ({"config": {"upstreams": []}}, "envoy.bootstrap"),
+        ({**helm.example("istio"), "config": {"message_timeout": "3s"}}, "proxy: none"),
+    ],
+)
+def test_a_setting_that_envoy_would_not_know_is_refused(values: Json, said: str) -> None:
+    assert said in helm.refusal(values)
+
+
+def test_with_a_bootstrap_of_ones_own_every_setting_can_be_given() -> None:
+    documents = helm.documents({"config": {"message_timeout": "3s"}, "envoy": {"bootstrap": "admin: {}\n"}})
+    assert of_envoy(documents) == [{"admin": {}}]
+
+
 def test_pages_set_only_values_that_there_are() -> None:
     pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
     named = {m for page in pages for m in re.findall(r"--set '?([\w.]+)=", page.read_text(encoding="utf-8"))}
