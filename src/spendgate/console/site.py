@@ -149,7 +149,7 @@ def _environment() -> jinja2.Environment:
         "percent": text.percent, "day": text.day, "moment": text.moment, "month_name": text.month_name,
         "month_text": month_text, "reason": text.reason, "kind": text.kind, "exact": nano_to_usd, "bar": charts.bar,
         "path": lambda name: quote(name, safe=""), "day_name": day_name, "query": lambda p: urlencode(p.query),
-        "plural": text.plural, "cents": text.cents,
+        "plural": text.plural, "cents": text.cents, "limit_text": text.limit_text,
     }  # fmt: skip
     made.globals |= {
         "gauge": charts.gauge, "spark": charts.spark, "trend": trend, "burnup": burnup, "spend_url": spend_url,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spendgate.budget.limit_message import amount_text
+from spendgate.budget.limit_rules import LimitRule
 from spendgate.money import usd_cell, usd_text, usd_to_nano
 from spendgate.months import utc
 from spendgate.views.glossary import REFUSALS
@@ -48,6 +50,17 @@ def change(ratio: float | None) -> str:
 def count(number: int) -> str:
     """`12,345`."""
     return f"{number:,}"
+
+
+def limit_text(rule: LimitRule) -> str:
+    """What a limit bounds: `$50.00 a month; $500.00 for ann@*`, `200 requests in all`."""
+
+    def amount(most: int) -> str:
+        return limit(most) if rule.unit == "usd" else amount_text(rule.unit, most)
+
+    window = "in all" if rule.window == "total" else f"{'an' if rule.window == 'hour' else 'a'} {rule.window}"
+    others = "".join(f"; {amount(o.most)} for {o.pattern.text}" for o in rule.overrides)
+    return f"{amount(rule.most)} {window}{others}"
 
 
 def kind(name: str) -> str:

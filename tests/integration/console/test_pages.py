@@ -14,12 +14,17 @@ import httpx
 import pytest
 from support.asks import ask, bound, candidate
 
+from spendgate.budget.compile import compile_budget
+from spendgate.budget.load import parse_documents
+from spendgate.budget.policy import Policy
 from spendgate.console.asking import ProposalService
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
+from spendgate.exchange.snapshot import snapshot
 from spendgate.ledger.port import Adjustment
 from spendgate.proposals.forges import PullRequest
 from spendgate.proposals.propose import ChangeRequest, Proposal
+from spendgate.settings.config import Settings
 
 from .conftest import T0, TOKEN, USD, House
 
@@ -151,6 +156,34 @@ async def test_the_policy_page_explains_a_request_by_the_gateways_own_decision(h
         assert "cannot be read" in wrong
     month = await house.ledger.month("red", "202611")
     assert (month.reserved_nanousd, month.settled_nanousd) == (0, 99 * USD)
+
+
+async def test_the_policy_page_says_every_limit_in_its_own_unit(house: House) -> None:
+    text = """\
+apiVersion: ai.systemhardening.com/v1
+kind: LLMBudget
+metadata: {name: red}
+spec:
+  team: red
+  monthlyBudgetUSD: 100
+  limits:
+    - {per: user, max: 50, window: month, overrides: [{match: "ann@*", max: 500}]}
+    - {per: team, unit: tokens, max: 5000000, window: day, match: "llama-*"}
+    - {per: team, unit: requests, max: 200, window: hour}
+"""
+    policy = Policy.of(map(compile_budget, parse_documents(text)))
+    other = House(house.ledger, snapshot(policy, house.snapshot.prices, Settings()))
+    async with other.client() as client:
+        page = await client.get("/teams/red/policy")
+        asked = {
+            "request": '{"model": "gpt-4o", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}'
+        }
+        tried = await client.post("/teams/red/policy", data=asked)
+    said = words(page)
+    assert "Each user $50.00 a month; $500.00 for ann@*" in said
+    assert "Each team of llama-* 5,000,000 tokens a day" in said
+    assert re.search(r"0 requests 0 200 200", said), said
+    assert tried.status_code == 200 and "Model used gpt-4o" in words(tried)
 
 
 async def test_the_chargeback_downloads_add_up_to_the_ledger(house: House) -> None:
