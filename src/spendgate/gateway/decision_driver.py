@@ -18,6 +18,7 @@ from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
 from spendgate.gateway import relay
 from spendgate.gateway.runtime import Runtime
+from spendgate.rpc import eager
 from spendgate.tokens.count import measure
 
 COUNTING_SHARE = 0.3
@@ -105,8 +106,10 @@ class DecisionDriver:
         """Ask the ledger; once more, after a moment, where others' holds may have ended."""
         if need.again:
             await asyncio.sleep(AGAIN_S)
-        reserving = asyncio.get_running_loop().create_task(self._run.reserve(need))
-        done: e.ReserveDone | e.LedgerDown = await self._shielded(reserving)
+        done: e.ReserveDone | e.LedgerDown
+        done, reserving = eager.start(self._run.reserve(need), asyncio.get_running_loop())
+        if reserving is not None:
+            done = await self._shielded(reserving)
         if isinstance(done, e.ReserveDone) and done.result.waits_for is not None and self._may_wait():
             return replace(done, may_wait=True)
         return done

@@ -62,6 +62,7 @@ class LedgerWatch:
         if name not in self._unrestored:
             return
         argument = restore_argument(self.pulse.epoch, self._owed.month, self._owed.teams[name])
+        await asyncio.sleep(0)  # into a task (`rpc.eager`): the call below is bounded by a timeout
         await self._ledger.restore([(team, argument)])
         self._unrestored.discard(name)
 

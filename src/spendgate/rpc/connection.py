@@ -168,7 +168,7 @@ class Connection:
 
     def cancel(self) -> None:
         """End all calls at once."""
-        for stream_id in self.calls:
+        for stream_id in list(self.calls):
             self._engine.reset(stream_id, CANCEL)
         self.lost()
         self._stir()
