@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import http.server
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.manifests import K8S, kustomized, pod_templates, restricted_faults
+from support.manifests import K8S, OVERLAYS, kustomized, pod_templates, restricted_faults
 from support.npm_schemas import faults
 
 Json = dict[str, Any]
 Build = Callable[..., list[Json]]
+MONITORING = "docs/how-to/dashboards-and-alerts.md"
+PAGES = ("docs/how-to/istio.md", "docs/how-to/envoy.md", "docs/how-to/envoy-gateway.md")
 ON_TOP = {
     "redis-managed": ("redis-managed",),
     "redis-managed-ha": ("redis-managed",),
@@ -25,6 +33,24 @@ ON_TOP = {
     "priority": ("priority", "persistent-spool"),
     "all": ("redis-managed", "persistent-spool", "autoscaling", "priority"),
 }
+
+
+class _Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def ready() -> Iterator[int]:
+    """A server that is ready; its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 @pytest.fixture
@@ -44,6 +70,28 @@ def build(tmp_path: Path) -> Build:
         return [d for d in yaml.safe_load_all(kustomized(folder)) if d]
 
     return made
+
+
+@pytest.fixture
+def as_the_pages_say(tmp_path: Path) -> Callable[[str, str], list[Json]]:
+    """An overlay in a folder beside a checkout, of the kustomization that a page shows (and another patch)."""
+
+    def made(page: str, overlay: str) -> list[Json]:
+        [first] = [b for b in shown(page) if b.startswith("# llm/kustomization.yaml")]
+        [labels] = [b for b in shown(MONITORING) if "PodMonitor|PrometheusRule" in b]
+        (tmp_path / "spendgate").symlink_to(K8S.parent)
+        (tmp_path / "llm").mkdir()
+        text = re.sub(r"overlays/[a-z-]+", overlay, first) + labels
+        (tmp_path / "llm" / "kustomization.yaml").write_text(text)
+        return [d for d in yaml.safe_load_all(kustomized(tmp_path / "llm")) if d]
+
+    return made
+
+
+def shown(page: str) -> list[str]:
+    """The blocks of YAML on a page."""
+    text = (K8S.parent / page).read_text(encoding="utf-8")
+    return re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
 
 
 def one(documents: list[Json], kind: str, name: str) -> Json:
@@ -201,3 +249,36 @@ def test_in_envoy_gateway_each_provider_gets_its_own_key_and_no_other_credential
         # headers are removed after the key is put in: its own must stay
         assert known - set(modifier["remove"]) == {injection.get("header", "authorization")}
     assert faults([d for d in documents if d["kind"] in ("HTTPRoute", "HTTPRouteFilter")]) == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_of_ones_own_names_every_image_and_labels_what_prometheus_reads(
+    as_the_pages_say: Callable[[str, str], list[Json]], overlay: str
+) -> None:
+    documents = as_the_pages_say(PAGES[OVERLAYS.index(overlay) % len(PAGES)], overlay)
+    images = {c["image"] for _, pod in pod_templates(documents) for c in pod["containers"]}
+    assert {i for i in images if "spendgate" in i} == {"REGISTRY/spendgate:0.1.0"}
+    read = [d for d in documents if d["kind"] in ("PodMonitor", "PrometheusRule")]
+    assert read
+    for document in read:
+        assert document["metadata"]["namespace"] == "llm-gateway"
+        assert document["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+
+
+def test_a_tenants_sidecar_keeps_all_services_of_the_mesh() -> None:
+    [sidecar] = [d for d in yaml.safe_load_all(kustomized(K8S / "tenants/istio")) if d["kind"] == "Sidecar"]
+    assert sidecar["spec"]["egress"] == [{"hosts": ["*/*"]}]
+    assert sidecar["spec"]["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
+
+
+def test_a_gateways_pod_starts_only_with_its_sidecar(build: Build) -> None:
+    """The probe as the kubelet runs it."""
+    [container] = one(build(), "Deployment", "spendgate")["spec"]["template"]["spec"]["containers"]
+    command = container["startupProbe"]["exec"]["command"]
+    assert command[:2] == ["python", "-c"] and "httpGet" not in container["startupProbe"]
+    nobody = command[2].replace("15021", "9")
+    done = subprocess.run([sys.executable, "-c", nobody], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "no Istio sidecar is ready in this pod" in done.stderr
+    with ready() as port:
+        there = command[2].replace("15021", str(port)).replace("9090", str(port))
+        assert subprocess.run([sys.executable, "-c", there], check=False).returncode == 0
