@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 stamp=.venv/.spendgate-setup-tests
-want=$(sha256sum pyproject.toml scripts/setup_tests.sh tests/{schemas,sdks,agents,stores}/package-lock.json | sha256sum | cut -d' ' -f1)
+want=$(sha256sum pyproject.toml scripts/setup_{tests,release}.sh deploy/image/requirements.txt tests/{schemas,sdks,agents,stores}/package-lock.json | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[demo,dev]'
 # what the image's build installs first, for the test that does it without a network

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from helm_chart import doors
 from helm_chart.general import conditional, general
+from helm_chart.redis import REDIS
 from helm_chart.text import After, Block, Edit, Replace, when
 from helm_chart.workloads import (
     CONTROLLER,
@@ -13,7 +14,6 @@ from helm_chart.workloads import (
     ENVOY,
     EXPORT,
     GATEWAY,
-    REDIS,
     SCALED,
     WEBHOOK,
     account,

@@ -11,10 +11,7 @@ from helm_chart.values import K8S
 
 STRATEGIC = "components/mtls-sidecar/sidecar.yaml"
 IN_MESH = "overlays/istio/gateway-in-the-mesh.yaml"
-SENTINELS = "components/redis-ha/three-with-sentinels.yaml"
 ISTIO, MTLS = 'eq .Values.proxy "istio"', 'ne .Values.mtls "none"'
-SECURED = "components/redis-secured/redis.yaml"
-SENTINEL = 'eq .Values.redis.mode "sentinel"'
 PERSISTENT = ".Values.gateway.spool.persistent"
 
 
@@ -337,71 +334,4 @@ DOCTOR = (
 EXPORT = (*job("export"), account("spendgate-export", "export"))
 
 
-def _redis() -> tuple[Edit, ...]:
-    three, secured = read(SENTINELS), read(SECURED)
-    command, *probes = (
-        block(secured, first)
-        for first in (r"          command:", r"          startupProbe:.*", r"          readinessProbe:")
-    )
-    [ping] = {line for probe in probes for line in probe.splitlines() if "command:" in line}
-    mounts = block(secured, r"          volumeMounts:").partition("\n")[2]
-    secrets = block(secured, r"      volumes:").partition("\n")[2]
-    run = "            - name: run\n              mountPath: /run/redis"
-    volumes = lines(
-        "        - name: start",
-        "          configMap:",
-        "            name: redis-ha",
-        "        - name: run",
-        "          emptyDir: {}",
-    )
-    spread, init, sentinel = (
-        block(three, first)
-        for first in (r"      affinity:", r"      initContainers:", r"        - name: sentinel")
-    )
-    return (
-        *pods("redis", "redis"),
-        After(r"^          volumeMounts:$", when(".Values.redis.secured", mounts)),
-        Replace(r"^  replicas: 1$", f"  replicas: {{{{ if {SENTINEL} }}}}3{{{{ else }}}}1{{{{ end }}}}"),
-        scheduling("redis", "automountServiceAccountToken: false", important=True),
-        Replace(
-            r"^      containers:$",
-            lines(
-                when(SENTINEL, lines(when("not .Values.redis.affinity", spread), init)), "      containers:"
-            ),
-        ),
-        Replace(
-            r"^          command: \[redis-server, /etc/redis/redis\.conf\]$",
-            when(
-                ".Values.redis.secured",
-                command,
-                f"          command: [redis-server, {{{{ if {SENTINEL} }}}}/run{{{{ else }}}}/etc{{{{ end }}}}"
-                "/redis/redis.conf]",
-            ),
-        ),
-        Replace(
-            r"^              command: \[redis-cli, -e, ping\]$",
-            when(".Values.redis.secured", ping, "              command: [redis-cli, -e, ping]"),
-            times=2,
-        ),
-        Replace(
-            r"^      volumes:$",
-            lines(
-                when(SENTINEL, lines(run, sentinel)),
-                "      volumes:",
-                when(SENTINEL, volumes),
-                when(".Values.redis.secured", secrets),
-            ),
-        ),
-        Replace(
-            r"^            storage: 10Gi$",
-            "            storage: {{ .Values.redis.storage }}",
-        ),
-        Replace(
-            r"^        accessModes: \[ReadWriteOnce\]$",
-            lines("        accessModes: [ReadWriteOnce]", storage_class("redis")),
-        ),
-    )
-
-
 GATEWAY = _gateway()
-REDIS = _redis()

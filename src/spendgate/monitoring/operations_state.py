@@ -6,6 +6,10 @@ from spendgate.monitoring.panels import TEAM, Panel
 from spendgate.monitoring.queries import MOST, most, quantiles, rate
 from spendgate.monitoring.rules import grown
 
+_CPU = 'sum by (pod) (rate(container_cpu_usage_seconds_total{container="gateway"}[$__rate_interval]))'
+_MEMORY = 'max by (pod) (container_memory_working_set_bytes{container="gateway"})'
+_OURS = "max by (pod) (spendgate_open_exchanges)"
+
 CONTROLLERS = (
     Panel(
         "Controllers",
@@ -153,6 +157,21 @@ BOOKS = (
         "LLM request bodies announced or being read, by gateway; above max_inflight_bytes requests get 503 too_busy.",
         (("spendgate_inflight_bytes", "{{instance}}"),),
         (12, 8, 0, 108),
+        unit="bytes",
+    ),
+    Panel(
+        "CPU by Gateway",
+        "timeseries",
+        "CPUs in use, of the cluster's own metrics (cAdvisor).",
+        ((f"{_CPU}\nand on (pod)\n{_OURS}", "{{pod}}"),),
+        (12, 8, 0, 116),
+    ),
+    Panel(
+        "Memory by Gateway",
+        "timeseries",
+        "Working set, of the cluster's own metrics (cAdvisor); at the limit the pod is killed.",
+        ((f"{_MEMORY}\nand on (pod)\n{_OURS}", "{{pod}}"),),
+        (12, 8, 12, 116),
         unit="bytes",
     ),
     Panel(

@@ -111,10 +111,11 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> Non
 SILENT = {
     "chargeback": {"Daily Spend Trend": "B", "Teams": "F"},  # there are few teams, and some last the month
     # nothing failed, every answer was metered, no hold was left, no counter grew since the first scrape that had it,
-    # and no controller is scraped
+    # and neither a controller nor a cluster is scraped
     "operations": {
         "APIs That No Dialect Knows": "AB", "Budgets Not in Force as Written": "AB", "Controllers": "ABC",
-        "Charged Without Having Been Metered": "A", "Drift": "B", "Holds Past Their Time": "AB",
+        "Charged Without Having Been Metered": "A", "CPU by Gateway": "A",
+        "Memory by Gateway": "A", "Drift": "B", "Holds Past Their Time": "AB",
         "Ledger Failures": "A", "Money Held": "A", "Not Metered, Not Priced": "A", "Policy Age": "AC",
         "Passed Without the Ledger": "A", "Provider Errors": "AB", "Refused Without the Ledger": "A",
         "Spend That Nobody Bounds": "AB", "Status Writes": "AB",
