@@ -1,4 +1,4 @@
-.PHONY: release setup-release prices help setup setup-tests check demo test faults overload lint image mesh soak bench bench-gate matrix histories bench-controller chaos month
+.PHONY: release setup-release prices help setup setup-tests check demo test faults overload lint image mesh soak bench bench-gate matrix groups histories bench-controller chaos month
 help:
 	@echo "make setup   make .venv with the command .venv/bin/spendgate"
 	@echo "make prices  the price catalogue from its sources anew, and what that changes"
@@ -11,6 +11,7 @@ help:
 	@echo "make release VERSION=1.2.3   wheel, sdist, image, chart, manifests, SBOM, checksums, signature into dist/, and checked"
 	@echo "make mesh    the conformance tests behind Envoys as Istio and Envoy Gateway configure them"
 	@echo "make soak    attacks of a team without money for ten minutes in each failure mode; 2,000 streams silent for three; all parts rolled for ten"
+	@echo "make groups  fifty gateways of two hundred clients on one group of twenty teams, on a cluster with a failover"
 	@echo "make histories   ten thousand random histories of the ledger, held against its laws (COUNT=10000)"
 	@echo "make month   a million exchanges of a scripted month: four books, one sum (COUNT=1000000)"
 	@echo "make lint    ruff (check and format), mypy --strict, import contracts"
@@ -56,6 +57,9 @@ soak: setup-tests
 	  tests/integration/kube/test_rolling_upgrade.py
 month: setup-tests
 	@SPENDGATE_MONTH_EXCHANGES=$(or $(COUNT),1000000) .venv/bin/python -m pytest -q tests/integration/finops/test_scripted_month.py
+groups: setup-tests
+	@SPENDGATE_LONG_GROUPS=1 .venv/bin/python -m pytest -q --timeout=7200 tests/integration/ledger/test_groups.py -k many_gateways
+
 histories: setup-tests
 	@SPENDGATE_HISTORIES=$(or $(COUNT),10000) .venv/bin/python -m pytest -q --timeout=7200 tests/integration/ledger/test_histories.py tests/integration/ledger/test_limit_histories.py
 setup-release:
