@@ -107,7 +107,7 @@ class TestSpend:
         assert "blue [bold]" in out
         assert "37.5%" in out
         total = next(line for line in out.splitlines() if line.startswith("total"))
-        assert total.split() == ["total", "2.00", "0.7512", "0.5000", "2"]
+        assert total.split() == ["total", "2.00", "0.75", "0.50", "2"]
 
     def test_an_unknown_team_is_told_with_the_known_ones(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]
