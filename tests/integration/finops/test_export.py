@@ -53,7 +53,7 @@ def s3() -> Iterator[Any]:
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     records = [
-        record(1, user="kim", saved_nanousd=7),
+        record(1, user="kim", saved_nanousd=7, end_user="u-9", tags=(("project", "atlas"),)),
         record(2, at_ms=T0 + DAY_MS, team="blue", cost_nanousd=2, tokens={"output": 3}),
         record(3, at_ms=T0 + 10 * DAY_MS),
     ]
@@ -220,6 +220,10 @@ def test_usage_logs_become_a_table_a_day_that_adds_up(
         ("blue", "", {"output": 3}),
     ]
     assert str(rows[0]["time"])[:10] == "2026-11-24"
+    assert [(r["end_user"] or "", r["tags"] or "") for r in rows] == [
+        ("u-9", '{"project":"atlas"}'),
+        ("", ""),
+    ]
     _, out, _ = run(capsys, *asked)
     assert out.count("unchanged") == 3
 

@@ -18,7 +18,7 @@ from spendgate.records.record import UsageRecord
 TEXTS = (
     "exchange_id", "request_id", "team", "app", "user", "run", "dialect", "model_requested", "model",
     "model_answered", "upstream", "tokens", "parts", "priced_by", "price_version", "decision", "reason", "outcome",
-    "unmetered", "charged_by", "flags",
+    "unmetered", "charged_by", "flags", "end_user", "tags",
 )  # fmt: skip
 FIELDS = ("time", *TEXTS, "attempts", "cost_usd", "estimate_usd", "saved_usd")
 _AMOUNTS = ("cost_usd", "estimate_usd", "saved_usd")
@@ -26,7 +26,7 @@ _AMOUNTS = ("cost_usd", "estimate_usd", "saved_usd")
 
 def write_days(records: Iterable[UsageRecord], month: str, folder: Path) -> dict[str, tuple[Path, int]]:
     """Write the records of a month (`YYYYMM`, by their reservation) as a CSV a day into `folder`: day (`YYYY-MM-DD`) →
-    file and lines. What is nested (tokens, parts, flags) is JSON."""
+    file and lines. What is nested (tokens, parts, flags, tags) is JSON."""
     made: dict[str, tuple[Path, Any]] = {}
     counts: dict[str, int] = {}
     with ExitStack() as open_files:
@@ -72,7 +72,7 @@ def _row(record: UsageRecord) -> dict[str, Any]:
     row["time"] = datetime.fromisoformat(row["time"]).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     row.setdefault("saved_usd", "0.00")
     row.setdefault("attempts", 0)
-    for name in ("tokens", "parts", "priced_by", "flags"):
+    for name in ("tokens", "parts", "priced_by", "flags", "tags"):
         if row.get(name):
             row[name] = orjson.dumps(row[name], option=orjson.OPT_SORT_KEYS).decode()
         else:
