@@ -148,7 +148,9 @@ def build() -> str:
             for period in models.setdefault(name, {"prices": [["", {}]]})["prices"]:
                 period[1].update({k: each(k, v) for k, v in fees.items()})
         for name, of in own["prices"].get(id_, {}).items():
-            models.setdefault(name, {}).update(stated(of))
+            entry = models.setdefault(name, {})
+            entry.pop("hours", None)  # of the price that is stated anew
+            entry.update(stated(of))
         for name, words in own["service"].get(id_, {}).items():
             models[name].setdefault("service", {}).update(service_of(words))
         for name, day in own["provisional"].get(id_, {}).items():

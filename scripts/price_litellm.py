@@ -125,13 +125,17 @@ def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
-    of: dict[str, Any] = {"rates": _rates(entry, "", "")}
+    steps = entry.get("tiered_pricing")  # Alibaba's: by the length of the input
+    flat = steps[0] if isinstance(steps, list) and steps else entry
+    of: dict[str, Any] = {"rates": _rates(flat, "", "")}
+    if flat is not entry:
+        of["tiers"] = [[int(Decimal(step["range"][0])), _rates(step, "", "")] for step in steps[1:]]
+    elif tiers := _tiers(entry, ""):
+        of["tiers"] = tiers
     searches = entry.get("search_context_cost_per_query")
     if isinstance(searches, dict) and searches:
         # which size of a search is used, no response tells: the dearest
         of["rates"].setdefault("searches", _pico(max(Decimal(c) for c in searches.values())))
-    if tiers := _tiers(entry, ""):
-        of["tiers"] = tiers
     service: dict[str, Any] = {}
     for suffix, word in TIERS.items():
         rates = {k: r for k, r in _rates(entry, "", suffix).items() if k not in FEES}

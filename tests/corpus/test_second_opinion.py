@@ -105,6 +105,13 @@ def without_fees(usage: Usage) -> Usage:
     return {kind: n for kind, n in usage.items() if kind not in FEES or kind == "requests"}
 
 
+OTHERWISE = {
+    "deepseek-chat": "the package has the price of 2025, with hours; the name points to the current model",
+    "deepseek-reasoner": "likewise",
+}
+"""Models of which the package says otherwise, and why we do not follow it."""
+
+
 def charged(usage: Any, model: str, provider: str) -> Decimal:
     """What genai-prices charges, in nano-USD."""
     return calc_price(usage, model, provider_id=provider, genai_request_timestamp=AT).total_price * 10**9
@@ -127,7 +134,9 @@ def test_genai_prices_charges_the_same() -> None:
             told -= charged(type(theirs)(web_searches=theirs.web_searches), model, provider)
         ours = cost_nanousd(price, without_fees(exchange.own_usage()))
         compared += 1
-        if abs(ours - told) > Decimal("0.5"):
+        if model in OTHERWISE:
+            assert abs(ours - told) > Decimal("0.5"), f"{model}: no difference any more"
+        elif abs(ours - told) > Decimal("0.5"):
             faults.append(f"{exchange.recording.source}: {model}: {ours} but genai-prices says {told}")
     assert not faults, "\n".join(faults)
 

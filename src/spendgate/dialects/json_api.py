@@ -124,4 +124,7 @@ def is_error(document: object) -> bool:
         return all(
             isinstance(c, dict) and c.get("error") for c in choices
         )  # OpenRouter's, of a provider that failed
+    refused = document.get("base_resp")  # MiniMax's
+    if isinstance(refused, dict) and refused.get("status_code"):
+        return True
     return bool(document.get("error")) or document.get("type") == "error" or document.get("object") == "error"

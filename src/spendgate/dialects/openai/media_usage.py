@@ -13,9 +13,11 @@ from typing import Any
 
 from spendgate.dialects.base import Reading
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
+from spendgate.dialects.response import told_cost
 from spendgate.dialects.response.counts import BadUsage, believable, optional, seconds_of, tidy
+from spendgate.dialects.response.told_cost import told_nanousd
 from spendgate.dialects.wire.json_read import JsonObject, object_of
-from spendgate.dialects.wire.traits import MODEL, TOTAL, UsageFields
+from spendgate.dialects.wire.traits import MODEL, TOLD, TOTAL, UsageFields
 from spendgate.usage import COUNT_MAX, Usage
 
 _INPUT, _OUTPUT = ("usage.input_tokens",), ("usage.output_tokens",)
@@ -29,6 +31,7 @@ IMAGE_FIELDS: UsageFields = MappingProxyType(
         "output_image": _OUTPUT,
         "output": ("usage.output_tokens_details.text_tokens", "usage.output_tokens_details.reasoning_tokens"),
         TOTAL: ("usage.total_tokens",),
+        TOLD: told_cost.FIELDS,
     }
 )
 TRANSCRIPT_FIELDS: UsageFields = MappingProxyType(
@@ -39,10 +42,17 @@ TRANSCRIPT_FIELDS: UsageFields = MappingProxyType(
         "output": (*_OUTPUT, "usage.completion_tokens"),
         "seconds": ("usage.prompt_audio_seconds", "usage.seconds", "duration"),
         TOTAL: ("usage.total_tokens",),
+        TOLD: told_cost.FIELDS,
     }
 )
 SPEECH_FIELDS: UsageFields = MappingProxyType(
-    {MODEL: ("model",), "input": _INPUT, "output_audio": _OUTPUT, TOTAL: ("usage.total_tokens",)}
+    {
+        MODEL: ("model",),
+        "input": _INPUT,
+        "output_audio": _OUTPUT,
+        TOTAL: ("usage.total_tokens",),
+        TOLD: told_cost.FIELDS,
+    }
 )
 """Where answers tell what was used."""
 
@@ -89,10 +99,10 @@ def _read(document: object, kinds: Any) -> Reading:
         usage, mismatch = kinds(document, raw or {})
     except BadUsage:
         return Reading({}, model, "bad_usage")
-    if usage is None:
+    told = told_nanousd(raw or {})
+    if usage is None and told is None:
         return Reading({}, model, "no_usage")
-    usage["requests"] = 1
-    return Reading(tidy(usage), model, mismatch=mismatch)
+    return Reading(tidy({**(usage or {}), "requests": 1}), model, mismatch=mismatch, told_nanousd=told)
 
 
 def _images(document: JsonObject, raw: JsonObject) -> tuple[Usage | None, bool]:

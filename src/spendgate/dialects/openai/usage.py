@@ -56,7 +56,8 @@ FIELDS: UsageFields = MappingProxyType(
             "x_groq.usage.completion_tokens",
             "choices[].usage.completion_tokens",
         ),
-        "reasoning": (f"{_MADE}.reasoning_tokens",),
+        "tool_input": ("usage.citation_tokens",),
+        "reasoning": (f"{_MADE}.reasoning_tokens", "usage.reasoning_tokens"),
         "output_audio": (f"{_MADE}.audio_tokens",),
         "output_image": (f"{_MADE}.image_tokens",),
         "searches": (
@@ -90,7 +91,9 @@ def read(document: JsonObject, raw: object) -> Reading:
     if raw is None:
         raw = of_choices(document.get("choices")) or object_of(document.get("x_groq")).get("usage")
     if raw is not None and not ("prompt_tokens" in raw or "completion_tokens" in raw):
-        raw = _in_chats_words(raw)
+        told, raw = told_nanousd(raw), _in_chats_words(raw)
+        if raw is None and told is not None:
+            return Reading({"requests": 1}, model, service_tier=tier, told_nanousd=told)
     if raw is None:
         return Reading({}, model, "no_usage", service_tier=tier)
     try:
@@ -208,6 +211,12 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         inside = {k: v for k, v in inside.items() if k != "audio_tokens"}
     made = object_of(raw.get("completion_tokens_details"))
     reasoning = optional(made, "reasoning_tokens")
+    if not made and raw.get("reasoning_tokens") is not None:
+        reasoning = optional(raw, "reasoning_tokens")
+        if "citation_tokens" in raw or reasoning > completion:
+            total += (
+                reasoning  # Perplexity's deep research tells it beside what it made, and beside the total
+            )
     if 0 < cache == total - prompt - completion and reasoning <= completion:
         prompt += cache  # a proxy that passes Anthropic's prompt on beside a total of its own
     elif prompt < cache and total == prompt + completion:
@@ -242,6 +251,8 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     usage |= output
     if seconds:
         usage["seconds"] = seconds
+    if cited := optional(raw, "citation_tokens"):
+        usage["tool_input"] = cited  # what Perplexity's searches brought in
     return believable(usage), mismatch
 
 
