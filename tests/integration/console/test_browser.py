@@ -46,7 +46,6 @@ PATHS = (
     "/closes?month=2026-10",
     "/drift",
     "/prices",
-    "/prices?q=claude",
 )
 SHORT = 8
 """So many of them are looked at in every light and size."""

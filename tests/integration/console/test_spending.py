@@ -187,3 +187,22 @@ async def test_names_of_teams_apps_models_and_users_are_text_in_every_table(
         for path in ("/spend.csv", "/spend.csv?by=user", "/adjustments.csv"):
             for row in rows_of(await client.get(path)):
                 assert not any(value.startswith("=") for value in row.values())
+
+
+async def test_days_without_spend_or_still_to_come_are_pages_too(house: House, log: Path) -> None:
+    async with house.client(usage=UsageLogs([log])) as client:
+        for query in (
+            "month=2027-03", "month=2020-01", "period=2200", "period=2000", "period=400d", "period=1d",
+            "from=2026-11-25&to=2026-12-25", "from=2026-12-01&to=2026-12-01", "from=2025-10-15&to=2026-11-18",
+        ):  # fmt: skip
+            for path in (
+                "/",
+                "/spend",
+                "/adjustments",
+                "/prices",
+                "/spend.csv",
+                "/spend.parquet",
+                "/spend.focus.csv",
+            ):
+                page = await client.get(f"{path}?{query}")
+                assert page.status_code == 200, (path, query, page.text)
