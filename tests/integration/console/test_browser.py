@@ -167,6 +167,16 @@ async def test_an_open_page_follows_the_ledger_and_keeps_to_our_own_content_poli
     assert faults == []
 
 
+async def test_a_page_whose_days_are_still_being_read_fills_itself_also_with_the_form_of_days_open(
+    site: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spendgate.console.figures.PATIENCE_S", 0)
+    page = await browser.new_page()
+    await page.goto(f"{site}/?from=2026-10-20&to=2026-11-18")
+    assert "are being read" in await page.inner_text("main")
+    await page.get_by_role("region", name="By provider").wait_for(timeout=30_000)
+
+
 async def test_the_keyboard_alone_reaches_a_teams_page(site: str, browser: Browser) -> None:
     page = await browser.new_page()
     await page.goto(site)

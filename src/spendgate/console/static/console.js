@@ -7,7 +7,7 @@
 
   const busy = () => {
     const at = document.activeElement;
-    const open = document.querySelector("main details[open]");
+    const open = document.querySelector("main details[open]:not([data-open])"); // opened by who reads, not by us
     return document.hidden || waiting || open || (at && at.closest("main form")) || String(getSelection());
   };
 
