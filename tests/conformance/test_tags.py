@@ -1,10 +1,12 @@
-"""Tags of a request in the usage log, in a chargeback of their own and in FOCUS; whom a request names bounds nobody."""
+"""What finance asks of a request: its tags in the usage log, in a chargeback of their own and in FOCUS; and a markup,
+kept apart from the true cost."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from decimal import Decimal
 
 from click.testing import CliRunner
 from support.calls import chat
@@ -14,7 +16,11 @@ from support.policy import budget, policy
 from spendgate.cli import report
 
 CONFIG = {"tags": {"project": {"baggage": "project"}, "centre": {"header": "X-Cost-Centre"}}}
-POLICY = policy(budget("tagged", 10))
+POLICY = policy(budget("tagged", 10), budget("marked-up", 10))
+PRICES = """
+models: {house-1: {input: 1000, output: 4000}}
+discounts: [{percent: -15, model: "house-*"}]
+"""
 
 
 def test_they_are_in_the_log_in_a_chargeback_and_in_focus(gateway: Gateway) -> None:
@@ -38,3 +44,21 @@ def test_they_are_in_the_log_in_a_chargeback_and_in_focus(gateway: Gateway) -> N
     focus = CliRunner().invoke(report.command, [*common, "-o", "focus"]).stdout
     tagged = {json.loads(r["Tags"]).get("project") for r in csv.DictReader(io.StringIO(focus))}
     assert tagged == {"alpha", "beta", None}
+
+
+def test_a_markup_is_charged_and_kept_apart_from_what_the_provider_bills(gateway: Gateway) -> None:
+    chat(gateway, "marked-up", model="house-1")
+    line = gateway.line("marked-up")
+    charged, effective = Decimal(line["cost_usd"]), Decimal(line["effective_cost_usd"])
+    assert charged == effective * Decimal("1.15") > 0
+    assert line["list_cost_usd"] == line["effective_cost_usd"]
+    assert gateway.spent("marked-up", 1) == charged
+    common = ["chargeback", "--month", line["time"][:7], "--team", "marked-up"]
+    ledger = ["--data-dir", str(gateway.data_dir)]
+    out = CliRunner().invoke(report.command, [*common, *ledger, "-o", "csv"]).stdout
+    [row] = [r for r in csv.DictReader(io.StringIO(out)) if r["kind"] == "requests"]
+    assert (Decimal(row["list_cost_usd"]), Decimal(row["effective_cost_usd"])) == (effective, effective)
+    focus = CliRunner().invoke(report.command, [*common, *ledger, "-o", "focus"]).stdout
+    rows = list(csv.DictReader(io.StringIO(focus)))
+    assert sum(Decimal(r["BilledCost"]) for r in rows) == charged
+    assert sum(Decimal(r["EffectiveCost"]) for r in rows) == effective

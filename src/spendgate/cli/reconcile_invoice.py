@@ -140,7 +140,16 @@ def invoice_command(
     found = find_ledger(redis_url, data_dir)
     label = ", ".join(f.name for f in files)[:120]
     wanted = Wanted(
-        provider, month, invoice, models, logs, table(prices), egress_team, label, limit, complete
+        provider,
+        month,
+        invoice,
+        models,
+        logs,
+        table(prices).without_markups(),
+        egress_team,
+        label,
+        limit,
+        complete,
     )
     budgets = policy_at_hand(found, tuple(map(str, policy))) if apply else None
     compared = asyncio.run(_run(found.redis_url, wanted, budgets, (by or user()) if apply else "", enforce))

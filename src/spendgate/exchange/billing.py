@@ -4,6 +4,7 @@ kind of usage or a service tier without a price is charged by a stand-in, and th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from spendgate.budget.ask import Shares
 from spendgate.budget.ratios import ratios_of
@@ -103,6 +104,10 @@ class Bill:
     charged_by: ChargedBy = ChargedBy.NOTHING
     model_answered: str = ""
     """The model that the provider says it answered with."""
+    off_list_nanousd: int = 0
+    """By how much the cost is below what it would be at list prices (below zero: above)."""
+    markup_nanousd: int = 0
+    """The part of the cost that the provider does not bill."""
 
 
 def at_hold(held: int, why: str, outcome: Outcome = Outcome.UNMETERED) -> Bill:
@@ -110,12 +115,21 @@ def at_hold(held: int, why: str, outcome: Outcome = Outcome.UNMETERED) -> Bill:
     return Bill({}, held, outcome, why, charged_by=ChargedBy.HOLD)
 
 
-def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, PricedBy]:
+class _Cost(NamedTuple):
+    """What a usage costs, by whose price, and the parts of it that discounts and markups make."""
+
+    nanousd: int
+    by: PricedBy
+    off_list: int = 0
+    markup: int = 0
+
+
+def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> _Cost:
     if tariff.hoped:
         got = replace(tariff, hoped=False)
         standard = replace(got, terms=replace(tariff.terms, tier=""))
         return max(
-            (_cost(each, sent, answered, usage) for each in (got, standard)), key=lambda found: found[0]
+            (_cost(each, sent, answered, usage) for each in (got, standard)), key=lambda found: found.nanousd
         )
     price, own = tariff.price_of(sent, answered)
     routed, billed = tariff.prices.with_router(price, usage, sent, tariff.terms.provider)
@@ -134,7 +148,13 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> tuple[int, 
         stand_in="" if own else price.model,
         unpriced=(*sorted(missing), *(() if price.tier_known else ("service_tier",))),
     )
-    return cost, by
+    if routed.before_discounts is None or routed.before_markups is None:
+        return _Cost(cost, by)
+    listed, true = (
+        cost_nanousd(replace(routed, multiplier=m), billed, tariff.prices.stand_ins)
+        for m in (routed.before_discounts, routed.before_markups)
+    )
+    return _Cost(cost, by, listed - cost, cost - true)
 
 
 def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:
@@ -155,7 +175,7 @@ def compared(tariff: Tariff, sent: str, bill: Bill, shares: Shares) -> tuple[int
     tokens = input_total(brought)
     if tokens == 0:
         return None
-    cost, _ = _cost(tariff, sent, bill.model_answered, brought)
+    cost = _cost(tariff, sent, bill.model_answered, brought).nanousd
     return ratios_of(shares, tokens, cost, bill.cost_nanousd)
 
 
@@ -169,10 +189,19 @@ def _charge(
     charged_by: ChargedBy = ChargedBy.COUNTED,
 ) -> Bill:
     usage = tariff.kept(usage)
-    cost, by = _cost(tariff, sent, answered, usage)
-    if cost > COST_MAX_NANOUSD:
+    cost = _cost(tariff, sent, answered, usage)
+    if cost.nanousd > COST_MAX_NANOUSD:
         return at_hold(held, "bad_usage")
-    return Bill(usage, cost, outcome, priced_by=by, charged_by=charged_by, model_answered=answered)
+    return Bill(
+        usage,
+        cost.nanousd,
+        outcome,
+        priced_by=cost.by,
+        charged_by=charged_by,
+        model_answered=answered,
+        off_list_nanousd=cost.off_list,
+        markup_nanousd=cost.markup,
+    )
 
 
 def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
@@ -196,18 +225,20 @@ def _other_model(sent: str, reading: Reading) -> tuple[str, ...]:
 
 def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     if reading.told_nanousd is not None and reading.told_nanousd <= COST_MAX_NANOUSD:
-        return _told(reading)
+        return _told(tariff, sent, reading)
     tariff = tariff.answered(reading)
     if not reading.parts:
         return _charge(tariff, sent, reading.model, reading.usage, Outcome.COMPLETE, held, ChargedBy.USAGE)
     parts = []
     asked = _asked_parts(sent, reading)
     whole = LISTED
+    off_list = markup = 0
     for model, usage in reading.parts:
         share = {k: n for k, n in tariff.kept(usage).items() if k != "requests"}
-        cost, by = _cost(tariff, sent if model in asked else model, model, share)
-        parts.append(UsagePart(model or sent, share, cost))
-        whole = by.joined(whole)
+        of = _cost(tariff, sent if model in asked else model, model, share)
+        parts.append(UsagePart(model or sent, share, of.nanousd))
+        off_list, markup = off_list + of.off_list, markup + of.markup
+        whole = of.by.joined(whole)
     cost = sum(p.cost_nanousd for p in parts)
     if cost > COST_MAX_NANOUSD:
         return at_hold(held, "bad_usage")
@@ -219,6 +250,8 @@ def _priced(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
         priced_by=whole,
         charged_by=ChargedBy.USAGE,
         model_answered=reading.model,
+        off_list_nanousd=off_list,
+        markup_nanousd=markup,
     )
 
 
@@ -247,22 +280,30 @@ def with_input(reading: Reading, input_tokens: int) -> Reading:
     return replace(reading, usage=whole, flags=flags, parts=parts)
 
 
-def told(reading: Reading) -> Bill | None:
+def told(tariff: Tariff, sent: str, reading: Reading) -> Bill | None:
     """The bill of a stream that ended cleanly, though it never said that it finished: what the provider told so far
     that it charges; None where it told nothing."""
     if reading.told_nanousd is None or reading.problem != "truncated":
         return None
-    return _told(reading) if reading.told_nanousd <= COST_MAX_NANOUSD else None
+    return _told(tariff, sent, reading) if reading.told_nanousd <= COST_MAX_NANOUSD else None
 
 
-def _told(reading: Reading) -> Bill:
+def _told(tariff: Tariff, sent: str, reading: Reading) -> Bill:
+    """What the provider told, and the markup on it; what the list price would have been is not known."""
     assert reading.told_nanousd is not None
+    true = cost = reading.told_nanousd
+    price, _ = tariff.price_of(sent, reading.model)
+    if price.before_markups is not None:
+        (n, d), (n_before, d_before) = price.multiplier, price.before_markups
+        cost = (2 * true * n * d_before + d * n_before) // (2 * d * n_before) if n_before else true
     return Bill(
         reading.usage,
-        reading.told_nanousd,
+        cost,
         Outcome.COMPLETE,
         charged_by=ChargedBy.TOLD,
         model_answered=reading.model,
+        off_list_nanousd=true - cost,
+        markup_nanousd=cost - true,
     )
 
 

@@ -120,7 +120,11 @@ def ended(case: ExchangeContext, answer: Answer, state: State, by: EndedBy) -> B
 def finished(case: ExchangeContext, answer: StreamedResponse, state: State) -> Bill:
     """The bill of a stream that came to its end in good order."""
     bill = ended(case, answer, state, EndedBy.PROVIDER)
-    return (answer.told() or bill) if bill.unmetered or bill.outcome is Outcome.FAILED else bill
+    return (
+        (answer.told(case.tariff(case.sent), case.sent) or bill)
+        if bill.unmetered or bill.outcome is Outcome.FAILED
+        else bill
+    )
 
 
 def told_by_stream(case: ExchangeContext, answer: StreamedResponse) -> Bill | None:

@@ -267,9 +267,9 @@ class StreamedResponse:
         """Was something of what the model made seen, and no error?"""
         return not self.failed and self._meter.partial()[1] > 0
 
-    def told(self) -> Bill | None:
+    def told(self, tariff: Tariff, sent: str) -> Bill | None:
         """What the provider told so far that it charges; for a stream that ended cleanly without more."""
-        return None if self._unreadable or self.failed else billing.told(self._meter.result())
+        return None if self._unreadable or self.failed else billing.told(tariff, sent, self._meter.result())
 
     def flowed(self, tariff: Tariff, sent: str, input_tokens: int, held: int) -> Bill:
         """What flowed of it so far."""

@@ -132,6 +132,8 @@ class SettlementTicket:
                 groups=tuple(g.without(unspent) for g in self.groups),
                 saved_nanousd=saved_nanousd,
                 sample=None if release else sample,
+                off_list_nanousd=bill.off_list_nanousd,
+                markup_nanousd=bill.markup_nanousd,
             )
         record = UsageRecord(
             exchange_id=self.exchange_id,
@@ -162,6 +164,8 @@ class SettlementTicket:
             flags=flags,
             end_user=self.end_user,
             tags=self.tags,
+            off_list_nanousd=bill.off_list_nanousd,
+            markup_nanousd=bill.markup_nanousd,
         )
         notes = MetricFlags(
             unmetered=unmetered,

@@ -57,13 +57,15 @@ def cells_of(
             key = (*key, r.run, seller_of_record(r), r.model_requested, tier, r.user, tagged)
         row = sums.get(key)
         if row is None:
-            row, tokens[key] = sums.setdefault(key, [0, 0, 0, 0]), {}
+            row, tokens[key] = sums.setdefault(key, [0, 0, 0, 0, 0, 0]), {}
         if r.outcome is Outcome.REFUSED:
             row[3] += 1
             continue
         row[0] += is_exchange(r)
         row[1] += r.cost_nanousd
         row[2] += r.saved_nanousd
+        row[4] += r.off_list_nanousd
+        row[5] += r.markup_nanousd
         into = tokens[key]
         for kind, n in r.tokens.items():
             into[kind] = into.get(kind, 0) + n
@@ -72,7 +74,7 @@ def cells_of(
             for kind, nano in kinds(r).items():
                 into[kind] = into.get(kind, 0) + nano
     out = []
-    for key, (requests, cost, saved, refused) in sorted(sums.items()):
+    for key, (requests, cost, saved, refused, off_list, markup) in sorted(sums.items()):
         found = tokens[key]
         of, day, app, model, *beyond = key
         if requests or cost or refused or found:
@@ -80,7 +82,7 @@ def cells_of(
             tags = tuple(pair for pair in (t.partition(TAG)[::2] for t in tagged.split(TAGS)) if pair[0])
             out.append(DayCell(
                 of, day, app, model, requests, cost, found, saved, refused, 0, run, provider, asked, tier, user,
-                costs.get(key, {}), tags,
+                costs.get(key, {}), tags, off_list, markup,
             ))  # fmt: skip
     return out
 

@@ -213,6 +213,10 @@ class Settlement:
     before is part of what is restored from metrics."""
     sample: tuple[int, int] | None = None
     """What the input and the output cost of their worst cases (1024ths, rounded up), to learn holds from."""
+    off_list_nanousd: int = 0
+    """By how much the cost is below list prices (below zero: above)."""
+    markup_nanousd: int = 0
+    """The part of the cost that the provider does not bill."""
     tokens: int | None = None
     """Input and output, for limits of tokens; None: those that were held."""
     groups: tuple[GroupShare, ...] = ()
@@ -432,6 +436,10 @@ class DayCell:
     """Nano-USD by kind of what was metered."""
     tags: tuple[tuple[str, str], ...] = ()
     """(name, value) of what the setting `tags` names."""
+    off_list_nanousd: int = 0
+    """By how much the cost is below list prices (below zero: above)."""
+    markup_nanousd: int = 0
+    """The part of the cost that the provider does not bill."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ tools:                                                 # MCP tools: SERVER/TOOL,
   github/*: {requests: 0}
 discounts:
   - {percent: 12.5, provider: anthropic, model: "claude-*", from: 2026-07-01, until: 2027-07-01}
+  - {percent: -15, model: "*"}                           # a markup: what is charged internally beside it
 ```
 
 Token kinds are in USD per million tokens; `requests`, `images`, `seconds`, `characters`, `searches` and other
@@ -237,6 +238,16 @@ class _Prices(Reader):
         if pico is not None:
             rates[kind] = pico
 
+    def signed_hundredths(self, where: str, node: yaml.Node) -> int:
+        """A discount's percentage, up to 100; below zero a markup's, up to 1000."""
+        text = self.text(node)
+        if text.startswith("-") and isinstance(node, yaml.ScalarNode):
+            plain = yaml.ScalarNode(node.tag, text[1:], node.start_mark, node.end_mark)
+            return -(self.hundredths(where, plain, 1, 100_000, "a markup such as -15") or 0)
+        return (
+            self.hundredths(where, node, 1, 10_000, "a percentage such as 12.5, or a markup such as -15") or 0
+        )
+
     def discount(self, where: str, node: yaml.Node) -> Discount:
         points, provider, model = 0, "", ""
         since: int | None = None
@@ -245,7 +256,7 @@ class _Prices(Reader):
             at = f"{where}.{name}"
             match name:
                 case "percent":
-                    points = self.hundredths(at, value, 1, 10_000, "a percentage such as 12.5") or 0
+                    points = self.signed_hundredths(at, value)
                 case "provider":
                     provider = self.text(value)
                 case "model":

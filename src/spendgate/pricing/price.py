@@ -66,6 +66,10 @@ class Price:
     """Whose price list it is from; `` where the operator gave it for any provider."""
     multiplier: tuple[int, int] = (1, 1)
     """(numerator, denominator): a residency surcharge and negotiated discounts, on all of the cost."""
+    before_discounts: tuple[int, int] | None = None
+    """The multiplier of the list price, and"""
+    before_markups: tuple[int, int] | None = None
+    """that of what the provider bills, where discounts or markups make them others; else None."""
     tier: str = ""
     """The service tier of these rates; `` for the standard price."""
     tier_known: bool = True

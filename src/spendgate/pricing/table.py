@@ -72,7 +72,7 @@ class PriceTable:
         default_factory=dict, compare=False, repr=False
     )
     _names: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
-    _discounted: dict[tuple[int, int], tuple[Price, Price]] = field(
+    _discounted: dict[tuple[int, int, int], tuple[Price, Price]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -96,6 +96,11 @@ class PriceTable:
         if self.tools:
             content["tools"] = {name: _plain(entry) for name, entry in self.tools.items()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def without_markups(self) -> PriceTable:
+        """The same prices as providers bill them."""
+        discounts = tuple(d for d in self.discounts if d.basis_points > 0)
+        return PriceTable(self.prices, self.globs, self.aliases, self.catalogue, discounts, self.tools)
 
     def find(self, model: str, terms: Terms = ANY) -> Price | None:
         """The price of `model` under `terms`, None where it has none."""
@@ -324,13 +329,20 @@ class PriceTable:
         if not found.discounts:
             return price
         points = discount_at(found.discounts, terms.at_ms)
-        if not points:
+        if points == (0, 0):
             return price
-        key = (id(price), points)
+        key = (id(price), *points)
         before, made = self._discounted.get(key, (None, price))
         if before is not price:
             numerator, denominator = price.multiplier
-            made = replace(price, multiplier=(numerator * (WHOLE - points), denominator * WHOLE))
+            off, on = points
+            billed = numerator * (WHOLE - off), denominator * WHOLE
+            made = replace(
+                price,
+                multiplier=(billed[0] * (WHOLE + on), billed[1] * WHOLE),
+                before_discounts=price.multiplier,
+                before_markups=billed,
+            )
             if len(self._discounted) < REMEMBERED_MAX:
                 self._discounted[key] = (price, made)  # holding on to it keeps its id its own
         return made

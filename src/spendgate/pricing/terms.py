@@ -37,7 +37,8 @@ ANY = Terms()
 
 @dataclass(frozen=True)
 class Discount:
-    """What an operator negotiated: so much less, for the models of a vendor or glob, from a day until another.
+    """What an operator negotiated: so much less, for the models of a vendor or glob, from a day until another; or,
+    below zero, what is charged internally beside what the provider bills: a markup.
 
     `basis_points` of the cost (1250 = 12.5 %). `since_ms` counts, `until_ms` no longer does; None: open.
     """
@@ -72,14 +73,18 @@ class Discount:
         return re.compile(translate(self.model))
 
 
-def discount_at(discounts: Sequence[Discount], at_ms: int | None) -> int:
-    """The basis points in force, of discounts that all cover the model: the most specific one's, of equals the
-    later listed one's. Discounts never add up."""
-    best: Discount | None = None
-    for d in discounts:
-        if d.holds(at_ms) and (best is None or d.specificity >= best.specificity):
-            best = d
-    return best.basis_points if best is not None else 0
+def discount_at(discounts: Sequence[Discount], at_ms: int | None) -> tuple[int, int]:
+    """The basis points in force of a discount and of a markup, of those that all cover the model: the most specific
+    one's each, of equals the later listed one's. Discounts never add up, nor do markups."""
+    found = [0, 0]
+    for i, of in enumerate((True, False)):
+        best: Discount | None = None
+        for d in discounts:
+            fits = (d.basis_points > 0) is of and d.holds(at_ms)
+            if fits and (best is None or d.specificity >= best.specificity):
+                best = d
+        found[i] = abs(best.basis_points) if best is not None else 0
+    return found[0], found[1]
 
 
 _HOSTS: Mapping[str, str] = {

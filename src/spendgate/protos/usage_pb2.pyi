@@ -57,7 +57,7 @@ class PricedBy(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., service_tier: _Optional[str] = ..., residency: _Optional[str] = ..., stand_in: _Optional[str] = ..., unpriced: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
-    __slots__ = ("exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model", "upstream", "tokens", "cost_nanousd", "estimate_nanousd", "price_version", "decision", "reason", "outcome", "unmetered", "parts", "saved_nanousd", "priced_by", "model_answered", "attempts", "charged_by", "flags", "end_user", "tags")
+    __slots__ = ("exchange_id", "request_id", "time", "team", "app", "user", "run", "dialect", "model_requested", "model", "upstream", "tokens", "cost_nanousd", "estimate_nanousd", "price_version", "decision", "reason", "outcome", "unmetered", "parts", "saved_nanousd", "priced_by", "model_answered", "attempts", "charged_by", "flags", "end_user", "tags", "off_list_nanousd", "markup_nanousd")
     class TokensEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,8 @@ class UsageRecord(_message.Message):
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     END_USER_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    OFF_LIST_NANOUSD_FIELD_NUMBER: _ClassVar[int]
+    MARKUP_NANOUSD_FIELD_NUMBER: _ClassVar[int]
     exchange_id: str
     request_id: str
     time: _timestamp_pb2.Timestamp
@@ -128,4 +130,6 @@ class UsageRecord(_message.Message):
     flags: _containers.RepeatedScalarFieldContainer[str]
     end_user: str
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, exchange_id: _Optional[str] = ..., request_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., team: _Optional[str] = ..., app: _Optional[str] = ..., user: _Optional[str] = ..., run: _Optional[str] = ..., dialect: _Optional[str] = ..., model_requested: _Optional[str] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ..., estimate_nanousd: _Optional[int] = ..., price_version: _Optional[str] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., unmetered: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[UsagePart, _Mapping]]] = ..., saved_nanousd: _Optional[int] = ..., priced_by: _Optional[_Union[PricedBy, _Mapping]] = ..., model_answered: _Optional[str] = ..., attempts: _Optional[int] = ..., charged_by: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., end_user: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    off_list_nanousd: int
+    markup_nanousd: int
+    def __init__(self, exchange_id: _Optional[str] = ..., request_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., team: _Optional[str] = ..., app: _Optional[str] = ..., user: _Optional[str] = ..., run: _Optional[str] = ..., dialect: _Optional[str] = ..., model_requested: _Optional[str] = ..., model: _Optional[str] = ..., upstream: _Optional[str] = ..., tokens: _Optional[_Mapping[str, int]] = ..., cost_nanousd: _Optional[int] = ..., estimate_nanousd: _Optional[int] = ..., price_version: _Optional[str] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., unmetered: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[UsagePart, _Mapping]]] = ..., saved_nanousd: _Optional[int] = ..., priced_by: _Optional[_Union[PricedBy, _Mapping]] = ..., model_answered: _Optional[str] = ..., attempts: _Optional[int] = ..., charged_by: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., end_user: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., off_list_nanousd: _Optional[int] = ..., markup_nanousd: _Optional[int] = ...) -> None: ...

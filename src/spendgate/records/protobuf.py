@@ -56,6 +56,8 @@ def to_proto(record: UsageRecord) -> pb.UsageRecord:
         flags=record.flags,
         end_user=record.end_user,
         tags=dict(record.tags),
+        off_list_nanousd=record.off_list_nanousd,
+        markup_nanousd=record.markup_nanousd,
     )
 
 
@@ -106,6 +108,8 @@ def from_proto(message: pb.UsageRecord) -> UsageRecord:
         flags=tuple(message.flags),
         end_user=message.end_user,
         tags=tuple(sorted(message.tags.items())),
+        off_list_nanousd=message.off_list_nanousd,
+        markup_nanousd=message.markup_nanousd,
     )
 
 

@@ -137,6 +137,11 @@ def parse(line: bytes) -> UsageRecord:
             "charged_by", f"{get('charged_by')!r} is none of {', '.join(filter(None, _CHARGED_BY))}"
         )
     parts = get("parts")
+    cost = _nano(get("cost_usd"), "cost_usd")
+    listed, effective = (
+        cost if get(name) is None else _nano(get(name), name)
+        for name in ("list_cost_usd", "effective_cost_usd")
+    )
     return UsageRecord(
         exchange_id=_text(get("exchange_id"), "exchange_id"),
         request_id=_text(get("request_id", ""), "request_id"),
@@ -150,7 +155,7 @@ def parse(line: bytes) -> UsageRecord:
         model=intern(_text(get("model"), "model")),
         upstream=intern(_text(get("upstream", ""), "upstream")),
         tokens=_tokens(get("tokens"), "tokens"),
-        cost_nanousd=_nano(get("cost_usd"), "cost_usd"),
+        cost_nanousd=cost,
         estimate_nanousd=_nano(get("estimate_usd", "0"), "estimate_usd"),
         price_version=intern(_text(get("price_version", ""), "price_version")),
         decision=intern(_text(get("decision"), "decision")),
@@ -166,6 +171,8 @@ def parse(line: bytes) -> UsageRecord:
         flags=_flags(get("flags")),
         end_user=_text(get("end_user", ""), "end_user"),
         tags=_tags(get("tags")),
+        off_list_nanousd=listed - cost,
+        markup_nanousd=cost - effective,
     )
 
 

@@ -107,6 +107,10 @@ class UsageRecord:
     """Whom the request itself names; nobody vouches for it."""
     tags: tuple[tuple[str, str], ...] = ()
     """(name, value) of what the setting `tags` names and the request had."""
+    off_list_nanousd: int = 0
+    """By how much the cost is below list prices (below zero: above)."""
+    markup_nanousd: int = 0
+    """The part of the cost that the provider does not bill."""
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
@@ -145,6 +149,10 @@ class UsageRecord:
             row["attempts"] = self.attempts
         row["charged_by"] = self.charged_by.value
         row["flags"] = self.flags
+        if self.off_list_nanousd:
+            row["list_cost_usd"] = nano_to_usd(self.cost_nanousd + self.off_list_nanousd)
+        if self.markup_nanousd:
+            row["effective_cost_usd"] = nano_to_usd(self.cost_nanousd - self.markup_nanousd)
         if self.end_user:
             row["end_user"] = self.end_user
         if self.tags:

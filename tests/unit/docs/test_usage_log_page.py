@@ -20,6 +20,7 @@ def test_every_field_of_a_line_is_documented() -> None:
         {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (UsagePart("m", {}, 1),),
         saved_nanousd=7, priced_by=PricedBy(*("p", "t", "r", "s"), ("k",)),
         model_answered="ma", attempts=2, end_user="ann", tags=(("project", "beta"),),
+        off_list_nanousd=-1, markup_nanousd=2,
     )  # fmt: skip
     assert {f.name for f in fields(UsageRecord)} >= {"saved_nanousd", "priced_by"}
     line = orjson.loads(full.line())

@@ -47,6 +47,8 @@ records = st.builds(
     charged_by=st.sampled_from(ChargedBy),
     flags=st.lists(text, max_size=3).map(tuple),
     end_user=text,
+    off_list_nanousd=st.integers(-(2**62), 2**62),
+    markup_nanousd=st.integers(-(2**62), 2**62),
     tags=st.dictionaries(text, text, max_size=3).map(lambda tags: tuple(sorted(tags.items()))),
 )
 
@@ -70,6 +72,10 @@ def test_the_message_says_what_the_line_of_the_usage_log_says(record: UsageRecor
     assert [(p.model, dict(p.tokens), nano_to_usd(p.cost_nanousd)) for p in message.parts] == [
         (p["model"], p["tokens"], p["cost_usd"]) for p in line.pop("parts", [])
     ]
+    listed = usd_to_nano(line.pop("list_cost_usd", nano_to_usd(record.cost_nanousd)))
+    effective = usd_to_nano(line.pop("effective_cost_usd", nano_to_usd(record.cost_nanousd)))
+    assert message.off_list_nanousd == listed - message.cost_nanousd
+    assert message.markup_nanousd == message.cost_nanousd - effective
     assert message.unmetered == line.pop("unmetered", "")
     assert {k: v for k, v in line.items() if getattr(message, k) != v} == {}, "a field of the line is missing"
 
@@ -91,7 +97,7 @@ def test_no_field_of_the_message_is_left_empty() -> None:
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
         {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (part,), 7,
         model_answered="ma", attempts=2, charged_by=ChargedBy.USAGE, flags=("odd",), end_user="ann",
-        tags=(("project", "beta"),),
+        tags=(("project", "beta"),), off_list_nanousd=-3, markup_nanousd=4,
     )  # fmt: skip
     assert set(MessageToDict(to_proto(full), preserving_proto_field_name=True)) == {
         f.name for f in pb.UsageRecord.DESCRIPTOR.fields

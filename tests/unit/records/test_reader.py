@@ -39,6 +39,8 @@ def test_what_a_cost_was_made_from_is_read_back(tmp_path: Path) -> None:
         flags=("usage_mismatch",),
         end_user="ann",
         tags=(("project", "beta"), ("centre", "4711")),
+        off_list_nanousd=-500,
+        markup_nanousd=700,
     )
     assert list(read([write_log(tmp_path / "u.jsonl", [full])])) == [full]
 

@@ -51,6 +51,20 @@ class Line:
     """What the models asked for would have cost more, at the same tokens; below zero: less."""
     refused: int = 0
     """Requests for this model that were refused."""
+    off_list_nanousd: int = 0
+    """By how much the cost is below list prices (below zero: above)."""
+    markup_nanousd: int = 0
+    """The part of the cost that providers do not bill."""
+
+    @property
+    def list_nanousd(self) -> int:
+        """What it would have cost at list prices."""
+        return self.cost_nanousd + self.off_list_nanousd
+
+    @property
+    def effective_nanousd(self) -> int:
+        """What providers bill for it."""
+        return self.cost_nanousd - self.markup_nanousd
 
     @property
     def tokens(self) -> int:
@@ -135,7 +149,8 @@ def _line(cells: Sequence[DayCell], prices: PriceTable) -> Line | None:
     of = cells[0]
     kinds = _kinds(cells, tokens, prices, adjusted)
     saved = sum(c.saved_nanousd for c in cells)
-    return Line(of.team, of.app, of.model, requests, cost, kinds, saved, refused)
+    off_list, markup = sum(c.off_list_nanousd for c in cells), sum(c.markup_nanousd for c in cells)
+    return Line(of.team, of.app, of.model, requests, cost, kinds, saved, refused, off_list, markup)
 
 
 def _kinds(

@@ -195,6 +195,9 @@ def _line(c: DayCell) -> dict[str, Any]:
         row["refused"] = c.refused
     if c.adjusted_nanousd:
         row["adjusted_usd"] = nano_to_usd(c.adjusted_nanousd)
+    for name, nano in (("off_list_usd", c.off_list_nanousd), ("markup_usd", c.markup_nanousd)):
+        if nano:
+            row[name] = nano_to_usd(nano)
     return row
 
 
@@ -203,6 +206,7 @@ def _cell(x: Mapping[str, Any]) -> DayCell:
         x["team"], x["day"], x["app"], x["model"], x["requests"], usd_to_nano(x["cost_usd"]), dict(x["tokens"]),
         usd_to_nano(x.get("saved_usd", "0")), x.get("refused", 0), usd_to_nano(x.get("adjusted_usd", "0")),
         kind_costs={k: usd_to_nano(n) for k, n in x["kinds_usd"].items()},
+        off_list_nanousd=usd_to_nano(x.get("off_list_usd", "0")), markup_nanousd=usd_to_nano(x.get("markup_usd", "0")),
     )  # fmt: skip
 
 

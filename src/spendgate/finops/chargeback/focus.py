@@ -2,10 +2,11 @@
 rows. Pure; `focus_files` writes them.
 
 One row a day, team, app, model and kind; from usage logs also by run, user, service tier, provider and model asked
-for. The team is the sub account; app, model and run are tags. `BilledCost` and `EffectiveCost` are what the ledger
-settled (shared out by kind, see `chargeback.RULE`) and add up to it to the nano-dollar; `ListCost` and
-`ContractedCost` are tokens x list price, as the specification demands of them, so they differ from it by context
-tiers, other prices at the time, and rounding. Fees by the request, and what was settled at its estimate, are one row
+for. The team is the sub account; app, model, run and tags are tags. `BilledCost` is what the ledger settled (shared out
+by kind, see `chargeback.RULE`) and adds up to it to the nano-dollar; `EffectiveCost` is the part of it that the
+provider bills: without a markup. `ListCost` and `ContractedCost` are tokens x the price before and after negotiated
+discounts, as the specification demands of them, so they differ from it by context tiers, other prices at the time, and
+rounding. Fees by the request, and what was settled at its estimate, are one row
 for the day, in `Requests`.
 
 Money adjusted by hand is a row an adjustment, `ChargeCategory` `Adjustment`, with its reason and id. `ChargeClass` is
@@ -27,6 +28,7 @@ from typing import Any
 
 from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.chargeback import UNEXPLAINED, KindShare, price_for, share_by_kind
+from spendgate.finops.chargeback.chargeback import share as share_out
 from spendgate.finops.chargeback.focus_columns import AI
 from spendgate.finops.chargeback.parties import UNKNOWN, parties, seller
 from spendgate.ledger.port import Adjusted, DayCell
@@ -72,6 +74,8 @@ class _Charge:
     whole: KindShare | None = None
     """Of a part: the charge that was split, and `millionths` of it."""
     millionths: int = 1_000_000
+    markup_nanousd: int = 0
+    """The part of it that the provider does not bill."""
 
 
 def focus_rows(of: Month) -> Iterator[dict[str, str]]:
@@ -91,8 +95,9 @@ def _charges(of: Month) -> Iterator[_Charge]:
         shares = _shares(cell, of.prices)
         if not shares and cell.requests:
             shares = (KindShare(UNEXPLAINED, 0, 0),)  # it cost nothing, and was there
+        markups = _markups(cell, shares)
         for i, share in enumerate(shares):
-            yield _Charge(cell, share, first=i == 0)
+            yield _Charge(cell, share, first=i == 0, markup_nanousd=markups[i])
         if cell.adjusted_nanousd and (cell.team, cell.day) not in known:
             yield _Charge(cell, KindShare("", 0, cell.adjusted_nanousd), is_adjustment=True)
     for made in known.values():
@@ -100,6 +105,12 @@ def _charges(of: Month) -> Iterator[_Charge]:
             a = one.adjustment
             cell = DayCell(a.team, one.booked_day, a.app, a.model, 0, a.cost_nanousd, {})
             yield _Charge(cell, KindShare("", 0, a.cost_nanousd), made=one, is_adjustment=True)
+
+
+def _markups(cell: DayCell, shares: Sequence[KindShare]) -> list[int]:
+    """A cell's markup by kind, in proportion to what each cost."""
+    costs = [abs(s.cost_nanousd) for s in shares]
+    return share_out(cell.markup_nanousd, costs) if cell.markup_nanousd and any(costs) else [0] * len(costs)
 
 
 def _shares(cell: DayCell, prices: PriceTable) -> tuple[KindShare, ...]:
@@ -188,15 +199,19 @@ def _usage(of: Month, charge: _Charge) -> dict[str, str]:
     billed = nano_to_usd(share.cost_nanousd)
     correction = share.cost_nanousd < 0 or share.tokens < 0
     provider = seller(cell.model, of.prices, cell.provider)
+    effective = nano_to_usd(share.cost_nanousd - charge.markup_nanousd)
     if share.kind == UNEXPLAINED:
         quantity, unit = Decimal(charge.millionths) / 10**6, "Requests"
-        unit_price = Decimal(nano_to_usd((charge.whole or share).cost_nanousd))
+        unit_price = contracted_price = Decimal(nano_to_usd((charge.whole or share).cost_nanousd))
     else:
         quantity, unit = Decimal(share.tokens), _unit(share.kind)
         terms = Terms(provider=cell.provider, tier=cell.tier, at_ms=_noon_ms(cell.day))
-        unit_price = _list_price(price_for(of.prices, cell.model, terms), share.kind)
+        price = price_for(of.prices, cell.model, terms)
+        unit_price = _list_price(price, price.before_discounts, share.kind)
+        contracted_price = _list_price(price, price.before_markups, share.kind)
     listed = billed if correction else _plain(unit_price * quantity)
-    shown = "" if correction and unit_price < 0 else _plain(unit_price)
+    contracted = billed if correction else _plain(contracted_price * quantity)
+    shown, agreed = ("" if correction and p < 0 else _plain(p) for p in (unit_price, contracted_price))
     sku = f"{cell.model}/{share.kind}"
     maker = parties(cell.model, of.prices, cell.provider).maker
     details = {
@@ -204,7 +219,7 @@ def _usage(of: Month, charge: _Charge) -> dict[str, str]:
         "x_UsageKind": share.kind,
     }  # fmt: skip
     return {
-        **_costs(billed, listed),
+        **_costs(billed, effective, listed, contracted),
         "ChargeCategory": "Usage",
         "ChargeFrequency": "Usage-Based",
         "ChargeDescription": f"{cell.model}: {_meter(share.kind)}",
@@ -215,9 +230,9 @@ def _usage(of: Month, charge: _Charge) -> dict[str, str]:
         "PricingQuantity": _quantity(quantity),
         "PricingUnit": unit,
         "ListUnitPrice": shown,
-        "ContractedUnitPrice": shown,
+        "ContractedUnitPrice": agreed,
         "PricingCurrencyListUnitPrice": shown,
-        "PricingCurrencyContractedUnitPrice": shown,
+        "PricingCurrencyContractedUnitPrice": agreed,
         "SkuId": sku,
         "SkuPriceId": "/".join(filter(None, (provider, sku, cell.tier))),
         "SkuMeter": _meter(share.kind),
@@ -229,7 +244,7 @@ def _adjustment(charge: _Charge) -> dict[str, str]:
     """Money without a quantity: what can be null is (ChargeCategory `Adjustment`)."""
     billed = nano_to_usd(charge.share.cost_nanousd)
     row = {
-        **_costs(billed, billed),
+        **_costs(billed, billed, billed, billed),
         "ChargeCategory": "Adjustment",
         "ChargeFrequency": "One-Time",
         "ChargeDescription": "Adjustment of the ledger",
@@ -250,13 +265,13 @@ def _adjustment(charge: _Charge) -> dict[str, str]:
     return row
 
 
-def _costs(billed: str, listed: str) -> dict[str, str]:
+def _costs(billed: str, effective: str, listed: str, contracted: str) -> dict[str, str]:
     return {
         "BilledCost": billed,
-        "EffectiveCost": billed,
+        "EffectiveCost": effective,
         "ListCost": listed,
-        "ContractedCost": listed,
-        "PricingCurrencyEffectiveCost": billed,
+        "ContractedCost": contracted,
+        "PricingCurrencyEffectiveCost": effective,
     }
 
 
@@ -267,9 +282,9 @@ def _allocated(of: Month, charge: _Charge, allocation: Allocation) -> Iterator[d
     parts = zip(
         allocation.teams, allocation.parts(kind.cost_nanousd), allocation.parts(kind.tokens),
         allocation.parts(cell.requests), allocation.parts(cell.saved_nanousd), allocation.parts(RATIO_WHOLE),
-        allocation.parts(10**6), strict=True,
+        allocation.parts(10**6), allocation.parts(charge.markup_nanousd), strict=True,
     )  # fmt: skip
-    for team, cost, tokens, requests, saved, ratio, millionths in parts:
+    for team, cost, tokens, requests, saved, ratio, millionths, markup in parts:
         if not ratio:
             continue
         part = replace(
@@ -278,6 +293,7 @@ def _allocated(of: Month, charge: _Charge, allocation: Allocation) -> Iterator[d
             share=replace(kind, cost_nanousd=cost, tokens=tokens),
             whole=kind,
             millionths=millionths,
+            markup_nanousd=markup,
         )
         weight = allocation.weights[team]
         measure: dict[str, Any] = {
@@ -293,8 +309,10 @@ def _allocated(of: Month, charge: _Charge, allocation: Allocation) -> Iterator[d
         }
 
 
-def _list_price(price: Price, kind: str) -> Decimal:
-    """USD for one unit at the base tier, exact: derived rates are quarters of a pico-USD."""
+def _list_price(price: Price, multiplier: tuple[int, int] | None, kind: str) -> Decimal:
+    """USD for one unit at the base tier, exact: derived rates are quarters of a pico-USD. `multiplier`: the list's, or
+    that of what was agreed, where discounts or markups make the price's own another."""
+    price = price if multiplier is None else replace(price, multiplier=multiplier)
     return Decimal(cost_pico(price, {kind: 4})[0]) / 4 / 10**12
 
 

@@ -23,6 +23,8 @@ CSV_FIELDS = (
     "cost_usd",
     "saved_usd",
     "refused",
+    "list_cost_usd",
+    "effective_cost_usd",
 )
 
 
@@ -52,6 +54,8 @@ def _sums(lines: Sequence[Line]) -> dict[str, Any]:
         "cost_usd": nano_to_usd(sum(x.cost_nanousd for x in lines)),
         "saved_usd": nano_to_usd(sum(x.saved_nanousd for x in lines)),
         "refused": sum(x.refused for x in lines),
+        "list_cost_usd": nano_to_usd(sum(x.list_nanousd for x in lines)),
+        "effective_cost_usd": nano_to_usd(sum(x.effective_nanousd for x in lines)),
     }
 
 
@@ -86,11 +90,14 @@ def to_csv(report: Chargeback) -> str:
         for line in lines:
             names = [month, *(inert(n) for n in (line.team, line.app, line.model))]
             unexplained = line.cost_nanousd - sum(k.cost_nanousd for k in line.kinds if k.kind != "requests")
-            once = (nano_to_usd(line.saved_nanousd), line.refused)
+            of_all = (nano_to_usd(line.list_nanousd), nano_to_usd(line.effective_nanousd))
+            once = (nano_to_usd(line.saved_nanousd), line.refused, *of_all)
             writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained), *once])
             for k in line.kinds:
                 if k.kind != "requests":
-                    writer.writerow([*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd), "0.00", 0])
+                    writer.writerow(
+                        [*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd), "0.00", 0, "0.00", "0.00"]
+                    )
     return out.getvalue()
 
 

@@ -14,7 +14,7 @@
 --   v:<scope>:<id>   set     scopes of the values that a limit has counted in one window
 --   d:<day>          hash    app SEP model SEP kind -> count; `$` nano-USD, `#` exchanges, `+` nano-USD that
 --                            another model than asked for saved (negative: it was dearer), `!` refused requests,
---                            `~` nano-USD adjusted
+--                            `~` nano-USD adjusted, `=` nano-USD below list prices, `^` nano-USD of markup
 --   adj              hash    adjustment id -> its record (JSON); adj:t, zset of the ids by time
 --   closed           hash    month -> its closing (JSON: t when, by whom, s settled, x digest of the cells,
 --                            b the budget that it is judged by)

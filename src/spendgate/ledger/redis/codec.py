@@ -43,7 +43,7 @@ TEAMS_KEY = "sg1:teams"
 GROUPS_KEY = "sg1:groups"
 EPOCH_KEY = "sg1:epoch"
 SEP = "\x1f"
-EXCHANGES, COST, SAVED, REFUSED, ADJUSTED = "#", "$", "+", "!", "~"
+EXCHANGES, COST, SAVED, REFUSED, ADJUSTED, OFF_LIST, MARKUP = "#", "$", "+", "!", "~", "=", "^"
 """Fields of a day's cell beside the kinds of tokens."""
 NAME_MAX = 200
 """Characters of a name that are kept."""
@@ -175,8 +175,14 @@ def _bound(b: Bound, accounts: dict[str, int]) -> list[object]:
 def settle_argument(s: Settlement) -> bytes:
     """Write a settlement as `settle.lua` reads it."""
     counts = s.usage
-    if s.saved_nanousd or s.refused:
-        counts = {**s.usage, SAVED: s.saved_nanousd, REFUSED: s.refused}
+    if s.saved_nanousd or s.refused or s.off_list_nanousd or s.markup_nanousd:
+        counts = {
+            **s.usage,
+            SAVED: s.saved_nanousd,
+            REFUSED: s.refused,
+            OFF_LIST: s.off_list_nanousd,
+            MARKUP: s.markup_nanousd,
+        }
     row: dict[str, object] = {
         "id": s.exchange_id,
         "app": clean(s.app),
@@ -332,6 +338,8 @@ def team_month(
         requests += exchanges
         saved += cell.pop(SAVED, 0)
         refused += cell.pop(REFUSED, 0)
+        cell.pop(OFF_LIST, 0)
+        cell.pop(MARKUP, 0)
         if exchanges or cost or corrected:
             cells[app, model] = cost
             models[model] = models.get(model, 0) + cost
@@ -377,6 +385,8 @@ def day_cells(team: str, day: str, fields: dict[Any, Any]) -> list[DayCell]:
                 saved_nanousd=cell.pop(SAVED, 0),
                 refused=cell.pop(REFUSED, 0),
                 adjusted_nanousd=adjusted,
+                off_list_nanousd=cell.pop(OFF_LIST, 0),
+                markup_nanousd=cell.pop(MARKUP, 0),
                 tokens=cell,
             )
         )

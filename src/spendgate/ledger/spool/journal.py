@@ -60,7 +60,8 @@ def write_settlement(s: Settlement) -> bytes:
         "release": s.release,
         "scopes": [(clean(scope), window) for scope, window in s.scopes],
     }
-    later = {"saved_nanousd": s.saved_nanousd, "refused": s.refused, "counted_us": s.counted_us,
+    later = {"off_list_nanousd": s.off_list_nanousd, "markup_nanousd": s.markup_nanousd,
+             "saved_nanousd": s.saved_nanousd, "refused": s.refused, "counted_us": s.counted_us,
              "acknowledged_us": s.acknowledged_us}  # fmt: skip
     if s.unspent:
         document["unspent"] = [clean(scope) for scope in s.unspent]
