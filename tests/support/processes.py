@@ -46,7 +46,10 @@ class Command:
     def __init__(self, folder: Path, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPENDGATE_", "PROMETHEUS_"))}
+        ours = ("SPENDGATE_", "PROMETHEUS_")
+        clean = {k: v for k, v in os.environ.items() if k == "SPENDGATE_ENVOY" or not k.startswith(ours)}
+        if engine := os.environ.get("SPENDGATE_TEST_ENGINE"):  # any test on another gRPC engine
+            clean["SPENDGATE_GRPC_ENGINE"] = engine
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [SPENDGATE, *argv],
