@@ -26,7 +26,8 @@ def run(
     except FileNotFoundError as error:
         raise ReleaseError(f"{argv[0]} is not installed: run scripts/setup_release.sh") from error
     if done.returncode != 0:
-        raise ReleaseError(f"{' '.join(map(str, argv))}: {done.stderr.strip() or done.stdout.strip()}")
+        said = "\n".join(text for text in (done.stdout.strip(), done.stderr.strip()) if text)
+        raise ReleaseError(f"{' '.join(map(str, argv))}: {said}")
     return done.stdout.strip()
 
 
