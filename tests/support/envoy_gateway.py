@@ -32,8 +32,8 @@ def _thresholds(breaker: Json) -> Json:
     return {"thresholds": [{names[k]: v for k, v in breaker.items()}]}
 
 
-def _cluster(name: str, address: str, **more: Any) -> Json:
-    endpoint = {"endpoint": {"address": plain(address(address))}}
+def _cluster(name: str, place: str, **more: Any) -> Json:
+    endpoint = {"endpoint": {"address": plain(address(place))}}
     return {
         "name": name,
         "type": "STATIC",

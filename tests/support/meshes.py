@@ -21,7 +21,7 @@ import yaml
 
 from spendgate.envoy.istio import cluster_name
 from spendgate.envoy.mtls import Files, terminator, with_client
-from spendgate.envoy.parts import TYPE
+from spendgate.envoy.parts import TYPE, plain
 from spendgate.envoy.routes import removed_headers
 from spendgate.settings.config import load_config
 from spendgate.supervisor.front import envoy_binary
@@ -44,6 +44,9 @@ IDS = {
 
 class Mesh(Gateway):
     """A running house; a context manager. `app`: the application's SPIFFE id."""
+
+    hosts: tuple[str, ...] = ()
+    """Virtual hosts of their own at the Envoy that carries the filter (Istio)."""
 
     def __init__(
         self,
@@ -127,7 +130,7 @@ class Mesh(Gateway):
         printed = self._rendered("envoyfilter", "--service", SERVICE, "--attach", attach, *selector)
         cluster = cluster_name(SERVICE, 9002)
         at = egress if attach == "gateway" else listen
-        merged = patched(proxy(at, self._upstream, inside, cluster), yaml.safe_load(printed))
+        merged = patched(proxy(at, self._upstream, inside, cluster, self.hosts), yaml.safe_load(printed))
         merged = with_client(merged, self._files(caller), [self.ids["gateway"]], cluster)
         if attach == "gateway":
             self._take_mtls(merged, "egress")
@@ -158,7 +161,9 @@ class Mesh(Gateway):
                 "@type": TYPE + "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
                 "require_client_certificate": True,
                 "common_tls_context": {
-                    "alpn_protocols": ["h2", "http/1.1"], **files.certificate(), **files.validation([]),
+                    "alpn_protocols": ["h2", "http/1.1"],
+                    "tls_certificate_sds_secret_configs": [plain(files.certificate())],
+                    "validation_context_sds_secret_config": plain(files.authorities()),
                 },
             },
         }  # fmt: skip
