@@ -186,7 +186,9 @@ async def take(url: str, wanted: list[tuple[Path, str, str, int]]) -> None:
             colours: Any = scheme
             page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=colours)
             await page.goto(url + PAGES[name])
-            await page.locator("[title='being read'], .waits").first.wait_for(state="detached")
+            await page.locator("[title='being read'], .waits, main[data-live='1']").first.wait_for(
+                state="detached"
+            )
             whole = await page.evaluate("document.documentElement.scrollHeight")
             clip: Any = {"x": 0, "y": 0, "width": width, "height": min(whole, most)}
             await page.screenshot(path=file, full_page=True, clip=clip)

@@ -76,7 +76,9 @@ class Spending:
             rows=shown,
             forecasts=forecasts,
             dailies={r.team: self._books.daily(r.team) for r in shown} if running else {},
-            live=5 if (glance or query or alone) and all(r.team in forecasts for r in shown) else 1,
+            live=5
+            if all(r.team in forecasts for r in shown) and (_is_whole(glance) or query or alone)
+            else 1,
             found=len(found),
             totals=totals(found, forecasts),
             expected=_together([forecasts[r.team] for r in found if r.team in forecasts]),
@@ -241,6 +243,11 @@ def _together(of: Sequence[Forecast]) -> list[int]:
     """What several forecasts expect: the rest of today, and each day after it."""
     spans = zip_longest(*([nano for _, nano in f.spans] for f in of), fillvalue=0)
     return [sum(day) for day in spans]
+
+
+def _is_whole(glance: View | None) -> bool:
+    """Is everything that it shows read?"""
+    return glance is not None and (glance.coverage is None or glance.coverage.progress.is_whole)
 
 
 def _slug(period: Period) -> str:

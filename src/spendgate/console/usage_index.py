@@ -62,16 +62,17 @@ class Progress:
     lines: int = 0
     bad: int = 0
     problem: str = ""
+    has_begun: bool = True
 
     @property
     def is_whole(self) -> bool:
         """Is everything read?"""
-        return not self.problem and self.read >= self.total
+        return self.has_begun and not self.problem and self.read >= self.total
 
     @property
     def share(self) -> float:
         """The part that is read."""
-        return self.read / self.total if self.total else 1.0
+        return self.read / self.total if self.total else float(self.has_begun)
 
 
 class UsageIndex:
@@ -80,7 +81,7 @@ class UsageIndex:
     def __init__(self, paths: Sequence[Path], file: Path | None, prices: Callable[[], PriceTable]) -> None:
         self.paths = tuple(paths)
         self.cube = _opened(file)
-        self.progress = Progress()
+        self.progress = Progress(has_begun=False)
         self._prices = prices
         self._looked_ms = 0
         self._task: asyncio.Task[None] | None = None

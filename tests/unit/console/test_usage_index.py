@@ -52,9 +52,11 @@ def spent(of: UsageIndex) -> dict[str, int]:
 def test_lines_are_added_as_they_come_and_half_a_line_waits(tmp_path: Path) -> None:
     log = tmp_path / "usage.jsonl"
     log.write_bytes(line("a") + line("b", user="ann") + line("c")[:40])
-    of = whole(index(log))
+    of = index(log)
+    assert not of.progress.is_whole and of.progress.share == 0
+    whole(of)
     assert spent(of) == {"kim": 5, "ann": 5}
-    assert not of.progress.is_whole
+    assert not of.progress.is_whole and 0.5 < of.progress.share < 1
     log.write_bytes(line("a") + line("b", user="ann") + line("c"))
     assert spent(whole(of)) == {"kim": 10, "ann": 5}
     assert of.progress.is_whole and (of.progress.lines, of.progress.bad) == (3, 0)
