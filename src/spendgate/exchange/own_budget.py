@@ -183,7 +183,7 @@ def _ask(snapshot: Snapshot, identity: Identity, model: str, now_ms: int) -> Ask
     nowhere = Address("")
     return Ask(
         team=identity.team, app=identity.app, model=model, dialect="", input_tokens=0, run=identity.run,
-        user=identity.user, known_as=snapshot.prices.known_as,
+        user=identity.user, tags=dict(identity.tags), known_as=snapshot.prices.known_as,
         provider_of=lambda m: snapshot.seller(m, nowhere, now_ms),
     )  # fmt: skip
 

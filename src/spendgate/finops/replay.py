@@ -57,6 +57,7 @@ def _bounds(policy: Policy, record: UsageRecord) -> tuple[Bound, ...]:
         input_tokens=0,
         run=record.run,
         user=record.user,
+        tags=dict(record.tags),
         provider_of=lambda _: record.priced_by.provider or _maker(record.model),
     )
     groups = policy.groups_of(record.team)

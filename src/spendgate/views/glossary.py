@@ -62,6 +62,9 @@ REFUSALS: dict[str, str] = {
     "model_budget_exceeded": "it does not fit `maxMonthlyUSD` of the models that a pattern matches",
     "app_budget_exceeded": "it does not fit the app's `maxMonthlyUSD`",
     "run_budget_exceeded": "it does not fit `maxUSDPerRun`",
+    "limit_exceeded": "it does not fit one of the `limits` of the budget or of a group; `error.details.limit` has "
+    "whose it is and its numbers",
+    "group_budget_exceeded": "it does not fit the budget of a group of the team; `error.details.group` names it",
     "loop_detected": "its run has sent the same messages to the same model as often as `repeats` lets it",
     "request_cost_exceeded": "its estimate is above `maxUSDPerRequest`",
     "app_not_allowed_for_model": "the app is not among `allowedApps` of the model's pattern",
