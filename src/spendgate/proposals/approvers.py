@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.budget.yaml_lines import read_documents
 from spendgate.errors import ConfigurationError, Fault
-from spendgate.money import nano_to_usd, usd_to_nano
+from spendgate.money import usd_cell, usd_to_nano
 
 FILES = ("approvers.yaml", ".spendgate/approvers.yaml")
 """Where it is looked for in the repository."""
@@ -121,8 +121,8 @@ def growths(before: Policy, after: Policy, approvers: Approvers, now_ms: int) ->
         amount = max(lasting, 0) + passing
         if amount <= 0:
             continue
-        parts = [f"${nano_to_usd(lasting)} a month"] if lasting > 0 else []
-        parts += [f"${nano_to_usd(passing)} for a time"] if passing else []
+        parts = [f"{usd_cell(lasting, '$')} a month"] if lasting > 0 else []
+        parts += [f"{usd_cell(passing, '$')} for a time"] if passing else []
         out.append(Growth(team, amount, " and ".join(parts), approvers.who(team, amount)))
     return out
 

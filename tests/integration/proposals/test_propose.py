@@ -292,5 +292,5 @@ def test_the_check_holds_a_raise_back_until_the_right_person_approved(house: Hou
     before = house.work / "budgets"
     argv = ("check", "--before", str(before), "--after", str(after / "budgets"))
     refused = house.run(*argv, "--approved-by", "lead", ok=1)
-    assert "payments: $1500.00 a month ($1500.00): needs org/finance" in refused.stdout
+    assert "payments: $1,500.00 a month ($1,500.00): needs org/finance" in refused.stdout
     house.run(*argv, "--approved-by", "mo", "--member", "org/finance=mo")
