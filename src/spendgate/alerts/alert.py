@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import orjson
 
-Kind = Literal["threshold", "exhausted", "recovered", "rebuilt", "drift", "digest", "anomaly"]
+Kind = Literal["threshold", "exhausted", "recovered", "rebuilt", "drift", "digest", "anomaly", "limit"]
 """`threshold`: a percentage of the budget is spent. `exhausted`: the one that rejects. `recovered`: a raise
 lifted an exhausted budget above its spend. `rebuilt`: the ledger was made anew from its records. `drift`: the
 ledger and another book (Prometheus, an invoice) differ. `digest`: a week or a month in words. `anomaly`: a day far
-above its weekday."""
+above its weekday. `limit`: one value of a limit (a person, a run, …) reached a percentage of it."""
 
 
 @dataclass(frozen=True, slots=True)

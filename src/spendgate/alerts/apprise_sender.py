@@ -135,6 +135,7 @@ def _type_of(alert: Alert) -> apprise.NotifyType:
         "threshold": apprise.NotifyType.WARNING,
         "drift": apprise.NotifyType.WARNING,
         "anomaly": apprise.NotifyType.WARNING,
+        "limit": apprise.NotifyType.WARNING,
         "recovered": apprise.NotifyType.SUCCESS,
     }
     found: apprise.NotifyType = kinds.get(alert.kind, apprise.NotifyType.INFO)

@@ -67,7 +67,7 @@ def _headline(alert: Alert) -> str:
             return head + " The budget is exhausted." if is_final else head
         case "recovered":
             return f"LLM budget of team {team} was raised and is no longer exhausted in {month}: {of}."
-        case "digest" | "anomaly":
+        case "digest" | "anomaly" | "limit":
             return alert.detail
         case "rebuilt":
             return f"{_ledger(alert)} was rebuilt for {month}: {alert.detail}"

@@ -27,6 +27,7 @@ from spendgate.alerts.claims import CLAIM_MS, SEEN, Claims, limit_seen, open_del
 from spendgate.alerts.compose import Facts, compose
 from spendgate.alerts.courier import Count, DeliveryWorker
 from spendgate.alerts.crossings import Crossing, Verdict, judge
+from spendgate.alerts.limit_thresholds import LimitThresholds
 from spendgate.alerts.memory import AlertMemory
 from spendgate.alerts.reports import NO_REPORTS, ReportPlan, Reports
 from spendgate.alerts.sender import Sender, Timing
@@ -80,6 +81,7 @@ class AlertLoop:
     book: BudgetBook = field(init=False)
     reports: ReportPlan = NO_REPORTS
     _reports: Reports = field(init=False)
+    _limits: LimitThresholds = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
     _watched: frozenset[str] | None = field(init=False, default=None)
 
@@ -88,6 +90,7 @@ class AlertLoop:
         self.memory = AlertMemory(self.data_dir)
         self.book = BudgetBook(self.redis)
         self._reports = Reports(self.reports, self.ledger)
+        self._limits = LimitThresholds(self.redis)
         self.courier = DeliveryWorker(self.claims, self.memory, self.senders, self.timing, self.count)
 
     async def run_once(self, now_ms: int = 0) -> None:
@@ -169,18 +172,24 @@ class AlertLoop:
         self.count("pending", pending)
         await self._open_unread()
         await self._report(policy, now_ms, begun == "baseline")
+        async for alert in self._limits.due(budgets.values(), now_ms):
+            await self._tell(alert, begun == "baseline")
         return True
 
     async def _report(self, policy: Policy, now_ms: int, quiet: bool) -> None:
         """Open the reports that are due; at the first start on a store they are only noted."""
         async for alert in self._reports.due(policy, now_ms):
-            if quiet:
-                await self.claims.open(alert.team, alert.month, quiet=[(alert.key, 0)])
-                continue
-            targets = self._targets(alert)
-            if await self.claims.open(alert.team, alert.month, [(alert, targets)]):
-                log.info("report_opened", team=alert.team, month=alert.month, report=alert.key)
-                self.courier.expect(alert.team, alert.month, targets)
+            await self._tell(alert, quiet)
+
+    async def _tell(self, alert: Alert, quiet: bool) -> None:
+        """Open what is no crossing of a month, where it was not told before."""
+        if quiet:
+            await self.claims.open(alert.team, alert.month, quiet=[(alert.key, 0)])
+            return
+        targets = self._targets(alert)
+        if await self.claims.open(alert.team, alert.month, [(alert, targets)]):
+            log.info("report_opened", team=alert.team, month=alert.month, report=alert.key)
+            self.courier.expect(alert.team, alert.month, targets)
 
     async def _one(
         self,

@@ -31,8 +31,15 @@ _NAMES = {
     "drift": "SpendgateLedgerDrift",
     "digest": "SpendgateDigest",
     "anomaly": "SpendgateSpendAnomaly",
+    "limit": "SpendgateLimitThreshold",
 }
-_SEVERITY = {"threshold": "warning", "exhausted": "critical", "drift": "warning", "anomaly": "warning"}
+_SEVERITY = {
+    "threshold": "warning",
+    "exhausted": "critical",
+    "drift": "warning",
+    "anomaly": "warning",
+    "limit": "warning",
+}
 _NEVER = "0001-01-01T00:00:00Z"
 
 

@@ -73,7 +73,8 @@ def limit_fact(bound: Bound, team: str, settled: int, held: int) -> str:
     elif subject.per == "team" and subject.match:
         what = f" for {subject.match}"
     most = amount_text(bound.unit, bound.floor_nanousd)
-    fact = f"{who} has used {amount_text(bound.unit, settled)} of {most}{what} {_WINDOWS[subject.window]}"
+    used = usd_text(settled) if bound.unit == "usd" else f"{settled:,}"
+    fact = f"{who} has used {used} of {most}{what} {_WINDOWS[subject.window]}"
     if held:
         are = "is" if bound.unit == "usd" else "are"
         fact += f", and {amount_text(bound.unit, held)} {are} held for requests that are still running"

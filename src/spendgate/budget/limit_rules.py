@@ -15,8 +15,8 @@ from spendgate.money import percent_of, usd_to_nano
 from spendgate.pricing.aliases import bare
 
 REASON = "limit_exceeded"
-OPEN_ENDED = ("app", "user", "run", "model")
-"""Dimensions whose values clients can make up; tags are, too."""
+OPEN_ENDED = ("app", "user", "run", "model", "provider")
+"""Dimensions whose values are not known beforehand, and mostly made up by clients; tags are, too."""
 
 
 @dataclass(frozen=True, slots=True)

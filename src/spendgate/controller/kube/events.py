@@ -24,6 +24,7 @@ _REASONS = {
     "rebuilt": "LedgerRebuilt",
     "drift": "LedgerDrift",
     "anomaly": "UnusualSpend",
+    "limit": "LimitThreshold",
 }
 _WARNINGS = {"exhausted", "drift", "anomaly"}
 
