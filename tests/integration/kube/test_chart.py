@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import helm
+import yaml
+from support import helm, manifests
 from support.kube import Cluster, binaries
 from support.npm_schemas import crd, foreign
 from support.processes import until
@@ -136,3 +138,27 @@ def test_a_fresh_cluster_takes_all_of_it_and_again_without_a_change(
     helm.release("upgrade", kubeconfig, namespace, given, chart)
     assert contents() == before
     helm.release("uninstall", kubeconfig, namespace)
+
+
+def test_by_kustomize_too_another_namespace_is_one_word(server: Cluster) -> None:
+    page = (helm.ROOT / "docs/how-to/helm.md").read_text(encoding="utf-8")
+    [(overlay, script)] = re.findall(
+        r"kubectl kustomize k8s/(\S+) \| sed '(\S+)' \| kubectl apply -f -", page
+    )
+    moved = subprocess.run(
+        ["sed", script], input=manifests.rendered(overlay), capture_output=True, text=True, check=True
+    ).stdout
+    assert "llm-gateway" not in moved
+    documents = [d for d in yaml.safe_load_all(moved) if d["kind"] != "PodDisruptionBudget"]  # of 1.21
+    server.apply(*(d for d in documents if d["kind"] == "CustomResourceDefinition"))
+    server.established()
+    said = server.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-",
+        stdin=yaml.safe_dump_all(documents), warnings=True,
+    ).splitlines()  # fmt: skip
+    assert len(said) == len(documents)
+    assert all(line.endswith(" serverside-applied") for line in said), said
+    assert {d["metadata"].get("namespace", "platform-llm") for d in documents} == {
+        "platform-llm",
+        "istio-system",
+    }
