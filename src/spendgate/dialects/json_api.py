@@ -54,9 +54,9 @@ class JsonApi(ABC):
 
     def may_be_large(self, facts: RequestFacts) -> bool:
         """May the answer be larger than what a proxy buffers (pictures, sound, many embeddings)?"""
-        return not LARGE_KINDS.isdisjoint(facts.dear_kinds) or (
-            len(facts.texts) >= MANY_TEXTS and facts.output_cap == 0
-        )
+        if not LARGE_KINDS.isdisjoint(facts.dear_kinds) or "images" in facts.fee_kinds:
+            return True
+        return len(facts.texts) >= MANY_TEXTS and facts.output_cap == 0
 
     def reads(self, media_type: str) -> bool:
         """Does a whole answer of this media type (lower case, "" for none) tell its usage?"""

@@ -94,3 +94,32 @@ def test_a_refusal_is_json_with_its_message_and_reason(dialect: Dialect) -> None
     assert b"Spent." in body
     assert b"monthly_budget_exceeded" in body.lower()
     assert by_name(dialect.name) is dialect
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "large"),
+    [
+        ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a cat"}, True),
+        ("/api/v1/chat/completions", {"model": "google/gemini-2.5-flash-image"}, True),
+        ("/api/v1/chat/completions", {"model": "m", "modalities": ["image", "text"]}, True),
+        ("/v1/chat/completions", {"model": "m", "modalities": ["text", "audio"]}, True),
+        ("/v1/chat/completions", {"model": "gpt-4o"}, False),
+        ("/v1/chat/completions", {"model": "imagine-7b"}, False),
+        (
+            "/v1/responses",
+            {"model": "gpt-5.4", "input": "a cat", "tools": [{"type": "image_generation"}]},
+            True,
+        ),
+        ("/v1/responses", {"model": "gpt-5.4", "input": "a cat"}, False),
+        ("/model/amazon.nova-canvas-v1%3A0/invoke", {"taskType": "TEXT_IMAGE"}, True),
+        ("/v1/embeddings", {"model": "m", "input": ["a"] * 200}, True),
+        ("/v1/embeddings", {"model": "m", "input": "a"}, False),
+    ],
+)
+def test_an_answer_that_may_have_pictures_is_never_collected(
+    path: str, asked: dict[str, Any], large: bool
+) -> None:
+    dialect = find("POST", path, "application/json")
+    assert dialect is not None
+    facts = dialect.read_request(json.dumps(asked).encode(), path, {"content-type": "application/json"})
+    assert dialect.may_be_large(facts) is large

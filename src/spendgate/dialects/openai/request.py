@@ -62,6 +62,9 @@ AGENT_MODEL = re.compile(
 )
 """Models that search and run code by themselves, in turns (Groq's compound systems, deep research)."""
 
+DRAWS = re.compile(r"(^|[/:._-])images?([._:-]|$)|nano-banana|seedream|dall-e|flux", re.IGNORECASE)
+"""Models of pictures by their names (Gemini's, OpenAI's, ByteDance's, Black Forest Labs'), as chats have them."""
+
 THINKS_BESIDE = re.compile(r"(^|/)(qwq|qvq)|qwen.*thinking", re.IGNORECASE)
 THINKING_TOKENS_MAX = 81_920
 """The longest thinking of Qwen's models. At Alibaba's Model Studio `max_tokens` limits the answer alone, and
@@ -94,6 +97,8 @@ def read(body: bytes, path: str) -> RequestFacts:
     options = object_of(document.get("stream_options"))
     modalities = document.get("modalities")
     spoken = isinstance(modalities, list) and "audio" in modalities
+    if traits.draws or (isinstance(modalities, list) and "image" in modalities):
+        texts.dear_kinds.add("output_image")
     if spoken:
         texts.needs.add("audio")
         texts.dear_kinds.add("output_audio")
@@ -184,6 +189,8 @@ class Traits(NamedTuple):
     """It searches and runs code by itself, in turns."""
     thinks_beside: bool
     """Its thinking is not in the output cap."""
+    draws: bool
+    """It makes pictures, asked for or not."""
 
 
 @lru_cache(maxsize=1024)
@@ -195,6 +202,7 @@ def traits_of(model: str) -> Traits:
         searches or _SONAR.search(model) is not None,
         AGENT_MODEL.search(model) is not None,
         THINKS_BESIDE.search(model) is not None,
+        DRAWS.search(model) is not None,
     )
 
 

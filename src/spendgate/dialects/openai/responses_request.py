@@ -71,6 +71,8 @@ def read(body: bytes) -> RequestFacts:
     reader.read_input(document.get("instructions"))
     reader.read_input(document.get("input"))
     fees, tool_tokens, drawers = _read_tools(texts, document)
+    if drawers:
+        texts.dear_kinds.add("output_image")
     runs = hosted.runs_tools(document.get("tools")) or reader.runs_tools
     _read_prompt(reader, document.get("prompt"))
     form = object_of(object_of(document.get("text")).get("format"))
