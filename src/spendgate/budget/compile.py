@@ -14,7 +14,7 @@ from spendgate.budget.checks import advice
 from spendgate.budget.document import document_text
 from spendgate.budget.limit_rules import LimitRule
 from spendgate.budget.model import BudgetSpec, LLMBudget
-from spendgate.budget.patterns import ModelPattern, most_specific_first
+from spendgate.budget.patterns import ModelPattern, most_specific_first, team_pattern
 from spendgate.budget.policy import (
     DEFAULT_THRESHOLDS,
     AppRule,
@@ -82,7 +82,7 @@ def compile_budget(document: LLMBudget) -> TeamBudget:
             spec.time_zone or "UTC", WEEKDAYS.index(spec.week_starts_on or "monday"), spec.year_starts_in or 1
         ),
         rollover_percent=spec.rollover.percent if spec.rollover else None,
-        members=tuple(ModelPattern.of(m) for m in spec.members or ()),
+        members=tuple(team_pattern(m) for m in spec.members or ()),
         created=meta.creation_timestamp,
         raises=tuple(Raise(usd_to_nano(i.usd), int(i.until.timestamp() * 1000)) for i in spec.increase),
         advice=tuple(advice(spec)),

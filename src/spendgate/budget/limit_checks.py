@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from spendgate.budget.calendar import is_zone
 from spendgate.budget.model import GROUPS_MAX, BudgetSpec, Limit, LimitOverride
-from spendgate.budget.patterns import ModelPattern, is_glob
+from spendgate.budget.patterns import ModelPattern, is_glob, is_team_glob, team_pattern
 
 Loc = tuple[str | int, ...]
 Trouble = tuple[Loc, str, str]
@@ -63,7 +63,7 @@ def _calendar(spec: BudgetSpec) -> Iterator[Trouble]:
 def _group(spec: BudgetSpec) -> Iterator[Trouble]:
     if spec.members is None:
         return
-    if is_glob(spec.team):
+    if is_team_glob(spec.team):
         yield ("team",), "is a pattern, but names a group", "give the group one name"
     for i, member in enumerate(spec.members):
         if member == spec.team:
@@ -186,7 +186,7 @@ def limit_advice(spec: BudgetSpec) -> Iterator[str]:
             yield f"of a group, {', '.join(named)} does nothing: models are chosen by the budget of the team"
         if any(t.action == "alert_and_downgrade" for t in spec.alert_thresholds):
             yield "alert_and_downgrade of a group only alerts: models are chosen by the budget of the team"
-    elif is_glob(spec.team):
+    elif is_team_glob(spec.team):
         yield (
             f"team {spec.team!r} is a template: each team that it matches and that has no budget of its own gets "
             "one like this; teams that nobody vouches for (plain headers) can be invented, so that a group over "
@@ -221,7 +221,7 @@ def group_troubles(groups: Sequence[Group], teams: Iterable[str]) -> Mapping[str
             problem = f"is {group.members[nested]!r}, which is a group"
             found[group.name] = ("members", nested), problem, "name its teams: groups do not hold groups"
             continue
-        patterns = tuple(map(ModelPattern.of, group.members))
+        patterns = tuple(map(team_pattern, group.members))
         for i, pattern in enumerate(patterns):
             for team in (t for t in known if pattern.matches(t) and t not in names):
                 others = [g.name for g, its in accepted if any(p.matches(team) for p in its)]
@@ -242,4 +242,4 @@ def group_troubles(groups: Sequence[Group], teams: Iterable[str]) -> Mapping[str
 
 def _sample(member: str) -> str:
     """A team that a member means: itself, or one that its glob matches."""
-    return member.replace("*", "").replace("?", "x") or "any" if is_glob(member) else member
+    return member.replace("*", "").replace("?", "x") or "any" if is_team_glob(member) else member

@@ -10,7 +10,7 @@ from spendgate.budget.ask import ANY_MODEL, Ask
 from spendgate.budget.bounds import Bound, Subject, Unit
 from spendgate.budget.calendar import Calendar, periods
 from spendgate.budget.model import Limit
-from spendgate.budget.patterns import ModelPattern, is_glob, most_specific_first
+from spendgate.budget.patterns import ModelPattern, is_glob, is_team_glob, most_specific_first
 from spendgate.money import percent_of, usd_to_nano
 from spendgate.pricing.aliases import bare
 
@@ -117,7 +117,7 @@ class LimitRule:
     def named(self, group: bool, team: str, members: Sequence[str] = ()) -> tuple[str, ...]:
         """The values that can be told without a request: those that the document names."""
         if self.per == "team":
-            return tuple(m for m in members if not is_glob(m)) if group else (team,)
+            return tuple(m for m in members if not is_team_glob(m)) if group else (team,)
         texts = [o.pattern.text for o in self.overrides] + ([self.match.text] if self.match else [])
         return tuple(dict.fromkeys(t for t in texts if not is_glob(t)))
 

@@ -58,6 +58,20 @@ class ModelPattern:
         return (self.exact, len(self.prefix), len(self.text))
 
 
+def is_team_glob(name: str) -> bool:
+    """Does a name mean several teams? Only `*` and `?` are wildcards: names of teams may hold brackets."""
+    return "*" in name or "?" in name
+
+
+def team_pattern(name: str) -> ModelPattern:
+    """The pattern of a team's name, or of a glob of teams."""
+    if not is_team_glob(name):
+        exact = re.compile(rf"{re.escape(name)}\Z")
+        return ModelPattern(name, True, name, exact, exact)
+    regex = re.compile(translate(name.replace("[", "[[]")))
+    return ModelPattern(name, False, re.split(r"[*?]", name, maxsplit=1)[0], regex, regex)
+
+
 class HasPattern(Protocol):
     """Anything that applies to the models of a pattern."""
 

@@ -15,7 +15,7 @@ from spendgate.budget.bounds import CARRY_PARTS, UNLIMITED, Carry
 from spendgate.budget.calendar import PLAIN, Calendar
 from spendgate.budget.limit_rules import LimitRule
 from spendgate.budget.model import Action
-from spendgate.budget.patterns import ModelPattern, best_match, is_glob
+from spendgate.budget.patterns import ModelPattern, best_match, is_team_glob, team_pattern
 from spendgate.money import percent_of
 from spendgate.pricing.aliases import known_as
 
@@ -160,7 +160,7 @@ class TeamBudget:
     @property
     def is_template(self) -> bool:
         """Is it the budget of each team that its name, a glob, matches?"""
-        return not self.members and is_glob(self.team)
+        return not self.members and is_team_glob(self.team)
 
     def has_member(self, team: str) -> bool:
         """Is a team in this group?"""
@@ -283,7 +283,7 @@ class Policy:
             MappingProxyType({t: b for t, b in ordered.items() if not (b.is_group or b.is_template)}),
             version,
             refused,
-            tuple(sorted(templates, key=lambda b: ModelPattern.of(b.team).specificity, reverse=True)),
+            tuple(sorted(templates, key=lambda b: team_pattern(b.team).specificity, reverse=True)),
             MappingProxyType({t: b for t, b in ordered.items() if b.is_group}),
         )
 
@@ -307,7 +307,7 @@ class Policy:
         glob is meant for whoever names no team."""
         if team in (UNATTRIBUTED, DOCTOR) or team in self.budgets:
             return None
-        return next((t for t in self.templates if ModelPattern.of(t.team).matches(team)), None)
+        return next((t for t in self.templates if team_pattern(t.team).matches(team)), None)
 
     def _from_template(self, team: str) -> TeamBudget | None:
         template = self.template_of(team) if self.templates else None

@@ -143,3 +143,10 @@ def test_a_policy_of_groups_and_templates_alone_is_valid(tmp_path) -> None:  # t
     file = tmp_path / "b.yaml"
     file.write_text("---\n".join([spec("members: ['*']", team="org"), spec(team="*")]))
     assert load_policy([file]).every
+
+
+def test_brackets_in_a_team_s_name_are_no_glob() -> None:
+    found = policy(spec(team="[new]"), spec("members: ['[new]']", team="dept"), spec(team="[a]*"))
+    assert found.teams == ("[new]",) and [t.team for t in found.templates] == ["[a]*"]
+    assert [g.team for g in found.groups_of("[new]")] == ["dept"] and found.groups_of("n") == ()
+    assert found.template_of("[a]b") is not None and found.template_of("ab") is None
