@@ -492,6 +492,10 @@ class Histories(RuleBasedStateMachine):
             self.before = Picture.take(self.client)
             self.settle([(f"{exchange}s{n}", 10, False, "o3", app)], (share, share))
             self.before = Picture.take(self.client)
+        self.reserve(f"{exchange}left", 20, 10, app, 1, False)
+        self.now += 1
+        self.before = Picture.take(self.client)
+        self.expire(100)
 
     def _settle(self, batch: list[Settlement]) -> list[str]:
         reply = self.scripts.run("settle", self.now, *(settle_argument(s) for s in batch))

@@ -132,7 +132,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a window begins anew with each pass", "reserve",
-        "  if not window_ends then\n    window_ends = now", "  do\n    window_ends = now", ("repeats",), rare=True,
+        "    if not window_ends then\n      window_ends = now", "    do\n      window_ends = now",
+        ("repeats",), rare=True,
     ),
     Mutation(
         "a window never ends", "reserve",

@@ -208,40 +208,43 @@ local function expired_key(id) return prefix .. 'e:' .. id end
 -- The sketch of an app and model: {d: day no. of its last sample, n: samples, i: [bucket, count, ...], o: the same}.
 -- A ratio is in 1024ths of the worst case, rounded up: of the input (i) and of the output (o) each for itself. Buckets
 -- 1 to 16 hold one value each, every eight more span twice as much as the eight before; 64 ends at the whole.
+-- Its functions are made where they are asked for: most calls of a script learn nothing.
 local RATIOS_MAX = 256                             -- apps and models kept apart a team
 local SAMPLES_MAX = 1000                           -- at so many samples all counts are halved: what is old fades
 local IDLE_DAYS = 30                               -- a sketch without a sample for so long begins anew
-local ratios_key = prefix .. 'ratios'
 
-local function bucket_of(ratio)
-  local octaves = 0
-  while ratio > 16 do
-    ratio = math.ceil(ratio / 2)
-    octaves = octaves + 1
+local function sketches()
+  local function bucket_of(ratio)
+    local octaves = 0
+    while ratio > 16 do
+      ratio = math.ceil(ratio / 2)
+      octaves = octaves + 1
+    end
+    return ratio + 8 * octaves
   end
-  return ratio + 8 * octaves
-end
 
-local function top_of(bucket)
-  local octaves = bucket > 16 and math.ceil((bucket - 16) / 8) or 0
-  return (bucket - 8 * octaves) * 2 ^ octaves
-end
-
--- The ratio that so many percent of the samples do not pass.
-local function quantile(counts, percent)
-  local total, seen = 0, 0
-  for i = 2, #counts, 2 do total = total + counts[i] end
-  for i = 1, #counts, 2 do
-    seen = seen + counts[i + 1]
-    if seen * 100 >= total * percent then return top_of(counts[i]) end
+  local function top_of(bucket)
+    local octaves = bucket > 16 and math.ceil((bucket - 16) / 8) or 0
+    return (bucket - 8 * octaves) * 2 ^ octaves
   end
-end
 
--- An app's sketch of a model, nil where there is none that counts.
-local function sketch_of(app, model, now)
-  local raw = redis.call('HGET', ratios_key, app .. SEP .. model)
-  local sketch = raw and cjson.decode(raw)
-  if sketch and sketch.d + IDLE_DAYS >= math.floor(now / DAY_MS) then return sketch end
+  -- The ratio that so many percent of the samples do not pass.
+  local function quantile(counts, percent)
+    local total, seen = 0, 0
+    for i = 2, #counts, 2 do total = total + counts[i] end
+    for i = 1, #counts, 2 do
+      seen = seen + counts[i + 1]
+      if seen * 100 >= total * percent then return top_of(counts[i]) end
+    end
+  end
+
+  -- An app's sketch of a model, nil where there is none that counts.
+  local function sketch_of(app, model, now)
+    local raw = redis.call('HGET', prefix .. 'ratios', app .. SEP .. model)
+    local sketch = raw and cjson.decode(raw)
+    if sketch and sketch.d + IDLE_DAYS >= math.floor(now / DAY_MS) then return sketch end
+  end
+  return sketch_of, quantile, bucket_of
 end
 
 -- What a hold is charged that nobody settles: the worst case, also where less is held.

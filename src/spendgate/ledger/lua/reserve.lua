@@ -27,7 +27,6 @@
 -- Replay   an id that is held or has expired gets its first answer again. One that has ended already (its
 --          settlement overtook it) gets {0, 0, -1, …}: nothing is held. Nothing moves.
 
-local repeats_key, repeats_ends = prefix .. 'repeats', prefix .. 'repeats:t'
 local REPEATS_MAX = 10000                          -- requests that are told apart a team
 local SHOWN = 64                                   -- so many holds are looked at to say how long they may take
 local VALUES_MAX = 10000                           -- values that a limit keeps apart in a window; more share one
@@ -101,6 +100,7 @@ end
 -- apart, so that short answers say nothing of a long input.
 local function fit(c)
   local h = c.h
+  local sketch_of, quantile = sketches()
   local sketch = sketch_of(ask.app, c.m, now)
   if not sketch or sketch.n < h[6] then return c.e end
   local input = math.ceil(h[3] * quantile(sketch.i, h[5]) / 1024)
@@ -140,7 +140,7 @@ local looping = nil
 local function answer(candidate, held, cap, replayed, refusals, standing, waited, worst)
   local more = replayed == 1 and 0 or held
   return {candidate, int(held), int(cap), month[1], month[2] + more, int(now), replayed, refusals, expired,
-          standing, waited or {}, int(worst or held), looping or {}, carried}
+          standing, waited or {}, worst and int(worst) or 0, looping or {}, carried}
 end
 
 if #ask.c == 0 then return answer(-1, 0, -1, 0, {}, {}) end
@@ -162,8 +162,10 @@ end
 if ended(ask.id, now, now - 600000) then return answer(0, 0, -1, 1, {}, {}) end
 
 -- The same request again and again: its passes are counted in a window that begins with the first.
-local passed, window_ends = 0, nil
+local count_pass = nil
 if ask.r then
+  local repeats_key, repeats_ends = prefix .. 'repeats', prefix .. 'repeats:t'
+  local passed, window_ends = 0, nil
   local known = redis.call('HGET', repeats_key, ask.r[1])
   if known then
     local n, ends = string.match(known, '^(%d+) (%d+)$')
@@ -173,25 +175,25 @@ if ask.r then
     looping = {int(passed), int(window_ends - now)}
     if ask.r[4] == 1 then return answer(-1, 0, -1, 0, {}, {}) end
   end
-end
 
--- It passes once more. What is over is forgotten, and where there are too many, what will be over first.
-local function count_pass()
-  local gone = redis.call('ZRANGEBYSCORE', repeats_ends, '-inf', int(now), 'LIMIT', 0, 8)
-  if not window_ends then
-    window_ends = now + ask.r[3]
-    if #gone == 0 and redis.call('HLEN', repeats_key) >= REPEATS_MAX then
-      gone = redis.call('ZRANGE', repeats_ends, 0, 0)
+  -- It passes once more. What is over is forgotten, and where there are too many, what will be over first.
+  count_pass = function()
+    local gone = redis.call('ZRANGEBYSCORE', repeats_ends, '-inf', int(now), 'LIMIT', 0, 8)
+    if not window_ends then
+      window_ends = now + ask.r[3]
+      if #gone == 0 and redis.call('HLEN', repeats_key) >= REPEATS_MAX then
+        gone = redis.call('ZRANGE', repeats_ends, 0, 0)
+      end
     end
+    for _, digest in ipairs(gone) do
+      redis.call('HDEL', repeats_key, digest)
+      redis.call('ZREM', repeats_ends, digest)
+    end
+    redis.call('HSET', repeats_key, ask.r[1], int(passed + 1) .. ' ' .. int(window_ends))
+    redis.call('ZADD', repeats_ends, int(window_ends), ask.r[1])
+    redis.call('EXPIRE', repeats_key, 2 * DAY_S)
+    redis.call('EXPIRE', repeats_ends, 2 * DAY_S)
   end
-  for _, digest in ipairs(gone) do
-    redis.call('HDEL', repeats_key, digest)
-    redis.call('ZREM', repeats_ends, digest)
-  end
-  redis.call('HSET', repeats_key, ask.r[1], int(passed + 1) .. ' ' .. int(window_ends))
-  redis.call('ZADD', repeats_ends, int(window_ends), ask.r[1])
-  redis.call('EXPIRE', repeats_key, 2 * DAY_S)
-  redis.call('EXPIRE', repeats_ends, 2 * DAY_S)
 end
 
 -- The output tokens that fit below every floor, and the money; holds = 0: as if nothing were held.
@@ -322,7 +324,7 @@ if c.t then record.n = int(c.t) end
 local deadline = int(now + ask.ttl)
 redis.call('HSET', holds_key, ask.id, cjson.encode(record))
 redis.call('ZADD', due_key, deadline, ask.id)
-if ask.r then count_pass() end
+if count_pass then count_pass() end
 if others then
   record.a = ask.team
   for account, stands in pairs(others) do

@@ -111,68 +111,76 @@ local function correct_later(s, hold, delta, usage)
   count_daily(today, hold.a, s.m, delta, 0, usage, '~')
 end
 
--- Room for one more app and model: once a day, what has had no sample for long is dropped.
-local function make_room(today)
-  if redis.call('HGET', ratios_key, '@') == int(today) then return false end
-  redis.call('HSET', ratios_key, '@', int(today))
-  local fields = redis.call('HGETALL', ratios_key)
-  local left = 0
-  for i = 1, #fields, 2 do
-    if fields[i] ~= '@' then
-      if cjson.decode(fields[i + 1]).d + IDLE_DAYS < today then
-        redis.call('HDEL', ratios_key, fields[i])
-      else
-        left = left + 1
+-- How samples are kept. (Made where one comes.)
+local function learning()
+  local ratios_key = prefix .. 'ratios'
+  local sketch_of, _, bucket_of = sketches()
+
+  -- Room for one more app and model: once a day, what has had no sample for long is dropped.
+  local function make_room(today)
+    if redis.call('HGET', ratios_key, '@') == int(today) then return false end
+    redis.call('HSET', ratios_key, '@', int(today))
+    local fields = redis.call('HGETALL', ratios_key)
+    local left = 0
+    for i = 1, #fields, 2 do
+      if fields[i] ~= '@' then
+        if cjson.decode(fields[i + 1]).d + IDLE_DAYS < today then
+          redis.call('HDEL', ratios_key, fields[i])
+        else
+          left = left + 1
+        end
       end
     end
+    return left < RATIOS_MAX
   end
-  return left < RATIOS_MAX
-end
 
--- Count a ratio: its bucket stands in order.
-local function count_in(counts, ratio)
-  local bucket, i = bucket_of(ratio), 1
-  while counts[i] and counts[i] < bucket do i = i + 2 end
-  if counts[i] == bucket then
-    counts[i + 1] = counts[i + 1] + 1
-  else
-    table.insert(counts, i, 1)
-    table.insert(counts, i, bucket)
-  end
-end
-
-local function halved(counts)
-  local out = {}
-  for i = 1, #counts, 2 do
-    local n = math.floor(counts[i + 1] / 2)
-    if n > 0 then
-      out[#out + 1] = counts[i]
-      out[#out + 1] = n
+  -- Count a ratio: its bucket stands in order.
+  local function count_in(counts, ratio)
+    local bucket, i = bucket_of(ratio), 1
+    while counts[i] and counts[i] < bucket do i = i + 2 end
+    if counts[i] == bucket then
+      counts[i + 1] = counts[i + 1] + 1
+    else
+      table.insert(counts, i, 1)
+      table.insert(counts, i, bucket)
     end
   end
-  return out
-end
 
--- Keep a sample of how a true cost compares with its worst case.
-local function learn(app, model, sample)
-  local today = math.floor(now / DAY_MS)
-  local field = app .. SEP .. model
-  local sketch = sketch_of(app, model, now)
-  if not sketch then
-    local is_new = redis.call('HEXISTS', ratios_key, field) == 0
-    if is_new and redis.call('HLEN', ratios_key) > RATIOS_MAX and not make_room(today) then return end
-    sketch = {n = 0, i = {}, o = {}}
+  local function halved(counts)
+    local out = {}
+    for i = 1, #counts, 2 do
+      local n = math.floor(counts[i + 1] / 2)
+      if n > 0 then
+        out[#out + 1] = counts[i]
+        out[#out + 1] = n
+      end
+    end
+    return out
   end
-  if sketch.n >= SAMPLES_MAX then
-    sketch = {n = math.floor(sketch.n / 2), i = halved(sketch.i), o = halved(sketch.o), d = sketch.d}
+
+  -- Keep a sample of how a true cost compares with its worst case.
+  local function learn(app, model, sample)
+    local today = math.floor(now / DAY_MS)
+    local field = app .. SEP .. model
+    local sketch = sketch_of(app, model, now)
+    if not sketch then
+      local is_new = redis.call('HEXISTS', ratios_key, field) == 0
+      if is_new and redis.call('HLEN', ratios_key) > RATIOS_MAX and not make_room(today) then return end
+      sketch = {n = 0, i = {}, o = {}}
+    end
+    if sketch.n >= SAMPLES_MAX then
+      sketch = {n = math.floor(sketch.n / 2), i = halved(sketch.i), o = halved(sketch.o), d = sketch.d}
+    end
+    count_in(sketch.i, sample[1])
+    count_in(sketch.o, sample[2])
+    local is_new_day = sketch.d ~= today
+    sketch.n, sketch.d = sketch.n + 1, today
+    redis.call('HSET', ratios_key, field, cjson.encode(sketch))
+    if is_new_day then redis.call('EXPIRE', ratios_key, 2 * IDLE_DAYS * DAY_S) end
   end
-  count_in(sketch.i, sample[1])
-  count_in(sketch.o, sample[2])
-  local is_new_day = sketch.d ~= today
-  sketch.n, sketch.d = sketch.n + 1, today
-  redis.call('HSET', ratios_key, field, cjson.encode(sketch))
-  if is_new_day then redis.call('EXPIRE', ratios_key, 2 * IDLE_DAYS * DAY_S) end
+  return learn
 end
+local learn = nil
 
 local function settle(s)
   local release = s.x == true
@@ -187,7 +195,10 @@ local function settle(s)
     redis.call('ZREM', due_key, s.id)
     if not release then count_daily(hold.d, hold.a, s.m, cost, one, s.u) end
     mark(s.id, now)
-    if s.l then learn(hold.a, hold.m, s.l) end
+    if s.l then
+      learn = learn or learning()
+      learn(hold.a, hold.m, s.l)
+    end
     return word
   end
   raw = redis.call('GET', expired_key(s.id))
