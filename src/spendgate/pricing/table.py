@@ -128,15 +128,12 @@ class PriceTable:
         raise LookupError("the price table is empty")
 
     def _dearest_of_provider(self, terms: Terms) -> Price | None:
-        """The dearest model that the provider who is asked sells; None where that is not known, and where the operator
-        has prices of a provider's."""
+        """The dearest that the provider who is asked sells; None where that is unknown, or the operator prices it."""
         known = self.catalogue.dearest_of.get(terms.provider) if self.catalogue is not None else None
-        if known is None or self.catalogue is None:
+        own = any(name.startswith(f"{terms.provider}/") for name in (*self.prices, *self.globs))
+        if known is None or self.catalogue is None or own:
             return None
-        if any(name.startswith(f"{terms.provider}/") for name in (*self.prices, *self.globs)):
-            return None
-        entry = self.catalogue.entry(terms.provider, known[1])
-        return entry.at(terms.at_ms, terms.tier, terms.residency)
+        return self.catalogue.entry(terms.provider, known[1]).at(terms.at_ms, terms.tier, terms.residency)
 
     def everywhere(self, model: str, terms: Terms) -> list[Price]:
         """What a model costs with each provider that the catalogue knows to sell it, at the standard price."""
