@@ -30,7 +30,7 @@ from spendgate.console.pages import UsageLogs, console
 from spendgate.console.settings import ConsoleSettings
 from spendgate.console.usage_index import UsageIndex
 from spendgate.exchange.snapshot import Snapshot, snapshot
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table

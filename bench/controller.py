@@ -33,7 +33,7 @@ from support.processes import SPENDGATE, free_port
 from spendgate.controller.kube.access import from_kubeconfig
 from spendgate.controller.kube.client import Kube
 from spendgate.controller.kube.informer import object_path, resource_path
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.policy.source import RedisPolicySource

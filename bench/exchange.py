@@ -26,7 +26,7 @@ from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.snapshot import snapshot
 from spendgate.identity.identity import Caller
-from spendgate.ledger.port import ReserveResult
+from spendgate.ledger.exchanges import ReserveResult
 from spendgate.pricing.load import table
 from spendgate.settings.config import Settings
 

@@ -26,7 +26,7 @@ import redis.asyncio as aioredis
 import uvloop
 
 from spendgate.budget.bounds import Bound, Candidate
-from spendgate.ledger.port import ReserveRequest, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 

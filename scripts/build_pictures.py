@@ -26,8 +26,9 @@ from spendgate.budget.policy import Policy
 from spendgate.console.pages import UsageLogs, console
 from spendgate.console.settings import ConsoleSettings
 from spendgate.exchange.snapshot import snapshot
+from spendgate.ledger.accounts import Adjustment, RefusedRequest
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import Adjustment, RefusedRequest, Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.closing import close_month
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger

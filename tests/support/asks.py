@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
-from spendgate.ledger.port import ReserveRequest, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, Settlement
 
 T0 = 1_795_000_000_000
 """2026-11-18T11:06:40Z."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import RefusedRequest, Settlement
+from spendgate.ledger.accounts import RefusedRequest
+from spendgate.ledger.exchanges import Settlement
 
 
 class FakeLedger:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.chargeback import price_for
 from spendgate.finops.chargeback.focus import Month
-from spendgate.ledger.port import Adjusted, Adjustment, DayCell
+from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 

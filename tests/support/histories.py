@@ -39,7 +39,8 @@ from hypothesis.stateful import (
 )
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp, LearnedHold
-from spendgate.ledger.port import Adjustment, Growing, Repeats, ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.accounts import Adjustment
+from spendgate.ledger.exchanges import Growing, Repeats, ReserveRequest, ReserveResult, Settlement
 from spendgate.ledger.redis.codec import (
     SEP,
     adjust_argument,

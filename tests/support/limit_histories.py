@@ -23,7 +23,7 @@ import redis as sync_redis
 
 from spendgate.budget.bounds import Bound, Candidate, Carry
 from spendgate.budget.calendar import Calendar, periods
-from spendgate.ledger.port import GroupShare, ReserveRequest, Settlement, group_account
+from spendgate.ledger.exchanges import GroupShare, ReserveRequest, Settlement, group_account
 from spendgate.ledger.redis.codec import reserve_argument, reserve_result, settle_argument, team_prefix, text
 from spendgate.months import month_key
 

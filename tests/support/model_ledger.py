@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound, Candidate
-from spendgate.ledger.port import Adjustment, Growing, ReserveRequest, Settlement
+from spendgate.ledger.accounts import Adjustment
+from spendgate.ledger.exchanges import Growing, ReserveRequest, Settlement
 from spendgate.months import day_key, hour_key, month_key
 
 WINDOW_KEYS = {"month": month_key, "day": day_key, "hour": hour_key, "run": lambda _: "-"}

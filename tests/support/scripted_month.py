@@ -21,7 +21,7 @@ from spendgate.exchange.snapshot import Snapshot, snapshot
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.settler import Settler
 from spendgate.identity.identity import Caller
-from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
 from spendgate.ledger.recovery.resend import RecentSettlements
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.ledger.spool.spool import Spool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_to_nano
 

@@ -13,7 +13,7 @@ from statistics import median_low
 
 from spendgate.alerts.message import shown, usd
 from spendgate.budget.forecast import HISTORY_DAYS
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.money import NANO_PER_USD, usd_text
 
 WEEK = 7

@@ -10,7 +10,7 @@ from spendgate.alerts.crossings import Crossing
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.accounts import TeamMonth
 
 TOP = 3
 

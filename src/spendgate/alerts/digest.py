@@ -13,7 +13,7 @@ from typing import Literal
 from spendgate.alerts.message import raise_command, shown, usd
 from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.months import utc
 
 Every = Literal["weekly", "monthly"]

@@ -17,7 +17,7 @@ from spendgate.budget.calendar import period_at, periods
 from spendgate.budget.limit_message import limit_fact
 from spendgate.budget.limit_rules import REASON, LimitRule
 from spendgate.budget.policy import TeamBudget
-from spendgate.ledger.port import group_account
+from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.recovery.checkpoint import counter_of
 from spendgate.ledger.redis.client import Client, answered
 from spendgate.ledger.redis.codec import team_prefix, text

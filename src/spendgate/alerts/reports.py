@@ -20,7 +20,8 @@ from spendgate.alerts.digest import Every, Period, Sums, all_digest, period_due,
 from spendgate.budget.forecast import Forecast, forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError
-from spendgate.ledger.port import DayCell, Ledger
+from spendgate.ledger.accounts import DayCell
+from spendgate.ledger.port import Read
 from spendgate.months import month_key
 from spendgate.records.reader import UsageLogReader
 
@@ -62,7 +63,7 @@ def reports_from(environ: Mapping[str, str], log: Path | None = None) -> ReportP
 class Reports:
     """Finds what is due. `known` tells of a team, month and key whether it was opened before."""
 
-    def __init__(self, plan: ReportPlan, books: Ledger) -> None:
+    def __init__(self, plan: ReportPlan, books: Read) -> None:
         self.plan = plan
         self._books = books
         self._looked = 0
@@ -122,7 +123,7 @@ class Reports:
 
 
 async def gather(
-    books: Ledger, teams: Sequence[str], period: Period, now_ms: int
+    books: Read, teams: Sequence[str], period: Period, now_ms: int
 ) -> tuple[dict[str, Sums], dict[str, Forecast]]:
     """The sums of a period by team, and where each team's running month leads. Raises LedgerUnavailable."""
     sums: dict[str, Sums] = {}
@@ -159,7 +160,7 @@ def channels_of(budget: TeamBudget) -> tuple[str, ...]:
     return tuple(dict.fromkeys(c for c in named if c))
 
 
-async def _cells_of_days(books: Ledger, team: str, days: Sequence[str]) -> list[DayCell]:
+async def _cells_of_days(books: Read, team: str, days: Sequence[str]) -> list[DayCell]:
     wanted = set(days)
     return [c for month in by_month(days) for c in await books.cells([team], month) if c.day in wanted]
 

@@ -35,7 +35,8 @@ from spendgate.alerts.spend import TeamMonthRow, standings
 from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import Ledger, group_account
+from spendgate.ledger.exchanges import group_account
+from spendgate.ledger.port import Ledger
 from spendgate.ledger.redis.client import Client
 from spendgate.months import days_before, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook

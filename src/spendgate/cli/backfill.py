@@ -19,7 +19,7 @@ from spendgate.money import nano_to_usd, usd_cell
 if TYPE_CHECKING:
     from spendgate.finops.backfill import Outcome
     from spendgate.finops.reconciliation.true_up import TrueUp
-    from spendgate.ledger.port import DayCell
+    from spendgate.ledger.accounts import DayCell
     from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.pricing.table import PriceTable
 

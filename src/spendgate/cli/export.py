@@ -17,7 +17,7 @@ from spendgate.months import month_key, month_text, parse_month
 if TYPE_CHECKING:
     from spendgate.finops.chargeback.export import Put, Store
     from spendgate.finops.chargeback.focus_columns import Version
-    from spendgate.ledger.port import Adjusted
+    from spendgate.ledger.accounts import Adjusted
     from spendgate.pricing.table import PriceTable
 
 FORMATS = ("focus-1.4", "focus-1.2", "usage")

@@ -20,7 +20,7 @@ from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.money import nano_to_usd, usd_to_nano
 
 if TYPE_CHECKING:
-    from spendgate.ledger.port import Adjusted, Adjustment
+    from spendgate.ledger.accounts import Adjusted, Adjustment
     from spendgate.ledger.redis.ledger import RedisLedger
 
 TIMEOUT_S = 10.0
@@ -80,7 +80,7 @@ def adjust_command(
     """  # fmt: skip
     from spendgate.budget.limits import month_scopes
     from spendgate.cli.policy_at_hand import policy_at_hand
-    from spendgate.ledger.port import Adjustment
+    from spendgate.ledger.accounts import Adjustment
 
     found = find_ledger(redis_url, data_dir)
     policy = policy_at_hand(found, policy_paths)

@@ -27,7 +27,7 @@ from spendgate.money import nano_to_usd, usd_cell, usd_to_nano
 from spendgate.months import month_key, month_text, utc
 
 if TYPE_CHECKING:
-    from spendgate.ledger.port import Adjusted
+    from spendgate.ledger.accounts import Adjusted
     from spendgate.ledger.redis.closing import Closing
     from spendgate.ledger.redis.ledger import RedisLedger
 

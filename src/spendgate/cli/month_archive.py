@@ -19,7 +19,7 @@ from spendgate.months import month_text, parse_month
 if TYPE_CHECKING:
     from spendgate.budget.policy import Policy
     from spendgate.finops.chargeback.archive import Archive
-    from spendgate.ledger.port import Adjusted, DayCell
+    from spendgate.ledger.accounts import Adjusted, DayCell
     from spendgate.ledger.redis.closing import Closing
     from spendgate.ledger.redis.ledger import RedisLedger
 

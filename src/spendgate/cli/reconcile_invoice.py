@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from spendgate.finops.invoice.mapped import ColumnMap
     from spendgate.finops.reconciliation.reconcile import Reconciliation
     from spendgate.finops.reconciliation.true_up import Threshold, TrueUp
+    from spendgate.ledger.accounts import Adjusted, DayCell
     from spendgate.ledger.drift import Drift
-    from spendgate.ledger.port import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
 
 TIMEOUT_S = 10.0

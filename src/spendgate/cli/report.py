@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spendgate.finops.chargeback.allocation import Rule
     from spendgate.finops.chargeback.archive import Archive
     from spendgate.finops.chargeback.chargeback import Chargeback
-    from spendgate.ledger.port import Adjusted, DayCell
+    from spendgate.ledger.accounts import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
 
 TIMEOUT_S = 10.0

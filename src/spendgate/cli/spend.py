@@ -15,7 +15,7 @@ import click
 
 from spendgate.cli.find_ledger import LedgerLocation, find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, LedgerUnavailable
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.accounts import TeamMonth
 from spendgate.money import usd_cell, usd_to_nano
 from spendgate.months import month_key, month_last_ms, parse_month
 from spendgate.views.budgets import budget_rows, group_rows

@@ -14,7 +14,7 @@ from spendgate.months import month_key
 if TYPE_CHECKING:
     from spendgate.budget.policy import Policy
     from spendgate.finops.reconciliation.true_up import TrueUp
-    from spendgate.ledger.port import Adjusted
+    from spendgate.ledger.accounts import Adjusted
     from spendgate.ledger.redis.ledger import RedisLedger
 
 

@@ -20,7 +20,7 @@ from spendgate.console.mirror import Mirror
 from spendgate.console.period import Period
 from spendgate.errors import LedgerError
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.ledger.port import RefusedRequest, TeamMonth
+from spendgate.ledger.accounts import RefusedRequest, TeamMonth
 from spendgate.ledger.redis.holds import Holds, read_holds
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_last_ms

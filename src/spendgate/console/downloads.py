@@ -18,7 +18,7 @@ from spendgate.finops.chargeback.focus import Month
 from spendgate.finops.chargeback.focus_files import arrow
 from spendgate.finops.chargeback.parties import SELLERS
 from spendgate.finops.chargeback.render import inert
-from spendgate.ledger.port import Adjusted, DayCell
+from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.money import nano_to_usd
 from spendgate.pricing.table import PriceTable
 

@@ -15,7 +15,7 @@ from spendgate.console.period import date_of, days_between
 from spendgate.console.savings import saved_by_caching
 from spendgate.finops.chargeback.chargeback import at_day, price_for
 from spendgate.finops.chargeback.parties import parties, seller_of_record
-from spendgate.ledger.port import Adjusted, DayCell
+from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.ledger.redis.codec import day_cells
 from spendgate.ledger.redis.days import RawDays, audits, raw_days
 from spendgate.ledger.redis.ledger import RedisLedger

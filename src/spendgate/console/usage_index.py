@@ -22,7 +22,7 @@ import structlog
 from spendgate.console.cube import VERSION, Cube, Key, key_of, sums_of
 from spendgate.console.mirror import Facts
 from spendgate.finops.log_cells import is_exchange
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.months import day_key
 from spendgate.pricing.table import PriceTable
 from spendgate.records.outcome import Outcome

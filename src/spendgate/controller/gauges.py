@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import Ledger, OldestHold, TeamMonth
+from spendgate.ledger.port import Read
 
 IN_TURN = 500
 _NOTHING = (0, 0)
@@ -18,7 +19,7 @@ class ChangedMonths:
     """Reads every team's month (its apps and models, day by day) where there are few; of many only those whose two
     counters moved since the last time, and some in turn, for what moves without them (refusals)."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Read) -> None:
         self._ledger = ledger
         self._month = ""
         self._turn = 0

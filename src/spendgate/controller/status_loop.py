@@ -15,7 +15,8 @@ from spendgate.controller.reconcile import DesiredState, Reconciled, Verdict, ch
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import Ledger, group_account
+from spendgate.ledger.exchanges import group_account
+from spendgate.ledger.port import Read
 from spendgate.ledger.redis.client import Client
 from spendgate.ledger.redis.gateways import Gateways, Report
 from spendgate.months import month_key
@@ -42,7 +43,7 @@ class StatusLoop:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Read,
         redis: Client,
         writer: StatusWriter,
         spend: SpendHistory,

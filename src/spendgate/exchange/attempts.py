@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from spendgate.exchange import billing
 from spendgate.exchange.ticket import SettlementTicket
-from spendgate.ledger.port import BESIDE
+from spendgate.ledger.exchanges import BESIDE
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.records.record import ExchangeResult
 

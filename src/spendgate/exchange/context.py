@@ -18,7 +18,7 @@ from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.exchange.ticket import MONTH, SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Identity
-from spendgate.ledger.port import GroupShare, Growing, ReserveRequest, ReserveResult, group_account
+from spendgate.ledger.exchanges import GroupShare, Growing, ReserveRequest, ReserveResult, group_account
 from spendgate.money import nano_to_usd
 from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.tokens.count import Counted

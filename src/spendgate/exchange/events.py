@@ -11,7 +11,7 @@ from enum import Enum
 
 from spendgate.budget.waiting import USUAL_MS
 from spendgate.identity.identity import Caller, Identity
-from spendgate.ledger.port import ReserveRequest, ReserveResult
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult
 from spendgate.tokens.count import Counted
 
 # -- events -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from spendgate.exchange.learned import Learned
 from spendgate.exchange.quote import make_quote
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import Repeats, ReserveRequest
+from spendgate.ledger.exchanges import Repeats, ReserveRequest
 from spendgate.tokens.count import Counted
 
 EXACT_BELOW = 1000

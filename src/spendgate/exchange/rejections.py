@@ -26,7 +26,7 @@ from spendgate.exchange.events import TOO_BUSY, UNKNOWN_API, Reject
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import Loop, ReserveResult
+from spendgate.ledger.exchanges import Loop, ReserveResult
 from spendgate.settings.reject_status import BY_THEMSELVES, PASSING, Sender, Statuses
 
 BUSY_RETRY_S = 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from spendgate.budget.policy import RepeatRule
 from spendgate.dialects.wire import json_read
-from spendgate.ledger.port import Repeats
+from spendgate.ledger.exchanges import Repeats
 
 SAID = frozenset(
     {

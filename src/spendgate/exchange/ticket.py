@@ -9,7 +9,7 @@ import orjson
 
 from spendgate.exchange.billing import Bill
 from spendgate.exchange.events import UNREADABLE
-from spendgate.ledger.port import GroupShare, Settlement
+from spendgate.ledger.exchanges import GroupShare, Settlement
 from spendgate.pricing.aliases import same
 from spendgate.records.outcome import ChargedBy, MetricFlags
 from spendgate.records.record import ExchangeResult, UsageRecord

@@ -14,7 +14,7 @@ from spendgate.exchange.states import State
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
-from spendgate.ledger.port import Growing, Grown, ReserveRequest, group_account
+from spendgate.ledger.exchanges import Growing, Grown, ReserveRequest, group_account
 
 
 class ExchangeView:

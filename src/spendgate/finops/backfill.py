@@ -25,7 +25,7 @@ from spendgate.finops.invoice.names import fingerprint
 from spendgate.finops.log_cells import is_exchange
 from spendgate.finops.reconciliation.reconcile import reconcile
 from spendgate.finops.reconciliation.true_up import BACKFILL, TrueUp, Where, targets
-from spendgate.ledger.port import Adjusted, DayCell
+from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.money import NANO_PER_USD
 from spendgate.months import day_key
 from spendgate.pricing.cost import cost_nanousd, cost_pico

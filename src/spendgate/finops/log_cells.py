@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from spendgate.finops.chargeback.parties import seller_of_record
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.months import day_key
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import UsageRecord

@@ -9,7 +9,7 @@ from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.bounds import Bound
 from spendgate.budget.limits import bounds_of
 from spendgate.budget.policy import Policy
-from spendgate.ledger.port import GroupShare, Settlement
+from spendgate.ledger.exchanges import GroupShare, Settlement
 from spendgate.pricing.catalogue import builtin
 from spendgate.rebuild.rebuild import ALWAYS_LATE
 from spendgate.records.outcome import Outcome

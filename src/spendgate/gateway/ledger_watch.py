@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import Restored
+from spendgate.ledger.accounts import Restored
 from spendgate.ledger.recovery.checkpoint import Checkpoint, restore_argument
 from spendgate.ledger.recovery.heartbeat import BEAT_S, Beating, Heartbeat
 from spendgate.ledger.redis.codec import clean

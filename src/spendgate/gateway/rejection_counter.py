@@ -9,7 +9,8 @@ from __future__ import annotations
 import uuid
 from collections import Counter, deque
 
-from spendgate.ledger.port import RefusedRequest, Settlement
+from spendgate.ledger.accounts import RefusedRequest
+from spendgate.ledger.exchanges import Settlement
 from spendgate.months import day_key
 from spendgate.records.record import UsageRecord
 

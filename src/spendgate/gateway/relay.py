@@ -11,7 +11,7 @@ from spendgate.exchange import handover
 from spendgate.exchange.exchange import Exchange
 from spendgate.gateway.runtime import Runtime
 from spendgate.identity import headers as h
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 
 LONG = 256 * 1024
 """A longer body is not read on the event loop."""

@@ -31,16 +31,16 @@ from spendgate.identity import headers as h
 from spendgate.identity.credential import is_doctors
 from spendgate.identity.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.identity.identity import Caller, Proxy, Roster
-from spendgate.ledger.local_guard import LocalGuard
-from spendgate.ledger.port import (
+from spendgate.ledger.exchanges import (
     GroupShare,
     Grown,
-    Ledger,
     ReserveRequest,
     ReserveResult,
     Settlement,
     group_account,
 )
+from spendgate.ledger.local_guard import LocalGuard
+from spendgate.ledger.port import Ledger
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 from spendgate.records.record import expired_ending

@@ -25,7 +25,8 @@ from spendgate.exchange.sdk_retries import WINDOW_MS
 from spendgate.gateway.log_throttle import Throttle
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.rejection_counter import Refusals
-from spendgate.ledger.port import Ledger, Settlement
+from spendgate.ledger.exchanges import Settlement
+from spendgate.ledger.port import Ledger
 from spendgate.ledger.spool.spool import Taken
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import ExchangeResult
@@ -48,7 +49,7 @@ UNPRICED_MAX = 1000
 
 
 class Spooling(Protocol):
-    """The durable journal (ledger.spool.Spool)."""
+    """The durable journal (ledger.spool.spool.Spool)."""
 
     def append(self, batch: list[Settlement]) -> None: ...
 
@@ -64,7 +65,7 @@ class Spooling(Protocol):
 
 
 class Remembering(Protocol):
-    """Recently acknowledged settlements (ledger.recent.RecentSettlements)."""
+    """Recently acknowledged settlements (ledger.recovery.resend.RecentSettlements)."""
 
     def add(self, batch: list[Settlement], times_us: Sequence[int] = ()) -> None: ...
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from spendgate.ledger.port import Adjusted, DayCell, Ledger
+from spendgate.ledger.accounts import Adjusted, DayCell
+from spendgate.ledger.port import Read
 
 
-async def accounting_cells(ledger: Ledger, teams: Sequence[str], month: str) -> list[DayCell]:
+async def accounting_cells(ledger: Read, teams: Sequence[str], month: str) -> list[DayCell]:
     """The entries booked in a month (`YYYYMM`), a cell each; their money is adjusted money. No budget counts them.
     Raises LedgerUnavailable."""
     return [cell for team in teams for cell in entries_of(await ledger.adjustments(team), month)]

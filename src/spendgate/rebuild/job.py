@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import SpendgateError
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_text

@@ -14,7 +14,8 @@ from typing import Any
 
 from spendgate.budget.limits import month_scopes
 from spendgate.budget.policy import Policy, TeamBudget
-from spendgate.ledger.port import Restored, Settlement, group_account
+from spendgate.ledger.accounts import Restored
+from spendgate.ledger.exchanges import Settlement, group_account
 from spendgate.ledger.recovery.checkpoint import restore_argument
 from spendgate.ledger.recovery.heartbeat import Epoch
 from spendgate.ledger.redis.codec import clean

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from spendgate.ledger.port import Expired, Settlement
+from spendgate.ledger.exchanges import Expired, Settlement
 from spendgate.money import nano_to_usd
 from spendgate.records.outcome import ChargedBy, MetricFlags, Outcome
 from spendgate.usage import Usage

@@ -28,7 +28,7 @@ from spendgate.gateway.process.heartbeat import silence_s
 from spendgate.gateway.process.leaving import STAYS_S
 from spendgate.gateway.process.reload import Sources, watch
 from spendgate.gateway.process.worker import ENVIRONMENT, LEFT_BEHIND, WorkerConfig
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.recovery.checkpoint import FILE as MEMORY_FILE
 from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.embedded import EmbeddedRedis

@@ -8,7 +8,8 @@ import structlog
 
 from spendgate.errors import LedgerError
 from spendgate.gateway.metrics import Metrics
-from spendgate.ledger.port import Ledger, group_account, is_group
+from spendgate.ledger.exchanges import group_account, is_group
+from spendgate.ledger.port import Ledger
 from spendgate.records.record import expired_ending
 from spendgate.records.writer import UsageLog
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.accounts import TeamMonth
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text
 

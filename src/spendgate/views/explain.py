@@ -20,7 +20,7 @@ from spendgate.exchange.request_facts import read_facts
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity.extractors import HeaderExtractor
 from spendgate.identity.identity import Caller, Identity
-from spendgate.ledger.port import Refusal, ReserveResult
+from spendgate.ledger.exchanges import Refusal, ReserveResult
 from spendgate.money import nano_to_usd
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import measure

@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from spendgate.budget.forecast import METHOD
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError
+from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import OldestHold, TeamMonth
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 from spendgate.views.history import DailyReader, History

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.accounts import TeamMonth
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.policy.month_budgets import budgets_of, limits_of
 

@@ -10,7 +10,7 @@ from support.asks import T0, ask, candidate, end
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.limits import bounds_of
 from spendgate.budget.load import budget_from_document
-from spendgate.ledger.port import GroupShare
+from spendgate.ledger.exchanges import GroupShare
 
 if TYPE_CHECKING:
     from conftest import Desk

@@ -17,7 +17,7 @@ from spendgate.console.books import Books
 from spendgate.console.pages import Console, UsageLogs
 from spendgate.console.settings import ConsoleSettings
 from spendgate.exchange.snapshot import Snapshot, snapshot
-from spendgate.ledger.port import RefusedRequest
+from spendgate.ledger.accounts import RefusedRequest
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table
 from spendgate.records.outcome import ChargedBy, Outcome

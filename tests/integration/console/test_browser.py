@@ -20,8 +20,8 @@ from spendgate.console.asking import ProposalService
 from spendgate.console.books import Books
 from spendgate.console.pages import Console, UsageLogs
 from spendgate.console.settings import ConsoleSettings
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import Adjustment
 from spendgate.ledger.redis.closing import close_month
 
 from .conftest import NOW_S, T0, TOKEN, USD, House

@@ -7,8 +7,8 @@ import re
 from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
 from spendgate.budget.policy import Policy
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import Adjustment
 from spendgate.ledger.redis.closing import close_month
 from spendgate.policy.month_budgets import BudgetBook
 

@@ -6,7 +6,7 @@ import random
 
 from spendgate.console.cube import Where
 from spendgate.console.mirror import DAYS_FRESH_MS, FRESH_MS, Mirror
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.ledger import RedisLedger
 

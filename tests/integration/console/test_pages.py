@@ -21,7 +21,7 @@ from spendgate.console.asking import ProposalService
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
 from spendgate.exchange.snapshot import snapshot
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.proposals.forges import PullRequest
 from spendgate.proposals.propose import ChangeRequest, Proposal
 from spendgate.settings.config import Settings

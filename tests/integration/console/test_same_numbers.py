@@ -15,7 +15,7 @@ import pytest
 from support.asks import end
 
 from spendgate.cli.main import main
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.money import usd_cell, usd_to_nano
 

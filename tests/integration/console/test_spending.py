@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spendgate.console.pages import UsageLogs
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 
 from .conftest import T0, USD, House, line
 from .test_pages import ODD, words

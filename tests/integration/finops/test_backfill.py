@@ -14,7 +14,7 @@ from support.billing import Use, invoice, month
 from support.usage_lines import expired, record, write_log
 
 from spendgate.cli.main import main
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import usd_to_nano

@@ -14,7 +14,7 @@ from support.asks import T0, ask, candidate, end
 from support.usage_lines import record, write_log
 
 from spendgate.cli.main import main
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 

@@ -24,7 +24,7 @@ from support.asks import ask, candidate, end
 from support.usage_lines import T0, record, write_log
 
 from spendgate.cli.main import main
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 

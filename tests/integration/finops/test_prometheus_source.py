@@ -16,7 +16,7 @@ from spendgate.cli.main import main
 from spendgate.finops.chargeback.chargeback import chargeback
 from spendgate.finops.chargeback.differences import differences
 from spendgate.finops.chargeback.from_prometheus import COST, PrometheusError, PrometheusSource, growth
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.pricing.load import table

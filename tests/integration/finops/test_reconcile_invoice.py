@@ -30,7 +30,7 @@ from support.usage_lines import record, write_log
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import main
 from spendgate.finops.invoice.line import Line
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.monitoring.catalogue import GROUPS

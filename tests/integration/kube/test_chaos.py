@@ -25,7 +25,7 @@ from support.tcp_proxy import TcpProxy
 from spendgate.alerts.message import AGAIN
 from spendgate.controller.kube.access import from_kubeconfig
 from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.redis.ledger import RedisLedger
 
 from .conftest import Replica, SlackThread, Start, await_status, begun, budget, holder

@@ -12,7 +12,7 @@ from support.asks import T0, ask, bound, candidate, end
 
 from spendgate.cli.main import main
 from spendgate.finops.chargeback.chargeback import chargeback
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger

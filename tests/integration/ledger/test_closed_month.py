@@ -16,7 +16,7 @@ from support.policy import budget, policy
 
 from spendgate.budget.load import load_policy
 from spendgate.cli.main import main
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger

@@ -16,7 +16,7 @@ from support.topologies import Node, Place, raw, running, wait
 
 from spendgate.budget.bounds import Bound, Clamp
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import Expired, GroupShare, ReserveRequest, Settlement, group_account
+from spendgate.ledger.exchanges import Expired, GroupShare, ReserveRequest, Settlement, group_account
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.ledger import RedisLedger
 
@@ -151,7 +151,7 @@ async def test_a_try_that_nobody_heard_of_is_voided_in_every_account(ledger: Red
 
 
 async def test_an_adjustment_moves_the_groups_too(ledger: RedisLedger) -> None:
-    from spendgate.ledger.port import Adjustment
+    from spendgate.ledger.accounts import Adjustment
 
     made = Adjustment("a1", "red", 40, "missed", groups=(DEPT,))
     for _ in range(2):

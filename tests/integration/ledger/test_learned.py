@@ -9,7 +9,7 @@ from support.asks import T0, ask, bound, candidate, end
 
 from spendgate.budget.bounds import UNLIMITED, LearnedHold
 from spendgate.budget.ratios import Ratios
-from spendgate.ledger.port import Growing, Grown
+from spendgate.ledger.exchanges import Growing, Grown
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.ledger.redis.ratios import read_ratios
 

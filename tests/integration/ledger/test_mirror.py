@@ -9,7 +9,7 @@ from pathlib import Path
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp, LearnedHold
 from spendgate.budget.evaluate import evaluate
 from spendgate.budget.ratios import Ratios
-from spendgate.ledger.port import ReserveRequest, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 

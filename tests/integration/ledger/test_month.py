@@ -13,7 +13,7 @@ from support.asks import T0, ask, bound, candidate, end, void
 from spendgate.cli.main import main
 from spendgate.finops.chargeback.chargeback import chargeback
 from spendgate.finops.chargeback.render import to_json
-from spendgate.ledger.port import Adjustment
+from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.closing import close_month, look_at_month
 from spendgate.ledger.redis.codec import SEP, team_prefix
 from spendgate.ledger.redis.embedded import EmbeddedRedis

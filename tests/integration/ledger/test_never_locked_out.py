@@ -16,7 +16,7 @@ from support.mutations import MUTATIONS, Mutation
 from unit.exchange.driver import Drive, chat, snapshot_of
 
 from spendgate.exchange import events as e
-from spendgate.ledger.port import ReserveResult
+from spendgate.ledger.exchanges import ReserveResult
 from spendgate.ledger.redis.codec import reserve_argument, reserve_result, settle_argument
 from spendgate.records.record import ExchangeResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis as sync_redis
 from support.asks import T0
 
-from spendgate.ledger.port import RefusedRequest
+from spendgate.ledger.accounts import RefusedRequest
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.ledger.redis.recent_rejections import REFUSALS_MAX, refusals_key
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from support.asks import T0, ask, bound, candidate
 
-from spendgate.ledger.port import Loop, Repeats, ReserveRequest, ReserveResult
+from spendgate.ledger.exchanges import Loop, Repeats, ReserveRequest, ReserveResult
 from spendgate.ledger.redis.ledger import RedisLedger
 
 SAME = Repeats("d1", 3, 60_000)

@@ -18,7 +18,7 @@ from spendgate.alerts.alert import Alert
 from spendgate.alerts.claims import Claim, Claims
 from spendgate.alerts.spend import standings
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import Adjustment, RefusedRequest
+from spendgate.ledger.accounts import Adjustment, RefusedRequest
 from spendgate.ledger.redis import url as connect
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.ledger import RedisLedger

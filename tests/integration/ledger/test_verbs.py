@@ -13,7 +13,8 @@ from support.topologies import Place, places, running
 
 from spendgate.budget.bounds import Clamp
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import BESIDE, DayCell, Settlement
+from spendgate.ledger.accounts import DayCell
+from spendgate.ledger.exchanges import BESIDE, Settlement
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import LEDGER_MAX_NANOUSD

@@ -11,7 +11,7 @@ import redis as sync_redis
 from support.asks import end
 
 from spendgate.budget.policy import Policy
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger

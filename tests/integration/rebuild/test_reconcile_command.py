@@ -18,7 +18,7 @@ from spendgate.alerts.message import text_of
 from spendgate.alerts.watcher import system_alert
 from spendgate.budget.policy import Policy
 from spendgate.cli.main import main
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.accounts import TeamMonth
 from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.recovery.heartbeat import Heartbeat
 from spendgate.ledger.redis.embedded import EmbeddedRedis

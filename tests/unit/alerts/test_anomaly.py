@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spendgate.alerts.anomaly import anomaly_of, explained, weekdays_before
 from spendgate.budget.forecast import history_days
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 
 USD = 10**9
 NOW = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp() * 1000)  # a Wednesday

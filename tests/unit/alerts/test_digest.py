@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spendgate.alerts.digest import Sums, all_digest, last_month, last_week, period_due, sums_of, team_digest
 from spendgate.budget.forecast import Forecast, forecast, history_days
 from spendgate.budget.policy import Routing, TeamBudget
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.months import utc
 
 USD = 10**9

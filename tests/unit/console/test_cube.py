@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.console.cube import Cube, Sums, Where, key_of, row_of, sums_of
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 
 NAMES = st.sampled_from(["", "a", "b", "é'\"; DROP TABLE cell"])
 CELLS = st.lists(

@@ -11,8 +11,8 @@ from spendgate.controller import gauges as module
 from spendgate.controller.gauges import ChangedMonths
 from spendgate.controller.metrics import Vitals
 from spendgate.controller.scrape import READ_S_PER_TEAM, Scrape
+from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import OldestHold, TeamMonth
 from spendgate.views.gauges import BudgetGauges
 
 USD = 10**9

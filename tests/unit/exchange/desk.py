@@ -18,7 +18,7 @@ from spendgate.gateway.adapters.codec import FILTERS
 from spendgate.gateway.adapters.ext_proc import ExternalProcessor
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
-from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
 from spendgate.records.record import ExchangeResult
 
 

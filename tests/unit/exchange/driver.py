@@ -14,7 +14,7 @@ from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.snapshot import Snapshot, snapshot
 from spendgate.identity.identity import Caller
-from spendgate.ledger.port import Refusal, ReserveResult
+from spendgate.ledger.exchanges import Refusal, ReserveResult
 from spendgate.pricing.load import table
 from spendgate.records.record import ExchangeResult
 from spendgate.settings.config import Settings

@@ -11,7 +11,7 @@ from unit.exchange.test_access_log_settlement import HELD, TICKET
 
 from spendgate.exchange import attempts
 from spendgate.exchange.attempts import Attempt, Call, Tries, beside, told
-from spendgate.ledger.port import BESIDE
+from spendgate.ledger.exchanges import BESIDE
 from spendgate.records.outcome import ChargedBy, Outcome
 
 ANSWERED = Call("r", "10.0.0.1:5", 1_000_000, 9_000_000, 3, True)

@@ -7,7 +7,7 @@ from support.billing import PRICES
 from spendgate.finops.backfill import from_usage
 from spendgate.finops.chargeback.chargeback import at_day, price_for
 from spendgate.finops.invoice.line import Line
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.cost import cost_nanousd
 
 OCTOBER = ("20261001", "20261031")

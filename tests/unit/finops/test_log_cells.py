@@ -9,7 +9,7 @@ from support.usage_lines import T0, expired, record
 from spendgate.finops.chargeback.chargeback import cell_costs, chargeback, exchange_costs, price_for
 from spendgate.finops.chargeback.differences import SHOWN_MAX, differences
 from spendgate.finops.log_cells import DAY_MS, cells_of, with_kinds
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.records.outcome import Outcome

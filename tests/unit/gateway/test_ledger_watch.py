@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from spendgate.gateway.ledger_watch import LedgerWatch
-from spendgate.ledger.port import Restored
+from spendgate.ledger.accounts import Restored
 from spendgate.ledger.recovery.checkpoint import Checkpoint, TeamMemory
 from spendgate.ledger.recovery.heartbeat import Epoch
 

@@ -12,7 +12,7 @@ from spendgate.exchange.exchange import Exchange
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
 from spendgate.identity.identity import Caller
-from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
 
 # the estimate of `chat()` is 0.0011375 USD: 100 tokens of output at 10 USD and 55 of input at 2.50 a million
 SPEC = "{team: ml, monthlyBudgetUSD: 10, failOpenLimitUSD: 0.005}"

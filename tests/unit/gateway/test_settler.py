@@ -15,7 +15,8 @@ from spendgate.errors import LedgerUnavailable
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.rejection_counter import LATEST_MAX, NAMES_MAX, Refusals
 from spendgate.gateway.settler import Settler
-from spendgate.ledger.port import RefusedRequest, Settlement
+from spendgate.ledger.accounts import RefusedRequest
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.spool.spool import Taken
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import ExchangeResult

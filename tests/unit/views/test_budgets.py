@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spendgate.ledger.port import TeamMonth
+from spendgate.ledger.accounts import TeamMonth
 from spendgate.views.budgets import budget_rows, utilization
 
 

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 from unit.exchange.driver import policy_of
 
 from spendgate.errors import LedgerUnavailable
+from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
-from spendgate.ledger.port import OldestHold, TeamMonth
 from spendgate.views.gauges import BudgetGauges
 
 USD = 1_000_000_000

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from spendgate.finops.chargeback.tiers import weights, with_requests
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.records.record import UsageRecord

@@ -15,7 +15,7 @@ from typing import Any
 from spendgate.errors import ConfigurationError
 from spendgate.finops.chargeback.chargeback import cell_costs
 from spendgate.ledger.accounting import entries_of
-from spendgate.ledger.port import Adjusted, Adjustment, DayCell, TeamMonth
+from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell, TeamMonth
 from spendgate.ledger.redis.closing import Closing
 from spendgate.money import nano_to_usd, usd_to_nano
 from spendgate.months import month_last_ms, month_start, month_text, parse_month, utc

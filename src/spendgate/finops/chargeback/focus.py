@@ -31,7 +31,7 @@ from spendgate.finops.chargeback.chargeback import UNEXPLAINED, KindShare, price
 from spendgate.finops.chargeback.chargeback import share as share_out
 from spendgate.finops.chargeback.focus_columns import AI
 from spendgate.finops.chargeback.parties import UNKNOWN, parties, seller
-from spendgate.ledger.port import Adjusted, DayCell
+from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.money import nano_to_usd
 from spendgate.pricing.cost import cost_pico
 from spendgate.pricing.table import Price, PriceTable

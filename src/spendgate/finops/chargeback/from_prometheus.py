@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from spendgate.finops.chargeback.chargeback import share
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.money import usd_to_nano
 from spendgate.rebuild.prometheus import COST, Counters, Days, PrometheusError, growth, summed, whole
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spendgate.finops.log_cells import cells_of, is_exchange
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.months import day_key
 from spendgate.records.reader import read
 

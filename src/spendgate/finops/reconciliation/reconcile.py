@@ -51,7 +51,7 @@ from spendgate.finops.reconciliation.matching import (
     knows,
     share_searches,
 )
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.table import PriceTable
 
 UNIFORM_PERCENT = 5

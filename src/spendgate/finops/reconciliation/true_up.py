@@ -20,7 +20,7 @@ from spendgate.finops.invoice.line import UNKNOWN, USAGE
 from spendgate.finops.invoice.names import fingerprint
 from spendgate.finops.reconciliation.causes import BYPASS, OF_CHARGE, ROUNDING
 from spendgate.finops.reconciliation.reconcile import ModelDrift, Reconciliation
-from spendgate.ledger.port import Adjusted, Adjustment, DayCell
+from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 from spendgate.months import month_text
 
 EGRESS_APP = "direct egress"

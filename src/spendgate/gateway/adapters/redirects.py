@@ -24,7 +24,8 @@ from spendgate.errors import LedgerUnavailable
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.handover import Handover
 from spendgate.gateway.adapters import codec
-from spendgate.ledger.port import Ledger, Settlement
+from spendgate.ledger.exchanges import Settlement
+from spendgate.ledger.port import Ledger
 from spendgate.records.record import ExchangeResult
 
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ import structlog
 from spendgate.budget.calendar import period_at, periods
 from spendgate.budget.policy import TeamBudget
 from spendgate.files import write_whole
-from spendgate.ledger.port import group_account, is_group
+from spendgate.ledger.exchanges import group_account, is_group
 from spendgate.ledger.recovery.heartbeat import Epoch
 from spendgate.ledger.redis.codec import clean
 from spendgate.months import day_key, hour_key, month_key, previous_month

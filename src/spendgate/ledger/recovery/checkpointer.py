@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import group_account
+from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.recovery.checkpoint import Checkpoint, recall, restore_argument
 from spendgate.ledger.recovery.heartbeat import BEAT_S, Heartbeat, make_whole
 from spendgate.ledger.redis.ledger import RedisLedger

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from spendgate.ledger.port import Ledger, Settlement
+from spendgate.ledger.exchanges import Settlement
+from spendgate.ledger.port import Ledger
 
 BATCH = 200
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound
-from spendgate.ledger.port import group_account
+from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.redis.holds import Counter, read_counters
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import previous_month

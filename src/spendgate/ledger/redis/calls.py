@@ -13,7 +13,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.port import is_group
+from spendgate.ledger.exchanges import is_group
 from spendgate.ledger.redis.cluster_connection import ClusterLane
 from spendgate.ledger.redis.codec import GROUPS_KEY, TEAMS_KEY, clean, team_prefix
 from spendgate.ledger.redis.connection import Lane

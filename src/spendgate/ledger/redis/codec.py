@@ -15,23 +15,17 @@ from urllib.parse import quote
 import orjson
 from redis.crc import key_slot
 
-from spendgate.budget.bounds import Bound
+from spendgate.budget.bounds import UNLIMITED, Bound
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import (
-    UNLIMITED,
-    Adjusted,
-    Adjustment,
-    AdjustResult,
-    DayCell,
+from spendgate.ledger.accounts import Adjusted, Adjustment, AdjustResult, DayCell, Restored, TeamMonth
+from spendgate.ledger.exchanges import (
     Expired,
     Growing,
     Loop,
     Refusal,
     ReserveRequest,
     ReserveResult,
-    Restored,
     Settlement,
-    TeamMonth,
     is_group,
 )
 from spendgate.money import LEDGER_MAX_NANOUSD

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from spendgate.ledger.port import Adjusted
+from spendgate.ledger.accounts import Adjusted
 from spendgate.ledger.redis.codec import adjusted, team_prefix, text
 from spendgate.ledger.redis.ledger import RedisLedger
 

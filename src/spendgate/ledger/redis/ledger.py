@@ -19,23 +19,25 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from spendgate.errors import LedgerError, LedgerUnavailable
-from spendgate.ledger.drift import KEY as DRIFT_KEY
-from spendgate.ledger.drift import Drift, decode
-from spendgate.ledger.port import (
+from spendgate.ledger.accounts import (
     Adjusted,
     Adjustment,
     AdjustResult,
     DayCell,
+    OldestHold,
+    RefusedRequest,
+    Restored,
+    TeamMonth,
+)
+from spendgate.ledger.drift import KEY as DRIFT_KEY
+from spendgate.ledger.drift import Drift, decode
+from spendgate.ledger.exchanges import (
     Expired,
     Growing,
     Grown,
-    OldestHold,
-    RefusedRequest,
     ReserveRequest,
     ReserveResult,
-    Restored,
     Settlement,
-    TeamMonth,
     group_account,
 )
 from spendgate.ledger.redis import recent_rejections, two_phase

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from spendgate.ledger.port import RefusedRequest
+from spendgate.ledger.accounts import RefusedRequest
 from spendgate.ledger.redis.codec import clean, team_prefix
 
 REFUSALS_MAX = 50

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from spendgate.budget.bounds import UNLIMITED, Candidate
-from spendgate.ledger.port import Expired, Loop, Refusal, ReserveRequest, ReserveResult, group_account
+from spendgate.ledger.exchanges import Expired, Loop, Refusal, ReserveRequest, ReserveResult, group_account
 
 ReserveOne = Callable[[ReserveRequest, bool], Awaitable[ReserveResult]]
 """Reserves in one account alone; True: in the place of what is held there under the id."""

@@ -24,7 +24,7 @@ import orjson
 import structlog
 
 from spendgate.errors import LedgerError
-from spendgate.ledger.port import GroupShare, Settlement
+from spendgate.ledger.exchanges import GroupShare, Settlement
 from spendgate.ledger.redis.codec import clean
 
 _log = structlog.get_logger()

@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spendgate.errors import ConfigurationError, LedgerError
-from spendgate.ledger.port import Ledger, Settlement
+from spendgate.ledger.exchanges import Settlement
+from spendgate.ledger.port import Settle
 from spendgate.ledger.spool.journal import Journal
 
 BATCH = 200
@@ -81,7 +82,7 @@ class Spool:
                 taken += len(journal)
         return taken
 
-    async def replay(self, ledger: Ledger, taken: Taken | None = None) -> int:
+    async def replay(self, ledger: Settle, taken: Taken | None = None) -> int:
         """Send all that is kept, oldest first, and return how many were acknowledged. `taken` hears of each batch, and
         when the ledger took it: what just came home can be lost with the ledger like anything else.
 

@@ -10,7 +10,7 @@ from spendgate.errors import ConfigurationError
 from spendgate.finops.chargeback.allocation import Rule, parse_rules, split_shared
 from spendgate.finops.chargeback.chargeback import Chargeback, chargeback
 from spendgate.finops.chargeback.render import to_markdown
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.load import table
 
 PRICES = table()

@@ -14,7 +14,7 @@ from spendgate.finops.chargeback.chargeback import Chargeback, chargeback, price
 from spendgate.finops.chargeback.charts import bars, columns
 from spendgate.finops.chargeback.html import to_html
 from spendgate.finops.chargeback.render import to_csv, to_json, to_markdown
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.ledger.redis.codec import clean
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table

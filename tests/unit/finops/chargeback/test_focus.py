@@ -18,7 +18,7 @@ from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.focus import Month
 from spendgate.finops.chargeback.focus_columns import COLUMNS, VERSIONS, Version, columns
 from spendgate.finops.chargeback.focus_files import focus_csv
-from spendgate.ledger.port import Adjusted, Adjustment, DayCell
+from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 from spendgate.ledger.redis.codec import clean
 from spendgate.money import nano_to_usd
 from spendgate.pricing.load import table

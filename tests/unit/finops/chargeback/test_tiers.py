@@ -14,7 +14,7 @@ from spendgate.finops.chargeback.chargeback import at_day, chargeback, exchange_
 from spendgate.finops.chargeback.tiers import cost_at, part_of, with_requests
 from spendgate.finops.invoice.line import Line
 from spendgate.finops.log_cells import cells_of
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable

@@ -17,7 +17,7 @@ from spendgate.finops.chargeback.chargeback import at_day, price_for
 from spendgate.finops.invoice.mapped import ColumnMap
 from spendgate.finops.invoice.registry import read_files
 from spendgate.finops.reconciliation.reconcile import reconcile
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.money import nano_to_usd
 from spendgate.pricing.cost import cost_nanousd
 

@@ -14,7 +14,7 @@ from spendgate.finops.chargeback.chargeback import at_day, price_for
 from spendgate.finops.invoice.line import Line
 from spendgate.finops.reconciliation import causes as c
 from spendgate.finops.reconciliation import reconcile as r
-from spendgate.ledger.port import DayCell
+from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.cost import cost_nanousd
 
 USD = 10**9

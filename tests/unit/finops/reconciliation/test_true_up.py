@@ -19,7 +19,7 @@ from spendgate.finops.reconciliation.true_up import (
     corrections,
     true_ups,
 )
-from spendgate.ledger.port import Adjusted, Adjustment, DayCell
+from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 
 TWO = [*month(), Use(3, "gpt-4o", team="blue", app="batch"), Use(4, "gpt-4o-mini")]
 

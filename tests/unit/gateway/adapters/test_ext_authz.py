@@ -16,7 +16,7 @@ from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters.ext_authz import Authorization
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
-from spendgate.ledger.port import ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import ExchangeResult
 

@@ -15,7 +15,7 @@ from support.asks import end, void
 from support.fake_ledger import FakeLedger
 
 from spendgate.errors import ConfigurationError, LedgerError, LedgerUnavailable
-from spendgate.ledger.port import Settlement
+from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.spool.journal import write_settlement
 from spendgate.ledger.spool.spool import Spool
 
