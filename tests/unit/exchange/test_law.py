@@ -121,6 +121,8 @@ class Life:
         self.kept = False
         """It is known that the provider made nothing of it."""
         self.hidden = False
+        self.finished = False
+        """Its choices are complete; a usage may follow, unless the answer then came to its own end."""
         self.by_itself = False
         """The answer came to an end of its own, though perhaps not to its last event."""
 
@@ -202,7 +204,8 @@ class Life:
             return
         self.told = self.told or piece is SSE_USAGE or (self.story.said and not self.story.is_stream)
         self.failed = self.failed or piece is ERROR
-        self.hidden = self.hidden or piece in (REASON, FINISH)
+        self.hidden = self.hidden or piece is REASON
+        self.finished = self.finished or piece is FINISH
         self.flowed += piece.count(b'"content"')
 
     @property
@@ -219,9 +222,10 @@ class Life:
             return 0
         if self.told and not self.failed:
             return 1  # what exactly, other tests say
-        sees_all = story.is_read and story.is_stream and not (story.asks_hidden or self.hidden)
+        hidden = self.hidden or (self.finished and not self.by_itself)
+        sees_all = story.is_read and story.is_stream and not (story.asks_hidden or hidden)
         if story.team == "routed":
-            sees_all = story.is_read and story.is_stream and not self.hidden and _plain_body(story)
+            sees_all = story.is_read and story.is_stream and not hidden and _plain_body(story)
         if self.failed and not self.flowed and not self.hidden:
             return 0  # the provider's own error, before any output
         if sees_all and (self.by_itself or story.by in (e.EndedBy.CLIENT, e.EndedBy.PROVIDER)):
