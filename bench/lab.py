@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SPENDGATE = Path(sys.executable).parent / "spendgate"
 ENVOY = Path(sys.executable).parent / "envoy"
 SOCKET = "processor.sock"
+READY_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ class Lab:
     async def until_ready(self) -> None:
         """Wait until all answer through their whole chain."""
         request = request_bytes("/v1/chat/completions", b'{"model":"gpt-4o","max_tokens":9,"messages":[]}')
+        deadline = time.monotonic() + READY_S
         for target in self.targets:
-            for _ in range(300):
+            while time.monotonic() < deadline:
                 try:
                     if (await closed_loop(self.ports[target], request, 1, 0.1)).statuses.get(200):
                         break

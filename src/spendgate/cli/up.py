@@ -42,7 +42,7 @@ def command(upstream: str | None, listen: str, quiet: bool, output: str, **share
     """Run a whole local gateway: real Envoy, the gateway, an embedded Redis.
 
     Point your SDK's base URL at --listen; name team and app by the headers x-llm-team and x-llm-app. Without
-    --policy everything is metered and nothing is bounded.
+    --policy everything is metered and nothing is bounded. SPENDGATE_ENVOY names another Envoy than the one installed.
 
     \b
     Alerts, by the environment:
