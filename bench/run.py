@@ -31,6 +31,8 @@ from rich.table import Table
 
 SIZES = {"1 KB": 1_000, "50 KB": 50_000, "500 KB": 500_000, "2 MB": 2_000_000}
 MANY = 32
+AT_ONCE_BYTES = 16_000_000
+"""So much is on its way at once at most: more than `max_inflight_bytes` would be `too_busy`."""
 WORDS = "the quick brown fox jumps over the lazy dog and thinks about budgets in the mesh "
 RATIOS = HERE / "ratios.json"
 FALL = 0.9
@@ -72,7 +74,7 @@ async def size_of(lab: Lab, size: int, rounds: int, seconds: float) -> dict[str,
     for _ in range(rounds):
         for target in lab.targets:
             row = rows[target.name]
-            many, cpu = await loaded(lab, target, request, MANY, seconds)
+            many, cpu = await loaded(lab, target, request, min(MANY, AT_ONCE_BYTES // size), seconds)
             one, _ = await loaded(lab, target, request, 1, seconds / 2)
             figures = {
                 "rps": many.rate,
