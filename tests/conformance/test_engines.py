@@ -67,8 +67,6 @@ def engine_gateway(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     """Before the provider, with a budget that refuses for team `zero`."""
-    if request.param == "ngh2":
-        pytest.importorskip("ngh2")
     rules = policy(budget("zero", 0), *(budget(team, 1000) for team in TEAMS))
     config = {"grpc_engine": request.param, "failure_mode": "closed"}
     with (

@@ -59,8 +59,6 @@ class Running:
 @pytest.fixture(params=["ngh2", "h2"])
 async def running(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     engine: Name = request.param
-    if engine == "ngh2":
-        pytest.importorskip("ngh2")
     server, echo, healthy = Server(engine, LIMITS), Echo(), health.HealthServicer()
     external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(echo, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

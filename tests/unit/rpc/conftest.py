@@ -11,6 +11,4 @@ from support.grpc_peer import Make, Pair
 @pytest.fixture(params=["ngh2", "h2"])
 def pair(request: pytest.FixtureRequest) -> Make:
     """Makes a server and its peer."""
-    if request.param == "ngh2":
-        pytest.importorskip("ngh2")
     return partial(Pair, request.param)

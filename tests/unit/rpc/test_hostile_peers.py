@@ -187,8 +187,6 @@ def valid_start(engine: Name) -> tuple[Pair, bytes]:
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_input_makes_it_fail_or_leaves_anything_held(engine: Name, data: st.DataObject) -> None:
-    if engine == "ngh2":
-        pytest.importorskip("ngh2")
     wire, start = valid_start(engine)
     kind = data.draw(st.sampled_from(["noise", "frames", "cut", "flip"]))
     if kind == "noise":
