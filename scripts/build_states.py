@@ -15,11 +15,11 @@ from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 
-from spendgate.exchange import states
+from spendgate.exchange import events, states
 from spendgate.exchange.states import IDLE, TRANSITIONS, State, Verdict
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "states.md"
-EVERYWHERE = ("Over", "Broke", "Withdrawn")
+EVERYWHERE = (events.StreamClosed, events.InternalError, events.Withdrawn)
 """Events that end an exchange from every state in which something is open: told in words, not drawn."""
 
 
@@ -43,8 +43,9 @@ def _lines() -> Iterator[str]:
     yield f"  {State.ENDED.value} --> [*]"
     yield "```\n"
     yield (
-        "Not drawn: from every state before `passing`, the end of the call (`Over`) leads to `ended`, a fault of "
-        "ours (`Broke`) to `broken`; a request that was not sent can be withdrawn (`Withdrawn`), which ends it.\n"
+        "Not drawn: from every state before `passing`, the end of the call (`StreamClosed`) leads to `ended`, "
+        "a fault of ours (`InternalError`) to `broken`; a request that was not sent can be withdrawn (`Withdrawn`), "
+        "which ends it.\n"
     )
     for title, kind in (("States", State), ("Verdicts", Verdict)):
         yield f"## {title}\n"
@@ -59,7 +60,7 @@ def _arrows() -> Iterator[str]:
     for state, moves in TRANSITIONS.items():
         for event, by_verdict in moves.items():
             for verdict, to in by_verdict.items():
-                if (event.__name__ not in EVERYWHERE or state is State.PASSING) and not (
+                if (event not in EVERYWHERE or state is State.PASSING) and not (
                     state in IDLE and to is state
                 ):
                     arrows[state, to].append(f"{event.__name__}, {verdict.value}")

@@ -11,7 +11,7 @@ from spendgate.budget.bounds import Candidate, Clamp
 from spendgate.pricing.aliases import known_as
 
 ANY_MODEL = "*"
-"""A model that the provider chooses (`dialects.fallbacks`)."""
+"""A model that the provider chooses (`dialects.request.fallbacks`)."""
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 

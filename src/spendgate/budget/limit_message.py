@@ -15,7 +15,7 @@ _OF = {
 }
 _WINDOWS = {
     "hour": "this hour",
-    "day": "this day",
+    "day": "today",
     "week": "this week",
     "month": "this month",
     "quarter": "this quarter",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spendgate.exchange import billing, endings, local_reply
+from spendgate.exchange import billing, envoy_replies, untold_cost
 from spendgate.exchange import events as e
 from spendgate.exchange.admission import Admission, RejectedRequest, Step
 from spendgate.exchange.billing import Bill
@@ -160,7 +160,7 @@ class Exchange(ExchangeView):
         added = case.answer_headers()
         answer = open_response(dialect, event.headers, event.end, case.facts, limit)
         if isinstance(answer, str):
-            self._finish(endings.unread(case, answer), case.sent)
+            self._finish(untold_cost.unread(case, answer), case.sent)
             return Step(Verdict.PASS, e.PassResponse(e.BodyMode.NONE, added))
         self._answer_body = answer
         if not isinstance(answer, StreamedResponse):
@@ -189,7 +189,7 @@ class Exchange(ExchangeView):
 
     def _no_answer(self, event: e.ResponseHeaders) -> None:
         """The provider answered an error before any output, or Envoy answered in its stead."""
-        if event.local and local_reply.may_be_sent(event.status, event.details):
+        if event.local and envoy_replies.may_be_sent(event.status, event.details):
             self._end_early(e.EndedBy.ENVOY)
         else:
             self._finish(Bill({}, 0, Outcome.FAILED), self._case.sent, release=True)
@@ -204,7 +204,7 @@ class Exchange(ExchangeView):
         reading = answer.feed(event.data, event.end)
         if reading is None:
             return Step(Verdict.STAY, e.PassChunk())
-        bill = endings.whole(self._case, reading)
+        bill = untold_cost.whole(self._case, reading)
         self._finish(bill, self._case.sent or reading.model, release=reading.error)
         return Step(Verdict.END, e.PassChunk(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),)))
 
@@ -226,14 +226,14 @@ class Exchange(ExchangeView):
             return Step(going_on, e.PassChunk(replacement))
         sent = case.sent or answer.model
         if event.end:
-            self._finish(endings.finished(case, answer, State.STREAM), sent)
+            self._finish(untold_cost.finished(case, answer, State.STREAM), sent)
             return Step(Verdict.END, e.PassChunk(replacement))
         shown = event.data if replacement is None else replacement
         last = answer.end_if_over(case.tariff(sent), sent, case.input_tokens, shown)
         if last is None:
             return Step(going_on, e.PassChunk(replacement))
         case.reason = STREAM_CUT
-        self._finish(endings.ended(case, answer, State.STREAM, e.EndedBy.CLIENT), sent)
+        self._finish(untold_cost.ended(case, answer, State.STREAM, e.EndedBy.CLIENT), sent)
         return Step(Verdict.END, e.PassChunk(last, cut=True))
 
     # -- the end --------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class Exchange(ExchangeView):
     def _end_early(self, by: e.EndedBy) -> None:
         case, answer = self._case, self._answer_body
         model = answer.model if isinstance(answer, StreamedResponse) else ""
-        self._finish(endings.ended(case, answer, self.state, by), case.sent or model)
+        self._finish(untold_cost.ended(case, answer, self.state, by), case.sent or model)
 
     def _sent_as_it_was(self, by: e.EndedBy) -> None:
         """The request goes on, or went, as the client sent it: charge the most that it may cost."""

@@ -18,8 +18,8 @@ from spendgate.budget.ask import Ask
 from spendgate.budget.bounds import Bound, Counted, Subject
 from spendgate.budget.limit_message import limit_row
 from spendgate.budget.limits import all_bounds, bounds_of
-from spendgate.budget.message import resets_at, resets_of
 from spendgate.budget.policy import TeamBudget
+from spendgate.budget.refusal_message import resets_at, resets_of
 from spendgate.exchange.events import Reject
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity import headers as h

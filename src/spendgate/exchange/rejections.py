@@ -10,7 +10,8 @@ from types import MappingProxyType
 import orjson
 
 from spendgate.budget.ask import Choice, PlannedRefusal
-from spendgate.budget.message import (
+from spendgate.budget.policy import TeamBudget
+from spendgate.budget.refusal_message import (
     Asked,
     BoundStatus,
     RefusalText,
@@ -19,7 +20,6 @@ from spendgate.budget.message import (
     refused_by_plan,
     refused_without_ledger,
 )
-from spendgate.budget.policy import TeamBudget
 from spendgate.budget.waiting import needed_nanousd, retry_after_s
 from spendgate.dialects.base import Dialect, Rejection
 from spendgate.exchange.events import TOO_BUSY, UNKNOWN_API, Reject

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from spendgate.dialects.base import Dialect
-from spendgate.exchange import endings
+from spendgate.exchange import untold_cost
 from spendgate.exchange.context import Decided, ExchangeContext
 from spendgate.exchange.handover import Handover, plain_host
 from spendgate.exchange.response import Response, StreamedResponse
@@ -54,7 +54,7 @@ class ExchangeView:
         case, answer = self._case, self._answer_body
         if self.holds is None or self.state is not State.STREAM or not case.is_fitted:
             return ()
-        return case.growing(endings.flowed(case, answer, self.state).cost_nanousd)
+        return case.growing(untold_cost.flowed(case, answer, self.state).cost_nanousd)
 
     def grown(self, grown: Grown) -> None:
         """What its hold is now, and what is left besides: so much a stream that may be cut may cost."""
@@ -147,7 +147,7 @@ class ExchangeView:
         ticket = self._case.ticket(self._case.sent)
         if not self._fixed:
             return ticket
-        kind = endings.kind_of(self._case, None, self.state)
+        kind = untold_cost.kind_of(self._case, None, self.state)
         return replace(ticket, kind=kind.value, aborted_flowed=self._case.aborted_flowed)
 
     @property
@@ -158,7 +158,7 @@ class ExchangeView:
     @property
     def is_undecided(self) -> bool:
         """Would Envoy, left alone, send on a request that was not decided about?"""
-        return self._case.dialect is not None and self.state in endings.UNSENT
+        return self._case.dialect is not None and self.state in untold_cost.UNSENT
 
     @property
     def hides_usage(self) -> bool:

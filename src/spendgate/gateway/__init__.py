@@ -1,1 +1,1 @@
-"""The gateway: wire ⇄ events (ext_proc), the state machine of one exchange, identity, settling, metrics."""
+"""The gateway: Envoy's services, what a worker's exchanges share (ledger, settling, metrics), and the worker itself."""

@@ -61,7 +61,7 @@ def share(amount_nanousd: int, workers: int) -> int:
 
 
 class Runtime:
-    """One a worker process. `snapshot` is replaced whole by a reload; an exchange keeps the one it began
+    """One per worker process. `snapshot` is replaced whole by a reload; an exchange keeps the one it began
     with."""
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Our own messages, compiled from protos/ by scripts/build_protos.sh; never edited by hand."""
+"""Our own messages, compiled from protos/ by scripts/build_protos.py; never edited by hand."""

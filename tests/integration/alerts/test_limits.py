@@ -49,8 +49,8 @@ async def test_each_person_s_threshold_is_told_once(desk: Desk) -> None:
         await loop.run_once()
         await desk.loop().run_once()
     assert [t.splitlines()[0] for t in desk.slack.texts] == [
-        "User ann of team red has used 2 of 4 requests this day: 50 % of its limit are reached.",
-        "User ann of team red has used 4 of 4 requests this day: 100 % of its limit are reached.",
+        "User ann of team red has used 2 of 4 requests today: 50 % of its limit are reached.",
+        "User ann of team red has used 4 of 4 requests today: 100 % of its limit are reached.",
     ]
 
 

@@ -23,7 +23,7 @@ def bound(
         (bound("tag:project", "beta", "usd", 5 * 10**9, "quarter"), 0,
          "Project beta of team ml has used $2.00 of $5.00 this quarter"),
         (bound("team", "ml", "usd", 9 * 10**9, "day", "llama-*", "dept"), 0,
-         "Team ml of group dept has used $2.00 of $9.00 for llama-* this day"),
+         "Team ml of group dept has used $2.00 of $9.00 for llama-* today"),
         (bound("user", "ann", "usd", 9 * 10**9, "total", "", "dept"), 0,
          "User ann of group dept has used $2.00 of $9.00 in all"),
     ],

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from unit.exchange.driver import NOW_MS, FakeLedger, chat, chat_answer, snapshot_of
 from unit.exchange.test_exchange import SSE_DONE, SSE_HEAD, SSE_MORE, SSE_USAGE
 
-from spendgate.exchange import endings, law
 from spendgate.exchange import events as e
 from spendgate.exchange import exchange as exchange_module
+from spendgate.exchange import law, untold_cost
 from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.states import TRANSITIONS, State
@@ -137,7 +137,7 @@ class Life:
             return
         self.is_over = True
         by = self.story.by
-        undecided = self.exchange.state in endings.UNSENT
+        undecided = self.exchange.state in untold_cost.UNSENT
         if undecided and by in (None, e.EndedBy.LATE):
             self.passed = True  # Envoy sent it on as it was
         self.receive(e.InternalError("planted") if by is None else e.StreamClosed(by))
@@ -288,15 +288,15 @@ MUTATIONS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a provider that breaks off hidden output is paid what flowed": row(
         e.EndedBy.PROVIDER, law.Kind.HIDDEN, FLOWED
     ),
-    "no model reasons": put(endings, "may_reason", lambda _: False),
-    "nobody asks for hidden output": put(endings, "can_hide", lambda *_: False),
+    "no model reasons": put(untold_cost, "may_reason", lambda _: False),
+    "nobody asks for hidden output": put(untold_cost, "can_hide", lambda *_: False),
     "Envoy's own answers are the provider's": put(
-        exchange_module.local_reply, "may_be_sent", lambda *_: False
+        exchange_module.envoy_replies, "may_be_sent", lambda *_: False
     ),
     "what is read by nobody has no bound": put(exchange_module, "bound", lambda _: Bound("", 0)),
     "what passes undecided holds nothing": put(ExchangeContext, "hold_unmade", lambda *_: None),
     "a hold is the most, whatever flowed": put(
-        endings, "bill_of", lambda r, _, held: law.at_hold(held, r.unmetered)
+        untold_cost, "bill_of", lambda r, _, held: law.at_hold(held, r.unmetered)
     ),
 }
 

@@ -8,7 +8,7 @@ was read, so that of two candidates one wins.
 The numbers: client-go's usual 15 / 10 / 2 s make a crash visible after up to 20 s; these keep it below 15.
 
 `transitions` counts the leaders there have been. It is the fencing number of the policy's writes, see
-`ledger.policy_store`: a number that a write was refused for is jumped over at the next renewal.
+`policy.store`: a number that a write was refused for is jumped over at the next renewal.
 """
 
 from __future__ import annotations

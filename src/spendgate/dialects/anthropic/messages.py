@@ -39,7 +39,7 @@ class AnthropicMessages(JsonApi):
     def rewrite(
         self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
     ) -> bytes:
-        """See `anthropic_request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
+        """See `anthropic.request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
         return request.rewrite(body, facts, model=model, output_cap=output_cap)
 
     def read_document(self, document: object) -> Reading:

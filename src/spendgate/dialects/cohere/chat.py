@@ -42,7 +42,7 @@ class CohereChat(CohereApi):
     def rewrite(
         self, body: bytes, facts: RequestFacts, *, model: str | None, output_cap: int | None, ask_usage: bool
     ) -> bytes:
-        """See `cohere_request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
+        """See `cohere.request.rewrite`. Streams always carry usage: `ask_usage` changes nothing."""
         return request.rewrite(body, facts, model=model, output_cap=output_cap)
 
     def read_document(self, document: object) -> Reading:

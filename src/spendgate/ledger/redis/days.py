@@ -16,7 +16,7 @@ DAYS_PER_TRIP = 3_000
 AUDITS_PER_TRIP = 500
 
 RawDays = list[tuple[str, str, dict[Any, Any]]]
-"""(team, day, the hash as it came): `wire.day_cells` reads it, which may cost time better spent in a thread."""
+"""(team, day, the hash as it came): `codec.day_cells` reads it, which may cost time better spent in a thread."""
 
 
 async def raw_days(ledger: RedisLedger, wanted: Sequence[tuple[str, str]]) -> RawDays:

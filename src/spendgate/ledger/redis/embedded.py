@@ -6,7 +6,7 @@ lock back when we crash, so a crashed run leaves nothing that stops the next one
 
 Durability: `appendfsync everysec`. The server writes its journal to the kernel before it answers, so its own
 crash loses nothing; a crash of the whole machine loses at most the last second, which
-`recent.RecentSettlements` sends again. `always` would close that second too; a reservation with its
+`recovery.resend.RecentSettlements` sends again. `always` would close that second too; a reservation with its
 settlement then takes 1.7 times as long for one caller and 1.1 times for a hundred at once (measured once on a
 2-core virtual machine with `bench/ledger.py --fsync`; it depends on the disk).
 """

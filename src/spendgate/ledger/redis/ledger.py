@@ -193,7 +193,7 @@ class RedisLedger(LedgerReads):
         return [(int(at), [int(n) for n in amounts]) for at, *amounts in replies]
 
     async def restore(self, asked: list[tuple[str, bytes]]) -> list[Restored]:
-        """Give teams back what was lost; arguments by `memory.restore_argument`. Raises LedgerUnavailable."""
+        """Give teams back what was lost; arguments by `checkpoint.restore_argument`. Raises LedgerUnavailable."""
         replies = await self.calls.ask(
             "restore", RESTORE, [(team, [argument]) for team, argument in asked], MONTHS_PER_TRIP
         )

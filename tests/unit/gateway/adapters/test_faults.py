@@ -14,7 +14,7 @@ from unit.exchange.test_exchange import COST_10_5, SSE_DONE, SSE_HEAD, SSE_MORE,
 
 from spendgate.dialects.openai.chat import OpenAIChat
 from spendgate.dialects.openai.stream import OpenAIStreamMeter
-from spendgate.exchange import admission, billing, endings, exchange
+from spendgate.exchange import admission, billing, exchange, untold_cost
 from spendgate.exchange.admission import Admission
 from spendgate.exchange.billing import Bill
 from spendgate.exchange.context import ExchangeContext
@@ -43,7 +43,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (admission, "gather"), (OpenAIChat, "rewrite"), (OpenAIChat, "read_answer"), (OpenAIChat, "stream_meter"),
     (OpenAIStreamMeter, "feed"), (OpenAIStreamMeter, "partial"), (OpenAIStreamMeter, "result"),
     (exchange, "open_response"), (Exchange, "_finish"), (Exchange, "receive"),
-    (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (endings, "ended"),
+    (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (untold_cost, "ended"),
     (ExchangeContext, "ticket"),
     (ExchangeContext, "tariff"), (ExchangeContext, "answer_headers"), (SettlementTicket, "ending"),
     (Metrics, "count_unclaimed"),
@@ -149,7 +149,7 @@ BREAKS: tuple[tuple[str, Callable[[pytest.MonkeyPatch], None]], ...] = (
     ),
     (
         "a fault after it is free",
-        lambda p: p.setattr(endings, "ended", lambda *_: Bill({}, 0, Outcome.FAILED)),
+        lambda p: p.setattr(untold_cost, "ended", lambda *_: Bill({}, 0, Outcome.FAILED)),
     ),
     (
         "a $0 team passes after a fault",

@@ -7,7 +7,8 @@ import pytest
 from spendgate.budget.ask import PlannedRefusal
 from spendgate.budget.bounds import Bound
 from spendgate.budget.load import budget_from_document
-from spendgate.budget.message import (
+from spendgate.budget.policy import Policy
+from spendgate.budget.refusal_message import (
     Asked,
     BoundStatus,
     ratio,
@@ -16,7 +17,6 @@ from spendgate.budget.message import (
     refused_without_ledger,
     resets_at,
 )
-from spendgate.budget.policy import Policy
 
 USD = 10**9
 NOW = int(datetime(2026, 11, 24, 12, 30, tzinfo=UTC).timestamp() * 1000)
@@ -69,7 +69,7 @@ def test_a_request_that_does_not_fit_what_is_left_hears_its_price() -> None:
     said = refused_by_bound(ASKED, BUDGET, month, BoundStatus(7990 * USD), 500 * USD)
     assert said.text.startswith(
         "Team ml-team has used $7,990.00 of its $8,000.00 LLM budget for November 2026, and this request may "
-        "cost up to $500.00, more than is left; the budget starts anew at 2026-12-01 00:00 UTC."
+        "cost up to $500.00, more than is left; the budget resets at 2026-12-01 00:00 UTC."
     )
 
 
@@ -78,7 +78,8 @@ def test_what_is_held_is_never_called_used() -> None:
     said = refused_by_bound(ASKED, BUDGET, month, BoundStatus(USD // 2, 24 * USD), 2 * USD, 7)
     assert said.text == (
         "Team ml-team has used $0.50 of its $8,000.00 LLM budget for November 2026, and $24.00 is held for requests "
-        "that are still running. This request may cost up to $2.00: it fits when enough of them have ended. Try again "
+        "that are still running. This request may cost up to $2.00: it will fit once enough of them have ended. "
+        "Try again "
         "in 7 s."
     )
     assert (said.status, said.code) == (429, "budget_held")
@@ -180,8 +181,8 @@ def test_a_lapsed_budget_says_where_to_look() -> None:
 
 def test_an_outage_of_the_ledger_is_not_called_an_empty_budget() -> None:
     closed, used_up = (refused_without_ledger(ASKED, BUDGET, n) for n in (0, 80 * USD))
-    assert "this budget admits nothing meanwhile" in closed.text
-    assert "the $80.00 that this budget admits meanwhile are used up" in used_up.text
+    assert "this budget allows nothing in the meantime" in closed.text
+    assert "the $80.00 that this budget allows in the meantime have been used up" in used_up.text
     assert used_up.code == "ledger_unavailable"
 
 

@@ -99,7 +99,7 @@ def refused_by_bound(
     }
     if again_after_s:
         details["retry_after_s"] = again_after_s
-        text = f"{fact}. T{cost[1:]}: it fits when enough of them have ended. Try again in {again_after_s} s."
+        text = f"{fact}. T{cost[1:]}: it will fit once enough of them have ended. Try again in {again_after_s} s."
         return RefusalText(429, HELD, text, details)
     what = "budget" if bound.subject is None else "limit"
     if stand.settled_nanousd >= bound.floor_nanousd:
@@ -107,7 +107,7 @@ def refused_by_bound(
     else:
         fact += f"; {cost}" if stand.reserved_nanousd else f", and {cost}"
         fact += ", more than is left"
-        until = f"; the {what} starts anew at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
+        until = f"; the {what} resets at {resets:%Y-%m-%d %H:%M} UTC." if resets else "."
     return RefusalText(429, bound.reason, fact + until + _whom(budget), details)
 
 
@@ -136,8 +136,8 @@ def refused_by_plan(asked: Asked, budget: TeamBudget | None, refusal: PlannedRef
         )
     elif refusal.reason == "unbudgeted" and budget is not None and budget.lapsed:
         text = (
-            f"Team {asked.team} has no LLM budget in force: the one that is written for it is not valid, or stands in "
-            "a namespace that may not hold this team (`kubectl get lb -A` says which)."
+            f"Team {asked.team} has no LLM budget in force: the one defined for it is invalid, or is in a "
+            "namespace that may not own this team (`kubectl get lb -A` says which)."
         )
     elif refusal.reason == "unbudgeted":
         text = f"Team {asked.team} has no LLM budget, and this gateway refuses teams without one."
@@ -164,9 +164,9 @@ def refused_as_loop(
 def refused_without_ledger(asked: Asked, budget: TeamBudget | None, allowance_nanousd: int) -> RefusalText:
     """Word a refusal because the ledger does not answer and the fail-open allowance is used up."""
     allowed = (
-        "this budget admits nothing meanwhile"
+        "this budget allows nothing in the meantime"
         if allowance_nanousd <= 0
-        else f"the {usd_text(allowance_nanousd)} that this budget admits meanwhile are used up"
+        else f"the {usd_text(allowance_nanousd)} that this budget allows in the meantime have been used up"
     )
     text = f"The spend of team {asked.team} cannot be checked at the moment, and {allowed}. Try again soon."
     details = _details(asked, budget) | {"allowance_usd": nano_to_usd(max(allowance_nanousd, 0))}

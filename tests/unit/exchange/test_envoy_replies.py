@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spendgate.exchange.local_reply import may_be_sent
+from spendgate.exchange.envoy_replies import may_be_sent
 
 
 @pytest.mark.parametrize(
