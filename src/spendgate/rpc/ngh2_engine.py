@@ -77,7 +77,7 @@ class Ngh2Engine:
     def output(self) -> bytes:
         """See Engine."""
         try:
-            out = self._h2.data_to_send()
+            out: bytes = self._h2.data_to_send()
         except NGH2Error as problem:
             raise Broken(str(problem)) from problem
         self._tell()
@@ -125,7 +125,8 @@ class Ngh2Engine:
 
     def unsent(self, stream_id: int) -> int:
         """See Engine."""
-        return self._h2.queued_body_size(stream_id)
+        size: int = self._h2.queued_body_size(stream_id)
+        return size
 
     def ping(self) -> None:
         """See Engine."""

@@ -12,11 +12,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from spendgate.ledger.exchanges import Settlement
-from spendgate.ledger.port import Ledger
 
 BATCH = 200
+
+
+class Taker(Protocol):
+    """What a check asks of a ledger."""
+
+    async def run_id(self) -> str:
+        """See `port.Recover.run_id`."""
+        ...
+
+    async def settle(self, batch: list[Settlement]) -> list[str]:
+        """See `port.Settle.settle`."""
+        ...
 
 
 class RecentSettlements:
@@ -50,7 +62,7 @@ class RecentSettlements:
         """The store lost what it had been told: the next check sends all again."""
         self._lost = True
 
-    async def check(self, ledger: Ledger) -> int:
+    async def check(self, ledger: Taker) -> int:
         """Ask which server runs; send all again where it is another one, or it lost something. Returns how many
         were sent.
 

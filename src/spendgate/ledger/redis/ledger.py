@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from importlib.resources import files
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import RedisCluster
@@ -85,7 +85,7 @@ class RedisLedger(LedgerReads):
         self._beat_keys: tuple[str, ...] = ()
 
     @classmethod
-    def from_url(cls, url: str, timeout_s: float = 0.25) -> RedisLedger:
+    def from_url(cls, url: str, timeout_s: float = 0.25) -> Self:
         """Connect by any form of URL that `connect` knows; the first call makes the connection.
 
         A connection that broke is tried again once, at once: every call is idempotent. Raises

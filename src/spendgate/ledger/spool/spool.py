@@ -16,10 +16,10 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from spendgate.errors import ConfigurationError, LedgerError
 from spendgate.ledger.exchanges import Settlement
-from spendgate.ledger.port import Settle
 from spendgate.ledger.spool.journal import Journal
 
 BATCH = 200
@@ -29,6 +29,14 @@ BYTES_MAX = 256 * 2**20
 
 Taken = Callable[[list[Settlement], Sequence[int]], None]
 """Is told of settlements that the ledger took, and when (its clock, us)."""
+
+
+class Taker(Protocol):
+    """What a replay asks of a ledger."""
+
+    async def settle_timed(self, batch: list[Settlement]) -> list[tuple[str, int]]:
+        """See `port.Settle.settle_timed`."""
+        ...
 
 
 class Spool:
@@ -82,7 +90,7 @@ class Spool:
                 taken += len(journal)
         return taken
 
-    async def replay(self, ledger: Settle, taken: Taken | None = None) -> int:
+    async def replay(self, ledger: Taker, taken: Taken | None = None) -> int:
         """Send all that is kept, oldest first, and return how many were acknowledged. `taken` hears of each batch, and
         when the ledger took it: what just came home can be lost with the ledger like anything else.
 
