@@ -36,7 +36,8 @@ def there(release: Release) -> None:
 
 def checksums(release: Release) -> None:
     """The sums are those of the contents, of all of them."""
-    named = dict(reversed(line.split("  ")) for line in release.sums.read_text("utf-8").splitlines())
+    lines = (line.split("  ") for line in release.sums.read_text("utf-8").splitlines())
+    named = {name: hexdigest for hexdigest, name in lines}
     if named.keys() != {p.name for p in release.contents}:
         raise ReleaseError(f"SHA256SUMS names {sorted(named)}")
     for path in release.contents:

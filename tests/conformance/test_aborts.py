@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -33,7 +34,7 @@ def ask(model: str, **more: object) -> bytes:
     return json.dumps({"model": model, "max_tokens": 1000, "messages": prompt, **more}).encode()
 
 
-def connect(gateway: Gateway, target: str, team: str, body: bytes, **mock: object) -> socket.socket:
+def connect(gateway: Gateway, target: str, team: str, body: bytes, **mock: Any) -> socket.socket:
     """Send a request and leave the socket open."""
     address = urlsplit(gateway.url)
     s = socket.create_connection((str(address.hostname), address.port), timeout=60)

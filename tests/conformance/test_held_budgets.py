@@ -45,7 +45,7 @@ def turn(gateway: Gateway, team: str, cache: dict[str, str], run: str = "") -> A
     with client.messages.stream(
         model="claude-opus-5",
         max_tokens=32_000,
-        system=[{"type": "text", "text": "The house rules. " * 24_000, "cache_control": cache}],  # type: ignore[list-item]
+        system=[{"type": "text", "text": "The house rules. " * 24_000, "cache_control": cache}],
         messages=[{"role": "user", "content": "go on"}],
         extra_headers=headers,
     ) as stream:

@@ -80,7 +80,7 @@ def test_counters_and_gauges_equal_the_ledger(gateway: Gateway) -> None:
             assert close(gateway.metric(name, team="counted", model=model), Decimal(usd))
         for app, usd in row["apps"].items():
             assert close(gateway.metric(name, team="counted", app=app), Decimal(usd))
-    estimates = sum(Decimal(x["estimate_usd"]) for x in lines if x["outcome"] == "complete")
+    estimates = sum((Decimal(x["estimate_usd"]) for x in lines if x["outcome"] == "complete"), Decimal())
     assert close(gateway.metric("llm_cost_estimate_usd_total", team="counted"), estimates)
     for kind, n in row["tokens"].items():
         assert gateway.metric("spendgate_tokens_total", team="counted", kind=kind) == n

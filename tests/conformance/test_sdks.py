@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -81,7 +82,7 @@ def test_a_call_that_an_sdk_repeats_is_refused_money_once(
     for sdk in TABLE.SDKS:
         name = team(sdk, 429)
         money = until(
-            lambda name=name: gateway.metric("spendgate_refused_usd_total", team=name),
+            partial(gateway.metric, "spendgate_refused_usd_total", team=name),
             lambda n: n > 0,
             f"refused money of {name}",
         )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import brotli
 import pytest
@@ -42,7 +43,7 @@ def ask(model: str = "gpt-4o", **more: object) -> bytes:
     return json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], **more}).encode()
 
 
-def post(gateway: Gateway, body: bytes, target: str = CHAT, team: str = "plain", **mock: object) -> Answer:
+def post(gateway: Gateway, body: bytes, target: str = CHAT, team: str = "plain", **mock: Any) -> Answer:
     return send(gateway.url, "POST", target, {**JSON, **who(team, **mock)}, body)
 
 
@@ -166,7 +167,9 @@ def test_compressed_answers_arrive_as_they_were_and_are_metered(
         upstream.reply = fixed(wire, IS_JSON, f"content-encoding: {coding}")
     else:
         upstream.reply = pieces(cut(wire, 9), SSE, f"content-encoding: {coding}", pause_s=0)
-    more = {"stream": True, "stream_options": {"include_usage": True}} if kind == "stream" else {}
+    more: dict[str, Any] = (
+        {"stream": True, "stream_options": {"include_usage": True}} if kind == "stream" else {}
+    )
     answer = post(raw_gateway, ask(**more), team=team)
     assert answer.body == wire
     assert answer.header("content-encoding") == coding

@@ -53,7 +53,8 @@ def flavour(exchange: Exchange) -> tuple[str, str] | None:
 
 def collected(exchange: Exchange) -> dict[str, Any]:
     """The answer as one document: a stream's usage laid together field by field."""
-    model, out = "", {}
+    model = ""
+    out: dict[str, Any] = {}
     for document in documents(exchange.recording):
         holders = [document, *(document.get(k) for k in ("message", "response", "metadata", "delta"))]
         for holder in (h for h in holders if isinstance(h, dict)):

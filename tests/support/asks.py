@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate, Clamp
 from spendgate.ledger.exchanges import ReserveRequest, Settlement
 
@@ -16,7 +18,7 @@ def bound(
 
 
 def candidate(
-    estimate: int, *bounds: Bound, model: str = "gpt-4o", clamp: Clamp | None = None, **between: int
+    estimate: int, *bounds: Bound, model: str = "gpt-4o", clamp: Clamp | None = None, **between: Any
 ) -> Candidate:
     return Candidate(model, estimate, bounds or (bound(),), clamp=clamp, **between)
 

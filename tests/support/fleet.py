@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Fleet:
     def quiet(self) -> None:
         """Wait until nothing is held, and nothing waits on a disk."""
         for g in self.gateways:
-            until(lambda g=g: g.metric("spendgate_spool_depth"), lambda n: n == 0, "spools' way home", HOME_S)
+            until(partial(g.metric, "spendgate_spool_depth"), lambda n: n == 0, "spools' way home", HOME_S)
         until(self._held, lambda usd: usd == 0, "the holds' end", HOME_S)
 
     def _held(self) -> Decimal:
@@ -225,7 +226,7 @@ def flushed(fleet: Fleet, rng: random.Random) -> None:
 def older_copy(fleet: Fleet, rng: random.Random) -> None:
     """An older copy takes the place of what is there."""
     client = fleet.redis()
-    keys: list[bytes] = client.keys("sg1:*")
+    keys = client.keys("sg1:*")
     with client.pipeline(transaction=True) as pipe:  # of one instant, as a dump is
         for key in keys:
             pipe.dump(key)
@@ -246,7 +247,7 @@ def _noticed(fleet: Fleet) -> None:
     losses = len(fleet.lost_at)
     for g in fleet.gateways:
         until(
-            lambda g=g: g.metric("spendgate_ledger_lost_total"),
+            partial(g.metric, "spendgate_ledger_lost_total"),
             lambda n: n >= losses,
             "the loss is noticed",
             HOME_S,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.chargeback import price_for
@@ -35,7 +36,9 @@ def charges() -> Iterator[DayCell]:
                     tokens = {k: chance.randrange(1, 10**6) for k in kinds}
                     cost = cost_nanousd(price_for(PRICES, model), tokens)
                     run = "run-7" if app == "web" else ""
-                    more = {"run": run, "tier": "flex", "user": "kim", "asked": "gpt-5.5"} if run else {}
+                    more: dict[str, Any] = {}
+                    if run:
+                        more = {"run": run, "tier": "flex", "user": "kim", "asked": "gpt-5.5"}
                     yield DayCell(team, f"202611{day:02d}", app, model, 9, cost, tokens, 5, 0, 0, **more)
     yield DayCell("payments", "20261105", "batch", "gpt-4o", 1, 77, {})
     yield DayCell(

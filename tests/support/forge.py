@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "forge-token"
@@ -119,7 +119,7 @@ def serve(kind: Any, books: Books) -> Iterator[str]:
     """Run a double; gives its API's base URL."""
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version: ClassVar[str] = "HTTP/1.1"
+        protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
             raw = self.rfile.read(int(self.headers.get("content-length") or 0))

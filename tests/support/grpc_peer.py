@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -17,6 +18,11 @@ from spendgate.rpc.load import Load
 from spendgate.rpc.messages import framed
 
 PATH = "/test.Echo/Say"
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    """Headers as h2 gives them with a `header_encoding`, of which its types know nothing."""
+    return dict(headers)
 
 
 @dataclass
@@ -97,7 +103,7 @@ class Pair:
         self.client.initiate_connection()
         self.client.increment_flow_control_window(2**30)
         self.answers: dict[int, Answer] = {}
-        self.gone: list[int] = []
+        self.gone: list[int | None] = []
 
     def exchange(self) -> None:
         """Bytes both ways until nobody has any."""
@@ -116,12 +122,12 @@ class Pair:
             answer = self.answers.setdefault(stream_id, Answer()) if stream_id else Answer()
             match event:
                 case h2.events.ResponseReceived():
-                    answer.headers = dict(event.headers)
+                    answer.headers = _texts(event.headers)
                 case h2.events.DataReceived():
                     answer.data += event.data
                     self.client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 case h2.events.TrailersReceived():
-                    answer.trailers = dict(event.headers)
+                    answer.trailers = _texts(event.headers)
                 case h2.events.StreamReset():
                     answer.reset = event.error_code
                 case h2.events.StreamEnded():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -142,7 +142,7 @@ def _rule(rule: Json, ports: dict[str, int]) -> Json:
 def _sources(source: Json) -> list[Json]:
     assert len(source) == 1, "several sorts of sources are all to be met"
     [(sort, names)] = source.items()
-    patterns = {
+    patterns: dict[str, Callable[[str], str]] = {
         "principals": lambda name: "spiffe://.+" if name == "*" else "spiffe://" + re.escape(name),
         "namespaces": lambda name: f"spiffe://.+/ns/{re.escape(name)}/.+",
     }
@@ -153,7 +153,7 @@ def _sources(source: Json) -> list[Json]:
 
 
 def _operations(operation: Json, ports: dict[str, int]) -> list[Json]:
-    each = {
+    each: dict[str, Callable[[Any], Json]] = {
         "ports": lambda port: {"destination_port": ports[port]},
         "paths": lambda path: {"url_path": {"path": {"exact": path}}},
     }

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class KeyedProvider:
                      "choices": [{"index": 0, "finish_reason": "stop",
                                   "message": {"role": "assistant", "content": "hi"}}]}  # fmt: skip
 
-    def __enter__(self) -> KeyedProvider:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

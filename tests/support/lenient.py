@@ -383,7 +383,7 @@ def _stream(shape: str, model: str, usage: dict[str, Any]) -> Any:
     whole = _content(shape, model)
     match shape:
         case "gemini":
-            begun = {
+            begun: dict[str, Any] = {
                 "candidates": [{"content": {"role": "model", "parts": [{"text": "h"}]}}],
                 "modelVersion": model,
             }
@@ -393,7 +393,7 @@ def _stream(shape: str, model: str, usage: dict[str, Any]) -> Any:
             begin = {"type": "message_start", "message": {**whole, "content": [], "usage": counts}}
             text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
             end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": counts}
-            events = [begin, text, end, {"type": "message_stop"}]
+            events: list[dict[str, Any]] = [begin, text, end, {"type": "message_stop"}]
             return pieces([_event(x, str(x["type"])) for x in events], SSE)
         case "responses":
             done = {"type": "response.completed", "response": {**whole, **usage}}

@@ -160,11 +160,11 @@ class Model:
     def settle(self, i: str, cost: int, tokens: int, release: bool) -> None:
         hold = self.holds.pop(i, None)
         gone = self.expired.pop(i, None)
-        for place in (hold or gone).places if hold or gone else []:
+        was = hold or gone
+        for place in was.places if was else []:
             name = place[1]
             true = tokens if name.startswith("limit:tokens") else 0 if is_requests(name) else cost
             true = 0 if release else true
-            was = hold or gone
             assert was is not None
             if hold:
                 self.reserved[place] -= was.part(name)
@@ -289,7 +289,8 @@ class History:
         """What ended changes nothing, whatever comes again."""
         last = getattr(self, "last", None)
         if last is not None and last[0] in self.model.ended:
-            words = self._send(*last, 50, 50, False)
+            name, hold = last
+            words = self._send(name, hold, 50, 50, False)
             check("books", set(words) == {"replayed"}, words)
 
     def expire(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 
@@ -87,7 +88,7 @@ class Load:
 
     async def _one(self, session: aiohttp.ClientSession, request_id: str, stream: bool) -> Result:
         document = {"model": MODEL, "max_tokens": CAP, "messages": [{"role": "user", "content": "Go on."}]}
-        mock: dict[str, object] = {"output_tokens": 40, "delay_ms": 20}
+        mock: dict[str, Any] = {"output_tokens": 40, "delay_ms": 20}
         if stream:
             document |= {"stream": True, "stream_options": {"include_usage": True}}
             mock["chunk_ms"] = 10

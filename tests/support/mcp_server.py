@@ -21,26 +21,25 @@ class McpServer:
         self.ran: Counter[str] = Counter()
         server = MCPServer("search", log_level="ERROR")
 
-        @server.tool()
         def web(query: str) -> str:
             self.ran["web"] += 1
             return f"found {query}"
 
-        @server.tool()
         async def slow(query: str, context: Context) -> str:
             self.ran["slow"] += 1
             await context.report_progress(1, 2, "half")
             return f"found {query} at last"
 
-        @server.tool()
         def broken(query: str) -> str:
             self.ran["broken"] += 1
             raise ValueError("no such page")
 
-        @server.tool()
         def unlisted(query: str) -> str:
             self.ran["unlisted"] += 1
             return query
+
+        for tool in (web, slow, broken, unlisted):
+            server.tool()(tool)
 
         security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         app = server.streamable_http_app(json_response=json_response, transport_security=security)

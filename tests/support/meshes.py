@@ -93,9 +93,7 @@ class Mesh(Gateway):
             self.command.stop()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         try:
             super().__exit__(kind, value, trace)
         finally:

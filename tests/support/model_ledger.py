@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound, Candidate
@@ -11,7 +12,12 @@ from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.exchanges import Growing, ReserveRequest, Settlement
 from spendgate.months import day_key, hour_key, month_key
 
-WINDOW_KEYS = {"month": month_key, "day": day_key, "hour": hour_key, "run": lambda _: "-"}
+WINDOW_KEYS: dict[str, Callable[[int], str]] = {
+    "month": month_key,
+    "day": day_key,
+    "hour": hour_key,
+    "run": lambda _: "-",
+}
 DAY_MS = 86_400_000
 SWEPT_BY_RESERVE = 8
 TOPS = [*range(1, 17), *(n << k for k in range(1, 7) for n in range(9, 17))]
@@ -107,9 +113,9 @@ class ModelLedger:
                 return self._hold(ask, index, c, amount, c.estimate_nanousd, now)
             self.refusals.append(self._refusal(index, c, amount, now))
         for index, c in open_now:
-            amount = self._useful_part(c, now)
-            if amount is not None:
-                return self._hold(ask, index, c, amount, amount, now)
+            part = self._useful_part(c, now)
+            if part is not None:
+                return self._hold(ask, index, c, part, part, now)
         return -1, 0, False
 
     def needed(self, app: str, c: Candidate) -> int:

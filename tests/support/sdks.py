@@ -55,7 +55,7 @@ def _described(error: Exception) -> Raised:
     if isinstance(response, dict):  # botocore
         code = response["Error"]["Code"]
         return Raised(code, response["ResponseMetadata"]["HTTPStatusCode"], str(error))
-    status = getattr(error, "status_code", None) or getattr(error, "code", 0)
+    status: Any = getattr(error, "status_code", None) or getattr(error, "code", 0)
     return Raised(type(error).__name__, int(status), str(error) + str(getattr(error, "body", "")))
 
 
@@ -91,7 +91,7 @@ def _anthropic(url: str, headers: dict[str, str]) -> None:
 
 
 def _google(url: str, headers: dict[str, str]) -> None:
-    from google import genai
+    import google.genai as genai
 
     client = genai.Client(api_key=KEY, http_options={"base_url": url, "headers": headers})
     client.models.generate_content(model="gemini-2.5-flash", contents="hi")
@@ -139,7 +139,7 @@ def _invoke(url: str, headers: dict[str, str]) -> None:
 
 
 def _answers_google(url: str, headers: dict[str, str], stream: bool) -> str:
-    from google import genai
+    import google.genai as genai
 
     client = genai.Client(api_key=KEY, http_options={"base_url": url, "headers": headers})
     models = client.models  # they do not keep their client

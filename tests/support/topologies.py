@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Node:
 
     def client(self, **options: Any) -> sync_redis.Redis:
         """An administrator's client."""
-        ca = {"ssl": True, "ssl_ca_certs": str(self.tls / "ca.pem")} if self.tls else {}
+        ca: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self.tls / "ca.pem")} if self.tls else {}
         if self.password:
             options.setdefault("password", self.password)
         return sync_redis.Redis("localhost" if self.tls else "127.0.0.1", self.port, **ca, **options)
@@ -111,7 +111,7 @@ class Place:
         if "cluster" not in self.url.partition(":")[0]:
             return self.masters()[0].client(db=3 if "/3?" in self.url else 0)
         node = self.nodes[0]
-        ca = {"ssl": True, "ssl_ca_certs": str(node.tls / "ca.pem")} if node.tls else {}
+        ca: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(node.tls / "ca.pem")} if node.tls else {}
         password = node.password or None
         return sync_redis.RedisCluster("127.0.0.1", node.port, password=password, **ca)
 
@@ -138,7 +138,7 @@ class Place:
 
 def raw(client: sync_redis.Redis, *command: Any) -> Any:
     """A command's reply as it came."""
-    connection = client.connection_pool.get_connection()
+    connection: Any = client.connection_pool.get_connection()
     try:
         connection.send_command(*command)
         return connection.read_response()
@@ -273,13 +273,14 @@ def _sees_all(node: Node) -> bool:
 @contextlib.contextmanager
 def running(kind: str, version: str, folder: Path) -> Iterator[Place]:
     """A topology by name, stopped at the end."""
-    made = {
+    kinds: dict[str, Callable[[str, Path], Place]] = {
         "single": single,
         "secured": secured,
         "cluster": cluster,
         "cluster-secured": lambda v, f: cluster(v, f, tls=True),
         "sentinel": sentinel,
-    }[kind](version, folder)
+    }
+    made = kinds[kind](version, folder)
     try:
         yield made
     finally:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from support.alert_desk import Desk
 from support.policy import budget, policy
 
 from spendgate.cli.main import main
 from spendgate.ledger.redis.embedded import EmbeddedRedis
-
-if TYPE_CHECKING:
-    from conftest import Desk
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -10,15 +10,12 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from support.alert_desk import Desk
 from support.fake_slack import FakeSlack
 
 from spendgate.alerts.message import AGAIN
 from spendgate.ledger.redis.embedded import EmbeddedRedis
-
-if TYPE_CHECKING:
-    from conftest import Desk
 
 TEAMS = 334
 CROSSED = (50, 80, 100)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from support.alert_desk import Desk
 from support.asks import T0, ask, candidate, end
 
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.limits import bounds_of
 from spendgate.budget.load import budget_from_document
 from spendgate.ledger.exchanges import GroupShare
-
-if TYPE_CHECKING:
-    from conftest import Desk
 
 LIMIT = {
     "per": "user", "max": 4, "unit": "requests", "window": "day",

@@ -6,21 +6,19 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import pytest
+from support.alert_desk import Desk
 from support.asks import T0
 from support.policy import budget
 
-from spendgate.alerts.claims import alert_key
+from spendgate.alerts.claims import Claim, alert_key
 from spendgate.alerts.message import AGAIN
 from spendgate.alerts.slack import SlackSender
 from spendgate.alerts.watcher import system_alert
 from spendgate.budget.load import policy_from_documents
 from spendgate.budget.policy import Threshold
-
-if TYPE_CHECKING:
-    from conftest import Desk
 
 
 async def test_three_thresholds_are_three_posts_in_order(desk: Desk) -> None:
@@ -207,7 +205,8 @@ async def dies(desk: Desk, after: bool) -> None:
     claim = await loop.claims.claim("red", "202611", "slack")
     assert claim is not None
     if after:
-        await SlackSender(desk.slack.webhook).send(claim.alert, "slack", False)  # type: ignore[union-attr]
+        assert isinstance(claim, Claim)
+        await SlackSender(desk.slack.webhook).send(claim.alert, "slack", False)
 
 
 async def until_told(desk: Desk, n: int) -> None:
@@ -305,11 +304,12 @@ class TestRedisLoss:
         before = await desk.client.hgetall(key)
         claim = await loop.claims.claim("red", "202611", "slack")
         claimed = await desk.client.hgetall(key)
-        await loop.claims.finish(claim, "open")  # type: ignore[arg-type]
+        assert isinstance(claim, Claim)
+        await loop.claims.finish(claim, "open")
         await loop.run_once()
         for old in (before, claimed):
             await desk.client.delete(key)
-            await desk.client.hset(key, mapping=old)
+            await desk.client.hset(key, mapping=cast(Any, old))
             await desk.loop(tmp_path).run_once()
         assert desk.heads() == ["red: 50 %"]
 

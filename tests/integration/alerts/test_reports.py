@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
+from support.alert_desk import Desk
 from support.ports import free_port
 from support.usage_lines import record, write_log
 
@@ -22,9 +23,6 @@ from spendgate.alerts.reports import reports_from
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.policy import Threshold
 from spendgate.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from conftest import Desk
 
 MONDAY = int(datetime(2026, 11, 30, 7, tzinfo=UTC).timestamp() * 1000)
 DAY_MS = 86_400_000

@@ -78,11 +78,11 @@ async def site(house: House, tmp_path: Path) -> AsyncIterator[str]:
     )
     began = time.monotonic()
     books = Books(house.ledger, lambda: house.snapshot, lambda: T0 + int((time.monotonic() - began) * 1000))
-    app = Console(settings, books, ProposalService(settings), lambda: NOW_S, UsageLogs([log])).application()
+    site = Console(settings, books, ProposalService(settings), lambda: NOW_S, UsageLogs([log])).application()
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(site, log_level="error", lifespan="off"))
         serving = asyncio.create_task(server.serve([s]))
         yield f"http://127.0.0.1:{port}"
         server.should_exit = True
@@ -113,7 +113,7 @@ async def violations(page: Page) -> list[str]:
 async def test_every_page_is_accessible_and_fits_its_screen(
     site: str, browser: Browser, scheme: str, size: dict[str, int]
 ) -> None:
-    context = await browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+    context = await browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
     page = await context.new_page()
     faults: list[str] = []
     page.on(
@@ -194,7 +194,7 @@ async def test_the_keyboard_alone_reaches_a_teams_page(site: str, browser: Brows
 async def test_the_overview_is_drawn_and_downloads_what_it_shows_without_javascript(
     site: str, browser: Browser
 ) -> None:
-    context = await browser.new_context(java_script_enabled=False, viewport=PHONE)  # type: ignore[arg-type]
+    context = await browser.new_context(java_script_enabled=False, viewport=PHONE)
     page = await context.new_page()
     await page.goto(site)
     chart = page.get_by_role("img", name="Spend by day")
@@ -239,7 +239,7 @@ async def test_from_the_sum_down_to_a_users_day_every_number_leads_on_without_ja
 async def test_no_page_breaks_a_word_of_a_name_that_fits_its_line_nor_hides_an_amount_on_a_phone(
     site: str, browser: Browser
 ) -> None:
-    context = await browser.new_context(viewport=PHONE)  # type: ignore[arg-type]
+    context = await browser.new_context(viewport=PHONE)
     page = await context.new_page()
     await page.goto(site)
     row = page.get_by_role("region", name="Budgets").get_by_role("row").filter(has_text="red")

@@ -24,7 +24,7 @@ from spendgate.proposals.propose import ChangeRequest, Proposal
 from .conftest import NOW_S, USD, House
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
-ENV = {"SLACK_SIGNING_SECRET": SECRET, "SPENDGATE_POLICY_REPO": "/r"}
+ENV: dict[str, Any] = {"SLACK_SIGNING_SECRET": SECRET, "SPENDGATE_POLICY_REPO": "/r"}
 
 
 def signed(body: str, at: int = int(NOW_S), secret: str = SECRET) -> dict[str, str]:

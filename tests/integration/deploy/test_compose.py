@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +156,7 @@ def test_the_budgets_of_the_files_hold_in_the_whole_house(house: Services, slack
     with pytest.raises(openai.RateLimitError) as refused:
         for n in range(1, 40):  # the second is downgraded, and so are all after it
             spent += Decimal(ask(house, "payments").headers["x-spendgate-cost-usd"])
-            until(lambda: rows(house)["payments"], lambda r, n=n: r["requests"] == n, "the settlement", 60)
+            until(lambda: rows(house)["payments"]["requests"], partial(eq, n), "the settlement", 60)
     assert refused.value.code == "monthly_budget_exceeded"
     assert Decimal(rows(house)["payments"]["settled_usd"]) == spent
     posts = until(lambda: list(slack.posts), lambda p: len(p) >= 2, "the alerts", 60)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -106,7 +107,7 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
     try:
         for node in NODES:
             made.start(node)
-            until(lambda n=node: made.role(n), bool, f"Redis on {node}", 60)
+            until(partial(made.role, node), bool, f"Redis on {node}", 60)
         yield made
     finally:
         for process in made.running.values():
@@ -120,7 +121,7 @@ def test_a_replica_takes_over_and_the_dead_master_comes_back_as_a_replica(pods: 
     until(lambda: [pods.role(n) for n in NODES], lambda r: r == ["master", "slave", "slave"], "the roles", 60)
     address = parse(pods.url())
     assert address.kind == "sentinel"
-    sentinels = Sentinel(list(address.hosts), sentinel_kwargs={"socket_timeout": 5})
+    sentinels: Any = cast(Any, Sentinel)(list(address.hosts), sentinel_kwargs={"socket_timeout": 5})
     until(
         lambda: [s.sentinel_masters()[address.master] for s in sentinels.sentinels],
         lambda seen: all(m["num-other-sentinels"] == 2 and m["num-slaves"] == 2 for m in seen),

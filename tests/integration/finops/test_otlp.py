@@ -65,7 +65,7 @@ async def receiving(receiver: Receiver, port: int = 0) -> AsyncIterator[Receiver
     port = port or free_port()
     app = Starlette(routes=[Route("/v1/logs", receiver.logs, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
-    server.capture_signals = nullcontext  # type: ignore[method-assign]
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)

@@ -57,7 +57,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     tokens += counter(
         "spendgate_tokens_total", series("app", team="green") + ',kind="input"', [(5, 7), (40, 9)]
     )
-    others = [
+    others: list[tuple[str, str, list[tuple[float, float]]]] = [
         # one of the six was counted when its hold expired, at $0.05, and again at its end
         ("spendgate_requests", "spendgate_requests_total", [(5, 3), (40, 6)]),
         ("spendgate_corrected_requests", "spendgate_corrected_requests_total", [(40, 1)]),

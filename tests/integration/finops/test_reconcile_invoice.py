@@ -80,19 +80,19 @@ def exported(path: Path, lines: list[Line]) -> str:
         buckets.setdefault(day, []).append(row)
     usage: dict[tuple[str, str], dict[str, int]] = {}
     for x in lines:
-        row = usage.setdefault((x.day, x.model), {"input_tokens": 0, "num_model_requests": 0, "output_tokens": 0,
-                                                  "input_cached_tokens": 0})  # fmt: skip
-        row["num_model_requests"] += 1 if x.requests else 0
-        row["output_tokens"] += x.tokens if x.kind == "output" else 0
-        row["input_cached_tokens"] += x.tokens if x.kind == "cached_input" else 0
-        row["input_tokens"] += x.tokens if x.kind != "output" else 0
+        used = usage.setdefault((x.day, x.model), {"input_tokens": 0, "num_model_requests": 0, "output_tokens": 0,
+                                                   "input_cached_tokens": 0})  # fmt: skip
+        used["num_model_requests"] += 1 if x.requests else 0
+        used["output_tokens"] += x.tokens if x.kind == "output" else 0
+        used["input_cached_tokens"] += x.tokens if x.kind == "cached_input" else 0
+        used["input_tokens"] += x.tokens if x.kind != "output" else 0
     data: list[dict[str, Any]] = [
         {"start_time": f"{d[:4]}-{d[4:6]}-{d[6:]}", "results": r} for d, r in sorted(buckets.items())
     ]
     data += [
-        {"start_time": f"{d[:4]}-{d[4:6]}-{d[6:]}", "results": [{"model": m, **row}]}
-        for (d, m), row in sorted(usage.items())
-        if any(row.values())
+        {"start_time": f"{d[:4]}-{d[4:6]}-{d[6:]}", "results": [{"model": m, **used}]}
+        for (d, m), used in sorted(usage.items())
+        if any(used.values())
     ]
     path.write_text(json.dumps({"object": "page", "has_more": False, "data": data}))
     return str(path)

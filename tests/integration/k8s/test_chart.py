@@ -52,7 +52,7 @@ def sorted_lists(node: Any) -> Any:
 
 def comparable(documents: list[Json], namespace: str) -> dict[tuple[str, ...], Json]:
     """Documents by kind, namespace and name; what only one of the two tools has taken out."""
-    out = {}
+    out: dict[tuple[str, ...], Json] = {}
     for document in sorted_lists(documents):
         if document["kind"] == "Namespace":  # helm's --create-namespace
             continue
@@ -270,7 +270,7 @@ WORKLOADS = {
 
 def test_what_pods_may_be_given_reaches_each_workload() -> None:
     toleration = {"key": "llm", "operator": "Exists"}
-    affinity = {"nodeAffinity": {"x": {}}}
+    affinity: Json = {"nodeAffinity": {"x": {}}}
     given = {
         "podLabels": {"team": "platform"}, "podAnnotations": {"a": "b"}, "nodeSelector": {"pool": "llm"},
         "tolerations": [toleration], "affinity": affinity, "priorityClassName": "high",

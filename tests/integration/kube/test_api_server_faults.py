@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 from support.kube import Cluster
 from support.processes import until
@@ -83,6 +85,10 @@ def test_a_silent_api_server_costs_the_lease_and_is_found_again(cluster: Cluster
     await_status(cluster, "search", lambda s: s.get("observedGeneration") == 2, "the change")
 
 
+def has_seen(generation: int, status: dict[str, Any]) -> bool:
+    return bool(status.get("observedGeneration") == generation)
+
+
 def test_a_watch_that_is_cut_every_second_misses_nothing_and_floods_nobody(
     cluster: Cluster, start: Start, api_proxy: tuple[TcpProxy, str]
 ) -> None:
@@ -124,9 +130,9 @@ def test_a_watch_that_is_cut_every_second_misses_nothing_and_floods_nobody(
         await_status(
             cluster,
             name,
-            lambda s, g=generation: s.get("observedGeneration") == g,
+            partial(has_seen, generation),
             f"generation {generation}",
-        )  # type: ignore[misc]
+        )
     requests = [r for r in cluster.requests() if began <= r.at <= ended]
     seconds = Counter(int(r.at) for r in requests)
     follow = [r for r in requests if r.verb in ("list", "watch")]

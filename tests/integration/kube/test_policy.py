@@ -107,11 +107,13 @@ def test_the_older_of_two_budgets_of_a_team_wins_until_it_goes(
     gateway = follow()
     cluster.apply(budget("search", 100, name="zz-first"))
     created = cluster.get("lb", "zz-first", "-n", "ml-platform")["metadata"]["creationTimestamp"]
+
+    def second() -> str:
+        cluster.apply(budget("search", 900, name="second", namespace="other"))
+        return str(cluster.get("lb", "second", "-n", "other")["metadata"]["creationTimestamp"])
+
     until(
-        lambda: (
-            cluster.apply(budget("search", 900, name="second", namespace="other"))
-            or cluster.get("lb", "second", "-n", "other")["metadata"]["creationTimestamp"]
-        ),
+        second,
         lambda at: at > created or bool(cluster.kubectl("delete", "lb", "second", "-n", "other") and False),
         "a later second",
     )

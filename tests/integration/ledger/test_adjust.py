@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis as sync_redis
@@ -32,13 +33,13 @@ spec:
 """
 
 
-def adjustment(name: str = "a1", cost: int = 500, **fields: object) -> Adjustment:
-    return Adjustment(name, "red", cost, **({"reason": "why", "day": DAY} | fields))  # type: ignore[arg-type]
+def adjustment(name: str = "a1", cost: int = 500, **fields: Any) -> Adjustment:
+    return Adjustment(name, "red", cost, **({"reason": "why", "day": DAY} | fields))
 
 
 def everything(client: sync_redis.Redis) -> dict[bytes, object]:
     """Every key of the team with its value, as a picture to compare with."""
-    return {key: client.dump(key) for key in client.keys(team_prefix("red") + "*")}
+    return {key: client.dump(key) for key in cast("list[bytes]", client.keys(team_prefix("red") + "*"))}
 
 
 async def test_an_adjustment_counts_in_the_month_and_stands_apart_from_what_was_metered(
@@ -75,11 +76,12 @@ async def test_the_same_again_changes_nothing_and_another_by_its_id_is_told_apar
     before = everything(redis_client)
     (again,) = await ledger.adjust([adjustment(usage={"input": 1}, reason="other words")], T0 + 1)
     assert (again.outcome, again.settled_nanousd) == ("replayed", 500)
-    for field, other in {
+    others: dict[str, dict[str, Any]] = {
         "e": {"cost": 501}, "app": {"app": "x"}, "m": {"model": "x"}, "d": {"day": "20261117"},
         "u": {"usage": {"input": 2}}, "q": {"requests": 1},
-    }.items():  # fmt: skip
-        (result,) = await ledger.adjust([adjustment(**({"usage": {"input": 1}} | other))], T0 + 2)  # type: ignore[arg-type]
+    }  # fmt: skip
+    for field, other in others.items():
+        (result,) = await ledger.adjust([adjustment(**({"usage": {"input": 1}} | other))], T0 + 2)
         assert (result.outcome, result.detail) == ("differs", field)
     assert everything(redis_client) == before
 
@@ -213,7 +215,7 @@ class TestCommand:
                  "--app", "checkout", "--model", "claude-opus-4-1")  # fmt: skip
         code, _, err = self.run(capsys, *asked, "--policy", str(budget))
         assert (code, err) == (0, "")
-        counters = {k.decode().split(":b:")[1] for k in redis_client.keys("*b:*")}
+        counters = {k.decode().split(":b:")[1] for k in cast("list[bytes]", redis_client.keys("*b:*"))}
         assert {c.rpartition(":")[0] for c in counters} == {"month", "model:claude-opus*", "app:checkout"}
         code, _, err = self.run(capsys, *asked)
         assert code == 0

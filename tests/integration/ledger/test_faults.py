@@ -143,7 +143,7 @@ async def test_a_server_that_may_not_write_is_unavailable_and_holds_nothing(
         with pytest.raises(LedgerUnavailable, match="maxmemory"):
             await ledger.settle([end("x0", 10)], T0)
     finally:
-        redis_client.config_set("maxmemory", before)
+        redis_client.config_set("maxmemory", str(before))
     month = await ledger.month("red", MONTH)
     assert (month.settled_nanousd, month.reserved_nanousd, month.open_holds) == (0, 10, 1)
 
@@ -191,7 +191,7 @@ async def test_settlements_that_a_crash_lost_are_made_up_from_memory(
 async def test_the_spool_carries_settlements_over_an_outage_exactly_once(
     own: EmbeddedRedis, quick: RedisLedger, tmp_path: Path
 ) -> None:
-    quick._bulk_timeout_s = 0.05
+    quick.calls.bulk_timeout_s = 0.05
     spool = Spool(tmp_path / "spool", "w1")
     for i in range(300):
         await quick.reserve(ask(f"x{i}", candidate(10)), T0)
@@ -206,7 +206,7 @@ async def test_the_spool_carries_settlements_over_an_outage_exactly_once(
     assert spool.depth() == 300
     thaw(own)
     await until_answers(quick)
-    quick._bulk_timeout_s = 5.0
+    quick.calls.bulk_timeout_s = 5.0
     assert await spool.replay(quick) == 300
     month = await quick.month("red", MONTH)
     assert (month.settled_nanousd, month.reserved_nanousd, month.requests) == (2100, 0, 300)

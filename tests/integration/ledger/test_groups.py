@@ -29,7 +29,8 @@ LONG = bool(os.environ.get("SPENDGATE_LONG_GROUPS"))
     scope="module", params=[("single", "redis-7.0"), ("cluster", "redis-8.2")], ids=lambda p: p[0]
 )
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with running(*request.param, tmp_path_factory.mktemp("place")) as made:
+    kind, version = request.param
+    with running(kind, version, tmp_path_factory.mktemp("place")) as made:
         yield made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import redis as sync_redis
 from support.asks import T0, ask, bound, candidate, end, void
@@ -28,7 +30,9 @@ async def test_every_key_but_the_open_holds_has_an_end_of_life(
 ) -> None:
     await use_every_verb(ledger, "red")
     prefix = team_prefix("red")
-    endless = {key.decode() for key in redis_client.keys("*") if redis_client.ttl(key) < 0}
+    endless = {
+        key.decode() for key in cast("list[bytes]", redis_client.keys("*")) if redis_client.ttl(key) < 0
+    }
     assert endless == {prefix + "holds", prefix + "due", TEAMS_KEY}
     longest = {"month": 400, "day": 40, "hour": 3, "run": 7}
     for scope, days in longest.items():
@@ -55,7 +59,7 @@ async def test_all_keys_of_a_team_stand_in_one_slot(
     for team in ("red", "", "{a}b", "日本"):
         redis_client.flushall()
         await use_every_verb(ledger, team)
-        keys = [k for k in redis_client.keys("*") if k != TEAMS_KEY.encode()]
+        keys = [k for k in cast("list[bytes]", redis_client.keys("*")) if k != TEAMS_KEY.encode()]
         assert len(keys) > 8
         assert all(k.startswith(team_prefix(team).encode()) for k in keys)
         tag = team_prefix(team).removeprefix("sg1:").removesuffix(":")
@@ -92,7 +96,8 @@ async def test_an_ended_exchange_costs_few_bytes_on_a_busy_day(
     sets = redis_client.keys(team_prefix("red") + "m:*:*")
     encodings = {redis_client.object("encoding", key) for key in sets}
     assert b"intset" in encodings
-    parts = [int(v) for v in redis_client.mget(sorted(redis_client.keys(team_prefix("red") + "m:?????")))]
+    words = cast("list[bytes]", redis_client.keys(team_prefix("red") + "m:?????"))
+    parts = [int(v) for v in cast("list[bytes]", redis_client.mget(sorted(words)))]
     assert parts == [4, 8, 32]
     assert third / 20_000 < 100
 
@@ -112,4 +117,6 @@ async def test_a_team_s_day_costs_no_more_bytes_than_the_docs_say(
     ]
     for start in range(0, len(batch), 500):
         await ledger.settle(batch[start : start + 500], T0)
-    assert redis_client.memory_usage(team_prefix("red") + "d:20261118", samples=0) <= bytes_max
+    used = redis_client.memory_usage(team_prefix("red") + "d:20261118", samples=0)
+    assert used is not None
+    assert used <= bytes_max

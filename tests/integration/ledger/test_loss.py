@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +106,7 @@ async def test_after_a_flush_memory_and_last_seconds_give_back_every_nano_dollar
         r.recent.ledger_lost()
     own, late = a.keeper._round, lambda: a.recent.check(a.ledger)
     others, others_late = b.keeper._round, lambda: b.recent.check(b.ledger)
-    steps = {
+    steps: dict[str, list[Callable[[], Awaitable[object]]]] = {
         "memory first": [own, others, late, others_late],
         "last seconds first": [others_late, late, others, own],
         "mixed": [own, others_late, others, late],
@@ -196,6 +196,7 @@ async def test_an_older_copy_is_noticed_and_filled_up_and_its_dead_holds_are_dro
     truth = await a.month()
     redis_client.flushall()
     for key, value in copy.items():
+        assert value is not None
         redis_client.restore(key, 0, value)
     await a.keeper._round()  # its own last beat is in the copy: it cannot notice
     assert a.keeper.lost_total == 0

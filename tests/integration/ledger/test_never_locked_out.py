@@ -54,7 +54,7 @@ def the_provider_answers_an_error(drive: Drive) -> None:
 
 
 def the_provider_cannot_be_reached(drive: Drive) -> None:
-    drive.answer(503, local=True, details="upstream_reset_before_response_started{connection_failure}")  # type: ignore[arg-type]
+    drive.answer(503, local=True, details="upstream_reset_before_response_started{connection_failure}")
     drive.over()
 
 

@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis as sync_redis
@@ -52,7 +53,7 @@ async def test_a_snapshot_that_was_damaged_is_never_read(
     store: PolicyStore, redis_client: sync_redis.Redis
 ) -> None:
     await store.write(snapshot(1, a=1), after=0, fence=1)
-    data = bytearray(redis_client.hget(POLICY_KEY, "snapshot"))
+    data = bytearray(cast(bytes, redis_client.hget(POLICY_KEY, "snapshot")))
     data[10] ^= 1
     redis_client.hset(POLICY_KEY, "snapshot", bytes(data))
     with pytest.raises(BadSnapshot, match="checksum"):

@@ -17,7 +17,8 @@ GOOD = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noevict
 
 @pytest.fixture(scope="module", params=[p for p in places() if p[0] != "cluster"], ids="/".join)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with running(*request.param, tmp_path_factory.mktemp("place")) as made:
+    kind, version = request.param
+    with running(kind, version, tmp_path_factory.mktemp("place")) as made:
         yield made
 
 

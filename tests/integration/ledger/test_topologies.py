@@ -34,7 +34,8 @@ TEAMS = [f"team {i}" for i in range(12)]
     ids=lambda p: p[0],
 )  # fmt: skip
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with running(*request.param, tmp_path_factory.mktemp("place")) as made:
+    kind, version = request.param
+    with running(kind, version, tmp_path_factory.mktemp("place")) as made:
         yield made
 
 
@@ -67,7 +68,7 @@ async def test_an_announcement_reaches_every_node_s_listeners(place: Place) -> N
     async with asyncio.timeout(60), other.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe("sg1:policy")
         while True:
-            await client.eval("return redis.call('PUBLISH', KEYS[1], '7')", 1, "sg1:policy")  # type: ignore[misc]
+            await client.eval("return redis.call('PUBLISH', KEYS[1], '7')", 1, "sg1:policy")
             message = await channel.get_message(timeout=1.0)
             if message is not None:
                 break
@@ -138,7 +139,7 @@ class TestSlots:
 
     async def test_while_a_slot_moves_nothing_is_written_on_either_side(self, cluster: Place) -> None:
         ledger, hasty = (RedisLedger.from_url(cluster.url, t) for t in (30.0, 0.3))
-        hasty._bulk_timeout_s = 0.3
+        hasty.calls.bulk_timeout_s = 0.3
         assert await self.spend(ledger, "slow", 30) == 30
         await ledger.reserve(ask("held", candidate(400, bound(1000)), team="slow"), T0)
         await hasty.reserve(ask("other", candidate(1), team="elsewhere"), T0)

@@ -24,7 +24,8 @@ MONTH = "202611"
 
 @pytest.fixture(scope="module", params=places(), ids="/".join)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with running(*request.param, tmp_path_factory.mktemp("place")) as made:
+    kind, version = request.param
+    with running(kind, version, tmp_path_factory.mktemp("place")) as made:
         yield made
 
 

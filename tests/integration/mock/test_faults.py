@@ -4,6 +4,7 @@ import hashlib
 import signal
 import socket
 import subprocess
+from typing import Any
 
 import httpx
 import orjson
@@ -15,25 +16,25 @@ STREAM = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
 CLAUDE = {"model": "claude-opus", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 
 
-def chat(http: httpx.Client, body: dict = CHAT, **control: str) -> httpx.Response:
+def chat(http: httpx.Client, body: dict[str, Any] = CHAT, **control: str) -> httpx.Response:
     headers = {f"x-mock-{k.replace('_', '-')}": v for k, v in control.items()}
     path = "/v1/messages" if body["model"].startswith("claude") else "/v1/chat/completions"
     return http.post(path, json=body, headers=headers)
 
 
-def line(http: httpx.Client, model: str = "gpt-4o") -> dict:
+def line(http: httpx.Client, model: str = "gpt-4o") -> dict[str, Any]:
     return http.get("/mock/invoice").json()["models"][model]
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM, CLAUDE, {**CLAUDE, "stream": True}])
-def test_a_reset_before_the_answer_bills_nothing(http: httpx.Client, body: dict) -> None:
+def test_a_reset_before_the_answer_bills_nothing(http: httpx.Client, body: dict[str, Any]) -> None:
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         chat(http, body, reset="before")
     assert http.get("/mock/invoice").json() == {"models": {}, "errors": 0, "resets": 1}
 
 
 @pytest.mark.parametrize("body", [STREAM, {**CLAUDE, "stream": True}])
-def test_a_stream_reset_midway_bills_what_was_sent(http: httpx.Client, body: dict) -> None:
+def test_a_stream_reset_midway_bills_what_was_sent(http: httpx.Client, body: dict[str, Any]) -> None:
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         chat(http, body, reset="mid")
     got = line(http, body["model"])
@@ -63,7 +64,7 @@ def test_a_client_that_leaves_a_stream_is_billed_for_what_flowed(http: httpx.Cli
 @pytest.mark.parametrize(("how", "seen"), [("negative", -21), ("string", "20"), ("huge", 10**18)])
 @pytest.mark.parametrize("body", [CHAT, CLAUDE])
 def test_a_false_usage_is_reported_but_the_books_stay_true(
-    http: httpx.Client, body: dict, how: str, seen: object
+    http: httpx.Client, body: dict[str, Any], how: str, seen: object
 ) -> None:
     usage = chat(http, body, usage=how).json()["usage"]
     assert seen in (usage.get("completion_tokens"), usage.get("output_tokens"))
@@ -71,7 +72,7 @@ def test_a_false_usage_is_reported_but_the_books_stay_true(
 
 
 @pytest.mark.parametrize("body", [CHAT, CLAUDE, STREAM, {**CLAUDE, "stream": True}])
-def test_usage_none_leaves_it_out(http: httpx.Client, body: dict) -> None:
+def test_usage_none_leaves_it_out(http: httpx.Client, body: dict[str, Any]) -> None:
     assert "usage" not in chat(http, body, usage="none").text
 
 
@@ -85,20 +86,20 @@ def test_a_body_can_be_broken(http: httpx.Client) -> None:
     assert b"[DONE]" not in _broken(http, STREAM, "truncated")
 
 
-def _broken(http: httpx.Client, body: dict, how: str) -> bytes:
+def _broken(http: httpx.Client, body: dict[str, Any], how: str) -> bytes:
     return http.post("/v1/chat/completions", json=body, headers={"x-mock-body": how}).content
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate"])
 @pytest.mark.parametrize("body", [CHAT, STREAM])
-def test_an_answer_can_be_compressed(http: httpx.Client, coding: str, body: dict) -> None:
+def test_an_answer_can_be_compressed(http: httpx.Client, coding: str, body: dict[str, Any]) -> None:
     got = chat(http, body, encoding=coding)
     assert got.headers["content-encoding"] == coding
     assert '"completion_tokens":20' in got.text
 
 
 @pytest.mark.parametrize("body", [CHAT, CLAUDE, STREAM, {**CLAUDE, "stream": True}])
-def test_an_answer_can_be_padded_to_a_size(http: httpx.Client, body: dict) -> None:
+def test_an_answer_can_be_padded_to_a_size(http: httpx.Client, body: dict[str, Any]) -> None:
     got = chat(http, body, size="100000")
     assert len(got.content) == 100_000
     if "stream" not in body:
@@ -120,7 +121,9 @@ def test_the_first_failures_of_each_key_are_counted_apart(http: httpx.Client) ->
         ({"x-mock-cache-write-1h": "1"}, "x-mock-cache-write-1h: this API has no such tokens"),
     ],
 )
-def test_a_wrong_control_header_is_a_clear_error(http: httpx.Client, control: dict, said: str) -> None:
+def test_a_wrong_control_header_is_a_clear_error(
+    http: httpx.Client, control: dict[str, str], said: str
+) -> None:
     got = http.post("/v1/chat/completions", json=CHAT, headers=control)
     assert got.status_code == 400
     assert said in got.json()["error"]["message"]

@@ -1,6 +1,7 @@
 """The real SDKs against the mock provider in a process of its own."""
 
 import json
+from typing import Any
 
 import anthropic
 import httpx
@@ -25,7 +26,7 @@ def claude(url: str) -> anthropic.Anthropic:
     return anthropic.Anthropic(base_url=url, api_key="x", max_retries=0)
 
 
-def invoice(http: httpx.Client) -> dict:
+def invoice(http: httpx.Client) -> dict[str, Any]:
     return http.get("/mock/invoice").json()["models"]
 
 
@@ -131,7 +132,7 @@ def test_errors_have_each_api_s_shape_and_cost_nothing(
     assert o.value.code == "rate_limit_exceeded"
     with pytest.raises(anthropic.RateLimitError) as a:
         claude.messages.create(model="claude-opus", max_tokens=9, messages=MESSAGES, extra_headers=wish)
-    assert a.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index,call-overload]
+    assert a.value.body["error"]["type"] == "rate_limit_error"
     assert http.get("/mock/invoice").json() == {"models": {}, "errors": 2, "resets": 0}
 
 

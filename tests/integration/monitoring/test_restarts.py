@@ -8,6 +8,8 @@ import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
+from operator import lt
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +99,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, P
             yield gateway, prometheus, scraped(prometheus)
 
 
+def newest(prometheus: Prometheus, series: str) -> float:
+    """When the last sample of a series was taken."""
+    return max(prometheus.query(f"timestamp({series})").values(), default=0.0)
+
+
 def scraped(prometheus: Prometheus) -> float:
     """Wait for one scrape that began after now, and for what is recorded of it; the moment from which on every panel
     shows it (they look a second back, so that midnight belongs to the day that ends)."""
     seen = time.time()
     for series in ("spendgate_ledger_up", SPENT):  # the scrape, and what is recorded of it
         seen = until(
-            lambda series=series: max(prometheus.query(f"timestamp({series})").values(), default=0.0),
-            lambda at, seen=seen: at > seen, f"a new sample of {series}", 60,
+            partial(newest, prometheus, series), partial(lt, seen), f"a new sample of {series}", 60,
         )  # fmt: skip
     return seen + 1.0
 

@@ -3,7 +3,7 @@ over a month's turn, whichever copy of a gauge comes and goes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -103,7 +103,7 @@ RESTART = datetime(2026, 10, 4, 15, tzinfo=UTC)
 
 def budget_samples() -> Iterator[str]:
     """What a gateway shows of team steady and its budget: two copies of each gauge, and a counter that restarts."""
-    gauges = {
+    gauges: dict[str, Callable[[datetime], float]] = {
         "llm_budget_utilization_ratio": lambda at: month_to_date("steady", at) / BUDGET,
         "llm_budget_remaining_usd": lambda at: BUDGET - month_to_date("steady", at),
     }

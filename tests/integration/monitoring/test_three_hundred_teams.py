@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +25,7 @@ def spent(team: int) -> float:
 
 
 def samples() -> Iterator[str]:
-    gauges = {
+    gauges: dict[str, Callable[[int], float]] = {
         "spendgate_spend_usd": spent,
         "spendgate_budget_usd": lambda _: BUDGET,
         "spendgate_forecast_usd": lambda t: 1.5 * spent(t),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -169,7 +170,7 @@ def test_github_gets_a_pull_request_with_reason_approvers_and_simulation(
     rewrite = as_remote(house, repo)
     books = forge.Books("acme/budgets", users={"lead": 7})
     with forge.serve(forge.github, books) as url:
-        environment = {**github_env(url), **rewrite}
+        environment: dict[str, Any] = {**github_env(url), **rewrite}
         dry = json.loads(house.raise_("--repo", repo, "--dry-run", "-o", "json", **environment).stdout)
         books.branches.add(dry["branch"])
         said = house.raise_("--repo", repo, "--log", str(log), "--asked-by", "kim", **environment).stdout
@@ -227,7 +228,11 @@ def test_gitlab_gets_a_merge_request(house: House) -> None:
     repo = "git@gitlab.com:acme/infra/budgets.git"
     books = forge.Books("acme/infra/budgets", users={"lead": 7})
     with forge.serve(forge.gitlab, books) as url:
-        environment = {"GITLAB_API_URL": url, "GITLAB_TOKEN": forge.TOKEN, **as_remote(house, repo)}
+        environment: dict[str, Any] = {
+            "GITLAB_API_URL": url,
+            "GITLAB_TOKEN": forge.TOKEN,
+            **as_remote(house, repo),
+        }
         house.raise_("--repo", repo, **environment)
         (request,) = books.requests
         assert (request["target_branch"], request["remove_source_branch"]) == ("main", True)
@@ -241,7 +246,11 @@ def test_a_reviewer_that_the_forge_refuses_is_told_and_the_request_stands(house:
     repo = "git@gitlab.com:acme/budgets.git"
     books = forge.Books("acme/budgets")
     with forge.serve(forge.gitlab, books) as url:
-        environment = {"GITLAB_API_URL": url, "GITLAB_TOKEN": forge.TOKEN, **as_remote(house, repo)}
+        environment: dict[str, Any] = {
+            "GITLAB_API_URL": url,
+            "GITLAB_TOKEN": forge.TOKEN,
+            **as_remote(house, repo),
+        }
         done = house.raise_("--repo", repo, usd="4000", **environment)
     assert len(books.requests) == 1
     assert "reviewer org/finance was not asked" in done.stderr
@@ -251,7 +260,11 @@ def test_a_reviewer_that_the_forge_refuses_is_told_and_the_request_stands(house:
 def test_a_wrong_token_is_one_line_that_names_the_call(house: House) -> None:
     repo = "git@github.com:acme/budgets.git"
     with forge.serve(forge.github, forge.Books("acme/budgets")) as url:
-        environment = {"GITHUB_API_URL": url, "GITHUB_TOKEN": "wrong", **as_remote(house, repo)}
+        environment: dict[str, Any] = {
+            "GITHUB_API_URL": url,
+            "GITHUB_TOKEN": "wrong",
+            **as_remote(house, repo),
+        }
         done = house.raise_("--repo", repo, ok=1, **environment)
     assert done.stderr.splitlines() == [
         'spendgate: github: POST /repos/acme/budgets/pulls: 401: {"message": "Bad credentials"}'

@@ -39,7 +39,7 @@ def test_a_flushed_ledger_is_whole_again_with_every_app_and_model_in_its_place(
         spent = float(before["settled_usd"])
         until(
             lambda: prometheus.query("sum(llm_cost_usd_total)"),
-            lambda v: v and abs(v[()] - spent) < 1e-9,
+            lambda v: bool(v) and abs(v[()] - spent) < 1e-9,
             "scrapes",
         )
         until(

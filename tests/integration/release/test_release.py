@@ -22,6 +22,7 @@ from support.manifests import kustomized
 sys.path.insert(0, str(ROOT / "scripts"))
 from release import check
 from release.artefacts import Release, ReleaseError
+from release.make import digest as digest_of
 
 pytestmark = pytest.mark.timeout(600)
 VERSION = "7.8.9-rc.2"
@@ -115,7 +116,9 @@ def test_another_ones_signature_does_not_count(release: Release, tmp_path: Path)
     other = tmp_path / "other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     release.signature.unlink()
-    argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", "spendgate-release", "-f", other, release.sums]
+    argv: list[str | Path] = [
+        "ssh-keygen", "-q", "-Y", "sign", "-n", "spendgate-release", "-f", other, release.sums,
+    ]  # fmt: skip
     subprocess.run(argv, check=True, capture_output=True)
     with pytest.raises(ReleaseError, match="no signature"):
         check.signature(release)
@@ -145,7 +148,7 @@ def test_make_asks_for_a_version() -> None:
 
 
 def test_the_chart_and_the_manifests_name_the_image_by_its_digest(made: Release, tmp_path: Path) -> None:
-    digest = check.digest(made)
+    digest = digest_of(made)
     assert f"llm-gateway/spendgate@{digest}" in json.dumps(helm.documents({}, chart=made.chart))
     with tarfile.open(made.manifests) as packed:
         packed.extractall(tmp_path, filter="data")

@@ -295,7 +295,7 @@ def test_an_answer_that_failed_costs_nothing(world: World, status: int) -> None:
     assert row["requests"] == 0
 
 
-def connected(world: World, url: str, team: str, stream: bool, **mock: object) -> socket.socket:
+def connected(world: World, url: str, team: str, stream: bool, **mock: Any) -> socket.socket:
     """Send a request over a socket of our own."""
     body = json.dumps(
         {

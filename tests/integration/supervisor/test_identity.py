@@ -277,7 +277,7 @@ def test_ext_authz_believes_no_forgery_either(by_authz: World) -> None:
 def forged(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     """What an attacker sends to be taken for team victim: (certificate's principal, headers)."""
     other = Issuer(world.issuer.name)
-    claims = {"org": {"team": "victim"}, "aud": "llm"}
+    claims: dict[str, Any] = {"org": {"team": "victim"}, "aud": "llm"}
     return {
         "headers from anybody": ("", {"x_llm_team": "victim", "x_llm_app": "app"}),
         "headers from another workload": (spiffe("edge", "other"), {"x_llm_team": "victim"}),

@@ -32,7 +32,7 @@ DELTA = b'data: {"model":"gpt-4o","choices":[{"index":0,"delta":{"content":" bud
 EXTRA = b"data: " + json.dumps({"model": "gpt-4o", "choices": [], "usage": USAGE}).encode() + b"\n\n"
 DONE = b"data: [DONE]\n\n"
 ANSWER = json.dumps({"model": "gpt-4o", "choices": [], "usage": USAGE}).encode()
-KINDS = {
+KINDS: dict[str, dict[str, object]] = {
     "hidden": {"stream": True},
     "asked": {"stream": True, "stream_options": {"include_usage": True}},
     "json": {},

@@ -63,5 +63,5 @@ def test_who_is_past_the_budget_is_refused_by_certificate(mesh: Mesh) -> None:
 
     refused = until(refusal, lambda r: r is not None, "the new budget", 60)
     assert refused is not None
-    assert refused.body["details"]["team"] == "ml-platform"  # type: ignore[index]
+    assert refused.body["details"]["team"] == "ml-platform"
     mesh.policy_path.write_text(text)

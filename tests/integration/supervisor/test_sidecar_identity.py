@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             stack.enter_context(envoy(folder / attach, filtered))
             outbound, _ = calls(plain[attach], inside)
             stack.enter_context(envoy(folder / f"{attach}-grpc", with_certificate(outbound, own)))
-            until(lambda at=listen: reason(f"http://{at}"), bool, "an attached Envoy", 60)
+            until(partial(reason, f"http://{listen}"), bool, "an attached Envoy", 60)
         urls = {k: f"http://{v}" for k, v in listens.items()}
         log = str(folder / "data" / "usage.jsonl")
         yield {**urls, **{f"{k}-grpc": v for k, v in plain.items()}, "log": log}

@@ -207,7 +207,7 @@ def test_what_a_route_sets_for_another_processor_does_not_touch_ours(ways: Ways)
 def test_a_client_can_not_make_a_meshs_router_repeat_a_paid_call(ways: Ways) -> None:
     before = len(ways.provider.seen)
     ways.provider.statuses = [503, 503, 503]
-    forged = {
+    forged: dict[str, Any] = {
         "x-forwarded-for": "10.0.0.9", "x-envoy-retry-on": "5xx", "x-envoy-max-retries": "3",
         "x-envoy-upstream-rq-timeout-ms": "60000",
     }  # fmt: skip
@@ -220,7 +220,10 @@ def test_a_client_can_not_make_a_meshs_router_repeat_a_paid_call(ways: Ways) -> 
 
 
 def test_no_provider_learns_whose_certificate_called_even_on_paths_that_cost_nothing(ways: Ways) -> None:
-    told = {"x-forwarded-client-cert": "URI=spiffe://c/ns/ml/sa/a", "x-envoy-peer-metadata": "e30="}
+    told: dict[str, Any] = {
+        "x-forwarded-client-cert": "URI=spiffe://c/ns/ml/sa/a",
+        "x-envoy-peer-metadata": "e30=",
+    }
     assert ways.ask("egress", "ml", **told).status_code == 200
     assert not set(told) & set(ways.provider.seen[-1].headers)
     httpx.get(f"{ways.urls['egress']}/v1/models", headers=told, trust_env=False, timeout=60)

@@ -8,6 +8,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import h2.config
@@ -158,7 +159,8 @@ class Attacker:
                 for event in session.receive_data(data):
                     match event:
                         case h2.events.ResponseReceived():
-                            status = str(dict(event.headers).get(":status", status))
+                            headers: dict[Any, Any] = dict(event.headers)
+                            status = str(headers.get(":status", status))
                         case h2.events.DataReceived():
                             session.acknowledge_received_data(event.flow_controlled_length, 1)
                         case h2.events.StreamEnded() | h2.events.ConnectionTerminated():

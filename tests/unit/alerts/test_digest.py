@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,8 @@ from spendgate.months import utc
 USD = 10**9
 
 
-def ms(*at: int) -> int:
-    return int(datetime(*at, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+def ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp() * 1000)
 
 
 MONDAY = ms(2026, 11, 30, 7)
@@ -26,7 +27,7 @@ WEEK = last_week(MONDAY)
 
 
 def cell(
-    day: str, usd: float, app: str = "chat", model: str = "gpt-4o", team: str = "red", **more: int
+    day: str, usd: float, app: str = "chat", model: str = "gpt-4o", team: str = "red", **more: Any
 ) -> DayCell:
     return DayCell(team, day, app, model, 10, round(usd * USD), {}, **more)
 

@@ -1,5 +1,7 @@
 """Limits, calendars and groups that contradict themselves: each is named with its line, its field and what to do."""
 
+from typing import Any
+
 import pytest
 
 from spendgate.budget.load import load_policy, parse_documents
@@ -115,7 +117,7 @@ def named(found: Policy, team: str) -> str:
     return budget.team if budget is not None else ""
 
 
-def fields(found: Policy, team: str) -> dict[str, object]:
+def fields(found: Policy, team: str) -> dict[str, Any]:
     (template,) = [t for t in found.templates if t.team == team]
     return {name: getattr(template, name) for name in TeamBudget.__dataclass_fields__}
 

@@ -14,8 +14,8 @@ from spendgate.budget.policy import Policy, TeamBudget
 USD = 10**9
 
 
-def ms(*parts: int) -> int:
-    return int(datetime(*parts, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+def ms(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp() * 1000)
 
 
 def budget(**spec: object) -> TeamBudget:

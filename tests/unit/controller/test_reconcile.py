@@ -37,7 +37,7 @@ def usd(result: Reconciled) -> dict[str, int]:
     return {e.budget.team: e.budget.monthly_nanousd // 10**9 for e in result.in_force}
 
 
-BROKEN = {"costRouting": {"enabled": True}}
+BROKEN: dict[str, Any] = {"costRouting": {"enabled": True}}
 
 
 def test_valid_documents_are_in_force_sorted_by_team() -> None:

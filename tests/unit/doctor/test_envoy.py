@@ -92,15 +92,15 @@ def _drop(key: str, name: str = "spendgate") -> Callable[[Json], None]:
     return lambda c: cluster(c, name).pop(key)
 
 
-def _routes(act: Callable[[Json], object]) -> Callable[[Json], None]:
-    return lambda c: [act(r) for r in routes(c) if "route" in r] and None
+def _routes(act: Callable[[Json], object]) -> Callable[[Json], object]:
+    return lambda c: [act(r) for r in routes(c) if "route" in r]
 
 
-def _filters(act: Callable[[list[Json]], object]) -> Callable[[Json], None]:
-    return lambda c: act(manager(c)["http_filters"]) and None
+def _filters(act: Callable[[list[Json]], object]) -> Callable[[Json], object]:
+    return lambda c: act(manager(c)["http_filters"])
 
 
-PLANTED: dict[str, tuple[Callable[[Json], None], str, str]] = {
+PLANTED: dict[str, tuple[Callable[[Json], object], str, str]] = {
     "no filter": (_filters(lambda f: f.pop(1)), "filter-missing", "ext_proc filter before the router"),
     "no request body": (_mode(request_body_mode="NONE"), "request-body-mode", "BUFFERED"),
     "body in pieces": (_mode(request_body_mode="STREAMED"), "request-body-mode", "BUFFERED"),
@@ -194,7 +194,7 @@ def test_what_we_render_is_healthy_with_paths_that_upstreams_rewrite() -> None:
         ]}
     )  # fmt: skip
     for entry in ("ext_proc", "ext_authz"):
-        config = b.bootstrap("127.0.0.1:1", settings.upstreams, ["127.0.0.1:2"], settings, "", entry)  # type: ignore[arg-type]
+        config = b.bootstrap("127.0.0.1:1", settings.upstreams, ["127.0.0.1:2"], settings, "", entry)
         assert codes(config, settings) == set()
 
 

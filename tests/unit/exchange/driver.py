@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from textwrap import dedent
+from typing import Any
 
 import orjson
 
@@ -117,7 +119,7 @@ class Drive:
 
     def send(
         self,
-        body: dict[str, object] | bytes,
+        body: Mapping[str, object] | bytes,
         *,
         path: str = "/v1/chat/completions",
         headers: dict[str, str] | None = None,
@@ -146,11 +148,11 @@ class Drive:
         self._take()
         return action
 
-    def answer(self, status: int = 200, content_type: str = "application/json", **more: object) -> e.Action:
+    def answer(self, status: int = 200, content_type: str = "application/json", **more: Any) -> e.Action:
         """Give the answer's headers."""
         headers = {":status": str(status), "content-type": content_type}
-        headers |= more.pop("headers", {})  # type: ignore[arg-type]
-        action = self.exchange.receive(e.ResponseHeaders(status, headers, **more))  # type: ignore[arg-type]
+        headers |= more.pop("headers", {})
+        action = self.exchange.receive(e.ResponseHeaders(status, headers, **more))
         self._take()
         return action
 

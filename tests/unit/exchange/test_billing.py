@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -46,7 +47,7 @@ def delta(model: str, finish: str | None = None, **made: object) -> bytes:
 
 
 def streamed(
-    snap: Snapshot, body: dict[str, object], pieces: list[bytes], path: str = "/v1/chat/completions", *,
+    snap: Snapshot, body: Mapping[str, object], pieces: list[bytes], path: str = "/v1/chat/completions", *,
     leaves: bool = False, label: str = SSE,
 ) -> UsageRecord:  # fmt: skip
     d = Drive(snap)
@@ -61,7 +62,7 @@ def streamed(
     return d.ending.record
 
 
-def answered(snap: Snapshot, body: dict[str, object], document: object, path: str) -> UsageRecord:
+def answered(snap: Snapshot, body: Mapping[str, object], document: object, path: str) -> UsageRecord:
     d = Drive(snap)
     d.send(body, path=path)
     d.answer()

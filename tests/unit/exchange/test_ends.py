@@ -12,6 +12,7 @@ from unit.exchange.test_exchange import SSE_DONE, SSE_HEAD, SSE_MORE, SSE_USAGE
 
 from spendgate.exchange import events as e
 from spendgate.exchange.law import LAW, Charge, Kind
+from spendgate.identity.identity import Caller
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.records.outcome import ChargedBy, Outcome
 
@@ -49,7 +50,7 @@ def unsent(spec: str = SPEC) -> Drive:
     """An exchange whose reservation is on its way."""
     d = Drive(snapshot_of(spec))
     raw = b'{"model":"gpt-4o","max_tokens":100,"messages":[{"role":"user","content":"hello"}]}'
-    d.exchange.receive(e.RequestHeaders("POST", "/v1/chat/completions", e.Caller({"x-llm-team": "ml"})))
+    d.exchange.receive(e.RequestHeaders("POST", "/v1/chat/completions", Caller({"x-llm-team": "ml"})))
     assert isinstance(d.exchange.receive(e.RequestBody(raw, 1)), e.NeedReserve)
     return d
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -15,6 +16,7 @@ from spendgate.exchange import events as e
 from spendgate.exchange import states
 from spendgate.exchange.context import ratio
 from spendgate.exchange.states import TRANSITIONS, IllegalEvent, State, Verdict
+from spendgate.identity.identity import Caller
 from spendgate.records.outcome import ChargedBy, Outcome
 
 USD = 1_000_000_000
@@ -30,8 +32,8 @@ COST_10_5 = 10 * 2_500 + 5 * 10_000
 
 
 def header(action: e.Action, name: str) -> str | None:
-    pairs = dict(getattr(action, "set_headers", None) or getattr(action, "headers", ()))
-    return pairs.get(name)
+    pairs: Any = getattr(action, "set_headers", None) or getattr(action, "headers", ())
+    return dict(pairs).get(name)
 
 
 def test_a_json_answer_is_settled_at_its_usage_to_the_nanodollar() -> None:
@@ -446,8 +448,8 @@ def test_a_call_that_ends_while_reserving_voids_the_reservation() -> None:
     assert d.ending.settlement.release
 
 
-def _caller() -> e.Caller:
-    return e.Caller({"content-type": "application/json", "x-llm-team": "ml", "x-llm-app": "chat"})
+def _caller() -> Caller:
+    return Caller({"content-type": "application/json", "x-llm-team": "ml", "x-llm-app": "chat"})
 
 
 def test_a_body_above_the_limit_gets_413_before_anything_is_reserved() -> None:

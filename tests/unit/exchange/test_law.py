@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from unit.exchange.driver import NOW_MS, FakeLedger, chat, chat_answer, snapshot_of
 from unit.exchange.test_exchange import SSE_DONE, SSE_HEAD, SSE_MORE, SSE_USAGE
 
+from spendgate.exchange import envoy_replies, law, untold_cost
 from spendgate.exchange import events as e
 from spendgate.exchange import exchange as exchange_module
-from spendgate.exchange import law, untold_cost
+from spendgate.exchange.billing import at_hold
 from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.states import TRANSITIONS, State
@@ -91,7 +92,8 @@ BODIES = st.one_of(
 STREAMS = st.lists(st.sampled_from([SSE_HEAD, SSE_MORE, FINISH, REASON, ERROR, MANY, MANY]), max_size=4)
 STORIES = st.builds(
     lambda body, team, status, details, pieces, told, ends_at, by, down: Story(
-        team, *body, status, details, "text/event-stream" if body[2] else "application/json",
+        team, body[0], body[1], body[2], body[3], status, details,
+        "text/event-stream" if body[2] else "application/json",
         (*pieces, *((SSE_USAGE, SSE_DONE) if told else ())) if body[2] else (chat_answer() if told else b"{",),
         told, ends_at, by, down,
     ),
@@ -290,13 +292,11 @@ MUTATIONS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "no model reasons": put(untold_cost, "may_reason", lambda _: False),
     "nobody asks for hidden output": put(untold_cost, "can_hide", lambda *_: False),
-    "Envoy's own answers are the provider's": put(
-        exchange_module.envoy_replies, "may_be_sent", lambda *_: False
-    ),
+    "Envoy's own answers are the provider's": put(envoy_replies, "may_be_sent", lambda *_: False),
     "what is read by nobody has no bound": put(exchange_module, "bound", lambda _: Bound("", 0)),
     "what passes undecided holds nothing": put(ExchangeContext, "hold_unmade", lambda *_: None),
     "a hold is the most, whatever flowed": put(
-        untold_cost, "bill_of", lambda r, _, held: law.at_hold(held, r.unmetered)
+        untold_cost, "bill_of", lambda r, _, held: at_hold(held, r.unmetered)
     ),
 }
 

@@ -171,9 +171,9 @@ def test_workers_hear_from_each_other(tmp_path: Path) -> None:
     for each in (one, other, one):
         each.share()
     LearnedFile(file, later).share()
-    for each in (mine, theirs, later):
-        assert each.serves(HERE, NOW_MS) == ("a",)
-        assert each.refuses(HERE, NOW_MS)
+    for learned in (mine, theirs, later):
+        assert learned.serves(HERE, NOW_MS) == ("a",)
+        assert learned.refuses(HERE, NOW_MS)
     size = file.stat().st_size
     one.share()
     assert file.stat().st_size == size  # what was heard is not told again

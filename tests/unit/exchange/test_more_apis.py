@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 from unit.exchange.driver import Drive, chat, chat_answer, snapshot_of
@@ -27,7 +29,8 @@ SIGNED = {
 
 
 def header(action: e.Action, name: str) -> str | None:
-    return dict(getattr(action, "set_headers", None) or getattr(action, "headers", ())).get(name)
+    pairs: Any = getattr(action, "set_headers", None) or getattr(action, "headers", ())
+    return dict(pairs).get(name)
 
 
 # -- unknown and free APIs --------------------------------------------------------------------------------

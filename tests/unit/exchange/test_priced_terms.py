@@ -51,8 +51,8 @@ def cost(d: Drive) -> int:
 def test_the_tier_that_was_served_is_charged_before_the_one_asked_for(
     asked: str, served: str, factor: int
 ) -> None:
-    more: dict[str, object] = {"service_tier": asked} if asked else {}
-    said: dict[str, object] = {"service_tier": served} if served else {}
+    more: dict[str, Any] = {"service_tier": asked} if asked else {}
+    said: dict[str, Any] = {"service_tier": served} if served else {}
     d = exchange(chat(model="gpt-5.4", **more), USAGE, **said)
     assert cost(d) == (1000 * 2_500 + 100 * 15_000) * factor // 2
     assert d.ending.record.priced_by.service_tier == {1: "flex", 2: "", 4: "priority"}[factor]

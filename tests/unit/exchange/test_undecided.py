@@ -129,7 +129,7 @@ async def test_late_is_who_is_gone_after_half_of_the_timeout() -> None:
     run, ledger = runtime()
     waits = asyncio.Event()
 
-    async def forever(_: Any) -> Any:
+    async def forever(request: Any, now_ms: int = 0) -> Any:
         await waits.wait()
 
     ledger.reserve = forever  # type: ignore[method-assign]

@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
-from support.fake_ledger import FakeLedger
 
 from spendgate.budget.policy import Policy
 from spendgate.controller.metrics import ControllerMetrics, Vitals
@@ -56,7 +55,7 @@ def shown() -> set[str]:
     PolicyMetrics(registry)
     by_label = ("calls", "status_errors", "alerts", "faulty")
     vitals = Vitals(**dict.fromkeys(Vitals.__dataclass_fields__, 0) | {n: {} for n in by_label})  # type: ignore[arg-type]
-    gauges = BudgetGauges(FakeLedger(), Policy())
+    gauges = BudgetGauges(cast(Any, None), Policy())
     keeper = Checkpointer(cast(Any, None), Policy)
     job = RebuildJob(keeper, cast(Any, None), Policy)
     envoys = EnvoyCounters("/nowhere").collect()

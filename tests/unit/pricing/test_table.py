@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 
 from spendgate.pricing.load import table
 from spendgate.pricing.table import Price, PriceTable, Tier, family_of, rank_picousd
 
 
-def price(model: str, i: int, o: int, **more: object) -> Price:
+def price(model: str, i: int, o: int, **more: Any) -> Price:
     return Price(model=model, rates={"input": i, "output": o}, **more)
 
 
@@ -115,4 +117,6 @@ def test_a_family_is_the_first_word_of_a_name() -> None:
 
 
 def test_the_rank_is_one_token_in_and_one_out() -> None:
-    assert rank_picousd(TABLE.prices["gpt-4o"]) == 12
+    dear = TABLE.prices["gpt-4o"]
+    assert isinstance(dear, Price)
+    assert rank_picousd(dear) == 12

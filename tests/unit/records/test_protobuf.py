@@ -82,7 +82,7 @@ def test_the_message_says_what_the_line_of_the_usage_log_says(record: UsageRecor
 
 def test_an_outcome_of_a_newer_release_is_an_error_that_names_the_exchange() -> None:
     with pytest.raises(ValueError, match="exchange e1: unknown outcome 77"):
-        from_proto(pb.UsageRecord(exchange_id="e1", outcome=77))
+        from_proto(pb.UsageRecord(exchange_id="e1", outcome=77))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown outcome 0"):
         from_proto(pb.UsageRecord())
 

@@ -76,8 +76,8 @@ def test_workers_that_rotate_one_file_lose_and_tear_no_line(tmp_path: Path) -> N
     found = [json.loads(line) for line in lines_of(*rotated(path), path)]
     assert len(rotated(path)) >= 2
     assert len(found) == len({(x["w"], x["i"], x["j"]) for x in found}) == 4 * 300 * 3
-    for w in range(4):  # each worker's lines in its own order
-        assert [x["i"] for x in found if x["w"] == w] == sorted(x["i"] for x in found if x["w"] == w)
+    for n in range(4):  # each worker's lines in its own order
+        assert [x["i"] for x in found if x["w"] == n] == sorted(x["i"] for x in found if x["w"] == n)
 
 
 @pytest.mark.parametrize("way", ["rename", "copytruncate"])

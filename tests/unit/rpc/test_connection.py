@@ -153,7 +153,7 @@ def test_what_is_no_call_of_ours_is_told_so(
     pair: Make, changed: dict[str, str], status: str, code: str | None
 ) -> None:
     wire = pair()
-    stream = wire.call(**changed)  # type: ignore[arg-type]
+    stream = wire.call(**changed)
     wire.exchange()
     answer = wire.answers[stream]
     assert (answer.headers[":status"], answer.status) == (status, code)

@@ -24,8 +24,8 @@ OTHERS = "{team: ml, monthlyBudgetUSD: 10, modelLimits: [{modelPattern: '*', all
 STRICT = "{team: ml, monthlyBudgetUSD: 10, unknownApis: reject}"
 CODEX = "codex_exec/0.171.0 (Debian 12.0.0; x86_64) unknown (codex_exec; 0.171.0)"
 GEMINI = "GeminiCLI-tui/0.61.0/gemini-2.5-flash (linux; x64; terminal)"
-ASKED = {"contents": [{"parts": [{"text": "hi"}]}]}
-CALLS = {
+ASKED: dict[str, object] = {"contents": [{"parts": [{"text": "hi"}]}]}
+CALLS: dict[str, tuple[str, dict[str, object]]] = {
     "openai-responses": ("/v1/responses", {"model": "gpt-4o", "input": "hi"}),
     "gemini": ("/v1beta/models/gemini-2.5-flash:streamGenerateContent", ASKED),
     "anthropic-messages": (

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -101,7 +102,7 @@ class Meter:
         return Encoder("meter", True, take, till)
 
 
-def test_hostile_sizes_cost_bounded_work(monkeypatch) -> None:
+def test_hostile_sizes_cost_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for hostile in (["a" * 20_000_000], [" " * 1000] * 20_000, ["", "😀" * 5_000_000]):
         meter = Meter()
         monkeypatch.setattr(module, "encoder", meter.encoder)
@@ -116,7 +117,7 @@ def test_hostile_sizes_cost_bounded_work(monkeypatch) -> None:
         assert meter.seen <= module.FULL_CHARS
 
 
-def test_reaches_extrapolates_past_what_it_counts(monkeypatch) -> None:
+def test_reaches_extrapolates_past_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     meter = Meter()
     monkeypatch.setattr(module, "encoder", meter.encoder)
     assert reaches(["a" * 8_000_000], 7_900_000)
@@ -127,7 +128,7 @@ def test_a_megabyte_of_spaces_is_counted() -> None:
     assert 0 < count(" " * 1_000_000) < 1_000_000
 
 
-def test_without_any_encoder_bytes_stand_for_tokens(monkeypatch) -> None:
+def test_without_any_encoder_bytes_stand_for_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "encoder", byte_encoder)
     assert measure(["é" * 20_000], 40_000, exact=True) == Counted(40_000, False, 40_000)
     assert byte_encoder().count_till("abcd", 3) is None

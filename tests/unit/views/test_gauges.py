@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
@@ -37,10 +38,13 @@ class Ledger:
             out.append(TeamMonth(team, month, spent, 0, 1, {}, {}, {}, cells, open_holds=team == "ml"))
         return out
 
+    async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]:
+        return await self.months(list(names), month)
+
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
         return [OldestHold(team, 1, 90_000, 0) for team in teams]
 
-    async def daily(self, teams: list[str], days: list[str]) -> dict[str, list[int]]:
+    async def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         return {team: [USD // 2 if team == "ml" else 0] * len(days) for team in teams}
 
     async def drifts(self) -> list[Drift]:
@@ -54,7 +58,7 @@ class Ledger:
 def gauges() -> tuple[BudgetGauges, Ledger, CollectorRegistry]:
     ledger = Ledger()
     policy = policy_of("{team: ml, monthlyBudgetUSD: 10}\n---\n{team: quiet, monthlyBudgetUSD: 7}")
-    found = BudgetGauges(ledger, policy)  # type: ignore[arg-type]
+    found = BudgetGauges(ledger, policy)
     registry = CollectorRegistry()
     registry.register(found)
     return found, ledger, registry

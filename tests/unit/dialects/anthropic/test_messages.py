@@ -19,7 +19,7 @@ from spendgate.usage import Usage, input_total, output_total
 DIALECT = AnthropicMessages()
 
 
-def read(*blocks: dict[str, Any], **fields: Any) -> RequestFacts:
+def read(*blocks: dict[str, Any] | str, **fields: Any) -> RequestFacts:
     content: Any = list(blocks) or "hi"
     document = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": content}]} | fields
     return DIALECT.read_request(json.dumps(document).encode(), "/v1/messages")

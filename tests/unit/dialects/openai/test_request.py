@@ -54,7 +54,7 @@ def test_every_text_that_is_tokenised_is_gathered() -> None:
         functions=[{"name": "old"}],
         response_format={"type": "json_schema", "json_schema": schema},
     )  # fmt: skip
-    compact = {"separators": (",", ":")}
+    compact: dict[str, Any] = {"separators": (",", ":")}
     assert facts.texts == (
         "système", "one", '{"type":"new","x":1}', "ann", "no", "hm", "f", '{"a":1}', "g", "{}", "42",
         json.dumps(tools, **compact), '[{"name":"old"}]', json.dumps(schema, **compact),

@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def b64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-FORMS = {
+FORMS: dict[str, Callable[[int, int], bytes]] = {
     "png": png,
     "jpeg": jpeg,
     "gif": gif,

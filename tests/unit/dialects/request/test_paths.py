@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect
 from spendgate.dialects.request import paths
 
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "case": str.upper,
     "slashes": lambda path: path.replace("/", "//"),
     "trailing slash": lambda path: path + "/",

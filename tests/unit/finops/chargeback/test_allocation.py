@@ -108,6 +108,7 @@ def test_rules_are_read_with_every_fault_named() -> None:
         "shared.a", "shared.b.split", "shared.c.weights", "shared.d.weights", "shared.e.among", "shared.f",
         "shared.g.weights",
     ]  # fmt: skip
-    for document in (None, [], {"shared": {}}, {"other": 1}):
+    empty: tuple[object, ...] = (None, [], {"shared": {}}, {"other": 1})
+    for document in empty:
         with pytest.raises(ConfigurationError, match=r"rules\.yaml: shared: is missing or empty"):
             parse_rules(document, "rules.yaml")

@@ -49,7 +49,7 @@ def zipped(data: bytes) -> bytes:
     return out.getvalue()
 
 
-DRESSES = {
+DRESSES: dict[str, str | bytes] = {
     "plain": PLAIN,
     "a mark of UTF-8, and Windows' lines": b"\xef\xbb\xbf" + PLAIN.replace("\n", "\r\n").encode(),
     "UTF-16": PLAIN.encode("utf-16"),

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.usage_lines import T0, expired, record
 
+from spendgate.budget.decide import plan
 from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
 from spendgate.exchange.snapshot import Snapshot, snapshot
@@ -267,7 +268,7 @@ def test_most_exchanges_take_the_shortcut(tmp_path: Path, monkeypatch: pytest.Mo
     from spendgate.finops.simulation import simulate as module
 
     asked: list[int] = []
-    whole = module.plan
+    whole = plan
 
     def counting(*args: Any) -> Any:
         asked.append(1)

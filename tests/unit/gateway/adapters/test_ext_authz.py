@@ -148,7 +148,8 @@ async def test_a_call_that_costs_nothing_passes_without_a_ticket() -> None:
 
 
 async def test_a_cut_body_is_refused_as_too_large() -> None:
-    reply = await Desk().check(**{"x-envoy-auth-partial-body": "true"})
+    cut: dict[str, Any] = {"x-envoy-auth-partial-body": "true"}
+    reply = await Desk().check(**cut)
     assert reply.denied_response.status.code == 413
 
 

@@ -72,7 +72,8 @@ async def test_trailers_without_a_body_are_shown_and_decided() -> None:
     reply = await call.say(trailers("request_trailers"))
     await call.end()
     assert was_refused([reply]) or desk.ledger.charged > 0
-    long = await desk.call().say(desk.request_headers("ml", **{"content-length": "90"}))
+    announced: dict[str, Any] = {"content-length": "90"}
+    long = await desk.call().say(desk.request_headers("ml", **announced))
     assert not long.HasField("mode_override"), "no bytes for what cannot be"
 
 

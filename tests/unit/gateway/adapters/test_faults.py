@@ -103,7 +103,7 @@ def messages(desk: Desk, team: str, stream: bool, ends: str) -> list[Any]:
 async def play(desk: Desk, team: str, said: list[Any]) -> bool:
     """Say it all. True: the provider got the request."""
     call = desk.call()
-    replies = []
+    replies: list[Any] = []
     for message in said:
         kind = message.WhichOneof("request")
         if kind.startswith("response") and len(replies) < 2:

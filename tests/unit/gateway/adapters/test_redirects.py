@@ -22,7 +22,11 @@ LEFT = TICKET.ending(billing.at_hold(HELD, "aborted"))
 
 
 def fields(**more: str) -> Any:
-    attributes = {"request.time": "2026-11-29T10:00:00Z", "source.address": "10.0.0.1:5", "connection.id": 7}
+    attributes: dict[str, Any] = {
+        "request.time": "2026-11-29T10:00:00Z",
+        "source.address": "10.0.0.1:5",
+        "connection.id": 7,
+    }
     struct = Struct()
     struct.update({**attributes, **more})
     return struct.fields
