@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a settlement leaves its hold reserved", "settle",
-        "hold and -held_in(hold, c[1]) or 0)", "0)", ("holds",),
+        "hold and -held_in(hold, c[1]) or 0)", "0)", ("holds", "books"),
     ),
     Mutation(
         "a settlement charges the estimate", "settle",

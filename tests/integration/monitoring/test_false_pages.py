@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.prometheus import promtool
 
-from spendgate.monitoring import budget_alerts
+from spendgate.monitoring import budget_alerts, recorded
 from spendgate.monitoring.rules import as_yaml, rule_file
 
 STEP_MIN = 30
@@ -47,7 +47,7 @@ class Rules:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        groups: Any = rule_file(budget_alerts.GROUPS)
+        groups: Any = rule_file((*budget_alerts.GROUPS, *recorded.GROUPS))
         for group in groups["groups"]:
             for rule in group["rules"]:
                 if "annotations" in rule:
