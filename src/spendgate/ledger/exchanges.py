@@ -45,6 +45,8 @@ class ReserveRequest:
     ttl_ms: int
     candidates: tuple[Candidate, ...]
     repeats: Repeats | None = None
+    first_candidate: int = 0
+    """The number of the first candidate, where one account is asked for some of a request's."""
 
     @property
     def groups(self) -> tuple[str, ...]:

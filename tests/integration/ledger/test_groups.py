@@ -16,7 +16,14 @@ from support.topologies import Node, Place, raw, running, wait
 
 from spendgate.budget.bounds import Bound, Clamp
 from spendgate.errors import LedgerUnavailable
-from spendgate.ledger.exchanges import Expired, GroupShare, ReserveRequest, Settlement, group_account
+from spendgate.ledger.exchanges import (
+    Expired,
+    GroupShare,
+    ReserveRequest,
+    ReserveResult,
+    Settlement,
+    group_account,
+)
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.ledger import RedisLedger
 
@@ -110,6 +117,33 @@ async def test_the_first_candidate_that_fits_everywhere_is_held_everywhere(ledge
     result = await ledger.reserve(ask("x1", dear, middle, cheap), T0)
     assert (result.candidate, [r.bound.group for r in result.refusals]) == (2, [DEPT, ""])
     assert await stands(ledger, "red", DEPT) == [(0, 50, 1)] * 2
+
+
+class SentTwice(RedisLedger):
+    """Hears no first answer: each connection breaks after the server has done its part."""
+
+    async def _reserve(self, now_ms: int, request: ReserveRequest, again: bool = False) -> ReserveResult:
+        await super()._reserve(now_ms, request, again)
+        return await super()._reserve(now_ms, request, again)
+
+
+async def test_who_hears_only_the_second_answer_is_told_the_candidate_that_is_held(
+    ledger: RedisLedger, place: Place
+) -> None:
+    unlucky = SentTwice.from_url(place.url, 20.0)
+    dear = candidate(120, bound(200), of(DEPT, 100), model="dear")
+    cheap = candidate(50, bound(80), of(DEPT, 100), model="cheap")
+    result = await unlucky.reserve(ask("x1", dear, cheap), T0)
+    assert (result.candidate, result.held_nanousd, result.counters[0]) == (1, 50, (0, 50))
+    assert await stands(ledger, "red", DEPT) == [(0, 50, 1)] * 2
+    again = await ledger.reserve(ask("x1", dear, cheap), T0)
+    assert (again.candidate, again.held_nanousd, again.replayed) == (1, 50, True)
+    assert await stands(ledger, "red", DEPT) == [(0, 50, 1)] * 2
+    tight = candidate(90, bound(100), of(DEPT, 80), clamp=Clamp(10, 1000, 5))
+    part = await unlucky.reserve(ask("x2", tight, team="blue"), T0)
+    assert (part.candidate, part.held_nanousd, part.output_cap) == (0, 30, 20)
+    assert await stands(ledger, "blue", DEPT) == [(0, 30, 1), (0, 80, 2)]
+    await unlucky.close()
 
 
 async def test_what_is_clamped_to_one_account_is_held_so_in_all(ledger: RedisLedger) -> None:

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  sg1:{team}:holds; more: those of the groups that it is in, where all are on one server
 -- ARGV[1]  JSON {id, app, ttl (ms), now (ms, 0: Redis' clock), again: replace what is held under this id?,
---                team: for the groups' cells, ro: is anything carried over?,
+--                team: for the groups' cells, ro: is anything carried over?, i: the number of its first candidate?,
 --                r: [digest, most, window (ms), refuses 0|1]?, what was asked: so often it passes within the window,
 --                c: [{m: model, e: estimate, t: tokens, f: settled from, b: settled below (-1: no end),
 --                     o: what it costs itself, to be taken from f and b when cp parts (of 10,000) of what is
@@ -318,8 +318,8 @@ for j, bound in ipairs(c.l) do
 end
 
 -- held as text: cjson writes numbers with 14 digits only
-local record = {i = chosen - 1, e = int(held), w = worst and int(worst), o = cap, a = ask.app, m = c.m, c = counters,
-                d = today, t = now}
+local record = {i = (ask.i or 0) + chosen - 1, e = int(held), w = worst and int(worst), o = cap, a = ask.app, m = c.m,
+                c = counters, d = today, t = now}
 if c.t then record.n = int(c.t) end
 local deadline = int(now + ask.ttl)
 redis.call('HSET', holds_key, ask.id, cjson.encode(record))
@@ -334,4 +334,4 @@ if others then
     redis.call('ZADD', due_key, deadline, ask.id)
   end
 end
-return answer(chosen - 1, held, cap, 0, refusals, standing, nil, worst)
+return answer(record.i, held, cap, 0, refusals, standing, nil, worst)

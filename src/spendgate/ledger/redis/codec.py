@@ -142,6 +142,8 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
     if request.repeats is not None:
         r = request.repeats
         whole["r"] = [r.digest, r.max, r.window_ms, int(r.refuses)]
+    if request.first_candidate:
+        whole["i"] = request.first_candidate
     if accounts:
         whole["team"] = clean(request.team)
     if carries:

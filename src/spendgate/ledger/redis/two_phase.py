@@ -65,9 +65,10 @@ class _TwoPhase:
         cap: int | None = None
         for group in (*self._request.groups, ""):
             if not group or any(b.group == group for b in candidate.bounds):
-                result = await self._in(group, (_within(candidate, group),), again=group in self._held)
-                if not group and result.replayed:
-                    return result
+                part = (_within(candidate, group),)
+                result = await self._in(group, part, again=group in self._held, index=index)
+                if not group and result.replayed and (result.candidate != index or not result.counters):
+                    return result  # the answer of an earlier reservation; of this one, sent twice, it is the answer
                 if result.candidate < 0:
                     if group in self._held:
                         self._held.remove(group)
@@ -81,8 +82,8 @@ class _TwoPhase:
                     candidate = replace(candidate, estimate_nanousd=result.held_nanousd)
         for group, result in found.items():  # a later account left less room: no more is held than is used
             if result.held_nanousd > candidate.estimate_nanousd:
-                part = replace(_within(candidate, group), clamp=None, learned=None)
-                found[group] = await self._in(group, (part,), again=True)
+                less = replace(_within(candidate, group), clamp=None, learned=None)
+                found[group] = await self._in(group, (less,), again=True, index=index)
         return self._whole(index, candidate, found, cap)
 
     def _whole(
@@ -113,12 +114,19 @@ class _TwoPhase:
             if refusal.held:
                 self._in_flight = result.in_flight
 
-    async def _in(self, group: str, candidates: tuple[Candidate, ...], again: bool) -> ReserveResult:
-        """Ask one account."""
+    async def _in(
+        self, group: str, candidates: tuple[Candidate, ...], again: bool, index: int = 0
+    ) -> ReserveResult:
+        """Ask one account; `index` is the first candidate's number."""
         whole = self._request
         team, app = (group_account(group), whole.team) if group else (whole.team, whole.app)
         asked = replace(
-            whole, team=team, app=app, candidates=candidates, repeats=None if group else whole.repeats
+            whole,
+            team=team,
+            app=app,
+            candidates=candidates,
+            repeats=None if group else whole.repeats,
+            first_candidate=index,
         )
         result = await self._one(asked, again)
         if not group:
