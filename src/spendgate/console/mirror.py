@@ -105,11 +105,12 @@ class Mirror:
                 self._read.update({(team, month): (settled, now_ms, now_ms) for team, settled in some})
 
     def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
-        """What teams settled on days, in the order of the days; without accounting entries."""
+        """What teams settled on days, in the order of the days; without accounting entries and adjustments, which are
+        no pace: as `port.Ledger.daily` has it."""
         names, found = ", ".join("?" * len(teams)), dict[tuple[str, str], int]()
         statement = (
-            f"SELECT team, day, SUM(cost) FROM cell WHERE team IN ({names}) AND day BETWEEN ? AND ? AND beside = 0 "
-            "GROUP BY team, day"
+            f"SELECT team, day, SUM(cost - adjusted) FROM cell WHERE team IN ({names}) AND day BETWEEN ? AND ? "
+            "AND beside = 0 GROUP BY team, day"
         )
         for team, day, cost in self.cube.run(statement, (*teams, int(days[0]), int(days[-1]))):
             found[team, str(day)] = int(cost)

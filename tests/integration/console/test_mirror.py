@@ -99,6 +99,21 @@ async def test_an_accounting_entry_is_part_of_the_reports_and_beside_the_counter
     assert mirror.cube.sums(ALL).cost_nanousd == 8 * USD
 
 
+async def test_the_pace_by_day_is_the_ledgers_which_counts_no_adjustments(house: House) -> None:
+    mirror, days = mirror_of(house), ["20261102", "20261117", "20261118"]
+    await house.spend("red", 5 * USD)
+    await house.ledger.adjust(
+        [
+            Adjustment("a", "red", 3 * USD, "a bill", day="20261117"),
+            Adjustment("b", "red", -USD, "a credit", app="chat", model="gpt-4o", day="20261118"),
+            Adjustment("c", "red", 2 * USD, "a late bill", day="20261102", scopes=()),
+        ],
+        T0,
+    )
+    await mirror.bring(MONTHS, T0)
+    assert mirror.daily(["red"], days) == await house.ledger.daily(["red"], days) == {"red": [0, 0, 5 * USD]}
+
+
 async def _reads(ledger: RedisLedger) -> int:
     """How often whole hashes were read (days and audits)."""
     stats = await ledger.calls.redis.info("commandstats")
