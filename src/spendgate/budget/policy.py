@@ -288,24 +288,21 @@ class Policy:
         )
 
     def budget(self, team: str) -> TeamBudget | None:
-        """The team's budget: its own, else a template's; None where it has none. The doctor's team has nothing,
-        whatever the policy."""
+        """The team's budget: its own; none, and refused, where that lapsed; else a template's; None where it has
+        none. The doctor's team has nothing, whatever the policy."""
         if team == DOCTOR:
             return _NOTHING
         own = self.budgets.get(team)
         if own is not None:
             return own
-        made = self._made.get(team) or self._from_template(team)
-        if made is not None:
-            return made
         if team in self.lapsed:
             return TeamBudget(team, 0, failure_policy="closed", unknown_apis="reject", lapsed=True)
-        return None
+        return self._made.get(team) or self._from_template(team)
 
     def template_of(self, team: str) -> TeamBudget | None:
         """The template that a team without a budget of its own falls to: the most specific glob, then the older. No
-        glob is meant for whoever names no team."""
-        if team in (UNATTRIBUTED, DOCTOR) or team in self.budgets:
+        glob is meant for whoever names no team, nor for a team whose budget lapsed: that is refused."""
+        if team in (UNATTRIBUTED, DOCTOR) or team in self.budgets or team in self.lapsed:
             return None
         return next((t for t in self.templates if team_pattern(t.team).matches(team)), None)
 

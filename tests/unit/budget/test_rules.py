@@ -110,6 +110,19 @@ def test_1_a_team_whose_budget_lapsed_is_refused_whatever_the_gateway_does_with_
     assert again.budget("ml-team") == TeamBudget("ml-team", 5) and again.lapsed == frozenset()
 
 
+def test_1_no_template_takes_over_a_team_whose_only_budget_lapsed() -> None:
+    template = TeamBudget("*", 500_000_000_000)
+    found = Policy.of([template], ["ml-team"])
+    lapsed = found.budget("ml-team")
+    p = decide(lapsed)
+    assert p.refusal is not None and not p.choices
+    assert (p.refusal.status, p.refusal.reason) == (429, "unbudgeted")
+    assert found.template_of("ml-team") is None and found.budget("other") is not None
+    assert Policy.of([template, TeamBudget("ml-team", 5)], ["ml-team"]).budget("ml-team") == TeamBudget(
+        "ml-team", 5
+    )
+
+
 def test_2_a_required_model_bypasses_routing_and_downgrade() -> None:
     p = decide(budget(**ROUTING), require_model="claude-opus")
     assert at(p, 0)[0] == "claude-opus"
