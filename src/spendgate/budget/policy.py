@@ -261,7 +261,9 @@ class Policy:
     """Budgets of teams that have none of their own: the most specific first, of those alike the older."""
     groups: Mapping[str, TeamBudget] = field(default_factory=lambda: MappingProxyType({}))
     """Budgets of several teams together, by the group's name."""
-    _made: dict[str, TeamBudget] = field(default_factory=dict, compare=False, repr=False)
+    _globs: tuple[tuple[ModelPattern, TeamBudget], ...] = field(default=(), compare=False, repr=False)
+    """The templates in their order, each with its compiled glob."""
+    _made: dict[str, TeamBudget | None] = field(default_factory=dict, compare=False, repr=False)
     _groups_of: dict[str, tuple[TeamBudget, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -279,12 +281,16 @@ class Policy:
         content += "".join(f"{json.dumps(b.team)} since {b.created}\n" for b in templates if b.created)
         content += "".join(f"{json.dumps(t)} lapsed\n" for t in sorted(refused))
         version = hashlib.sha256(content.encode()).hexdigest()
+        globs = sorted(
+            ((team_pattern(b.team), b) for b in templates), key=lambda g: g[0].specificity, reverse=True
+        )
         return cls(
             MappingProxyType({t: b for t, b in ordered.items() if not (b.is_group or b.is_template)}),
             version,
             refused,
-            tuple(sorted(templates, key=lambda b: team_pattern(b.team).specificity, reverse=True)),
+            tuple(b for _, b in globs),
             MappingProxyType({t: b for t, b in ordered.items() if b.is_group}),
+            tuple(globs),
         )
 
     def budget(self, team: str) -> TeamBudget | None:
@@ -297,20 +303,21 @@ class Policy:
             return own
         if team in self.lapsed:
             return TeamBudget(team, 0, failure_policy="closed", unknown_apis="reject", lapsed=True)
-        return self._made.get(team) or self._from_template(team)
+        return self._from_template(team) if self._globs else None
 
     def template_of(self, team: str) -> TeamBudget | None:
         """The template that a team without a budget of its own falls to: the most specific glob, then the older. No
         glob is meant for whoever names no team, nor for a team whose budget lapsed: that is refused."""
         if team in (UNATTRIBUTED, DOCTOR) or team in self.budgets or team in self.lapsed:
             return None
-        return next((t for t in self.templates if team_pattern(t.team).matches(team)), None)
+        return next((t for pattern, t in self._globs if pattern.matches(team)), None)
 
     def _from_template(self, team: str) -> TeamBudget | None:
-        template = self.template_of(team) if self.templates else None
-        if template is None:
-            return None
-        return _keep(self._made, team, replace(template, team=team))
+        try:
+            return self._made[team]
+        except KeyError:
+            template = self.template_of(team)
+        return _keep(self._made, team, replace(template, team=team) if template is not None else None)
 
     def groups_of(self, team: str) -> tuple[TeamBudget, ...]:
         """The groups that a team is in, in order of their names."""
@@ -336,7 +343,7 @@ class Policy:
 
 
 TEAMS_KEPT = 10_000
-"""Teams whose template or groups are remembered: names are made up by clients, too."""
+"""Teams whose template (or that they have none) or groups are remembered: names are made up by clients, too."""
 _K = TypeVar("_K")
 
 

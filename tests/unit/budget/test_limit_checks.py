@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from spendgate.budget import policy as policies
 from spendgate.budget.load import load_policy, parse_documents
 from spendgate.budget.policy import UNATTRIBUTED, Policy, TeamBudget
 from spendgate.errors import ConfigurationError
@@ -110,6 +111,26 @@ def test_a_team_has_its_own_budget_else_the_most_specific_template() -> None:
     assert found.budget("other") == TeamBudget(**fields(found, "*") | {"team": "other"})
     assert found.budget(UNATTRIBUTED) is None, "a glob is not meant for whoever names no team"
     assert policy(spec(team="*")).budget("ml-core") is not None, "without its own it falls back"
+
+
+def test_a_policy_matches_a_team_against_its_templates_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = policy(*(spec(team=f"t{n}-*") for n in range(9)))
+    compiled: list[str] = []
+    monkeypatch.setattr(policies, "team_pattern", compiled.append)
+    first = found.budget("t3-x"), found.budget("none")
+    searched: list[str] = []
+    monkeypatch.setattr(Policy, "template_of", lambda _, team: searched.append(team))
+    assert (found.budget("t3-x"), found.budget("none")) == first
+    assert first[0] is not None and first[1] is None
+    assert compiled == [] and searched == []
+
+
+def test_no_more_teams_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "TEAMS_KEPT", 3)
+    found = policy(spec(team="t-*"))
+    for n in range(20):
+        assert found.budget(f"t-{n}") is not None and found.budget(f"none-{n}") is None
+        assert len(found._made) <= 3
 
 
 def named(found: Policy, team: str) -> str:
