@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from spendgate.identity.identity import Identity
     from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.views.bounds import BoundsNow
+    from spendgate.views.explain import Standing
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,6 +73,7 @@ def command(
       spendgate explain --live --team ml-team < /dev/null
     """
     from spendgate.identity.identity import UNATTRIBUTED, Identity
+    from spendgate.views.explain import Standing
 
     if live and spent is not None:
         raise click.UsageError("--live and --spent exclude each other: the ledger knows what is spent")
@@ -81,26 +82,15 @@ def command(
     body = b"" if live and sys.stdin.isatty() else sys.stdin.buffer.read()
     if not live:
         snapshot = _snapshot(policy, prices, config)
-        found = _explained(
-            snapshot, identity, body, path, require_model, {"month": _spent(spent)}, {}, {}, {}, now_ms
-        )
+        standing = Standing({"month": _spent(spent)})
+        found = _explained(snapshot, identity, body, path, require_model, standing, now_ms)
     else:
         where = find_ledger(redis_url, data_dir)
         snapshot = _snapshot(policy, prices, config, where)
         found, now, ratios, now_ms = _live(snapshot, where, identity, app)
         if body.strip():
-            found |= _explained(
-                snapshot,
-                identity,
-                body,
-                path,
-                require_model,
-                now.settled,
-                now.held,
-                ratios,
-                now.last_settled,
-                now_ms,
-            )
+            standing = Standing(now.settled, now.held, ratios, now.last_settled)
+            found |= _explained(snapshot, identity, body, path, require_model, standing, now_ms)
     if output == "json":
         print(json.dumps(found, indent=1))
         return
@@ -147,18 +137,13 @@ def _explained(
     body: bytes,
     path: str,
     require_model: str,
-    settled: Mapping[str, int],
-    held: Mapping[str, int],
-    ratios: Mapping[str, Ratios],
-    last_settled: Mapping[str, int | None],
+    standing: Standing,
     now_ms: int,
 ) -> dict[str, Any]:
     from spendgate.views.explain import explain
 
     try:
-        return explain(
-            snapshot, identity, body, path, require_model, settled, now_ms, held, ratios, last_settled
-        )
+        return explain(snapshot, identity, body, path, require_model, standing, now_ms)
     except RequestError as e:
         raise ConfigurationError(f"the request on standard input: {e}") from e
 

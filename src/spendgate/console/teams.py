@@ -22,8 +22,9 @@ from spendgate.console.web import Wrong, form_of
 from spendgate.errors import RequestError, SpendgateError
 from spendgate.finops.chargeback.chargeback import chargeback
 from spendgate.identity.identity import UNATTRIBUTED, Identity
+from spendgate.ledger.redis.ratios import read_ratios
 from spendgate.proposals.propose import ChangeRequest, parse_until, parse_usd
-from spendgate.views.explain import explain
+from spendgate.views.explain import Standing, explain
 
 log = structlog.get_logger()
 
@@ -104,15 +105,16 @@ class Teams:
         standing = await self._books.bounds(team, form.get("app", ""), form.get("run", ""))
         if form:
             try:
+                identity = Identity(team, form.get("app") or UNATTRIBUTED, "", form.get("run", ""))
+                ratios = await read_ratios(self._books.ledger, team, identity.app)
                 found = {"estimate_usd": ""} | explain(
                     snapshot,
-                    Identity(team, form.get("app") or UNATTRIBUTED, "", form.get("run", "")),
+                    identity,
                     form.get("request", "").encode(),
                     form.get("path", ""),
                     form.get("require_model", ""),
-                    standing.settled,
+                    Standing(standing.settled, standing.held, ratios, standing.last_settled),
                     self._books.now_ms(),
-                    standing.held,
                 )
             except RequestError as e:
                 problem = f"The request cannot be read: {e}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from spendgate.budget.ask import Choice
-from spendgate.budget.evaluate import NOTHING, UNLEARNED, evaluate, to_hold
+from spendgate.budget.evaluate import evaluate, to_hold
 from spendgate.budget.ratios import Ratios
 from spendgate.dialects import registry
 from spendgate.dialects.base import NO_HEADERS
@@ -24,6 +25,17 @@ from spendgate.ledger.exchanges import Refusal, ReserveResult
 from spendgate.money import nano_to_usd
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import measure
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a dry run is decided on. `settled` and `held`: by key of a bound (`month`, `model:gpt-4o`, …) in its unit;
+    `ratios`: what learned holds rest on, by model; `last_settled`: what last month settled, for what it leaves over."""
+
+    settled: Mapping[str, int]
+    held: Mapping[str, int] = field(default_factory=dict)
+    ratios: Mapping[str, Ratios] = field(default_factory=dict)
+    last_settled: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def guess_path(body: bytes) -> str:
@@ -46,15 +58,10 @@ def explain(
     body: bytes,
     path: str,
     require_model: str,
-    settled: Mapping[str, int],
+    standing: Standing,
     now_ms: int,
-    held: Mapping[str, int] = NOTHING,
-    ratios: Mapping[str, Ratios] = UNLEARNED,
-    last_settled: Mapping[str, int | None] = NOTHING,
 ) -> dict[str, Any]:
-    """Decide a request for a team that settled and holds so much, by key of a bound (`month`, `model:gpt-4o`, …) in its
-    unit. `ratios`: what learned holds rest on, by model; `last_settled`: what last month settled, for what is carried
-    over. Raises RequestError."""
+    """Decide a request for a team that stands so. Raises RequestError."""
     path = path or guess_path(body)
     dialect = registry.find("POST", path.partition("?")[0], "application/json")
     if dialect is None:
@@ -77,13 +84,11 @@ def explain(
         "input_tokens_bound": input_bound(counted, facts.model, "tools" in facts.needs)
         + facts.extra_input_tokens,
         "output_cap": planned.choices[-1].quote.output_cap if planned.choices else facts.output_cap,
-        "candidates": [_candidate(c, ratios) for c in planned.choices],
+        "candidates": [_candidate(c, standing.ratios) for c in planned.choices],
         "price_version": snapshot.prices.version,
         "policy_version": snapshot.policy.version,
     }
-    return out | _outcome(
-        snapshot, identity, body, path, require_model, settled, held, ratios, last_settled, now_ms
-    )
+    return out | _outcome(snapshot, identity, body, path, require_model, standing, now_ms)
 
 
 def _error(body: dict[str, Any]) -> dict[str, Any]:
@@ -130,13 +135,11 @@ def _outcome(
     body: bytes,
     path: str,
     require_model: str,
-    settled: Mapping[str, int],
-    held: Mapping[str, int],
-    ratios: Mapping[str, Ratios],
-    last_settled: Mapping[str, int | None],
+    standing: Standing,
     now_ms: int,
 ) -> dict[str, Any]:
     """Let the real state machine run on a pretended ledger."""
+    settled, held = standing.settled, standing.held
     asks = HeaderExtractor()
     headers = {
         "content-type": "application/json",
@@ -154,7 +157,7 @@ def _outcome(
             action = exchange.receive(e.CountDone(measure(action.texts, action.text_bytes, exact=True)))
             continue
         candidates = action.request.candidates
-        verdict = evaluate(candidates, settled, held, ratios, last_settled)
+        verdict = evaluate(candidates, settled, held, standing.ratios, standing.last_settled)
         chosen = candidates[verdict.candidate].bounds if verdict.candidate >= 0 else ()
         action = exchange.receive(
             e.ReserveDone(

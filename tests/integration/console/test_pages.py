@@ -6,13 +6,14 @@ import asyncio
 import csv
 import io
 import re
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-from support.asks import ask, bound, candidate
+from support.asks import ask, bound, candidate, end
 
 from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
@@ -184,6 +185,32 @@ spec:
     assert "Each team of llama-* 5,000,000 tokens a day" in said
     assert re.search(r"0 requests 0 200 200", said), said
     assert tried.status_code == 200 and "Model used gpt-4o" in words(tried)
+
+
+CARRIED = "{team: red, monthlyBudgetUSD: 100, rollover: {percent: 50}}"
+LEARNED = "{team: red, monthlyBudgetUSD: 100, overshootPercent: 0, holds: learned, holdMinSamples: 3}"
+
+
+@pytest.mark.parametrize(("spec", "spent_usd"), [(CARRIED, 120), (LEARNED, 99)])
+async def test_a_dry_run_counts_what_is_carried_over_and_what_holds_have_learned(
+    house: House, spec: str, spent_usd: int
+) -> None:
+    text = f"apiVersion: ai.systemhardening.com/v1\nkind: LLMBudget\nmetadata: {{name: red}}\nspec: {spec}\n"
+    policy = Policy.of(map(compile_budget, parse_documents(text)))
+    other = House(house.ledger, snapshot(policy, house.snapshot.prices, Settings()))
+    await house.ledger.adjust([Adjustment("o", "red", 60 * USD, "october", day="20261020")], T0)
+    for n in range(3):
+        await house.ledger.reserve(ask(f"s{n}", candidate(1, bound())), T0)
+        await house.ledger.settle([replace(end(f"s{n}", 1), sample=(10, 10))], T0)
+    await house.spend("red", spent_usd * USD)
+    body = '{"model": "gpt-4o", "max_tokens": 16000, "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
+    if (
+        spec == LEARNED
+    ):  # $0.96 of the last dollar are held by others: what holds say of this stream fits, its worst not
+        await house.ledger.reserve(ask("h", candidate(960_000_000, bound())), T0)
+    async with other.client() as client:
+        page = words(await client.post("/teams/red/policy", data={"app": "chat", "request": body}))
+    assert "Allow: as requested" in page, page[page.index("Try a request") :]
 
 
 async def test_the_chargeback_downloads_add_up_to_the_ledger(house: House) -> None:
