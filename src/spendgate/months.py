@@ -76,3 +76,13 @@ def month_last_ms(month: str) -> int:
 def previous_month(epoch_ms: int) -> str:
     """The month before the current one, `YYYYMM`."""
     return month_key(int(month_start(epoch_ms).timestamp() * 1000) - 1)
+
+
+def last_months(epoch_ms: int, count: int) -> list[str]:
+    """So many months (`YYYYMM`) up to the current one, the oldest first."""
+    start = month_start(epoch_ms)
+    months = [f"{start:%Y%m}"]
+    while len(months) < count:
+        start = (start - timedelta(days=1)).replace(day=1)
+        months.append(f"{start:%Y%m}")
+    return months[::-1]

@@ -34,8 +34,9 @@ class LimitThresholds:
         self._client = client
         self._looked_ms = 0
 
-    async def due(self, budgets: Iterable[TeamBudget], now_ms: int) -> AsyncIterator[Alert]:
-        """An alert for each threshold that a value has reached, told before or not. Raises LedgerUnavailable."""
+    async def due(self, budgets: Iterable[TeamBudget], now_ms: int) -> AsyncIterator[tuple[str, Alert]]:
+        """An alert for each threshold that a value has reached, told before or not, with the account that it is
+        written down in. Raises LedgerUnavailable."""
         if 0 <= now_ms - self._looked_ms < EVERY_MS:
             return
         self._looked_ms = now_ms
@@ -43,15 +44,15 @@ class LimitThresholds:
             for rule in budget.limits:
                 if rule.thresholds:
                     async for alert in self._of(budget, rule, now_ms):
-                        yield alert
+                        yield _account(budget), alert
 
     async def _of(self, budget: TeamBudget, rule: LimitRule, now_ms: int) -> AsyncIterator[Alert]:
         starts = periods(rule.ledger_window, budget.calendar, now_ms)
         window = period_at(starts, now_ms) if starts else rule.ledger_window
-        prefix = team_prefix(group_account(budget.team) if budget.is_group else budget.team)
+        prefix = team_prefix(_account(budget))
         ask = Ask(budget.team, "", "", "", 0)
         scopes = await self._scopes(budget, rule, prefix, counter_of(rule.scope, window, now_ms))
-        month = month_key(int(window.partition("-")[0]) * 1000) if starts else month_key(now_ms)
+        month = _month_of(window) if starts else month_key(now_ms)
         for start in range(0, len(scopes), VALUES_PER_TRIP):
             some = scopes[start : start + VALUES_PER_TRIP]
             pipe = self._client.pipeline(transaction=False)
@@ -73,6 +74,27 @@ class LimitThresholds:
             return [rule.scope_of(v) for v in rule.named(budget.is_group, budget.team, members)]
         found = await answered("limits", cast(Any, self._client.smembers(f"{prefix}v:{base[2:]}")))
         return sorted(text(scope) for scope in found)
+
+
+def places(budgets: Iterable[TeamBudget], now_ms: int) -> set[tuple[str, str]]:
+    """The accounts and months in which alerts of limits with periods of their own are written down: of the current
+    period, and of the one before it."""
+    found = set()
+    for budget in budgets:
+        for rule in budget.limits:
+            starts = periods(rule.ledger_window, budget.calendar, now_ms)
+            if rule.thresholds and starts:
+                windows = period_at(starts, starts[0] * 1000), period_at(starts, now_ms)
+                found |= {(_account(budget), _month_of(window)) for window in windows}
+    return found
+
+
+def _account(budget: TeamBudget) -> str:
+    return group_account(budget.team) if budget.is_group else budget.team
+
+
+def _month_of(period: str) -> str:
+    return month_key(int(period.partition("-")[0]) * 1000)
 
 
 def _alert(

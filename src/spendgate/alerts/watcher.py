@@ -8,6 +8,9 @@ each, in order of percent. A budget that is put on a team already above a thresh
 Beside that it writes down which budgets are in force, so that a month can be judged by its own when it is over.
 
 The month before is looked at for one hour more: for what was crossed in its last seconds, or settled late.
+
+What another process opened where none of this looks (for a team without a budget, or in an earlier month) is looked for
+at the start and every few minutes: whoever opened it may have died before it was delivered.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from spendgate.alerts.claims import CLAIM_MS, SEEN, Claims, limit_seen, open_del
 from spendgate.alerts.compose import Facts, compose
 from spendgate.alerts.courier import Count, DeliveryWorker
 from spendgate.alerts.crossings import Crossing, Verdict, judge
-from spendgate.alerts.limit_thresholds import LimitThresholds
+from spendgate.alerts.limit_thresholds import LimitThresholds, places
 from spendgate.alerts.memory import AlertMemory
 from spendgate.alerts.reports import NO_REPORTS, ReportPlan, Reports
 from spendgate.alerts.sender import Sender, Timing
@@ -38,12 +41,15 @@ from spendgate.errors import LedgerError
 from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.port import Ledger
 from spendgate.ledger.redis.client import Client
-from spendgate.months import days_before, month_key, month_last_ms, previous_month
+from spendgate.months import days_before, last_months, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook
 
 log = structlog.get_logger()
 
 PREVIOUS_MONTH_MS = 3_600_000
+ELSEWHERE_MS = 300_000
+ELSEWHERE_MONTHS = 4
+"""A month's alerts live for 70 days after the last of them was written."""
 NO_TEAM = ""
 """Alerts of no team: a rebuilt ledger, drift."""
 
@@ -85,6 +91,7 @@ class AlertLoop:
     _limits: LimitThresholds = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
     _watched: frozenset[str] | None = field(init=False, default=None)
+    _elsewhere_ms: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.claims = Claims(self.redis, self.owner, self.claim_ms)
@@ -101,8 +108,10 @@ class AlertLoop:
         await self.look(now_ms)
         await self.courier.deliver_all()
 
-    async def run_forever(self, interval_s: float = 1.0) -> None:
-        """Look every interval, deliver beside it, until cancelled. A store that is away is tried again."""
+    async def run_forever(self, interval_s: float = 1.0, interval_s_per_budget: float = 0.0) -> None:
+        """Look every interval (the longer of the two), deliver beside it, until cancelled. A store that is away is
+        tried again."""
+        self._elsewhere_ms = 0  # another may have been at it since the last time
         async with asyncio.TaskGroup() as group:
             group.create_task(self.courier.run_forever())
             while True:
@@ -110,7 +119,7 @@ class AlertLoop:
                     await self.look()
                 except (LedgerError, OSError) as problem:
                     log.error("alerts_look_failed", error=str(problem))
-                await asyncio.sleep(interval_s)
+                await asyncio.sleep(max(interval_s, interval_s_per_budget * len(self.policy().every)))
 
     async def begin(self) -> None:
         """Write the baseline before traffic flows, where this is the first loop on the store. Raises
@@ -173,24 +182,39 @@ class AlertLoop:
         self.count("pending", pending)
         await self._open_unread()
         await self._report(policy, now_ms, begun == "baseline")
-        async for alert in self._limits.due(budgets.values(), now_ms):
-            await self._tell(alert, begun == "baseline")
+        async for account, alert in self._limits.due(budgets.values(), now_ms):
+            await self._tell(account, alert, begun == "baseline")
+        await self._look_elsewhere(budgets, now_ms)
         return True
+
+    async def _look_elsewhere(self, budgets: Mapping[str, TeamBudget], now_ms: int) -> None:
+        """Expect what is open in any account and month, whoever opened it."""
+        if 0 <= now_ms - self._elsewhere_ms < ELSEWHERE_MS:
+            return
+        groups = [group_account(name) for name in await self.ledger.groups()]
+        accounts = {*await self.ledger.teams(), *groups, *budgets, NO_TEAM}
+        by_month = {month: set(accounts) for month in last_months(now_ms, ELSEWHERE_MONTHS)}
+        for account, month in places(budgets.values(), now_ms):
+            by_month.setdefault(month, set()).add(account)
+        for month, some in by_month.items():
+            for s in await standings(self.redis, sorted(some), month):
+                self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
+        self._elsewhere_ms = now_ms
 
     async def _report(self, policy: Policy, now_ms: int, quiet: bool) -> None:
         """Open the reports that are due; at the first start on a store they are only noted."""
         async for alert in self._reports.due(policy, now_ms):
-            await self._tell(alert, quiet)
+            await self._tell(alert.team, alert, quiet)
 
-    async def _tell(self, alert: Alert, quiet: bool) -> None:
+    async def _tell(self, account: str, alert: Alert, quiet: bool) -> None:
         """Open what is no crossing of a month, where it was not told before."""
         if quiet:
-            await self.claims.open(alert.team, alert.month, quiet=[(alert.key, 0)])
+            await self.claims.open(account, alert.month, quiet=[(alert.key, 0)])
             return
         targets = self._targets(alert)
-        if await self.claims.open(alert.team, alert.month, [(alert, targets)]):
+        if await self.claims.open(account, alert.month, [(alert, targets)]):
             log.info("report_opened", team=alert.team, month=alert.month, report=alert.key)
-            self.courier.expect(alert.team, alert.month, targets)
+            self.courier.expect(account, alert.month, targets)
 
     async def _one(
         self,

@@ -313,7 +313,7 @@ class Controller:
         deposed from telling one twice."""
         while True:
             if self._acts():
-                telling = asyncio.create_task(self._tell())
+                telling = asyncio.create_task(self.alerts.run_forever(ALERT_S, ALERT_S_PER_TEAM))
                 try:
                     while self._acts() and not telling.done():
                         await asyncio.wait([telling], timeout=0.2)
@@ -322,16 +322,6 @@ class Controller:
                 finally:
                     await cancel_and_wait(telling)
             await asyncio.sleep(0.2)
-
-    async def _tell(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.alerts.courier.run_forever())
-            while True:
-                try:
-                    await self.alerts.look()
-                except (LedgerError, OSError) as problem:
-                    log.error("alerts_look_failed", error=str(problem))
-                await asyncio.sleep(max(ALERT_S, ALERT_S_PER_TEAM * len(self.reconciled.in_force)))
 
     # -- health ---------------------------------------------------------------------------------------------
 

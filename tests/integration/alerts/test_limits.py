@@ -12,6 +12,7 @@ from spendgate.budget.limits import bounds_of
 from spendgate.budget.load import budget_from_document
 from spendgate.ledger.exchanges import GroupShare
 
+DAY_MS = 86_400_000
 LIMIT = {
     "per": "user", "max": 4, "unit": "requests", "window": "day",
     "thresholds": [{"percent": 50, "notifyChannel": "#people"}, {"percent": 100}],
@@ -63,3 +64,60 @@ async def test_a_group_s_crossing_is_told_as_a_team_s(desk: Desk) -> None:
     assert desk.heads() == ["dept: 50 %"]
     assert "$6.00 spent of $10.00" in desk.slack.texts[0]
     assert "red" in desk.slack.texts[0] and "blue" in desk.slack.texts[0], "its top apps are its teams"
+
+
+async def spent_by_blue_in_dept(desk: Desk, count: int) -> None:
+    await desk.client.hset("sg1:{%g:dept}:b:limit:requests:team:month::blue:202611", "s", str(count))
+
+
+async def test_a_group_s_limit_that_a_process_opened_before_it_died_is_told_by_the_next(desk: Desk) -> None:
+    limit = {**LIMIT, "per": "team", "window": "month"}
+    document(desk, team="dept", members=["red", "blue"], limits=[limit])
+    await desk.loop().begin()
+    await spent_by_blue_in_dept(desk, 2)
+    await desk.loop().look()  # and dies
+    desk.budgets.clear()
+    await desk.ledger.settle(
+        [replace(end("g", 1), groups=(GroupShare("dept", (("month", "month"),)),))], desk.now_ms
+    )
+    await desk.loop().run_once()
+    assert [t.partition(" has used ")[2].splitlines()[0] for t in desk.slack.texts] == [
+        "2 of 4 requests this month: 50 % of its limit are reached."
+    ]
+
+
+async def test_a_group_s_limit_stands_apart_from_that_of_a_team_of_its_name(desk: Desk) -> None:
+    limit = {**LIMIT, "per": "team", "window": "month"}
+    document(desk, team="dept", members=["red", "blue"], limits=[limit])
+    await desk.loop().begin()
+    await spent_by_blue_in_dept(desk, 2)
+    await desk.loop().run_once()
+    assert await desk.client.exists("sg1:{dept}:a:202611") == 0
+    assert await desk.client.exists("sg1:{%g:dept}:a:202611") == 1
+
+
+async def test_a_year_s_limit_that_a_process_opened_before_it_died_is_told_by_the_next(desk: Desk) -> None:
+    document(desk, limits=[{**LIMIT, "window": "year"}])
+    await desk.loop().begin()
+    for n in range(2):
+        await call(desk, f"x{n}", "ann")
+    desk.now_ms += 6_000
+    await desk.loop().look()  # and dies
+    desk.now_ms += 45 * DAY_MS  # in January: that year is over
+    await desk.loop().run_once()
+    assert len(desk.slack.texts) == 1 and "User ann of team red" in desk.slack.texts[0]
+
+
+async def test_what_another_opened_and_left_is_found_by_one_that_runs(desk: Desk) -> None:
+    document(desk, limits=[{**LIMIT, "window": "year"}])
+    running = desk.loop()
+    await running.run_once()
+    for n in range(2):
+        await call(desk, f"x{n}", "ann")
+    desk.now_ms += 1_000
+    await desk.loop().look()  # and dies
+    await running.run_once()
+    assert desk.slack.texts == []
+    desk.now_ms += 300_000
+    await running.run_once()
+    assert len(desk.slack.texts) == 1

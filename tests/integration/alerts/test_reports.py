@@ -155,6 +155,24 @@ async def test_a_day_unlike_its_weekday_is_told_once_with_what_made_it_so(
     assert one["type"] == "warning"
 
 
+async def test_an_unusual_day_of_a_team_without_a_budget_outlives_who_opened_it(
+    desk: Desk, receiver: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, got = receiver
+    environ = {"SPENDGATE_NOTIFY_URLS": url, "SPENDGATE_ANOMALIES": "on"}
+    desk.now_ms = MONDAY
+    await told(desk, environ).begin()
+    for week in range(1, 5):
+        await desk.spend(10, at_ms=MONDAY - 7 * week * DAY_MS)
+    await desk.spend(300)
+    died = told(desk, environ)
+    await died.look()
+    desk.now_ms = MONDAY + 2 * DAY_MS  # in another month
+    await told(desk, {"SPENDGATE_NOTIFY_URLS": url}).run_once()
+    (one,) = got
+    assert "team red is unusual on 2026-11-30" in one["message"]
+
+
 async def test_alerts_go_to_the_named_receiver_to_addresses_and_to_who_hears_all(
     desk: Desk, mailbox: Mailbox, receiver: tuple[str, list[dict[str, Any]]]
 ) -> None:
