@@ -430,9 +430,11 @@ FIELDS_SAY = (
 
 
 TOOLS = (
-    "A `tools/call` costs one request at the price that `tools` in the price files give it, once one of them prices "
-    "a tool; an answer that is a JSON-RPC error costs nothing. Calls without a price are an unknown API. So it is on "
-    "any path where a request has the header `MCP-Protocol-Version` or `Mcp-Session-Id`."
+    "A `tools/call` costs one request at the price that `tools` in the price files give it, once one of them "
+    "prices a tool; an answer that is a JSON-RPC error costs nothing. Calls without a price are an unknown API. "
+    "With the header `MCP-Protocol-Version` or `Mcp-Session-Id` it is so below the prefix of an upstream with "
+    "`dialects: [mcp]`, and on any path that no dialect claims, where unknown APIs pass: what is no call there "
+    "stays an unknown API. ext_authz sees no body there, and believes the header below such a prefix alone."
 )
 
 

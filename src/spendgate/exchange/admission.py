@@ -66,7 +66,7 @@ class Step(NamedTuple):
 class Admission:
     """The steps of one request, in the order of its events."""
 
-    __slots__ = ("_case", "_fixed", "_given", "_looked", "_need", "_read", "_roster", "_switch")
+    __slots__ = ("_case", "_fixed", "_given", "_looked", "_need", "_read", "_roster", "_switch", "_told")
 
     def __init__(self, case: ExchangeContext, roster: Roster | None, fixed: bool) -> None:
         self._case = case
@@ -80,6 +80,8 @@ class Admission:
         """What was asked of the ledger last."""
         self._switch = ""
         """What of the request switches its usage off."""
+        self._told = False
+        """Is it a call of a tool by the client's header alone? (`tools.Claim`)"""
 
     def headers(self, event: e.RequestHeaders) -> Step:
         """Whose request it is, and whether it is ours."""
@@ -89,14 +91,14 @@ class Admission:
             return self._own_budget(event, path)
         if websockets.is_upgrade(headers):
             return self._websocket(event.caller, path)
-        dialect = tools.dialect_of(
-            registry.find(event.method, path, headers.get("content-type", "")),
-            event.method,
-            headers,
-            case.snapshot,
+        found = registry.find(event.method, path, headers.get("content-type", ""))
+        dialect, self._told = tools.claim(
+            found, event.method, event.path, headers, case.snapshot, fixed=self._fixed
         )
         if dialect is None or event.end:
             return self._unclaimed(event, path)
+        if self._told and (step := self._unclaimed(event, path)).action != e.Pass(unknown=True):
+            return step
         case.dialect, case.target, case.headers = dialect, event.path, headers
         case.at_ms = event.caller.now_ms
         case.address = Address(dialect.name, path, headers.get(":authority", ""))
@@ -178,6 +180,8 @@ class Admission:
         except BodyTooLarge:
             return self._unread(too_large(self._voice, case.snapshot.settings.max_body_bytes))
         except RequestError as problem:
+            if self._told:
+                return Step(Verdict.PASS, e.Forward(unknown=True))
             refusal = self._unreadable(str(problem))
             if refusal is not None:
                 return self._unread(refusal)
@@ -193,7 +197,7 @@ class Admission:
             if facts.free:
                 return Step(Verdict.PASS, e.Forward(unknown=True))
         if facts.free:
-            return Step(Verdict.PASS, e.Forward())
+            return Step(Verdict.PASS, e.Forward(unknown=self._told))
         if self._switch:
             facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
         if self._fixed:

@@ -128,13 +128,23 @@ class Snapshot:
         )
 
     def tool_servers(self, target: str, host: str) -> tuple[str, ...]:
-        """By which names the server of MCP tools at this target is priced: its upstream's, then its host's."""
-        there = [u for u in self.settings.upstreams if TOOLS in u.dialects]
-        prefixed = (u.name for u in there if u.strip_prefix and target.startswith(f"{u.strip_prefix}/"))
-        plain = (u.name for u in there if not u.strip_prefix)
-        own = next(prefixed, next(plain, self.default_route))
+        """By which names the server of MCP tools at this target is priced: its upstream's, then its host's. Only MCP's
+        own path leads to an upstream without a prefix; others lead where all else goes."""
+        there = (u.name for u in self.settings.upstreams if TOOLS in u.dialects and not u.strip_prefix)
+        is_own_path = registry.by_name(TOOLS).matches("POST", target.partition("?")[0], "")
+        plain = next(there, self.default_route) if is_own_path else self.default_route
+        prefixed = self.tool_upstream(target)
+        own = prefixed.name if prefixed is not None else plain
         host = host.lower()
         return tuple(dict.fromkeys(n for n in (own, host, host.rpartition(":")[0] or host) if n))
+
+    def tool_upstream(self, target: str) -> Upstream | None:
+        """The upstream for MCP below whose prefix a target is."""
+        for upstream in self.settings.upstreams:
+            prefix = upstream.strip_prefix if TOOLS in upstream.dialects else ""
+            if prefix and target.startswith(f"{prefix}/"):
+                return upstream
+        return None
 
     def without_prefix(self, target: str) -> str:
         """A target less the prefix that its upstream takes off: the path that the provider sees."""

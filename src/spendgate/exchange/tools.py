@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, RequestFacts
@@ -17,15 +18,36 @@ from spendgate.pricing.price import Price
 from spendgate.pricing.terms import TOOLS, Terms
 
 
-def dialect_of(
-    found: Dialect | None, method: str, headers: Mapping[str, str], snapshot: Snapshot
-) -> Dialect | None:
-    """The dialect of a request of which the path tells `found`: on any path, a call with a header of MCP is one."""
+class Claim(NamedTuple):
+    """A request's dialect. `told`: it is MCP by the client's header alone. Anybody can write that on a request of any
+    API, so it takes nothing from how an API is treated that no dialect claims."""
+
+    dialect: Dialect | None
+    told: bool = False
+
+
+def claim(
+    found: Dialect | None,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    snapshot: Snapshot,
+    *,
+    fixed: bool,
+) -> Claim:
+    """The dialect of a request of which the path tells `found`: with a header of MCP it is a call of a tool below the
+    prefix of an upstream that is there for MCP alone, and may be one on any path that no dialect claims. `fixed`:
+    without a known path there is no body to look for a call in (ext_authz)."""
     if not snapshot.prices.tools:
-        return None if found is not None and found.name == TOOLS else found
-    if found is None and method.upper() == "POST" and any(name in headers for name in HEADERS):
-        return registry.by_name(TOOLS)
-    return found
+        return Claim(None if found is not None and found.name == TOOLS else found)
+    path = target.partition("?")[0]
+    if found is not None or method.upper() != "POST" or not any(name in headers for name in HEADERS):
+        return Claim(found)
+    if registry.claims(path):
+        return Claim(None)
+    upstream = snapshot.tool_upstream(target)
+    told = upstream is None or upstream.dialects != (TOOLS,)
+    return Claim(None) if told and fixed else Claim(registry.by_name(TOOLS), told)
 
 
 def priced(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from spendgate.gateway.adapters.ext_authz import Authorization
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
 from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
+from spendgate.pricing.load import table
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import ExchangeResult
 
@@ -172,3 +175,15 @@ async def test_a_request_of_an_unknown_api_is_counted_once() -> None:
     assert answer.HasField("ok_response")
     counted = desk.runtime.metrics.unknown_api.labels("ml", "pass")._value.get()
     assert counted == 1
+
+
+async def test_a_header_of_mcp_on_a_path_whose_body_is_not_shown_claims_nothing(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text("tools:\n  x/web: {requests: 1}\n")
+    desk = Desk()
+    desk.runtime.snapshot = replace(desk.runtime.snapshot, prices=table([tmp_path / "prices.yaml"]))
+    desk.path = "/v1/videos"
+    for team in ("ml", "audited"):
+        answer = await desk.check(team, b"", **{"mcp-session-id": "1"})
+        assert answer.HasField("ok_response")
+        assert desk.runtime.metrics.unknown_api.labels(team, "pass")._value.get() == 1
+    assert (desk.settler.endings, desk.ledger.asked, desk.errors()) == ([], [], 0)
