@@ -159,11 +159,10 @@ def all_digest(
     spent = {t: of.spent for t, of in teams.items()}
     before = {t: of.spent_before for t, of in teams.items()}
     limits = {t: b.limit_nanousd(outlooks[t].now_ms) for t, b in budgets.items() if t in outlooks}
-    ends = {t: outlooks[t].month_end_nanousd for t in outlooks}
+    ends = {t: o.month_end_nanousd for t, o in outlooks.items()}
     lines = [
         f"LLM spend of all teams in {period.label}: {usd(whole.spent)}{_change(whole.spent, whole.spent_before)}.",
-        f"Running month: {usd(sum(o.settled_nanousd for o in outlooks.values()))} of {usd(sum(limits.values()))} in "
-        f"{len(limits)} budgets; forecast {usd(sum(ends.values()))}.",
+        _running(outlooks, limits),
         _top("Top teams", spent, 5),
         _movers((("team", spent, before),)),
     ]
@@ -181,6 +180,14 @@ def all_digest(
         todo.append("Give the teams without one a budget.")
     lines.append("What to do: " + (" ".join(todo) or "nothing."))
     return "\n".join(line for line in lines if line)
+
+
+def _running(outlooks: Mapping[str, Forecast], limits: Mapping[str, int]) -> str:
+    """What is held against the budgets is what was spent in them."""
+    budgeted = {t: o for t, o in outlooks.items() if t in limits} or outlooks
+    of = f"of {usd(sum(limits.values()))} in {len(limits)} budgets" if limits else "so far, without a budget"
+    settled = sum(o.settled_nanousd for o in budgeted.values())
+    return f"Running month: {usd(settled)} {of}; forecast {usd(sum(o.month_end_nanousd for o in budgeted.values()))}."
 
 
 def _month(outlook: Forecast, limit: int | None) -> str:

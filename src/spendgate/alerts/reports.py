@@ -129,14 +129,13 @@ async def gather(
     sums: dict[str, Sums] = {}
     outlooks: dict[str, Forecast] = {}
     days, month = history_days(now_ms), month_key(now_ms)
-    so_far = [f"{month}{d:02d}" for d in range(1, int(days[-1][6:]) + 1)]
     for start in range(0, len(teams), TEAMS_A_TRIP):
         some = list(teams[start : start + TEAMS_A_TRIP])
         cells = [c for m in period.months for c in await books.cells(some, m)]
         sums |= sums_of(cells, period)
-        history, running = await books.daily(some, days), await books.daily(some, so_far)
-        for team in some:
-            outlooks[team] = forecast(history[team], now_ms, sum(running[team]))
+        history, balances = await books.daily(some, days), await books.balances(some, month)
+        for team, (settled, _) in zip(some, balances, strict=True):
+            outlooks[team] = forecast(history[team], now_ms, settled)
     return sums, outlooks
 
 

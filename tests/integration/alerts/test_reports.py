@@ -23,6 +23,7 @@ from spendgate.alerts.reports import reports_from
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.policy import Threshold
 from spendgate.errors import ConfigurationError
+from spendgate.ledger.accounts import Adjustment
 
 MONDAY = int(datetime(2026, 11, 30, 7, tzinfo=UTC).timestamp() * 1000)
 DAY_MS = 86_400_000
@@ -115,6 +116,24 @@ async def test_a_week_comes_to_its_owner_by_mail_and_all_weeks_to_finance_once(
     (finance,) = got
     assert "LLM spend of all teams in the week of 2026-11-23 to 2026-11-29: $45.00" in finance["message"]
     assert "Top teams: red $40.00, blue $5.00." in finance["message"]
+
+
+async def test_the_running_month_of_a_digest_is_that_of_the_budget_with_what_was_adjusted(
+    desk: Desk, receiver: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, got = receiver
+    environ = {"SPENDGATE_NOTIFY_URLS": url, "SPENDGATE_DIGESTS": "weekly"}
+    desk.budget("red", 1000)
+    desk.now_ms = MONDAY - DAY_MS
+    await told(desk, environ).begin()
+    await desk.spend(40, at_ms=MONDAY - 3 * DAY_MS)
+    await desk.spend(7, "stray", at_ms=MONDAY - 3 * DAY_MS)
+    desk.now_ms = MONDAY
+    late = Adjustment("late", "red", 5 * 10**9, "the bill came late", app="chat", model="gpt-4o")
+    await desk.ledger.adjust([late], desk.now_ms)
+    await told(desk, environ).run_once()
+    (finance,) = got
+    assert "Running month: $45.00 of $1000.00 in 1 budgets;" in finance["message"]
 
 
 async def test_nothing_is_told_at_the_first_start_on_a_store_though_a_digest_is_due(

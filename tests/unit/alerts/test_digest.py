@@ -121,7 +121,7 @@ def test_finance_gets_all_teams_with_who_has_no_budget_and_who_will_pass_theirs(
     text = all_digest(sums, WEEK, budgets, outlooks)
     assert text.splitlines()[:4] == [
         "LLM spend of all teams in the week of 2026-11-23 to 2026-11-29: $125.00, +$35.00 (+39 %) to the one before.",
-        "Running month: $379.00 of $1200.00 in 2 budgets; forecast $391.75.",
+        "Running month: $374.00 of $1200.00 in 2 budgets; forecast $386.04.",
         "Top teams: red $100.00, blue $20.00, stray $5.00.",
         "Moved most: team red +$60.00, team blue -$30.00, team stray +$5.00.",
     ]
@@ -131,6 +131,11 @@ def test_finance_gets_all_teams_with_who_has_no_budget_and_who_will_pass_theirs(
         "What to do: By the forecast these pass their budgets: red $3.92; agree on a raise or on cheaper models. "
         "Give the teams without one a budget."
     )
+
+
+def test_where_no_team_has_a_budget_finance_gets_the_whole_running_month() -> None:
+    text = all_digest({"stray": Sums(5 * USD)}, WEEK, {}, {"stray": flat(1, 5)})
+    assert text.splitlines()[1] == "Running month: $5.00 so far, without a budget; forecast $5.71."
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.integers(-(10**12), 10**15))
