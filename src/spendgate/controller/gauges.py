@@ -54,6 +54,10 @@ class ChangedMonths:
         self._turn = start + IN_TURN
         return teams[start : self._turn]
 
+    async def months_settled(self, accounts: Sequence[str], month: str) -> list[int | None]:
+        """See `ledger.port.Read.months_settled`."""
+        return await self._ledger.months_settled(accounts, month)
+
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
         """See `ledger.port.Ledger.oldest_holds`."""
         return await self._ledger.oldest_holds(teams)

@@ -102,6 +102,11 @@ class Read(Protocol):
         LedgerUnavailable."""
         ...
 
+    async def months_settled(self, accounts: Sequence[str], month: str) -> list[int | None]:
+        """What teams, or accounts of groups, settled in a month (`YYYYMM`), in the order given; None where the ledger
+        has no such month. Raises LedgerUnavailable."""
+        ...
+
     async def cells(self, teams: list[str], month: str) -> list[DayCell]:
         """What every app settled with every model on every day of a month (`YYYYMM`), in the order of teams, days,
         apps and models. Raises LedgerUnavailable."""

@@ -75,7 +75,7 @@ HEADLINE = (
     Panel(
         "Budget",
         "stat",
-        "The month's budgets of the teams chosen, increases included. Teams without one are not in it.",
+        "The month's budgets of the teams chosen, with increases and what is carried over; of teams that have one.",
         ((f"sum({_team(BUDGET)})", "budget"),),
         (5, 4, 5, 0),
         unit="currencyUSD",

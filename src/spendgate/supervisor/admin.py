@@ -44,9 +44,8 @@ def application(
     async def rows() -> list[dict[str, object]]:
         now = now_ms()
         months = await gauges.refresh(now)
-        policy = gauges.policy
-        limits = {m.team: b.limit_nanousd(now) for m in months if (b := policy.budget(m.team)) is not None}
-        groups = {name: g.limit_nanousd(now) for name, g in policy.groups.items()}
+        limits = {m.team: b.limit_nanousd(now) for m, b in gauges.budgets(now)}
+        groups = {m.team: b.limit_nanousd(now) for m, b in gauges.groups(now)}
         return budget_rows(months, limits) + group_rows(gauges.group_months, groups)
 
     async def metrics(_: Request) -> Response:

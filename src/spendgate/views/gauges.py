@@ -17,12 +17,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spendgate.budget.forecast import METHOD
-from spendgate.budget.policy import Policy
+from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import LedgerError
 from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
+from spendgate.views.carries import Carries, MonthsSettledReader
 from spendgate.views.history import DailyReader, History
 
 SERIES_MAX = 10_000
@@ -30,7 +31,7 @@ COPY = "spendgate_gateway_"
 TEAM, CELL, GROUP = ("team",), ("team", "app", "model"), ("group",)
 
 
-class MonthsReader(DailyReader, Protocol):
+class MonthsReader(DailyReader, MonthsSettledReader, Protocol):
     """What the gauges ask of a ledger."""
 
     async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]: ...
@@ -57,10 +58,16 @@ class BudgetGauges(Collector):
     same month standing, and says so in `spendgate_ledger_up`. `copies`: another process has the originals."""
 
     def __init__(
-        self, ledger: MonthsReader, policy: Policy, history: History | None = None, copies: bool = False
+        self,
+        ledger: MonthsReader,
+        policy: Policy,
+        history: History | None = None,
+        copies: bool = False,
+        carries: Carries | None = None,
     ) -> None:
         self._ledger = ledger
         self._history = history or History(ledger)
+        self._carries = carries or Carries(ledger)
         self._drifts: list[Drift] = []
         self.policy = policy
         self._copies = copies
@@ -92,6 +99,7 @@ class BudgetGauges(Collector):
                 self.group_months = await self._ledger.group_months([*self.policy.groups], month)
             else:
                 self.group_months = []
+            await self._carries.refresh([b for _, b in (*self._budgets(), *self._groups())], now_ms)
             self._drifts = await self._ledger.drifts()
             self._up = True
         except LedgerError:
@@ -101,6 +109,20 @@ class BudgetGauges(Collector):
                 if team not in known:
                     self.months.append(TeamMonth(team, month, 0, 0, 0, {}, {}, {}, {}))
         return self.months
+
+    def budgets(self, now_ms: int) -> list[tuple[TeamMonth, TeamBudget]]:
+        """The months of teams with a budget, each with that as the month is bounded."""
+        return [(m, self._carries.of(b, now_ms)) for m, b in self._budgets()]
+
+    def groups(self, now_ms: int) -> list[tuple[TeamMonth, TeamBudget]]:
+        """The months of groups, each with its budget as the month is bounded."""
+        return [(m, self._carries.of(b, now_ms)) for m, b in self._groups()]
+
+    def _budgets(self) -> list[tuple[TeamMonth, TeamBudget]]:
+        return [(m, b) for m in self.months if (b := self.policy.budget(m.team)) is not None]
+
+    def _groups(self) -> list[tuple[TeamMonth, TeamBudget]]:
+        return [(m, b) for m in self.group_months if (b := self.policy.groups.get(m.team)) is not None]
 
     def collect(self) -> Iterable[Metric]:
         """The families of docs/reference/metrics.md, each made when it is asked for: of thousands of teams one
@@ -145,9 +167,7 @@ class BudgetGauges(Collector):
         )
 
     def _of_groups(self, now_ms: int) -> Iterator[Metric]:
-        rows = [
-            (m, b.limit_nanousd(now_ms)) for m in self.group_months if (b := self.policy.groups.get(m.team))
-        ]
+        rows = [(m, b.limit_nanousd(now_ms)) for m, b in self.groups(now_ms)]
         yield self._gauge(
             "spendgate_group_settled_usd", "What the teams of a group settled this month together.",
             (([m.team], m.settled_nanousd / NANO_PER_USD) for m, _ in rows), GROUP,
@@ -157,7 +177,7 @@ class BudgetGauges(Collector):
             (([m.team], m.reserved_nanousd / NANO_PER_USD) for m, _ in rows), GROUP,
         )  # fmt: skip
         yield self._gauge(
-            "spendgate_group_budget_usd", "The month's budget of a group.",
+            "spendgate_group_budget_usd", "The month's budget of a group, with what is added to it and carried over.",
             (([m.team], limit / NANO_PER_USD) for m, limit in rows), GROUP,
         )  # fmt: skip
 
@@ -188,7 +208,7 @@ class BudgetGauges(Collector):
             yield from (ratio, usd, at)
 
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
-        rows = [(m, b, b.limit_nanousd(now_ms)) for m in self.months if (b := self.policy.budget(m.team))]
+        rows = [(m, b, b.limit_nanousd(now_ms)) for m, b in self.budgets(now_ms)]
         yield self._gauge(
             "llm_budget_remaining_usd", "What the month's budget has left: budget - settled.",
             (([m.team], (limit - m.settled_nanousd) / NANO_PER_USD) for m, _, limit in rows),
@@ -198,7 +218,7 @@ class BudgetGauges(Collector):
             (([m.team], m.settled_nanousd / limit if limit else 1.0) for m, _, limit in rows),
         )  # fmt: skip
         yield self._gauge(
-            "spendgate_budget_usd", "The month's budget.",
+            "spendgate_budget_usd", "The month's budget, with what is added to it and carried over.",
             (([m.team], limit / NANO_PER_USD) for m, _, limit in rows),
         )  # fmt: skip
         yield self._gauge(

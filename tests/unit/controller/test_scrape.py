@@ -41,6 +41,9 @@ class Ledger:
     async def balances(self, teams: Sequence[str], month: str) -> list[tuple[int, int]]:
         return [(self.settled.get(t, 0), 0) for t in teams]
 
+    async def months_settled(self, accounts: Sequence[str], month: str) -> list[int | None]:
+        return [None for _ in accounts]
+
     async def oldest_holds(self, teams: list[str]) -> list[OldestHold]:
         return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from unit.exchange.driver import policy_of
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
+from spendgate.months import month_key, previous_month
 from spendgate.views.gauges import BudgetGauges
 
 USD = 1_000_000_000
@@ -37,6 +39,9 @@ class Ledger:
             cells = {("chat", "gpt-4o"): spent} if spent else {}
             out.append(TeamMonth(team, month, spent, 0, 1, {}, {}, {}, cells, open_holds=team == "ml"))
         return out
+
+    async def months_settled(self, accounts: Sequence[str], month: str) -> list[int | None]:
+        return [self.spent.get(month) if a == "ml" else None for a in accounts]
 
     async def group_months(self, names: Sequence[str], month: str) -> list[TeamMonth]:
         return await self.months(list(names), month)
@@ -111,6 +116,21 @@ async def test_a_new_month_starts_at_zero() -> None:
     await found.refresh(ms(11))
     await found.refresh(ms(12))
     assert registry.get_sample_value("llm_budget_remaining_usd", {"team": "ml"}) == 10
+
+
+async def test_what_last_month_left_is_part_of_the_budget() -> None:
+    now, ledger = int(time.time() * 1000), Ledger()
+    ledger.spent = {previous_month(now): 20 * USD, month_key(now): 120 * USD}
+    found = BudgetGauges(ledger, policy_of("{team: ml, monthlyBudgetUSD: 100, rollover: {percent: 50}}"))
+    registry = CollectorRegistry()
+    registry.register(found)
+    await found.refresh(now)
+    of = {"team": "ml"}
+    assert registry.get_sample_value("spendgate_budget_usd", of) == 150
+    assert registry.get_sample_value("llm_budget_remaining_usd", of) == 30
+    assert registry.get_sample_value("llm_budget_utilization_ratio", of) == 0.8
+    [(month, budget)] = found.budgets(now)
+    assert (month.settled_nanousd, budget.limit_nanousd(now)) == (120 * USD, 150 * USD)
 
 
 async def test_without_the_ledger_the_last_numbers_of_the_month_stand_and_it_is_said() -> None:

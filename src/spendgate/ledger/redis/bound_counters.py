@@ -45,7 +45,7 @@ async def read_all(
             read_at, holds = now, n
         carry = next((b.carry for b in own if b.carry is not None), None)
         if carry is not None:
-            last[group] = await ledger.month_settled(account, previous_month(now))
+            (last[group],) = await ledger.months_settled([account], previous_month(now))
             raised[group] = carry.amount_nanousd(last[group])
     now_bounds = tuple(b.raised(raised.get(b.group, 0)) for b in bounds)
     return BoundCounters(read_at, holds, counters, now_bounds, last)

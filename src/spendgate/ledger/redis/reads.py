@@ -105,12 +105,16 @@ class LedgerReads:
             out += [(int(settled or 0), int(reserved or 0)) for settled, reserved in replies]
         return out
 
-    async def month_settled(self, team: str, month: str) -> int | None:
-        """What a team's month (`YYYYMM`) settled; None where the ledger has no such month. Raises LedgerUnavailable."""
-        key = f"{team_prefix(team)}b:month:{month}"
-        call = cast(Any, self.calls.redis).hmget
-        settled, reserved = await self.calls.bulk("month", lambda: call(key, ["s", "r"]))
-        return None if settled is None and reserved is None else int(settled or 0)
+    async def months_settled(self, accounts: Sequence[str], month: str) -> list[int | None]:
+        """See `port.Read.months_settled`: one round trip for every `BALANCES_PER_TRIP`."""
+        out: list[int | None] = []
+        for start in range(0, len(accounts), BALANCES_PER_TRIP):
+            pipe = self.calls.redis.pipeline(transaction=False)
+            for account in accounts[start : start + BALANCES_PER_TRIP]:
+                pipe.hmget(f"{team_prefix(account)}b:month:{month}", "s", "r")
+            replies = await self.calls.bulk("month", pipe.execute)
+            out += [None if s is None and r is None else int(s or 0) for s, r in replies]
+        return out
 
     async def cells(self, teams: list[str], month: str) -> list[DayCell]:
         """See `port.Ledger.cells`: one round trip for every 100 teams."""
