@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import httpx
 import orjson
 
-from spendgate.alerts.alert import Alert
+from spendgate.alerts.alert import Alert, Kind
 from spendgate.alerts.message import NO_LINKS, Links, text_of
 from spendgate.alerts.post import post
 from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Retry
@@ -40,6 +40,8 @@ _SEVERITY = {
     "anomaly": "warning",
     "limit": "warning",
 }
+_MANY: tuple[Kind, ...] = ("limit", "anomaly", "rebuilt", "drift")
+"""A team may have several of these in a month, with the same percentage or none: the key tells them apart."""
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -50,6 +52,8 @@ def alertmanager(alert: Alert, links: Links = NO_LINKS, again: bool = False) -> 
     labels["severity"] = _SEVERITY.get("exhausted" if alert.kind == "recovered" else alert.kind, "info")
     if alert.percent:
         labels["threshold"] = str(alert.percent)
+    if alert.kind in _MANY:
+        labels["key"] = alert.key
     text = text_of(alert, links, again)
     annotations = {"summary": text.partition("\n")[0], "description": text}
     if links.runbook:

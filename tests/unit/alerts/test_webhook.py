@@ -6,7 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from spendgate.alerts.alert import Alert
+from spendgate.alerts.alert import Alert, Kind
 from spendgate.alerts.environment import senders_from
 from spendgate.alerts.message import Links
 from spendgate.alerts.sender import Delivered, DeliveryRejected, Outcome, Retry
@@ -45,6 +45,15 @@ def test_a_recovery_resolves_what_the_exhaustion_fired() -> None:
     solved = alertmanager(replace(ALERT, kind="recovered", key="recovered:1"))["alerts"][0]
     assert solved["status"] == "resolved"
     assert (solved["fingerprint"], solved["labels"]) == (fired["fingerprint"], fired["labels"])
+
+
+@pytest.mark.parametrize("kind", ["limit", "anomaly", "rebuilt", "drift"])
+def test_what_a_team_may_have_several_of_in_a_month_are_several_alerts_to_a_receiver(kind: Kind) -> None:
+    one, other = (
+        alertmanager(replace(ALERT, kind=kind, key=f"{kind}:{n}", percent=50))["alerts"][0] for n in (1, 2)
+    )
+    assert (one["labels"]["key"], other["labels"]["key"]) == (f"{kind}:1", f"{kind}:2")
+    assert one["fingerprint"] != other["fingerprint"]
 
 
 def test_a_cloudevent_has_the_required_attributes_and_an_id_to_drop_repeats_by() -> None:
