@@ -47,6 +47,7 @@ from spendgate.pricing.load import table
 from spendgate.pricing.table import PriceTable
 from spendgate.rebuild.job import RebuildFinding, RebuildJob
 from spendgate.tasks import cancel_and_wait
+from spendgate.views.carries import Carries
 from spendgate.views.gauges import BudgetGauges
 from spendgate.views.history import History
 
@@ -107,7 +108,8 @@ class Controller:
             self.kube, self.informer, self.identity, settings.reconcile_interval_ms, settings.status_quantum
         )
         self.history = History(self.ledger)
-        self.gauges = BudgetGauges(ChangedMonths(self.ledger), Policy(), self.history)
+        self.carries = Carries(self.ledger)
+        self.gauges = BudgetGauges(ChangedMonths(self.ledger), Policy(), self.history, carries=self.carries)
         self.alerts = AlertLoop(
             self.ledger,
             self.redis,
@@ -135,8 +137,9 @@ class Controller:
             wall_ms=now_ms,
         )
         self.statuses = StatusLoop(
-            self.ledger, self.redis, self.writer, self.history, self.prices, lambda: self.reconciled, self._reports,
-            self.leadership.leads, now_ms, settings.reconcile_interval_ms, lambda: self.publisher.elsewhere,
+            self.ledger, self.redis, self.writer, self.history, self.carries, self.prices, lambda: self.reconciled,
+            self._reports, self.leadership.leads, now_ms, settings.reconcile_interval_ms,
+            lambda: self.publisher.elsewhere,
         )  # fmt: skip
         self._dirty = asyncio.Event()
         self._judged = False

@@ -10,6 +10,7 @@ from typing import Any
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.phase import is_exhausted, is_under_pressure, phase_of
 from spendgate.budget.policy import TeamBudget
+from spendgate.budget.rollover import with_carry
 from spendgate.controller import conditions as c
 from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import DesiredState, Verdict
@@ -20,11 +21,13 @@ from spendgate.views.budgets import utilization
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A team's month in nano-USD; the forecast is `budget.forecast`'s, of the month's end."""
+    """A team's month in nano-USD; the forecast is `budget.forecast`'s, of the month's end; carried is what last month
+    left to the budget."""
 
     settled_nanousd: int
     reserved_nanousd: int
     forecast_nanousd: int = 0
+    carried_nanousd: int = 0
 
 
 def usd(nano: int) -> float:
@@ -50,7 +53,7 @@ def desired(
         "enforcedGeneration": verdict.in_force.generation if verdict.in_force else 0,
         "lastUpdated": at,
     }
-    budget = verdict.in_force.budget if verdict.in_force else None
+    budget = _as_read(verdict, numbers, now_ms)
     exhausted = downgrading = None
     if budget is not None and numbers is not None:
         limit = budget.limit_nanousd(now_ms)
@@ -132,6 +135,13 @@ def models_named(budget: TeamBudget) -> tuple[str, ...]:
     return tuple(sorted(names - {""}))
 
 
+def _as_read(verdict: Verdict, numbers: Numbers | None, now_ms: int) -> TeamBudget | None:
+    """The budget in force, with what was carried over."""
+    if verdict.in_force is None:
+        return None
+    return with_carry(verdict.in_force.budget, numbers.carried_nanousd if numbers else 0, now_ms)
+
+
 def _exhausted(budget: TeamBudget, numbers: Numbers, now_ms: int) -> tuple[bool, str]:
     bound = budget.month_bound_nanousd(now_ms)
     if bound == UNLIMITED:
@@ -167,7 +177,7 @@ _PHASES = {
 
 def _phase(verdict: Verdict, numbers: Numbers | None, old: Mapping[str, Any], now_ms: int) -> str:
     """`phase_of` for a document in force; where the ledger does not answer, what was known last."""
-    budget = verdict.in_force.budget if verdict.in_force else None
+    budget = _as_read(verdict, numbers, now_ms)
     if verdict.state in _PHASES:
         return _PHASES[verdict.state]
     if budget is not None and (budget.audit or numbers is not None):

@@ -15,13 +15,13 @@ from spendgate.controller.reconcile import DesiredState, Reconciled, Verdict, ch
 from spendgate.controller.status import Numbers, models_named
 from spendgate.controller.status_writer import StatusWriter
 from spendgate.errors import LedgerError
-from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.port import Read
 from spendgate.ledger.redis.client import Client
 from spendgate.ledger.redis.gateways import Gateways, Report
 from spendgate.months import month_key
 from spendgate.pricing.table import PriceTable
 from spendgate.protos.policy_pb2 import PolicySnapshot
+from spendgate.views.carries import Carries, account_of
 from spendgate.views.history import History as SpendHistory
 
 log = structlog.get_logger()
@@ -47,6 +47,7 @@ class StatusLoop:
         redis: Client,
         writer: StatusWriter,
         spend: SpendHistory,
+        carries: Carries,
         prices: PriceTable,
         reconciled: Callable[[], Reconciled],
         may: Callable[[], bool],
@@ -59,6 +60,7 @@ class StatusLoop:
         self._gateways = Gateways(redis)
         self._writer = writer
         self._spend = spend
+        self._carries = carries
         self._prices = prices
         self._reconciled = reconciled
         self._may = may
@@ -115,12 +117,16 @@ class StatusLoop:
         budgets = [v.in_force.budget for v in verdicts.values() if v.in_force is not None]
         try:
             teams = [b.team for b in budgets]
-            accounts = [group_account(b.team) if b.is_group else b.team for b in budgets]
-            balances = await self._ledger.balances(accounts, month_key(at))
+            balances = await self._ledger.balances([account_of(b) for b in budgets], month_key(at))
             found = {t: Numbers(*balance) for t, balance in zip(teams, balances, strict=True)}
             await self._spend.refresh({t: n.settled_nanousd for t, n in found.items()}, at)
+            await self._carries.refresh(budgets, at)
             numbers = {
-                b.team: replace(n, forecast_nanousd=self._spend.outlook(b, at, n.settled_nanousd)[0])
+                b.team: replace(
+                    n,
+                    forecast_nanousd=self._spend.outlook(self._carries.of(b, at), at, n.settled_nanousd)[0],
+                    carried_nanousd=self._carries.carried_nanousd(b, at),
+                )
                 for b in budgets
                 if (n := found.get(b.team)) is not None
             }

@@ -123,7 +123,7 @@ class StatusWriter:
                 continue
             budget = verdict.in_force.budget if verdict.in_force else None
             found = numbers.get(budget.team, Numbers(0, 0)) if numbers is not None and budget else None
-            limit = budget.limit_nanousd(now_ms) if budget else 0
+            limit = budget.limit_nanousd(now_ms) + (found.carried_nanousd if found else 0) if budget else 0
             version = str(obj["metadata"].get("resourceVersion") or "")
             confirmed = confirmation(verdict)
             inputs = (version, verdict, found, limit, month, fault, confirmed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from support.spending import spend
 from support.tcp_proxy import TcpProxy
 
 from spendgate.budget.forecast import METHOD
+from spendgate.months import month_start
 
 from .conftest import SlackThread, Start, await_status, begun, budget, condition, status_of
 
@@ -60,6 +62,18 @@ def test_an_exhausted_budget_says_so_and_recovers_by_a_raise(
         "events",
     )
     assert {"DowngradeStarted", "BudgetExhausted", "BudgetRecovered", "DowngradeEnded"} <= reasons
+
+
+def test_what_last_month_left_is_part_of_the_budget(cluster: Cluster, start: Start, redis_url: str) -> None:
+    last_month_ms = int(month_start(int(time.time() * 1000)).timestamp() * 1000) - 1
+    spend(redis_url, "search", 20, at_ms=last_month_ms)
+    spend(redis_url, "search", 120)
+    cluster.apply(budget("search", 100, rollover={"percent": 50}))
+    leader = start()
+    status = await_status(cluster, "search", lambda s: s.get("currentSpendUSD") == 120, "spend")
+    assert (status["phase"], status["budgetUtilization"]) == ("Downgrading", 0.8)
+    assert condition(status, "Exhausted")["status"] == "False"
+    until(lambda: leader.metric('spendgate_budget_usd{team="search"}'), lambda n: n == 150, "the gauge")
 
 
 def test_a_model_without_a_price_is_named(cluster: Cluster, start: Start) -> None:

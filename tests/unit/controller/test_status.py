@@ -100,6 +100,16 @@ def test_what_is_held_is_not_used() -> None:
     assert (status["phase"], status["budgetUtilization"]) == (c.PHASE_READY, 0.6)
 
 
+def test_what_was_carried_over_is_part_of_the_budget() -> None:
+    rolls = verdict(rollover={"percent": 50})
+    status = desired(rolls, replace(spent("120"), carried_nanousd=usd_to_nano("50")), {}, NOW)
+    assert (status["phase"], status["budgetUtilization"]) == (c.PHASE_DOWNGRADING, 0.8)
+    assert of(status, c.EXHAUSTED) == "False"
+    full = desired(rolls, replace(spent("150"), carried_nanousd=usd_to_nano("50")), {}, NOW)
+    exhausted = next(x for x in full["conditions"] if x["type"] == c.EXHAUSTED)
+    assert full["phase"] == c.PHASE_EXHAUSTED and "$150" in exhausted["message"]
+
+
 def test_a_soft_budget_is_never_exhausted() -> None:
     soft = verdict(alertThresholds=[{"percent": 50, "action": "alert"}])
     status = desired(soft, spent("500"), {}, NOW)
