@@ -4,7 +4,8 @@
     .venv/bin/python scripts/readme.py --venv .venv    # with what is installed
 
 A block of bash must succeed, but where README shows that it is refused (429). What README shows of its output must come
-out; `…` stands for anything. Claude Code is that of tests/agents, else the one on PATH.
+out; `…` stands for anything. What README ends it all with must leave nothing running. Claude Code is that of
+tests/agents, else the one on PATH.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LONGEST_S = 600
 READY = "ready: http"
 PORTS = ("9900", "10000", "9090")
+ENDING = re.compile(r"^`(kill [^`]+)` ends", re.MULTILINE)
+ENDS_WITHIN_S = 60
 NOWHERE = "http://127.0.0.1:9"
 CLAUDE = ROOT / "tests/agents/node_modules/@anthropic-ai/claude-code/cli-wrapper.cjs"
 
@@ -39,17 +42,28 @@ class Block(NamedTuple):
     shown: str
 
 
+def section() -> str:
+    """README's section, up to what a 429 looks like."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"## {SECTION}\n")[2].partition("\n## ")[0].partition("\n**What a 429")[0]
+
+
 def blocks() -> list[Block]:
     """The blocks of the section, in order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition(f"## {SECTION}\n")[2].partition("\n## ")[0].partition("\n**What a 429")[0]
     found: list[Block] = []
-    for language, body in FENCE.findall(section):
+    for language, body in FENCE.findall(section()):
         if language == "bash":
             found.append(Block(body, ""))
         else:
             found[-1] = Block(found[-1].commands, body)
     return found
+
+
+def ending() -> str:
+    """What README ends all that runs with, as a script that succeeds where it does."""
+    (kill,) = ENDING.findall(section())
+    wait = f'for _ in {{1..{10 * ENDS_WITHIN_S}}}; do [ -n "$(jobs -pr)" ] || break; sleep 0.1; done'
+    return f'{kill}\n{wait}\njobs -r\n[ -z "$(jobs -pr)" ]\n'
 
 
 def missing(shown: str, output: str) -> list[str]:
@@ -145,6 +159,9 @@ def run(folder: Path, ports: Mapping[str, str]) -> list[str]:
             if (status != 0) != ("(429)" in block.shown):
                 wrong.append(f"status {status}: {block.commands}\n{output}")
             wrong += [f"not shown: {line!r}, but:\n{output}" for line in missing(block.shown, output)]
+        status, output = terminal.run(ending())
+        if status != 0:
+            wrong.append(f"still running after {ending().splitlines()[0]}:\n{output}")
     finally:
         terminal.close()
     return wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.extensions.filters.http.ext_proc.v3.ext_proc_pb2 import ExternalProcessor
 from google.protobuf.json_format import ParseDict
 from support import envoy_messages  # noqa: F401  the messages of all Any values
+from support.scripts import load_script
 
 from spendgate.budget.model import LLMBudget
 from spendgate.cli.main import COMMANDS
@@ -21,6 +23,7 @@ from spendgate.envoy.processor import ext_proc_filter
 from spendgate.settings.config import Settings
 
 ROOT = Path(__file__).parents[3]
+README = load_script("readme")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -88,3 +91,22 @@ def test_every_make_target_shown_exists() -> None:
     }
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {name for pair in shown for name in pair if name} <= targets
+
+
+def test_what_readme_ends_it_with_leaves_none_of_its_jobs_running(tmp_path: Path) -> None:
+    """The same jobs, started, ended and started again in its order, with a sleep in the place of each."""
+    job = f"{{ echo {README.READY}; exec sleep 600; }} &"
+    jobs = [
+        job if line.endswith(" &") else line
+        for block in README.blocks()
+        for line in block.commands.splitlines()
+        if re.match(r"kill |.* &$", line)
+    ]
+    assert jobs.count(job) == 3
+    terminal = README.Terminal(tmp_path, os.environ["PATH"])
+    try:
+        for line in jobs:
+            terminal.run(f"{line}\n")
+        assert terminal.run(README.ending())[0] == 0, terminal.text
+    finally:
+        terminal.close()
