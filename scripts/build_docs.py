@@ -1,5 +1,6 @@
-"""Write the reference pages that are read off the code: docs/reference/{cli,settings,metrics,llmbudget}.md.
-Then monitoring and k8s are written too (build_monitoring.py, build_k8s.py).
+"""Write the reference pages that are read off the code:
+docs/reference/{cli,settings,metrics,llmbudget,headers-and-reasons}.md. Then monitoring, k8s, the chart and the image's
+packages are written too (build_monitoring.py, build_k8s.py, build_chart.py, build_requirements.py).
 
     .venv/bin/python scripts/build_docs.py
 
@@ -321,24 +322,24 @@ def llmbudget() -> str:
         f"# LLMBudget\n\nGroup and version `{budget.API_VERSION}`, kind `{budget.KIND}`. Files given to `--policy` "
         "hold such documents, several separated by\n`---`. Amounts are USD, months are UTC calendar months. An "
         "unknown field is an error that names the nearest one;\n`spendgate validate FILE` shows all faults of a "
-        "file at once.\n\nThe example:\n\n```yaml\n" + EXAMPLE + "```\n"
+        "file at once.\n`limits`, `members` and globs by example: [limits about anything](../how-to/limits.md)."
+        "\n\nThe example:\n\n```yaml\n" + EXAMPLE + "```\n"
     ]
     out.append("## `spec`\n\n" + inspect.cleandoc(budget.BudgetSpec.__doc__ or "") + "\n")
     out.append(_fields(budget.BudgetSpec))
-    for part in (
-        budget.AlertThreshold,
-        budget.ModelLimit,
-        budget.CostRouting,
-        budget.App,
-        budget.Downgrade,
-        budget.Increase,
-    ):
-        name = next(
-            f.alias for f in budget.BudgetSpec.model_fields.values() if part in list(_inner(f.annotation))
-        )
-        out.append(f"## `spec.{name}`\n\n{inspect.cleandoc(part.__doc__ or '')}\n")
+    for path, part in _parts(budget.BudgetSpec, "spec"):
+        out.append(f"## `{path}`\n\n{inspect.cleandoc(part.__doc__ or '')}\n")
         out.append(_fields(part))
     return "\n".join(out)
+
+
+def _parts(whole: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """(path, model) of every object within an object, in the order of their fields."""
+    for f in whole.model_fields.values():
+        for inner in _inner(f.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield f"{path}.{f.alias}", inner
+                yield from _parts(inner, f"{path}.{f.alias}")
 
 
 def _fields(part: type[BaseModel]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from support.scripts import load_script
 
+from spendgate.budget.model import Part
 from spendgate.cli.main import COMMANDS
 from spendgate.identity import headers
 from spendgate.records.outcome import Outcome
@@ -66,6 +68,14 @@ def test_every_command_is_documented_with_an_example(command: str) -> None:
 @pytest.mark.parametrize("name", [k for k, v in vars(headers).items() if k.isupper() and isinstance(v, str)])
 def test_every_header_is_documented(name: str) -> None:
     assert f"`{getattr(headers, name)}`" in PAGES["headers-and-reasons.md"]
+
+
+@pytest.mark.parametrize("part", Part.__subclasses__(), ids=lambda p: p.__name__)
+def test_every_part_of_a_budget_has_its_section(part: type[Part]) -> None:
+    sections = PAGES["llmbudget.md"].split("\n## ")[1:]
+    (section,) = [s for s in sections if f"\n\n{inspect.cleandoc(part.__doc__ or '')}\n" in s]
+    for field in part.model_fields.values():
+        assert f"\n| `{field.alias}` |" in section
 
 
 @pytest.mark.parametrize("word", [*REFUSALS, *(o.value for o in Outcome)])
