@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -114,7 +115,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
             for number, line in enumerate(file, 1):
                 if not line.isspace():
                     yield number, line, line.endswith(b"\n")
-    except (OSError, EOFError) as e:
+    except (OSError, EOFError, zlib.error) as e:
         reason = (e.strerror if isinstance(e, OSError) else None) or str(e)
         raise ConfigurationError([Fault(str(path), 0, "", f"the usage log cannot be read: {reason}")]) from e
 

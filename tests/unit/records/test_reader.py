@@ -127,6 +127,16 @@ def test_rotated_logs_are_read_packed_too(tmp_path: Path) -> None:
     assert [r.exchange_id for r in read([packed, plain])] == ["x0", "x1"]
 
 
+def test_a_packed_log_that_is_damaged_is_an_error_that_names_it_wherever_it_is(tmp_path: Path) -> None:
+    packed, broken, found = gzip.compress(record(0).line() + b"\n", mtime=0), tmp_path / "broken.gz", 0
+    for place in range(10, len(packed)):  # its header tells a time and a name
+        broken.write_bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :])
+        with pytest.raises(ConfigurationError, match=r"broken\.gz: the usage log cannot be read"):
+            list(read([broken]))
+        found += 1
+    assert found > 200
+
+
 def test_a_file_that_is_missing_broken_or_given_twice_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = write_log(tmp_path / "usage.jsonl", [record(0)])
     broken = tmp_path / "broken.gz"

@@ -7,7 +7,9 @@ import bz2
 import codecs
 import gzip
 import io
+import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +28,18 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as raw:
             yield _unpack(raw, str(path))
-    except (gzip.BadGzipFile, EOFError, zipfile.BadZipFile) as e:
+    except _damages() as e:
         raise BadInvoice(str(path), 0, "", f"is cut off or damaged: {e}", "download it again") from e
     except OSError as e:
         reason = e.strerror or str(e)
         raise BadInvoice(str(path), 0, "", f"cannot be read: {reason}", "name a file that is there") from e
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """What the readers of packed files raise for one that is damaged; zstd's only where it is loaded."""
+    zstd = sys.modules.get("zstandard")
+    of_zstd: tuple[type[Exception], ...] = () if zstd is None else (zstd.ZstdError,)
+    return (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, *of_zstd)
 
 
 def _unpack(raw: IO[bytes], where: str) -> IO[bytes]:
@@ -45,6 +54,13 @@ def _unpack(raw: IO[bytes], where: str) -> IO[bytes]:
 
         return zstandard.ZstdDecompressor().stream_reader(raw, closefd=False)
     if magic == b"PK\x03\x04":
+        return _member(raw, where)
+    return raw
+
+
+def _member(raw: IO[bytes], where: str) -> IO[bytes]:
+    """The one file of a zip. Raises BadInvoice for another archive, and one that zipfile knows no way to unpack."""
+    try:
         archive = zipfile.ZipFile(raw)
         names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
         if "[Content_Types].xml" in names:
@@ -54,7 +70,8 @@ def _unpack(raw: IO[bytes], where: str) -> IO[bytes]:
                 where, 0, "", f"is an archive of {len(names)} files", "unpack it and give its files"
             )
         return archive.open(names[0])
-    return raw
+    except RuntimeError as e:  # a password is wanted; NotImplementedError: a newer form
+        raise BadInvoice(where, 0, "", f"cannot be unpacked: {e}", "unpack it and give its file") from e
 
 
 def encoding_of(path: Path) -> str:

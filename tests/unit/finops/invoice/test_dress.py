@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import zipfile
@@ -79,6 +80,17 @@ def test_a_csv_in_any_usual_dress_is_the_same_invoice(dress: str, tmp_path: Path
         ("20261003", "gpt-4o", "input", Decimal("1234.5678"), 1_000_000),
         ("20261004", "gpt-4o", "output", Decimal("0.25"), 25_000),
     ]
+
+
+@pytest.mark.parametrize("dress", ["gzip", "bzip2", "zstd", "zip"])
+def test_a_packed_file_that_is_damaged_says_so_wherever_it_is(dress: str, tmp_path: Path) -> None:
+    packed = DRESSES[dress]
+    assert isinstance(packed, bytes)
+    for place in range(4, len(packed)):
+        for flip in (0xFF, 0x10):
+            damaged = packed[:place] + bytes([packed[place] ^ flip]) + packed[place + 1 :]
+            with contextlib.suppress(ConfigurationError):  # or what was damaged says nothing of the rows
+                assert len(read(tmp_path, damaged).lines) <= 2
 
 
 def test_parquet_reads_as_its_csv_does(tmp_path: Path) -> None:
