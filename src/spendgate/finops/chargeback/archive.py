@@ -21,9 +21,9 @@ from spendgate.errors import ConfigurationError
 from spendgate.finops.chargeback.chargeback import ADJUSTMENT, UNEXPLAINED
 from spendgate.finops.chargeback.closed_month import ClosedMonth, from_json, to_json
 from spendgate.finops.chargeback.export import MANIFEST, ExportError, Put, Store, put_all
-from spendgate.finops.chargeback.focus import Month
+from spendgate.finops.chargeback.focus import Month, focus_rows
 from spendgate.finops.chargeback.focus_columns import VERSIONS, Version
-from spendgate.finops.chargeback.focus_files import arrow, focus_csv, has_arrow
+from spendgate.finops.chargeback.focus_files import arrow, csv_of, has_arrow
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text
 from spendgate.pricing.table import PriceTable
@@ -64,9 +64,10 @@ def archive(of: ClosedMonth, prices: PriceTable, account: str, store: Store, scr
     files = [(BOOKS, scratch / BOOKS)]
     files[0][1].write_text(to_json(of), encoding="utf-8")
     whole = Month(of.month, [*of.cells, *of.entries], prices, account, of.adjustments)
+    rows = list(focus_rows(whole))
     for version in VERSIONS:
         path = scratch / _focus_name(version)
-        path.write_text(focus_csv(whole, version), encoding="utf-8")
+        path.write_text(csv_of(rows, version), encoding="utf-8")
         files.append((path.name, path))
     if has_arrow():
         files.append((LINES, lines_parquet(of, scratch / LINES)))

@@ -20,6 +20,7 @@ from spendgate.ledger.redis.closing import Closing
 from spendgate.money import nano_to_usd, usd_to_nano
 from spendgate.months import month_last_ms, month_start, month_text, parse_month, utc
 from spendgate.policy.month_budgets import compiled, limits_of
+from spendgate.policy.store import canonical_json
 from spendgate.pricing.table import PriceTable
 
 FORMAT = "spendgate closed month"
@@ -53,8 +54,11 @@ class ClosedMonth:
     def months(self) -> list[TeamMonth]:
         """Each team's month, as the ledger had it."""
         settled = {c.team: c.settled_nanousd for c in self.closings}
+        cells: dict[str, list[DayCell]] = {}
+        for cell in self.cells:
+            cells.setdefault(cell.team, []).append(cell)
         return [
-            team_month(t, self.month, settled.get(t, 0), [c for c in self.cells if c.team == t])
+            team_month(t, self.month, settled.get(t, 0), cells.get(t, ()))
             for t in sorted({*settled, *self.budgets})
         ]
 
@@ -170,17 +174,17 @@ def from_json(text: str, where: str) -> ClosedMonth:
             tuple(_cell(x) for x in d["lines"]),
             tuple(_adjusted(x) for x in d["adjustments"]),
             {
-                b["team"]: _compact(b["document"]) for b in d["budgets"]
+                b["team"]: _document(b["document"]) for b in d["budgets"]
             },
             d["prices"],
-            {g["group"]: _compact(g["document"]) for g in d.get("groups", ())},
+            {g["group"]: _document(g["document"]) for g in d.get("groups", ())},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as e:
         raise ConfigurationError(f"{where}: not a closed month: {type(e).__name__}: {e}") from e
 
 
-def _compact(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _document(document: Mapping[str, Any]) -> str:
+    return canonical_json(document).decode()
 
 
 def _line(c: DayCell) -> dict[str, Any]:
