@@ -149,14 +149,14 @@ def spec_of(draft: Draft, notes: list[Note]) -> Json | None:
             apps[limit.match] = min(apps.get(limit.match, limit.max), limit.max)
         else:
             rest.append(limit)
+    bounds = [r for r in draft.limits if r.per == "team" and r.unit == "usd" and not r.match]
     if draft.warn_usd is not None:
-        _warn(spec, draft, notes)
+        _warn(spec, draft, bounds, notes)
     if models:
         spec["modelLimits"] = [{"modelPattern": m, "maxMonthlyUSD": usd} for m, usd in models.items()]
     if apps:
         spec["apps"] = [{"name": a, "maxMonthlyUSD": usd} for a, usd in apps.items()]
     _limits(spec, rest, draft, notes)
-    bounds = [r for r in draft.limits if r.per == "team" and r.unit == "usd" and not r.match]
     if len(spec) == bare and not bounds:
         return None
     if "monthlyBudgetUSD" not in spec:
@@ -246,10 +246,14 @@ def _month(spec: Json, bounds: Iterable[Limit], draft: Draft, notes: list[Note])
     notes.append(Note("otherwise", draft.where, text))
 
 
-def _warn(spec: Json, draft: Draft, notes: list[Note]) -> None:
+def _warn(spec: Json, draft: Draft, bounds: Sequence[Limit], notes: list[Note]) -> None:
     """A soft limit: an alert at its share of the month's budget; alone, a budget that only alerts."""
     assert draft.warn_usd is not None
     month = spec.get("monthlyBudgetUSD")
+    if month is None and bounds:
+        text = f"a soft limit of ${number_text(draft.warn_usd)} beside {bounds[0]}: alerts are of a month's budget"
+        notes.append(Note("no equal", draft.where, text))
+        return
     if month is None:
         spec["monthlyBudgetUSD"] = draft.warn_usd
         spec["alertThresholds"] = [{"percent": 100, "action": "alert"}]

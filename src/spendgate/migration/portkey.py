@@ -8,11 +8,10 @@ https://portkey.ai/docs/product/enterprise-offering/budget-policies (gateway 1.1
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
 from typing import Any
 
 from spendgate.errors import ConfigurationError
-from spendgate.migration.drafts import Draft, Limit, Note, Unit, Window
+from spendgate.migration.drafts import Draft, Limit, Note, Unit, Window, number_text
 from spendgate.migration.values import Json, amount, is_set, left_out, objects, text
 
 RESETS: dict[str, Window] = {"monthly": "month", "weekly": "week"}
@@ -139,7 +138,7 @@ def _limit(entry: Json, per: str, match: str, where: str, notes: list[Note]) -> 
     span = RESETS.get(reset) if reset else "total"
     if unit is None or span is None or is_set(days):
         window = f"every {days} days" if is_set(days) else reset
-        text_ = f"{number(most)} {text(entry, 'type')} {window}: windows here are the calendar's"
+        text_ = f"{number_text(most)} {text(entry, 'type')} {window}: windows here are the calendar's"
         notes.append(Note("no equal", where, text_))
         return []
     return [Limit(per, most, span, unit, match, where)]
@@ -151,15 +150,12 @@ def _rate(entry: Json, per: str, match: str, where: str, notes: list[Note]) -> l
     if most is None:
         return []
     if kind not in ("requests", "tokens") or rate not in RATES:
-        text_ = f"{number(most)} {kind} {rate}: the shortest window here is an hour; limit the rate in Envoy"
+        text_ = (
+            f"{number_text(most)} {kind} {rate}: the shortest window here is an hour; limit the rate in Envoy"
+        )
         notes.append(Note("no equal", where, text_))
         return []
     return [Limit(per, most, RATES[rate], UNITS[kind], match, where)]
-
-
-def number(value: Decimal) -> str:
-    """As people write it."""
-    return f"{value.normalize():f}"
 
 
 def _alert(item: Json, draft: Draft, where: str, notes: list[Note]) -> None:
@@ -172,7 +168,7 @@ def _alert(item: Json, draft: Draft, where: str, notes: list[Note]) -> None:
             draft.warn_usd = warn
         else:
             notes.append(
-                Note("no equal", place, f"alert_threshold {number(warn)}: alerts are of the month's USD")
+                Note("no equal", place, f"alert_threshold {number_text(warn)}: alerts are of the month's USD")
             )
 
 

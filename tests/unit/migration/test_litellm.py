@@ -116,6 +116,14 @@ def test_a_soft_limit_alone_only_alerts() -> None:
     assert [(t.percent, t.action) for t in spec.alert_thresholds] == [(100, "alert")]
 
 
+def test_a_soft_limit_beside_a_weeks_limit_leaves_that_one_to_refuse_and_is_named() -> None:
+    budgets, notes = imported([team(max_budget=100, budget_duration="7d", soft_budget=50)])
+    spec = budgets["payments"]
+    assert (spec.monthly_budget_usd, [(r.window, r.max) for r in spec.limits]) == (600, [("week", 100)])
+    assert spec.alert_thresholds == (), "what is above the budget is refused"
+    assert "soft limit of $50" in said(notes, "no equal")
+
+
 def test_two_teams_of_one_name_keep_apart() -> None:
     budgets, notes = imported(
         [
