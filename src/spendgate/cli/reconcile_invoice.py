@@ -145,7 +145,7 @@ def invoice_command(
         invoice,
         models,
         logs,
-        table(prices).without_markups(),
+        table(prices),
         egress_team,
         label,
         limit,
@@ -246,7 +246,7 @@ def _compare(wanted: Wanted, cells: list[DayCell], audit: list[Adjusted]) -> Com
     from spendgate.finops.invoice.registry import BY_NAME, is_of
     from spendgate.finops.reconciliation.log_evidence import day_shifts, with_estimates_apart
     from spendgate.finops.reconciliation.reconcile import reconcile
-    from spendgate.finops.reconciliation.true_up import corrections, true_ups
+    from spendgate.finops.reconciliation.true_up import as_billed, corrections, true_ups
 
     invoice, month = wanted.invoice, wanted.month
     billed = {fingerprint(x.model) for x in invoice.lines if not x.charge}
@@ -266,18 +266,24 @@ def _compare(wanted: Wanted, cells: list[DayCell], audit: list[Adjusted]) -> Com
     notes = list(invoice.notes)
     partial = len(kept) < len(mine)
     if partial:
-        left = sum(c.cost_nanousd - c.adjusted_nanousd for c in mine) - sum(
-            c.cost_nanousd - c.adjusted_nanousd for c in kept
-        )
+        left = sum(c.billed_nanousd for c in mine) - sum(c.billed_nanousd for c in kept)
         notes.append(
             f"the files have {_dashed(first)} to {_dashed(last)} and the month is longer: {usd_cell(left)} USD "
             "metered on other days are not compared, and no true-ups are made; give the whole month, or --complete if "
             "it is"
         )
         shifted = {}
+    audit = as_billed(audit, wanted.prices)
     fixed = corrections(audit, wanted.provider, month, ours)
     outcome = reconcile(
-        wanted.provider, month, kept, invoice.lines, wanted.prices, fixed, shifted, quantum=invoice.quantum
+        wanted.provider,
+        month,
+        kept,
+        invoice.lines,
+        wanted.prices.without_markups(),
+        fixed,
+        shifted,
+        quantum=invoice.quantum,
     )
     if partial:
         return Compared(outcome, [], tuple(notes))

@@ -186,6 +186,12 @@ def chargeback_command(
     elif beside is not None:
         for text in differences(report, chargeback(month, "ledger", beside, table_of_prices)):
             click.echo(f"spendgate report: {text}", err=True)
+    if source == "prometheus":
+        click.echo(
+            "spendgate report: Prometheus knows neither list prices nor markups: the list cost and the effective "
+            "cost are shown as what was charged; take --source ledger or log for them",
+            err=True,
+        )
 
 
 def _archived_focus(closed: Archive, output: str) -> str | bytes:

@@ -97,7 +97,7 @@ def from_usage(
     before: PriceTable | None = None,
 ) -> Outcome:
     """Price a provider's tokens, day by day; what was never metered is charged to `egress_team`. `before`: the prices
-    that were metered by."""
+    that were metered by. Both sides are what is charged, markups in it."""
     first, last = days
     by_day: dict[str, list[Line]] = {}
     for line in lines:
@@ -106,7 +106,7 @@ def from_usage(
     of_day: dict[str, list[DayCell]] = {}
     for cell in cells:
         if first <= cell.day <= last:
-            of_day.setdefault(cell.day, []).append(cell)
+            of_day.setdefault(cell.day, []).append(replace(cell, markup_nanousd=0))
     counted = _counted(x for some in by_day.values() for x in some)
     out = Outcome({}, {})
     for day in sorted(by_day):

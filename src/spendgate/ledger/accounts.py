@@ -171,6 +171,11 @@ class DayCell:
     markup_nanousd: int = 0
     """The part of the cost that the provider does not bill."""
 
+    @property
+    def billed_nanousd(self) -> int:
+        """What a provider bills for what was metered: without adjustments and markups."""
+        return self.cost_nanousd - self.adjusted_nanousd - self.markup_nanousd
+
 
 @dataclass(frozen=True, slots=True)
 class RefusedRequest:

@@ -121,17 +121,19 @@ def split_shared(report: Chargeback, rules: Sequence[Rule]) -> Chargeback:
         words = how[made.split]
         if made.split != rule.split:
             words = "evenly, since none of them spent anything"
-        added.append(_part(rule.team, "shared out", -amount))
+        lines = report.teams[rule.team]
+        sums = amount, sum(x.off_list_nanousd for x in lines), sum(x.markup_nanousd for x in lines)
+        added.append(_part(rule.team, "shared out", *(-n for n in sums)))
         added += [
-            _part(t, f"shared: {rule.team}", n)
-            for t, n in zip(made.teams, made.parts(amount), strict=True)
-            if n
+            _part(team, f"shared: {rule.team}", *parts)
+            for team, *parts in zip(made.teams, *map(made.parts, sums), strict=True)
+            if any(parts)
         ]
         notes.append(
             f"shared: {nano_to_usd(amount)} USD of {rule.team} split among {', '.join(made.teams)} {words}"
         )
-    lines = sorted((*report.lines, *added), key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
-    return replace(report, lines=tuple(lines), notes=(*report.notes, *notes))
+    every = sorted((*report.lines, *added), key=lambda x: (x.team, -x.cost_nanousd, x.app, x.model))
+    return replace(report, lines=tuple(every), notes=(*report.notes, *notes))
 
 
 def _allocation(rule: Rule, own: Mapping[str, int]) -> Allocation:
@@ -145,5 +147,6 @@ def _allocation(rule: Rule, own: Mapping[str, int]) -> Allocation:
     return Allocation(rule.team, "evenly", dict.fromkeys(among, 1))
 
 
-def _part(team: str, app: str, nano: int) -> Line:
-    return Line(team, app, ALL_MODELS, 0, nano, (KindShare(SHARED, 0, nano),))
+def _part(team: str, app: str, nano: int, off_list: int, markup: int) -> Line:
+    kinds = (KindShare(SHARED, 0, nano),)
+    return Line(team, app, ALL_MODELS, 0, nano, kinds, off_list_nanousd=off_list, markup_nanousd=markup)

@@ -20,8 +20,8 @@ TEXTS = (
     "model_answered", "upstream", "tokens", "parts", "priced_by", "price_version", "decision", "reason", "outcome",
     "unmetered", "charged_by", "flags", "end_user", "tags",
 )  # fmt: skip
-FIELDS = ("time", *TEXTS, "attempts", "cost_usd", "estimate_usd", "saved_usd")
-_AMOUNTS = ("cost_usd", "estimate_usd", "saved_usd")
+_AMOUNTS = ("cost_usd", "estimate_usd", "saved_usd", "list_cost_usd", "effective_cost_usd")
+FIELDS = ("time", *TEXTS, "attempts", *_AMOUNTS)
 
 
 def write_days(records: Iterable[UsageRecord], month: str, folder: Path) -> dict[str, tuple[Path, int]]:
@@ -71,6 +71,8 @@ def _row(record: UsageRecord) -> dict[str, Any]:
     row: dict[str, Any] = orjson.loads(record.line())
     row["time"] = datetime.fromisoformat(row["time"]).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     row.setdefault("saved_usd", "0.00")
+    for name in ("list_cost_usd", "effective_cost_usd"):
+        row.setdefault(name, row["cost_usd"])
     row.setdefault("attempts", 0)
     for name in ("tokens", "parts", "priced_by", "flags", "tags"):
         if row.get(name):

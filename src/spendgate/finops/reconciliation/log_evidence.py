@@ -35,6 +35,7 @@ def with_estimates_apart(
             cell,
             cost_nanousd=cell.cost_nanousd - guess.cost_nanousd,
             requests=cell.requests - guess.requests,
+            markup_nanousd=cell.markup_nanousd - guess.markup_nanousd,
         )
         out += [rest, guess]
     return out
@@ -53,7 +54,10 @@ def day_shifts(logs: Iterable[Path], month: str, ours: Callable[[str], bool]) ->
             for kind, n in r.tokens.items():
                 tokens[kind] = tokens.get(kind, 0) + n
             slots[key] = replace(
-                known, requests=known.requests + 1, cost_nanousd=known.cost_nanousd + r.cost_nanousd
+                known,
+                requests=known.requests + 1,
+                cost_nanousd=known.cost_nanousd + r.cost_nanousd,
+                markup_nanousd=known.markup_nanousd + r.markup_nanousd,
             )
     if not slots:
         return {}

@@ -207,7 +207,7 @@ def _metered(cells: Iterable[DayCell], month: str) -> tuple[dict[str, Days], dic
     for cell in cells:
         if cell.day[:6] != month:
             continue
-        cost = cell.cost_nanousd - cell.adjusted_nanousd - cell.markup_nanousd
+        cost = cell.billed_nanousd
         if not (cost or cell.requests or any(cell.tokens.values())):
             continue
         key = fingerprint(cell.model)

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 
-from spendgate.finops.chargeback.chargeback import share
+from spendgate.finops.chargeback.chargeback import at_day, price_for, share
 from spendgate.finops.invoice.line import UNKNOWN, USAGE
 from spendgate.finops.invoice.names import fingerprint
 from spendgate.finops.reconciliation.causes import BYPASS, OF_CHARGE, ROUNDING
 from spendgate.finops.reconciliation.reconcile import ModelDrift, Reconciliation
 from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 from spendgate.months import month_text
+from spendgate.pricing.table import PriceTable
 
 EGRESS_APP = "direct egress"
 PREFIX = "invoice"
@@ -80,6 +82,21 @@ class Threshold:
 def id_prefix(provider: str, month: str) -> str:
     """How the ids of a month's true-ups begin."""
     return f"{PREFIX}/{provider}/{month}/"
+
+
+def as_billed(audit: Iterable[Adjusted], prices: PriceTable) -> list[Adjusted]:
+    """An audit whose backfills are told at what a provider bills: they were charged with the markups of `prices`."""
+    out = []
+    for made in audit:
+        a = made.adjustment
+        kind, *rest = a.adjustment_id.split("/")
+        if kind == BACKFILL and len(rest) == 3:
+            price = price_for(prices, a.model, at_day(rest[1]))
+            if price.before_markups is not None:
+                part = Fraction(*price.before_markups) / Fraction(*price.multiplier)
+                made = replace(made, adjustment=replace(a, cost_nanousd=round(a.cost_nanousd * part)))
+        out.append(made)
+    return out
 
 
 def corrections(
