@@ -87,14 +87,22 @@ def records_of(fields: Mapping[str, str]) -> dict[str, Record]:
     return out
 
 
-def seen_as(limit_nanousd: int, thresholds: Iterable[Threshold]) -> str:
-    """A budget as the field `SEEN` names it: what of it decides which thresholds are crossed."""
-    return f"{limit_nanousd} " + ",".join(f"{t.percent}:{t.action}" for t in thresholds)
+def seen_as(limit_nanousd: int, thresholds: Iterable[Threshold], carried_nanousd: int = 0) -> str:
+    """A budget as the field `SEEN` names it: what of it decides which thresholds are crossed, its limit without what
+    was carried over, which stands last."""
+    own = f"{limit_nanousd} " + ",".join(f"{t.percent}:{t.action}" for t in thresholds)
+    return f"{own} {carried_nanousd}" if carried_nanousd else own
+
+
+def is_seen_alike(said: str, other: str) -> bool:
+    """Is it the same budget? What is carried over may move by itself."""
+    return said.split(" ")[:2] == other.split(" ")[:2]
 
 
 def limit_seen(said: str) -> int | None:
-    """The limit of a budget that was seen (nano-USD); None where none was."""
-    return int(said.partition(" ")[0]) if said else None
+    """The limit of a budget that was seen (nano-USD), with what was carried over; None where none was."""
+    limit, _, *carried = said.split(" ") if said else ("", "")
+    return int(limit) + sum(map(int, carried)) if limit else None
 
 
 def open_deliveries(fields: Mapping[str, str]) -> list[tuple[str, str]]:

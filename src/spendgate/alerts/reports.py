@@ -24,6 +24,7 @@ from spendgate.ledger.accounts import DayCell
 from spendgate.ledger.port import Read
 from spendgate.months import month_key
 from spendgate.records.reader import UsageLogReader
+from spendgate.views.carries import Carries
 
 HOUR_MS = 3_600_000
 TEAMS_A_TRIP = 100
@@ -63,9 +64,10 @@ def reports_from(environ: Mapping[str, str], log: Path | None = None) -> ReportP
 class Reports:
     """Finds what is due. `known` tells of a team, month and key whether it was opened before."""
 
-    def __init__(self, plan: ReportPlan, books: Read) -> None:
+    def __init__(self, plan: ReportPlan, books: Read, carries: Carries) -> None:
         self.plan = plan
         self._books = books
+        self._carries = carries
         self._looked = 0
         self._told: set[str] = set()
 
@@ -89,7 +91,7 @@ class Reports:
     async def _digests(
         self, period: Period, teams: Sequence[str], policy: Policy, now_ms: int
     ) -> AsyncIterator[Alert]:
-        budgets = {t: b for t in teams if (b := policy.budget(t)) is not None}
+        budgets = await self._budgets(teams, policy, now_ms)
         sums, outlooks = await gather(self._books, teams, period, now_ms)
         users = await asyncio.to_thread(users_of, self.plan.log, period) if self.plan.log is not None else {}
         for team in teams:
@@ -105,12 +107,19 @@ class Reports:
             text = all_digest(sums, period, budgets, outlooks)
             yield _alert("digest", period.key, ALL_TEAMS, text, now_ms, self.plan.finance)
 
+    async def _budgets(self, teams: Sequence[str], policy: Policy, now_ms: int) -> dict[str, TeamBudget]:
+        """The budgets of those that have one, as the month is bounded."""
+        budgets = {t: b for t in teams if (b := policy.budget(t)) is not None}
+        await self._carries.refresh(budgets.values(), now_ms)
+        return {t: self._carries.of(b, now_ms) for t, b in budgets.items()}
+
     async def _anomalies(self, teams: Sequence[str], policy: Policy, now_ms: int) -> AsyncIterator[Alert]:
         days = history_days(now_ms)
+        budgets = await self._budgets(teams, policy, now_ms)
         for start in range(0, len(teams), TEAMS_A_TRIP):
             some = teams[start : start + TEAMS_A_TRIP]
             for team, spent in (await self._books.daily(some, days)).items():
-                budget = policy.budget(team)
+                budget = budgets.get(team)
                 limit = None if budget is None else budget.limit_nanousd(now_ms)
                 found = anomaly_of(days, spent, limit)
                 if found is None or f"{team} {found.day}" in self._told:

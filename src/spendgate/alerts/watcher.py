@@ -26,7 +26,16 @@ from pathlib import Path
 import structlog
 
 from spendgate.alerts.alert import Alert, Kind
-from spendgate.alerts.claims import CLAIM_MS, SEEN, Claims, limit_seen, open_deliveries, records_of, seen_as
+from spendgate.alerts.claims import (
+    CLAIM_MS,
+    SEEN,
+    Claims,
+    is_seen_alike,
+    limit_seen,
+    open_deliveries,
+    records_of,
+    seen_as,
+)
 from spendgate.alerts.compose import Facts, compose
 from spendgate.alerts.courier import Count, DeliveryWorker
 from spendgate.alerts.crossings import Crossing, Verdict, judge
@@ -37,12 +46,14 @@ from spendgate.alerts.sender import Sender, Timing
 from spendgate.alerts.spend import TeamMonthRow, standings
 from spendgate.budget.forecast import forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.budget.rollover import with_carry
 from spendgate.errors import LedgerError
 from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.port import Ledger
 from spendgate.ledger.redis.client import Client
 from spendgate.months import days_before, last_months, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook
+from spendgate.views.carries import Carries
 
 log = structlog.get_logger()
 
@@ -87,6 +98,7 @@ class AlertLoop:
     courier: DeliveryWorker = field(init=False)
     book: BudgetBook = field(init=False)
     reports: ReportPlan = NO_REPORTS
+    _carries: Carries = field(init=False)
     _reports: Reports = field(init=False)
     _limits: LimitThresholds = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
@@ -97,7 +109,8 @@ class AlertLoop:
         self.claims = Claims(self.redis, self.owner, self.claim_ms)
         self.memory = AlertMemory(self.data_dir)
         self.book = BudgetBook(self.redis)
-        self._reports = Reports(self.reports, self.ledger)
+        self._carries = Carries(self.ledger)
+        self._reports = Reports(self.reports, self.ledger, self._carries)
         self._limits = LimitThresholds(self.redis)
         self.courier = DeliveryWorker(self.claims, self.memory, self.senders, self.timing, self.count)
 
@@ -156,6 +169,7 @@ class AlertLoop:
         pending = 0
         for at_ms in moments:
             month = month_key(at_ms)
+            await self._carries.refresh(budgets.values(), at_ms, now_ms)
             found = await standings(self.redis, [*budgets, NO_TEAM], month)
             seen: dict[str, str] = {}
             changed = [
@@ -231,12 +245,15 @@ class AlertLoop:
         changed = await self._mend(s)
         if budget is None or (changed and not s.fields):
             return changed  # what was put back is judged at the next look
-        limit = budget.limit_nanousd(at_ms)
-        before, now = s.fields.get(SEEN, ""), seen_as(limit, budget.thresholds)
-        if before and before != now and not is_now:
+        carried = self._carries.carried_nanousd(budget, at_ms)
+        before = s.fields.get(SEEN, "")
+        now = seen_as(budget.limit_nanousd(at_ms), budget.thresholds, carried)
+        if before and not is_seen_alike(before, now) and not is_now:
             return changed
         is_new = self._watched is not None and budget.team not in self._watched
-        edited = before != now if before else is_now and is_new
+        edited = not is_seen_alike(before, now) if before else is_now and is_new
+        budget = with_carry(budget, carried, at_ms)
+        limit = budget.limit_nanousd(at_ms)
         verdict = judge(budget, s.settled_nanousd, limit, records_of(s.fields), edited)
         if not verdict.fresh and not verdict.arm:
             if before != now:

@@ -50,6 +50,7 @@ def digest_command(
     from spendgate.alerts.reports import gather, users_of
     from spendgate.budget.policy import Policy
     from spendgate.months import utc
+    from spendgate.views.carries import bounded_at
 
     now_ms = time.time_ns() // 1_000_000
     period = last_week(now_ms) if cast("Every", every) == "weekly" else last_month(utc(now_ms))
@@ -60,7 +61,8 @@ def digest_command(
         known = sorted({*await ledger.teams(), *budgets.teams})
         teams = known if team is None else [team]
         sums, outlooks = await gather(ledger, teams, period, now_ms)
-        mine = {t: b for t in teams if (b := budgets.budget(t)) is not None}
+        own = {t: b for t in teams if (b := budgets.budget(t)) is not None}
+        mine = await bounded_at(ledger, own, now_ms)
         if team is None:
             return all_digest(sums, period, mine, outlooks)
         of = sums.get(team, Sums())

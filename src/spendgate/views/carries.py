@@ -52,14 +52,21 @@ class Carries:
         return with_carry(budget, self.carried_nanousd(budget, at_ms), at_ms)
 
 
+async def bounded_at(
+    ledger: MonthsSettledReader, budgets: Mapping[str, TeamBudget], at_ms: int
+) -> dict[str, TeamBudget]:
+    """Each budget as the month of a time is bounded, by name. Raises LedgerUnavailable."""
+    carries = Carries(ledger)
+    await carries.refresh(budgets.values(), at_ms)
+    return {name: carries.of(b, at_ms) for name, b in budgets.items()}
+
+
 async def limits_at(
     ledger: MonthsSettledReader, budgets: Mapping[str, TeamBudget], at_ms: int
 ) -> dict[str, int]:
     """What each budget comes to at a time, nano-USD, by name: with raises in force and what was carried over. Raises
     LedgerUnavailable."""
-    carries = Carries(ledger)
-    await carries.refresh(budgets.values(), at_ms)
-    return {name: carries.of(b, at_ms).limit_nanousd(at_ms) for name, b in budgets.items()}
+    return {name: b.limit_nanousd(at_ms) for name, b in (await bounded_at(ledger, budgets, at_ms)).items()}
 
 
 def account_of(budget: TeamBudget) -> str:
