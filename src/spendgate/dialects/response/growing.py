@@ -32,6 +32,13 @@ def later(before: Reading | None, now: Reading) -> Reading:
     return replace(now, usage=usage, told_nanousd=told, parts=parts, model=now.model or before.model)
 
 
+def falls_back(before: Reading | None, now: Reading) -> bool:
+    """Does `now` tell less output than `before`, or nothing at all? Then it says nothing of what was made since."""
+    if before is None or before.problem is not None or now.problem is not None:
+        return False
+    return is_zero(now) or output_total(now.usage) < output_total(before.usage)
+
+
 def is_zero(reading: Reading) -> bool:
     """Are all its counts zero, and is nothing else billed?"""
     return not reading.told_nanousd and not reading.usage.keys() - {"requests"}

@@ -124,6 +124,73 @@ def test_a_cut_stream_with_usage_so_far_is_truncated() -> None:
     assert under_test.partial() == ({"input": 13, "output": 1, "requests": 1}, 2)
 
 
+SO_FAR = {"prompt_tokens": 13, "completion_tokens": 1, "total_tokens": 14}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        chunk({"content": "one"}, usage=SO_FAR) + chunk({"content": " two three"}),
+        chunk(usage=SO_FAR) + chunk({"content": "one two three"}),
+        chunk({"content": "one"}) + chunk(usage=SO_FAR) + chunk({"content": "two three"}),
+    ],
+)
+def test_a_usage_that_more_was_made_after_is_not_the_whole(told: bytes) -> None:
+    for end, problem in (
+        (chunk({}, "stop") + DONE, "no_usage"),
+        (DONE, "no_usage"),
+        (chunk({}, "stop"), "no_usage"),
+        (b"", "truncated"),
+    ):
+        under_test = meter()
+        run(under_test, [told + end])
+        assert under_test.result() == Reading({}, "gpt-4o-2024", problem)
+        assert under_test.partial() == ({"input": 13, "output": 1, "requests": 1}, 3)
+    whole = meter()
+    run(whole, [told + chunk({}, "stop") + EXTRA + DONE])
+    assert whole.result().usage == KINDS
+
+
+def test_a_usage_before_the_finish_waits_for_one_after_it() -> None:
+    under_test = meter()
+    run(under_test, [chunk({"content": "a"}, usage=SO_FAR), chunk({}, "stop")], end=False)
+    assert (under_test.complete, under_test.hidden) == (False, True)
+    under_test.feed(chunk({}, "stop", usage=USAGE), False)
+    assert (under_test.complete, under_test.hidden, under_test.result().usage) == (True, False, KINDS)
+
+
+def test_a_usage_while_a_choice_still_runs_is_not_the_whole() -> None:
+    first = chunk({"content": "a"}, "stop", usage=SO_FAR)
+    second = [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]
+    for pieces in ([chunk({}, choices=second), first], [first, chunk({}, choices=second)]):
+        under_test = meter()
+        run(under_test, pieces)
+        assert not under_test.complete
+        assert under_test.result().problem == "truncated"
+
+
+def test_a_last_usage_of_zeros_says_nothing_of_what_was_made_since_the_one_before() -> None:
+    zeros = chunk(usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+    under_test = meter()
+    run(under_test, [chunk({"content": "a"}, usage=SO_FAR), chunk({"content": "b c"}, "stop"), zeros, DONE])
+    assert under_test.result().problem == "no_usage"
+    assert under_test.partial() == ({"input": 13, "output": 1, "requests": 1}, 3)
+
+
+@pytest.mark.parametrize("delta", [{"content": ""}, {"role": "assistant", "content": "", "reasoning": None}])
+def test_an_empty_piece_after_the_usage_changes_nothing(delta: dict[str, Any]) -> None:
+    under_test = meter()
+    run(under_test, [ANSWER, EXTRA, chunk(delta), chunk({}, "stop")], end=False)
+    assert under_test.complete
+    assert under_test.result().usage == KINDS
+
+
+def test_a_lost_event_after_the_usage_may_have_been_more() -> None:
+    under_test = meter()
+    run(under_test, [ANSWER, EXTRA, b"data: " + b"x" * EVENT_BYTES_MAX, b"yy\n\n", DONE])
+    assert under_test.result().problem == "no_usage"
+
+
 def test_groq_reports_usage_twice_and_it_counts_once() -> None:
     under_test = meter()
     run(under_test, [chunk({}, "stop", x_groq={"usage": USAGE}), DONE])
