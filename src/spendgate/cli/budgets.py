@@ -66,6 +66,7 @@ async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any
     from spendgate.ledger.redis import url as connect
     from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.months import month_key
+    from spendgate.views.carries import bounded_at
     from spendgate.views.status_row import status_row
 
     client = connect.client(url, TIMEOUT_S)
@@ -74,7 +75,9 @@ async def _read(url: str, budgets: list[Any], now_ms: int) -> list[dict[str, Any
     rows = []
     try:
         days = await ledger.daily([b.team for b in budgets], history_days(now_ms))
-        for budget, s in zip(budgets, await standings(client, [b.team for b in budgets], month), strict=True):
+        bounded = await bounded_at(ledger, {b.team: b for b in budgets}, now_ms)
+        for s in await standings(client, bounded, month):
+            budget = bounded[s.team]
             outlook = forecast(days[budget.team], now_ms, s.settled_nanousd)
             rows.append(status_row(budget, month, s.settled_nanousd, s.reserved_nanousd, outlook))
     except LedgerUnavailable as e:

@@ -14,7 +14,7 @@ from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.ledger import with_ledger
 from spendgate.errors import ConfigurationError
 from spendgate.money import nano_to_usd, usd_cell
-from spendgate.months import month_text, parse_month
+from spendgate.months import month_last_ms, month_text, parse_month
 
 if TYPE_CHECKING:
     from spendgate.budget.policy import Policy
@@ -131,7 +131,7 @@ def write_archive(
     from spendgate.finops.log_cells import with_kinds
     from spendgate.pricing.load import table
 
-    closings, cells, made, documents, groups = asyncio.run(
+    closings, cells, made, documents, groups, carried = asyncio.run(
         with_ledger(redis_url, lambda ledger: _read(ledger, month), TIMEOUT_S)
     )
     listed = table(prices)
@@ -144,7 +144,7 @@ def write_archive(
                 "their kinds is the ledger's own share", err=True,
             )  # fmt: skip
     try:
-        books = closed_month(month, closings, cells, made, documents, listed, groups)
+        books = closed_month(month, closings, cells, made, documents, listed, groups, carried)
     except ValueError as e:
         raise ConfigurationError(f"{e}; close it with `spendgate month close {month_text(month)}`") from e
     with tempfile.TemporaryDirectory(prefix="spendgate-archive-") as scratch:
@@ -162,9 +162,10 @@ def write_archive(
 
 async def _read(
     ledger: RedisLedger, month: str
-) -> tuple[list[Closing], list[DayCell], list[Adjusted], dict[str, str], dict[str, str]]:
+) -> tuple[list[Closing], list[DayCell], list[Adjusted], dict[str, str], dict[str, str], dict[str, int]]:
     from spendgate.ledger.redis.closing import look_at_month
-    from spendgate.policy.month_budgets import documents_of, groups_of
+    from spendgate.policy.month_budgets import compiled, documents_of, groups_of
+    from spendgate.views.carries import Carries
 
     known = await ledger.teams()
     documents = await documents_of(ledger.calls.redis, known, month) or {}
@@ -172,7 +173,10 @@ async def _read(
     closings = await look_at_month(ledger, teams, month)
     made = [a for t in teams for a in await ledger.adjustments(t)]
     groups = await groups_of(ledger.calls.redis, month)
-    return closings, await ledger.cells(teams, month), made, documents, groups
+    budgets, carries, at_ms = compiled(documents), Carries(ledger), month_last_ms(month)
+    await carries.refresh(budgets.values(), at_ms)
+    carried = {t: carries.carried_nanousd(b, at_ms) for t, b in budgets.items()}
+    return closings, await ledger.cells(teams, month), made, documents, groups, carried
 
 
 def read_archive(url: str, month: str) -> Archive:

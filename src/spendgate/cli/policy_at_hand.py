@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spendgate.budget.load import load_policy
@@ -38,25 +39,22 @@ async def _from_redis(url: str) -> Policy | None:
 
 
 def limits_at_hand(found: LedgerLocation, month: str, now_ms: int) -> dict[str, int]:
-    """What teams may spend in a month (`YYYYMM`), nano-USD: by its own budgets where it is over and they were written
-    down, else by those in force, for teams that the policy names. Raises ConfigurationError, LedgerUnavailable."""
-    from spendgate.policy.month_budgets import limits_of
-
-    if month < month_key(now_ms):
-        own = asyncio.run(_own(found.redis_url, month))
-        if own is not None:
-            return limits_of(own, month)
-    policy = policy_at_hand(found)
-    budgets = {} if policy is None else {t: policy.budget(t) for t in policy.teams}
-    at_ms = min(now_ms, month_last_ms(month))
-    return {t: b.limit_nanousd(at_ms) for t, b in budgets.items() if b is not None}
-
-
-async def _own(redis_url: str, month: str) -> dict[str, TeamBudget] | None:
+    """What teams may spend in a month (`YYYYMM`), nano-USD, with what was carried over: by its own budgets where it is
+    over and they were written down, else by those in force, for teams that the policy names. Raises
+    ConfigurationError, LedgerUnavailable."""
     from spendgate.cli.ledger import with_ledger
     from spendgate.policy.month_budgets import budgets_of
+    from spendgate.views.carries import limits_at
 
-    async def read(ledger: RedisLedger) -> dict[str, TeamBudget] | None:
+    async def own(ledger: RedisLedger) -> dict[str, TeamBudget] | None:
         return await budgets_of(ledger.calls.redis, await ledger.teams(), month)
 
-    return await with_ledger(redis_url, read, TIMEOUT_S)
+    budgets: Mapping[str, TeamBudget] | None = None
+    if month < month_key(now_ms):
+        budgets = asyncio.run(with_ledger(found.redis_url, own, TIMEOUT_S))
+    if budgets is None:
+        budgets = (policy_at_hand(found) or Policy()).budgets
+    at_ms = min(now_ms, month_last_ms(month))
+    return asyncio.run(
+        with_ledger(found.redis_url, lambda ledger: limits_at(ledger, budgets, at_ms), TIMEOUT_S)
+    )

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from spendgate.ledger.accounts import TeamMonth
 from spendgate.money import usd_cell, usd_to_nano
 from spendgate.months import month_key, month_last_ms, parse_month
 from spendgate.views.budgets import budget_rows, group_rows
+
+if TYPE_CHECKING:
+    from spendgate.budget.policy import TeamBudget
 
 TIMEOUT_S = 10.0
 CSV_FIELDS = (
@@ -69,9 +72,10 @@ def command(
         months, limits = _archived(archive, team, month)
     else:
         found = find_ledger(redis_url, data_dir)
-        given = _limits(found, policy_paths, now_ms if month == month_key(now_ms) else month_last_ms(month))
+        budgets = _budgets(found, policy_paths)
+        at_ms = now_ms if month == month_key(now_ms) else month_last_ms(month)
         is_past = month < month_key(now_ms) and not policy_paths
-        months, limits, groups = asyncio.run(_read(found.redis_url, team, month, given, is_past))
+        months, limits, groups = asyncio.run(_read(found, team, month, budgets, at_ms, is_past))
     rows = budget_rows(months, limits) + group_rows(groups, limits)
     if output == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -88,11 +92,12 @@ def _archived(url: str, team: str | None, month: str) -> tuple[list[TeamMonth], 
     return [m for m in books.months() if team in (None, m.team)], books.limits
 
 
-def _limits(found: LedgerLocation, policy_paths: tuple[str, ...], at_ms: int) -> dict[str, int]:
+def _budgets(found: LedgerLocation, policy_paths: tuple[str, ...]) -> dict[str, TeamBudget] | None:
+    """Those of teams and groups; None where only the amounts are known that `up` started with."""
     from spendgate.budget.load import load_policy
 
     if not (policy_paths or found.policy_paths):
-        return found.budgets
+        return None
     try:
         policy = load_policy(policy_paths or found.policy_paths)
     except ConfigurationError as e:
@@ -100,31 +105,35 @@ def _limits(found: LedgerLocation, policy_paths: tuple[str, ...], at_ms: int) ->
             raise
         first = str(e).splitlines()[0]
         click.echo(f"spendgate spend: budgets are those that `up` started with: {first}", err=True)
-        return found.budgets
-    limits = {}
-    for budget in (*policy.budgets.values(), *policy.groups.values()):
-        limits[budget.team] = budget.limit_nanousd(at_ms)
-    return limits
+        return None
+    return {b.team: b for b in (*policy.budgets.values(), *policy.groups.values())}
 
 
 async def _read(
-    url: str, team: str | None, month: str, limits: dict[str, int], is_past: bool
+    at: LedgerLocation,
+    team: str | None,
+    month: str,
+    budgets: dict[str, TeamBudget] | None,
+    at_ms: int,
+    is_past: bool,
 ) -> tuple[list[TeamMonth], dict[str, int], list[TeamMonth]]:
     """The months, and what they are judged by: a past month by its own budgets where those are known, and then only
     teams that had one, or spent, are in it. Last the groups' months, where no team is asked for."""
     from spendgate.ledger.redis.ledger import RedisLedger
-    from spendgate.policy.month_budgets import budgets_of, limits_of
+    from spendgate.policy.month_budgets import budgets_of
+    from spendgate.views.carries import limits_at
     from spendgate.views.past import past_month
 
-    ledger = RedisLedger.from_url(url, timeout_s=TIMEOUT_S)
+    ledger = RedisLedger.from_url(at.redis_url, timeout_s=TIMEOUT_S)
     try:
+        limits = at.budgets if budgets is None else await limits_at(ledger, budgets, at_ms)
         if is_past and team is None:
             past = await past_month(ledger, month, limits)
             found = await ledger.group_months(await ledger.groups(), month)
             return list(past.months), dict(past.limits), found
         teams = await ledger.teams()
         own = await budgets_of(ledger.calls.redis, teams, month) if is_past else None
-        limits = limits if own is None else limits_of(own, month)
+        limits = limits if own is None else await limits_at(ledger, own, at_ms)
         groups = await ledger.groups()
         known = sorted({*teams, *limits} - {*groups})
         if team is not None and team not in known:

@@ -118,6 +118,7 @@ async def budgets_of(client: Client, teams: Sequence[str], month: str) -> dict[s
 
 
 def limits_of(budgets: Mapping[str, TeamBudget], month: str) -> dict[str, int]:
-    """What each budget came to at the month's end, nano-USD: with the raises that were in force then."""
+    """What each budget came to at the month's end, nano-USD: with the raises that were in force then, without what was
+    carried over."""
     at_ms = month_last_ms(month)
     return {team: b.limit_nanousd(at_ms) for team, b in budgets.items()}

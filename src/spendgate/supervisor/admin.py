@@ -20,6 +20,7 @@ from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_last_ms, month_text, parse_month
 from spendgate.views.budgets import budget_rows, group_rows
+from spendgate.views.carries import limits_at
 from spendgate.views.gauges import BudgetGauges
 from spendgate.views.past import past_month
 
@@ -75,12 +76,9 @@ def application(
             return PlainTextResponse(f"month: {problem}\n", status_code=400)
         if ledger is None or month >= month_key(now_ms()):
             return JSONResponse(await rows())
-        budgets = {t: gauges.policy.budget(t) for t in gauges.policy.teams}
-        at_ms = month_last_ms(month)
         try:
-            past = await past_month(
-                ledger, month, {t: b.limit_nanousd(at_ms) for t, b in budgets.items() if b is not None}
-            )
+            in_force = await limits_at(ledger, gauges.policy.budgets, month_last_ms(month))
+            past = await past_month(ledger, month, in_force)
         except LedgerUnavailable as problem:
             return PlainTextResponse(f"{problem}\n", status_code=503)
         return JSONResponse(budget_rows(past.months, past.limits))

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from support.alert_desk import Desk
 from support.policy import budget, policy
+from support.spending import spend
 
 from spendgate.cli.main import main
 from spendgate.ledger.redis.embedded import EmbeddedRedis
+from spendgate.months import month_start
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -46,6 +48,21 @@ def test_json_is_exact_with_one_row_a_budget(folder: Path, capsys: pytest.Captur
         "watched": ("20.00", 2.0, "Audit"),
     }
     assert rows["[new]"]["exhausted_at"] is None
+
+
+def test_what_last_month_left_is_part_of_the_budget(
+    folder: Path, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last_month_ms = int(month_start(time.time_ns() // 1_000_000).timestamp() * 1000) - 1
+    spend(server.url, "red", 8, at_ms=last_month_ms)
+    spend(server.url, "red", 1.5)
+    (folder / "policy.yaml").write_text(policy(budget("red", 10, rollover={"percent": 100})))
+    _, out, _ = run(capsys, "--data-dir", str(folder), "-o", "json")
+    (row,) = json.loads(out)
+    assert (row["budget_usd"], row["settled_usd"], row["phase"]) == ("12.00", "10.00", "Downgrading")
+    main(["spend", "--data-dir", str(folder), "--team", "red", "-o", "json"])
+    (spent,) = json.loads(capsys.readouterr().out)
+    assert (spent["budget_usd"], spent["utilization"]) == ("12.00", row["utilization"])
 
 
 def test_the_table_has_a_line_a_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import redis as sync_redis
 import redis.asyncio as aioredis
 from support.asks import end
 from support.policy import budget, policy
+from support.spending import spend
 
 from spendgate.budget.load import load_policy
 from spendgate.cli.main import main
@@ -141,6 +142,30 @@ def test_a_team_without_a_budget_of_its_own_is_judged_by_the_months_template_and
         run(capsys, "spend", "--month", PAST, "-o", "json", "--archive", str(tmp_path / "closed"))
         == json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     )
+
+
+def test_what_the_month_before_left_is_part_of_its_budgets_also_where_the_ledger_is_lost(
+    server: EmbeddedRedis,
+    file: Path,
+    tmp_path: Path,
+    redis_client: sync_redis.Redis,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spend(server.url, "red", 20, at_ms=AT - 31 * DAY_MS)
+    file.write_text(policy(budget("red", 100, rollover={"percent": 50}), budget("blue", 40)))
+    noted(server, file)
+    to, at = str(tmp_path / "closed"), ("--redis", server.url)
+    rows = run(capsys, "spend", "--month", PAST, "-o", "json", *at)
+    limits = {r["team"]: r["budget_usd"] for r in json.loads(rows)}
+    assert limits == {"red": "150.00", "blue": "40.00", "stray": None}
+    page = run(capsys, "report", "chargeback", "--month", PAST, "-o", "html", *at)
+    run(capsys, "month", "close", PAST, *at, "--archive", to)
+    redis_client.flushall()
+    assert run(capsys, "spend", "--month", PAST, "-o", "json", "--archive", to) == rows
+    archived = ("report", "chargeback", "--month", PAST, "--source", "archive", "--archive", to)
+    assert run(capsys, *archived, "-o", "html") == page
+    books = json.loads((tmp_path / "closed" / f"month={PAST}" / "books.json").read_text())
+    assert [(b["team"], b.get("carried_usd")) for b in books["budgets"]] == [("blue", None), ("red", "50.00")]
 
 
 async def test_budgets_are_written_down_where_they_changed_and_forgotten_after_400_days(

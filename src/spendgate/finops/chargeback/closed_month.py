@@ -40,6 +40,8 @@ class ClosedMonth:
     prices: str
     groups: Mapping[str, str] = field(default_factory=dict)
     """The documents of the groups' budgets, by name."""
+    carried: Mapping[str, int] = field(default_factory=dict)
+    """What the month before left to the budgets, nano-USD by team, where it left anything."""
 
     @property
     def entries(self) -> list[DayCell]:
@@ -48,8 +50,9 @@ class ClosedMonth:
 
     @property
     def limits(self) -> dict[str, int]:
-        """Nano-USD by team: the budgets at the month's end. Raises ConfigurationError."""
-        return limits_of(compiled(self.budgets), self.month)
+        """Nano-USD by team: the budgets at the month's end, with what was carried over. Raises ConfigurationError."""
+        own = limits_of(compiled(self.budgets), self.month)
+        return {t: nano + self.carried.get(t, 0) for t, nano in own.items()}
 
     def months(self) -> list[TeamMonth]:
         """Each team's month, as the ledger had it."""
@@ -71,6 +74,7 @@ def closed_month(
     budgets: Mapping[str, str],
     prices: PriceTable,
     groups: Mapping[str, str] | None = None,
+    carried: Mapping[str, int] | None = None,
 ) -> ClosedMonth:
     """Put a month together; a team that neither spent in it nor had a budget is no part of it. Raises ValueError where
     a team's month is open or has changed since its close."""
@@ -91,6 +95,7 @@ def closed_month(
         {t: budgets[t] for t in sorted(teams & budgets.keys())},
         prices.version,
         dict(sorted((groups or {}).items())),
+        {t: nano for t, nano in sorted((carried or {}).items()) if t in teams and nano},
     )
 
 
@@ -120,8 +125,7 @@ def team_month(team: str, month: str, settled_nanousd: int, cells: Sequence[DayC
 def to_json(of: ClosedMonth) -> str:
     """The document: the same month gives the same bytes."""
     last = month_last_ms(of.month)
-    limits = compiled(of.budgets)
-    amounts = limits_of(limits, of.month)
+    limits, amounts = compiled(of.budgets), of.limits
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -145,7 +149,7 @@ def to_json(of: ClosedMonth) -> str:
             {
                 "team": team, "limit_usd": nano_to_usd(amounts[team]), "owner": limits[team].contact,
                 "document": json.loads(document),
-            }
+            } | ({"carried_usd": nano_to_usd(of.carried[team])} if team in of.carried else {})
             for team, document in sorted(of.budgets.items())
         ],
         "groups": [{"group": name, "document": json.loads(doc)} for name, doc in of.groups.items()],
@@ -178,6 +182,7 @@ def from_json(text: str, where: str) -> ClosedMonth:
             },
             d["prices"],
             {g["group"]: _document(g["document"]) for g in d.get("groups", ())},
+            {b["team"]: usd_to_nano(b["carried_usd"]) for b in d["budgets"] if "carried_usd" in b},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as e:
         raise ConfigurationError(f"{where}: not a closed month: {type(e).__name__}: {e}") from e
