@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import get_args
+from typing import Literal, NamedTuple, get_args
+
+import structlog
 
 from spendgate.alerts.alert import Alert
-from spendgate.alerts.anomaly import anomaly_of, by_month, explained, weekdays_before
+from spendgate.alerts.anomaly import Anomaly, anomaly_of, by_month, explained, weekdays_before
 from spendgate.alerts.digest import Every, Period, Sums, all_digest, period_due, sums_of, team_digest
 from spendgate.budget.forecast import Forecast, forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
@@ -24,11 +27,15 @@ from spendgate.ledger.accounts import DayCell
 from spendgate.ledger.port import Read
 from spendgate.months import month_key
 from spendgate.records.reader import UsageLogReader
+from spendgate.records.writer import rotated
 from spendgate.views.carries import Carries
+
+log = structlog.get_logger()
 
 HOUR_MS = 3_600_000
 TEAMS_A_TRIP = 100
 ALL_TEAMS = ""
+ReportKind = Literal["digest", "anomaly"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,14 @@ class ReportPlan:
 
 
 NO_REPORTS = ReportPlan()
+
+
+class ReportName(NamedTuple):
+    """What a report is known by."""
+
+    team: str
+    month: str
+    key: str
 
 
 def reports_from(environ: Mapping[str, str], log: Path | None = None) -> ReportPlan:
@@ -62,38 +77,64 @@ def reports_from(environ: Mapping[str, str], log: Path | None = None) -> ReportP
 
 
 class Reports:
-    """Finds what is due. `known` tells of a team, month and key whether it was opened before."""
+    """Finds what is due, each kind by itself, so that one that fails does not take the other with it."""
 
     def __init__(self, plan: ReportPlan, books: Read, carries: Carries) -> None:
         self.plan = plan
         self._books = books
         self._carries = carries
-        self._looked = 0
+        self._looked: dict[ReportKind, int] = {}
         self._told: set[str] = set()
 
-    async def due(self, policy: Policy, now_ms: int) -> AsyncIterator[Alert]:
+    @property
+    def kinds(self) -> tuple[ReportKind, ...]:
+        """What is planned."""
+        planned: tuple[tuple[ReportKind, object], ...] = (
+            ("digest", self.plan.digests),
+            ("anomaly", self.plan.anomalies),
+        )
+        return tuple(kind for kind, wanted in planned if wanted)
+
+    async def due(self, kind: ReportKind, policy: Policy, now_ms: int) -> AsyncIterator[Alert]:
         """What is to be told now. Each key comes once an hour at most; whether it was told before, Redis knows. Raises
         LedgerUnavailable."""
-        if (not self.plan.digests and not self.plan.anomalies) or now_ms // HOUR_MS == self._looked:
+        if now_ms // HOUR_MS == self._looked.get(kind):
             return
-        teams = sorted({*await self._books.teams(), *policy.teams})
-        for every in self.plan.digests:
-            period = period_due(every, now_ms)
-            if period is not None and period.key not in self._told:
+        teams = await self._teams(policy)
+        if kind == "anomaly":
+            async for alert in self._anomalies(teams, policy, now_ms):
+                yield alert
+        for period in self._periods(now_ms) if kind == "digest" else ():
+            if period.key not in self._told:
                 async for alert in self._digests(period, teams, policy, now_ms):
                     yield alert
                 self._told.add(period.key)
+        self._looked[kind] = now_ms // HOUR_MS
+
+    async def present(self, policy: Policy, now_ms: int) -> AsyncIterator[ReportName]:
+        """The names of what would be told now, made without reading any log. Raises LedgerUnavailable."""
+        if not self.kinds:
+            return
+        teams = await self._teams(policy)
+        for period in self._periods(now_ms):
+            for team in (*teams, ALL_TEAMS):
+                yield ReportName(team, month_key(now_ms), _key("digest", period.key))
         if self.plan.anomalies:
-            async for alert in self._anomalies(teams, policy, now_ms):
-                yield alert
-        self._looked = now_ms // HOUR_MS
+            async for team, found, _ in self._unusual(teams, policy, now_ms):
+                yield ReportName(team, month_key(now_ms), _key("anomaly", f"day:{found.day}"))
+
+    async def _teams(self, policy: Policy) -> list[str]:
+        return sorted({*await self._books.teams(), *policy.teams})
+
+    def _periods(self, now_ms: int) -> list[Period]:
+        return [p for every in self.plan.digests if (p := period_due(every, now_ms)) is not None]
 
     async def _digests(
         self, period: Period, teams: Sequence[str], policy: Policy, now_ms: int
     ) -> AsyncIterator[Alert]:
         budgets = await self._budgets(teams, policy, now_ms)
         sums, outlooks = await gather(self._books, teams, period, now_ms)
-        users = await asyncio.to_thread(users_of, self.plan.log, period) if self.plan.log is not None else {}
+        users = await self._users(period)
         for team in teams:
             of = sums.get(team)
             if of is None or not (of.spent or of.spent_before or of.refused):
@@ -113,22 +154,37 @@ class Reports:
         await self._carries.refresh(budgets.values(), now_ms)
         return {t: self._carries.of(b, now_ms) for t, b in budgets.items()}
 
+    async def _users(self, period: Period) -> dict[str, dict[str, int]]:
+        if self.plan.log is None:
+            return {}
+        try:
+            return await asyncio.to_thread(users_of, self.plan.log, period)
+        except ConfigurationError as problem:
+            log.warning("digest_without_users", error=str(problem))
+            return {}
+
     async def _anomalies(self, teams: Sequence[str], policy: Policy, now_ms: int) -> AsyncIterator[Alert]:
+        days = weekdays_before(history_days(now_ms))
+        async for team, found, budget in self._unusual(teams, policy, now_ms):
+            if f"{team} {found.day}" in self._told:
+                continue
+            text = explained(team, found, await _cells_of_days(self._books, team, days))
+            channels = () if budget is None else channels_of(budget)
+            yield _alert("anomaly", f"day:{found.day}", team, text, now_ms, channels)
+            self._told.add(f"{team} {found.day}")
+
+    async def _unusual(
+        self, teams: Sequence[str], policy: Policy, now_ms: int
+    ) -> AsyncIterator[tuple[str, Anomaly, TeamBudget | None]]:
         days = history_days(now_ms)
         budgets = await self._budgets(teams, policy, now_ms)
         for start in range(0, len(teams), TEAMS_A_TRIP):
             some = teams[start : start + TEAMS_A_TRIP]
             for team, spent in (await self._books.daily(some, days)).items():
                 budget = budgets.get(team)
-                limit = None if budget is None else budget.limit_nanousd(now_ms)
-                found = anomaly_of(days, spent, limit)
-                if found is None or f"{team} {found.day}" in self._told:
-                    continue
-                cells = await _cells_of_days(self._books, team, weekdays_before(days))
-                text = explained(team, found, cells)
-                channels = () if budget is None else channels_of(budget)
-                yield _alert("anomaly", f"day:{found.day}", team, text, now_ms, channels)
-                self._told.add(f"{team} {found.day}")
+                found = anomaly_of(days, spent, None if budget is None else budget.limit_nanousd(now_ms))
+                if found is not None:
+                    yield team, found, budget
 
 
 async def gather(
@@ -149,17 +205,23 @@ async def gather(
 
 
 def users_of(log: Path, period: Period) -> dict[str, dict[str, int]]:
-    """What each user of each team spent in a period, nano-USD; nothing where there is no log. Lines that can not be
-    read are left out."""
-    if not log.exists():
-        return {}
+    """What each user of each team spent in a period, nano-USD, by a usage log and what was put aside of it; nothing
+    where there is none. Lines that can not be read are left out. Raises ConfigurationError for a file that can not."""
     start, end = (int(d.timestamp() * 1000) for d in (period.start, period.end))
     out: dict[str, dict[str, int]] = {}
-    for r in UsageLogReader((log,), skip_bad=True).records():
+    for r in UsageLogReader(_logs_since(log, period.start), skip_bad=True).records():
         if start <= r.at_ms < end and r.user and r.cost_nanousd:
             of = out.setdefault(r.team, {})
             of[r.user] = of.get(r.user, 0) + r.cost_nanousd
     return out
+
+
+def _logs_since(log: Path, since: datetime) -> tuple[Path, ...]:
+    """The files of a usage log that may have lines of since then: nothing is written to one after it was put aside,
+    which its name tells."""
+    first = f"{log.stem}-{since:%Y%m%dT%H%M%S}"
+    aside = [p for p in rotated(log) if p.name >= first and p.suffix in (log.suffix, ".gz")]
+    return (*aside, log) if log.exists() else tuple(aside)
 
 
 def channels_of(budget: TeamBudget) -> tuple[str, ...]:
@@ -173,5 +235,11 @@ async def _cells_of_days(books: Read, team: str, days: Sequence[str]) -> list[Da
     return [c for month in by_month(days) for c in await books.cells([team], month) if c.day in wanted]
 
 
-def _alert(kind: str, key: str, team: str, text: str, now_ms: int, channels: tuple[str, ...]) -> Alert:
-    return Alert(f"{kind}:{key}", kind, team, month_key(now_ms), now_ms, channels=channels, detail=text)  # type: ignore[arg-type]
+def _key(kind: ReportKind, name: str) -> str:
+    return f"{kind}:{name}"
+
+
+def _alert(
+    kind: ReportKind, name: str, team: str, text: str, now_ms: int, channels: tuple[str, ...]
+) -> Alert:
+    return Alert(_key(kind, name), kind, team, month_key(now_ms), now_ms, channels=channels, detail=text)

@@ -58,6 +58,7 @@ from spendgate.views.carries import Carries
 log = structlog.get_logger()
 
 PREVIOUS_MONTH_MS = 3_600_000
+REPORT_S = 30.0
 ELSEWHERE_MS = 300_000
 ELSEWHERE_MONTHS = 4
 """A month's alerts live for 70 days after the last of them was written."""
@@ -115,24 +116,33 @@ class AlertLoop:
         self.courier = DeliveryWorker(self.claims, self.memory, self.senders, self.timing, self.count)
 
     async def run_once(self, now_ms: int = 0) -> None:
-        """One look and every delivery that can be made now; a target that fails is left for the next time.
+        """One look, the reports that are due, and every delivery that can be made now; a target that fails is left for
+        the next time.
 
         Raises LedgerUnavailable; then nothing is lost, the next call does it."""
-        await self.look(now_ms)
+        if await self.look(now_ms):
+            await self.report(now_ms)
         await self.courier.deliver_all()
 
     async def run_forever(self, interval_s: float = 1.0, interval_s_per_budget: float = 0.0) -> None:
-        """Look every interval (the longer of the two), deliver beside it, until cancelled. A store that is away is
-        tried again."""
+        """Look every interval (the longer of the two), report and deliver beside it, until cancelled. A store that is
+        away is tried again."""
         self._elsewhere_ms = 0  # another may have been at it since the last time
         async with asyncio.TaskGroup() as group:
             group.create_task(self.courier.run_forever())
+            reporting = None
             while True:
                 try:
-                    await self.look()
+                    if await self.look() and reporting is None:
+                        reporting = group.create_task(self._report_forever())
                 except (LedgerError, OSError) as problem:
                     log.error("alerts_look_failed", error=str(problem))
                 await asyncio.sleep(max(interval_s, interval_s_per_budget * len(self.policy().every)))
+
+    async def _report_forever(self) -> None:
+        while True:
+            await self.report()
+            await asyncio.sleep(REPORT_S)
 
     async def begin(self) -> None:
         """Write the baseline before traffic flows, where this is the first loop on the store. Raises
@@ -191,13 +201,17 @@ class AlertLoop:
         self._watched = frozenset(b.team for b in budgets.values())
         self.memory.keep([before, month_now])
         self.memory.save()
-        if begun == "baseline":
-            await self.claims.begun()
         self.count("pending", pending)
         await self._open_unread()
-        await self._report(policy, now_ms, begun == "baseline")
         async for account, alert in self._limits.due(budgets.values(), now_ms):
-            await self._tell(account, alert, begun == "baseline")
+            if begun == "baseline":
+                await self.claims.open(account, alert.month, quiet=[(alert.key, 0)])
+            else:
+                await self._tell(account, alert)
+        if begun == "baseline":
+            async for team, month, key in self._reports.present(policy, now_ms):
+                await self.claims.open(team, month, quiet=[(key, 0)])
+            await self.claims.begun()
         await self._look_elsewhere(budgets, now_ms)
         return True
 
@@ -215,16 +229,19 @@ class AlertLoop:
                 self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
         self._elsewhere_ms = now_ms
 
-    async def _report(self, policy: Policy, now_ms: int, quiet: bool) -> None:
-        """Open the reports that are due; at the first start on a store they are only noted."""
-        async for alert in self._reports.due(policy, now_ms):
-            await self._tell(alert.team, alert, quiet)
+    async def report(self, now_ms: int = 0) -> None:
+        """Open the reports that are due. One that fails is tried again at the next call, and keeps nothing else from
+        being told."""
+        now_ms = now_ms or self.clock_ms()
+        for kind in self._reports.kinds:
+            try:
+                async for alert in self._reports.due(kind, self.policy(), now_ms):
+                    await self._tell(alert.team, alert)
+            except Exception as problem:  # noqa: BLE001  alerting goes on, whatever a report fails of
+                log.error("report_failed", report=kind, error=f"{type(problem).__name__}: {problem}")
 
-    async def _tell(self, account: str, alert: Alert, quiet: bool) -> None:
+    async def _tell(self, account: str, alert: Alert) -> None:
         """Open what is no crossing of a month, where it was not told before."""
-        if quiet:
-            await self.claims.open(account, alert.month, quiet=[(alert.key, 0)])
-            return
         targets = self._targets(alert)
         if await self.claims.open(account, alert.month, [(alert, targets)]):
             log.info("report_opened", team=alert.team, month=alert.month, report=alert.key)

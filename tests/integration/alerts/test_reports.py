@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -18,12 +19,14 @@ from support.alert_desk import Desk
 from support.ports import free_port
 from support.usage_lines import record, write_log
 
+from spendgate.alerts import reports
 from spendgate.alerts.environment import senders_from
 from spendgate.alerts.reports import reports_from
 from spendgate.alerts.watcher import AlertLoop
 from spendgate.budget.policy import Threshold
 from spendgate.errors import ConfigurationError
 from spendgate.ledger.accounts import Adjustment
+from spendgate.tasks import cancel_and_wait
 
 MONDAY = int(datetime(2026, 11, 30, 7, tzinfo=UTC).timestamp() * 1000)
 DAY_MS = 86_400_000
@@ -149,6 +152,66 @@ async def test_nothing_is_told_at_the_first_start_on_a_store_though_a_digest_is_
     assert got == []
 
 
+async def test_a_usage_log_that_can_not_be_read_costs_a_digest_its_users_and_nothing_else(
+    desk: Desk, receiver: tuple[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    url, got = receiver
+    environ = {"SPENDGATE_NOTIFY_URLS": f"ops={url}", "SPENDGATE_DIGESTS": "weekly"}
+    desk.budget("red", 1000, thresholds=(Threshold(80, "alert", "ops"),))
+    log = tmp_path / "usage.jsonl"
+    log.mkdir()
+    desk.now_ms = MONDAY - DAY_MS
+    await told(desk, environ, log).begin()
+    await desk.spend(40, at_ms=MONDAY - 3 * DAY_MS)
+    desk.now_ms = MONDAY
+    await told(desk, environ, log).run_once()
+    (one,) = got
+    assert "team red in the week" in one["message"] and "Top users" not in one["message"]
+
+
+async def test_no_log_is_read_before_traffic_flows(desk: Desk, tmp_path: Path) -> None:
+    desk.budget("red", 1000)
+    await desk.spend(40, at_ms=MONDAY - 3 * DAY_MS)
+    desk.now_ms = MONDAY
+    (tmp_path / "usage.jsonl").mkdir()
+    await told(desk, {"SPENDGATE_DIGESTS": "weekly"}, tmp_path / "usage.jsonl").begin()
+    await told(desk, {"SPENDGATE_DIGESTS": "weekly"}, tmp_path / "usage.jsonl").begin()
+
+
+async def test_a_report_that_fails_keeps_no_alert_from_being_told_and_is_tried_again(
+    desk: Desk, receiver: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, got = receiver
+    environ = {"SPENDGATE_NOTIFY_URLS": url, "SPENDGATE_DIGESTS": "weekly", "SPENDGATE_ANOMALIES": "on"}
+    desk.budget("red", 1000, thresholds=(Threshold(30, "alert"),))
+    desk.now_ms = MONDAY - DAY_MS
+    await told(desk, environ).begin()
+    for week in range(1, 5):
+        await desk.spend(10, at_ms=MONDAY - 7 * week * DAY_MS)
+    await desk.spend(300, at_ms=MONDAY)
+    desk.now_ms = MONDAY
+    loop = told(desk, environ)
+    with monkeypatch.context() as broken:
+        broken.setattr(reports, "team_digest", Mock(side_effect=ValueError("a fault of ours")))
+        await loop.run_once()
+    assert sorted(one["title"].split()[2] for one in got) == ["of", "of"]
+    assert {"30 % reached" in one["title"] for one in got} == {True, False}
+    await loop.run_once()
+    assert len(got) == 3 and "all teams in the week" in got[-1]["title"]
+
+
+async def test_a_loop_that_runs_tells_reports_beside_its_looks(desk: Desk) -> None:
+    plan = reports_from({"SPENDGATE_DIGESTS": "weekly"})
+    desk.now_ms = MONDAY - DAY_MS
+    await desk.loop(reports=plan).begin()
+    await desk.spend(40, at_ms=MONDAY - 3 * DAY_MS)
+    desk.now_ms = MONDAY
+    running = asyncio.create_task(desk.loop(reports=plan).run_forever(0.02))
+    await desk.slack.until(1)
+    await cancel_and_wait(running)
+    assert "all teams in the week" in desk.slack.texts[0]
+
+
 async def test_a_day_unlike_its_weekday_is_told_once_with_what_made_it_so(
     desk: Desk, receiver: tuple[str, list[dict[str, Any]]]
 ) -> None:
@@ -186,6 +249,7 @@ async def test_an_unusual_day_of_a_team_without_a_budget_outlives_who_opened_it(
     await desk.spend(300)
     died = told(desk, environ)
     await died.look()
+    await died.report()
     desk.now_ms = MONDAY + 2 * DAY_MS  # in another month
     await told(desk, {"SPENDGATE_NOTIFY_URLS": url}).run_once()
     (one,) = got

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.usage_lines import record, write_log
 
 from spendgate.alerts.digest import Sums, all_digest, last_month, last_week, period_due, sums_of, team_digest
+from spendgate.alerts.reports import users_of
 from spendgate.budget.forecast import Forecast, forecast, history_days
 from spendgate.budget.policy import Routing, TeamBudget
 from spendgate.ledger.accounts import DayCell
 from spendgate.months import utc
+from spendgate.records.record import UsageRecord
 
 USD = 10**9
 
@@ -131,6 +136,22 @@ def test_finance_gets_all_teams_with_who_has_no_budget_and_who_will_pass_theirs(
         "What to do: By the forecast these pass their budgets: red $3.92; agree on a raise or on cheaper models. "
         "Give the teams without one a budget."
     )
+
+
+def test_users_are_found_in_what_was_put_aside_of_the_log_too(tmp_path: Path) -> None:
+    at = ms(2026, 11, 25)
+
+    def line(n: int, user: str) -> UsageRecord:
+        return record(n, at_ms=at, user=user, cost_nanousd=USD)
+
+    write_log(tmp_path / "usage.jsonl", [line(1, "ann")])
+    write_log(tmp_path / "usage-20261127T000000.000000Z.jsonl", [line(2, "kim"), line(3, "ann")])
+    (
+        tmp_path / "usage-20261122T235959.999999Z.jsonl"
+    ).mkdir()  # nothing of the week can stand there: not opened
+    old = write_log(tmp_path / "plain", [line(4, "bob")]).read_bytes()
+    (tmp_path / "usage-20261126T000000.000000Z.jsonl.gz").write_bytes(gzip.compress(old))
+    assert users_of(tmp_path / "usage.jsonl", WEEK) == {"red": {"ann": 2 * USD, "kim": USD, "bob": USD}}
 
 
 def test_where_no_team_has_a_budget_finance_gets_the_whole_running_month() -> None:
