@@ -101,7 +101,7 @@ def status_schema() -> Schema:
             "currentSpendUSD": usd | {"description": "Settled in this UTC month, exact to a micro-dollar."},
             "reservedUSD": usd | {"description": "Held by requests in flight."},
             "budgetUtilization": usd
-            | {"description": "(settled + reserved) / this month's budget, increases included; 1 is all."},
+            | {"description": "settled / this month's budget, increases included; 1 is all."},
             "forecastUSD": usd
             | {
                 "description": f"Spend expected at the month's end: {METHOD}. The same that Slack's posts "
