@@ -1,6 +1,6 @@
 """Ends an Envoy's work before Envoy itself ends: listeners closed, calls in flight let to their end.
 
-    python -m spendgate.supervisor.draining http://127.0.0.1:9901 120
+    python -m spendgate.supervisor.draining http://127.0.0.1:9901 610
 
 is the preStop hook of an Envoy's pod: Envoy's admin address, and how many seconds calls may still take.
 """
