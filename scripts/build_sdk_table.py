@@ -142,10 +142,14 @@ def page() -> str:
         "",
         "# SDKs and refusals",
         "",
-        "A refusal has the status 429 (403 where an app may not use a model), the dialect's own error shape,",
-        "`x-should-retry: false`, and never a `Retry-After`: current SDKs sleep a long one out. Each SDK, as",
-        "anybody makes it (only its base URL is ours), raises its own exception. How often it asks before it",
-        "does was measured through Envoy; a test measures it again.",
+        "A refusal has the status 429 (403 where an app may not use a model, and for an API that cannot be",
+        "metered; [all reasons](headers-and-reasons.md)) unless `reject_status` or",
+        "[the table of agents](#which-status-an-agent-gets) gives the client another, the dialect's own error shape,",
+        "`x-should-retry: false`, and no `retry-after`: current SDKs sleep a long one out. What passes by itself",
+        "(`budget_held`, `ledger_unavailable`, and `too_busy` with its 503) invites to ask again:",
+        "`x-should-retry: true`, and a `retry-after` of 1 to 30 s. Each SDK, as anybody makes it (only its base URL",
+        "is ours), raises its own exception. How often it asks at a final refusal before it does was measured",
+        "through Envoy; a test measures it again.",
         "",
         "| SDK | dialect | " + " | ".join(f"{status}" for status in STATUSES) + " |",
         "|---" * (2 + len(STATUSES)) + "|",
@@ -215,8 +219,8 @@ reject_status:
 The app's entry counts first, then the `user-agent`'s, the shipped table, the dialect's. Entries of apps and programs
 replace the status of every refusal that the same request would meet again (402, 403, 413, 429); those of dialects
 replace 429 alone. 429 as an entry leaves every status as it is, also where the shipped table has another. The body
-keeps the dialect's shape, code, message and details. `budget_held` passes by itself as soon as other requests end: it
-stays a 429 for every client, with `x-should-retry: true`."""
+keeps the dialect's shape, code, message and details. `budget_held` and `ledger_unavailable` pass by themselves, as
+soon as other requests end or the ledger is back: they stay a 429 for every client, with `x-should-retry: true`."""
 
 
 def _agents() -> list[str]:
