@@ -10,7 +10,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-from spendgate.rpc.call import Call, Message
+from spendgate.rpc.call import Call, Message, Method
 from spendgate.rpc.connection import Connection
 from spendgate.rpc.engine import Name, factory
 from spendgate.rpc.limits import Limits
@@ -71,8 +71,15 @@ class Pair:
     """Server and client in one memory. `tick` moves the clock."""
 
     def __init__(
-        self, engine: Name, limits: Limits | None = None, *, later: bool = False, spent: bool = False
+        self,
+        engine: Name,
+        limits: Limits | None = None,
+        *,
+        later: bool = False,
+        spent: bool = False,
+        service: Method | None = None,
     ) -> None:
+        """`service`: what takes the calls, instead of an Echo."""
         self.now_s = 100.0
         self.told: list[str] = []
         self.handlers: list[Echo] = []
@@ -94,7 +101,7 @@ class Pair:
         self.load = Load(clock, wake)
         lenient = factory("h2") if engine == "ngh2" else None
         self.server = Connection(
-            {PATH.encode(): begin}, factory(engine), limits or Limits(), self.load, wake, lenient
+            {PATH.encode(): service or begin}, factory(engine), limits or Limits(), self.load, wake, lenient
         )
         config = h2.config.H2Configuration(
             client_side=True, header_encoding="utf-8", validate_outbound_headers=False

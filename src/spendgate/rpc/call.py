@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
+
+import structlog
 
 from spendgate.rpc.engine import Headers
 from spendgate.rpc.limits import Limits
 from spendgate.rpc.load import Load
 from spendgate.rpc.messages import Messages, framed
 from spendgate.rpc.status import Code, Fault, percent_encoded
+
+log = structlog.get_logger()
 
 Message = bytes | memoryview
 _HEAD = [(b":status", b"200"), (b"content-type", b"application/grpc")]
@@ -56,11 +60,11 @@ class Wire(Protocol):
 
 
 class Call:
-    """One call."""
+    """One call. What its service fails at ends it, and no other."""
 
     __slots__ = (
         "_began", "_busy", "_held", "_is_postponed", "_messages", "_queue", "_told", "_waiting", "_wire",
-        "handler", "headers", "id", "is_over", "owed", "peer_ended",
+        "handler", "has_failed", "headers", "id", "is_over", "owed", "peer_ended",
     )  # fmt: skip
 
     def __init__(self, wire: Wire, stream_id: int, headers: Headers, ended: bool) -> None:
@@ -76,6 +80,8 @@ class Call:
         self.handler: Handler | None = None
         self.is_over = False
         """Finished by us, or lost."""
+        self.has_failed = False
+        """Finished by us with an error: the peer has no answer to what it waits with."""
         self.peer_ended = ended
         self.owed = 0
         """Bytes that are not acknowledged yet."""
@@ -105,6 +111,7 @@ class Call:
         if self.is_over:
             return
         self._end()
+        self.has_failed = code != Code.OK
         status = _OK
         if code != Code.OK or message:
             status = [(b"grpc-status", b"%d" % code)]
@@ -115,6 +122,11 @@ class Call:
         else:
             self._wire.respond(self, [*_HEAD, *status], end=True)
 
+    def broke(self, problem: BaseException) -> None:
+        """End the call after a fault of the service's own."""
+        log.error("call_failed", error=f"{type(problem).__name__}: {problem}", exc_info=problem)
+        self.finish(Code.UNKNOWN, "internal fault")
+
     def ready(self) -> None:
         """The last message is dealt with: the next, please."""
         self._busy = False
@@ -122,9 +134,12 @@ class Call:
 
     # -- what the connection tells --------------------------------------------------------------------------
 
-    def begin(self, handler: Handler) -> None:
-        """The service took the call."""
-        self.handler = handler
+    def begin(self, method: Method) -> None:
+        """The service takes the call."""
+        try:
+            self.handler = method(self)
+        except Exception as problem:  # noqa: BLE001  one call's fault is no other's
+            self.broke(problem)
         if self.peer_ended:
             self.pump()
 
@@ -142,8 +157,7 @@ class Call:
                 self._queue.append((bytes(message), load.clock()))
                 self._waiting += len(message)
                 continue
-            assert self.handler is not None
-            self._busy = self.handler.message(message)
+            self._give(message)
             if self.is_over:
                 return
         if self._queue and not self._busy and not self._is_postponed:
@@ -189,8 +203,7 @@ class Call:
             message, since = queue.popleft()
             self._waiting -= len(message)
             wire.load.waited(wire.load.clock() - since)
-            assert self.handler is not None
-            self._busy = self.handler.message(message)
+            self._give(message)
         if self.is_over:
             return
         if self._held:
@@ -200,12 +213,27 @@ class Call:
         if self.peer_ended and not queue and not self._busy and not self._told:
             self._told = True
             assert self.handler is not None
-            self.handler.half_closed()
+            self._guarded(self.handler.half_closed)
 
     @property
     def is_light(self) -> bool:
         """Do so few bytes wait for their turn that the peer may send more?"""
         return self._waiting <= self._wire.limits.backlog_bytes
+
+    def _give(self, message: Message) -> None:
+        assert self.handler is not None
+        self._busy = bool(self._guarded(self.handler.message, message))
+
+    def _guarded(self, tell: Callable[..., bool | None], *told: Message) -> bool | None:
+        """Tell the service; where it fails, it is told that its call is lost, if it was not over."""
+        try:
+            return tell(*told)
+        except Exception as problem:  # noqa: BLE001  one call's fault is no other's
+            is_open = not self.is_over
+            self.broke(problem)
+            if is_open:
+                self._tell_lost()
+            return None
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -225,4 +253,8 @@ class Call:
 
     def _tell_lost(self) -> None:
         if self.handler is not None:
-            self.handler.lost()
+            self._guarded(self.handler.lost)
+
+
+Method = Callable[[Call], Handler]
+"""Takes a call of one path."""

@@ -8,15 +8,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 
-from spendgate.rpc.call import Call, Handler
+from spendgate.rpc.call import Call, Method
 from spendgate.rpc.engine import CANCEL, NO_ERROR, Broken, Factory, Headers
 from spendgate.rpc.first_call import FirstCall
 from spendgate.rpc.limits import Limits
 from spendgate.rpc.load import Load
 from spendgate.rpc.status import Code, timeout_s
-
-Method = Callable[[Call], Handler]
-"""Takes a call of one path."""
 
 
 class Connection:
@@ -203,7 +200,7 @@ class Connection:
                 call.finish(Code.INTERNAL, "grpc-timeout cannot be read")
                 return
             heapq.heappush(self._deadlines, (self._now_s + seconds, stream_id))
-        call.begin(method(call))
+        call.begin(method)
 
     def on_data(self, stream_id: int, data: bytes, owed: int, ended: bool) -> None:
         """A piece of a call."""

@@ -53,10 +53,11 @@ class Load:
         """One turn for those that wait; `wake` is called again where some still do."""
         self.begin()
         calls = self._calls
-        while calls:
-            calls[0].resume()
-            calls.popleft()
-            if self.clock() > self._until:
-                break
-        if calls:
-            self._wake()
+        try:
+            while calls:
+                calls.popleft().resume()
+                if self.clock() > self._until:
+                    break
+        finally:
+            if calls:
+                self._wake()

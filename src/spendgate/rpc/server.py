@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import structlog
 
-from spendgate.rpc.call import Call, Handler
-from spendgate.rpc.connection import Connection, Method
+from spendgate.rpc.call import Call, Handler, Method
+from spendgate.rpc.connection import Connection
 from spendgate.rpc.engine import Name, factory
 from spendgate.rpc.limits import Limits
 from spendgate.rpc.load import Load

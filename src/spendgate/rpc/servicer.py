@@ -11,12 +11,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
-import structlog
 
 from spendgate.rpc.call import Call, Message
 from spendgate.rpc.status import Code
-
-log = structlog.get_logger()
 
 
 class _Aborted(Exception):
@@ -97,9 +94,8 @@ class ServicerCall:
             call.finish()
         except _Aborted:
             return
-        except Exception as problem:
-            log.error("call_failed", error=f"{type(problem).__name__}: {problem}", exc_info=problem)
-            call.finish(Code.UNKNOWN, "internal fault")
+        except Exception as problem:  # noqa: BLE001
+            call.broke(problem)
 
     def message(self, message: Message) -> bool:
         """See Handler."""

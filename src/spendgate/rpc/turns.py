@@ -6,13 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import structlog
-
 from spendgate.rpc import eager
 from spendgate.rpc.call import Call, Message
-from spendgate.rpc.status import Code
-
-log = structlog.get_logger()
 
 
 class Refused:
@@ -92,8 +87,7 @@ class Turns:
             self.call.ready()
 
     def _fail(self, problem: BaseException) -> None:
-        log.error("call_failed", error=f"{type(problem).__name__}: {problem}", exc_info=problem)
-        self.call.finish(Code.UNKNOWN, "internal fault")
+        self.call.broke(problem)
         self._finish()
 
     def half_closed(self) -> None:

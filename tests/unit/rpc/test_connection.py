@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from support.grpc_peer import Make
 
+from spendgate.rpc.call import Call, Message
 from spendgate.rpc.limits import MIB, Limits
+from spendgate.rpc.load import Load
 from spendgate.rpc.messages import Messages, framed
 
 
@@ -251,3 +253,85 @@ def test_the_first_call_may_come_byte_by_byte(pair: Make) -> None:
             wire.server.receive(bytes([byte]))
         wire.exchange()
         assert wire.answers[stream].status == "0"
+
+
+class Faulty:
+    """Fails where it is told to, unless a call says that it is well."""
+
+    def __init__(self, call: Call, told: list[str], fails: str) -> None:
+        well = dict(call.metadata).get("x-well") == "1"
+        self.call, self.told, self.fails = call, told, "" if well else fails
+        self._tell("begin")
+
+    def _tell(self, what: str) -> None:
+        self.told.append(what)
+        if what == self.fails:
+            raise ValueError(f"planted in {what}")
+
+    def message(self, message: Message) -> bool:
+        self._tell("message")
+        self.call.send(bytes(message))
+        return False
+
+    def half_closed(self) -> None:
+        self._tell("half_closed")
+        self.call.finish()
+
+    def lost(self) -> None:
+        self._tell("lost")
+
+
+@pytest.mark.parametrize("spent", [False, True], ids=["at once", "in a later turn"])
+@pytest.mark.parametrize("fails", ["begin", "message", "half_closed", "lost"])
+def test_what_a_service_fails_at_ends_its_call_and_no_other(pair: Make, fails: str, spent: bool) -> None:
+    told: list[str] = []
+    wire = pair(spent=spent, service=lambda call: Faulty(call, told, fails))
+    calls = [wire.call(), wire.call(x_well="1"), wire.call()]
+    for stream in calls:
+        wire.say(stream, b"hello", end=fails != "lost")
+    wire.exchange()
+    if fails == "lost":
+        wire.client.reset_stream(calls[0])
+        wire.client.end_stream(calls[1])
+        wire.client.reset_stream(calls[2])
+        wire.exchange()
+    for _ in calls:
+        wire.load.work()
+        wire.exchange()
+    well = wire.answers[calls[1]]
+    assert (messages(well.data), well.status) == ([b"hello"], "0")
+    if fails != "lost":
+        assert [wire.answers[c].status for c in calls] == ["2", "0", "2"]
+    assert told.count("lost") == (2 if fails != "begin" else 0)
+    assert not wire.server.calls
+    assert wire.load.held_bytes == 0
+    later = wire.call(x_well="1")
+    wire.say(later, b"again", end=True)
+    wire.exchange()
+    wire.load.work()
+    wire.exchange()
+    assert wire.answers[later].status == "0"
+
+
+def test_a_fault_in_one_turn_leaves_the_others_their_turns() -> None:
+    woken: list[int] = []
+    load = Load(lambda: 0.0, lambda: woken.append(1))
+    done: list[str] = []
+
+    class Waits:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def resume(self) -> None:
+            done.append(self.name)
+            if self.name == "bad":
+                raise ValueError("planted")
+
+    for name in ("bad", "good"):
+        load.postpone(Waits(name))
+    with pytest.raises(ValueError, match="planted"):
+        load.work()
+    assert len(woken) == 2
+    load.work()
+    assert done == ["bad", "good"]
+    assert not load.is_spent
