@@ -80,12 +80,20 @@ class Stream:
 
     async def say(self, message: Any) -> Any:
         """Envoy's message, and our reply."""
+        heard = await self.hear(message)
+        assert heard, "the handler ended, or was silent"
+        return heard[0]
+
+    async def hear(self, message: Any) -> list[Any]:
+        """Envoy's message, and our replies: none where the call ends."""
         assert self.task is not None
         self._said.put_nowait(message)
         heard = asyncio.ensure_future(self._heard.get())
         await asyncio.wait({heard, self.task}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
-        assert heard.done(), "the handler ended, or was silent"
-        return heard.result()
+        if heard.done():
+            return [heard.result()]
+        heard.cancel()
+        return []
 
     async def end(self) -> None:
         """Envoy's end of the call."""

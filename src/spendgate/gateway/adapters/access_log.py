@@ -14,11 +14,12 @@ import structlog
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 
 from spendgate.exchange import attempts
 from spendgate.exchange.access_log_settlement import NAMESPACE, LogFacts, settle_by_log
 from spendgate.exchange.ticket import SettlementTicket
-from spendgate.gateway.adapters import codec
+from spendgate.gateway.adapters import codec, faults
 from spendgate.gateway.runtime import Runtime
 
 log = structlog.get_logger()
@@ -75,8 +76,13 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
                 message = reading.result()
                 if message is grpc.aio.EOF:
                     break
-                for entry in message.http_logs.log_entry:
-                    self._take(entry)
+                if isinstance(
+                    message, DecodeError
+                ):  # what its entries tell of is charged when its holds expire
+                    faults.report(self._run, None, "access_log", message)
+                else:
+                    for entry in message.http_logs.log_entry:
+                        self._take(entry)
                 self._decide()
                 reading = asyncio.ensure_future(context.read())
         finally:

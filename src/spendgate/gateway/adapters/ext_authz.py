@@ -17,6 +17,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2 as pb
 from envoy.service.auth.v3 import external_auth_pb2_grpc
 from envoy.type.v3 import http_status_pb2
+from google.protobuf.message import DecodeError
 
 from spendgate.exchange import billing
 from spendgate.exchange import events as e
@@ -62,9 +63,13 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  Envoy's name
         """Decide. After a fault of ours a team with an enforcing budget is refused, unless its `failurePolicy` is
         `open`."""
-        run, attributes = self._run, request.attributes
+        run = self._run
         if not run.knows_policy:
             await context.abort(grpc.StatusCode.UNAVAILABLE, NO_POLICY)
+        if isinstance(request, DecodeError):  # not even its API is known
+            faults.report(run, None, "check", request)
+            return _denied(faults.UNAVAILABLE)
+        attributes = request.attributes
         http = attributes.request.http
         headers = {":authority": http.host, **http.headers}
         exchange = Exchange(

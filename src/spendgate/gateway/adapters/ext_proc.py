@@ -10,13 +10,14 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 
 from spendgate.gateway.adapters.ext_proc_call import ProcessCall
+from spendgate.gateway.adapters.lenient import lenient
 from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.rpc.call import Call, Handler, Message
 from spendgate.rpc.status import Code
 from spendgate.rpc.turns import Refused, Turns
 
 PATH = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-_parse = pb.ProcessingRequest.FromString
+_parse = lenient(pb.ProcessingRequest.FromString)
 
 
 class ProcessTurns(Turns):
@@ -48,6 +49,11 @@ class ProcessTurns(Turns):
         """See Line."""
         self.end()
 
+    @property
+    def has_failed(self) -> bool:
+        """See Line."""
+        return self.call.has_failed
+
 
 class Processor:
     """The service on our own server."""
@@ -65,6 +71,9 @@ class Processor:
 
 class _ContextLine:
     """A call of grpc.aio."""
+
+    has_failed = False
+    """Its errors are told as exceptions."""
 
     def __init__(self, context: Any) -> None:
         self._context = context

@@ -12,6 +12,8 @@ import math
 import time
 from typing import Any, Protocol
 
+from google.protobuf.message import DecodeError
+
 from spendgate.exchange import events as e
 from spendgate.exchange.exchange import SENT, Exchange
 from spendgate.exchange.states import State
@@ -42,6 +44,11 @@ class Line(Protocol):
 
     def leave(self) -> None:
         """End the call in good order; the exchange is told by `over`."""
+        ...
+
+    @property
+    def has_failed(self) -> bool:
+        """Did the call end with an error of this server's?"""
         ...
 
 
@@ -80,9 +87,12 @@ class ProcessCall:
         self._piece_since = math.inf
 
     async def reply(self, message: Any) -> Any:
-        """The reply to a message; None: there is none. Never fails. Nothing of the message is kept.
+        """The reply to a message, or to what its parser raised (`lenient`); None: there is none. Never fails. Nothing
+        of the message is kept.
 
         Up to its first wait it may run outside of a task (`rpc.eager`)."""
+        if isinstance(message, DecodeError):
+            return self._unread(message)
         kind = message.WhichOneof("request") or ""
         body, is_end = b"", False
         if kind in ("request_body", "response_body"):
@@ -333,9 +343,12 @@ class ProcessCall:
         """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open. Did it show the
         answer without us, since we were away for so long? Then what we saw of it is not what flowed."""
         run, deciding, exchange = self._run, self._deciding, self._exchange
+        is_open = run.snapshot.settings.failure_mode == "open"
+        if self._line.has_failed:  # of what it waits for Envoy has no reply
+            return e.EndedBy.FAULT if is_open or self._is_sent else e.EndedBy.CLIENT
         if deciding is not None:
             return late_or_left(run, deciding)
-        if run.snapshot.settings.failure_mode == "open" and exchange is not None:
+        if is_open and exchange is not None:
             # a body may have come, and have waited too long to be seen
             may_be_late = exchange.state is State.AWAIT_BODY or exchange.state in SENT
             away_s = max(run.lag.recent_s(), time.monotonic() - self._piece_since)
@@ -351,7 +364,7 @@ class ProcessCall:
             return
         try:
             told = exchange.leave() if by is e.EndedBy.CLIENT else None
-            exchange.receive(e.StreamClosed(by))
+            exchange.receive(e.StreamClosed(by) if by is not e.EndedBy.FAULT else e.InternalError("over"))
             self._run.live.discard(exchange)
             ending = exchange.take_ending() if told is not None else None
             if told is not None and ending is not None:
@@ -360,6 +373,17 @@ class ProcessCall:
                 self._hand_over()
         except Exception as problem:  # noqa: BLE001
             self._broke("over", problem)
+
+    def _unread(self, problem: DecodeError) -> Any:
+        """The reply to a message of which nobody knows what it was: a refusal, where nothing was sent and the policy
+        says so; else none, and the call ends in good order, so that all passes, whatever Envoy waits with."""
+        exchange = self._exchange
+        kind = "request_headers" if exchange is None else "request_body" if exchange.is_undecided else "over"
+        reply = self._broke(kind, problem)
+        if reply is not None and reply.HasField("immediate_response"):
+            return reply
+        self._line.leave()
+        return None
 
     def _broke(self, kind: str, problem: Exception) -> Any:
         """The reply after a fault of ours."""

@@ -16,6 +16,7 @@ from spendgate.errors import ConfigurationError
 from spendgate.gateway.adapters.access_log import AccessLog
 from spendgate.gateway.adapters.ext_authz import Authorization
 from spendgate.gateway.adapters.ext_proc import PATH, ExternalProcessor, Processor
+from spendgate.gateway.adapters.lenient import Lenient
 from spendgate.gateway.runtime import Runtime
 from spendgate.rpc.engine import has_ngh2
 from spendgate.rpc.limits import MIB, Limits
@@ -70,13 +71,16 @@ class Serving:
         if self.engine == "grpcio":
             self.server = grpc.aio.server(options=grpcio_options(settings.max_body_bytes))
             processor = ExternalProcessor(runtime)
-            external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(processor, self.server)
+            external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(
+                processor, Lenient(self.server)
+            )
         else:
             self.server = Server(self.engine, limits_of(settings))
             self.server.load.waited = runtime.lag.queued
             self.server.add_method(PATH, Processor(runtime, asyncio.get_running_loop()).begin)
-        external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorization(runtime), self.server)
-        als_pb2_grpc.add_AccessLogServiceServicer_to_server(access_log, self.server)
+        lenient = Lenient(self.server)
+        external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorization(runtime), lenient)
+        als_pb2_grpc.add_AccessLogServiceServicer_to_server(access_log, lenient)
         health_pb2_grpc.add_HealthServicer_to_server(healthy, self.server)
 
     def bind(self, address: str) -> None:

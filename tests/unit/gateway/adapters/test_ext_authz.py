@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from envoy.service.auth.v3 import external_auth_pb2 as pb
+from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry
 from unit.exchange.driver import NOW_MS, chat, snapshot_of
 
@@ -187,3 +188,10 @@ async def test_a_header_of_mcp_on_a_path_whose_body_is_not_shown_claims_nothing(
         assert answer.HasField("ok_response")
         assert desk.runtime.metrics.unknown_api.labels(team, "pass")._value.get() == 1
     assert (desk.settler.endings, desk.ledger.asked, desk.errors()) == ([], [], 0)
+
+
+async def test_a_check_that_cannot_be_read_is_refused_loudly() -> None:
+    desk = Desk()
+    answer = await desk.service.Check(DecodeError("corrupt"), None)
+    assert answer.denied_response.status.code == 503
+    assert (desk.settler.endings, desk.ledger.asked, desk.errors()) == ([], [], 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
 import structlog
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from support.grpc_peer import Pair
 from unit.exchange.desk import Desk, body, response_headers, trailers, was_refused
 from unit.exchange.driver import chat, chat_answer
 from unit.exchange.test_exchange import COST_10_5, SSE_DONE, SSE_HEAD, SSE_MORE, SSE_USAGE
@@ -21,9 +24,13 @@ from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters import codec
+from spendgate.gateway.adapters.ext_proc import Processor, ProcessTurns
+from spendgate.gateway.adapters.lenient import lenient
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
 from spendgate.records.outcome import Outcome
+from spendgate.rpc.limits import Limits
+from spendgate.rpc.messages import Messages, framed
 
 SPECS = """
 {team: ml, monthlyBudgetUSD: 10, defaultModel: gpt-4o-mini}
@@ -175,3 +182,90 @@ async def test_the_fuzz_sees_each_guard_fall(
         except AssertionError:
             seen += 1
     assert seen, f"nobody noticed that {what}"
+
+
+UNREADABLE = b"\xff"
+
+
+class Own:
+    """A call on our own server."""
+
+    def __init__(self, desk: Desk) -> None:
+        service = Processor(desk.runtime, asyncio.get_running_loop())
+        self._wire = Pair("ngh2", service=service.begin)
+        self._stream = self._wire.call()
+
+    async def hear(self, data: bytes) -> list[Any]:
+        self._wire.say(self._stream, data)
+        self._wire.exchange()
+        answer = self._wire.answers[self._stream]
+        found, answer.data = Messages(2**20).feed(answer.data), b""
+        return [pb.ProcessingResponse.FromString(m) for m in found]
+
+    async def end(self) -> None:
+        self._wire.client.end_stream(self._stream)
+        self._wire.exchange()
+        assert self._wire.answers[self._stream].status == "0"
+
+
+class Grpcio:
+    """A call on grpc.aio."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._call = desk.call()
+
+    async def hear(self, data: bytes) -> list[Any]:
+        return await self._call.hear(lenient(pb.ProcessingRequest.FromString)(data))
+
+    async def end(self) -> None:
+        await self._call.end()
+
+
+@pytest.mark.parametrize("server", [Own, Grpcio])
+async def test_a_message_that_cannot_be_read_is_refused_or_charged(server: type[Own] | type[Grpcio]) -> None:
+    for team in TEAMS:
+        for stream in (False, True):
+            for ends in ("end", "trailers", "mid", "left") if stream else ("end", "trailers", "left"):
+                for at in range(len(messages(Desk(SPECS), team, stream, ends))):
+                    desk = Desk(SPECS)
+                    call, refused = server(desk), False
+                    for i, message in enumerate(messages(desk, team, stream, ends)):
+                        replies = await call.hear(UNREADABLE if i == at else message.SerializeToString())
+                        refused = was_refused(replies)
+                        if refused or not replies:
+                            break  # in good order: Envoy lets the rest pass
+                    await call.end()
+                    case = f"{team}, stream={stream}, {ends}, message {at}"
+                    assert refused is (at == 0 or team == "zero" or (at == 1 and team == "ml")), case
+                    assert desk.errors() == (team != "zero" or at < 2), case
+                    bill = 1 if stream and ends in ("left", "mid") else COST_10_5
+                    assert refused or desk.ledger.charged >= bill, case
+                    assert not desk.runtime.open, case
+
+
+@pytest.mark.parametrize(("mode", "charged"), [("open", True), ("closed", False)])
+@pytest.mark.parametrize("why", ["mute", "crowded"])
+async def test_a_call_that_we_end_without_a_reply_is_charged_where_envoy_sends_the_request_on(
+    why: str, mode: str, charged: bool
+) -> None:
+    desk = Desk(SPECS, failure_mode=mode)
+    [first, second] = messages(desk, "ml", stream=False, ends="left")
+
+    class Mute(ProcessTurns):
+        def encode(self, reply: Any) -> bytes:
+            if why == "mute":
+                raise Planted
+            return super().encode(reply)
+
+    loop = asyncio.get_running_loop()
+    wire = Pair("ngh2", Limits(buffered_bytes=16), service=lambda call: Mute(desk.runtime, call, loop))
+    stream = wire.call()
+    wire.say(stream, first.SerializeToString())
+    wire.exchange()
+    if why == "crowded":
+        wire.client.send_data(stream, b"".join(framed(second.SerializeToString()))[:60])
+        wire.exchange()
+    assert wire.answers[stream].status == ("2" if why == "mute" else "8")
+    assert desk.ledger.charged >= (COST_10_5 if charged else 0)
+    assert bool(desk.ledger.charged) is charged
+    assert not desk.runtime.open
