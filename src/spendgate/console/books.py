@@ -27,6 +27,7 @@ from spendgate.months import month_key, month_last_ms
 from spendgate.policy.month_budgets import budgets_of
 from spendgate.views.bounds import BoundsNow, read_bounds
 from spendgate.views.budgets import utilization
+from spendgate.views.carries import Carries
 from spendgate.views.history import History
 
 FRESH_MS = 1_000
@@ -83,6 +84,7 @@ class Books:
         self.now_ms = now_ms
         self.mirror = Mirror(ledger, lambda: snapshot().prices)
         self._history = History(_Daily(ledger, self.mirror, now_ms))
+        self._carries = Carries(ledger)
         self._rows: dict[str, tuple[int, str, list[Row]]] = {}
         self._own: dict[str, tuple[int, frozenset[str], Mapping[str, TeamBudget] | None]] = {}
         self._reading = asyncio.Lock()
@@ -109,16 +111,25 @@ class Books:
             balances = await self.ledger.balances(teams, month)
             at = min(now, month_last_ms(month))
             of = own.get if own is not None else policy.budget
-            rows = [self._row(t, of(t), b, at) for t, b in zip(teams, balances, strict=True)]
+            budgets = await self._bounded([of(t) for t in teams], at)
+            rows = [
+                self._row(t, budget, b, at) for t, budget, b in zip(teams, budgets, balances, strict=True)
+            ]
             rows = _ordered([r for r in rows if r.limit_nanousd is not None or r.committed_nanousd])
             self._rows = {m: v for m, v in self._rows.items() if now - v[0] < FRESH_MS}
             self._rows[month] = (now, policy.version, rows)
             return rows
 
     async def budget(self, team: str, month: str) -> TeamBudget | None:
-        """A team's budget in a month: of one that is over its own, as far as that is known."""
+        """A team's budget in a month, as that is bounded: of one that is over its own, as far as that is known."""
         own = await self._own_budgets([team], month)
-        return self.snapshot().policy.budget(team) if own is None else own.get(team)
+        budget = self.snapshot().policy.budget(team) if own is None else own.get(team)
+        return (await self._bounded([budget], min(self.now_ms(), month_last_ms(month))))[0]
+
+    async def _bounded(self, budgets: Sequence[TeamBudget | None], at_ms: int) -> list[TeamBudget | None]:
+        """Budgets with what was carried over into the month of a time."""
+        await self._carries.refresh([b for b in budgets if b is not None], at_ms, self.now_ms())
+        return [None if b is None else self._carries.of(b, at_ms) for b in budgets]
 
     async def _own_budgets(self, teams: Sequence[str], month: str) -> Mapping[str, TeamBudget] | None:
         """The budgets of a month that is over; None of one that runs, or of which nothing was written down."""
@@ -203,9 +214,9 @@ class Books:
         row = self._row(team, own, (numbers.settled_nanousd, numbers.reserved_nanousd), at)
         outlook = (await self.forecasts([row]))[team] if running else None
         exhausted = None
-        if outlook is not None and budget is not None:
-            bound = budget.month_bound_nanousd(now)
-            exhausted = outlook.exhausted_at_ms(budget.limit_nanousd(now) if bound == UNLIMITED else bound)
+        if outlook is not None and own is not None:
+            bound = own.month_bound_nanousd(now)
+            exhausted = outlook.exhausted_at_ms(own.limit_nanousd(now) if bound == UNLIMITED else bound)
         return TeamView(
             row=row,
             budget=budget,

@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from spendgate.budget.rollover import carried_nanousd
 from spendgate.console import charts
 from spendgate.console.access import Access, Visitor
 from spendgate.console.asking import ProposalService, outcome
@@ -124,6 +125,7 @@ class Teams:
             "policy.html",
             team=team,
             budget=budget,
+            carried=carried_nanousd(budget, standing.last_settled.get("")),
             version=snapshot.policy.version,
             standing=standing,
             form={"app": "", "path": "", "require_model": "", "run": "", "request": EXAMPLE} | form,

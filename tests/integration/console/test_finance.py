@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+
+from support.asks import end
 
 from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
@@ -16,6 +19,7 @@ from .conftest import T0, USD, House
 from .test_pages import words
 
 OCTOBER = "20261020"
+DAY_MS = 86_400_000
 
 
 async def test_adjustments_say_what_why_who_and_whether_a_budget_counts_them(house: House) -> None:
@@ -102,6 +106,27 @@ async def test_the_chargeback_page_adds_up_and_every_number_leads_on(house: Hous
         page = await client.get("/chargeback")
     assert "red $40.00 95.2 % – 1 0 10 $0.00" in words(page) and "Total $42.00" in words(page)
     assert 'href="/spend?month=2026-11&amp;team=red"' in page.text
+
+
+async def test_a_month_is_judged_by_its_budget_with_what_the_one_before_left(house: House) -> None:
+    text = (
+        "apiVersion: ai.systemhardening.com/v1\nkind: LLMBudget\nmetadata: {name: red}\n"
+        "spec: {team: red, monthlyBudgetUSD: 100, rollover: {percent: 50}}\n"
+    )
+    policy = Policy.of(map(compile_budget, parse_documents(text)))
+    house.snapshot = replace(house.snapshot, policy=policy)
+    await house.ledger.settle([end("y1", 20 * USD, at_ms=T0 - 30 * DAY_MS)], T0)
+    await house.spend("red", 120 * USD)
+    async with house.client() as client:
+        overview, team = words(await client.get("/")), words(await client.get("/teams/red"))
+        spend = words(await client.get("/spend?month=2026-11&team=red"))
+        says = words(await client.get("/teams/red/policy"))
+        past = words(await client.get("/?month=2026-10"))
+    assert "red 80.0 % $150.00 $120.00" in overview and "Downgrading" in overview
+    assert "80.0 % of $150.00 used" in team and "Spent $120.00 80.0 % of $150.00" in spend
+    assert "Rolls over what last month left, at most 50 % of the month: $50.00 into this one" in says
+    assert "month 120.00 0.00 150.00" in says
+    assert "red 20.0 % $100.00 $20.00" in past  # September is not known
 
 
 async def test_a_past_month_is_judged_by_its_own_budgets(house: House) -> None:
