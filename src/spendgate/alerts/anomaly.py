@@ -2,7 +2,8 @@
 
 The profile of a weekday is the median of the last four of it, and its spread their mean distance from it. A day is
 an anomaly where it is above twice the profile and above it by six spreads, and by enough money to matter. It needs
-three weekdays of history. Its explanation is the app and model that grew most over their own median day.
+three weekdays of history. Its explanation is the app and model that grew most over their own median day, over the
+same weekdays: on one without the app it spent nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ MATERIAL_NANOUSD = NANO_PER_USD
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """A day that is far above its weekday. `day` is `YYYYMMDD`."""
+    """A day that is far above its weekday. `day` is `YYYYMMDD`; `weekdays`: how many it was judged by."""
 
     day: str
     spent_nanousd: int
     usual_nanousd: int
+    weekdays: int
 
 
 def anomaly_of(days: Sequence[str], spent: Sequence[int], limit_nanousd: int | None) -> Anomaly | None:
@@ -49,7 +51,7 @@ def anomaly_of(days: Sequence[str], spent: Sequence[int], limit_nanousd: int | N
     material = max(MATERIAL_NANOUSD, (limit_nanousd or 0) // MATERIAL_SHARE)
     if spent[-1] <= TIMES * usual or excess <= SPREADS * spread or excess < material:
         return None
-    return Anomaly(days[-1], spent[-1], usual)
+    return Anomaly(days[-1], spent[-1], usual, len(samples))
 
 
 def explained(team: str, found: Anomaly, cells: Sequence[DayCell]) -> str:
@@ -61,7 +63,7 @@ def explained(team: str, found: Anomaly, cells: Sequence[DayCell]) -> str:
         if c.day < found.day:
             earlier.setdefault((c.app, c.model), []).append(c)
     grown = sorted(
-        ((c.cost_nanousd - _usual(earlier.get(key, ())), key) for key, c in now.items()),
+        ((c.cost_nanousd - _usual(earlier.get(key, ()), found.weekdays), key) for key, c in now.items()),
         key=lambda x: (-x[0], x[1]),
     )
     day = f"{found.day[:4]}-{found.day[4:6]}-{found.day[6:]}"
@@ -71,25 +73,31 @@ def explained(team: str, found: Anomaly, cells: Sequence[DayCell]) -> str:
     ]
     for more, (app, model) in grown[:2]:
         if more > 0:
-            lines.append(_cause(app, model, now[app, model], earlier.get((app, model), ()), more))
+            before = earlier.get((app, model), ())
+            lines.append(_cause(app, model, now[app, model], before, found.weekdays, more))
     lines.append(
         "See who called: spendgate log tail, or the team's page. maxUSDPerHour and maxUSDPerRun end a loop."
     )
     return "\n".join(lines)
 
 
-def _usual(cells: Sequence[DayCell]) -> int:
-    return max(0, median_low([c.cost_nanousd for c in cells])) if cells else 0
+def _usual(cells: Sequence[DayCell], weekdays: int) -> int:
+    return max(0, _median([c.cost_nanousd for c in cells], weekdays))
 
 
-def _cause(app: str, model: str, cell: DayCell, before: Sequence[DayCell], more: int) -> str:
+def _median(amounts: Sequence[int], weekdays: int) -> int:
+    """Of so many weekdays; on those that are not there it was nothing."""
+    return median_low([*amounts, *[0] * (weekdays - len(amounts))])
+
+
+def _cause(app: str, model: str, cell: DayCell, before: Sequence[DayCell], weekdays: int, more: int) -> str:
     name = f"app {shown(app) or '(unnamed)'} with {shown(model) or '(unnamed)'}"
     said = f"{name}: {usd(cell.cost_nanousd)}, {usd(more)} more than usual, with {cell.requests} requests"
     if not before:
         return f"{said}; it was not there on this weekday before."
-    requests = median_low([c.requests for c in before])
+    requests = _median([c.requests for c in before], weekdays)
     if requests and cell.requests > 0:
-        each, was = cell.cost_nanousd // cell.requests, _usual(before) // requests
+        each, was = cell.cost_nanousd // cell.requests, _usual(before, weekdays) // requests
         kind = (
             "more requests"
             if cell.requests * 2 > requests * 3

@@ -71,6 +71,17 @@ def test_the_explanation_names_the_app_and_model_that_grew_and_how() -> None:
     ]
 
 
+def test_what_ran_on_one_weekday_of_four_is_not_usual_on_any() -> None:
+    wednesdays = weekdays_before(DAYS)
+    cells = [DayCell("red", day, "chat", "gpt-4o", 100, 10 * USD, {}) for day in wednesdays]
+    cells += [DayCell("red", wednesdays[n], "batch", "gpt-5.4", 900, 65 * USD, {}) for n in (0, 4)]
+    found = anomaly_of(DAYS, history(75), None)
+    assert found is not None and found.weekdays == 4
+    assert explained("red", found, cells).splitlines()[1] == (
+        "app batch with gpt-5.4: $65.00, $65.00 more than usual, with 900 requests (usually 0)."
+    )
+
+
 @given(st.lists(st.integers(0, 10**12), min_size=29, max_size=29))
 def test_law_what_is_told_is_more_than_twice_the_usual_and_by_a_dollar(spent: list[int]) -> None:
     found = anomaly_of(DAYS, spent, None)
