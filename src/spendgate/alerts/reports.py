@@ -20,7 +20,7 @@ import structlog
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.anomaly import Anomaly, anomaly_of, by_month, explained, weekdays_before
 from spendgate.alerts.digest import Every, Period, Sums, all_digest, period_due, sums_of, team_digest
-from spendgate.budget.forecast import Forecast, forecast, history_days
+from spendgate.budget.forecast import DAY_MS, HOUR_MS, Forecast, forecast, history_days
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError
 from spendgate.ledger.accounts import DayCell
@@ -32,7 +32,6 @@ from spendgate.views.carries import Carries
 
 log = structlog.get_logger()
 
-HOUR_MS = 3_600_000
 TEAMS_A_TRIP = 100
 ALL_TEAMS = ""
 ReportKind = Literal["digest", "anomaly"]
@@ -74,6 +73,15 @@ def reports_from(environ: Mapping[str, str], log: Path | None = None) -> ReportP
         raise ConfigurationError(f"SPENDGATE_ANOMALIES: {said!r} is not known; use on or off")
     finance = tuple(environ.get("SPENDGATE_DIGEST_FINANCE", "").replace(",", " ").split())
     return ReportPlan(tuple(digests), said == "on", finance, log)
+
+
+class _Unusual(NamedTuple):
+    """An unusual day of a team, the days that it was judged by, and the budget at its end."""
+
+    team: str
+    found: Anomaly
+    days: list[str]
+    budget: TeamBudget | None
 
 
 class Reports:
@@ -120,8 +128,8 @@ class Reports:
             for team in (*teams, ALL_TEAMS):
                 yield ReportName(team, month_key(now_ms), _key("digest", period.key))
         if self.plan.anomalies:
-            async for team, found, _ in self._unusual(teams, policy, now_ms):
-                yield ReportName(team, month_key(now_ms), _key("anomaly", f"day:{found.day}"))
+            async for team, found, _, _ in self._unusual(teams, policy, now_ms):
+                yield ReportName(team, found.day[:6], _key("anomaly", f"day:{found.day}"))
 
     async def _teams(self, policy: Policy) -> list[str]:
         return sorted({*await self._books.teams(), *policy.teams})
@@ -132,7 +140,7 @@ class Reports:
     async def _digests(
         self, period: Period, teams: Sequence[str], policy: Policy, now_ms: int
     ) -> AsyncIterator[Alert]:
-        budgets = await self._budgets(teams, policy, now_ms)
+        budgets = await self._budgets(teams, policy, now_ms, now_ms)
         sums, outlooks = await gather(self._books, teams, period, now_ms)
         users = await self._users(period)
         for team in teams:
@@ -143,16 +151,18 @@ class Reports:
             budget = budgets.get(team)
             text = team_digest(team, of, period, budget, outlooks[team])
             if budget is not None:  # nobody owns a team without one; finance hears of it
-                yield _alert("digest", period.key, team, text, now_ms, channels_of(budget))
+                yield _digest(period, team, text, now_ms, channels_of(budget))
         if sums:
             text = all_digest(sums, period, budgets, outlooks)
-            yield _alert("digest", period.key, ALL_TEAMS, text, now_ms, self.plan.finance)
+            yield _digest(period, ALL_TEAMS, text, now_ms, self.plan.finance)
 
-    async def _budgets(self, teams: Sequence[str], policy: Policy, now_ms: int) -> dict[str, TeamBudget]:
-        """The budgets of those that have one, as the month is bounded."""
+    async def _budgets(
+        self, teams: Sequence[str], policy: Policy, at_ms: int, now_ms: int
+    ) -> dict[str, TeamBudget]:
+        """The budgets of those that have one, as the month of a time is bounded."""
         budgets = {t: b for t in teams if (b := policy.budget(t)) is not None}
-        await self._carries.refresh(budgets.values(), now_ms)
-        return {t: self._carries.of(b, now_ms) for t, b in budgets.items()}
+        await self._carries.refresh(budgets.values(), at_ms, now_ms)
+        return {t: self._carries.of(b, at_ms) for t, b in budgets.items()}
 
     async def _users(self, period: Period) -> dict[str, dict[str, int]]:
         if self.plan.log is None:
@@ -164,27 +174,34 @@ class Reports:
             return {}
 
     async def _anomalies(self, teams: Sequence[str], policy: Policy, now_ms: int) -> AsyncIterator[Alert]:
-        days = weekdays_before(history_days(now_ms))
-        async for team, found, budget in self._unusual(teams, policy, now_ms):
+        async for team, found, days, budget in self._unusual(teams, policy, now_ms):
             if f"{team} {found.day}" in self._told:
                 continue
-            text = explained(team, found, await _cells_of_days(self._books, team, days))
+            text = explained(team, found, await _cells_of_days(self._books, team, weekdays_before(days)))
             channels = () if budget is None else channels_of(budget)
-            yield _alert("anomaly", f"day:{found.day}", team, text, now_ms, channels)
+            key = _key("anomaly", f"day:{found.day}")
+            yield Alert(key, "anomaly", team, found.day[:6], now_ms, channels=channels, detail=text)
             self._told.add(f"{team} {found.day}")
 
-    async def _unusual(
-        self, teams: Sequence[str], policy: Policy, now_ms: int
-    ) -> AsyncIterator[tuple[str, Anomaly, TeamBudget | None]]:
-        days = history_days(now_ms)
-        budgets = await self._budgets(teams, policy, now_ms)
-        for start in range(0, len(teams), TEAMS_A_TRIP):
-            some = teams[start : start + TEAMS_A_TRIP]
-            for team, spent in (await self._books.daily(some, days)).items():
-                budget = budgets.get(team)
-                found = anomaly_of(days, spent, None if budget is None else budget.limit_nanousd(now_ms))
-                if found is not None:
-                    yield team, found, budget
+    async def _unusual(self, teams: Sequence[str], policy: Policy, now_ms: int) -> AsyncIterator[_Unusual]:
+        for at_ms in self._to_judge(now_ms):
+            days = history_days(at_ms)
+            budgets = await self._budgets(teams, policy, at_ms, now_ms)
+            for start in range(0, len(teams), TEAMS_A_TRIP):
+                some = teams[start : start + TEAMS_A_TRIP]
+                for team, spent in (await self._books.daily(some, days)).items():
+                    budget = budgets.get(team)
+                    limit = None if budget is None else budget.limit_nanousd(at_ms)
+                    found = anomaly_of(days, spent, limit)
+                    if found is not None:
+                        yield _Unusual(team, found, days, budget)
+
+    def _to_judge(self, now_ms: int) -> list[int]:
+        """Now, for the day so far; and before it yesterday's end, until the first look an hour after it: by then what
+        was open has settled."""
+        midnight = now_ms - now_ms % DAY_MS
+        looked = self._looked.get("anomaly", 0) * HOUR_MS
+        return [now_ms] if looked >= midnight + HOUR_MS else [midnight - 1, now_ms]
 
 
 async def gather(
@@ -239,7 +256,6 @@ def _key(kind: ReportKind, name: str) -> str:
     return f"{kind}:{name}"
 
 
-def _alert(
-    kind: ReportKind, name: str, team: str, text: str, now_ms: int, channels: tuple[str, ...]
-) -> Alert:
-    return Alert(_key(kind, name), kind, team, month_key(now_ms), now_ms, channels=channels, detail=text)
+def _digest(period: Period, team: str, text: str, now_ms: int, channels: tuple[str, ...]) -> Alert:
+    key, month = _key("digest", period.key), month_key(now_ms)
+    return Alert(key, "digest", team, month, now_ms, channels=channels, detail=text)

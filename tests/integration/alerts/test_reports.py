@@ -29,7 +29,8 @@ from spendgate.ledger.accounts import Adjustment
 from spendgate.tasks import cancel_and_wait
 
 MONDAY = int(datetime(2026, 11, 30, 7, tzinfo=UTC).timestamp() * 1000)
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 @dataclass
@@ -105,7 +106,7 @@ async def test_a_week_comes_to_its_owner_by_mail_and_all_weeks_to_finance_once(
     loops = told(desk, environ, log), told(desk, environ, log)
     await asyncio.gather(*(loop.run_once() for loop in loops))
     for hour in range(3):
-        desk.now_ms = MONDAY + hour * 3_600_000
+        desk.now_ms = MONDAY + hour * HOUR_MS
         await told(desk, environ, log).run_once()
 
     (text,) = mailbox.texts("lead@acme.com")
@@ -227,7 +228,7 @@ async def test_a_day_unlike_its_weekday_is_told_once_with_what_made_it_so(
     assert got == []
     await desk.spend(300, app="batch")
     for hour in range(3):
-        desk.now_ms = MONDAY + hour * 3_600_000
+        desk.now_ms = MONDAY + hour * HOUR_MS
         await asyncio.gather(told(desk, environ).run_once(), told(desk, environ).run_once())
     (one,) = got
     assert (
@@ -235,6 +236,48 @@ async def test_a_day_unlike_its_weekday_is_told_once_with_what_made_it_so(
     )
     assert "app batch with gpt-4o: $300.00, $300.00 more than usual, with 1 requests" in one["message"]
     assert one["type"] == "warning"
+
+
+@pytest.mark.parametrize("looked", [True, False])
+async def test_what_a_day_came_to_after_its_last_look_is_told_on_the_next(
+    desk: Desk, receiver: tuple[str, list[dict[str, Any]]], looked: bool
+) -> None:
+    url, got = receiver
+    environ = {"SPENDGATE_NOTIFY_URLS": url, "SPENDGATE_ANOMALIES": "on"}
+    midnight = MONDAY + 17 * HOUR_MS  # Monday is over, and November with it
+    desk.budget("red", 10_000)
+    desk.now_ms = MONDAY
+    loop = told(desk, environ)
+    await loop.begin()
+    for week in range(1, 5):
+        await desk.spend(10, at_ms=MONDAY - 7 * week * DAY_MS)
+    desk.now_ms = midnight - HOUR_MS
+    await loop.run_once()
+    if looked:  # what was held at midnight settles after the first look
+        desk.now_ms = midnight + 1000
+        await loop.run_once()
+        assert got == []
+    await desk.spend(300, at_ms=midnight - 1000)
+    for hour in (1, 2, 3):
+        desk.now_ms = midnight + hour * HOUR_MS
+        await loop.run_once()
+        await told(desk, environ).run_once()
+    (one,) = got
+    assert "team red is unusual on 2026-11-30: $300.00" in one["message"]
+
+
+async def test_a_day_that_was_unusual_before_the_first_start_on_a_store_is_not_told(
+    desk: Desk, receiver: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, got = receiver
+    environ = {"SPENDGATE_NOTIFY_URLS": url, "SPENDGATE_ANOMALIES": "on"}
+    for week in range(1, 5):
+        await desk.spend(10, at_ms=MONDAY - 7 * week * DAY_MS)
+    await desk.spend(300, at_ms=MONDAY)
+    desk.now_ms = MONDAY + DAY_MS
+    for _ in range(2):
+        await told(desk, environ).run_once()
+    assert got == []
 
 
 async def test_an_unusual_day_of_a_team_without_a_budget_outlives_who_opened_it(
