@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spendgate.budget.load import load_policy
-from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.budget.policy import Policy
 from spendgate.cli.find_ledger import LedgerLocation
 from spendgate.months import month_key, month_last_ms
 
@@ -21,40 +21,32 @@ def policy_at_hand(found: LedgerLocation, paths: tuple[str, ...] = ()) -> Policy
     """None where there is none. Raises ConfigurationError, LedgerUnavailable."""
     if paths or found.policy_paths:
         return load_policy(paths or found.policy_paths)
-    return asyncio.run(_from_redis(found.redis_url))
+    from spendgate.cli.ledger import with_ledger
+
+    return asyncio.run(with_ledger(found.redis_url, _from_redis, TIMEOUT_S))
 
 
-async def _from_redis(url: str) -> Policy | None:
-    from spendgate.ledger.redis import url as connect
+async def _from_redis(ledger: RedisLedger) -> Policy | None:
     from spendgate.policy.store import PolicyStore, policy_of
 
-    client = connect.client(url, TIMEOUT_S)
-    try:
-        snapshot = await PolicyStore(client).read()
-    finally:
-        await client.aclose()
-    if snapshot is None:
-        return None
-    return policy_of(snapshot)
+    snapshot = await PolicyStore(ledger.calls.redis).read()
+    return None if snapshot is None else policy_of(snapshot)
 
 
-def limits_at_hand(found: LedgerLocation, month: str, now_ms: int) -> dict[str, int]:
+def limits_at_hand(found: LedgerLocation, month: str, now_ms: int) -> Mapping[str, int]:
     """What teams may spend in a month (`YYYYMM`), nano-USD, with what was carried over: by its own budgets where it is
-    over and they were written down, else by those in force, for teams that the policy names. Raises
-    ConfigurationError, LedgerUnavailable."""
+    over and they were written down, else by those in force. Raises ConfigurationError, LedgerUnavailable."""
     from spendgate.cli.ledger import with_ledger
-    from spendgate.policy.month_budgets import budgets_of
-    from spendgate.views.carries import limits_at
+    from spendgate.views.past import Limits, limits_in_force, own_limits
 
-    async def own(ledger: RedisLedger) -> dict[str, TeamBudget] | None:
-        return await budgets_of(ledger.calls.redis, await ledger.teams(), month)
+    async def own(ledger: RedisLedger) -> Limits | None:
+        return await own_limits(ledger, await ledger.teams(), month)
 
-    budgets: Mapping[str, TeamBudget] | None = None
-    if month < month_key(now_ms):
-        budgets = asyncio.run(with_ledger(found.redis_url, own, TIMEOUT_S))
-    if budgets is None:
-        budgets = (policy_at_hand(found) or Policy()).budgets
-    at_ms = min(now_ms, month_last_ms(month))
-    return asyncio.run(
-        with_ledger(found.redis_url, lambda ledger: limits_at(ledger, budgets, at_ms), TIMEOUT_S)
-    )
+    async def in_force(ledger: RedisLedger) -> Limits:
+        return await limits_in_force(ledger, policy, await ledger.teams(), min(now_ms, month_last_ms(month)))
+
+    limits = asyncio.run(with_ledger(found.redis_url, own, TIMEOUT_S)) if month < month_key(now_ms) else None
+    if limits is None:
+        policy = policy_at_hand(found) or Policy()
+        limits = asyncio.run(with_ledger(found.redis_url, in_force, TIMEOUT_S))
+    return limits.teams

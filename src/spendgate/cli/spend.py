@@ -7,21 +7,26 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spendgate.cli.find_ledger import LedgerLocation, find_ledger, ledger_options
-from spendgate.errors import ConfigurationError, LedgerUnavailable
+from spendgate.cli.ledger import with_ledger
+from spendgate.cli.policy_at_hand import policy_at_hand
+from spendgate.errors import ConfigurationError
 from spendgate.ledger.accounts import TeamMonth
 from spendgate.money import usd_cell, usd_to_nano
 from spendgate.months import month_key, month_last_ms, parse_month
 from spendgate.views.budgets import budget_rows, group_rows
 
 if TYPE_CHECKING:
-    from spendgate.budget.policy import TeamBudget
+    from spendgate.budget.policy import Policy
+    from spendgate.ledger.redis.ledger import RedisLedger
+    from spendgate.views.past import Limits
 
 TIMEOUT_S = 10.0
 CSV_FIELDS = (
@@ -65,18 +70,19 @@ def command(
         month = parse_month(month_option) if month_option else month_key(now_ms)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
-    groups: list[TeamMonth] = []
+    groups: Sequence[TeamMonth] = ()
     if archive is not None:
         if month_option is None or policy_paths:
             raise click.UsageError("--archive: give --month, and no --policy: its own budgets are in it")
         months, limits = _archived(archive, team, month)
     else:
         found = find_ledger(redis_url, data_dir)
-        budgets = _budgets(found, policy_paths)
-        at_ms = now_ms if month == month_key(now_ms) else month_last_ms(month)
+        policy = _policy(found, policy_paths)
         is_past = month < month_key(now_ms) and not policy_paths
-        months, limits, groups = asyncio.run(_read(found, team, month, budgets, at_ms, is_past))
-    rows = budget_rows(months, limits) + group_rows(groups, limits)
+        at_ms = min(now_ms, month_last_ms(month))
+        read = partial(_read, team=team, month=month, policy=policy, is_past=is_past, at_ms=at_ms)
+        months, groups, limits = asyncio.run(with_ledger(found.redis_url, read, TIMEOUT_S))
+    rows = budget_rows(months, limits.teams) + group_rows(groups, limits.groups)
     if output == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif output == "csv":
@@ -85,68 +91,52 @@ def command(
         _print_table(rows, month)
 
 
-def _archived(url: str, team: str | None, month: str) -> tuple[list[TeamMonth], dict[str, int]]:
+def _archived(url: str, team: str | None, month: str) -> tuple[Sequence[TeamMonth], Limits]:
     from spendgate.cli.month_archive import read_archive
+    from spendgate.views.past import Limits
 
     books = read_archive(url, month).books
-    return [m for m in books.months() if team in (None, m.team)], books.limits
+    return [m for m in books.months() if team in (None, m.team)], Limits(books.limits, {})
 
 
-def _budgets(found: LedgerLocation, policy_paths: tuple[str, ...]) -> dict[str, TeamBudget] | None:
-    """Those of teams and groups; None where only the amounts are known that `up` started with."""
-    from spendgate.budget.load import load_policy
+def _policy(found: LedgerLocation, policy_paths: tuple[str, ...]) -> Policy:
+    from spendgate.budget.policy import Policy, TeamBudget
 
-    if not (policy_paths or found.policy_paths):
-        return None
+    started_with = Policy.of(TeamBudget(team, nano) for team, nano in found.budgets.items())
+    if found.budgets and not (policy_paths or found.policy_paths):
+        return started_with
     try:
-        policy = load_policy(policy_paths or found.policy_paths)
+        return policy_at_hand(found, policy_paths) or Policy()
     except ConfigurationError as e:
-        if policy_paths:
+        if policy_paths or not found.policy_paths:
             raise
         first = str(e).splitlines()[0]
         click.echo(f"spendgate spend: budgets are those that `up` started with: {first}", err=True)
-        return None
-    return {b.team: b for b in (*policy.budgets.values(), *policy.groups.values())}
+        return started_with
 
 
 async def _read(
-    at: LedgerLocation,
-    team: str | None,
-    month: str,
-    budgets: dict[str, TeamBudget] | None,
-    at_ms: int,
-    is_past: bool,
-) -> tuple[list[TeamMonth], dict[str, int], list[TeamMonth]]:
-    """The months, and what they are judged by: a past month by its own budgets where those are known, and then only
-    teams that had one, or spent, are in it. Last the groups' months, where no team is asked for."""
-    from spendgate.ledger.redis.ledger import RedisLedger
-    from spendgate.policy.month_budgets import budgets_of
-    from spendgate.views.carries import limits_at
-    from spendgate.views.past import past_month
+    ledger: RedisLedger, team: str | None, month: str, policy: Policy, is_past: bool, at_ms: int
+) -> tuple[Sequence[TeamMonth], Sequence[TeamMonth], Limits]:
+    """The months of teams, and of groups where no team is asked for, and what they are judged by: a past month by its
+    own budgets where those are known, and then only who had one, or spent, is in it."""
+    from spendgate.views.past import limits_in_force, own_limits, past_month
 
-    ledger = RedisLedger.from_url(at.redis_url, timeout_s=TIMEOUT_S)
-    try:
-        limits = at.budgets if budgets is None else await limits_at(ledger, budgets, at_ms)
-        if is_past and team is None:
-            past = await past_month(ledger, month, limits)
-            found = await ledger.group_months(await ledger.groups(), month)
-            return list(past.months), dict(past.limits), found
-        teams = await ledger.teams()
-        own = await budgets_of(ledger.calls.redis, teams, month) if is_past else None
-        limits = limits if own is None else await limits_at(ledger, own, at_ms)
-        groups = await ledger.groups()
-        known = sorted({*teams, *limits} - {*groups})
-        if team is not None and team not in known:
-            names = ", ".join(known) or "none"
-            click.echo(f"spendgate spend: no team {team!r} in the ledger; known: {names}", err=True)
-        months = await ledger.months(known if team is None else [team], month)
-        return months, limits, await ledger.group_months(groups, month) if team is None else []
-    except LedgerUnavailable as e:
-        raise LedgerUnavailable(
-            f"the ledger does not answer ({e.__cause__ or e}); start `spendgate up`, or give --redis URL"
-        ) from e
-    finally:
-        await ledger.close()
+    if is_past and team is None:
+        past = await past_month(ledger, month, policy)
+        return past.months, past.groups, past.limits
+    teams = await ledger.teams()
+    own = await own_limits(ledger, teams, month) if is_past else None
+    limits = own or await limits_in_force(ledger, policy, teams, at_ms)
+    known = sorted({*teams, *limits.teams})
+    if team is None:
+        groups = await ledger.group_months(sorted({*await ledger.groups(), *limits.groups}), month)
+        return await ledger.months(known, month), groups, limits
+    if team not in known:
+        names = ", ".join(known) or "none"
+        click.echo(f"spendgate spend: no team {team!r} in the ledger; known: {names}", err=True)
+        limits = own or await limits_in_force(ledger, policy, [*teams, team], at_ms)
+    return await ledger.months([team], month), (), limits
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:

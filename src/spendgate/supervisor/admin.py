@@ -18,9 +18,8 @@ from starlette.types import ASGIApp
 
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.redis.ledger import RedisLedger
-from spendgate.months import month_key, month_last_ms, month_text, parse_month
+from spendgate.months import month_key, month_text, parse_month
 from spendgate.views.budgets import budget_rows, group_rows
-from spendgate.views.carries import limits_at
 from spendgate.views.gauges import BudgetGauges
 from spendgate.views.past import past_month
 
@@ -77,11 +76,11 @@ def application(
         if ledger is None or month >= month_key(now_ms()):
             return JSONResponse(await rows())
         try:
-            in_force = await limits_at(ledger, gauges.policy.budgets, month_last_ms(month))
-            past = await past_month(ledger, month, in_force)
+            past = await past_month(ledger, month, gauges.policy)
         except LedgerUnavailable as problem:
             return PlainTextResponse(f"{problem}\n", status_code=503)
-        return JSONResponse(budget_rows(past.months, past.limits))
+        limits = past.limits
+        return JSONResponse(budget_rows(past.months, limits.teams) + group_rows(past.groups, limits.groups))
 
     return Starlette(
         routes=[

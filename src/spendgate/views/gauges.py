@@ -93,7 +93,7 @@ class BudgetGauges(Collector):
             teams = sorted({*self.policy.teams, *await self._ledger.teams()})
             self.months = await self._ledger.months(teams, month)
             self._oldest = await self._ledger.oldest_holds([m.team for m in self.months if m.open_holds])
-            of_budgets = {m.team: m.settled_nanousd for m in self.months if m.team in self.policy.budgets}
+            of_budgets = {m.team: m.settled_nanousd for m in self.months if self.policy.budget(m.team)}
             await self._history.refresh(of_budgets, now_ms)
             if self.policy.groups:
                 self.group_months = await self._ledger.group_months([*self.policy.groups], month)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 import redis as sync_redis
@@ -16,13 +18,18 @@ from support.policy import budget, policy
 from support.spending import spend
 
 from spendgate.budget.load import load_policy
+from spendgate.cli.find_ledger import find_ledger
 from spendgate.cli.main import main
+from spendgate.cli.policy_at_hand import limits_at_hand
 from spendgate.ledger.accounts import Adjustment
+from spendgate.ledger.exchanges import GroupShare
 from spendgate.ledger.redis.codec import team_prefix
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_text
 from spendgate.policy.month_budgets import BudgetBook, budgets_of
+from spendgate.supervisor.admin import application
+from spendgate.views.gauges import BudgetGauges
 
 DAY_MS = 86_400_000
 REPORTS = ("csv", "json", "md", "html", "table", "focus", "focus-1.2")
@@ -166,6 +173,45 @@ def test_what_the_month_before_left_is_part_of_its_budgets_also_where_the_ledger
     assert run(capsys, *archived, "-o", "html") == page
     books = json.loads((tmp_path / "closed" / f"month={PAST}" / "books.json").read_text())
     assert [(b["team"], b.get("carried_usd")) for b in books["budgets"]] == [("blue", None), ("red", "50.00")]
+
+
+async def test_a_group_is_judged_by_the_months_own_budget_in_spend_and_at_the_admin_port(
+    server: EmbeddedRedis, file: Path, ledger: RedisLedger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(policy(budget("red", 700), budget("company", 900, members=["red", "blue"])))
+    await note(server, file)
+    shares = (GroupShare("company", (("month", "month"),)),)
+    await ledger.settle([replace(end("g1", USD, at_ms=AT), groups=shares)], AT)
+    later = datetime.now(UTC)  # a group of another month has no row
+    elsewhere = (GroupShare("newer", (("month", "month"),)),)
+    await ledger.settle([replace(end("g2", USD, at_ms=int(later.timestamp() * 1000)), groups=elsewhere)])
+    file.write_text(policy(budget("company", 5, members=["red"]), budget("newer", 6, members=["red"])))
+    arguments = "spend", "--redis", server.url, "--month", PAST, "-o", "json"
+    rows = json.loads(await asyncio.to_thread(run, capsys, *arguments))
+    groups = [(r["team"], r["budget_usd"], r["settled_usd"]) for r in rows if r.get("group")]
+    assert groups == [("company", "900.00", "1.00")]
+    app = application(BudgetGauges(ledger, load_policy([file])), file.parent, none_missing, ledger=ledger)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
+        assert (await client.get("/v1/budgets", params={"month": PAST})).json() == rows
+
+
+async def test_a_report_page_judges_a_team_by_its_template(
+    server: EmbeddedRedis, ledger: RedisLedger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    await ledger.settle([end("x1", 3 * USD, team="ml-chat", at_ms=now_ms)])
+    path = tmp_path / "policy.yaml"
+    path.write_text(policy(budget("ml-*", 4)))
+    (tmp_path / "up.json").write_text(json.dumps({"redis": server.url, "policy": [str(path)]}))
+    found = find_ledger(None, tmp_path)
+    assert await asyncio.to_thread(limits_at_hand, found, month_key(now_ms), now_ms) == {"ml-chat": 4 * USD}
+    at = "--month", month_text(month_key(now_ms)), "--data-dir", str(tmp_path), "-o", "html"
+    page = await asyncio.to_thread(run, capsys, "report", "chargeback", *at)
+    assert ">Budget USD</th>" in page and "75.0 %" in page
+
+
+async def none_missing() -> list[str]:
+    return []
 
 
 async def test_budgets_are_written_down_where_they_changed_and_forgotten_after_400_days(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from support.asks import T0, ask, candidate, end
+from support.policy import budget, policy
+from support.snapshots import snapshot
 
 from spendgate.cli.main import main
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.policy.store import PolicyStore
 
 BUDGET = """\
 apiVersion: ai.systemhardening.com/v1
@@ -50,9 +54,9 @@ class TestSpend:
     def test_json_is_exact_and_includes_teams_without_a_budget(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
-        policy = tmp_path / "red.yaml"
-        policy.write_text(BUDGET)
-        code, out, err = run(capsys, "--redis", server.url, "--policy", str(policy), "-o", "json")
+        path = tmp_path / "red.yaml"
+        path.write_text(BUDGET)
+        code, out, err = run(capsys, "--redis", server.url, "--policy", str(path), "-o", "json")
         blue, red = json.loads(out)
         assert (code, err) == (0, "")
         assert (blue["team"], blue["budget_usd"], blue["settled_usd"]) == ("blue [bold]", None, "0.0012345")
@@ -62,9 +66,9 @@ class TestSpend:
     def test_the_ledger_of_a_running_up_is_found_by_its_data_dir(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
-        policy = tmp_path / "red.yaml"
-        policy.write_text(BUDGET)
-        folder = up_json(tmp_path, redis=server.url, admin="127.0.0.1:9090", policy=[str(policy)], teams={})
+        path = tmp_path / "red.yaml"
+        path.write_text(BUDGET)
+        folder = up_json(tmp_path, redis=server.url, admin="127.0.0.1:9090", policy=[str(path)], teams={})
         code, out, _ = run(capsys, "--data-dir", folder, "--team", "red", "-o", "json")
         assert code == 0
         assert [row["budget_usd"] for row in json.loads(out)] == ["2.00"]
@@ -90,6 +94,29 @@ class TestSpend:
         _, out, _ = run(capsys, "--data-dir", folder, "-o", "json")
         assert [(r["team"], r["settled_usd"]) for r in json.loads(out)][1] == ("new", "0.00")
 
+    def test_a_team_of_a_template_has_its_budget_and_a_group_its_row_before_it_spent(
+        self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "policy.yaml"
+        path.write_text(policy(budget("red", 2), budget("b*", 5), budget("all", 9, members=["*"])))
+        given = ("--redis", server.url, "--policy", str(path), "-o", "json")
+        rows = json.loads(run(capsys, *given)[1])
+        assert [(r["team"], r["budget_usd"], "group" in r) for r in rows] == [
+            ("blue [bold]", "5.00", False),
+            ("red", "2.00", False),
+            ("all", "9.00", True),
+        ]
+        _, out, err = run(capsys, *given, "--team", "b-new")
+        assert [(r["team"], r["budget_usd"]) for r in json.loads(out)] == [("b-new", "5.00")]
+        assert "no team 'b-new' in the ledger" in err
+
+    async def test_in_a_cluster_the_budgets_are_the_controllers_in_redis(
+        self, server: EmbeddedRedis, ledger: RedisLedger, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        await PolicyStore(ledger.calls.redis).write(snapshot(1, red=7), after=0, fence=1)
+        _, out, _ = await asyncio.to_thread(run, capsys, "--redis", server.url, "-o", "json")
+        assert {r["team"]: r["budget_usd"] for r in json.loads(out)} == {"blue [bold]": None, "red": "7.00"}
+
     def test_csv_has_one_line_a_team(self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str]) -> None:
         _, out, _ = run(capsys, "--redis", server.url, "-o", "csv")
         rows = list(csv.DictReader(io.StringIO(out)))
@@ -101,9 +128,9 @@ class TestSpend:
     def test_the_table_shows_every_team_and_a_total(
         self, server: EmbeddedRedis, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
-        policy = tmp_path / "red.yaml"
-        policy.write_text(BUDGET)
-        _, out, _ = run(capsys, "--redis", server.url, "--policy", str(policy))
+        path = tmp_path / "red.yaml"
+        path.write_text(BUDGET)
+        _, out, _ = run(capsys, "--redis", server.url, "--policy", str(path))
         assert "blue [bold]" in out
         assert "37.5%" in out
         total = next(line for line in out.splitlines() if line.startswith("total"))

@@ -14,6 +14,7 @@ from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
 from spendgate.months import month_key, previous_month
 from spendgate.views.gauges import BudgetGauges
+from spendgate.views.history import History
 
 USD = 1_000_000_000
 
@@ -96,6 +97,13 @@ async def test_the_forecast_and_the_date_of_exhaustion_stand_beside_the_budget()
     assert registry.get_sample_value("spendgate_forecast_usd", {"team": "quiet"}) == 0
     ends = metrics["spendgate_exhaustion_timestamp_seconds"].samples
     assert all(s.labels["team"] == "ml" for s in ends)
+
+
+async def test_a_team_of_a_template_is_forecast_by_its_days_as_one_with_a_budget_of_its_own() -> None:
+    history = History(Ledger())
+    found = BudgetGauges(Ledger(), policy_of("{team: 'm*', monthlyBudgetUSD: 10}"), history)
+    await found.refresh(ms(11))
+    assert set(history.daily("ml")) == {USD // 2}
 
 
 async def test_the_last_reconciliation_stands_by_model_and_in_all() -> None:
