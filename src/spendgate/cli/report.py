@@ -328,8 +328,8 @@ def _table(report: Chargeback) -> str:
     if not report.lines:
         return f"Nothing was spent in {month}.\n"
     table = Table(title=f"Chargeback {month} (USD)", title_justify="left", box=None, pad_edge=False)
-    for name in ("team", "app", "model", "kind"):
-        table.add_column(name, overflow="fold")
+    for name in ("team", report.by, "model", "kind"):
+        table.add_column(Text(name), overflow="fold")
     for name in NUMBERS:
         table.add_column(name.removesuffix(" USD"), justify="right", no_wrap=True)
     for team, lines in report.teams.items():

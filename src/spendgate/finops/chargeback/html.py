@@ -81,7 +81,7 @@ def to_html(report: Chargeback, limits: Mapping[str, int] | None = None) -> str:
             _row("sum", ("Total",), _numbers(report.lines) + _budget((), whole or None, bool(known))) + _END
         )
         for team, lines in report.teams.items():
-            parts += _team(team, lines)
+            parts += _team(team, lines, report.by)
         parts += [f"<p>{escape(note)}.</p>" for note in (*report.notes, RULE)]
     return "\n".join([*parts, "</main></body></html>", ""])
 
@@ -97,9 +97,9 @@ def _table(names: Sequence[str], values: Sequence[str] = NUMBERS) -> Iterable[st
     yield f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>'
 
 
-def _team(team: str, lines: list[Line]) -> Iterable[str]:
+def _team(team: str, lines: list[Line], by: str) -> Iterable[str]:
     yield f"<h2>{label(team)}</h2>"
-    yield from _table(("App", "Model"))
+    yield from _table(("App" if by == "app" else escape(by), "Model"))
     for x in lines:
         yield _row("", (label(x.app), label(x.model)), _numbers([x]))
         for k in x.kinds:

@@ -3,13 +3,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spendgate.cli.report import render
 from spendgate.finops.chargeback.chargeback import Chargeback, chargeback, price_for, share, share_by_kind
 from spendgate.finops.chargeback.charts import bars, columns
 from spendgate.finops.chargeback.html import to_html
@@ -121,6 +126,15 @@ def test_days_add_up_and_the_dearest_team_and_line_stand_first() -> None:
 def test_a_day_that_was_taken_back_whole_is_no_line() -> None:
     assert report(cell(), cell(requests=-1, cost_nanousd=-3_500_000, tokens={})).requests == 0
     assert report(cell(tokens={}), cell(requests=-1, cost_nanousd=-3_500_000, tokens={})).lines == ()
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "json", "md", "html"])
+def test_a_report_by_tag_names_the_tag_above_its_values(output: str) -> None:
+    made = report(cell(app="beta-search"))
+    plain, tagged = (
+        Counter(re.findall(r"\w+", render(x, output).lower())) for x in (made, replace(made, by="project"))
+    )
+    assert (plain["app"] - tagged["app"], tagged["project"] - plain["project"]) == (1, 1)
 
 
 HOSTILE = '=1+1|<script>alert("x")</script>`'
