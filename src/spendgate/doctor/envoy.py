@@ -178,10 +178,26 @@ def _ext_authz(name: str, config: Json, settings: Settings) -> Iterator[Finding]
     if config.get("metadata_context_namespaces", []) == [] and _by_token(settings):
         yield error("jwt-metadata", where, "identity is by JWT, and its claims are not forwarded",
                     "set metadata_context_namespaces: [envoy.filters.http.jwt_authn]")  # fmt: skip
-    timeout = config.get("grpc_service", {}).get("timeout")
-    yield from _failing(where, config, _ms(timeout, 200), settings)
+    service = config.get("grpc_service", {})
+    yield from _failing(where, config, _ms(service.get("timeout"), 200), settings)
+    try_ms = _longest_pause_ms(service)
+    if try_ms is not None and try_ms < settings.message_timeout:
+        yield error(
+            "try-timeout", where,
+            f"Envoy gives a try as long as its longest pause, {try_ms} ms: then it asks again, and at last gives up",
+            f"set grpc_service.retry_policy.retry_back_off.max_interval: {duration(settings.message_timeout)}",
+        )  # fmt: skip
     yield info("authz-limits", where, "ext_authz changes no request and sees no answer: no model is routed",
                "use ext_proc where the gateway has it")  # fmt: skip
+
+
+def _longest_pause_ms(service: Json) -> int | None:
+    """The longest pause before a retry, in ms, which Envoy takes for the timeout of each try, too; None: no retries."""
+    policy = service.get("retry_policy")
+    if not policy:
+        return None
+    back_off = policy.get("retry_back_off", {})
+    return _ms(back_off.get("max_interval"), 10 * _ms(back_off.get("base_interval"), 1000))
 
 
 def _access_log(name: str, manager: Json) -> Iterator[Finding]:

@@ -41,7 +41,15 @@ from spendgate.settings.config import Settings
 SSE_EVENT_BYTES = 1_048_576
 RETRY_ON = "connect-failure,refused-stream,unavailable,reset"
 """What may be asked of another worker: none of it was answered."""
-BACK_OFF = BackoffStrategy(base_interval=timedelta(milliseconds=5), max_interval=timedelta(milliseconds=20))
+
+
+def back_off(settings: Settings) -> BackoffStrategy:
+    """The pauses before another worker is asked: at most 5, 15, then 35 ms, at random. Envoy takes the longest pause
+    also for the timeout of each try, once the request is sent (`Http::Utility::convertCoreToRouteRetryPolicy`): so it
+    is no shorter than what a decision may take."""
+    return BackoffStrategy(
+        base_interval=timedelta(milliseconds=5), max_interval=milliseconds(settings.message_timeout)
+    )
 
 
 def ext_authz_filter(settings: Settings, cluster: str = "spendgate") -> HttpFilter:
@@ -49,7 +57,7 @@ def ext_authz_filter(settings: Settings, cluster: str = "spendgate") -> HttpFilt
     service = envoy_grpc(
         cluster,
         timeout=milliseconds(settings.message_timeout),
-        retry_policy=RetryPolicy(retry_on=RETRY_ON, num_retries=3, retry_back_off=BACK_OFF),
+        retry_policy=RetryPolicy(retry_on=RETRY_ON, num_retries=3, retry_back_off=back_off(settings)),
     )
     config = ExtAuthz(
         transport_api_version=ApiVersion.V3,

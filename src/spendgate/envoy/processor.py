@@ -45,7 +45,7 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
-from spendgate.envoy.ext_authz import BACK_OFF, RETRY_ON
+from spendgate.envoy.ext_authz import RETRY_ON, back_off
 from spendgate.envoy.parts import (
     EXT_PROC,
     UNBOUNDED,
@@ -165,7 +165,7 @@ def external_processor(
             num_retries=3,
             retry_host_predicate=[another],  # the least loaded worker is the dead one
             host_selection_retry_max_attempts=5,
-            retry_back_off=BACK_OFF,
+            retry_back_off=back_off(settings),
         ),
         initial_metadata=[HeaderValue(key=key, value=value) for key, value in told],
     )

@@ -66,7 +66,9 @@ class Step(NamedTuple):
 class Admission:
     """The steps of one request, in the order of its events."""
 
-    __slots__ = ("_case", "_fixed", "_given", "_looked", "_need", "_read", "_roster", "_switch", "_told")
+    __slots__ = (
+        "_case", "_fixed", "_given", "_looked", "_need", "_read", "_renamed", "_roster", "_switch", "_told",
+    )  # fmt: skip
 
     def __init__(self, case: ExchangeContext, roster: Roster | None, fixed: bool) -> None:
         self._case = case
@@ -78,6 +80,8 @@ class Admission:
         self._looked = False
         self._need: e.NeedReserve | None = None
         """What was asked of the ledger last."""
+        self._renamed = False
+        """Was its id that of an exchange that is over?"""
         self._switch = ""
         """What of the request switches its usage off."""
         self._told = False
@@ -260,6 +264,8 @@ class Admission:
         facts, _ = self._asked()
         case.result = result
         case.at_ms = result.at_ms
+        if result.replayed and not result.may_cost_nanousd and not self._renamed:
+            return self._anew()
         if result.candidate >= 0:
             case.held_nanousd, case.reserved_nanousd = result.may_cost_nanousd, result.held_nanousd
             return self._forward(result.candidate, result.output_cap)
@@ -282,6 +288,18 @@ class Admission:
             case.snapshot.policy.groups,
         )  # fmt: skip
         return self._refuse(action, model, choice.candidate.estimate_nanousd if choice is not None else 0)
+
+    def _anew(self) -> Step:
+        """An exchange of this id is over, and nothing more is settled for it (Envoy sent the call again, and the first
+        was taken for one that its client left): this is an exchange of its own."""
+        case, planned, need = self._case, self._plan, self._need
+        assert need is not None
+        self._renamed = True
+        case.exchange_id = f"{case.exchange_id}:{case.at_ms}"
+        request = replace(need.request, exchange_id=case.exchange_id)
+        case.planned = replace(planned, request=request)
+        self._need = replace(need, request=request, again=False)
+        return Step(Verdict.RESERVE, self._need)
 
     def ledger_down(self, event: e.LedgerDown) -> Step:
         """The ledger is away; the local guard has decided."""

@@ -27,13 +27,13 @@ from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(
     budget("ml", 10), budget("broke", 0), budget("left", 10), budget("failed", 10), budget("blind", 10),
-    budget("soon", 0.02),
+    budget("soon", 0.02), budget("waits", 0.02),
     budget("picky", 10, modelLimits=[{"modelPattern": "gpt-4o", "allowedApps": ["chat"]}]),
     budget("routed", 10, outputTokenCap=7, costRouting={
         "enabled": True, "cheapModel": "gpt-4o-mini", "complexityThreshold": 100,
     }),
 )  # fmt: skip
-CONFIG = {"unseen_ttl": "6s", "max_body_bytes": 2_000_000}
+CONFIG = {"unseen_ttl": "6s", "max_body_bytes": 2_000_000, "hold_wait": "500ms"}
 
 
 @dataclass
@@ -200,6 +200,26 @@ def test_money_runs_out_for_many_at_once_as_it_does_for_one(world: World) -> Non
     row = world.over("soon", admitted)
     assert row["requests"] == admitted
     assert Decimal(row["settled_usd"]) <= Decimal("0.02") * Decimal("1.05")
+
+
+def test_a_decision_that_takes_its_time_is_waited_for_and_asked_for_once(world: World) -> None:
+    """`hold_wait` makes it slow: an Envoy that gives a try less than that asks again, then lets the request pass."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    bill = world.provider.billed()
+    with ThreadPoolExecutor(2) as pool:
+        holding = pool.submit(
+            world.chat, "waits", max_tokens=1500, mock={"output_tokens": 500, "delay_ms": 4000}
+        )
+        until(lambda: Decimal(world.row("waits")["reserved_usd"]), lambda held: held > 0, "a hold", 60)
+        with pytest.raises(openai.RateLimitError) as refused:
+            world.chat("waits", max_tokens=1500)
+        assert refused.value.code == "budget_held"
+        assert holding.result().status_code == 200
+    assert bill.requests() == 1
+    row = world.over("waits", 1)
+    assert (row["requests"], row["settled_usd"]) == (1, "0.00502")
+    assert [line["outcome"] for line in world.lines("waits")] == ["refused", "complete"]
 
 
 def test_what_can_not_be_changed_is_kept_and_the_answer_says_so(world: World) -> None:

@@ -165,6 +165,11 @@ def test_a_planted_fault_is_found_and_its_fix_named(name: str) -> None:
 
 AUTHZ: dict[str, tuple[Callable[[Json], object], str, str]] = {
     "no body": (lambda c: ours(c).pop("with_request_body"), "authz-body", "pack_as_bytes"),
+    "short tries": (
+        lambda c: ours(c)["grpc_service"]["retry_policy"]["retry_back_off"].pop("max_interval"),
+        "try-timeout",
+        "max_interval: 2s",
+    ),
     "part of a body": (
         lambda c: ours(c)["with_request_body"].update(allow_partial_message=True), "authz-partial-body", "false",
     ),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.exchange.driver import NOW_MS, Drive, chat, snapshot_of
+from unit.exchange.driver import NOW_MS, Drive, FakeLedger, chat, snapshot_of
 from unit.gateway.test_runtime import runtime
 
 from spendgate.exchange import events as e
@@ -20,6 +21,7 @@ from spendgate.exchange.states import State
 from spendgate.gateway import decision_driver as module
 from spendgate.gateway.decision_driver import DecisionDriver, late_or_left
 from spendgate.identity.identity import Caller
+from spendgate.ledger.exchanges import ReserveResult
 from spendgate.records.record import ExchangeResult
 
 SPEC = "{team: ml, monthlyBudgetUSD: 100}"
@@ -184,3 +186,37 @@ async def test_counting_ends_with_its_part_of_the_timeout_and_the_bytes_decide(
     counted = DecisionDriver(run, _begun(SPEC))._count(e.NeedCount(("word " * 20_000,), 100_000))
     assert not counted.exact and counted.text_bytes == 100_000
     assert 15_000 < counted.tokens < 25_000  # for routing, by a sample
+
+
+def _over(answer: ReserveResult) -> ReserveResult:
+    """What the ledger says of an id whose exchange is over."""
+    return replace(answer, candidate=0, held_nanousd=0, worst_nanousd=0, replayed=True)
+
+
+def test_an_id_whose_exchange_is_over_is_asked_for_under_another_name_and_charged_by_that() -> None:
+    """Nothing more is settled for it: whatever went on by that name would be free."""
+    ledger = FakeLedger()
+    exchange = _begun(SPEC)
+    first = exchange.receive(e.RequestBody(orjson.dumps(chat()), NOW_MS))
+    assert isinstance(first, e.NeedReserve)
+    again = exchange.receive(e.ReserveDone(_over(ledger.reserve(first))))
+    assert isinstance(again, e.NeedReserve)
+    assert again.request == replace(first.request, exchange_id=again.request.exchange_id)
+    assert again.request.exchange_id != first.request.exchange_id
+    assert isinstance(exchange.receive(e.ReserveDone(ledger.reserve(again))), e.Forward)
+    exchange.receive(e.StreamClosed(e.EndedBy.DRAIN))
+    ending = exchange.take_ending()
+    assert ending is not None and ending.settlement is not None
+    assert ending.settlement.exchange_id == again.request.exchange_id
+    assert ending.settlement.cost_nanousd == _held(chat())
+
+
+def test_a_team_without_money_is_refused_also_where_its_id_was_used_before() -> None:
+    ledger = FakeLedger()
+    exchange = _begun("{team: ml, monthlyBudgetUSD: 1}")
+    first = exchange.receive(e.RequestBody(orjson.dumps(chat()), NOW_MS))
+    assert isinstance(first, e.NeedReserve)
+    again = exchange.receive(e.ReserveDone(_over(ledger.reserve(first))))
+    assert isinstance(again, e.NeedReserve)
+    ledger.committed["ml"]["month"] = 2 * 10**9
+    assert isinstance(exchange.receive(e.ReserveDone(ledger.reserve(again))), e.Reject)

@@ -7,7 +7,6 @@ travels with the request, in Envoy's dynamic metadata.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -36,19 +35,6 @@ PARTIAL = "x-envoy-auth-partial-body"
 _OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-def exchange_id(attributes: Any) -> str:
-    """The id of an exchange from what Envoy knows of it: a check that Envoy sends again to another worker finds
-    the reservation of the first."""
-    request = attributes.request
-    peer = attributes.source.address.socket_address
-    if not request.HasField("time") or not peer.address:
-        return secrets.token_hex(16)
-    when = f"{request.time.seconds}.{request.time.nanos}"
-    where = attributes.destination.address.socket_address
-    parts = (when, peer.address, str(peer.port_value), where.address, str(where.port_value), request.http.id)
-    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
-
-
 def _announces_body(headers: Mapping[str, str]) -> bool:
     """Do the headers say that a body follows, where Envoy was told not to wait for it?"""
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -72,8 +58,9 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         attributes = request.attributes
         http = attributes.request.http
         headers = {":authority": http.host, **http.headers}
+        # an id of its own: a check that Envoy sends again is another exchange, since the one it gave up is voided
         exchange = Exchange(
-            exchange_id(attributes), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster,
+            secrets.token_hex(16), run.snapshot, headers.get(h.REQUEST_ID, ""), run.roster,
             fixed=True, learned=run.learned,
         )  # fmt: skip
         deciding = DecisionDriver(run, exchange)

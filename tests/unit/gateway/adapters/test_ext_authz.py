@@ -106,11 +106,19 @@ async def test_a_ticket_goes_with_the_request_and_its_hold_waits_for_the_log() -
     assert "x-llm-team" in reply.ok_response.headers_to_remove
 
 
-async def test_a_check_that_envoy_sends_again_finds_its_own_reservation() -> None:
+async def test_a_check_that_envoy_sends_again_keeps_its_hold_when_the_one_it_gave_up_is_voided() -> None:
     desk = Desk()
-    await desk.check()
-    await desk.check()
-    assert len({r.exchange_id for r in desk.ledger.asked}) == 1
+    desk.ledger.gate.clear()
+    given_up = asyncio.create_task(desk.check())
+    await desk.ledger.arrived.wait()
+    given_up.cancel()
+    desk.ledger.gate.set()
+    ticket = SettlementTicket.from_json((await desk.check()).dynamic_metadata["ticket"])
+    await desk.settler.came.wait()
+    [void] = desk.settler.endings
+    assert void.settlement is not None and void.settlement.release
+    assert void.settlement.exchange_id == desk.ledger.asked[0].exchange_id
+    assert ticket.exchange_id == desk.ledger.asked[1].exchange_id != void.settlement.exchange_id
 
 
 async def test_a_client_that_leaves_while_we_decide_holds_nothing() -> None:
