@@ -100,6 +100,8 @@ class RequestFacts:
     """What was odd in reading it; the usage log's line has it."""
     tools: tuple[str, ...] = ()
     """The tools that it calls, each as often (MCP)."""
+    answers: int = 0
+    """How many answers it may wait for where it calls tools: one for each call, and for whatever else it asks."""
     output_hidden: bool | None = None
     """True: it asks for output that need not be seen to be billed (reasoning, tools that the provider runs), so that
     a client that leaves early does not show what was spent. False: it switches reasoning off. None: neither; then
@@ -132,6 +134,8 @@ class Reading:
     """What is odd about the usage; the usage log's line has it."""
     error: bool = False
     """The answer is an error of the provider's, with a status of success, and nothing was made."""
+    refused: int = 0
+    """How many of several calls were answered by an error that says that they were not made (MCP)."""
 
 
 class StreamMeter(Protocol):

@@ -324,7 +324,7 @@ def flowed(
     counted_output = usage.get("output", 0) + usage.get("reasoning", 0)
     if streamed > counted_output:
         usage["output"] = usage.get("output", 0) + streamed - counted_output
-    usage["requests"] = 1
+    usage["requests"] = usage.get("requests") or 1
     usage = {k: v for k, v in usage.items() if v}
     return _charge(tariff.answered(reading), sent, reading.model, usage, outcome, held)
 

@@ -205,7 +205,7 @@ class Exchange(ExchangeView):
         if reading is None:
             return Step(Verdict.STAY, e.PassChunk())
         bill = untold_cost.whole(self._case, reading)
-        self._finish(bill, self._case.sent or reading.model, release=reading.error)
+        self._finish(bill, self._case.sent or reading.model, release=bill.outcome is Outcome.FAILED)
         return Step(Verdict.END, e.PassChunk(None, ((h.COST, nano_to_usd(bill.cost_nanousd)),)))
 
     def _decided_piece(self, answer: UndecidedResponse, event: e.ResponseChunk) -> Step:

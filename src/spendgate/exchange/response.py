@@ -13,7 +13,7 @@ from spendgate.dialects.wire.elide import Elider
 from spendgate.dialects.wire.json_read import NotJson, parse
 from spendgate.dialects.wire.sse import boundary
 from spendgate.dialects.wire.traits import StreamTerminator
-from spendgate.exchange import billing
+from spendgate.exchange import billing, tools
 from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.events import BodyMode
 from spendgate.records.outcome import Outcome
@@ -261,6 +261,15 @@ class StreamedResponse:
             return billing.at_hold(held, "encoding")
         reading = billing.with_input(self._reading(sent), input_tokens)
         return billing.metered(tariff, sent, self._meter, reading, held)
+
+    def bill_of_calls(self, tariff: Tariff, sent: str, facts: RequestFacts, held: int) -> Bill | None:
+        """What the calls of tools cost that it answers; None where it has not answered all."""
+        if self._unreadable:
+            return billing.at_hold(held, "encoding")
+        reading = tools.settled(facts, self._reading(sent))
+        if reading.error:
+            return Bill({}, 0, Outcome.FAILED)
+        return billing.whole_answer(tariff, sent, reading, held) if reading.problem is None else None
 
     @property
     def shows_text(self) -> bool:

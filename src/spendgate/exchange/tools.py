@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from spendgate.dialects import registry
-from spendgate.dialects.base import Dialect, RequestFacts
+from spendgate.dialects.base import Dialect, Reading, RequestFacts
 from spendgate.dialects.mcp.tools import HEADERS
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.pricing.price import Price
@@ -64,6 +64,15 @@ def priced(
     name, _ = max(known, key=lambda each: each[1].rates.get("requests", 0))
     made = {"requests": len(known)}
     return replace(facts, model=name, fee_kinds=made, known_usage=made), unpriced
+
+
+def settled(facts: RequestFacts, reading: Reading) -> Reading:
+    """The reading of an answer to calls, as far as it was seen: a call was made unless an answer says that it was not.
+    `no_usage`, or what it had for a problem, where one has no answer."""
+    if reading.usage.get("requests", 0) + reading.refused < facts.answers:
+        return replace(reading, usage={}, problem=reading.problem or "no_usage", error=False)
+    made = min(facts.known_usage["requests"], facts.answers - reading.refused)
+    return replace(reading, usage={"requests": made} if made else {}, problem=None, error=not made)
 
 
 def _price(snapshot: Snapshot, servers: tuple[str, ...], tool: str, at_ms: int) -> tuple[str, Price] | None:

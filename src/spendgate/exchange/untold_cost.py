@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from spendgate.dialects.base import Reading, RequestFacts
-from spendgate.exchange import billing
+from spendgate.exchange import billing, tools
 from spendgate.exchange.billing import Bill
 from spendgate.exchange.context import ExchangeContext
 from spendgate.exchange.events import EndedBy
@@ -130,6 +130,8 @@ def finished(case: ExchangeContext, answer: StreamedResponse, state: State) -> B
 def told_by_stream(case: ExchangeContext, answer: StreamedResponse) -> Bill | None:
     """The bill of a stream by its own usage, or by its own end; None where neither came."""
     sent = case.sent or answer.model
+    if case.facts is not None and case.facts.tools:
+        return answer.bill_of_calls(case.tariff(sent), sent, case.facts, case.held)
     told = answer.bill(case.tariff(sent), sent, case.input_tokens, case.held)
     if told is None or not told.unmetered:
         return told
@@ -145,6 +147,8 @@ def whole(case: ExchangeContext, reading: Reading) -> Bill:
     tariff, facts = case.tariff(sent), case.facts
     if case.dialect is not None:
         reading = case.dialect.of_model(reading, sent)
+    if facts is not None and facts.tools:
+        reading = tools.settled(facts, reading)
     if reading.error:
         return Bill({}, 0, Outcome.FAILED)
     if facts is not None and facts.known_usage and reading.problem in ("no_usage", "not_json"):

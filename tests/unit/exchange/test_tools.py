@@ -1,4 +1,5 @@
-"""MCP by a client's header alone: a word that anybody can write takes nothing from how an unknown API is treated."""
+"""MCP by a client's header alone: a word that anybody can write takes nothing from how an unknown API is treated. What
+calls are charged by what their answers say."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from unit.exchange.driver import Drive, policy_of, snapshot_of
 
@@ -103,3 +105,68 @@ def test_a_tool_server_that_gets_all_else_prices_calls_on_every_path(tools: Path
     d.send(CALL, path="/", headers=SAYS_MCP[0])
     d.over()
     assert (d.ending.record.model, d.ending.held_nanousd) == ("search/web", 50_000_000)
+
+
+def result(number: object) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "result": {"content": []}}
+
+
+def error(number: object, code: object = -32602, **data: object) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": "m", "data": data}}
+
+
+THREE = [CALL, {**CALL, "id": 2}, {**CALL, "id": "c"}]
+WITH_A_LIST = [CALL, LIST]
+ANSWERED: list[tuple[object, list[dict[str, Any]], int]] = [
+    (CALL, [result(1)], 1),
+    (CALL, [error(1)], 0),
+    (CALL, [error(1, -32000, reason="monthly_budget_exceeded")], 0),
+    # who says that a wait ran out, or a connection was lost, had sent the call on
+    (CALL, [error(1, -32001)], 1),
+    (CALL, [error(1, -32000)], 1),
+    (CALL, [error(1, "timeout")], 1),
+    (CALL, [{"jsonrpc": "2.0", "id": 1, "error": "timeout"}], 1),
+    (THREE, [result(1), result(2), result("c")], 3),
+    (THREE, [error(1), result(2), error("c", -32001)], 2),
+    (THREE, [error(1), error(2), error("c")], 0),
+    # a call without an answer may have been made
+    (THREE, [], 3),
+    (THREE, [result(1)], 3),
+    (THREE, [error(1)], 3),
+    (THREE, [error(1), error(1), error(1)], 3),
+    (WITH_A_LIST, [result(1), result(2)], 1),
+    (WITH_A_LIST, [result(1), error(2, -32601)], 1),
+    (WITH_A_LIST, [error(1), error(2, -32601)], 0),
+    ([CALL, {"ID": 2, "Method": "tools/list"}], [error(2, -32601)], 1),
+]
+
+
+@pytest.mark.parametrize(("asked", "answers", "charged"), ANSWERED)
+def test_each_call_is_charged_unless_an_answer_says_that_it_was_not_made(
+    tools: Path, asked: object, answers: list[dict[str, Any]], charged: int
+) -> None:
+    events = b"".join(b"data: " + orjson.dumps(a) + b"\n\n" for a in answers)
+    whole = orjson.dumps(answers[0] if isinstance(asked, dict) else answers)
+    for kind, body, ends in [
+        ("application/json", whole, True),
+        ("text/event-stream", events, True),
+        ("text/event-stream", events, False),
+    ]:
+        d = Drive(priced(tools, OPEN, upstreams=[UPSTREAMS[1]]))
+        d.send(orjson.dumps(asked), path="/mcp")
+        d.answer(content_type=kind)
+        d.piece(body, end=ends)
+        if not ends:
+            d.over()  # cut off after all of this was seen
+        assert d.ending.record.cost_nanousd == charged * 50_000_000, (kind, ends)
+        assert d.ledger.committed["ml"]["month"] == charged * 50_000_000
+
+
+def test_a_batch_that_is_left_is_charged_what_was_seen_where_the_budget_says_so(tools: Path) -> None:
+    policy = "{team: ml, monthlyBudgetUSD: 10, abortedAnswers: flowed}"
+    d = Drive(priced(tools, policy, upstreams=[UPSTREAMS[1]]))
+    d.send(orjson.dumps(THREE), path="/mcp")
+    d.answer(content_type="text/event-stream")
+    d.piece(b"".join(b"data: " + orjson.dumps(result(n)) + b"\n\n" for n in (1, 2)))
+    d.over()
+    assert d.ending.record.cost_nanousd == 2 * 50_000_000

@@ -3,7 +3,8 @@ batch of them (protocol version 2025-03-26 alone has batches).
 
 A `tools/call` is what costs money; its price is the operator's, by server and tool. All else (`initialize`,
 notifications, lists, prompts, resources, pings, answers to the server's own requests) is free. What a call costs is one
-request: an answer with a result, also one that says `isError`, was made; an error of the protocol was not.
+request: an answer with a result, also one that says `isError`, was made; an error of the protocol was not, unless it
+says that nobody waited for the end. A call that is not answered may have been made.
 (modelcontextprotocol.io, specification 2025-06-18: "Transports", "Tools"; jsonrpc.org, section 5.)
 """
 
@@ -14,15 +15,13 @@ from typing import Any
 
 from spendgate.dialects.base import NO_HEADERS, Reading, Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi
-from spendgate.dialects.mcp.stream import McpStreamMeter, reading_of
+from spendgate.dialects.mcp.stream import REFUSED, McpStreamMeter, reading_of
 from spendgate.dialects.wire import json_read, outline
 from spendgate.dialects.wire.json_read import JsonObject
 from spendgate.dialects.wire.spelling import Spelling, says_once
 from spendgate.errors import RequestError
 
 CALL = "tools/call"
-REFUSED = -32000
-"""The first code that JSON-RPC leaves to servers; MCP's SDKs raise it as their own error."""
 NAME_MAX = 256
 HEADERS = ("mcp-protocol-version", "mcp-session-id")
 """What clients send with every request after the first (specification, "Transports")."""
@@ -45,7 +44,8 @@ class McpTools(JsonApi):
 
     def read_request(self, body: bytes, path: str, headers: Mapping[str, str] = NO_HEADERS) -> RequestFacts:
         """Raises RequestError."""
-        calls = [_tool(item) for item in _items(body) if _is_call(item)]
+        items = _items(body)
+        calls = [_tool(item) for item in items if _is_call(item)]
         if not calls:
             return RequestFacts(
                 model=self.name, stream=False, texts=(), text_bytes=0, output_cap=0, free=True
@@ -61,6 +61,7 @@ class McpTools(JsonApi):
             known_usage=made,
             model_fixed=True,
             tools=tuple(calls),
+            answers=len(calls) + sum(_may_wait(item) for item in items if not _is_call(item)),
         )
 
     def rewrite(
@@ -126,6 +127,11 @@ def _is_batch(body: bytes) -> bool:
 def _waits(item: JsonObject) -> bool:
     """Is it a request, and no notification or answer?"""
     return "method" in item and item.get("id") is not None
+
+
+def _may_wait(item: JsonObject) -> bool:
+    """Is it a request to a server that reads names in any case? Raises RequestError."""
+    return _one(item, "method") is not None and any(key.lower() == "id" for key in item)
 
 
 def _is_call(item: JsonObject) -> bool:
