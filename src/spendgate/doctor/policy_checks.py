@@ -161,12 +161,18 @@ def _keys(file: str, ring: KeyRing, now_ms: int) -> Iterator[Finding]:
 
 def check_in_force(given: Policy, rows: list[dict[str, object]], now_ms: int) -> Iterator[Finding]:
     """Does the gateway enforce the budgets that were given? `rows`: its own /v1/budgets."""
-    from spendgate.money import nano_to_usd
+    from spendgate.money import nano_to_usd, usd_to_nano
 
-    known = {str(r["team"]): r["budget_usd"] for r in rows}
+    known = {
+        str(r["team"]): nano_to_usd(
+            usd_to_nano(str(r["budget_usd"])) - usd_to_nano(str(r.get("carried_usd", 0)))
+        )
+        for r in rows
+        if r["budget_usd"] is not None
+    }
     for team, budget in given.budgets.items():
         mine = nano_to_usd(budget.limit_nanousd(now_ms))
-        if known.get(team) is None:
+        if team not in known:
             yield error("policy-unenforced", f"team {team}", "the gateway does not know this budget",
                         "give the gateway the same --policy, or see that the controller runs")  # fmt: skip
         elif known[team] != mine:

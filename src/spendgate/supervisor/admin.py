@@ -43,10 +43,8 @@ def application(
 
     async def rows() -> list[dict[str, object]]:
         now = now_ms()
-        months = await gauges.refresh(now)
-        limits = {m.team: b.limit_nanousd(now) for m, b in gauges.budgets(now)}
-        groups = {m.team: b.limit_nanousd(now) for m, b in gauges.groups(now)}
-        return budget_rows(months, limits) + group_rows(gauges.group_months, groups)
+        await gauges.refresh(now)
+        return gauges.rows(now)
 
     async def metrics(_: Request) -> Response:
         await gauges.refresh(now_ms())

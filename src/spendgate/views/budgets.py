@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from spendgate.ledger.accounts import TeamMonth
@@ -18,8 +19,13 @@ def utilization(settled_nanousd: int, limit_nanousd: int | None) -> float | None
     return round(settled_nanousd / limit_nanousd, 6) if limit_nanousd > 0 else 1.0
 
 
-def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, int]) -> list[dict[str, Any]]:
-    """One row a team, in the order given. `policy_limits` are nano-USD by team.
+def budget_rows(
+    team_months: Iterable[TeamMonth],
+    policy_limits: Mapping[str, int],
+    carried: Mapping[str, int] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """One row a team, in the order given. `policy_limits` are nano-USD by team; `carried` the part of them that last
+    month left, told as `carried_usd` where there is any.
 
     USD are exact decimal strings; `budget_usd` and `utilization` are None without a budget; models and apps
     stand with the dearest first. Where adjustments were made, `adjustments` lists them by app and model; they
@@ -46,15 +52,21 @@ def budget_rows(team_months: Iterable[TeamMonth], policy_limits: Mapping[str, in
                 for (app, model), nano in sorted(m.adjusted.items())
             ]
             row["adjustments_usd"] = nano_to_usd(m.adjusted_nanousd)
+        if carried.get(m.team):
+            row["carried_usd"] = nano_to_usd(carried[m.team])
         rows.append(row)
     return rows
 
 
-def group_rows(group_months: Iterable[TeamMonth], policy_limits: Mapping[str, int]) -> list[dict[str, Any]]:
+def group_rows(
+    group_months: Iterable[TeamMonth],
+    policy_limits: Mapping[str, int],
+    carried: Mapping[str, int] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
     """One row a group, by its name: as a team's, with `teams` where a team has `apps`, and `group` true. Their sums
     are those of teams again."""
     rows = []
-    for row in budget_rows(group_months, policy_limits):
+    for row in budget_rows(group_months, policy_limits, carried):
         row["teams"] = row.pop("apps")
         rows.append(row | {"group": True})
     return rows

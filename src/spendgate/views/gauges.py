@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -23,6 +23,7 @@ from spendgate.ledger.accounts import OldestHold, TeamMonth
 from spendgate.ledger.drift import Drift
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
+from spendgate.views.budgets import budget_rows, group_rows
 from spendgate.views.carries import Carries, MonthsSettledReader
 from spendgate.views.history import DailyReader, History
 
@@ -110,13 +111,20 @@ class BudgetGauges(Collector):
                     self.months.append(TeamMonth(team, month, 0, 0, 0, {}, {}, {}, {}))
         return self.months
 
-    def budgets(self, now_ms: int) -> list[tuple[TeamMonth, TeamBudget]]:
-        """The months of teams with a budget, each with that as the month is bounded."""
-        return [(m, self._carries.of(b, now_ms)) for m, b in self._budgets()]
-
-    def groups(self, now_ms: int) -> list[tuple[TeamMonth, TeamBudget]]:
-        """The months of groups, each with its budget as the month is bounded."""
-        return [(m, self._carries.of(b, now_ms)) for m, b in self._groups()]
+    def rows(self, now_ms: int) -> list[dict[str, Any]]:
+        """What was read as `budget_rows` of the teams, and `group_rows`."""
+        teams, groups = self._budgets(), self._groups()
+        carried = [
+            {m.team: self._carries.carried_nanousd(b, now_ms) for m, b in of} for of in (teams, groups)
+        ]
+        limits = [
+            {m.team: self._carries.of(b, now_ms).limit_nanousd(now_ms) for m, b in of}
+            for of in (teams, groups)
+        ]
+        return [
+            *budget_rows(self.months, limits[0], carried[0]),
+            *group_rows(self.group_months, limits[1], carried[1]),
+        ]
 
     def _budgets(self) -> list[tuple[TeamMonth, TeamBudget]]:
         return [(m, b) for m in self.months if (b := self.policy.budget(m.team)) is not None]
@@ -167,7 +175,7 @@ class BudgetGauges(Collector):
         )
 
     def _of_groups(self, now_ms: int) -> Iterator[Metric]:
-        rows = [(m, b.limit_nanousd(now_ms)) for m, b in self.groups(now_ms)]
+        rows = [(m, self._carries.of(b, now_ms).limit_nanousd(now_ms)) for m, b in self._groups()]
         yield self._gauge(
             "spendgate_group_settled_usd", "What the teams of a group settled this month together.",
             (([m.team], m.settled_nanousd / NANO_PER_USD) for m, _ in rows), GROUP,
@@ -208,7 +216,8 @@ class BudgetGauges(Collector):
             yield from (ratio, usd, at)
 
     def _of_budgets(self, now_ms: int) -> Iterator[Metric]:
-        rows = [(m, b, b.limit_nanousd(now_ms)) for m, b in self.budgets(now_ms)]
+        bounded = [(m, self._carries.of(b, now_ms)) for m, b in self._budgets()]
+        rows = [(m, b, b.limit_nanousd(now_ms)) for m, b in bounded]
         yield self._gauge(
             "llm_budget_remaining_usd", "What the month's budget has left: budget - settled.",
             (([m.team], (limit - m.settled_nanousd) / NANO_PER_USD) for m, _, limit in rows),

@@ -113,6 +113,9 @@ def test_what_the_gateway_does_not_enforce_is_found() -> None:
     rest: dict[str, object] = {"team": "unattributed", "budget_usd": "1.00"}
     assert not list(check_in_force(policy, [ml, rest], NOW_MS))
     assert [f.code for f in check_in_force(policy, [rest], NOW_MS)] == ["policy-unenforced"]
+    assert not list(
+        check_in_force(policy, [{**ml, "budget_usd": "12.50", "carried_usd": "2.50"}, rest], NOW_MS)
+    )
     stale = {**ml, "budget_usd": "9.00"}
     assert [f.code for f in check_in_force(policy, [stale, rest], NOW_MS)] == ["policy-stale"]
 

@@ -137,8 +137,8 @@ async def test_what_last_month_left_is_part_of_the_budget() -> None:
     assert registry.get_sample_value("spendgate_budget_usd", of) == 150
     assert registry.get_sample_value("llm_budget_remaining_usd", of) == 30
     assert registry.get_sample_value("llm_budget_utilization_ratio", of) == 0.8
-    [(month, budget)] = found.budgets(now)
-    assert (month.settled_nanousd, budget.limit_nanousd(now)) == (120 * USD, 150 * USD)
+    [row] = found.rows(now)
+    assert (row["budget_usd"], row["carried_usd"], row["utilization"]) == ("150.00", "50.00", 0.8)
 
 
 async def test_without_the_ledger_the_last_numbers_of_the_month_stand_and_it_is_said() -> None:
