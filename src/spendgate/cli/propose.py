@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from spendgate.ledger.redis.ledger import RedisLedger
     from spendgate.proposals.propose import ChangeRequest, Proposal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -204,21 +205,28 @@ def _run(usd: Decimal, until: datetime | None, given: dict[str, Any]) -> None:
     _show(made, wish, given["output"])
 
 
-def _settled(redis_url: str | None, data_dir: Path) -> Callable[[str, str], int | None]:
-    """What the ledger at hand has settled of a team's month; None, and it is said, where there is none."""
+def _settled(redis_url: str | None, data_dir: Path) -> Callable[[str, str], tuple[int | None, int | None]]:
+    """What the ledger at hand has settled of a team's month and of the one before; None, and it is said, where there
+    is none."""
     import asyncio
 
     from spendgate.cli.find_ledger import find_ledger
     from spendgate.cli.ledger import with_ledger
     from spendgate.errors import ConfigurationError, LedgerUnavailable
+    from spendgate.months import month_last_ms, previous_month
 
-    def ask(team: str, month: str) -> int | None:
+    async def read(ledger: RedisLedger, team: str, month: str) -> tuple[int, int | None]:
+        ((settled, _),) = await ledger.balances([team], month)
+        (last,) = await ledger.months_settled([team], previous_month(month_last_ms(month)))
+        return settled, last
+
+    def ask(team: str, month: str) -> tuple[int | None, int | None]:
         try:
             url = find_ledger(redis_url, data_dir).redis_url
-            return asyncio.run(with_ledger(url, lambda x: x.month(team, month))).settled_nanousd
+            return asyncio.run(with_ledger(url, lambda x: read(x, team, month)))
         except (ConfigurationError, LedgerUnavailable) as e:
             click.echo(f"spendgate propose: the comment knows the log alone: {e}", err=True)
-            return None
+            return None, None
 
     return ask
 

@@ -11,8 +11,9 @@ from spendgate.proposals.story import story, to_markdown
 from spendgate.records.reader import UsageLogReader
 from spendgate.records.record import UsageRecord
 
-Settled = Callable[[str, str], int | None]
-"""What a team (first) has settled in a month (`YYYYMM`), nano-USD; None where no ledger tells."""
+Settled = Callable[[str, str], tuple[int | None, int | None]]
+"""What a team (first) has settled in a month (`YYYYMM`), and in the one before, nano-USD; None where no ledger tells,
+or has no such month before."""
 
 
 def commenter(logs: Sequence[Path], settled: Settled, now_ms: int) -> Callable[[TeamBudget, TeamBudget], str]:
@@ -28,7 +29,8 @@ def commenter(logs: Sequence[Path], settled: Settled, now_ms: int) -> Callable[[
                 by_month.setdefault(month_key(record.at_ms), []).append(record)
         running = month_key(now_ms)
         month = running if running in by_month or not by_month else max(by_month)
-        told = story(before, after, by_month.get(month, ()), month, settled(after.team, month), now_ms)
+        this, last = settled(after.team, month)
+        told = story(before, after, by_month.get(month, ()), month, this, now_ms, last)
         left_out = f"\n{len(reader.faults)} lines of the log could not be read.\n" if reader.faults else ""
         return to_markdown(told) + left_out
 

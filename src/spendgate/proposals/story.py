@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.limits import bounds_of
 from spendgate.budget.policy import TeamBudget
+from spendgate.budget.rollover import carried_nanousd, with_carry
 from spendgate.finops.chargeback.render import table_rows
 from spendgate.finops.simulation.render import moment, percent
 from spendgate.money import usd_text
@@ -74,16 +75,19 @@ def story(
     month: str,
     settled_nanousd: int | None,
     now_ms: int,
+    last_settled_nanousd: int | None = None,
 ) -> Story:
     """Tell it. `records` are the team's of that month; `settled_nanousd` what the ledger has settled in it (None: no
-    ledger)."""
+    ledger), `last_settled_nanousd` in the one before, for what is carried over (None: nothing is known of it)."""
     lines = sorted(records, key=lambda r: r.at_ms)
     settled = [r for r in lines if r.outcome is not Outcome.REFUSED]
     logged = sum(r.cost_nanousd for r in settled)
     unlogged = None if settled_nanousd is None else settled_nanousd - logged
     ratio = _ratio(settled)
-    today = _Run(before, now_ms, max(0, unlogged or 0))
-    proposed = _Run(after, now_ms, max(0, unlogged or 0))
+    today, proposed = (
+        _Run(with_carry(b, carried_nanousd(b, last_settled_nanousd), now_ms), now_ms, max(0, unlogged or 0))
+        for b in (before, after)
+    )
     others: Counter[str] = Counter()
     for r in lines:
         if r.outcome is Outcome.REFUSED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import given
@@ -47,6 +48,18 @@ def test_a_raise_says_how_many_of_the_refused_would_have_passed_and_at_what_cost
         in text
     )
     assert "| month's budget | $10.00 | $30.00 |" in text
+
+
+def test_both_budgets_have_what_last_month_left() -> None:
+    before, after = (replace(b, rollover_percent=Decimal(50)) for b in (BEFORE, AFTER))
+    lines = [spent(1, 14, estimate_nanousd=14 * USD), refused(2, 2), refused(3, 2)]
+    told = story(before, after, lines, "202611", 14 * USD, NOW, 4 * USD)
+    assert (told.now.limit_nanousd, told.proposed.limit_nanousd) == (15 * USD, 35 * USD)
+    assert (told.now.refused, told.proposed.refused) == (2, 0)
+    lower = replace(before, monthly_nanousd=8 * USD)
+    back = story(lower, before, lines, "202611", 14 * USD, NOW, 4 * USD)
+    assert (back.now.limit_nanousd, back.proposed.limit_nanousd) == (12 * USD, 15 * USD)
+    assert back.proposed.refused == 2  # neither estimate fits below $15
 
 
 def test_what_would_pass_counts_against_the_proposed_budget_too() -> None:
