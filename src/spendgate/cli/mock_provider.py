@@ -23,8 +23,9 @@ def command(listen: str, quiet: bool) -> None:
 
     \b
     Example: spendgate mock-provider --listen 127.0.0.1:9900
-    It answers OpenAI chat completions and Anthropic messages, JSON and streams,
-    and does what `x-mock-` headers say (x-mock-output-tokens: 500).
+    It answers OpenAI chat completions (Azure's, too), Responses and embeddings,
+    Anthropic messages, Gemini, Bedrock Converse, Cohere and Ollama chat, JSON and
+    streams, and does what `x-mock-` headers say (x-mock-output-tokens: 500).
     GET /mock/invoice shows what it would bill, GET /mock/open how many answers are
     not on it yet, GET /mock/requests?last=1 what arrived.
     """
