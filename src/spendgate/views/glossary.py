@@ -10,7 +10,10 @@ REQUEST_HEADERS: dict[str, str] = {
         "who asks, where the setting `identity` reads plain headers (the default); not sent to the provider"
     ),
     h.REQUIRE_MODEL: "this model and no other: bypasses routing and downgrade, never a limit",
-    h.RUN: "the run (agent, batch job) that `maxUSDPerRun` bounds; else the trace id of `traceparent`",
+    h.RUN: (
+        "the run (agent, batch job) that `maxUSDPerRun`, limits `per: run` and `repeats` bound; "
+        "else the trace id of `traceparent`"
+    ),
     h.REQUEST_ID: "kept, and written into the usage log",
     h.DOCTOR: "the doctor's credential, signed with the ledger's secret; not sent to the provider",
     h.HANDOVER: (
