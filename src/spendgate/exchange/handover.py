@@ -12,11 +12,12 @@ is metered in full beside whatever the first one holds. Pure.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import orjson
 
 from spendgate.identity.credential import signed, verified
+from spendgate.ledger.exchanges import Settlement
 
 LIFE_MS = 60_000
 _PURPOSE = "handover"
@@ -42,13 +43,24 @@ class Handover:
     usage_hidden: bool = False
     """The client did not ask for the usage that the request, as it was sent on, asks for."""
     tags: tuple[tuple[str, str], ...] = ()
+    groups: tuple[str, ...] = ()
+    """In whose accounts it holds, too."""
 
     @classmethod
-    def of(cls, content: bytes | str) -> Handover:
-        """Read it back. Raises ValueError or TypeError where it is none of this version."""
-        fields = orjson.loads(content)
-        fields["tags"] = tuple((str(n), str(v)) for n, v in fields.get("tags", ()))
-        return cls(**fields)
+    def of(cls, content: bytes | str) -> Handover | None:
+        """Read it back; None where it is none. Another version of ours may say less, or more."""
+        try:
+            told = orjson.loads(content)
+            known = {f.name: told[f.name] for f in fields(cls) if f.name in told}
+            known["tags"] = tuple((str(n), str(v)) for n, v in known.get("tags", ()))
+            known["groups"] = tuple(map(str, known.get("groups", ())))
+            return cls(**known)
+        except (TypeError, ValueError):
+            return None
+
+    def void(self) -> Settlement:
+        """Takes back what the first gateway holds."""
+        return Settlement.void(self.exchange_id, self.team, self.app, self.groups)
 
     def word(self, secret: bytes) -> str:
         """As the header carries it."""
@@ -63,12 +75,7 @@ class Handover:
 def read(secret: bytes, text: str) -> Handover | None:
     """What a header says; None where no gateway signed it."""
     content = verified(secret, _PURPOSE, text)
-    if content is None:
-        return None
-    try:
-        return Handover.of(content)
-    except (TypeError, ValueError):
-        return None  # of another version of ours
+    return Handover.of(content) if content is not None else None
 
 
 def digest_of(body: bytes) -> str:

@@ -127,6 +127,7 @@ class ExchangeView:
         return Handover(
             case.exchange_id, who.team, who.app, who.user, who.run, requested, case.sent, case.decision,
             case.reason, until_ms, digest, path, plain_host(case.address.host), tags=who.tags,
+            groups=case.held_in_groups,
         )  # fmt: skip
 
     @property

@@ -11,7 +11,6 @@ from spendgate.exchange import handover
 from spendgate.exchange.exchange import Exchange
 from spendgate.gateway.runtime import Runtime
 from spendgate.identity import headers as h
-from spendgate.ledger.exchanges import Settlement
 
 LONG = 256 * 1024
 """A longer body is not read on the event loop."""
@@ -32,10 +31,9 @@ async def _taken(run: Runtime, exchange: Exchange, body: bytes, told: handover.H
         return False
     if told.digest != await _digest(body) or run.is_cut_off:
         return False
-    void = Settlement(told.exchange_id, told.team, told.app, "", 0, release=True)
     try:
         async with asyncio.timeout(run.snapshot.settings.ledger_timeout / 1000):
-            [result] = await run.ledger.settle([void])
+            [result] = await run.ledger.settle([told.void()])
     except (LedgerUnavailable, TimeoutError):
         run.metrics.ledger_failures.labels("take_over").inc()
         return False

@@ -32,7 +32,6 @@ from spendgate.identity.credential import is_doctors
 from spendgate.identity.extractors import ClaimExtractor, SpiffeExtractor
 from spendgate.identity.identity import Caller, Proxy, Roster
 from spendgate.ledger.exchanges import (
-    GroupShare,
     Grown,
     ReserveRequest,
     ReserveResult,
@@ -187,9 +186,7 @@ class Runtime:
             down = self._local(need)
             if not down.admitted:  # it may have been reserved all the same: nobody will settle it
                 request = need.request
-                shares = tuple(map(GroupShare, request.groups))
-                void = Settlement(request.exchange_id, team, request.app, "", 0, release=True, groups=shares)
-                self.settler.void(void)
+                self.settler.void(Settlement.void(request.exchange_id, team, request.app, request.groups))
             return down
         if self._away:
             self._away = False

@@ -5,7 +5,7 @@ Amounts are nano-USD; windows (month, day, hour) are those of the reservation.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from spendgate.budget.bounds import Bound, Candidate
@@ -192,6 +192,12 @@ class Settlement:
     tokens: int | None = None
     """Input and output, for limits of tokens; None: those that were held."""
     groups: tuple[GroupShare, ...] = ()
+
+    @classmethod
+    def void(cls, exchange_id: str, team: str, app: str, groups: Iterable[str]) -> Settlement:
+        """Takes back what an exchange holds, in its team's account and those of its groups: a hold that is left in one
+        of them is charged there when it expires."""
+        return cls(exchange_id, team, app, "", 0, release=True, groups=tuple(map(GroupShare, groups)))
 
     def of_group(self, share: GroupShare, account: str) -> Settlement:
         """The same in a group's account, whose apps are teams."""

@@ -174,7 +174,7 @@ def with_dead(clusters: list[dict[str, Any]]) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("attempts")
     teams = [budget(entry + case, 1000) for entry in ENTRIES for case in CASES]
-    (folder / "policy.yaml").write_text(policy(*teams))
+    (folder / "policy.yaml").write_text(policy(*teams, budget("sent-on", 1000, members=["redirect"])))
     listens = {entry: f"127.0.0.1:{free_port()}" for entry in ENTRIES}
     admin = f"127.0.0.1:{free_port()}"
     grpc, provider = f"unix:{folder}/w", Provider()
@@ -275,6 +275,7 @@ def test_an_internal_redirect_is_one_exchange_at_the_price_of_its_answer(world: 
         answer = world.ask("redirect")
         assert answer.headers["x-spendgate-cost-usd"] == str(TRUE)
         assert world.spent("redirect", nth * TRUE)["requests"] == nth
+        assert world.spent("sent-on", nth * TRUE)["requests"] == nth, "in the group's account, too"
     assert world.provider.seen["redirect"] == 8 * 3
     lines = world.lines("redirect")
     assert [(line["outcome"], line["cost_usd"]) for line in lines] == [("complete", str(TRUE))] * 8

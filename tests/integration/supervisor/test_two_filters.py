@@ -38,6 +38,7 @@ POLICY = policy(
     budget("twice", 10),
     budget("streams", 10),
     budget("leaver", 10),
+    budget("pair", 10, members=["twice"]),
 )
 CHAT = "/v1/chat/completions"
 HANDOVER = "x-spendgate-handover"
@@ -263,6 +264,11 @@ def test_a_call_through_sidecar_and_egress_gateway_counts_once(ways: Ways) -> No
         lambda: ways.row("twice"), lambda r: r["requests"] == before["requests"] + 5, "five settlements"
     )
     assert Decimal(row["settled_usd"]) - Decimal(before.get("settled_usd", "0")) == cost
+    group = ways.row("pair")
+    assert (group["requests"], Decimal(group["settled_usd"])) == (
+        row["requests"],
+        Decimal(row["settled_usd"]),
+    )
     assert len(ways.provider.seen) == seen + 5
     for call in ways.provider.seen[seen:]:
         assert not [n for n in call.headers if n.startswith(("x-spendgate-", "x-llm-"))]

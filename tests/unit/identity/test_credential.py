@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ NOW = 1_790_000_000_000
 TOLD = Handover(
     "id", "ml", "chat", "ann", "", "gpt-4o", "gpt-4o-mini", "downgrade", "budget_pressure",
     NOW + LIFE_MS, digest_of(b"{}"), "/v1/chat/completions?a=1", "api.openai.com",
+    tags=(("project", "x"),), groups=("eng", "all"),
 )  # fmt: skip
 
 
@@ -67,6 +69,31 @@ def test_a_gateways_word_is_for_one_request_and_one_minute() -> None:
     assert not told.fits("/v1/chat/completions", host, NOW)
     assert not told.fits(path, "api.anthropic.com", NOW)
     assert not replace(told, until_ms=NOW + 10 * LIFE_MS).fits(path, host, NOW)
+
+
+def test_a_word_of_another_version_says_less_or_more_and_holds() -> None:
+    told = orjson.loads(orjson.dumps(TOLD))
+    more = signed(SECRET, "handover", orjson.dumps({**told, "later": [1]}))
+    assert read(SECRET, more) == TOLD
+    less = {name: told[name] for name in told if name not in ("tags", "groups", "usage_hidden")}
+    assert read(SECRET, signed(SECRET, "handover", orjson.dumps(less))) == replace(TOLD, tags=(), groups=())
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"7", b'{"exchange_id":"id"}', b'"groups"'])
+def test_a_word_that_names_no_exchange_hands_nothing_over(content: bytes) -> None:
+    assert read(SECRET, signed(SECRET, "handover", content)) is None
+
+
+def test_what_is_taken_over_is_voided_in_every_account() -> None:
+    void = TOLD.void()
+    assert (void.exchange_id, void.team, void.app, void.cost_nanousd, void.release) == (
+        "id",
+        "ml",
+        "chat",
+        0,
+        True,
+    )
+    assert [share.name for share in void.groups] == ["eng", "all"]
 
 
 def test_a_doctors_word_hands_nothing_over() -> None:

@@ -24,7 +24,6 @@ from spendgate.errors import LedgerUnavailable
 from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.handover import Handover
 from spendgate.gateway.adapters import codec
-from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.port import Ledger
 from spendgate.records.record import ExchangeResult
 
@@ -119,8 +118,7 @@ class Left:
             told = await self._word(before)
             if told is None:
                 return False
-            void = Settlement(told.exchange_id, told.team, told.app, "", 0, release=True)
-            [result] = await self._ledger.settle([void])
+            [result] = await self._ledger.settle([told.void()])
         except LedgerUnavailable as problem:
             log.warning("redirect_not_followed", exchange_id=before, error=str(problem))
             return False

@@ -17,7 +17,9 @@ from spendgate.exchange.handover import Handover
 from spendgate.gateway.adapters.redirects import REDIRECTS, Left, exchange_id, passes
 from spendgate.records.record import ExchangeResult
 
-TOLD = Handover("x", "ml", "chat", "", "", "gpt-4o", "gpt-4o", "allow", "within_budget", 0, "", "", "")
+TOLD = Handover(
+    "x", "ml", "chat", "", "", "gpt-4o", "gpt-4o", "allow", "within_budget", 0, "", "", "", groups=("eng",)
+)
 LEFT = TICKET.ending(billing.at_hold(HELD, "aborted"))
 
 
@@ -85,6 +87,7 @@ def test_the_next_pass_is_told_and_the_hold_of_the_first_is_voided() -> None:
         assert await left.follow(taking, "x")  # type: ignore[arg-type]
         [void] = ledger.taken
         assert (void.exchange_id, void.team, void.release) == ("x", "ml", True)
+        assert [share.name for share in void.groups] == ["eng"]
         left.flush()
 
     put, taking = run(act)
