@@ -162,20 +162,33 @@ class Figures:
             if "user" in named or "user" in dimensions:
                 await asyncio.wait({reading}, timeout=LOG_PATIENCE_S)
         key = period, tuple(sorted(named.items())), tuple(dimensions), offset, shown
-        logs = (self.index.cube.version, self.index.progress) if self.index is not None else ()
-        of = self.mirror.cube.version, logs
-        known = self._views.get(key)
-        now_s = time.monotonic()
-        if known is not None and (known.of == of or now_s < known.until_s):
-            return known.view if known.of != of else replace(known.view, as_of_ms=as_of)
+        known = self._known(key, as_of)
+        if known is not None:
+            return known
         async with self._one_at_a_time:
+            known = self._known(key, as_of)  # who asked before may have made it
+            if known is not None:
+                return known
+            of, begun_s = self._versions(), time.monotonic()
             made = await asyncio.to_thread(self._view, period, dict(named), dimensions, offset, shown, as_of)
-        took = time.monotonic() - now_s
+        now_s = time.monotonic()
         self._views = {k: v for k, v in self._views.items() if now_s < v.until_s or v.of == of}
         if len(self._views) >= VIEWS_KEPT:
             self._views.clear()
-        self._views[key] = _Kept(made, of, time.monotonic() + VIEW_KEPT_FOR * took)
+        self._views[key] = _Kept(made, of, now_s + VIEW_KEPT_FOR * (now_s - begun_s))
         return made
+
+    def _versions(self) -> object:
+        """Of all that views are made of."""
+        logs = (self.index.cube.version, self.index.progress) if self.index is not None else ()
+        return self.mirror.cube.version, logs
+
+    def _known(self, key: object, as_of: int) -> View | None:
+        """A view that was made, where it is still shown."""
+        known = self._views.get(key)
+        if known is not None and known.of == self._versions():
+            return replace(known.view, as_of_ms=as_of)
+        return known.view if known is not None and time.monotonic() < known.until_s else None
 
     def _view(
         self,
