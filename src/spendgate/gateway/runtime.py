@@ -42,7 +42,7 @@ from spendgate.ledger.local_guard import LocalGuard
 from spendgate.ledger.port import Ledger
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
-from spendgate.records.record import expired_ending
+from spendgate.records.record import ExchangeResult, expired_ending
 
 log = structlog.get_logger()
 
@@ -289,12 +289,16 @@ class Runtime:
         if ending is None:
             return
         self.live.discard(exchange)
+        self.ended(ending)
+
+    def ended(self, ending: ExchangeResult) -> None:
+        """Take an ending of a call that was decided here: for the settler, the guard, and how long calls take."""
         record = ending.record
         self.lives.ended(record.team, ending.held_nanousd or 0, self.now_ms() - record.at_ms)
         if ending.notes.fail_open:
             groups = ending.settlement.groups if ending.settlement is not None else ()
-            for account in (ending.record.team, *(group_account(g.name) for g in groups)):
-                self.guard.settle(account, ending.held_nanousd, ending.record.cost_nanousd)
+            for account in (record.team, *(group_account(g.name) for g in groups)):
+                self.guard.settle(account, ending.held_nanousd, record.cost_nanousd)
         self.settler.put(ending)
 
     def charge_beside(

@@ -127,7 +127,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
         if ticket.fail_open:
             # no hold is in the ledger that could expire: charged now, whatever the log will say
             bill = billing.at_hold(ticket.held_nanousd or 0, "body_unseen")
-            run.settler.put(ticket.ending(bill))
+            run.ended(ticket.ending(bill))
             return _allowed(remove, decided.set_headers, exchange.answer_headers)
         return _allowed(remove, decided.set_headers, exchange.answer_headers, ticket.to_json())
 

@@ -19,7 +19,7 @@ from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters.ext_authz import Authorization
 from spendgate.gateway.metrics import Metrics
 from spendgate.gateway.runtime import Runtime
-from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement, group_account
 from spendgate.pricing.load import table
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import ExchangeResult
@@ -32,6 +32,8 @@ SPECS = """
 {team: open, monthlyBudgetUSD: 10, failurePolicy: open}
 ---
 {team: audited, monthlyBudgetUSD: 10, mode: audit}
+---
+{team: eng, monthlyBudgetUSD: 10, members: [ml]}
 """
 
 
@@ -172,6 +174,11 @@ async def test_while_the_ledger_is_away_what_passes_is_charged_at_once() -> None
     assert reply.HasField("ok_response")
     assert "ticket" not in reply.dynamic_metadata, "no log entry may settle it again"
     [ending] = desk.settler.endings
+    for account in ("ml", group_account("eng")):
+        assert desk.runtime.guard.committed(account) == ending.record.cost_nanousd > 0
+    desk.runtime.guard.acknowledged()
+    for account in ("ml", group_account("eng")):
+        assert desk.runtime.guard.committed(account) == 0, "nothing is held of a call that is over here"
     assert ending.record.outcome is Outcome.UNMETERED
     assert ending.settlement is not None
     assert ending.settlement.cost_nanousd == ending.held_nanousd > 0
