@@ -80,29 +80,28 @@ class Mirror:
 
     async def _bring(self, teams: Sequence[str], month: str, now_ms: int) -> None:
         balances = await self._ledger.balances(teams, month)
-        last_days: list[tuple[str, int]] = []
-        whole: list[tuple[str, int]] = []
+        last_days: list[str] = []
+        whole: list[str] = []
         recent = [d for d in (day_key(now_ms - DAY_MS), day_key(now_ms)) if d.startswith(month)]
         for team, (settled, _) in zip(teams, balances, strict=True):
             known = self._read.get((team, month))
             if known is None or now_ms - known[2] >= MONTH_FRESH_MS:
-                whole.append((team, settled))
+                whole.append(team)
             elif known[0] != settled or (recent and now_ms - known[1] >= DAYS_FRESH_MS):
-                (last_days if recent else whole).append((team, settled))
+                (last_days if recent else whole).append(team)
         for some in _portions(last_days):
-            await self._put(some, recent)
-            for team, settled in some:
+            for team, settled in await self._put(some, recent, month):
                 known = self._read[team, month]
                 if await asyncio.to_thread(self._sum, team, month) == settled:
                     self._read[team, month] = settled, now_ms, known[2]
                 else:
-                    whole.append((team, settled))
+                    whole.append(team)
         first, last = f"{month}01", day_key(min(month_last_ms(month), now_ms))
         if whole and last.startswith(month):
             days = days_between(date_of(first), date_of(last))
             for some in _portions(whole):
-                await self._put(some, days)
-                self._read.update({(team, month): (settled, now_ms, now_ms) for team, settled in some})
+                for team, settled in await self._put(some, days, month):
+                    self._read[team, month] = settled, now_ms, now_ms
 
     def daily(self, teams: Sequence[str], days: Sequence[str]) -> dict[str, list[int]]:
         """What teams settled on days, in the order of the days; without accounting entries and adjustments, which are
@@ -121,9 +120,12 @@ class Mirror:
         values = (team, int(f"{month}01"), int(f"{month}31"))
         return int(self.cube.run(f"SELECT SUM(cost) FROM cell WHERE {tests}", values)[0][0] or 0)
 
-    async def _put(self, some: Sequence[tuple[str, int]], days: Sequence[str]) -> None:
-        raw = await raw_days(self._ledger, [(team, day) for team, _ in some for day in days])
+    async def _put(self, some: Sequence[str], days: Sequence[str], month: str) -> list[tuple[str, int]]:
+        """Read days of some teams; returns each with its month's counter as it stood beside them: that of a look
+        before is another by now, where requests are on their way."""
+        raw, settled = await raw_days(self._ledger, some, days, month)
         await asyncio.to_thread(self._write, raw, self._prices())
+        return list(zip(some, settled, strict=True))
 
     def _write(self, raw: RawDays, prices: PriceTable) -> None:
         by_team: dict[str, tuple[list[str], list[DayCell]]] = {}
@@ -211,5 +213,5 @@ def _entries(team: str, made: Sequence[Adjusted]) -> list[DayCell]:
     ]
 
 
-def _portions(rows: Sequence[tuple[str, int]]) -> list[Sequence[tuple[str, int]]]:
-    return [rows[n : n + TEAMS_AT_ONCE] for n in range(0, len(rows), TEAMS_AT_ONCE)]
+def _portions(teams: Sequence[str]) -> list[Sequence[str]]:
+    return [teams[n : n + TEAMS_AT_ONCE] for n in range(0, len(teams), TEAMS_AT_ONCE)]

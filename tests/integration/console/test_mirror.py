@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+
+import pytest
 
 from spendgate.console.cube import Where
 from spendgate.console.mirror import DAYS_FRESH_MS, FRESH_MS, Mirror
@@ -84,6 +87,29 @@ async def test_days_that_did_not_move_are_not_read_again(house: House) -> None:
     before = await _reads(house.ledger)
     await mirror.bring(MONTHS, T0 + 2 * FRESH_MS)
     assert await _reads(house.ledger) - before == idle + 2  # today and yesterday of one team
+    assert await same(mirror, house.ledger)
+
+
+async def test_what_is_spent_while_it_reads_has_no_whole_month_read_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, balances = mirror_of(house), house.ledger.balances
+    await house.spend("red", USD)
+    await mirror.bring(MONTHS, T0)
+    before = await _reads(house.ledger)
+    await mirror.bring(MONTHS, T0 + FRESH_MS)
+    idle = await _reads(house.ledger) - before
+
+    async def meanwhile(teams: Sequence[str], month: str) -> list[tuple[int, int]]:
+        found = await balances(teams, month)
+        await house.spend("red", USD, app=f"meanwhile-{month}")
+        return found
+
+    await house.spend("red", USD, app="late")
+    monkeypatch.setattr(house.ledger, "balances", meanwhile)
+    before = await _reads(house.ledger)
+    await mirror.bring(["202611"], T0 + 2 * FRESH_MS)
+    assert await _reads(house.ledger) - before == idle + 2  # today and yesterday
     assert await same(mirror, house.ledger)
 
 

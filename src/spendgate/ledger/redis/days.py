@@ -19,17 +19,25 @@ RawDays = list[tuple[str, str, dict[Any, Any]]]
 """(team, day, the hash as it came): `codec.day_cells` reads it, which may cost time better spent in a thread."""
 
 
-async def raw_days(ledger: RedisLedger, wanted: Sequence[tuple[str, str]]) -> RawDays:
-    """The hashes of (team, `YYYYMMDD`), one round trip for every `DAYS_PER_TRIP`. Raises LedgerUnavailable."""
-    out: RawDays = []
-    for start in range(0, len(wanted), DAYS_PER_TRIP):
-        part = wanted[start : start + DAYS_PER_TRIP]
+async def raw_days(
+    ledger: RedisLedger, teams: Sequence[str], days: Sequence[str], month: str
+) -> tuple[RawDays, list[int]]:
+    """The hashes of some days (`YYYYMMDD`) of each team, and what its month (`YYYYMM`) had settled when they were read
+    (nano-USD): one round trip for every `DAYS_PER_TRIP` of them. Raises LedgerUnavailable."""
+    out, settled = RawDays(), list[int]()
+    at_once = max(1, DAYS_PER_TRIP // (len(days) + 1))
+    for start in range(0, len(teams), at_once):
+        part = teams[start : start + at_once]
         pipe = ledger.calls.redis.pipeline(transaction=False)
-        for team, day in part:
-            pipe.hgetall(f"{team_prefix(team)}d:{day}")
-        replies = await ledger.calls.bulk("days", pipe.execute)
-        out += [(team, day, fields) for (team, day), fields in zip(part, replies, strict=True)]
-    return out
+        for team in part:
+            pipe.hget(f"{team_prefix(team)}b:month:{month}", "s")
+            for day in days:
+                pipe.hgetall(f"{team_prefix(team)}d:{day}")
+        replies = iter(await ledger.calls.bulk("days", pipe.execute))
+        for team in part:
+            settled.append(int(next(replies) or 0))
+            out += [(team, day, next(replies)) for day in days]
+    return out, settled
 
 
 async def audits(ledger: RedisLedger, teams: Sequence[str]) -> dict[str, list[Adjusted]]:
