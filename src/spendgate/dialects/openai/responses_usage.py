@@ -20,15 +20,6 @@ from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import Usage
 
-_NAMES = {
-    "input_tokens": "prompt_tokens",
-    "output_tokens": "completion_tokens",
-    "total_tokens": "total_tokens",
-    "input_tokens_details": "prompt_tokens_details",
-    "output_tokens_details": "completion_tokens_details",
-    "server_tool_use": "server_tool_use",
-}
-
 IMAGE_MODEL = "gpt-image-1"
 """What draws for the image generation tool where the answer names no other."""
 IMAGE_TOKENS = {
@@ -39,12 +30,12 @@ IMAGE_TOKENS = {
 """Quality → size → tokens of an image (image generation guide, "Cost and latency")."""
 IMAGE_TOKENS_MAX = 6_240
 
-_CHAT_NAMES = {old: new for new, old in _NAMES.items()}
+_OWN_WORDS = {chat: own for own, chat in openai_usage.RESPONSES_WORDS.items()}
 
 
 def _own(path: str) -> str:
     """A path of the chat API's as this API has it."""
-    return ".".join(_CHAT_NAMES.get(step, step) for step in path.split("."))
+    return ".".join(_OWN_WORDS.get(step, step) for step in path.split("."))
 
 
 _ELSEWHERE = ("x_groq", "choices", "usage_breakdown")
@@ -72,7 +63,7 @@ def read(document: JsonObject) -> Reading:
     """Read a whole response. Never raises."""
     raw = document.get("usage")
     if isinstance(raw, dict):
-        raw = {_NAMES.get(key, key): value for key, value in raw.items()}
+        raw = {openai_usage.RESPONSES_WORDS.get(key, key): value for key, value in raw.items()}
     elif raw is None and document.get("status") in _DEFERRED:
         return Reading({}, short(document.get("model"), MODEL_CHARACTERS_MAX), "deferred")
     reading = openai_usage.read(document, raw)

@@ -123,23 +123,24 @@ def _in_chats_words(raw: JsonObject) -> JsonObject | None:
     None where it is in neither."""
     if not ("input_tokens" in raw or "output_tokens" in raw):
         return None
+    chat = {RESPONSES_WORDS.get(key, key): value for key, value in raw.items()}
     try:
         beside = optional(raw, "cache_read_input_tokens") + optional(raw, "cache_creation_input_tokens")
-        prompt, completion = optional(raw, "input_tokens"), optional(raw, "output_tokens")
+        if beside:
+            chat["prompt_tokens"] = beside + (required(raw, "input_tokens") if "input_tokens" in raw else 0)
+            chat["total_tokens"] = None
     except BadUsage:
-        return {**raw, "prompt_tokens": None}
-    return {
-        **{_CHATS_WORDS.get(key, key): value for key, value in raw.items()},
-        "prompt_tokens": prompt + beside,
-        "completion_tokens": completion,
-        "total_tokens": None if beside else raw.get("total_tokens"),
-    }
+        chat["prompt_tokens"] = None
+    return chat
 
 
-_CHATS_WORDS = {
+RESPONSES_WORDS = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
     "input_tokens_details": "prompt_tokens_details",
     "output_tokens_details": "completion_tokens_details",
 }
+"""What Responses calls the parts of a usage → what the chat API calls them."""
 
 
 def _broken_down(document: JsonObject, reading: Reading) -> Reading:

@@ -155,6 +155,19 @@ def test_usage_of_a_wrong_type_is_bad() -> None:
     assert read([1]).problem == "bad_usage"
 
 
+@pytest.mark.parametrize("names", [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")])
+@pytest.mark.parametrize("beside", [{}, {"cache_read_input_tokens": 0}, {"cache_read_input_tokens": 7}])
+def test_a_count_that_is_null_is_none_told_in_anybodys_words(
+    names: tuple[str, str], beside: dict[str, int]
+) -> None:
+    prompt, made = names
+    assert read({prompt: None, made: 5, **beside}).problem == "bad_usage"
+    assert read({prompt: 5, made: None, **beside}).problem == "bad_usage"
+    assert read({prompt: None, made: None, **beside}).problem == "bad_usage"
+    assert read({made: 5}).usage == {"output": 5, "requests": 1}
+    assert read({prompt: 5}).usage == {"input": 5, "requests": 1}
+
+
 def test_what_is_not_json_is_said_to_be_so() -> None:
     assert DIALECT.read_answer(b"<html>").problem == "not_json"
     assert DIALECT.read_answer(b"").problem == "not_json"
