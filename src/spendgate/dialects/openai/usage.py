@@ -86,10 +86,10 @@ def read(document: JsonObject, raw: object) -> Reading:
     """Read a usage object of an answer or chunk `document`. Never raises."""
     model = short(document.get("model"), MODEL_CHARACTERS_MAX)
     tier = short(document.get("service_tier"), TIER_CHARACTERS_MAX)
-    if raw is not None and not isinstance(raw, dict):
-        return Reading({}, model, "bad_usage", service_tier=tier)
     if raw is None:
         raw = of_choices(document.get("choices")) or object_of(document.get("x_groq")).get("usage")
+    if raw is not None and not isinstance(raw, dict):
+        return Reading({}, model, "bad_usage", service_tier=tier)
     if raw is not None and not ("prompt_tokens" in raw or "completion_tokens" in raw):
         told, raw = told_nanousd(raw), _in_chats_words(raw)
         if raw is None and told is not None:

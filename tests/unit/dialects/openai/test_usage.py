@@ -155,6 +155,25 @@ def test_usage_of_a_wrong_type_is_bad() -> None:
     assert read([1]).problem == "bad_usage"
 
 
+ANY_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details",
+                         "completion_tokens_details", "cached_tokens", "reasoning_tokens", "server_tool_use"]),
+        inner, max_size=5),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(ANY_JSON)
+def test_no_usage_of_groqs_raises_where_the_answer_has_none_of_its_own(usage: Any) -> None:
+    reading = read(None, x_groq={"usage": usage})
+    assert reading == read(usage)
+    if usage is not None and not isinstance(usage, dict):
+        assert reading.problem == "bad_usage"
+
+
 @pytest.mark.parametrize("names", [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")])
 @pytest.mark.parametrize("beside", [{}, {"cache_read_input_tokens": 0}, {"cache_read_input_tokens": 7}])
 def test_a_count_that_is_null_is_none_told_in_anybodys_words(
@@ -182,17 +201,6 @@ def test_searches_are_read_or_known_by_the_model() -> None:
 def test_model_and_tier_are_the_answers_own() -> None:
     reading = read(openai(1, 1), model="gpt-5-2025-08-07", service_tier="flex")
     assert (reading.model, reading.service_tier) == ("gpt-5-2025-08-07", "flex")
-
-
-ANY_JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details",
-                         "completion_tokens_details", "cached_tokens", "reasoning_tokens", "server_tool_use"]),
-        inner, max_size=5),
-    max_leaves=10,
-)  # fmt: skip
 
 
 @given(ANY_JSON, ANY_JSON)
