@@ -13,6 +13,8 @@ from spendgate.ledger.exchanges import group_account
 from spendgate.months import previous_month
 
 FRESH_MS = 300_000
+KEPT_MS = 86_400_000
+"""What nobody asked for is forgotten after so long."""
 
 
 class MonthsSettledReader(Protocol):
@@ -42,6 +44,8 @@ class Carries:
         found = await self.ledger.months_settled([account for account, _ in keys], month)
         self._last.update(zip(keys, found, strict=True))
         self._read_ms.update(dict.fromkeys(keys, now_ms))
+        for key in [k for k, at in self._read_ms.items() if now_ms - at >= KEPT_MS]:
+            del self._last[key], self._read_ms[key]
 
     def carried_nanousd(self, budget: TeamBudget, at_ms: int) -> int:
         """What is carried over into the month of `at_ms`; 0 where that was never read."""

@@ -10,7 +10,7 @@ from unit.exchange.driver import policy_of
 
 from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerUnavailable
-from spendgate.views.carries import FRESH_MS, Carries, limits_at
+from spendgate.views.carries import FRESH_MS, KEPT_MS, Carries, limits_at
 
 USD = 10**9
 NOW = int(datetime(2026, 11, 15, tzinfo=UTC).timestamp() * 1000)
@@ -72,6 +72,9 @@ async def test_a_new_month_carries_what_the_one_before_left_at_once() -> None:
     await carried(carries, policy, NEXT_MONTH - 1)
     ledger.settled["ml", "202611"] = 70 * USD
     assert await carried(carries, policy, NEXT_MONTH) == 30 * USD
+    assert carries.carried_nanousd(policy.every[1], NEXT_MONTH - 1) == 50 * USD
+    assert await carried(carries, policy, NEXT_MONTH + KEPT_MS) == 30 * USD
+    assert carries.carried_nanousd(policy.every[1], NEXT_MONTH - 1) == 0  # forgotten
 
 
 async def test_limits_are_those_of_the_month_with_what_it_was_left() -> None:
