@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import NamedTuple
 
 from spendgate.budget.ask import PlannedRefusal
 from spendgate.budget.policy import DOCTOR, TeamBudget
@@ -23,7 +22,6 @@ from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, ExchangeCon
 from spendgate.exchange.planning import WOULD_REFUSE, Planned, eligible, gather, would_be
 from spendgate.exchange.rejections import (
     RejectionFormat,
-    format_of,
     ledger_away,
     looping,
     over_limit,
@@ -36,7 +34,7 @@ from spendgate.exchange.rejections import (
 from spendgate.exchange.request_facts import read_facts, signed_names, unread_facts
 from spendgate.exchange.sdk_retries import is_repeat, repeat_key
 from spendgate.exchange.snapshot import Address
-from spendgate.exchange.states import Verdict
+from spendgate.exchange.states import RejectedRequest, Step, Verdict
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Caller, Roster, identify, sane
 from spendgate.identity.tags import tags_of
@@ -44,23 +42,6 @@ from spendgate.money import usd_to_nano
 from spendgate.tokens.count import INLINE_BYTES, measure
 
 SWITCHED_OFF = "{} makes the provider leave the usage out of its answer; take it off"
-
-
-class RejectedRequest(NamedTuple):
-    """A request that the budget refuses: for which model, what it would have held (nano-USD), and what is the same
-    in all tries of it. 0 and "" for a try that its SDK says is a repetition: it is counted once."""
-
-    model: str
-    estimate_nanousd: int = 0
-    repeat_key: str = ""
-
-
-class Step(NamedTuple):
-    """What a step decided, what is to be done, and what was refused, if anything was."""
-
-    verdict: Verdict
-    action: e.Action
-    refused: RejectedRequest | None = None
 
 
 class Admission:
@@ -104,7 +85,6 @@ class Admission:
         if self._told and (step := self._unclaimed(event, path)).action != e.Pass(unknown=True):
             return step
         case.dialect, case.target, case.headers = dialect, event.path, headers
-        case.at_ms = event.caller.now_ms
         case.address = Address(dialect.name, path, headers.get(":authority", ""))
         self._identify(event.caller)
         require = headers.get(h.REQUIRE_MODEL, "").strip()
@@ -384,11 +364,7 @@ class Admission:
 
     @property
     def _voice(self) -> RejectionFormat:
-        """Who words refusals, with which status."""
-        dialect = self._case.dialect
-        assert dialect is not None
-        case, body = self._case, self._read.body or self._given
-        return format_of(case.snapshot, dialect, case.identity, case.headers, body)
+        return self._case.voice(self._read.body or self._given)
 
     @property
     def _enforces(self) -> bool:

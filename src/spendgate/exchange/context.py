@@ -14,6 +14,7 @@ from spendgate.exchange.billing import Bill, Tariff
 from spendgate.exchange.handover import Handover
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.planning import Planned, ask_of
+from spendgate.exchange.rejections import RejectionFormat, format_of
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.exchange.ticket import MONTH, SettlementTicket
 from spendgate.identity import headers as h
@@ -94,6 +95,11 @@ class ExchangeContext:
     """How often Envoy sent it to a provider; 0 where Envoy does not tell."""
     learned: Learned | None = None
     """What earlier answers taught; None where nothing is remembered (a dry run)."""
+
+    def voice(self, body: bytes = b"") -> RejectionFormat:
+        """Who words refusals, with which status. `body`: the request's, as far as it is known."""
+        assert self.dialect is not None
+        return format_of(self.snapshot, self.dialect, self.identity, self.headers, body)
 
     @property
     def held(self) -> int:

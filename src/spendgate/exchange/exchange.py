@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from spendgate.exchange import billing, envoy_replies, untold_cost
 from spendgate.exchange import events as e
-from spendgate.exchange.admission import Admission, RejectedRequest, Step
+from spendgate.exchange.admission import Admission
 from spendgate.exchange.billing import Bill
 from spendgate.exchange.context import STREAM_CUT, ExchangeContext
 from spendgate.exchange.law import Kind, row_of
 from spendgate.exchange.learned import Learned
-from spendgate.exchange.rejections import RejectionFormat, format_of, too_busy, too_large
+from spendgate.exchange.rejections import too_busy, too_large
 from spendgate.exchange.response import Response, StreamedResponse, UndecidedResponse, open_response
 from spendgate.exchange.snapshot import Snapshot
-from spendgate.exchange.states import IDLE, TRANSITIONS, IllegalEvent, State, Verdict
+from spendgate.exchange.states import IDLE, TRANSITIONS, IllegalEvent, RejectedRequest, State, Step, Verdict
 from spendgate.exchange.stream_options import REFUSAL_STATUS, Refusal
 from spendgate.exchange.undecided import bound
 from spendgate.exchange.view import ExchangeView
@@ -94,7 +94,7 @@ class Exchange(ExchangeView):
             case e.RequestBody():
                 return self._admission.body(event)
             case e.Busy():
-                return Step(Verdict.ANSWER, too_busy(self._voice))
+                return Step(Verdict.ANSWER, too_busy(self._case.voice()))
             case e.CountDone():
                 self._case.counted = event.counted
                 return self._admission.plan()
@@ -132,12 +132,6 @@ class Exchange(ExchangeView):
             self._case.hold_unmade(bound(self._case).nanousd)
         return step
 
-    @property
-    def _voice(self) -> RejectionFormat:
-        case = self._case
-        assert case.dialect is not None
-        return format_of(case.snapshot, case.dialect, case.identity, case.headers)
-
     # -- the answer -----------------------------------------------------------------------------------------
 
     def _answer(self, event: e.ResponseHeaders) -> Step:
@@ -147,7 +141,7 @@ class Exchange(ExchangeView):
         limit = case.snapshot.settings.max_body_bytes
         if self.state is State.AWAIT_BODY:
             if event.local and event.status == 413:
-                return Step(Verdict.ANSWER, too_large(self._voice, limit))
+                return Step(Verdict.ANSWER, too_large(case.voice(), limit))
             if event.local or not 200 <= event.status < 300:
                 return Step(Verdict.PASS, e.PassResponse(e.BodyMode.NONE))
             case.hold_unmade(bound(case).nanousd)  # its body was never shown

@@ -9,6 +9,7 @@ ENDED or BROKEN before its response told is `law.LAW`.
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 from spendgate.exchange import events as e
 
@@ -67,6 +68,23 @@ class Verdict(Enum):
     """It is over."""
     BREAK = "break"
     """A fault of ours: everything passes from here on."""
+
+
+class RejectedRequest(NamedTuple):
+    """A request that the budget refuses: for which model, what it would have held (nano-USD), and what is the same
+    in all tries of it. 0 and "" for a try that its SDK says is a repetition: it is counted once."""
+
+    model: str
+    estimate_nanousd: int = 0
+    repeat_key: str = ""
+
+
+class Step(NamedTuple):
+    """What a step decided, what is to be done, and what was refused, if anything was."""
+
+    verdict: Verdict
+    action: e.Action
+    refused: RejectedRequest | None = None
 
 
 S, V = State, Verdict
