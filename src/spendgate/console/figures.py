@@ -37,6 +37,10 @@ class Waiting(Exception):
     """The numbers are still being read."""
 
 
+class LogsUnread(Exception):
+    """The usage logs cannot be read, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One of a dimension: now, and what it cost before (0 where it was not there)."""
@@ -146,6 +150,19 @@ class Figures:
         if not is_fresh and not self.mirror.as_of_ms(months):
             raise Waiting
         return self.mirror.as_of_ms(months)
+
+    async def logs_ready(self) -> None:
+        """See that usage logs are read as far as they go, for a file that names users: it is whole, or not there.
+        Raises Waiting, and LogsUnread."""
+        if self.index is None:
+            return
+        reading = self.index.nudge(self._now_ms())
+        await asyncio.wait({reading}, timeout=LOG_PATIENCE_S)
+        if self.index.is_caught_up:
+            return
+        if reading.done() and self.index.progress.problem:
+            raise LogsUnread(self.index.progress.problem)
+        raise Waiting
 
     async def view(
         self,

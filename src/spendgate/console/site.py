@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from spendgate.console import charts, text
 from spendgate.console.access import Access, Visitor
 from spendgate.console.burnup import burnup
-from spendgate.console.figures import Waiting, day_name
+from spendgate.console.figures import LogsUnread, Waiting, day_name
 from spendgate.console.period import Period, choices, date_of, days_of, month_of, parse_period
 from spendgate.console.settings import ConsoleSettings
 from spendgate.console.trend import trend
@@ -51,7 +51,7 @@ class Site:
     def page(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         """Only for who may read; a fault is a page that says what to do, never a traceback."""
 
-        async def answer(request: Request) -> Response:
+        async def answered(request: Request) -> Response:
             visitor = self._access.visitor(request)
             if not self._access.may_read(visitor):
                 return self.must_sign_in(request, visitor)
@@ -60,13 +60,21 @@ class Site:
             except Wrong as problem:
                 return self.fault(request, visitor, problem.status, str(problem))
             except Waiting:
-                return self.render(request, visitor, "waiting.html", 202)
+                if not _is_file(request):
+                    return self.render(request, visitor, "waiting.html", 202)
+                message = "What this file is made of is still being read. Ask again in a moment."
+                answer = self.fault(request, visitor, 503, message)
+                answer.headers["retry-after"] = "2"
+                return answer
+            except LogsUnread as problem:
+                message = f"The usage logs cannot be read: {problem}. Files that name users are not made without them."
+                return self.fault(request, visitor, 503, message)
             except LedgerError as problem:
                 log.warning("console_ledger_away", error=str(problem))
                 message = "The ledger does not answer. Requests go on within their allowance."
                 return self.fault(request, visitor, 503, message)
 
-        return answer
+        return answered
 
     def render(
         self, request: Request, visitor: Visitor, template: str, code: int = 200, **values: Any
@@ -134,6 +142,11 @@ def spend_url(period: Period, named: dict[str, str] | None = None, by: str = "",
         period = days_of(of, of, period.today)
     query = [*period.query, *fixed.items(), *((("by", by),) if by else ())]
     return f"/spend?{urlencode(query)}"
+
+
+def _is_file(request: Request) -> bool:
+    """Is it a download, whose reader would take a page for its content?"""
+    return "as" in request.query_params or request.url.path.endswith((".csv", ".parquet"))
 
 
 def _environment() -> jinja2.Environment:

@@ -102,6 +102,8 @@ class Spending:
         period, what = self._site.period(request), request.path_params["what"]
         if what not in TABLES or (what == "users" and self._figures.index is None):
             raise Wrong(404, f"There is no table {what!r}; there are {', '.join(TABLES)}.")
+        if what == "users":
+            await self._figures.logs_ready()
         view = await self._figures.view(period, {}, (TABLES[what],), shown=-1)
         return _file(downloads.table_csv(view, view.tables[0]), CSV, f"{what}-{_slug(period)}.csv")
 
@@ -190,6 +192,8 @@ class Spending:
             raise Wrong(404, f"There is no file as {kind!r}; there are {', '.join(FILES)}.")
         by = request.query_params.get("by", "")
         name = f"spend-{_slug(period)}"
+        if "user" in (by, *named):
+            await self._figures.logs_ready()
         if by and kind == "csv":
             if by not in CHAIN:
                 raise Wrong(404, f"There is no table by {by!r}; there are {', '.join(CHAIN)}.")

@@ -82,6 +82,8 @@ class UsageIndex:
         self.paths = tuple(paths)
         self.cube = _opened(file)
         self.progress = Progress(has_begun=False)
+        self.is_caught_up = False
+        """Has what goes on, or went on last, read all that was there?"""
         self._prices = prices
         self._looked_ms = 0
         self._task: asyncio.Task[None] | None = None
@@ -96,7 +98,7 @@ class UsageIndex:
     def nudge(self, now_ms: int) -> asyncio.Task[None]:
         """See what has come, in the background; a run that goes on is that run."""
         if self._task is None or (self._task.done() and now_ms - self._looked_ms >= FRESH_MS):
-            self._looked_ms = now_ms
+            self._looked_ms, self.is_caught_up = now_ms, False
             self._task = asyncio.create_task(self._bring(now_ms))
         return self._task
 
@@ -105,6 +107,7 @@ class UsageIndex:
             is_whole = False
             while not is_whole:
                 is_whole = await asyncio.to_thread(self.step, now_ms)
+                self.is_caught_up = is_whole or self.progress.is_whole
         except (OSError, EOFError, sqlite3.Error) as problem:
             log.warning("console_usage_log_unread", error=str(problem))
             self.progress = Progress(problem=str(problem))

@@ -12,6 +12,7 @@ from support.asks import ask, bound, candidate, end
 from spendgate.budget.compile import compile_budget
 from spendgate.budget.load import parse_documents
 from spendgate.budget.policy import Policy
+from spendgate.console import figures
 from spendgate.console.asking import ProposalService
 from spendgate.console.books import Books
 from spendgate.console.pages import Console, UsageLogs
@@ -113,6 +114,12 @@ def line(
         "as_requested", Outcome.COMPLETE, charged_by=ChargedBy.USAGE,
     )  # fmt: skip
     return replace(record, **more).line()
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Usage logs of tests are short, and machines that run them may be slow."""
+    monkeypatch.setattr(figures, "LOG_PATIENCE_S", 30.0)
 
 
 @pytest.fixture

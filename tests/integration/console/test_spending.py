@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
@@ -12,7 +13,9 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from spendgate.console import figures
 from spendgate.console.pages import UsageLogs
+from spendgate.console.usage_index import UsageIndex
 from spendgate.ledger.accounts import Adjustment
 
 from .conftest import T0, USD, House, line
@@ -118,6 +121,52 @@ async def test_tables_are_downloaded_whole_with_those_that_are_gone(house: House
         ("ann", "8.00", ""),
     ]
     assert [r["spent_usd"] for r in days] == ["0.00", "-3.00", "0.00"]
+
+
+OF_USERS = [
+    f"/spend.csv?{MONTH}&by=user", f"/spend.csv?{MONTH}&user=kim", f"/spend.parquet?{MONTH}&user=kim",
+    f"/spend.focus.csv?{MONTH}&user=kim", f"/spend.csv?{MONTH}&user=kim&by=app", "/overview/users.csv",
+]  # fmt: skip
+
+
+async def test_a_file_of_users_is_not_made_before_the_usage_logs_are_read(
+    house: House, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go, step = threading.Event(), UsageIndex.step
+
+    def held(index: UsageIndex, now_ms: int) -> bool:
+        return may_go.wait(120) and step(index, now_ms)
+
+    monkeypatch.setattr(UsageIndex, "step", held)
+    monkeypatch.setattr(figures, "LOG_PATIENCE_S", 0.01)
+    async with house.client(usage=UsageLogs([log])) as client:
+        page = await client.get(f"/spend?{MONTH}&by=user")
+        early = [await client.get(path) for path in OF_USERS]
+        other = await client.get(f"/spend.csv?{MONTH}")
+        may_go.set()
+        monkeypatch.setattr(figures, "LOG_PATIENCE_S", 30.0)
+        late = [await client.get(path) for path in OF_USERS]
+    assert (page.status_code, other.status_code) == (200, 200)  # a page says how far the logs are read
+    assert [a.status_code for a in early] == [503] * len(OF_USERS)
+    assert {a.headers["retry-after"] for a in early} == {"2"}
+    assert all("content-disposition" not in a.headers for a in early)
+    assert [a.status_code for a in late] == [200] * len(OF_USERS)
+    assert [(r["user"], r["spent_usd"]) for r in rows_of(late[0])] == [
+        ("kim", "32.000000123"),
+        ("ann", "8.00"),
+    ]
+
+
+async def test_a_file_of_users_is_refused_where_the_usage_logs_cannot_be_read(
+    house: House, log: Path, tmp_path: Path
+) -> None:
+    no_log = tmp_path / "folder.jsonl"
+    no_log.mkdir()
+    async with house.client(usage=UsageLogs([log, no_log])) as client:
+        await client.get("/spend")
+        found = [await client.get(path) for path in OF_USERS]
+    assert [a.status_code for a in found] == [503] * len(OF_USERS)
+    assert all("The usage logs cannot be read" in a.text and str(no_log) in a.text for a in found)
 
 
 async def test_a_long_table_comes_in_pages(house: House, tmp_path: Path) -> None:
