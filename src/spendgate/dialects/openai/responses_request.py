@@ -13,7 +13,12 @@ from spendgate.dialects.openai.request import (
     image_tokens,
     user_of,
 )
-from spendgate.dialects.openai.responses_usage import IMAGE_MODEL, IMAGE_TOKENS_MAX, SEARCH_PREVIEW
+from spendgate.dialects.openai.responses_usage import (
+    IMAGE_MODEL,
+    IMAGE_TOKENS_MAX,
+    SEARCH_PREVIEW,
+    gigabytes_of,
+)
 from spendgate.dialects.request import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.request.images import openai_tokens, size_of
 from spendgate.dialects.request.texts import (
@@ -37,9 +42,8 @@ OUTPUT_TOKENS_MIN = 16
 
 WEB_SEARCH_INPUT_TOKENS = 17_000
 """Input that one web search adds: a short question with one search was billed 16,981 (recorded, gpt-4o)."""
-CONTAINER_NANOUSD = 1_920_000_000
-"""A container of 64 GB, the dearest (price list, "Containers"): 0.03 USD without a size."""
-CONTAINER_DEFAULT_NANOUSD = 30_000_000
+CONTAINER_NANOUSD = 30_000_000
+"""A container's gigabyte (price list, "Containers")."""
 
 IMAGES_MAX = 2
 """Images of a drawing tool that are held for; one is what a call makes."""
@@ -166,13 +170,7 @@ def _searches(kind: str) -> bool:
 
 def _containers(tools: object) -> int:
     """What the containers of code interpreters and shells cost at most, in nano-USD."""
-    fee = 0
-    for tool in tools if isinstance(tools, list) else ():
-        container = object_of(tool).get("container")
-        if object_of(tool).get("type") in ("code_interpreter", "shell"):
-            sized = isinstance(container, str) or object_of(container).get("memory_limit") not in (None, "1g")
-            fee += CONTAINER_NANOUSD if sized else CONTAINER_DEFAULT_NANOUSD
-    return fee
+    return CONTAINER_NANOUSD * sum(map(gigabytes_of, tools if isinstance(tools, list) else ()))
 
 
 class _Reader:

@@ -49,7 +49,10 @@ FIELDS: UsageFields = MappingProxyType(
         "searches": ("tool_usage.web_search.num_requests", "output[type=web_search_call]"),
         "preview_searches": ("tools[type=web_search_preview]",),
         "file_searches": ("output[type=file_search_call]",),
-        "code_runs": ("output[type=code_interpreter_call].container_id",),
+        "code_runs": (
+            "output[type=code_interpreter_call]",
+            "output[type=shell_call].environment.container_id",
+        ),
         "output_image": ("tool_usage.image_gen.output_tokens", "output[type=image_generation_call]"),
     }
 )
@@ -94,24 +97,44 @@ SEARCH_PREVIEW = "web_search_preview"
 """The tool whose searches cost more with models that do not reason (price list, "Built-in tools")."""
 
 
+CONTAINER_GIGABYTES_MAX = 64
+_GIGABYTES = {"": 1, "1g": 1, "4g": 4, "16g": 16}
+
+
+def gigabytes_of(tool: object) -> int:
+    """The memory of the container that a code interpreter or a shell runs in: 1, 4, 16 or 64 GB; the most where only
+    the container's id is known. 0 for any other tool, and for a shell of the client's own."""
+    declared = object_of(tool)
+    if declared.get("type") not in ("code_interpreter", "shell"):
+        return 0
+    place = declared.get("container") or declared.get("environment")
+    where = object_of(place)
+    if isinstance(place, str) or where.get("container_id") or where.get("type") == "container_reference":
+        return CONTAINER_GIGABYTES_MAX
+    if where.get("type") == "local":
+        return 0
+    return _GIGABYTES.get(str(where.get("memory_limit") or ""), CONTAINER_GIGABYTES_MAX)
+
+
+_RUNNERS = {"code_interpreter_call": "code_interpreter", "shell_call": "shell"}
+"""Items of an answer → the tools that ran."""
+
+
 def _sessions(document: JsonObject, items: list[JsonObject]) -> int:
     """The sessions of code interpreters and shells, by the gigabyte: each container that ran something ("Containers" of
-    the price list: 0.03 USD a gigabyte)."""
-    ran = {
-        short(found, MODEL_CHARACTERS_MAX)
-        for item in items
-        if str(item.get("type")) in ("code_interpreter_call", "shell_call")
-        for found in (item.get("container_id"), object_of(item.get("environment")).get("container_id"))
-        if found
-    }
-    sizes = [_gigabytes(object_of(tool).get("container")) for tool in _listed(document.get("tools"))]
-    return len(ran) * max(sizes, default=1)
-
-
-def _gigabytes(container: object) -> int:
-    """The memory of a container: 1, 4, 16 or 64 GB."""
-    limit = str(object_of(container).get("memory_limit") or "")
-    return int(limit[:-1]) if limit[-1:] == "g" and limit[:-1] in ("1", "4", "16", "64") else 1
+    the price list: 0.03 USD a gigabyte). A call of a code interpreter that names none had one of its own."""
+    sizes: dict[str, int] = {}
+    for at, item in enumerate(items):
+        tool = _RUNNERS.get(str(item.get("type")))
+        place = object_of(item.get("environment"))
+        container = item.get("container_id") or place.get("container_id")
+        if tool is None or (tool == "shell" and not container and place.get("type") in (None, "local")):
+            continue
+        declared = [t for t in _listed(document.get("tools")) if object_of(t).get("type") == tool]
+        size = max(map(gigabytes_of, declared), default=0) or 1
+        name = short(container, MODEL_CHARACTERS_MAX) or f"call {at}"
+        sizes[name] = max(size, sizes.get(name, 0))
+    return sum(sizes.values())
 
 
 def _listed(value: Any) -> list[Any]:

@@ -346,3 +346,70 @@ def test_no_bytes_raise_anything_but_a_request_error(body: bytes) -> None:
         assert DIALECT.read_request(body, "/v1/responses").model
     except RequestError as e:
         assert str(e)
+
+
+def interpreter(container: object = None) -> dict[str, Any]:
+    return {"type": "code_interpreter", **({} if container is None else {"container": container})}
+
+
+def shell(**environment: object) -> dict[str, Any]:
+    return {"type": "shell", **({"environment": environment} if environment else {})}
+
+
+CONTAINERS: list[tuple[dict[str, Any], int]] = [
+    (interpreter(), 1),
+    (interpreter({"type": "auto"}), 1),
+    (interpreter({"type": "auto", "memory_limit": "1g"}), 1),
+    (interpreter({"type": "auto", "memory_limit": "4g"}), 4),
+    (interpreter({"type": "auto", "memory_limit": "64g"}), 64),
+    (interpreter({"type": "auto", "memory_limit": "256g"}), 64),
+    (interpreter({"type": "auto", "memory_limit": ["4g"]}), 64),
+    (interpreter("cntr_1"), 64),  # whoever made it knows its size
+    (shell(type="container_auto"), 1),
+    (shell(type="container_auto", memory_limit="16g"), 16),
+    (shell(type="container_reference", container_id="cntr_1"), 64),
+]
+RAN: dict[str, dict[str, Any]] = {
+    "code_interpreter": {"type": "code_interpreter_call", "container_id": "cntr_1"},
+    "shell": {
+        "type": "shell_call",
+        "environment": {"type": "container_reference", "container_id": "cntr_1"},
+    },
+}
+
+
+def runs(tools: list[dict[str, Any]], *output: dict[str, Any]) -> int:
+    document = {
+        "model": "gpt-5.4",
+        "status": "completed",
+        "tools": tools,
+        "output": output,
+        "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
+    }
+    return usage(document).usage.get("code_runs", 0)
+
+
+@pytest.mark.parametrize(("tool", "gigabytes"), CONTAINERS)
+def test_a_container_is_held_for_and_charged_by_the_same_size(tool: dict[str, Any], gigabytes: int) -> None:
+    assert read(tools=[tool]).fee_nanousd == gigabytes * 30_000_000
+    ran = RAN[str(tool["type"])]
+    assert runs([{"type": "web_search"}, tool], ran, ran) == gigabytes
+
+
+def test_a_shell_of_the_clients_own_has_no_container() -> None:
+    assert read(tools=[shell(type="local")]).fee_nanousd == 0
+    for place in (None, {"type": "local"}):
+        assert runs([shell(type="local")], {"type": "shell_call", "environment": place}) == 0
+
+
+def test_a_call_of_a_code_interpreter_that_names_no_container_had_one() -> None:
+    call: dict[str, Any] = {"type": "code_interpreter_call"}
+    assert runs([interpreter()], call, {**call, "container_id": None}) == 2
+    assert runs([interpreter({"type": "auto", "memory_limit": "4g"})], call) == 4
+    assert runs([], call) == 1
+
+
+def test_containers_are_charged_each_by_the_size_of_its_own_tool() -> None:
+    tools = [interpreter(), shell(type="container_auto", memory_limit="16g")]
+    other = {"type": "shell_call", "environment": {"type": "container_reference", "container_id": "cntr_2"}}
+    assert runs(tools, RAN["code_interpreter"], other) == 17
