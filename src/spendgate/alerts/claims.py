@@ -13,7 +13,7 @@ Time comes from Redis' clock. Every call raises LedgerUnavailable where Redis do
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, cast
@@ -31,6 +31,7 @@ BEGIN_KEY = "sg1:alerts"
 TIMEOUT_S = 5.0
 TTL_S = 70 * 86_400
 """As in lua/common.lua."""
+PLACES_PER_TRIP = 500
 
 SEEN = "="
 """The field that says which budget the last look found: its limit and thresholds."""
@@ -74,6 +75,21 @@ class Busy:
 def alert_key(team: str, month: str) -> str:
     """The hash of a team's alerts, in the slot of its ledger."""
     return f"{team_prefix(team)}a:{month}"
+
+
+async def alert_fields(client: Client, places: Sequence[tuple[str, str]], keep: bool = False) -> list[Fields]:
+    """What is written down in each place: an account, and a month or what stands for one. `keep`: it lives on from now.
+    Raises LedgerUnavailable."""
+    out: list[Fields] = []
+    for start in range(0, len(places), PLACES_PER_TRIP):
+        pipe = client.pipeline(transaction=False)
+        for team, month in places[start : start + PLACES_PER_TRIP]:
+            pipe.hgetall(alert_key(team, month))
+            if keep:
+                pipe.expire(alert_key(team, month), TTL_S)
+        replies = await answered("alerts", pipe.execute())
+        out += [{text(k): text(v) for k, v in reply.items()} for reply in replies[:: 2 if keep else 1]]
+    return out
 
 
 def records_of(fields: Mapping[str, str]) -> dict[str, Record]:

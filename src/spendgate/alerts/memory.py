@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import structlog
 
-from spendgate.alerts.claims import Claim, Fields, is_told
+from spendgate.alerts.claims import Claim, Claims, Fields, is_told
 from spendgate.errors import ConfigurationError
 from spendgate.files import write_whole
 
@@ -50,6 +50,17 @@ class AlertMemory:
             if at and now is not None and is_told(raw) and not is_told(now) and _order(raw) == _order(now):
                 out.append((key, target))
         return out
+
+    async def mend(self, claims: Claims, month: str, team: str, fields: Fields) -> bool:
+        """Put right what Redis, which has `fields`, has lost; True where that is anything. Raises LedgerUnavailable."""
+        lost = self.lost(month, team, fields)
+        if lost:
+            log.warning("alerts_restored", team=team, month=month, fields=len(lost))
+            await claims.restore(team, month, lost)
+        undone = self.undone(month, team, fields)
+        for key, target in undone:
+            await claims.redo(team, month, key, target)
+        return bool(lost or undone)
 
     def note(self, month: str, team: str, fields: Fields) -> None:
         """Redis has this."""

@@ -19,7 +19,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from spendgate.alerts.claims import (
     CLAIM_MS,
     SEEN,
     Claims,
+    alert_fields,
     is_seen_alike,
     limit_seen,
     open_deliveries,
@@ -39,7 +40,8 @@ from spendgate.alerts.claims import (
 from spendgate.alerts.compose import Facts, compose
 from spendgate.alerts.courier import Count, DeliveryWorker
 from spendgate.alerts.crossings import Crossing, Verdict, judge
-from spendgate.alerts.limit_thresholds import LimitThresholds, places
+from spendgate.alerts.limit_alerts import LimitAlerts
+from spendgate.alerts.limit_thresholds import usual_names
 from spendgate.alerts.memory import AlertMemory
 from spendgate.alerts.reports import NO_REPORTS, ReportPlan, Reports
 from spendgate.alerts.sender import Sender, Timing
@@ -101,7 +103,7 @@ class AlertLoop:
     reports: ReportPlan = NO_REPORTS
     _carries: Carries = field(init=False)
     _reports: Reports = field(init=False)
-    _limits: LimitThresholds = field(init=False)
+    _limits: LimitAlerts = field(init=False)
     _unread: list[Alert] = field(init=False, default_factory=list)
     _watched: frozenset[str] | None = field(init=False, default=None)
     _elsewhere_ms: int = field(init=False, default=0)
@@ -112,8 +114,8 @@ class AlertLoop:
         self.book = BudgetBook(self.redis)
         self._carries = Carries(self.ledger)
         self._reports = Reports(self.reports, self.ledger, self._carries)
-        self._limits = LimitThresholds(self.redis)
         self.courier = DeliveryWorker(self.claims, self.memory, self.senders, self.timing, self.count)
+        self._limits = LimitAlerts(self.redis, self.claims, self.memory, self.courier, self._targets)
 
     async def run_once(self, now_ms: int = 0) -> None:
         """One look, the reports that are due, and every delivery that can be made now; a target that fails is left for
@@ -199,34 +201,28 @@ class AlertLoop:
                     self.memory.note(month, s.team, s.fields)
                 pending += self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
         self._watched = frozenset(b.team for b in budgets.values())
-        self.memory.keep([before, month_now])
-        self.memory.save()
-        self.count("pending", pending)
         await self._open_unread()
-        async for account, alert in self._limits.due(budgets.values(), now_ms):
-            if begun == "baseline":
-                await self.claims.open(account, alert.month, quiet=[(alert.key, 0)])
-            else:
-                await self._tell(account, alert)
+        await self._limits.look(budgets.values(), now_ms, begun == "baseline")
+        self.count("pending", pending + self._limits.pending)
         if begun == "baseline":
             async for team, month, key in self._reports.present(policy, now_ms):
                 await self.claims.open(team, month, quiet=[(key, 0)])
             await self.claims.begun()
+        self.memory.keep([before, month_now, *self._limits.names])
+        self.memory.save()
         await self._look_elsewhere(budgets, now_ms)
         return True
 
-    async def _look_elsewhere(self, budgets: Mapping[str, TeamBudget], now_ms: int) -> None:
+    async def _look_elsewhere(self, budgets: Iterable[str], now_ms: int) -> None:
         """Expect what is open in any account and month, whoever opened it."""
         if 0 <= now_ms - self._elsewhere_ms < ELSEWHERE_MS:
             return
         groups = [group_account(name) for name in await self.ledger.groups()]
         accounts = {*await self.ledger.teams(), *groups, *budgets, NO_TEAM}
-        by_month = {month: set(accounts) for month in last_months(now_ms, ELSEWHERE_MONTHS)}
-        for account, month in places(budgets.values(), now_ms):
-            by_month.setdefault(month, set()).add(account)
-        for month, some in by_month.items():
-            for s in await standings(self.redis, sorted(some), month):
-                self.courier.expect(s.team, month, [t for _, t in open_deliveries(s.fields)])
+        months = (*last_months(now_ms, ELSEWHERE_MONTHS), *usual_names(now_ms))
+        places = [(account, month) for month in months for account in sorted(accounts)]
+        for (account, month), fields in zip(places, await alert_fields(self.redis, places), strict=True):
+            self.courier.expect(account, month, [t for _, t in open_deliveries(fields)])
         self._elsewhere_ms = now_ms
 
     async def report(self, now_ms: int = 0) -> None:
@@ -236,16 +232,16 @@ class AlertLoop:
         for kind in self._reports.kinds:
             try:
                 async for alert in self._reports.due(kind, self.policy(), now_ms):
-                    await self._tell(alert.team, alert)
+                    await self._tell(alert)
             except Exception as problem:  # noqa: BLE001  alerting goes on, whatever a report fails of
                 log.error("report_failed", report=kind, error=f"{type(problem).__name__}: {problem}")
 
-    async def _tell(self, account: str, alert: Alert) -> None:
-        """Open what is no crossing of a month, where it was not told before."""
+    async def _tell(self, alert: Alert) -> None:
+        """Open a report, where it was not told before."""
         targets = self._targets(alert)
-        if await self.claims.open(account, alert.month, [(alert, targets)]):
+        if await self.claims.open(alert.team, alert.month, [(alert, targets)]):
             log.info("report_opened", team=alert.team, month=alert.month, report=alert.key)
-            self.courier.expect(account, alert.month, targets)
+            self.courier.expect(alert.team, alert.month, targets)
 
     async def _one(
         self,
@@ -259,7 +255,7 @@ class AlertLoop:
         """Mend and open one team's alerts; True where Redis was written to. `seen` takes what is still to be noted of
         the budget. A month that is over (`is_now` False) is judged by its own budget alone, as long as that is the one
         in force."""
-        changed = await self._mend(s)
+        changed = await self.memory.mend(self.claims, s.month, s.team, s.fields)
         if budget is None or (changed and not s.fields):
             return changed  # what was put back is judged at the next look
         carried = self._carries.carried_nanousd(budget, at_ms)
@@ -290,16 +286,6 @@ class AlertLoop:
                 log.info("alert_opened", team=s.team, month=s.month, crossing=alert.key)
                 self.courier.expect(s.team, s.month, targets)
         return True
-
-    async def _mend(self, s: TeamMonthRow) -> bool:
-        lost = self.memory.lost(s.month, s.team, s.fields)
-        if lost:
-            log.warning("alerts_restored", team=s.team, month=s.month, fields=len(lost))
-            await self.claims.restore(s.team, s.month, lost)
-        undone = self.memory.undone(s.month, s.team, s.fields)
-        for key, target in undone:
-            await self.claims.redo(s.team, s.month, key, target)
-        return bool(lost or undone)
 
     async def _alerts(
         self, verdict: Verdict, budget: TeamBudget, s: TeamMonthRow, at_ms: int, was_nanousd: int | None

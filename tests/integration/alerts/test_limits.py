@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import AsyncMock
 
+import pytest
 from support.alert_desk import Desk
 from support.asks import T0, ask, candidate, end
 
@@ -11,6 +14,8 @@ from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.limits import bounds_of
 from spendgate.budget.load import budget_from_document
 from spendgate.ledger.exchanges import GroupShare
+from spendgate.ledger.redis.codec import text
+from spendgate.months import day_key
 
 DAY_MS = 86_400_000
 LIMIT = {
@@ -92,8 +97,8 @@ async def test_a_group_s_limit_stands_apart_from_that_of_a_team_of_its_name(desk
     await desk.loop().begin()
     await spent_by_blue_in_dept(desk, 2)
     await desk.loop().run_once()
-    assert await desk.client.exists("sg1:{dept}:a:202611") == 0
-    assert await desk.client.exists("sg1:{%g:dept}:a:202611") == 1
+    assert await desk.client.exists("sg1:{dept}:a:202611", "sg1:{dept}:a:limits:202611") == 0
+    assert await desk.client.exists("sg1:{%g:dept}:a:limits:202611") == 1
 
 
 async def test_a_year_s_limit_that_a_process_opened_before_it_died_is_told_by_the_next(desk: Desk) -> None:
@@ -121,3 +126,95 @@ async def test_what_another_opened_and_left_is_found_by_one_that_runs(desk: Desk
     desk.now_ms += 300_000
     await running.run_once()
     assert len(desk.slack.texts) == 1
+
+
+async def spent_half(desk: Desk, name: str, user: str = "ann") -> None:
+    for n in range(2):
+        await call(desk, f"{name}{n}", user)
+    desk.now_ms += 6_000
+
+
+async def test_each_day_is_told_anew(desk: Desk) -> None:
+    document(desk, limits=[LIMIT])
+    loop = desk.loop()
+    await loop.begin()
+    for day in ("one", "two"):
+        await spent_half(desk, day)
+        await loop.run_once()
+        desk.now_ms += DAY_MS
+    assert len(desk.slack.texts) == 2
+
+
+@pytest.mark.parametrize("per", ["user", "run"])
+async def test_what_never_starts_anew_is_not_told_again_in_another_month(desk: Desk, per: str) -> None:
+    document(desk, limits=[{**LIMIT, "per": per, "window": "total"}])
+    await desk.loop().begin()
+    index = {"user": "limit:requests:user:total::", "run": "limit:requests:run:total::"}[per]
+    for _ in range(3):
+        await desk.client.sadd(f"sg1:{{red}}:v:{index}:-", f"{index}ann")
+        await desk.client.hset(f"sg1:{{red}}:b:{index}ann:-", "s", "2")
+        await desk.loop().run_once()
+        desk.now_ms += 20 * DAY_MS  # the third look is in another month
+    assert len(desk.slack.texts) == 1
+
+
+async def test_what_is_told_costs_no_further_script_and_no_room_in_the_month(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document(desk, limits=[LIMIT])
+    loop = desk.loop()
+    await loop.begin()
+    await spent_half(desk, "x")
+    await loop.run_once()
+    assert len(desk.slack.texts) == 1
+    opened = AsyncMock(wraps=loop.claims.open)
+    monkeypatch.setattr(loop.claims, "open", opened)
+    for _ in range(3):
+        desk.now_ms += 6_000
+        await loop.run_once()
+    assert opened.await_count == 0
+    assert not [f for f in await desk.client.hkeys("sg1:{red}:a:202611") if text(f).startswith("limit:")]
+    await spent_half(desk, "y", "bob")
+    await loop.run_once()
+    assert (len(desk.slack.texts), opened.await_count) == (2, 1)
+
+
+async def test_what_redis_lost_of_what_was_told_is_put_back(desk: Desk, tmp_path: Path) -> None:
+    document(desk, limits=[LIMIT])
+    loop = desk.loop(tmp_path)
+    await loop.begin()
+    await spent_half(desk, "x")
+    await loop.run_once()
+    desk.now_ms += 6_000
+    await loop.run_once()
+    for again in (loop, desk.loop(tmp_path)):
+        assert await desk.client.delete(f"sg1:{{red}}:a:limits:{day_key(T0)}") == 1
+        desk.now_ms += 300_000
+        await again.run_once()
+        assert await desk.client.exists(f"sg1:{{red}}:a:limits:{day_key(T0)}")
+    assert len(desk.slack.texts) == 1
+
+
+async def test_what_was_told_of_a_year_is_known_as_long_as_anybody_looks(desk: Desk) -> None:
+    document(desk, limits=[{**LIMIT, "window": "year"}])
+    loop = desk.loop()
+    await loop.begin()
+    await spent_half(desk, "x")
+    await loop.run_once()
+    await desk.client.expire("sg1:{red}:a:limits:202601", 3600)
+    desk.now_ms += 300_000
+    await loop.run_once()
+    assert await desk.client.ttl("sg1:{red}:a:limits:202601") > 60 * 86_400
+
+
+async def test_an_alert_of_a_limit_that_cannot_be_delivered_is_counted_as_pending(desk: Desk) -> None:
+    document(desk, limits=[LIMIT])
+    await desk.loop().begin()
+    await spent_half(desk, "x")
+    loop = desk.loop()
+    await loop.look()
+    assert desk.counts["pending"] == 1
+    await loop.run_once()
+    desk.now_ms += 6_000
+    await loop.look()
+    assert desk.counts["pending"] == 0

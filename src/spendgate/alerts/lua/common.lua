@@ -1,6 +1,6 @@
 -- Common part of the alerts' scripts; the loader puts it before each.
 --
--- KEYS[1]  sg1:{team}:a:<YYYYMM>, a hash:
+-- KEYS[1]  sg1:{team}:a:<YYYYMM>, or for thresholds of limits sg1:{team}:a:limits:<YYYYMMDD, YYYYMM or total>, a hash:
 --   <crossing>            {s: open|quiet|armed, l: limit it was crossed at (nano-USD, text)}
 --   <crossing>@<target>   {s: open|claimed|delivered|refused, n: order, a: alert (JSON as text),
 --                          o: owner of the claim, d: its deadline (ms), m: 1 if it may have been sent}
