@@ -49,6 +49,7 @@ class Admission:
 
     __slots__ = (
         "_case", "_fixed", "_given", "_looked", "_need", "_read", "_renamed", "_roster", "_switch", "_told",
+        "_unpriced",
     )  # fmt: skip
 
     def __init__(self, case: ExchangeContext, roster: Roster | None, fixed: bool) -> None:
@@ -67,6 +68,8 @@ class Admission:
         """What of the request switches its usage off."""
         self._told = False
         """Is it a call of a tool by the client's header alone? (`tools.Claim`)"""
+        self._unpriced = False
+        """Does it call a tool without a price, too?"""
 
     def headers(self, event: e.RequestHeaders) -> Step:
         """Whose request it is, and whether it is ours."""
@@ -180,6 +183,7 @@ class Admission:
                 )
             if facts.free:
                 return Step(Verdict.PASS, e.Forward(unknown=True))
+            self._unpriced = bool(unpriced)
         if facts.free:
             return Step(Verdict.PASS, e.Forward(unknown=self._told))
         if self._switch:
@@ -335,7 +339,7 @@ class Admission:
         if upstream and len(case.snapshot.routes) > 1:
             moved += ((h.CLUSTER, upstream),)
             return Step(Verdict.FORWARD, e.Forward(body, moved, route=True, remove_headers=remove))
-        return Step(Verdict.FORWARD, e.Forward(body, moved, remove_headers=remove))
+        return Step(Verdict.FORWARD, e.Forward(body, moved, remove_headers=remove, unknown=self._unpriced))
 
     def _rewritten(self, model: str | None, cap: int | None) -> bytes | None:
         """The body to send; None: the client's own. What parsers read differently goes on as it was read here, unless

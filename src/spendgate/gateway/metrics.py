@@ -305,18 +305,25 @@ class Metrics:
         self.refused_usd.labels(*labels).inc(ending.notes.refused_nanousd / NANO_PER_USD)
 
     def count_unclaimed(self, team: str, action: e.Action) -> None:
-        """Count a request that is of an unknown API or a WebSocket: let pass, or refused."""
+        """Count what a request's headers show to be of an unknown API or a WebSocket: let pass, or refused."""
+        self.count_unknown(team, action)
         match action:
             case e.Pass(websocket=True):
                 self.websockets.labels(self.team_label(team), "pass").inc()
             case e.Reject(reason=e.WEBSOCKET_REFUSED):
                 self.websockets.labels(self.team_label(team), "reject").inc()
                 self.rejected.labels(self.team_label(team), e.WEBSOCKET_REFUSED).inc()
-            case e.Pass(unknown=True) | e.Forward(unknown=True):
+            case e.Reject(reason=e.UNKNOWN_API):
+                self.rejected.labels(self.team_label(team), e.UNKNOWN_API).inc()
+
+    def count_unknown(self, team: str, action: e.Action) -> None:
+        """Count a request of an unknown API; by its body, it calls a tool without a price. Where that is refused, its
+        ending counts the refusal."""
+        match action:
+            case e.Pass(unknown=True, websocket=False) | e.Forward(unknown=True):
                 self.unknown_api.labels(self.team_label(team), "pass").inc()
             case e.Reject(reason=e.UNKNOWN_API):
                 self.unknown_api.labels(self.team_label(team), "reject").inc()
-                self.rejected.labels(self.team_label(team), e.UNKNOWN_API).inc()
 
     def count_busy(self, team: str) -> None:
         """Count a request that there was no room or time for."""

@@ -117,6 +117,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):  # type: igno
             decided = await deciding.on(body)
         finally:
             seat.leave()
+        run.metrics.count_unknown(exchange.identity.team, decided)
         if isinstance(decided, e.Reject):
             return self._rejected(exchange, decided)
         if exchange.state is State.PASSING:  # it is free

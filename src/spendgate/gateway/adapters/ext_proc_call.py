@@ -188,9 +188,9 @@ class ProcessCall:
         finally:
             patience.cancel()
             self._seat.leave()
+        run.metrics.count_unknown(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(action)
-        run.metrics.count_unclaimed(exchange.identity.team, action)
         holds = exchange.holds is not None
         if holds:
             run.live.add(exchange)

@@ -34,6 +34,8 @@ SPECS = """
 {team: audited, monthlyBudgetUSD: 10, mode: audit}
 ---
 {team: eng, monthlyBudgetUSD: 10, members: [ml]}
+---
+{team: strict, monthlyBudgetUSD: 10, unknownApis: reject}
 """
 
 
@@ -210,3 +212,31 @@ async def test_a_check_that_cannot_be_read_is_refused_loudly() -> None:
     answer = await desk.service.Check(DecodeError("corrupt"), None)
     assert answer.denied_response.status.code == 503
     assert (desk.settler.endings, desk.ledger.asked, desk.errors()) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("team", "tools", "action"),
+    [
+        ("ml", ["free"], "pass"),
+        ("ml", ["web", "free"], "pass"),
+        ("ml", ["web"], ""),
+        ("strict", ["web", "free"], "reject"),
+        ("strict", ["web"], ""),
+    ],
+)
+async def test_a_tool_without_a_price_is_counted_as_an_unknown_api(
+    tmp_path: Path, team: str, tools: list[str], action: str
+) -> None:
+    (tmp_path / "prices.yaml").write_text("tools:\n  x/web: {requests: 0.01}\n")
+    desk = Desk()
+    desk.runtime.snapshot = replace(desk.runtime.snapshot, prices=table([tmp_path / "prices.yaml"]))
+    desk.path = "/mcp"
+    calls = [
+        {"jsonrpc": "2.0", "id": i, "method": "tools/call", "params": {"name": name}}
+        for i, name in enumerate(tools)
+    ]
+    answer = await desk.check(team, orjson.dumps(calls))
+    assert answer.HasField("denied_response") is (action == "reject")
+    counter = desk.runtime.metrics.unknown_api
+    seen = {a: counter.labels(team, a)._value.get() for a in ("pass", "reject")}
+    assert seen == {"pass": action == "pass", "reject": action == "reject"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +15,7 @@ from unit.exchange.driver import chat, chat_answer
 from unit.exchange.test_exchange import COST_10_5, SSE_DONE, SSE_HEAD, SSE_MORE, SSE_USAGE
 
 from spendgate.gateway.process import leaving
+from spendgate.pricing.load import table
 
 SPECS = "{team: ml, monthlyBudgetUSD: 10}\n---\n{team: zero, monthlyBudgetUSD: 0}"
 SSE = "text/event-stream"
@@ -223,3 +226,28 @@ async def test_without_a_budget_an_estimate_that_fits_no_ledger_is_held_capped_a
     assert ending.record.flags == ("estimate_capped",)
     assert 9_000 * 10**9 < ending.record.cost_nanousd < 9_100 * 10**9
     assert desk.errors() == 0
+
+
+@pytest.mark.parametrize(("tools", "passes"), [(["free"], 1), (["web", "free"], 1), (["web"], 0)])
+async def test_a_tool_without_a_price_is_counted_once_as_an_unknown_api(
+    tmp_path: Path, tools: list[str], passes: int
+) -> None:
+    (tmp_path / "prices.yaml").write_text("tools:\n  x/web: {requests: 0.01}\n")
+    desk = Desk(
+        "{team: ml, monthlyBudgetUSD: 10}\n---\n{team: strict, monthlyBudgetUSD: 10, unknownApis: reject}"
+    )
+    desk.runtime.snapshot = replace(desk.runtime.snapshot, prices=table([tmp_path / "prices.yaml"]))
+    calls = [
+        {"jsonrpc": "2.0", "id": i, "method": "tools/call", "params": {"name": name}}
+        for i, name in enumerate(tools)
+    ]
+    place: dict[str, Any] = {":path": "/mcp", ":authority": "x"}
+    for team in ("ml", "strict"):
+        call = desk.call()
+        await call.say(desk.request_headers(team, **place))
+        replies = [await call.say(body(orjson.dumps(calls)))]
+        assert was_refused(replies) is (team == "strict" and passes == 1)
+        await call.end()
+    counter = desk.runtime.metrics.unknown_api
+    assert counter.labels("ml", "pass")._value.get() == passes
+    assert counter.labels("strict", "reject")._value.get() == passes

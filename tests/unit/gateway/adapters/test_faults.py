@@ -53,7 +53,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (billing, "whole_answer"), (billing, "metered"), (billing, "flowed"), (untold_cost, "ended"),
     (ExchangeContext, "ticket"),
     (ExchangeContext, "tariff"), (ExchangeContext, "answer_headers"), (SettlementTicket, "ending"),
-    (Metrics, "count_unclaimed"),
+    (Metrics, "count_unclaimed"), (Metrics, "count_unknown"),
 )  # fmt: skip
 
 
