@@ -88,11 +88,19 @@ def is_address(channel: str) -> bool:
 
 
 def parse_urls(text: str) -> dict[str, str]:
-    """Read URLs, one a line or with blanks between, some with a name before; those without get numbers."""
+    """Read URLs, one a line or with blanks between, some with a name before; those without get numbers. Raises
+    ConfigurationError for a name that is there twice, or is a number."""
     out: dict[str, str] = {}
     for number, entry in enumerate(text.split(), 1):
         found = _NAMED.match(entry)
-        out[found[1] if found else str(number)] = entry[found.end() :] if found else entry
+        name = found[1] if found else str(number)
+        if found and name.isdigit():
+            raise ConfigurationError(f"{URLS}: {name}: a number is no name; begin it with a letter")
+        if name in out:
+            raise ConfigurationError(
+                f"{URLS}: {name}: there are two receivers of this name; give each a name of its own"
+            )
+        out[name] = entry[found.end() :] if found else entry
     return out
 
 

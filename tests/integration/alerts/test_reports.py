@@ -341,6 +341,14 @@ async def test_a_mail_server_that_is_away_is_tried_again(desk: Desk, mailbox: Ma
             {"SPENDGATE_NOTIFY_URLS": "finance=nosuch://secret"},
             "SPENDGATE_NOTIFY_URLS: finance: apprise takes no nosuch",
         ),
+        (
+            {"SPENDGATE_NOTIFY_URLS": "oncall=json://secret/a json://secret/b oncall=json://secret/c"},
+            "SPENDGATE_NOTIFY_URLS: oncall: there are two receivers of this name",
+        ),
+        (
+            {"SPENDGATE_NOTIFY_URLS": "json://secret/a 1=json://secret/b"},
+            "SPENDGATE_NOTIFY_URLS: 1: a number is no name",
+        ),
         ({"SPENDGATE_MAIL_URL": "mailto://"}, "SPENDGATE_MAIL_URL: apprise takes no mailto"),
         (
             {"SPENDGATE_DIGESTS": "daily"},
