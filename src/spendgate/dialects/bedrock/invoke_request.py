@@ -13,6 +13,7 @@ from spendgate.dialects.bedrock import guardrails
 from spendgate.dialects.bedrock.api import tier_of
 from spendgate.dialects.bedrock.converse_request import OUTPUT_TOKENS, BlockReader, runs_system_tools
 from spendgate.dialects.request import hosted, thinking
+from spendgate.dialects.request.reranks import search_units
 from spendgate.dialects.request.texts import (
     MODEL_CHARACTERS_MAX,
     Texts,
@@ -25,9 +26,6 @@ from spendgate.usage import Usage
 
 IMAGES_MAX = 10
 """More images in one request are refused (Stability, Titan, Nova: at most 5; a margin)."""
-
-DOCUMENTS_PER_QUERY = 100
-"""A query of a rerank has up to so many documents (Bedrock price list, "Rerank")."""
 
 _CALL = re.compile(r"/model/([^/].*)/invoke(-with-response-stream)?$", re.DOTALL | re.IGNORECASE)
 _ANTHROPIC = re.compile(r"(^|[./])anthropic\.")
@@ -102,10 +100,7 @@ def _read_vendor(document: JsonObject, model: str) -> RequestFacts:
     images = _images(document)
     fees: Usage = {"images": images} if images else {}
     if "rerank" in model:
-        documents = document.get("documents", document.get("sources"))
-        fees["searches"] = -(
-            -max(1, len(documents) if isinstance(documents, list) else 1) // DOCUMENTS_PER_QUERY
-        )
+        fees["searches"] = search_units(Texts(), document.get("documents") or document.get("sources"))
     runs = runs_system_tools(document.get("toolConfig")) or hosted.runs_tools(document.get("tools"))
     return RequestFacts(
         model=model,

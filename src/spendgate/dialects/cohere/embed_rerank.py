@@ -12,6 +12,7 @@ from spendgate.dialects.cohere.chat import CohereApi
 from spendgate.dialects.cohere.stream import CohereStreamMeter
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.request import hosted
+from spendgate.dialects.request.reranks import search_units
 from spendgate.dialects.request.texts import Texts, model_of, parse_request
 from spendgate.dialects.wire import json_edit, json_read
 from spendgate.dialects.wire.traits import UsageFields, merged
@@ -22,11 +23,6 @@ RERANK_MODEL = "rerank-v3.5"
 
 IMAGE_TOKENS = 20_000
 """The most tokens of an image to embed: see `cohere_request.IMAGE_TOKENS`."""
-
-DOCUMENTS_PER_SEARCH = 100
-CHUNK_BYTES = 500
-"""A search unit is a query with up to 100 documents; documents above 500 tokens are cut into several (Cohere
-price list), and a token has at least a byte."""
 
 
 class _Lists(CohereApi):
@@ -94,12 +90,8 @@ class CohereRerank(_Lists):
         document = parse_request(body)
         texts = Texts()
         texts.add(document.get("query"))
-        chunks = 0
-        for item in _items(document.get("documents")):
-            before = texts.length_bytes
-            texts.add(item)
-            chunks += max(1, -(-(texts.length_bytes - before) // CHUNK_BYTES))
-        return _facts(document, texts, RERANK_MODEL, {"searches": max(1, -(-chunks // DOCUMENTS_PER_SEARCH))})
+        units = search_units(texts, document.get("documents"))
+        return _facts(document, texts, RERANK_MODEL, {"searches": units})
 
 
 def _items(value: Any) -> list[Any]:

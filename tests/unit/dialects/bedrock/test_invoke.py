@@ -58,6 +58,24 @@ def test_every_vendors_request_is_read(
     assert facts.model_fixed and facts.body_fixed
 
 
+@pytest.mark.parametrize(
+    ("documents", "units"),
+    [
+        (["a"] * 100, 1),
+        (["a"] * 101, 2),
+        (["a" * 501] * 100, 2),
+        ([{"text": "a" * 501}] * 100, 2),
+        (["a" * 50_001], 2),
+        ("a", 1),
+        ([], 1),
+        (None, 1),
+    ],
+)
+def test_a_rerank_is_billed_by_what_its_documents_are_cut_into(documents: object, units: int) -> None:
+    facts = read("cohere.rerank-v3-5:0", query="q", documents=documents)
+    assert facts.fee_kinds["searches"] == facts.known_usage["searches"] == units
+
+
 def test_the_path_says_whether_it_streams() -> None:
     assert read(stream=True, messages=MESSAGES).stream
     assert not read(messages=MESSAGES, stream=False).stream
