@@ -8,6 +8,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from spendgate.budget.bounds import Candidate, Clamp
+from spendgate.money import usd_to_nano
 from spendgate.pricing.aliases import known_as
 
 ANY_MODEL = "*"
@@ -110,6 +111,12 @@ class PlannedRefusal:
     reason: str
     model: str
     details: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def estimated_nanousd(self) -> int:
+        """What the request was estimated at; 0 where it was refused before that."""
+        usd = self.details.get("estimated_usd")
+        return usd_to_nano(Decimal(usd)) if isinstance(usd, str) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,7 @@ answered instead. Each step says what it decided; the exchange keeps the state. 
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 
-from spendgate.budget.ask import PlannedRefusal
 from spendgate.budget.policy import DOCTOR, TeamBudget
 from spendgate.dialects import registry
 from spendgate.dialects.base import Dialect, RequestFacts
@@ -17,7 +15,7 @@ from spendgate.dialects.request.switches import usage_switch
 from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.exchange import events as e
-from spendgate.exchange import own_budget, stream_options, tools, unknown_apis, websockets
+from spendgate.exchange import own_budget, repeats, stream_options, tools, unknown_apis, websockets
 from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, ExchangeContext
 from spendgate.exchange.planning import WOULD_REFUSE, Planned, eligible, gather, would_be
 from spendgate.exchange.rejections import (
@@ -38,7 +36,7 @@ from spendgate.exchange.states import RejectedRequest, Step, Verdict
 from spendgate.identity import headers as h
 from spendgate.identity.identity import UNATTRIBUTED, Caller, Roster, identify, sane
 from spendgate.identity.tags import tags_of
-from spendgate.money import usd_to_nano
+from spendgate.ledger.exchanges import Repeats
 from spendgate.tokens.count import INLINE_BYTES, measure
 
 SWITCHED_OFF = "{} makes the provider leave the usage out of its answer; take it off"
@@ -48,7 +46,7 @@ class Admission:
     """The steps of one request, in the order of its events."""
 
     __slots__ = (
-        "_case", "_fixed", "_given", "_looked", "_need", "_read", "_renamed", "_roster", "_switch", "_told",
+        "_case", "_fixed", "_given", "_known", "_looked", "_need", "_read", "_renamed", "_roster", "_switch", "_told",
         "_unpriced",
     )  # fmt: skip
 
@@ -59,6 +57,8 @@ class Admission:
         self._given = b""
         """The body as the client sent it."""
         self._read = Readable(b"")
+        self._known: tuple[Repeats | None, ...] = ()
+        """How the ledger is to know the request again, as soon as that was looked at."""
         self._looked = False
         self._need: e.NeedReserve | None = None
         """What was asked of the ledger last."""
@@ -220,7 +220,6 @@ class Admission:
         planned = gather(
             case.snapshot, case.identity, dialect.name, facts, case.counted,
             case.require_model, case.exchange_id, case.at_ms, case.address, case.learned, seen=not self._fixed,
-            body=self._read.body or self._given,
         )  # fmt: skip
         if planned.wants_exact and not self._looked:
             return self._look(facts)
@@ -229,8 +228,10 @@ class Admission:
             refusal = planned.plan.refusal
             assert refusal is not None
             action = planned_refusal(self._voice, case.identity, self._budget, refusal, case.at_ms)
-            return self._refuse(action, refusal.model, _estimated(refusal))
-        request = planned.request
+            return self._refuse(action, refusal.model, refusal.estimated_nanousd)
+        if not self._known:  # once: it reads the whole body
+            self._known = (repeats.asked(self._budget, case.identity, facts.model, self._body),)
+        request = replace(planned.request, repeats=self._known[0])
         if self._fixed:  # nobody will renew it
             request = replace(request, ttl_ms=case.snapshot.settings.unseen_ttl)
         bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
@@ -368,7 +369,12 @@ class Admission:
 
     @property
     def _voice(self) -> RejectionFormat:
-        return self._case.voice(self._read.body or self._given)
+        return self._case.voice(self._body)
+
+    @property
+    def _body(self) -> bytes:
+        """The body as it was read, else as it came."""
+        return self._read.body or self._given
 
     @property
     def _enforces(self) -> bool:
@@ -389,9 +395,3 @@ class Admission:
         case = self._case
         assert case.facts is not None and case.dialect is not None
         return case.facts, case.dialect
-
-
-def _estimated(refusal: PlannedRefusal) -> int:
-    """What a request was estimated at that the plan refused; 0 where it was refused before that."""
-    usd = refusal.details.get("estimated_usd")
-    return usd_to_nano(Decimal(usd)) if isinstance(usd, str) else 0

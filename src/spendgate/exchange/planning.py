@@ -9,14 +9,13 @@ from spendgate.budget.bounds import UNLIMITED, Candidate
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.policy import TeamBudget
 from spendgate.dialects.base import RequestFacts
-from spendgate.exchange import repeats
 from spendgate.exchange.billing import COST_MAX_NANOUSD
 from spendgate.exchange.events import GroupOutage
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.quote import make_quote
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity.identity import Identity
-from spendgate.ledger.exchanges import Repeats, ReserveRequest
+from spendgate.ledger.exchanges import ReserveRequest
 from spendgate.tokens.count import Counted
 
 EXACT_BELOW = 1000
@@ -52,11 +51,9 @@ def gather(
     learned: Learned | None = None,
     *,
     seen: bool = True,
-    body: bytes = b"",
 ) -> Planned:
     """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
-    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows? `body`: as it
-    was read, to know it again."""
+    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows?"""
     sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
     groups = snapshot.policy.groups_of(identity.team)
@@ -101,7 +98,6 @@ def gather(
         app=identity.app,
         ttl_ms=settings.reservation_ttl,
         candidates=tuple(c.candidate for c in choices),
-        repeats=_repeats(budget, identity, facts.model, body),
     )
     allowance = UNLIMITED if decided.audit else fail_open_allowance(budget, now_ms)
     dearest = max((c.candidate.estimate_nanousd for c in choices), default=0)
@@ -153,13 +149,6 @@ def ask_of(
         tags=dict(identity.tags),
         provider_of=lambda model: snapshot.seller(model, address, now_ms),
     )
-
-
-def _repeats(budget: TeamBudget | None, identity: Identity, model: str, body: bytes) -> Repeats | None:
-    """How to know the request again; None where nobody asks, or it is of no run."""
-    if budget is None or budget.repeats is None or not (identity.run and body):
-        return None
-    return repeats.of_run(budget.repeats, identity.app, identity.run, model, body, refuses=not budget.audit)
 
 
 def _storable(choice: Choice) -> Choice:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from spendgate.budget.policy import RepeatRule
+from spendgate.budget.policy import RepeatRule, TeamBudget
 from spendgate.dialects.wire import json_read
+from spendgate.identity.identity import Identity
 from spendgate.ledger.exchanges import Repeats
 
 SAID = frozenset(
@@ -24,6 +25,13 @@ SAID = frozenset(
 """Where requests, of any dialect, carry what is said: OpenAI, Anthropic, Google, Cohere, Ollama, Bedrock, MCP."""
 UNSAID = frozenset({"_meta", "cache_control"})
 """What a client may change from one try to the next without saying anything else."""
+
+
+def asked(budget: TeamBudget | None, identity: Identity, model: str, body: bytes) -> Repeats | None:
+    """What the ledger is to count for a request with this body; None where nobody asks, or it is of no run."""
+    if budget is None or budget.repeats is None or not (identity.run and body):
+        return None
+    return of_run(budget.repeats, identity.app, identity.run, model, body, refuses=not budget.audit)
 
 
 def of_run(rule: RepeatRule, app: str, run: str, model: str, body: bytes, *, refuses: bool) -> Repeats:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from unit.exchange.driver import Drive, FakeLedger, snapshot_of
 
 from spendgate.budget.policy import RepeatRule
+from spendgate.exchange import repeats
+from spendgate.exchange.events import NeedReserve, Reject
 from spendgate.exchange.repeats import of_run
+from spendgate.ledger.exchanges import ReserveResult
 
 RULE = RepeatRule(3, 60_000)
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "go"}], "max_tokens": 100}
@@ -69,3 +73,30 @@ def test_of_a_tool_call_its_own_number_and_progress_token_say_nothing_and_argume
 def test_a_body_of_which_nothing_is_known_is_taken_whole() -> None:
     assert digest(b"--x\r\nform") == digest(b"--x\r\nform") != digest(b"--y\r\nform")
     assert digest({"unknown": 1}) != digest({"unknown": 2})
+
+
+def test_a_body_is_read_once_to_be_known_again_however_often_the_ledger_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[bytes] = []
+    real = repeats._said
+
+    def said(body: bytes) -> bytes:
+        read.append(body)
+        return real(body)
+
+    class Ledger(FakeLedger):
+        asked: ClassVar[list[Any]] = []
+
+        def reserve(self, need: NeedReserve) -> ReserveResult:
+            self.asked.append(need.request.repeats)
+            return super().reserve(need)
+
+    monkeypatch.setattr(repeats, "_said", said)
+    budget = "{team: ml, monthlyBudgetUSD: 1000, overshootPercent: 0, repeats: {max: 3}}"
+    drive = Drive(snapshot_of(budget), Ledger(ml=999_990_000_000))
+    long = CHAT | {"messages": [{"role": "user", "content": "go on " * 10_000}]}
+    assert isinstance(drive.send(long, headers={"x-llm-run": "r1"}), Reject)
+    first, second = Ledger.asked  # counted by the bytes, then exactly
+    assert first == second is not None
+    assert len(read) == 1
