@@ -39,6 +39,8 @@ from spendgate.exchange.access_log_settlement import NAMESPACE, USAGE_PATHS
 from spendgate.settings.config import Settings
 
 SSE_EVENT_BYTES = 1_048_576
+STAT_PREFIX = "spendgate"
+"""Tells our filter's counters from those of other ext_authz filters in the chain."""
 RETRY_ON = "connect-failure,refused-stream,unavailable,reset"
 """What may be asked of another worker: none of it was answered."""
 
@@ -69,6 +71,7 @@ def ext_authz_filter(settings: Settings, cluster: str = "spendgate") -> HttpFilt
         ),
         clear_route_cache=True,  # the upstream is chosen by a header of ours
         metadata_context_namespaces=["envoy.filters.http.jwt_authn"],
+        stat_prefix=STAT_PREFIX,
     )
     return HttpFilter(name=EXT_AUTHZ, typed_config=packed(config))
 

@@ -10,9 +10,18 @@ LOOPS = 'llm_requests_rejected_budget_total{reason="loop_detected"}'
 ASSUMED_USD = f'spendgate_unmetered_usd_total{{reason=~"{ASSUMED}"}}'
 ABORTED_USD = 'spendgate_unmetered_usd_total{reason="aborted"}'
 ABORTED_PERCENT = 5.0
-UNDECIDED = ("spendgate_envoy_failure_mode_allowed", "envoy_http_ext_proc_failure_mode_allowed")
-TIMED_OUT = ("spendgate_envoy_message_timeouts", "envoy_http_ext_proc_message_timeouts")
-"""Envoy's counters: as `up` shows them, and as Envoy itself does where Prometheus scrapes it."""
+UNDECIDED = (
+    "spendgate_envoy_failure_mode_allowed",
+    "envoy_http_ext_proc_failure_mode_allowed",
+    'envoy_http_ext_authz_failure_mode_allowed{envoy_ext_authz_prefix="spendgate"}',
+)
+TIMED_OUT = (
+    "spendgate_envoy_message_timeouts",
+    "envoy_http_ext_proc_message_timeouts",
+    'envoy_http_ext_authz_error{envoy_ext_authz_prefix="spendgate"}',
+)
+"""Envoy's counters: as `up` shows them, and as Envoy itself does where Prometheus scrapes it; ext_authz has others, by
+the `stat_prefix` of our filter."""
 
 
 def either(metrics: tuple[str, ...], window: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
 from support.provider import Provider
 
+from spendgate.monitoring.gateway_alerts import TIMED_OUT, UNDECIDED
 from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(
@@ -369,3 +371,22 @@ def test_without_an_access_log_a_hold_is_charged_at_its_end_and_never_stays(worl
 def test_paths_that_nobody_meters_pass(world: World) -> None:
     answer = httpx.get(f"{world.url}/v1/models", headers=who("broke"), trust_env=False, timeout=60)
     assert "x-spendgate-reason" not in answer.headers
+
+
+def test_what_passes_where_no_worker_answers_is_counted_by_envoy_under_our_filters_name(
+    world: World, tmp_path: Path
+) -> None:
+    """The names that the alerts ask for; other ext_authz filters of the chain have others."""
+    listen, stats, admin, dead = (f"127.0.0.1:{free_port()}" for _ in range(4))
+    done = subprocess.run(
+        [SPENDGATE, "render", "bootstrap", "--entry", "ext_authz", "--listen", listen, "--stats", stats,
+         "--envoy-admin", admin, "--upstream", world.provider.url, "--grpc", dead],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    with envoy(tmp_path / "e", listen, yaml.safe_load(done.stdout)) as url:
+        assert world.chat("ml", url).status_code == 200
+        text = httpx.get(f"http://{stats}/stats/prometheus", trust_env=False, timeout=60).text
+    for name in (*UNDECIDED, *TIMED_OUT):
+        if "authz" in name:
+            [value] = re.findall(rf"^{name[:-1]}.*}} (\d+)$", text, re.MULTILINE)
+            assert int(value) >= 1, name
