@@ -1,17 +1,22 @@
-"""A month with every kind of charge that the FOCUS export knows: three clouds, corrections, refunds, shared cost."""
+"""A month with every kind of charge that the FOCUS export knows: three clouds, corrections, refunds, shared cost, teams
+in groups."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from typing import Any
 
+from spendgate.budget.load import policy_from_documents
 from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.chargeback import price_for
 from spendgate.finops.chargeback.focus import Month
+from spendgate.finops.chargeback.groups import Groups
 from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.load import table
+from support.policy import budget
 
 PRICES = table()
 CLOUDS = {
@@ -55,4 +60,13 @@ def month(allocations: tuple[Allocation, ...] = ()) -> Month:
         Adjusted(Adjustment("refund", "search", -60_000_000, "a refund", "kim"), "20261106", 1, 0),
         Adjusted(Adjustment("october", "search", 10_000_000, "late bill", day="20261017"), "20261106", 2, 0),
     ]
-    return Month("202611", list(charges()), PRICES, "acme", adjustments, allocations)
+    groups = [json.loads(budget(n, members=m)) for n, m in (("org", ["*"]), ("shop", ["payments"]))]
+    return Month(
+        "202611",
+        list(charges()),
+        PRICES,
+        "acme",
+        adjustments,
+        allocations,
+        Groups(policy_from_documents(groups)),
+    )

@@ -100,7 +100,7 @@ def _focus(
     store: Store, month: str, version: Version, file_type: str, logs: tuple[Path, ...], prices: PriceTable,
     account: str, redis_url: str | None, data_dir: Path, scratch: Path,
 ) -> list[Put]:  # fmt: skip
-    from spendgate.cli.report import read_log, read_month
+    from spendgate.cli.report import budgets_of_month, read_log, read_month
     from spendgate.finops.chargeback.export import put_all
     from spendgate.finops.chargeback.focus import Month
     from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
@@ -113,7 +113,8 @@ def _focus(
         cells, _, made = asyncio.run(read_month(found.redis_url, None, month))
     if not cells:
         return []
-    of = Month(month, cells, prices, account, made)
+    groups = budgets_of_month(redis_url, data_dir, month, "log" if logs else "ledger")[1]
+    of = Month(month, cells, prices, account, made, groups=groups)
     name = f"spendgate-{month_text(month)}.{file_type}"
     path = scratch / name
     if file_type == "parquet":

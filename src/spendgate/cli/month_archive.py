@@ -131,7 +131,7 @@ def write_archive(
     from spendgate.finops.log_cells import with_kinds
     from spendgate.pricing.load import table
 
-    closings, cells, made, documents, groups, carried = asyncio.run(
+    closings, cells, made, documents, groups, carried, groups_carried = asyncio.run(
         with_ledger(redis_url, lambda ledger: _read(ledger, month), TIMEOUT_S)
     )
     listed = table(prices)
@@ -144,7 +144,7 @@ def write_archive(
                 "their kinds is the ledger's own share", err=True,
             )  # fmt: skip
     try:
-        books = closed_month(month, closings, cells, made, documents, listed, groups, carried)
+        books = closed_month(month, closings, cells, made, documents, listed, groups, carried, groups_carried)
     except ValueError as e:
         raise ConfigurationError(f"{e}; close it with `spendgate month close {month_text(month)}`") from e
     with tempfile.TemporaryDirectory(prefix="spendgate-archive-") as scratch:
@@ -162,7 +162,9 @@ def write_archive(
 
 async def _read(
     ledger: RedisLedger, month: str
-) -> tuple[list[Closing], list[DayCell], list[Adjusted], dict[str, str], dict[str, str], dict[str, int]]:
+) -> tuple[
+    list[Closing], list[DayCell], list[Adjusted], dict[str, str], dict[str, str], dict[str, int], dict[str, int]
+]:  # fmt: skip
     from spendgate.ledger.redis.closing import look_at_month
     from spendgate.policy.month_budgets import compiled, documents_of, groups_of
     from spendgate.views.carries import Carries
@@ -173,10 +175,13 @@ async def _read(
     closings = await look_at_month(ledger, teams, month)
     made = [a for t in teams for a in await ledger.adjustments(t)]
     groups = await groups_of(ledger.calls.redis, month)
-    budgets, carries, at_ms = compiled(documents), Carries(ledger), month_last_ms(month)
-    await carries.refresh(budgets.values(), at_ms)
-    carried = {t: carries.carried_nanousd(b, at_ms) for t, b in budgets.items()}
-    return closings, await ledger.cells(teams, month), made, documents, groups, carried
+    budgets, bounding, at_ms = compiled(documents), compiled(groups), month_last_ms(month)
+    carries = Carries(ledger)
+    await carries.refresh((*budgets.values(), *bounding.values()), at_ms)
+    carried, groups_carried = (
+        {name: carries.carried_nanousd(b, at_ms) for name, b in some.items()} for some in (budgets, bounding)
+    )
+    return closings, await ledger.cells(teams, month), made, documents, groups, carried, groups_carried
 
 
 def read_archive(url: str, month: str) -> Archive:

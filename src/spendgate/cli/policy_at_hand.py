@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spendgate.budget.load import load_policy
@@ -13,6 +12,7 @@ from spendgate.months import month_key, month_last_ms
 
 if TYPE_CHECKING:
     from spendgate.ledger.redis.ledger import RedisLedger
+    from spendgate.views.past import Limits
 
 TIMEOUT_S = 10.0
 
@@ -33,11 +33,11 @@ async def _from_redis(ledger: RedisLedger) -> Policy | None:
     return None if snapshot is None else policy_of(snapshot)
 
 
-def limits_at_hand(found: LedgerLocation, month: str, now_ms: int) -> Mapping[str, int]:
-    """What teams may spend in a month (`YYYYMM`), nano-USD, with what was carried over: by its own budgets where it is
+def limits_at_hand(found: LedgerLocation, month: str, now_ms: int) -> Limits:
+    """What teams and groups may spend in a month (`YYYYMM`), with what was carried over: by its own budgets where it is
     over and they were written down, else by those in force. Raises ConfigurationError, LedgerUnavailable."""
     from spendgate.cli.ledger import with_ledger
-    from spendgate.views.past import Limits, limits_in_force, own_limits
+    from spendgate.views.past import limits_in_force, own_limits
 
     async def own(ledger: RedisLedger) -> Limits | None:
         return await own_limits(ledger, await ledger.teams(), month)
@@ -49,4 +49,4 @@ def limits_at_hand(found: LedgerLocation, month: str, now_ms: int) -> Mapping[st
     if limits is None:
         policy = policy_at_hand(found) or Policy()
         limits = asyncio.run(with_ledger(found.redis_url, in_force, TIMEOUT_S))
-    return limits.teams
+    return limits

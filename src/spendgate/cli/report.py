@@ -17,12 +17,13 @@ from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.cli.month_archive import read_archive
 from spendgate.cli.policy_at_hand import limits_at_hand
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
-from spendgate.months import parse_month
+from spendgate.months import month_text, parse_month
 
 if TYPE_CHECKING:
     from spendgate.finops.chargeback.allocation import Rule
     from spendgate.finops.chargeback.archive import Archive
     from spendgate.finops.chargeback.chargeback import Chargeback
+    from spendgate.finops.chargeback.groups import Groups
     from spendgate.ledger.accounts import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
 
@@ -46,6 +47,7 @@ command.add_command(digest_command)
 @command.command("chargeback")
 @click.option("--month", "month_option", required=True, metavar="YYYY-MM", help="The month (UTC).")
 @click.option("--team", help="Only this team.")
+@click.option("--group", help="Only the teams of this group.")
 @click.option(
     "--source",
     type=click.Choice(["ledger", "prometheus", "log", "archive"]),
@@ -83,6 +85,7 @@ command.add_command(digest_command)
 def chargeback_command(
     month_option: str,
     team: str | None,
+    group: str | None,
     source: str,
     archive: str | None,
     prometheus_url: str | None,
@@ -98,6 +101,7 @@ def chargeback_command(
     """What each team spent, by app, model and token kind; exact, and adding up. With it: what routing saved, and
     how many requests were refused.
 
+    Groups stand beside the teams, with what their teams cost together: of a month that is over, its own groups.
     The cost of app and model is the ledger's own. The cost of a kind is its share by tokens x list price.
     `-o focus` writes a FOCUS 1.4 dataset as CSV (`focus-parquet`: as Parquet; `focus-1.2`: the older one), one row a
     day, team, app, model and kind; from usage logs also by run, user, tier and model asked for. From Prometheus or
@@ -106,6 +110,7 @@ def chargeback_command(
     \b
     Example:
       spendgate report chargeback --month 2026-11 -o html > 2026-11.html
+      spendgate report chargeback --month 2026-11 --group engineering
       spendgate report chargeback --month 2026-11 --shared shared.yaml
       spendgate report chargeback --month 2026-11 --source log --log .spendgate/usage.jsonl
       spendgate report chargeback --month 2026-11 --source log --log .spendgate/usage.jsonl --by-tag project
@@ -116,6 +121,7 @@ def chargeback_command(
     from spendgate.finops.chargeback.differences import differences
     from spendgate.finops.chargeback.focus import Month
     from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
+    from spendgate.finops.chargeback.groups import Groups, of_group, of_teams, with_groups
     from spendgate.pricing.load import table
 
     try:
@@ -135,8 +141,13 @@ def chargeback_command(
     rules = _rules(shared_file)
     if rules and output == "focus-1.2":
         raise click.UsageError("--shared: FOCUS 1.2 has no columns for it; take -o focus-1.4")
-    if rules and team is not None and output in FOCUS:
-        raise click.UsageError("--team: a shared team's rows name who shares them; leave it out, and filter")
+    if team is not None and group is not None:
+        raise click.UsageError("--team and --group: give one of them")
+    if rules and output in FOCUS and (team, group) != (None, None):
+        option = "--group" if team is None else "--team"
+        raise click.UsageError(
+            f"{option}: a shared team's rows name who shares them; leave it out, and filter"
+        )
     if output == "focus-parquet" and sys.stdout.isatty():
         raise click.UsageError("-o focus-parquet: a Parquet file is not for a terminal; add > FILE")
     table_of_prices = table(prices)
@@ -144,16 +155,17 @@ def chargeback_command(
     made: list[Adjusted] = []
     beside = None
     limits: Mapping[str, int] | None = None
+    groups = Groups()
     if source == "archive":
         closed = read_archive(str(archive), month)
-        if output in FOCUS and not rules and team is None:
+        if output in FOCUS and not rules and team is None and group is None:
             click.echo(_archived_focus(closed, output), nl=False)
             return
         source = "ledger"  # what it is made of
         cells = [c for c in (*closed.books.cells, *closed.books.entries) if only in (None, c.team)]
         made = [a for a in closed.books.adjustments if only in (None, a.adjustment.team)]
         settled: dict[str, int] = {}
-        limits = closed.books.limits
+        limits, groups = closed.books.limits, closed.books.grouping
     elif source != "ledger":
         if prometheus_url:
             cells = _scraped(prometheus_url, only, month)
@@ -164,22 +176,32 @@ def chargeback_command(
         cells, settled, made = asyncio.run(
             read_month(find_ledger(redis_url, data_dir).redis_url, only, month)
         )
+    if limits is None:  # no archive told them
+        limits, groups = budgets_of_month(redis_url, data_dir, month, source, group is not None)
+    if group is not None and group not in groups.names:
+        known = ", ".join(groups.names) or "none"
+        raise click.UsageError(f"--group: no group {group!r} in {month_text(month)}; known: {known}")
     report = chargeback(month, source, cells, table_of_prices)
     report = replace(report, by=by_tag) if by_tag else report
     if output in FOCUS:
         shared = allocations(
             {t: sum(x.cost_nanousd for x in lines) for t, lines in report.teams.items()}, rules
         )
-        of = Month(month, cells, table_of_prices, billing_account, made, shared)
+        if group is not None:
+            cells = [c for c in cells if groups.has(group, c.team)]
+            made = [a for a in made if groups.has(group, a.adjustment.team)]
+        of = Month(month, cells, table_of_prices, billing_account, made, shared, groups)
         version: Any = FOCUS[output]
         as_parquet = output == "focus-parquet"
         click.echo(focus_parquet(of, version) if as_parquet else focus_csv(of, version), nl=False)
     else:
         shown = split_shared(report, rules)
-        if rules and team is not None:
-            shown = replace(shown, lines=tuple(x for x in shown.lines if x.team == team))
-        if output == "html" and limits is None and source == "ledger":
-            limits = limits_at_hand(find_ledger(redis_url, data_dir), month, time.time_ns() // 1_000_000)
+        if group is not None:
+            shown = of_group(shown, groups, group)
+        elif team is not None:
+            shown = of_teams(shown, lambda t: t == team)  # its groups have other teams, too
+        else:
+            shown = with_groups(shown, groups)
         click.echo(render(shown, output, limits), nl=False)
     if source == "ledger":
         _tell_difference(report, settled)
@@ -192,6 +214,24 @@ def chargeback_command(
             "cost are shown as what was charged; take --source ledger or log for them",
             err=True,
         )
+
+
+def budgets_of_month(
+    redis_url: str | None, data_dir: Path, month: str, source: str, needed: bool = False
+) -> tuple[Mapping[str, int], Groups]:
+    """The month's budgets, nano-USD by team, and its groups, as far as they can be read. Where they are `needed`, it
+    raises ConfigurationError, LedgerUnavailable instead. Teams are judged in the ledger's own report alone."""
+    from spendgate.finops.chargeback.groups import Groups
+
+    try:
+        found = limits_at_hand(find_ledger(redis_url, data_dir), month, time.time_ns() // 1_000_000)
+    except (ConfigurationError, LedgerUnavailable) as e:
+        if needed:
+            raise
+        if source == "ledger":
+            click.echo(f"spendgate report: without budgets and groups: {e}", err=True)
+        return {}, Groups()
+    return found.teams if source == "ledger" else {}, Groups(found.grouping, found.groups)
 
 
 def _archived_focus(closed: Archive, output: str) -> str | bytes:
@@ -261,7 +301,9 @@ def render(report: Chargeback, output: str, limits: Mapping[str, int] | None = N
     from spendgate.finops.chargeback import render as text
 
     if output == "table":
-        return _table(report)
+        from spendgate.cli.chargeback_table import table
+
+        return table(report)
     writers: dict[str, Any] = {
         "csv": text.to_csv,
         "json": text.to_json,
@@ -313,38 +355,3 @@ def _tell_difference(report: Chargeback, settled: dict[str, int]) -> None:
                 f"counts {nano_to_usd(counter)}, {nano_to_usd(cells - counter)} apart",
                 err=True,
             )
-
-
-def _table(report: Chargeback) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from spendgate.finops.chargeback.render import NUMBERS, numbers
-    from spendgate.money import usd_cell
-    from spendgate.months import month_text
-
-    month = month_text(report.month)
-    if not report.lines:
-        return f"Nothing was spent in {month}.\n"
-    table = Table(title=f"Chargeback {month} (USD)", title_justify="left", box=None, pad_edge=False)
-    for name in ("team", report.by, "model", "kind"):
-        table.add_column(Text(name), overflow="fold")
-    for name in NUMBERS:
-        table.add_column(name.removesuffix(" USD"), justify="right", no_wrap=True)
-    for team, lines in report.teams.items():
-        for x in lines:
-            names = [Text(n or "(unnamed)") for n in (team, x.app, x.model)]
-            table.add_row(*names, "", *numbers([x]))
-            for k in x.kinds:
-                cost = usd_cell(k.cost_nanousd)
-                table.add_row("", "", "", Text(k.kind), "", f"{k.tokens:,}", cost, "", "", style="dim")
-        table.add_row(Text(f"{team} total"), "", "", "", *numbers(lines), style="bold")
-        table.add_section()
-    table.add_row("total", "", "", "", *numbers(report.lines), style="bold")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get() + "".join(f"{note}\n" for note in report.notes)

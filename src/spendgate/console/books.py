@@ -20,6 +20,7 @@ from spendgate.console.mirror import Mirror
 from spendgate.console.period import Period
 from spendgate.errors import LedgerError
 from spendgate.exchange.snapshot import Snapshot
+from spendgate.finops.chargeback.groups import Groups
 from spendgate.ledger.accounts import RefusedRequest, TeamMonth
 from spendgate.ledger.redis.holds import Holds, read_holds
 from spendgate.ledger.redis.ledger import RedisLedger
@@ -29,6 +30,7 @@ from spendgate.views.bounds import BoundsNow, read_bounds
 from spendgate.views.budgets import utilization
 from spendgate.views.carries import Carries
 from spendgate.views.history import History
+from spendgate.views.past import limits_in_force, own_limits
 
 FRESH_MS = 1_000
 OWN_FRESH_MS = 60_000
@@ -140,6 +142,15 @@ class Books:
             found = await budgets_of(self.ledger.calls.redis, teams, month)
             known = self._own[month] = now, frozenset(teams), found
         return known[2]
+
+    async def groups(self, month: str) -> Groups:
+        """The groups of a month with their budgets: of one that is over its own, as far as they are known."""
+        teams = await self.ledger.teams()
+        limits = await own_limits(self.ledger, teams, month) if month < self.this_month else None
+        if limits is None:
+            at = min(self.now_ms(), month_last_ms(month))
+            limits = await limits_in_force(self.ledger, self.snapshot().policy, (), at)
+        return Groups(limits.grouping, limits.groups)
 
     async def rows_of(self, period: Period) -> list[Row]:
         """The rows of a month; of several whole months their sums (a budget is each month's own, added up); of any

@@ -16,6 +16,7 @@ from spendgate.console.cube import Cube, Where, sums_of
 from spendgate.console.figures import Row, Table, View, day_name
 from spendgate.finops.chargeback.focus import Month
 from spendgate.finops.chargeback.focus_files import arrow
+from spendgate.finops.chargeback.groups import Groups
 from spendgate.finops.chargeback.parties import SELLERS
 from spendgate.finops.chargeback.render import inert
 from spendgate.ledger.accounts import Adjusted, DayCell
@@ -60,8 +61,9 @@ def focus_parts(
     months: Sequence[str],
     prices: PriceTable,
     audit: Mapping[str, Sequence[Adjusted]],
+    groups: Mapping[str, Groups],
 ) -> Iterator[Month]:
-    """The cells as FOCUS datasets, one a month and team."""
+    """The cells as FOCUS datasets, one a month and team; `groups` are those of each month."""
     for month in months:
         within = where.within(max(where.first, f"{month}01"), min(where.last, f"{month}31"))
         for cells in cube.cells(within):
@@ -74,7 +76,7 @@ def focus_parts(
                 if where.user is not None
                 else [a for a in audit.get(cells[0].team, ()) if _is_in(a, within)]
             )
-            yield Month(month, told, prices, ACCOUNT, made)
+            yield Month(month, told, prices, ACCOUNT, made, groups=groups[month])
 
 
 def _is_in(made: Adjusted, where: Where) -> bool:

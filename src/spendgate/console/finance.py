@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -23,6 +23,7 @@ from spendgate.console.web import Wrong, number_of
 from spendgate.finops.chargeback import html as chargeback_page
 from spendgate.finops.chargeback import render as report
 from spendgate.finops.chargeback.chargeback import chargeback
+from spendgate.finops.chargeback.groups import Groups, with_groups
 from spendgate.finops.chargeback.parties import SELLERS
 from spendgate.ledger.redis.closing import look_at_month
 from spendgate.ledger.redis.days import closed_months
@@ -31,6 +32,7 @@ from spendgate.months import month_text
 from spendgate.pricing.price import Price
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
+from spendgate.views.budgets import utilization
 
 DOWNLOADS = {
     "csv": (CSV, report.to_csv),
@@ -52,6 +54,21 @@ class MonthState:
     closed: int
     last_ms: int
     by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A group: what its teams spent together, beside its budget."""
+
+    name: str
+    teams: tuple[str, ...]
+    cost_nanousd: int
+    limit_nanousd: int | None
+
+    @property
+    def utilization(self) -> float | None:
+        """The cost as a part of the budget."""
+        return utilization(self.cost_nanousd, self.limit_nanousd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +103,12 @@ class Finance:
         kind = request.query_params.get("as", "")
         if not kind:
             view = await self._figures.view(period, {}, ("team",), shown=-1)
+            spent = {r.name: r.now.cost_nanousd for r in view.tables[0].rows}
             return self._site.render(
                 request,
                 visitor,
                 "chargeback.html",
+                groups=_group_rows(spent, await self._books.groups(month)),
                 month=month,
                 months=self._site.months,
                 view=view,
@@ -107,11 +126,11 @@ class Finance:
         await self._figures.ready(period)
         where = Where(key_of(period.first), key_of(period.until))
         media, write = DOWNLOADS[kind]
-        prices = self._books.snapshot().prices
+        prices, groups = self._books.snapshot().prices, await self._books.groups(month)
 
         def written() -> str:
             cells = [c for some in self._figures.mirror.cube.cells(where) for c in some]
-            return write(chargeback(month, "ledger", cells, prices))
+            return write(with_groups(chargeback(month, "ledger", cells, prices), groups))
 
         name = f"chargeback-{month_text(month)}.{kind}"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
@@ -223,6 +242,13 @@ class Finance:
             rows=rows[:PRICES_PER_PAGE], more=max(0, len(rows) - PRICES_PER_PAGE), version=table.version,
             kinds=SHOWN_KINDS, unpriced=[r for r in rows if r.price is None],
         )  # fmt: skip
+
+
+def _group_rows(spent: Mapping[str, int], groups: Groups) -> list[GroupRow]:
+    of = {name: {t: n for t, n in spent.items() if groups.has(name, t)} for name in groups.names}
+    return [
+        GroupRow(name, tuple(some), sum(some.values()), groups.limits.get(name)) for name, some in of.items()
+    ]
 
 
 def _priced(table: PriceTable, model: str, spent: int, now_ms: int) -> PriceRow:

@@ -206,7 +206,9 @@ class Spending:
         await self._figures.ready(period)
         where = Where(key_of(period.first), key_of(period.until), **named)
         cube, prices = self._figures.cube_of(named), self._books.snapshot().prices
-        parts = downloads.focus_parts(cube, where, period.months, prices, self._figures.mirror.audit)
+        is_focus = kind.startswith("focus")
+        groups = {m: await self._books.groups(m) for m in period.months if is_focus}
+        parts = downloads.focus_parts(cube, where, period.months, prices, self._figures.mirror.audit, groups)
         try:
             if kind == "csv":
                 return _stream(downloads.cells_csv(cube, where), f"{name}.csv")

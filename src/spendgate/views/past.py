@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spendgate.budget.policy import Policy
 from spendgate.ledger.accounts import TeamMonth
@@ -19,6 +19,8 @@ class Limits:
 
     teams: Mapping[str, int]
     groups: Mapping[str, int]
+    grouping: Policy = field(default_factory=Policy)
+    """Says which teams are in the groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ async def limits_in_force(ledger: RedisLedger, policy: Policy, teams: Iterable[s
     """What a policy says at a time: of every team that it names, and of those `teams` that a template covers. Raises
     LedgerUnavailable."""
     budgets = {t: b for t in sorted({*policy.teams, *teams}) if (b := policy.budget(t)) is not None}
-    return Limits(await limits_at(ledger, budgets, at_ms), await limits_at(ledger, policy.groups, at_ms))
+    return Limits(
+        await limits_at(ledger, budgets, at_ms), await limits_at(ledger, policy.groups, at_ms), policy
+    )
 
 
 async def own_limits(ledger: RedisLedger, teams: Sequence[str], month: str) -> Limits | None:
@@ -44,7 +48,11 @@ async def own_limits(ledger: RedisLedger, teams: Sequence[str], month: str) -> L
     if own is None:
         return None
     groups, at_ms = compiled(await groups_of(ledger.calls.redis, month)), month_last_ms(month)
-    return Limits(await limits_at(ledger, own, at_ms), await limits_at(ledger, groups, at_ms))
+    return Limits(
+        await limits_at(ledger, own, at_ms),
+        await limits_at(ledger, groups, at_ms),
+        Policy.of(groups.values()),
+    )
 
 
 async def past_month(ledger: RedisLedger, month: str, instead: Policy) -> PastMonth:

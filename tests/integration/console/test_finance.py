@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
 from dataclasses import replace
 
@@ -147,3 +150,31 @@ async def test_a_past_month_is_judged_by_its_own_budgets(house: House) -> None:
     assert "red 30.0 % $300.00 $90.00 Ready" in overview
     assert "30.0 % of $300.00 used" in team and "Spent $90.00 30.0 % of $300.00" in spend
     assert "red 22.5 % $400.00 $90.00" in quarter  # October's 300 and November's 100
+
+
+async def test_the_chargeback_and_its_files_have_groups_of_a_month_that_is_over_its_own(house: House) -> None:
+    def policy(usd: int, *members: str) -> Policy:
+        spec = f"{{team: eng, members: [{', '.join(members)}], monthlyBudgetUSD: {usd}}}"
+        text = (
+            "{apiVersion: ai.systemhardening.com/v1, kind: LLMBudget, "
+            f"metadata: {{name: eng}}, spec: {spec}}}"
+        )
+        return Policy.of(map(compile_budget, parse_documents(text)))
+
+    house.snapshot = replace(house.snapshot, policy=policy(20, "red", "blue"))
+    await BudgetBook(house.ledger.calls.redis).note(policy(4, "red"), "202610")
+    october = [Adjustment(t, t, 2 * USD, "october", day=OCTOBER) for t in ("red", "blue")]
+    await house.ledger.adjust(october, T0)
+    for team, usd in (("red", 5), ("blue", 2), ("green", 1)):
+        await house.spend(team, usd * USD)
+    async with house.client() as client:
+        page, past = [words(await client.get(f"/chargeback?month=2026-{m}")) for m in (11, 10)]
+        made = (await client.get("/chargeback?month=2026-11&as=json")).json()
+        focus = (await client.get("/chargeback?month=2026-10&as=focus")).text
+    assert "eng red , blue $7.00 $20.00 35.0 %" in page
+    assert "eng red $2.00 $4.00 50.0 %" in past
+    assert [(g["group"], g["cost_usd"], g["teams"]) for g in made["groups"]] == [
+        ("eng", "7.00", ["blue", "red"])
+    ]
+    tagged = {r["SubAccountId"]: json.loads(r["Tags"]) for r in csv.DictReader(io.StringIO(focus))}
+    assert {t for t, tags in tagged.items() if tags.get("group:eng")} == {"red"}

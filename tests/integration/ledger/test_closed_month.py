@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -195,6 +198,55 @@ async def test_a_group_is_judged_by_the_months_own_budget_in_spend_and_at_the_ad
         assert (await client.get("/v1/budgets", params={"month": PAST})).json() == rows
 
 
+def test_a_chargeback_of_a_month_that_is_over_has_its_own_groups_also_where_the_ledger_is_lost(
+    server: EmbeddedRedis,
+    file: Path,
+    tmp_path: Path,
+    redis_client: sync_redis.Redis,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asyncio.run(settled_in_a_group(server, 700 * USD, AT - 31 * DAY_MS))
+    company = budget("company", 900, members=["red", "blue"], rollover={"percent": 100})
+    file.write_text(policy(budget("red", 700), company, budget("org", 950, members=["*"])))
+    noted(server, file)
+    file.write_text(policy(budget("company", 5, members=["stray"])))  # edited since, and one deleted
+    noted(server, file, month_key(AT + 10 * DAY_MS))
+    to, at = str(tmp_path / "closed"), ("--redis", server.url)
+    run(capsys, "month", "close", PAST, *at, "--archive", to)
+    made = json.loads(run(capsys, "report", "chargeback", "--month", PAST, "-o", "json", *at))
+    groups = {g["group"]: (g["teams"], g["budget_usd"], g["cost_usd"]) for g in made["groups"]}
+    assert groups == {
+        "company": (["blue", "red"], "1100.00", "6.476190475"),
+        "org": (["blue", "red", "stray"], "950.00", made["cost_usd"]),
+    }
+    wanted = [("-o", form, *more) for form in REPORTS for more in ((), ("--group", "company"))]
+
+    def reports(*source: str) -> list[str]:
+        return [run(capsys, "report", "chargeback", "--month", PAST, *source, *w) for w in wanted]
+
+    before = reports(*at)
+    of_company = list(
+        csv.DictReader(io.StringIO(before[wanted.index(("-o", "focus", "--group", "company"))]))
+    )
+    assert {r["SubAccountId"] for r in of_company} == {"red", "blue"}
+    assert sum(Decimal(r["BilledCost"]) for r in of_company) == Decimal("6.476190475")
+    assert all(json.loads(r["Tags"])["group:company"] is True for r in of_company)
+    unknown = "report", "chargeback", "--month", PAST, "--group", "finance"
+    assert f"no group 'finance' in {PAST}; known: company, org" in fails(capsys, *unknown, *at)
+    redis_client.flushall()
+    assert reports("--source", "archive", "--archive", to) == before
+    books = json.loads((tmp_path / "closed" / f"month={PAST}" / "books.json").read_text())
+    limits = [(g["group"], g["limit_usd"], g.get("carried_usd")) for g in books["groups"]]
+    assert limits == [("company", "1100.00", "200.00"), ("org", "950.00", None)]
+
+
+async def settled_in_a_group(server: EmbeddedRedis, nano: int, at_ms: int) -> None:
+    ledger = RedisLedger.from_url(server.url, timeout_s=10)
+    shares = (GroupShare("company", (("month", "month"),)),)
+    await ledger.settle([replace(end("before", nano, at_ms=at_ms), groups=shares)], at_ms)
+    await ledger.close()
+
+
 async def test_a_report_page_judges_a_team_by_its_template(
     server: EmbeddedRedis, ledger: RedisLedger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,7 +256,8 @@ async def test_a_report_page_judges_a_team_by_its_template(
     path.write_text(policy(budget("ml-*", 4)))
     (tmp_path / "up.json").write_text(json.dumps({"redis": server.url, "policy": [str(path)]}))
     found = find_ledger(None, tmp_path)
-    assert await asyncio.to_thread(limits_at_hand, found, month_key(now_ms), now_ms) == {"ml-chat": 4 * USD}
+    limits = await asyncio.to_thread(limits_at_hand, found, month_key(now_ms), now_ms)
+    assert limits.teams == {"ml-chat": 4 * USD}
     at = "--month", month_text(month_key(now_ms)), "--data-dir", str(tmp_path), "-o", "html"
     page = await asyncio.to_thread(run, capsys, "report", "chargeback", *at)
     assert ">Budget USD</th>" in page and "75.0 %" in page

@@ -63,7 +63,7 @@ def archive(of: ClosedMonth, prices: PriceTable, account: str, store: Store, scr
         ]
     files = [(BOOKS, scratch / BOOKS)]
     files[0][1].write_text(to_json(of), encoding="utf-8")
-    whole = Month(of.month, [*of.cells, *of.entries], prices, account, of.adjustments)
+    whole = Month(of.month, [*of.cells, *of.entries], prices, account, of.adjustments, groups=of.grouping)
     rows = list(focus_rows(whole))
     for version in VERSIONS:
         path = scratch / _focus_name(version)

@@ -20,6 +20,7 @@ from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.records.record import UsageRecord
 from spendgate.usage import KINDS, Usage
+from spendgate.views.budgets import utilization
 
 RULE = "cost by kind: the exact cost of app and model, shared day by day in proportion to tokens x list price"
 UNEXPLAINED = "requests"
@@ -73,6 +74,30 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSum:
+    """A group's lines: those of its teams. `limit_nanousd` is its budget of the month, None where that is not known."""
+
+    name: str
+    limit_nanousd: int | None
+    lines: tuple[Line, ...]
+
+    @property
+    def teams(self) -> tuple[str, ...]:
+        """Those of its teams that have lines."""
+        return tuple(dict.fromkeys(x.team for x in self.lines))
+
+    @property
+    def cost_nanousd(self) -> int:
+        """What its teams cost together."""
+        return sum(x.cost_nanousd for x in self.lines)
+
+    @property
+    def utilization(self) -> float | None:
+        """The cost as a part of the budget; None without one."""
+        return utilization(self.cost_nanousd, self.limit_nanousd)
+
+
+@dataclass(frozen=True, slots=True)
 class Chargeback:
     """A month's lines, by team, the dearest first. `month` is `YYYYMM`.
 
@@ -86,6 +111,8 @@ class Chargeback:
     notes: tuple[str, ...] = ()
     by: str = "app"
     """What a line's `app` is: the app, or the value of the tag of this name."""
+    groups: tuple[GroupSum, ...] = ()
+    """The groups of the teams; a team may be in several, so they do not add up to the total."""
 
     @property
     def cost_nanousd(self) -> int:

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.errors import ConfigurationError
 from spendgate.finops.chargeback.chargeback import cell_costs
+from spendgate.finops.chargeback.groups import Groups
 from spendgate.ledger.accounting import entries_of
 from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell, TeamMonth
 from spendgate.ledger.redis.closing import Closing
@@ -43,6 +45,9 @@ class ClosedMonth:
     carried: Mapping[str, int] = field(default_factory=dict)
     """What the month before left to the budgets, nano-USD by team, where it left anything."""
 
+    groups_carried: Mapping[str, int] = field(default_factory=dict)
+    """The same of groups, by name."""
+
     @property
     def entries(self) -> list[DayCell]:
         """The accounting entries beside the counters, as cells."""
@@ -51,8 +56,13 @@ class ClosedMonth:
     @property
     def limits(self) -> dict[str, int]:
         """Nano-USD by team: the budgets at the month's end, with what was carried over. Raises ConfigurationError."""
-        own = limits_of(compiled(self.budgets), self.month)
-        return {t: nano + self.carried.get(t, 0) for t, nano in own.items()}
+        return _limits(compiled(self.budgets), self.month, self.carried)
+
+    @property
+    def grouping(self) -> Groups:
+        """The groups at the month's end, and their budgets likewise. Raises ConfigurationError."""
+        own = compiled(self.groups)
+        return Groups(Policy.of(own.values()), _limits(own, self.month, self.groups_carried))
 
     def months(self) -> list[TeamMonth]:
         """Each team's month, as the ledger had it."""
@@ -66,6 +76,10 @@ class ClosedMonth:
         ]
 
 
+def _limits(budgets: Mapping[str, TeamBudget], month: str, carried: Mapping[str, int]) -> dict[str, int]:
+    return {name: nano + carried.get(name, 0) for name, nano in limits_of(budgets, month).items()}
+
+
 def closed_month(
     month: str,
     closings: Iterable[Closing],
@@ -75,6 +89,7 @@ def closed_month(
     prices: PriceTable,
     groups: Mapping[str, str] | None = None,
     carried: Mapping[str, int] | None = None,
+    groups_carried: Mapping[str, int] | None = None,
 ) -> ClosedMonth:
     """Put a month together; a team that neither spent in it nor had a budget is no part of it. Raises ValueError where
     a team's month is open or has changed since its close."""
@@ -96,6 +111,7 @@ def closed_month(
         prices.version,
         dict(sorted((groups or {}).items())),
         {t: nano for t, nano in sorted((carried or {}).items()) if t in teams and nano},
+        {name: nano for name, nano in sorted((groups_carried or {}).items()) if nano},
     )
 
 
@@ -125,7 +141,7 @@ def team_month(team: str, month: str, settled_nanousd: int, cells: Sequence[DayC
 def to_json(of: ClosedMonth) -> str:
     """The document: the same month gives the same bytes."""
     last = month_last_ms(of.month)
-    limits, amounts = compiled(of.budgets), of.limits
+    limits, amounts, group_limits = compiled(of.budgets), of.limits, of.grouping.limits
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -152,7 +168,11 @@ def to_json(of: ClosedMonth) -> str:
             } | ({"carried_usd": nano_to_usd(of.carried[team])} if team in of.carried else {})
             for team, document in sorted(of.budgets.items())
         ],
-        "groups": [{"group": name, "document": json.loads(doc)} for name, doc in of.groups.items()],
+        "groups": [
+            {"group": name, "limit_usd": nano_to_usd(group_limits[name]), "document": json.loads(document)}
+            | ({"carried_usd": nano_to_usd(of.groups_carried[name])} if name in of.groups_carried else {})
+            for name, document in of.groups.items()
+        ],
         "lines": [_line(c) for c in of.cells],
         "adjustments": [_adjustment(a) for a in of.adjustments],
     }  # fmt: skip
@@ -183,6 +203,7 @@ def from_json(text: str, where: str) -> ClosedMonth:
             d["prices"],
             {g["group"]: _document(g["document"]) for g in d.get("groups", ())},
             {b["team"]: usd_to_nano(b["carried_usd"]) for b in d["budgets"] if "carried_usd" in b},
+            {g["group"]: usd_to_nano(g["carried_usd"]) for g in d.get("groups", ()) if "carried_usd" in g},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as e:
         raise ConfigurationError(f"{where}: not a closed month: {type(e).__name__}: {e}") from e

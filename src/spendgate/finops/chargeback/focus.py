@@ -2,12 +2,11 @@
 rows. Pure; `focus_files` writes them.
 
 One row a day, team, app, model and kind; from usage logs also by run, user, service tier, provider and model asked
-for. The team is the sub account; app, model, run and tags are tags. `BilledCost` is what the ledger settled (shared out
-by kind, see `chargeback.RULE`) and adds up to it to the nano-dollar; `EffectiveCost` is the part of it that the
-provider bills: without a markup. `ListCost` and `ContractedCost` are tokens x the price before and after negotiated
-discounts, as the specification demands of them, so they differ from it by context tiers, other prices at the time, and
-rounding. Fees by the request, and what was settled at its estimate, are one row
-for the day, in `Requests`.
+for. The team is the sub account; app, model, run, tags and the team's groups are tags. `BilledCost` is what the ledger
+settled (shared out by kind, see `chargeback.RULE`) and adds up to it to the nano-dollar; `EffectiveCost` is the part of
+it that the provider bills: without a markup. `ListCost` and `ContractedCost` are tokens x the price before and after
+negotiated discounts, as the specification demands of them, so they differ from it by context tiers, other prices at the
+time, and rounding. Fees by the request, and what was settled at its estimate, are one row for the day, in `Requests`.
 
 Money adjusted by hand is a row an adjustment, `ChargeCategory` `Adjustment`, with its reason and id. `ChargeClass` is
 `Correction` where a row corrects a month that was closed, or over, before: an adjustment of a day in an earlier month,
@@ -21,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -30,6 +29,7 @@ from spendgate.finops.chargeback.allocation import Allocation
 from spendgate.finops.chargeback.chargeback import UNEXPLAINED, KindShare, price_for, share_by_kind
 from spendgate.finops.chargeback.chargeback import share as share_out
 from spendgate.finops.chargeback.focus_columns import AI
+from spendgate.finops.chargeback.groups import Groups
 from spendgate.finops.chargeback.parties import UNKNOWN, parties, seller
 from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.money import nano_to_usd
@@ -50,7 +50,8 @@ RATIO_WHOLE = 10**12
 @dataclass(frozen=True, slots=True)
 class Month:
     """What a dataset is made of. `month` is `YYYYMM`, `account` names the billing account; `adjustments` are the
-    audit of the teams (whatever month they were booked in), `allocations` say who shares whose cost."""
+    audit of the teams (whatever month they were booked in), `allocations` say who shares whose cost, `groups` which
+    teams are in which group."""
 
     month: str
     cells: Sequence[DayCell]
@@ -58,6 +59,7 @@ class Month:
     account: str
     adjustments: Sequence[Adjusted] = ()
     allocations: Sequence[Allocation] = ()
+    groups: Groups = field(default_factory=Groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _row(of: Month, charge: _Charge) -> dict[str, str]:
         "SubAccountId": team,
         "SubAccountName": team,
         "SubAccountType": "Team",
-        "Tags": _tags(cell),
+        "Tags": _tags(cell, of.groups),
         **_parties(of, charge),
         "x_Requests": str(cell.requests) if charge.first else "",
         "x_SavedCost": nano_to_usd(cell.saved_nanousd) if charge.first else "",
@@ -328,9 +330,12 @@ def _meter(kind: str) -> str:
     return f"{words} Tokens" if kind in _TOKENS else words
 
 
-def _tags(cell: DayCell) -> str:
+def _tags(cell: DayCell, groups: Groups) -> str:
+    """A group is a key of its own, since a team may be in several; `true` is the specification's value of a tag that
+    has none."""
     own = {"app": cell.app, "model": cell.model} | ({"run": cell.run} if cell.run else {})
-    tags: Mapping[str, str] = dict(cell.tags) | own
+    among = {f"group:{name}": True for name in groups.of(cell.team)}
+    tags: Mapping[str, str | bool] = {**dict(cell.tags), **own, **among}
     return json.dumps(tags, ensure_ascii=False, sort_keys=True)
 
 

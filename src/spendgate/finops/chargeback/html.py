@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from spendgate.finops.chargeback.chargeback import RULE, Chargeback, Line
+from spendgate.finops.chargeback.chargeback import RULE, Chargeback, GroupSum, Line
 from spendgate.finops.chargeback.charts import bars, columns, label
-from spendgate.finops.chargeback.render import NUMBERS
+from spendgate.finops.chargeback.groups import GROUP_RULE
+from spendgate.finops.chargeback.render import BUDGET, NUMBERS
 from spendgate.money import nano_to_usd, usd_cell, usd_text
 from spendgate.months import month_last_ms, month_text, utc
 
@@ -71,7 +72,7 @@ def to_html(report: Chargeback, limits: Mapping[str, int] | None = None) -> str:
         parts += ["<h2>By team</h2>", bars(teams.items(), "Spend by team")]
         parts += ["<h2>By model</h2>", bars(((m, n) for m, n in models.items() if n), "Spend by model")]
         known = limits or {}
-        parts += ["<h2>Teams</h2>", *_table(("Team",), (*NUMBERS, *_BUDGET) if known else NUMBERS)]
+        parts += ["<h2>Teams</h2>", *_table(("Team",), (*NUMBERS, *BUDGET) if known else NUMBERS)]
         for team, lines in report.teams.items():
             parts.append(
                 _row("", (label(team),), _numbers(lines) + _budget(lines, known.get(team), bool(known)))
@@ -80,13 +81,14 @@ def to_html(report: Chargeback, limits: Mapping[str, int] | None = None) -> str:
         parts.append(
             _row("sum", ("Total",), _numbers(report.lines) + _budget((), whole or None, bool(known))) + _END
         )
+        if report.groups:
+            parts += ["<h2>Groups</h2>", *_groups(report.groups)]
         for team, lines in report.teams.items():
             parts += _team(team, lines, report.by)
         parts += [f"<p>{escape(note)}.</p>" for note in (*report.notes, RULE)]
     return "\n".join([*parts, "</main></body></html>", ""])
 
 
-_BUDGET = ("budget USD", "used")
 _END = "</tbody></table></div>"
 
 
@@ -95,6 +97,15 @@ def _table(names: Sequence[str], values: Sequence[str] = NUMBERS) -> Iterable[st
     heads = [f'<th scope="col">{n}</th>' for n in names]
     heads += [f'<th scope="col" class="n">{n[0].upper()}{n[1:]}</th>' for n in values]
     yield f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>'
+
+
+def _groups(groups: Sequence[GroupSum]) -> Iterable[str]:
+    yield from _table(("Group", "Teams"), (*NUMBERS, *BUDGET))
+    for g in groups:
+        names = label(g.name), ", ".join(map(label, g.teams)) or "–"
+        yield _row("", names, _numbers(g.lines) + _budget(g.lines, g.limit_nanousd, True))
+    yield _END
+    yield f"<p>{GROUP_RULE[0].upper()}{GROUP_RULE[1:]}.</p>"
 
 
 def _team(team: str, lines: list[Line], by: str) -> Iterable[str]:

@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from spendgate.finops.chargeback.chargeback import RULE, Chargeback, Line
+from spendgate.finops.chargeback.chargeback import RULE, Chargeback, GroupSum, Line
+from spendgate.finops.chargeback.groups import GROUP_RULE
 from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import month_text
 
@@ -44,6 +45,18 @@ def document(report: Chargeback) -> dict[str, Any]:
             }
             for team, lines in report.teams.items()
         ],
+        **({"groups": [_group(g) for g in report.groups], "group_rule": GROUP_RULE} if report.groups else {}),
+    }
+
+
+def _group(of: GroupSum) -> dict[str, Any]:
+    limit = of.limit_nanousd
+    return {
+        "group": of.name,
+        "budget_usd": None if limit is None else nano_to_usd(limit),
+        "utilization": of.utilization,
+        "teams": list(of.teams),
+        **_sums(of.lines),
     }
 
 
@@ -79,25 +92,26 @@ def to_csv(report: Chargeback) -> str:
     """One row a team, app, model and kind; every column adds up to its total.
 
     The numbers of exchanges and of refusals, and what routing saved, stand once for each app and model, in a row
-    of kind `requests`. A name that a
+    of kind `requests`. Where there are groups, the last column has those of the team, `;` between them. A name that a
     spreadsheet would run as a formula gets an apostrophe before it.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([report.by if name == "app" else name for name in CSV_FIELDS])
+    head = [report.by if name == "app" else name for name in CSV_FIELDS]
+    writer.writerow([*head, "groups"] if report.groups else head)
     month = month_text(report.month)
-    for lines in report.teams.values():
+    for team, lines in report.teams.items():
+        among = [inert(";".join(g.name for g in report.groups if team in g.teams))] if report.groups else []
         for line in lines:
             names = [month, *(inert(n) for n in (line.team, line.app, line.model))]
             unexplained = line.cost_nanousd - sum(k.cost_nanousd for k in line.kinds if k.kind != "requests")
             of_all = (nano_to_usd(line.list_nanousd), nano_to_usd(line.effective_nanousd))
             once = (nano_to_usd(line.saved_nanousd), line.refused, *of_all)
-            writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained), *once])
+            writer.writerow([*names, "requests", line.requests, 0, nano_to_usd(unexplained), *once, *among])
             for k in line.kinds:
                 if k.kind != "requests":
-                    writer.writerow(
-                        [*names, k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd), "0.00", 0, "0.00", "0.00"]
-                    )
+                    of_kind = (k.kind, 0, k.tokens, nano_to_usd(k.cost_nanousd))
+                    writer.writerow([*names, *of_kind, "0.00", 0, "0.00", "0.00", *among])
     return out.getvalue()
 
 
@@ -119,6 +133,12 @@ def to_markdown(report: Chargeback) -> str:
         [(t, *numbers(xs)) for t, xs in report.teams.items()] + [("**total**", *numbers(report.lines))],
         names=1,
     )
+    if report.groups:
+        out += ["", "## Groups", ""]
+        out += table_rows(
+            ("group", "teams", *NUMBERS, *BUDGET), [group_row(g) for g in report.groups], names=2
+        )
+        out += ["", f"{GROUP_RULE}."]
     for team, lines in report.teams.items():
         out += ["", f"## {escape(team)}", ""]
         out += table_rows(
@@ -133,6 +153,16 @@ def to_markdown(report: Chargeback) -> str:
             names=2,
         )  # fmt: skip
     return "\n".join([*out, "", *(f"{escape(note)}.\n" for note in report.notes), f"{RULE}.", ""])
+
+
+BUDGET = ("budget USD", "used")
+
+
+def group_row(of: GroupSum) -> tuple[str, ...]:
+    """A group as texts for people: its name, teams, sums, budget, and what of that is used."""
+    limit = "–" if of.limit_nanousd is None else usd_cell(of.limit_nanousd)
+    used = "–" if of.utilization is None else f"{of.utilization:.1%}"
+    return of.name, ", ".join(t or "(unnamed)" for t in of.teams) or "–", *numbers(of.lines), limit, used
 
 
 NUMBERS = ("requests", "tokens", "cost USD", "saved USD", "refused")
