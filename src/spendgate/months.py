@@ -48,6 +48,11 @@ def month_text(key: str) -> str:
     return f"{key[:4]}-{key[4:6]}"
 
 
+def day_text(key: str) -> str:
+    """`20261118` → `2026-11-18`."""
+    return f"{key[:4]}-{key[4:6]}-{key[6:]}"
+
+
 def next_month_start(epoch_ms: int) -> datetime:
     """The instant at which the current UTC month's budgets start anew."""
     now = utc(epoch_ms)

@@ -37,5 +37,9 @@ def test_a_month_survives_being_read_and_written() -> None:
     assert months.month_text(months.parse_month("2026-11")) == "2026-11"
 
 
+def test_a_day_is_written_with_dashes() -> None:
+    assert months.day_text("20261118") == "2026-11-18"
+
+
 def test_the_last_months_end_with_the_current_one() -> None:
     assert months.last_months(_ms(2027, 1, 31, 23), 3) == ["202611", "202612", "202701"]

@@ -16,6 +16,7 @@ from spendgate.alerts.message import shown, usd
 from spendgate.budget.forecast import HISTORY_DAYS
 from spendgate.ledger.accounts import DayCell
 from spendgate.money import NANO_PER_USD, usd_text
+from spendgate.months import day_text
 
 WEEK = 7
 SAMPLES_MIN = 3
@@ -66,10 +67,9 @@ def explained(team: str, found: Anomaly, cells: Sequence[DayCell]) -> str:
         ((c.cost_nanousd - _usual(earlier.get(key, ()), found.weekdays), key) for key, c in now.items()),
         key=lambda x: (-x[0], x[1]),
     )
-    day = f"{found.day[:4]}-{found.day[4:6]}-{found.day[6:]}"
     lines = [
-        f"LLM spend of team {shown(team)} is unusual on {day}: {usd(found.spent_nanousd)}, on this weekday it is "
-        f"usually {usd(found.usual_nanousd)}."
+        f"LLM spend of team {shown(team)} is unusual on {day_text(found.day)}: {usd(found.spent_nanousd)}, on this "
+        f"weekday it is usually {usd(found.usual_nanousd)}."
     ]
     for more, (app, model) in grown[:2]:
         if more > 0:

@@ -12,7 +12,7 @@ import click
 
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.money import nano_to_usd
-from spendgate.months import month_key, month_text, parse_month
+from spendgate.months import last_months, month_text, parse_month
 
 if TYPE_CHECKING:
     from spendgate.finops.chargeback.export import Put, Store
@@ -66,7 +66,7 @@ def command(
     from spendgate.pricing.load import table
 
     try:
-        wanted = [parse_month(m) for m in months] or _last_two(time.time_ns() // 1_000_000)
+        wanted = [parse_month(m) for m in months] or last_months(time.time_ns() // 1_000_000, 2)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
     store = Store(url)
@@ -154,10 +154,3 @@ def _usage(store: Store, month: str, logs: tuple[Path, ...], file_type: str, scr
         "days": {day: n for day, (_, n) in days.items()},
     }
     return put_all(store, f"usage/{file_type}/month={month_text(month)}", files, facts, scratch)
-
-
-def _last_two(now_ms: int) -> list[str]:
-    running = month_key(now_ms)
-    year, number = int(running[:4]), int(running[4:])
-    last = f"{year - 1}12" if number == 1 else f"{year}{number - 1:02d}"
-    return [last, running]

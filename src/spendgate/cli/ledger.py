@@ -18,6 +18,7 @@ import click
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.money import nano_to_usd, usd_to_nano
+from spendgate.months import day_text, month_text
 
 if TYPE_CHECKING:
     from spendgate.ledger.accounts import Adjusted, Adjustment
@@ -100,7 +101,7 @@ def adjust_command(
 
 async def _adjust(ledger: RedisLedger, a: Adjustment) -> str:
     (result,) = await ledger.adjust([a])
-    month = f"{result.day[:4]}-{result.day[4:6]}"
+    month = month_text(result.day)
     stands = f"{a.team} stands at {nano_to_usd(result.settled_nanousd)} USD for {month}"
     match result.outcome:
         case "adjusted":
@@ -113,7 +114,7 @@ async def _adjust(ledger: RedisLedger, a: Adjustment) -> str:
                 f"adjustment {a.adjustment_id}: that id belongs to one with another {name}; nothing changed"
             )
         case "day":
-            first, last = (_date(d) for d in result.detail.split())
+            first, last = (day_text(d) for d in result.detail.split())
             raise LedgerError(f"adjustment {a.adjustment_id}: --day must be within {first} and {last}")
         case "floor":
             raise LedgerError(
@@ -167,8 +168,8 @@ def _row(x: Adjusted) -> dict[str, Any]:
         "usd": nano_to_usd(a.cost_nanousd),
         "app": a.app,
         "model": a.model,
-        "day": _date(x.booked_day),
-        "asked_day": _date(a.day) if a.day else None,
+        "day": day_text(x.booked_day),
+        "asked_day": day_text(a.day) if a.day else None,
         "at": datetime.fromtimestamp(x.at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "by": a.by,
         "reason": a.reason,
@@ -229,10 +230,6 @@ def _day(text: str | None) -> str:
         return datetime.strptime(text, "%Y-%m-%d").strftime("%Y%m%d")
     except ValueError as e:
         raise click.UsageError(f"--day: not a day: {text!r}; write it as YYYY-MM-DD") from e
-
-
-def _date(day: str) -> str:
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
 def _usage(tokens: tuple[str, ...]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from spendgate.cli.month_archive import (
 )
 from spendgate.cli.policy_at_hand import policy_at_hand
 from spendgate.money import nano_to_usd, usd_cell, usd_to_nano
-from spendgate.months import month_key, month_text, utc
+from spendgate.months import day_text, last_months, month_key, month_text, utc
 
 if TYPE_CHECKING:
     from spendgate.ledger.accounts import Adjusted
@@ -134,9 +134,7 @@ def show_command(month: str, team: str | None, output: str, redis_url: str | Non
         return await look_at_month(ledger, teams, wanted), corrections
 
     closings, adjustments = asyncio.run(with_ledger(found.redis_url, look, TIMEOUT_S))
-    later = [
-        a for a in adjustments if a.adjustment.day.startswith(wanted) and not a.booked_day.startswith(wanted)
-    ]
+    later = [a for a in adjustments if a.corrects(wanted)]
     if output == "json":
         click.echo(json.dumps([_row(c, later) for c in closings], indent=2, ensure_ascii=False))
         return
@@ -144,8 +142,8 @@ def show_command(month: str, team: str | None, output: str, redis_url: str | Non
     for a in later:
         x = a.adjustment
         click.echo(
-            f"corrected later: {x.team} {usd_cell(x.cost_nanousd)} USD, booked on {a.booked_day[:4]}-"
-            f"{a.booked_day[4:6]}-{a.booked_day[6:]}: {x.reason} ({x.adjustment_id})"
+            f"corrected later: {x.team} {usd_cell(x.cost_nanousd)} USD, booked on "
+            f"{day_text(a.booked_day)}: {x.reason} ({x.adjustment_id})"
         )
 
 
@@ -165,7 +163,7 @@ def list_command(output: str, redis_url: str | None, data_dir: Path) -> None:
     async def look(ledger: RedisLedger) -> list[dict[str, Any]]:
         teams = await ledger.teams()
         rows = []
-        for month in _months_back(month_key(time.time_ns() // 1_000_000)):
+        for month in reversed(last_months(time.time_ns() // 1_000_000, MONTHS_SHOWN)):
             closings = await look_at_month(ledger, teams, month)
             spent = [c for c in closings if c.settled_nanousd or c.requests]
             if spent:
@@ -192,11 +190,6 @@ def list_command(output: str, redis_url: str | None, data_dir: Path) -> None:
         click.echo(f"{row['month']}  {settled} USD, {row['requests']:,} requests; {closed}")
     if not rows:
         click.echo("Nothing was spent yet.")
-
-
-def _months_back(newest: str) -> list[str]:
-    year, month = int(newest[:4]), int(newest[4:])
-    return [f"{(n := year * 12 + month - 1 - i) // 12:04d}{n % 12 + 1:02d}" for i in range(MONTHS_SHOWN)]
 
 
 def _row(c: Closing, later: list[Adjusted]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import click
 from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
 from spendgate.money import NANO_PER_USD, usd_cell
-from spendgate.months import month_text, parse_month
+from spendgate.months import day_text, month_text, parse_month
 
 if TYPE_CHECKING:
     from spendgate.budget.policy import Policy
@@ -268,7 +268,7 @@ def _compare(wanted: Wanted, cells: list[DayCell], audit: list[Adjusted]) -> Com
     if partial:
         left = sum(c.billed_nanousd for c in mine) - sum(c.billed_nanousd for c in kept)
         notes.append(
-            f"the files have {_dashed(first)} to {_dashed(last)} and the month is longer: {usd_cell(left)} USD "
+            f"the files have {day_text(first)} to {day_text(last)} and the month is longer: {usd_cell(left)} USD "
             "metered on other days are not compared, and no true-ups are made; give the whole month, or --complete if "
             "it is"
         )
@@ -307,10 +307,6 @@ def _span(wanted: Wanted, metered: Sequence[DayCell]) -> tuple[str, str]:
         return whole
     begin = whole[0] if int(first) - int(whole[0]) <= 1 else first
     return begin, min(whole[1], last)
-
-
-def _dashed(day: str) -> str:
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
 def _drift(outcome: Reconciliation) -> Drift:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from spendgate.console.cube import Cube, Where, sums_of
-from spendgate.console.figures import Row, Table, View, day_name
+from spendgate.console.figures import Row, Table, View
 from spendgate.finops.chargeback.focus import Month
 from spendgate.finops.chargeback.focus_files import arrow
 from spendgate.finops.chargeback.groups import Groups
@@ -21,6 +21,7 @@ from spendgate.finops.chargeback.parties import SELLERS
 from spendgate.finops.chargeback.render import inert
 from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.money import nano_to_usd
+from spendgate.months import day_text
 from spendgate.pricing.table import PriceTable
 
 NAMES = ("day", "team", "app", "user", "model", "provider")
@@ -116,7 +117,7 @@ def days_csv(view: View) -> str:
     """The days, also those on which nothing was spent."""
     rows = [
         (
-            day_name(d.day),
+            day_text(d.day),
             nano_to_usd(d.spent_nanousd),
             "" if d.before_nanousd is None else nano_to_usd(d.before_nanousd),
         )
@@ -136,13 +137,13 @@ def adjustments_csv(made: Sequence[Adjusted]) -> str:
         a = one.adjustment
         texts = [inert(x) for x in (a.team, a.app, a.model)]
         after = [inert(x) for x in (a.reason, a.by, a.adjustment_id)]
-        days = (day_name(one.booked_day), day_name(a.day) if a.day else "", one.at_ms)
+        days = (day_text(one.booked_day), day_text(a.day) if a.day else "", one.at_ms)
         rows.append((*days, *texts, nano_to_usd(a.cost_nanousd), "no" if a.is_beside else "yes", *after))
     return _csv([head, *rows])
 
 
 def _names(c: DayCell) -> tuple[str, ...]:
-    return day_name(c.day), c.team, c.app, c.user, c.model, c.provider
+    return day_text(c.day), c.team, c.app, c.user, c.model, c.provider
 
 
 def _counts(c: DayCell) -> tuple[int, ...]:

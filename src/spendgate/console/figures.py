@@ -15,7 +15,7 @@ from typing import Any
 
 from spendgate.console.cube import Cube, Sums, Where, added
 from spendgate.console.mirror import Mirror
-from spendgate.console.period import Period, date_of, key_of, months_between
+from spendgate.console.period import Period, key_of, months_between
 from spendgate.console.usage_index import Progress, UsageIndex
 
 PATIENCE_S = 0.4
@@ -308,8 +308,3 @@ def _table(cube: Cube, dimension: str, where: Where, before: Where, offset: int,
     gone = [(name, Sums()) for name in sorted({*then} - {*names}) if then[name]]
     made = tuple(Row(name, sums, then.get(name, 0)) for name, sums in [*rows, *gone])
     return Table(dimension, made, max(total, len(made)), offset)
-
-
-def day_name(key: str) -> str:
-    """`20261118` → `2026-11-18`."""
-    return date_of(key).isoformat()

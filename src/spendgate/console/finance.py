@@ -192,12 +192,8 @@ class Finance:
             c for c in await look_at_month(self._ledger, teams, month) if c.settled_nanousd or c.requests
         ]
         await self._figures.ready(period)
-        later = [
-            a
-            for some in self._figures.mirror.audit.values()
-            for a in some
-            if a.adjustment.day.startswith(month) and not a.booked_day.startswith(month)
-        ]
+        audit = self._figures.mirror.audit
+        later = [a for some in audit.values() for a in some if a.corrects(month)]
         return self._site.render(
             request, visitor, "close.html", month=month, period=period, closings=closings, later=later,
             settled=sum(c.settled_nanousd for c in closings), lines=sum(c.cells_nanousd for c in closings),

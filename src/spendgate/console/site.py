@@ -15,14 +15,14 @@ from starlette.responses import HTMLResponse, Response
 from spendgate.console import charts, text
 from spendgate.console.access import Access, Visitor
 from spendgate.console.burnup import burnup
-from spendgate.console.figures import LogsUnread, Waiting, day_name
+from spendgate.console.figures import LogsUnread, Waiting
 from spendgate.console.period import Period, choices, date_of, days_of, month_of, parse_period
 from spendgate.console.settings import ConsoleSettings
 from spendgate.console.trend import trend
 from spendgate.console.web import Wrong, inside
 from spendgate.errors import LedgerError
 from spendgate.money import nano_to_usd
-from spendgate.months import month_text, parse_month, utc
+from spendgate.months import day_text, month_text, parse_month, utc
 
 log = structlog.get_logger()
 
@@ -161,7 +161,7 @@ def _environment() -> jinja2.Environment:
         "money": text.money, "limit": text.limit, "signed": text.signed, "change": text.change, "count": text.count,
         "percent": text.percent, "day": text.day, "moment": text.moment, "month_name": text.month_name,
         "month_text": month_text, "reason": text.reason, "kind": text.kind, "exact": nano_to_usd, "bar": charts.bar,
-        "path": lambda name: quote(name, safe=""), "day_name": day_name, "query": lambda p: urlencode(p.query),
+        "path": lambda name: quote(name, safe=""), "day_text": day_text, "query": lambda p: urlencode(p.query),
         "plural": text.plural, "cents": text.cents, "limit_text": text.limit_text,
     }  # fmt: skip
     made.globals |= {

@@ -27,7 +27,7 @@ from spendgate.finops.reconciliation.reconcile import reconcile
 from spendgate.finops.reconciliation.true_up import BACKFILL, TrueUp, Where, targets
 from spendgate.ledger.accounts import Adjusted, DayCell
 from spendgate.money import NANO_PER_USD
-from spendgate.months import day_key
+from spendgate.months import day_key, day_text
 from spendgate.pricing.cost import cost_nanousd, cost_pico
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
@@ -239,6 +239,6 @@ def plan(wanted: Mapping[str, Mapping[Where, int]], audit: Iterable[Adjusted], r
             if nano:
                 key = f"{where}|{times.get((day, where), 0)}|{target}"
                 digest = hashlib.sha256(key.encode()).hexdigest()[:20]
-                said = f"{reason}: backfill of {day[:4]}-{day[4:6]}-{day[6:]}"
+                said = f"{reason}: backfill of {day_text(day)}"
                 out.append(TrueUp(f"{BACKFILL}/{day[:6]}/{day}/{digest}", *where, nano, said))
     return out

@@ -100,6 +100,10 @@ class Adjusted:
     at_ms: int
     settled_after_nanousd: int
 
+    def corrects(self, month: str) -> bool:
+        """Is it for a month (`YYYYMM`), and was booked on another, since that one was closed?"""
+        return self.adjustment.day.startswith(month) and not self.booked_day.startswith(month)
+
 
 @dataclass(frozen=True, slots=True)
 class TeamMonth:

@@ -20,6 +20,11 @@ from spendgate.proposals.repository import Remote
 TIMEOUT_S = 30.0
 
 
+def inert(text: str) -> str:
+    """A person's words, or a name, that mention nobody and make no markup."""
+    return text.replace("@", "@\u200b").replace("<", "&lt;").replace("`", "'")
+
+
 class ForgeError(SpendgateError):
     """The forge refused; the message says which call, its status and its own words."""
 

@@ -16,7 +16,7 @@ from spendgate.errors import ConfigurationError, Fault
 from spendgate.money import usd_to_nano
 from spendgate.proposals.approvers import FILES, Approvers, parse_approvers
 from spendgate.proposals.edit import Increase, add_increase, has_team, set_monthly, until_text, usd_text
-from spendgate.proposals.forges import Forge, PullRequest
+from spendgate.proposals.forges import Forge, PullRequest, inert
 from spendgate.proposals.repository import BranchExists, Checkout, Remote, checkout
 
 USD_MAX = Decimal(9_000_000)
@@ -212,9 +212,9 @@ def _approvers(copy: Checkout) -> Approvers:
 
 
 def _body(wish: ChangeRequest, name: str, approvers: Sequence[str]) -> str:
-    lines = [wish.title + ".", "", f"**Reason:** {_inert(wish.reason)}"]
+    lines = [wish.title + ".", "", f"**Reason:** {inert(wish.reason)}"]
     if wish.asked_by:
-        lines += ["", f"**Asked for by:** {_inert(wish.asked_by)}"]
+        lines += ["", f"**Asked for by:** {inert(wish.asked_by)}"]
     if wish.until is not None:
         lines += ["", f"It ends by itself at {until_text(wish.until)}; nothing has to be taken back."]
     if approvers:
@@ -224,11 +224,6 @@ def _body(wish: ChangeRequest, name: str, approvers: Sequence[str]) -> str:
         lines += ["", "No approvers are named for this amount (`approvers.yaml`)."]
     lines += ["", f"Changes `{name}`. In force within seconds of its being applied."]
     return "\n".join(lines) + "\n"
-
-
-def _inert(text: str) -> str:
-    """A person's words that mention nobody and make no markup."""
-    return text.replace("@", "@\u200b").replace("<", "&lt;").replace("`", "'")
 
 
 def _diff(old: str, new: str, name: str) -> str:

@@ -23,6 +23,7 @@ from spendgate.finops.chargeback.render import table_rows
 from spendgate.finops.simulation.render import moment, percent
 from spendgate.money import usd_text
 from spendgate.months import month_text
+from spendgate.proposals.forges import inert
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import UsageRecord
 
@@ -185,7 +186,7 @@ def to_markdown(told: Story) -> str:
     lines = table_rows((month_text(told.month), "today's budget", "proposed"), rows, names=1)
     notes = [f"- {note}" for note in _notes(told)]
     return "\n".join(
-        [f"## What it means for team {_inert(told.team)}", "", _headline(told), "", *lines, "", *notes, ""]
+        [f"## What it means for team {inert(told.team)}", "", _headline(told), "", *lines, "", *notes, ""]
     )
 
 
@@ -231,8 +232,3 @@ def _notes(told: Story) -> list[str]:
 
 def _usd(nano: int) -> str:
     return usd_text(nano, 4)
-
-
-def _inert(name: str) -> str:
-    """A name that mentions nobody and makes no markup."""
-    return name.replace("@", "@\u200b").replace("<", "&lt;").replace("`", "'").replace("|", "/")

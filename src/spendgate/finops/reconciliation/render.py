@@ -11,7 +11,7 @@ from spendgate.finops.reconciliation.causes import CAUSES
 from spendgate.finops.reconciliation.reconcile import ModelDrift, Reconciliation, drift_ratio
 from spendgate.finops.reconciliation.true_up import TrueUp
 from spendgate.money import nano_to_usd, usd_cell
-from spendgate.months import month_text
+from spendgate.months import day_text, month_text
 
 HEAD = ("model", "cause", "metered USD", "corrected USD", "invoiced USD", "drift USD", "drift")
 EGRESS = "direct egress: never metered"
@@ -39,7 +39,7 @@ def document(
                 "notes": list(m.notes),
                 "days": [
                     {
-                        "day": f"{day[:4]}-{day[4:6]}-{day[6:]}",
+                        "day": day_text(day),
                         "metered_usd": nano_to_usd(metered),
                         "invoiced_usd": nano_to_usd(invoiced),
                         "drift_usd": nano_to_usd(invoiced - metered),
@@ -111,7 +111,7 @@ def to_markdown(
     out += table_rows(HEAD, [tuple(x) for x in rows(found)], names=2)
     out += ["", *(f"- {escape(note)}" for note in (*said, *notes(found)))]
     days = [
-        (f"{day[:4]}-{day[4:6]}-{day[6:]}", m.model, *(usd_cell(n) for n in (ours, theirs, theirs - ours)))
+        (day_text(day), m.model, *(usd_cell(n) for n in (ours, theirs, theirs - ours)))
         for m in found.models
         for day, ours, theirs in m.days
         if ours != theirs
