@@ -28,6 +28,7 @@ from spendgate.controller.reconcile import Verdict
 from spendgate.controller.status import Numbers
 from spendgate.money import percent_of
 from spendgate.months import month_key
+from spendgate.token_bucket import TokenBucket
 
 log = structlog.get_logger()
 
@@ -38,23 +39,6 @@ QUIET_PERIODS = 20
 BACKOFF_S = (2.0, 300.0)
 """How long a budget waits whose status was refused: doubled each time, up to the longest."""
 _WARNINGS = {c.EXHAUSTED, c.CONFLICT, c.INVALID, c.PRICE_MISSING, c.STORE_DEGRADED}
-
-
-class Bucket:
-    """A token bucket: `take` says whether one more may go now."""
-
-    def __init__(self, rate_s: float, burst: float, now: float) -> None:
-        self._rate, self._burst = rate_s, burst
-        self._tokens, self._at = burst, now
-
-    def take(self, now: float) -> bool:
-        """One token, if there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +70,7 @@ class StatusWriter:
         self._kube = kube
         self._informer = informer
         self._identity = identity
-        self._bucket: Bucket | None = None
+        self._bucket: TokenBucket | None = None
         self._settled: dict[Key, tuple[Any, ...]] = {}
         self._judged: dict[Key, tuple[tuple[Any, ...], Pending]] = {}
         self._queue: deque[Pending] = deque()
@@ -174,7 +158,7 @@ class StatusWriter:
     async def go_on(self, may: Callable[[], bool], now_ms: Callable[[], int]) -> None:
         """Write in order until the bound, the end, or until `may` says that we do not lead any more."""
         now = asyncio.get_running_loop().time()
-        self._bucket = self._bucket or Bucket(RATE_S, BURST, now)
+        self._bucket = self._bucket or TokenBucket(BURST, RATE_S, now)
         while self._queue:
             item = self._queue[0]
             known = self._judged.get(item.key)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -32,25 +31,10 @@ from hyperframe.frame import Frame, GoAwayFrame
 
 from spendgate.rpc.engine import LAST_STREAM, MAX_WINDOW, NO_ERROR, Broken, Headers, Sink
 from spendgate.rpc.limits import Limits
+from spendgate.token_bucket import TokenBucket
 
 PING = b"spendgat"
 _FIRST_WINDOW = 65_535
-
-
-class Bucket:
-    """A token bucket: (burst, a second)."""
-
-    def __init__(self, limit: tuple[int, int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._burst, self._rate = limit
-        self._left, self._clock, self._at = float(limit[0]), clock, clock()
-
-    def take(self) -> bool:
-        """False where none is left."""
-        now = self._clock()
-        self._left = min(float(self._burst), self._left + (now - self._at) * self._rate)
-        self._at = now
-        self._left -= 1
-        return self._left >= 0
 
 
 class _Sending:
@@ -78,7 +62,9 @@ class H2Engine:
         self.is_over = False
         self._sink = sink
         self._limits = limits
-        self._resets, self._glitches = Bucket(limits.resets), Bucket(limits.glitches)
+        now_s = time.monotonic()
+        self._resets = TokenBucket(*limits.resets, now_s)
+        self._glitches = TokenBucket(*limits.glitches, now_s)
         self._answers = 0
         self._leaving = False
         self._last_seen = 0
@@ -161,8 +147,8 @@ class H2Engine:
         self._sending[stream_id] = _Sending()
         self._sink.on_headers(stream_id, headers, ended)
 
-    def _bear(self, bucket: Bucket, what: str) -> None:
-        if not bucket.take():
+    def _bear(self, bucket: TokenBucket, what: str) -> None:
+        if not bucket.take(time.monotonic()):
             raise Broken(f"too many {what}")
 
     def _answer(self, what: str) -> None:
