@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import openai
 import pytest
@@ -12,6 +15,7 @@ from support.calls import chat, message
 from support.gateway import Gateway
 from support.policy import budget, policy
 from support.processes import until
+from support.spending import spend
 
 CENT = 0.002
 CONFIG = {"unbudgeted": "reject", "reload_interval": "50ms"}
@@ -25,9 +29,18 @@ ANYTHING: dict[str, list[dict[str, Any]]] = {
     "each-model": [{"per": "model", "unit": "requests", "max": 1, "window": "year"}],
     "none-held": [{"per": "team", "unit": "requests", "max": 5, "window": "hour"}],
 }
+NEW_YORK, FEBRUARY = "America/New_York", 2
+FISCAL: dict[str, Any] = {"timeZone": NEW_YORK, "yearStartsIn": FEBRUARY}
+"""Its quarters begin in February, May, August and November, at midnight in New York."""
+PERIODS = {"quarter": 3, "year": 12}
 BERLIN = {"timeZone": "Europe/Berlin", "weekStartsOn": "sunday", "yearStartsIn": 4}
 POLICY = policy(
     *(budget(team, 100, limits=limits, **BERLIN) for team, limits in ANYTHING.items()),
+    *(
+        budget(f"by-{w}", 100, limits=[{"per": "team", "unit": "requests", "max": 2, "window": w}], **FISCAL)
+        for w in PERIODS
+    ),
+    *(budget(t, CENT, rollover={"percent": 100}, overshootPercent=0) for t in ("thrifty", "newcomer")),
     budget("left", 100),
     budget("right", 100),
     budget("department", CENT, members=["left", "right"]),
@@ -136,6 +149,48 @@ def test_an_app_has_a_week_and_a_budget_without_reset_is_prepaid(gateway: Gatewa
     assert error["details"]["resets_at"].endswith(("T22:00:00Z", "T23:00:00Z")), "midnight in Berlin"
     assert chat(gateway, "weekly", app="other").answer.choices
     assert spend_up(gateway, "prepaid")["details"]["limit"]["resets_at"] is None
+
+
+def next_period(months: int, at: datetime) -> str:
+    """The first midnight after `at`, in the budgets' calendar, at which so many months begin."""
+    zone = ZoneInfo(NEW_YORK)
+    first = datetime(at.year, at.month, 1, tzinfo=zone)
+    while first <= at or (first.month - FEBRUARY) % months:
+        first = (first.replace(tzinfo=None) + timedelta(days=32)).replace(day=1, tzinfo=zone)
+    return first.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("window", PERIODS)
+def test_a_fiscal_quarter_and_year_refuse_by_their_own_name_until_the_next_begins(
+    gateway: Gateway, window: str
+) -> None:
+    for _ in range(2):
+        chat(gateway, f"by-{window}")
+    before = datetime.now(UTC)
+    with pytest.raises(openai.RateLimitError) as caught:
+        chat(gateway, f"by-{window}")
+    error = caught.value.response.json()["error"]
+    assert error["code"] == "limit_exceeded"
+    assert error["details"]["limit"]["window"] == window
+    assert f"Team by-{window} has used 2 of 2 requests this {window}" in error["message"]
+    resets = error["details"]["resets_at"]
+    assert resets in {next_period(PERIODS[window], at) for at in (before, datetime.now(UTC))}
+    assert error["details"]["limit"]["resets_at"] == resets
+    assert caught.value.response.headers["x-spendgate-reset"] == resets
+    assert own(gateway, f"by-{window}")["limits"][0]["resets_at"] == resets
+
+
+def test_what_last_month_left_is_admitted_too_and_then_refused(gateway: Gateway) -> None:
+    last_month = int((datetime.now(UTC).replace(day=1) - timedelta(days=2)).timestamp() * 1000)
+    redis_url = json.loads((gateway.data_dir / "up.json").read_text())["redis"]
+    spend(redis_url, "thrifty", CENT / 4, at_ms=last_month)
+    cap = {"thrifty": Decimal(str(CENT)) * 7 / 4, "newcomer": Decimal(str(CENT))}
+    for team, most in cap.items():
+        error = spend_up(gateway, team)
+        assert (error["code"], Decimal(error["details"]["budget_usd"])) == ("monthly_budget_exceeded", most)
+        left = most - Decimal(gateway.quiet(team)["settled_usd"])
+        assert 0 <= left < Decimal(error["details"]["estimated_usd"])
+    assert Decimal(own(gateway, "thrifty")["limit_usd"]) == cap["thrifty"]
 
 
 def test_each_model_has_its_own(gateway: Gateway) -> None:
