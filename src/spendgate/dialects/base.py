@@ -101,7 +101,8 @@ class RequestFacts:
     tools: tuple[str, ...] = ()
     """The tools that it calls, each as often (MCP)."""
     answers: int = 0
-    """How many answers it may wait for where it calls tools: one for each call, and for whatever else it asks."""
+    """How many answers it may wait for: one for each call of a tool and whatever else it asks (MCP), or for each of
+    several models that are asked at once; 0 where it is one."""
     output_hidden: bool | None = None
     """True: it asks for output that need not be seen to be billed (reasoning, tools that the provider runs), so that
     a client that leaves early does not show what was spent. False: it switches reasoning off. None: neither; then

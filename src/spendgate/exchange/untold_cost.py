@@ -32,7 +32,16 @@ def kind_of(case: ExchangeContext, answer: Answer, state: State) -> Kind:
         return Kind.WHOLE
     if not isinstance(answer, StreamedResponse):
         return Kind.HIDDEN if can_hide(case.facts, case.sent) else Kind.PLAIN
-    return Kind.HIDDEN if answer.hidden or _can_hide(case, case.facts, answer) else Kind.PLAIN
+    hides = answer.hidden or _asked_at_once(case) or _can_hide(case, case.facts, answer)
+    return Kind.HIDDEN if hides else Kind.PLAIN
+
+
+def _asked_at_once(case: ExchangeContext) -> int:
+    """How many models were asked at once, each of which is billed; 0 where one was."""
+    facts = case.facts
+    if facts is None or facts.tools or case.sent not in ("", facts.model):
+        return 0
+    return facts.answers
 
 
 def _can_hide(case: ExchangeContext, facts: RequestFacts, answer: StreamedResponse) -> bool:
@@ -50,7 +59,7 @@ def _told_model(case: ExchangeContext, facts: RequestFacts, answered: str) -> st
 def _all_seen(case: ExchangeContext, answer: StreamedResponse) -> bool:
     """Was all that is billed seen of a stream that came to its own end?"""
     facts = case.facts
-    if facts is None or answer.hidden:
+    if facts is None or answer.hidden or _asked_at_once(case):
         return False
     if facts.unseen_shown:
         facts = replace(facts, unseen_input=False)
@@ -133,6 +142,8 @@ def told_by_stream(case: ExchangeContext, answer: StreamedResponse) -> Bill | No
     if case.facts is not None and case.facts.tools:
         return answer.bill_of_calls(case.tariff(sent), sent, case.facts, case.held)
     told = answer.bill(case.tariff(sent), sent, case.input_tokens, case.held)
+    if told is not None and told.outcome is Outcome.COMPLETE and told.cost_nanousd < case.held:
+        return billing.at_hold(case.held, "no_usage") if _asked_at_once(case) else told
     if told is None or not told.unmetered:
         return told
     if told.unmetered in UNTOLD and _all_seen(case, answer):
@@ -151,14 +162,20 @@ def whole(case: ExchangeContext, reading: Reading) -> Bill:
         reading = tools.settled(facts, reading)
     if reading.error:
         return Bill({}, 0, Outcome.FAILED)
+    if reading.problem is None and len(reading.parts) < _asked_at_once(case):
+        reading = Reading({}, reading.model, "no_usage")  # what the others cost is not told
     if facts is not None and facts.known_usage and reading.problem in ("no_usage", "not_json"):
         return billing.known(tariff, sent, facts.known_usage, case.held)
     if facts is not None and "searches" in facts.known_usage and reading.problem is None:
         # a rerank that tells tokens alone: what it is billed by is in the request
         reading = replace(reading, usage={"searches": facts.known_usage["searches"], **reading.usage})
-    seen_all = facts is not None and (
-        not can_hide(facts, sent, _told_model(case, facts, reading.model))
-        or (not _asks_more(facts) and is_house_model(case, reading.model))
+    seen_all = (
+        facts is not None
+        and not _asked_at_once(case)
+        and (
+            not can_hide(facts, sent, _told_model(case, facts, reading.model))
+            or (not _asks_more(facts) and is_house_model(case, reading.model))
+        )
     )
     if reading.problem in UNTOLD and reading.text and seen_all:
         return billing.counted(tariff, sent, reading, count(reading.text), case.input_tokens, case.held)

@@ -195,6 +195,18 @@ def test_an_aborted_stream_pays_for_what_flowed() -> None:
     assert d.ending.record.tokens["input"] > 0
 
 
+def test_several_models_asked_at_once_are_held_for_together() -> None:
+    def held(model: str) -> int:
+        d = Drive(snapshot_of(SMALL))
+        d.send(chat(model=model))
+        d.over()
+        return d.ending.held_nanousd or 0
+
+    each = held("gpt-4o"), held("gpt-4o-mini")
+    assert held("gpt-4o,gpt-4o-mini") == sum(each)
+    assert held("gpt-4o-mini, gpt-4o-mini,gpt-4o") == sum(each) + each[1]
+
+
 @pytest.mark.parametrize(
     ("answers", "charged_by"),
     [("o3", ChargedBy.HOLD), ("gpt-4o-2024-08-06", ChargedBy.COUNTED), ("srv-7", ChargedBy.COUNTED)],

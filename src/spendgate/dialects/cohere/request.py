@@ -22,6 +22,7 @@ def read(body: bytes) -> RequestFacts:
     """Read the facts. Raises RequestError."""
     document = parse_request(body)
     model = fallbacks.asked_model(document)
+    several = fallbacks.asked_at_once(document)
     texts = Texts()
     messages = document.get("messages")
     for message in messages if isinstance(messages, list) else [messages]:
@@ -53,6 +54,8 @@ def read(body: bytes) -> RequestFacts:
         unseen_results=hosted.runs_tools(tools),
         turns=hosted.CALLS_DEFAULT + 1 if hosted.runs_tools(tools) else 1,
         fallbacks=fallbacks.read(document, model),
+        fallbacks_add=several > 0,
+        answers=several,
     )
 
 

@@ -52,6 +52,11 @@ class OpenAIChat(JsonApi):
         return openai_request.rewrite(body, facts, model=model, output_cap=output_cap, ask_usage=ask_usage)
 
     def read_document(self, document: object) -> Reading:
+        if isinstance(document, list):  # LiteLLM's, of several models
+            return openai_usage.joined([self._read_one(each) for each in document])
+        return self._read_one(document)
+
+    def _read_one(self, document: object) -> Reading:
         if not isinstance(document, dict):
             return Reading({}, problem="no_usage")
         if (

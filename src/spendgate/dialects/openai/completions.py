@@ -53,6 +53,7 @@ class OpenAICompletions(JsonApi):
         texts = Texts()
         prompts = _read_prompts(texts, document.get("prompt"))
         texts.add(document.get("suffix"))
+        several = fallbacks.asked_at_once(document)
         made = max(positive(document.get("n")) or 1, positive(document.get("best_of")) or 1)
         stream = truth_of(document.get("stream"))
         cap = positive(document.get("max_tokens"))
@@ -70,6 +71,8 @@ class OpenAICompletions(JsonApi):
             model_fixed=bool(deployment),
             unseen_input=texts.unseen or hosted.has_server_keys(document),
             fallbacks=fallbacks.read(document, deployment or fallbacks.asked_model(document)),
+            fallbacks_add=several > 0,
+            answers=several,
             routed=fallbacks.is_routed(document, fallbacks.asked_model(document) if not deployment else ""),
         )
 

@@ -12,7 +12,7 @@ from spendgate.dialects.openai import usage
 from spendgate.dialects.openai.completions import read_inputs
 from spendgate.dialects.openai.stream import OpenAIStreamMeter
 from spendgate.dialects.request import fallbacks, paths, rewriting
-from spendgate.dialects.request.texts import Texts, model_of, parse_request
+from spendgate.dialects.request.texts import Texts, parse_request
 from spendgate.dialects.wire import json_edit, json_read
 from spendgate.dialects.wire.traits import UsageFields
 
@@ -42,8 +42,10 @@ class OpenAIEmbeddings(JsonApi):
         deployment = openai_request.deployment(paths.plain(path))
         texts = Texts()
         read_inputs(texts, document.get("input"))
+        model = deployment or fallbacks.asked_model(document)
+        several = fallbacks.asked_at_once(document)
         return RequestFacts(
-            model=deployment or model_of(document),
+            model=model,
             stream=False,
             texts=tuple(texts.texts),
             text_bytes=texts.length_bytes,
@@ -53,7 +55,9 @@ class OpenAIEmbeddings(JsonApi):
             model_fixed=bool(deployment),
             unseen_input=texts.unseen,
             dear_kinds=frozenset(texts.dear_kinds),
-            fallbacks=fallbacks.read(document, deployment or model_of(document)),
+            fallbacks=fallbacks.read(document, model),
+            fallbacks_add=several > 0,
+            answers=several,
         )
 
     def rewrite(

@@ -85,6 +85,7 @@ def read(body: bytes, path: str) -> RequestFacts:
     document = parse_request(body)
     deployed = deployment(path)
     model = deployed or fallbacks.asked_model(document)
+    several = fallbacks.asked_at_once(document)
     agent = short(document.get("agent_id"), MODEL_CHARACTERS_MAX)
     if agent and model == NO_MODEL:
         model = agent  # its answer names the model
@@ -123,6 +124,8 @@ def read(body: bytes, path: str) -> RequestFacts:
         unseen_shown=not (texts.unseen or runs or agent)
         and hosted.only_data_sources(document, own_search=traits.own_search),
         fallbacks=fallbacks.read(document, model),
+        fallbacks_add=several > 0,
+        answers=several,
         routed=fallbacks.is_routed(document, model),
         cache_writes=hosted.cache_writes(body, b"cache_control") | hosted.long_writes(document),
         fee_nanousd=_parser_fee(document, path),

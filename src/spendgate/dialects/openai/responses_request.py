@@ -70,6 +70,7 @@ def read(body: bytes) -> RequestFacts:
     document = parse_request(body)
     stored = document.get("prompt") is not None
     model = STORED_MODEL if stored and not document.get("model") else fallbacks.asked_model(document)
+    several = fallbacks.asked_at_once(document)
     texts = Texts()
     reader = _Reader(texts, image_tokens(model))
     reader.read_input(document.get("instructions"))
@@ -108,6 +109,8 @@ def read(body: bytes) -> RequestFacts:
         cache_writes=hosted.long_writes(document),
         fee_nanousd=_containers(document.get("tools")),
         fallbacks=fallbacks.read(document, model),
+        fallbacks_add=several > 0,
+        answers=several,
         routed=fallbacks.is_routed(document, model),
         dear_kinds=frozenset(texts.dear_kinds),
         unseen_input=unseen or brings,

@@ -108,6 +108,26 @@ def read(document: JsonObject, raw: object) -> Reading:
     return _broken_down(document, reading)
 
 
+def joined(readings: list[Reading]) -> Reading:
+    """The reading of several answers in one: each is a part. One that cannot be charged is the problem of all."""
+    problem = next((r.problem for r in readings if r.problem is not None), None if readings else "no_usage")
+    if problem is not None:
+        return Reading({}, problem=problem)
+    whole: Usage = {}
+    for reading in readings:
+        for kind, n in reading.usage.items():
+            whole[kind] = whole.get(kind, 0) + n
+    told = [r.told_nanousd for r in readings if r.told_nanousd is not None]
+    tiers = {r.service_tier for r in readings}
+    return Reading(
+        whole,
+        mismatch=any(r.mismatch for r in readings),
+        parts=tuple(part for r in readings for part in r.parts or ((r.model, r.usage),)),
+        service_tier=tiers.pop() if len(tiers) == 1 else "",
+        told_nanousd=sum(told) if len(told) == len(readings) else None,
+    )
+
+
 def _searches_told(raw: JsonObject) -> int:
     """Searches as Perplexity, Anthropic's copies, or xAI (the sources of its live search) tell them."""
     served = object_of(raw.get("server_tool_use"))

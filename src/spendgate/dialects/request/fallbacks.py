@@ -11,7 +11,8 @@ requests, or lists by model | server-side fallback; client-side fallbacks |
 | `config.targets[].override_params.model` | Portkey | config object |
 | `plugins[].allowed_models`, `.models`, `.model` | OpenRouter's auto router and fusion | its guides |
 | `preset`, `@preset/` in the model's name | OpenRouter: models that are stored there | presets |
-| `model`: a list, or names with commas between them | LiteLLM: all of them are asked at once | batch completions |
+| `model`: a list, or names with commas between them | LiteLLM: all of them are asked at once, and each is billed | \
+batch completions |
 
 A provider that may choose by itself (`default`, `route`, `preset`, `openrouter/auto`) may answer with a model of no
 list: a name that no price table has stands for it, and is held for as one (the dearest).
@@ -25,6 +26,7 @@ from typing import Any
 
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, NO_MODEL, model_of, positive, short
 from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.errors import RequestError
 
 KEYS = (
     "models", "fallbacks", "fallback_models", "fallback_model", "fallback", "context_window_fallbacks",
@@ -45,9 +47,11 @@ _MEMBERS = frozenset({*KEYS, "config", "plugins", "preset", "route"})
 
 
 def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> tuple[str, ...]:
-    """The models that may answer besides `model`, each once, in the order of the request. `any_model` stands for one
-    that the provider chooses."""
+    """The models that may answer besides `model`, each once, in the order of the request; one that is asked several
+    times at once again for each time. `any_model` stands for one that the provider chooses. Raises RequestError."""
     several = _several(document.get("model"))
+    if len(several) > MODELS_MAX:
+        raise RequestError(f"model: names {len(several)} models; {MODELS_MAX} at most are asked at once")
     if _MEMBERS.isdisjoint(document) and not several and not _is_router(model):
         return ()
     found: dict[str, None] = dict.fromkeys(several)
@@ -64,7 +68,8 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
     if _is_router(model) or document.get("preset"):
         found[ANY_MODEL] = None
     found.pop(model, None)
-    return tuple(any_model if name == ANY_MODEL else name for name in found)
+    again = (name for i, name in enumerate(several) if name in several[:i])
+    return (*(any_model if name == ANY_MODEL else name for name in found), *again)
 
 
 @lru_cache(maxsize=1024)
@@ -87,9 +92,18 @@ def caps(document: JsonObject) -> int:
 _CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
+def asked_at_once(document: JsonObject) -> int:
+    """How many models answer at once, each of them billed; 0 where one does."""
+    several = len(_several(document.get("model")))
+    return several if several > 1 else 0
+
+
 def asked_model(document: JsonObject) -> str:
-    """The body's model: where it names none but a list, the first of that; else as `model_of`."""
+    """The body's model, the first of those between commas; where it names none but a list, the first of that; else as
+    `model_of`."""
     model = model_of(document)
+    if "," in model and (several := _several(model)):
+        return several[0]
     if model != NO_MODEL:
         return model
     named = (m for m in _list(document.get("models")) if isinstance(m, str) and m)

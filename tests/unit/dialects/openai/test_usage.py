@@ -210,6 +210,23 @@ def test_no_usage_raises_and_none_poisons_the_ledger(usage: Any, model: Any) -> 
     assert (reading.usage == {}) == (reading.problem is not None)
 
 
+def test_a_list_of_answers_is_read_as_its_parts_and_only_as_a_whole() -> None:
+    def answer(*usages: Any) -> Reading:
+        document = [{"model": f"m{i}", "usage": usage} for i, usage in enumerate(usages)]
+        return DIALECT.read_answer(json.dumps(document).encode())
+
+    both = answer(openai(3, 1), openai(2, 2))
+    assert both.usage == {"input": 5, "output": 3, "requests": 2}
+    assert [(model, usage["input"]) for model, usage in both.parts] == [("m0", 3), ("m1", 2)]
+    assert both.told_nanousd is None
+    told = answer({**openai(3, 1), "cost": 0.5}, {**openai(2, 2), "cost": 0.25})
+    assert told.told_nanousd == 750_000_000
+    assert answer({**openai(3, 1), "cost": 0.5}, openai(2, 2)).told_nanousd is None
+    assert answer(openai(3, 1), None).problem == "no_usage"
+    assert answer(openai(3, 1), 7).problem == "bad_usage"
+    assert DIALECT.read_answer(b"[[[]]]").problem == DIALECT.read_answer(b"[]").problem == "no_usage"
+
+
 @given(st.binary(max_size=80))
 def test_no_bytes_raise(body: bytes) -> None:
     assert DIALECT.read_answer(body).problem in ("not_json", "no_usage", "bad_usage")

@@ -10,10 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.dialects import registry
+from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.request import fallbacks
 from spendgate.dialects.wire import json_edit
+from spendgate.errors import RequestError
 
 DEAR = "anthropic/claude-opus-4-1"
+
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+PLACES = [
+    ("/v1/chat/completions", {"messages": MESSAGES}),
+    ("/v1/responses", {"input": "hi"}),
+    ("/v1/completions", {"prompt": "hi"}),
+    ("/v1/embeddings", {"input": "hi"}),
+    ("/v1/messages", {"messages": MESSAGES, "max_tokens": 9}),
+    ("/v2/chat", {"messages": MESSAGES}),
+]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +52,7 @@ DEAR = "anthropic/claude-opus-4-1"
         ({"preset": "ravenel", "models": [DEAR]}, (DEAR, "*")),
         ({"model": f"m,{DEAR} , n"}, (DEAR, "n")),
         ({"model": ["m", DEAR]}, (DEAR,)),
+        ({"model": f"m,{DEAR},m,m,{DEAR}"}, (DEAR, "m", "m", DEAR)),
         ({"provider": {"order": ["a"], "allow_fallbacks": True}}, ()),
         ({}, ()),
     ],
@@ -46,6 +60,22 @@ DEAR = "anthropic/claude-opus-4-1"
 )
 def test_every_list_of_models_is_read(fields: dict[str, Any], models: tuple[str, ...]) -> None:
     assert fallbacks.read(fields, "m") == models
+
+
+@pytest.mark.parametrize(("path", "fields"), [PLACES[i] for i in (0, 1, 2, 3, 5)], ids=lambda v: str(v)[:30])
+def test_several_models_are_all_asked_and_all_billed(path: str, fields: dict[str, Any]) -> None:
+    dialect = registry.find("POST", path, "application/json")
+    assert dialect is not None
+
+    def read(model: str) -> RequestFacts:
+        return dialect.read_request(json.dumps({"model": model, **fields}).encode(), path)
+
+    facts = read(f"a, {DEAR},a")
+    assert (facts.model, facts.fallbacks, facts.fallbacks_add, facts.answers) == ("a", (DEAR, "a"), True, 3)
+    one = read("a")
+    assert (one.model, one.fallbacks, one.fallbacks_add, one.answers) == ("a", (), False, 0)
+    with pytest.raises(RequestError):
+        read(",".join("m" * (fallbacks.MODELS_MAX + 1)))
 
 
 @pytest.mark.parametrize(
@@ -66,17 +96,6 @@ def test_a_router_may_answer_with_any_model(router: str) -> None:
 def test_a_list_too_long_to_be_read_counts_as_any_model() -> None:
     found = fallbacks.read({"models": [f"m{i}" for i in range(100)]})
     assert len(found) == fallbacks.MODELS_MAX + 1 and found[-1] == "*"
-
-
-MESSAGES = [{"role": "user", "content": "hi"}]
-PLACES = [
-    ("/v1/chat/completions", {"messages": MESSAGES}),
-    ("/v1/responses", {"input": "hi"}),
-    ("/v1/completions", {"prompt": "hi"}),
-    ("/v1/embeddings", {"input": "hi"}),
-    ("/v1/messages", {"messages": MESSAGES, "max_tokens": 9}),
-    ("/v2/chat", {"messages": MESSAGES}),
-]
 
 
 @pytest.mark.parametrize(("path", "fields"), PLACES, ids=lambda v: str(v)[:30])
