@@ -23,12 +23,14 @@ from spendgate.gateway.process.serving import grpcio_options
 from spendgate.rpc.call import Call, Message
 from spendgate.rpc.server import Server
 
+PASS_REQUEST_HEADERS = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+
 
 def reply(message: Any) -> Any:
     """Asks for both bodies, as spendgate does, and lets all pass."""
     match message.WhichOneof("request"):
         case "request_headers":
-            return codec.PASS_REQUEST_HEADERS
+            return PASS_REQUEST_HEADERS
         case "request_body":
             return codec.PASS_REQUEST_BODY
         case "response_headers":

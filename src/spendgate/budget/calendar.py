@@ -13,8 +13,6 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-LEDGER_WINDOWS = ("month", "day", "hour", "run", "total")
-"""Windows that the ledger's scripts know by themselves: UTC's month, day and hour, and what never starts anew."""
 BEFORE, AFTER = 1, 2
 """Periods before and after the current one that a reservation is told, so that the ledger's own clock chooses."""
 

@@ -160,15 +160,13 @@ class StreamedResponse:
         self._since_look = 0
         self._is_over = False
 
-    def may_cost(self, limit_nanousd: int) -> bool:
-        """End the stream when it has cost more than this (`cutStreams`). False where that is not possible: a
-        compressed stream, or a dialect whose streams we do not know how to end."""
+    def may_cost(self, limit_nanousd: int) -> None:
+        """End the stream when it has cost more than this (`cutStreams`). It stays not `limited` where that is not
+        possible: a compressed stream, or a dialect whose streams we do not know how to end."""
         terminator = self._dialect.stream_terminator() if self._decoder is None else None
-        if terminator is None:
-            return False
-        self._terminator, self._limit_nanousd = terminator, limit_nanousd
-        self.mode = BodyMode.DUPLEX
-        return True
+        if terminator is not None:
+            self._terminator, self._limit_nanousd = terminator, limit_nanousd
+            self.mode = BodyMode.DUPLEX
 
     def limit(self, limit_nanousd: int) -> None:
         """It may cost so much from now on."""

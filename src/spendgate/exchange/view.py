@@ -63,14 +63,6 @@ class ExchangeView:
         if isinstance(answer, StreamedResponse) and answer.limited and grown.room_nanousd >= 0:
             answer.limit(grown.held_nanousd + grown.room_nanousd)
 
-    @property
-    def fit(self) -> tuple[int, int] | None:
-        """(held, worst case) where what is held was learned."""
-        result = self._case.result
-        if result is None or not self._case.is_fitted:
-            return None
-        return result.held_nanousd, result.worst_nanousd
-
     def hold_again(self) -> ReserveRequest | None:
         """What is held, asked for once more without a limit: for a ledger that does not know it (any more)."""
         return None if self.holds is None else self._case.hold_again()

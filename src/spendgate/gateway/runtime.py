@@ -253,7 +253,7 @@ class Runtime:
             asked.append(
                 (account, self._outage_allowance(group.allowance_nanousd), spent, group.bound_nanousd)
             )
-        admitted = self.guard.admit_all(
+        admitted = self.guard.admit(
             first.estimate_nanousd,
             [
                 (name, share(most, self.workers), spent, self._outage_bound(spent, bound))

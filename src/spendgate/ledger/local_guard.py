@@ -22,28 +22,16 @@ class LocalGuard:
         """Held and spent here, unknown to the ledger."""
         return self._held.get(team, 0) + self._spent.get(team, 0)
 
-    def admit_all(self, estimate_nanousd: int, asked: Sequence[tuple[str, int, int, int]]) -> bool:
+    def admit(self, estimate_nanousd: int, asked: Sequence[tuple[str, int, int, int]]) -> bool:
         """Hold the estimate for a team and its groups where it fits them all, else change nothing. Each of `asked`:
-        its name, the replica's allowance, what the ledger last said is committed, and the bound."""
+        its name, the replica's allowance, what the ledger last said is committed, and the bound: it has to fit the
+        allowance and, on top of what is committed, the bound. UNLIMITED lifts either; an allowance of 0 admits
+        nothing."""
         if not all(self._fits(name, estimate_nanousd, *numbers) for name, *numbers in asked):
             return False
         for name, *_ in asked:
             self._held[name] = self._held.get(name, 0) + estimate_nanousd
         return True
-
-    def admit(
-        self,
-        team: str,
-        estimate_nanousd: int,
-        allowance_nanousd: int,
-        last_known_committed_nanousd: int,
-        bound_nanousd: int,
-    ) -> bool:
-        """Hold the estimate where it fits both the replica's allowance and, on top of what the ledger last
-        said, the team's bound; else change nothing. UNLIMITED lifts either. An allowance of 0 admits nothing.
-        """
-        numbers = (team, allowance_nanousd, last_known_committed_nanousd, bound_nanousd)
-        return self.admit_all(estimate_nanousd, [numbers])
 
     def _fits(
         self,

@@ -68,8 +68,3 @@ class Messages:
                 Code.RESOURCE_EXHAUSTED, f"a message of {length} bytes; at most {self._max} are taken"
             )
         return int(length)
-
-    @property
-    def is_within(self) -> bool:
-        """Is a message begun and not whole?"""
-        return bool(self._pieces)

@@ -9,42 +9,54 @@ from spendgate.ledger.local_guard import LocalGuard
 amounts = st.integers(0, 200)
 
 
+def admit(guard: LocalGuard, team: str, estimate: int, allowance: int, committed: int, bound: int) -> bool:
+    """One team, in no group."""
+    return guard.admit(estimate, [(team, allowance, committed, bound)])
+
+
+def test_what_does_not_fit_a_team_and_each_of_its_groups_is_held_in_none() -> None:
+    guard = LocalGuard()
+    assert guard.admit(60, [("red", 100, 0, UNLIMITED), ("dept", 100, 0, UNLIMITED)])
+    assert not guard.admit(60, [("blue", 100, 0, UNLIMITED), ("dept", 100, 0, UNLIMITED)])
+    assert (guard.committed("blue"), guard.committed("dept")) == (0, 60)
+
+
 def test_admits_up_to_the_allowance_then_no_more() -> None:
     guard = LocalGuard()
-    assert guard.admit("red", 60, 100, 0, UNLIMITED)
-    assert not guard.admit("red", 41, 100, 0, UNLIMITED)
-    assert guard.admit("red", 40, 100, 0, UNLIMITED)
-    assert not guard.admit("red", 0, 100, 0, UNLIMITED)
-    assert guard.admit("blue", 100, 100, 0, UNLIMITED)
+    assert admit(guard, "red", 60, 100, 0, UNLIMITED)
+    assert not admit(guard, "red", 41, 100, 0, UNLIMITED)
+    assert admit(guard, "red", 40, 100, 0, UNLIMITED)
+    assert not admit(guard, "red", 0, 100, 0, UNLIMITED)
+    assert admit(guard, "blue", 100, 100, 0, UNLIMITED)
 
 
 def test_an_exhausted_team_stays_refused_whatever_the_allowance() -> None:
     guard = LocalGuard()
-    assert not guard.admit("red", 1, UNLIMITED, 1000, 1000)
-    assert not guard.admit("red", 101, UNLIMITED, 900, 1000)
-    assert guard.admit("red", 100, UNLIMITED, 900, 1000)
-    assert not guard.admit("red", 1, UNLIMITED, 900, 1000)
+    assert not admit(guard, "red", 1, UNLIMITED, 1000, 1000)
+    assert not admit(guard, "red", 101, UNLIMITED, 900, 1000)
+    assert admit(guard, "red", 100, UNLIMITED, 900, 1000)
+    assert not admit(guard, "red", 1, UNLIMITED, 900, 1000)
 
 
 def test_an_allowance_of_zero_admits_nothing() -> None:
-    assert not LocalGuard().admit("red", 0, 0, 0, UNLIMITED)
+    assert not admit(LocalGuard(), "red", 0, 0, 0, UNLIMITED)
 
 
 def test_settling_below_the_estimate_frees_the_rest_and_above_it_counts() -> None:
     guard = LocalGuard()
-    guard.admit("red", 80, 100, 0, UNLIMITED)
+    admit(guard, "red", 80, 100, 0, UNLIMITED)
     guard.settle("red", 80, 10)
     assert guard.committed("red") == 10
-    guard.admit("red", 80, 100, 0, UNLIMITED)
+    admit(guard, "red", 80, 100, 0, UNLIMITED)
     guard.settle("red", 80, 95)
     assert guard.committed("red") == 105
-    assert not guard.admit("red", 1, 100, 0, UNLIMITED)
+    assert not admit(guard, "red", 1, 100, 0, UNLIMITED)
 
 
 def test_what_the_ledger_took_is_forgotten_and_what_is_in_flight_is_not() -> None:
     guard = LocalGuard()
-    guard.admit("red", 80, 100, 0, UNLIMITED)
-    guard.admit("red", 20, 100, 0, UNLIMITED)
+    admit(guard, "red", 80, 100, 0, UNLIMITED)
+    admit(guard, "red", 20, 100, 0, UNLIMITED)
     guard.settle("red", 80, 30)
     guard.acknowledged()
     assert guard.committed("red") == 20
@@ -62,7 +74,7 @@ def test_settled_at_or_below_the_estimate_neither_allowance_nor_bound_is_ever_pa
 ) -> None:
     guard, open_holds = LocalGuard(), []
     for estimate, cost, settle_one in steps:
-        if guard.admit("red", estimate, allowance, known, bound):
+        if admit(guard, "red", estimate, allowance, known, bound):
             open_holds.append((estimate, min(cost, estimate)))
         if settle_one and open_holds:
             guard.settle("red", *open_holds.pop(0))

@@ -62,10 +62,6 @@ class Day:
         """Is there nothing at all?"""
         return not (self.cost_nanousd or self.requests or any(self.tokens.values()))
 
-    def side(self, kinds: Sequence[str]) -> int:
-        """The tokens of one side."""
-        return sum(self.tokens.get(k, 0) for k in kinds)
-
 
 def causes_of(
     mine: Day,

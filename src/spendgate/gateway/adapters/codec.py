@@ -135,7 +135,6 @@ def pass_without(remove: tuple[str, ...]) -> Any:
 
 
 PASS_ALL = pass_all(True)
-PASS_REQUEST_HEADERS = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
 PASS_REQUEST_BODY = pb.ProcessingResponse(request_body=pb.BodyResponse())
 PASS_RESPONSE_BODY = pb.ProcessingResponse(response_body=pb.BodyResponse())
 PASS_REQUEST_TRAILERS = pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
