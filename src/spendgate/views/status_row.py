@@ -16,7 +16,8 @@ from spendgate.views.budgets import utilization
 def status_row(
     budget: TeamBudget, month: str, settled_nanousd: int, reserved_nanousd: int, outlook: Forecast
 ) -> dict[str, Any]:
-    """A budget's status: USD as exact decimal strings, utilization a ratio, `exhausted_at` a date or None."""
+    """A budget's status: USD as exact decimal strings, utilization a ratio, `exhausted_at` a date or None; `group`
+    where it is one's."""
     now_ms = outlook.now_ms
     limit = budget.limit_nanousd(now_ms)
     bound = budget.month_bound_nanousd(now_ms)
@@ -31,4 +32,5 @@ def status_row(
         "forecast_usd": nano_to_usd(outlook.month_end_nanousd),
         "exhausted_at": None if end_ms is None else f"{utc(end_ms):%Y-%m-%d}",
         "phase": phase_of(budget, settled_nanousd, now_ms),
+        **({"group": True} if budget.is_group else {}),
     }

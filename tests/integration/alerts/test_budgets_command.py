@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.alert_desk import Desk
+from support.asks import end
 from support.policy import budget, policy
+from support.snapshots import snapshot
 from support.spending import spend
 
 from spendgate.cli.main import main
+from spendgate.ledger.exchanges import GroupShare
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.months import month_start
+from spendgate.policy.store import PolicyStore
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -63,6 +69,37 @@ def test_what_last_month_left_is_part_of_the_budget(
     main(["spend", "--data-dir", str(folder), "--team", "red", "-o", "json"])
     (spent,) = json.loads(capsys.readouterr().out)
     assert (spent["budget_usd"], spent["utilization"]) == ("12.00", row["utilization"])
+
+
+async def test_teams_of_a_template_and_groups_have_their_rows(
+    folder: Path, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = budget("both", 40, members=["red", "watched"])
+    (folder / "policy.yaml").write_text(policy(budget("red", 10), budget("w*", 50), group))
+    shares = (GroupShare("both", (("month", "month"),)),)
+    late = replace(end("g1", 2 * 10**9, team="red", at_ms=desk.now_ms), groups=shares)
+    await desk.ledger.settle([late], desk.now_ms)
+    rows = [json.loads((await asyncio.to_thread(run, capsys, "--data-dir", str(folder), "-o", "json", *more))[1])
+            for more in ((), ("--team", "both"), ("--team", "wide"))]  # fmt: skip
+    found = [[(r["team"], r["budget_usd"], r["settled_usd"], r.get("group")) for r in some] for some in rows]
+    assert found == [
+        [
+            ("red", "10.00", "10.50", None),
+            ("watched", "50.00", "20.00", None),
+            ("both", "40.00", "2.00", True),
+        ],
+        [("both", "40.00", "2.00", True)],
+        [("wide", "50.00", "0.00", None)],
+    ]
+
+
+async def test_in_a_cluster_the_budgets_are_the_controllers_in_redis(
+    desk: Desk, server: EmbeddedRedis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await PolicyStore(desk.ledger.calls.redis).write(snapshot(1, red=7), after=0, fence=1)
+    at = ("--redis", server.url, "--data-dir", str(tmp_path), "-o", "json")
+    _, out, _ = await asyncio.to_thread(run, capsys, *at)
+    assert [(r["team"], r["budget_usd"]) for r in json.loads(out)] == [("red", "7.00")]
 
 
 def test_the_table_has_a_line_a_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
