@@ -70,6 +70,7 @@ release:
 	@.venv/bin/python scripts/release --version "$(VERSION)" $(if $(KEY),--key "$(KEY)")
 bench: setup-tests
 	@.venv/bin/python bench/run.py
+	@.venv/bin/python bench/ledger.py limits
 bench-gate: setup-tests
 	@.venv/bin/python bench/run.py --gate --only "spendgate ngh2,spendgate h2,spendgate grpcio"
 matrix: setup-tests

@@ -1,10 +1,11 @@
-"""The ledger's cost, on a real Redis. Three tables; docs/explanation/ledger-costs.md has a run of each.
+"""The ledger's cost, on a real Redis. Four tables; docs/explanation/ledger-costs.md has a run of each.
 
-Run: python bench/ledger.py [ratios] [gateways] [teams] [--redis-server PATH] [--fsync]
+Run: python bench/ledger.py [ratios] [gateways] [teams] [limits] [--redis-server PATH] [--fsync]
 ratios    pairs of reserve and settle against raw PINGs: ratios hold on any machine (`--fsync`: and everysec against
           always)
 gateways  50 gateways x 200 clients on one team until its budget is gone: the bound, latency, what a core of Redis does
 teams     what a reservation costs Redis as teams grow from 1 to 100,000
+limits    what a reservation and its settlement cost Redis with 0, 1, 10 and 40 limits, in rounds that take turns
 Costs in Redis are its own (INFO commandstats, INFO cpu), so that the load's Python does not count.
 """
 
@@ -20,12 +21,17 @@ import sys
 import tempfile
 import time
 from itertools import count
+from statistics import median
 from typing import Any
 
 import redis.asyncio as aioredis
 import uvloop
 
+from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.bounds import Bound, Candidate
+from spendgate.budget.limits import bounds_of
+from spendgate.budget.load import budget_from_document
+from spendgate.budget.model import API_VERSION, KIND
 from spendgate.ledger.exchanges import ReserveRequest, Settlement
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
@@ -316,12 +322,90 @@ def teams(options: argparse.Namespace) -> None:
         uvloop.run(growing(options, server))
 
 
+# -- as limits are added ---------------------------------------------------------------------------------------
+
+KINDS = [
+    {"per": per, "unit": unit, "max": 10**6, "window": window}
+    for window in ("month", "week", "total", "day")
+    for unit in ("usd", "requests", "tokens")
+    for per in ("user", "run", "app", "model")
+]
+"""Limits as people write them; in Berlin the ledger is told the windows."""
+
+
+class Limited:
+    """A team with so many limits. Its 200 users take turns; a run has 20 requests."""
+
+    def __init__(self, limits: int) -> None:
+        spec = {"team": f"team-{limits}", "monthlyBudgetUSD": 10**6, "timeZone": "Europe/Berlin"}
+        document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "red"}, "spec": spec}
+        self.budget = budget_from_document(document | {"spec": spec | {"limits": KINDS[:limits]}})
+        self.made = 0
+        self.spent: dict[str, list[float]] = {"reserve": [], "settle": [], "pair": []}
+
+    def exchange(self) -> tuple[ReserveRequest, Settlement]:
+        """The next reservation and its settlement."""
+        self.made += 1
+        exchange_id, team, now_ms = f"x{self.made}", self.budget.team, time.time_ns() // 1_000_000
+        user, run = f"user-{self.made % 200}", f"run-{self.made // 20}"
+        ask = Ask(team, "chat", "gpt-4o", "openai-chat", 100, run, user=user)
+        bounds = bounds_of(self.budget, ask, "gpt-4o", now_ms, DecisionSettings())
+        reserve = ReserveRequest(
+            exchange_id, team, "chat", 60_000, (Candidate("gpt-4o", 1000, bounds, tokens=200),)
+        )
+        scopes = tuple((b.scope, b.window_at(now_ms)) for b in bounds)
+        usage = {"input": 100, "output": 50}
+        return reserve, Settlement(
+            exchange_id, team, "chat", "gpt-4o", 700, usage, 0, False, scopes, tokens=150
+        )
+
+    async def round(self, ledger: RedisLedger, client: Any, batches: int) -> None:
+        """Redis' own microseconds for each, 100 at once as a busy gateway has them."""
+        spent = {"reserve": 0.0, "settle": 0.0}
+        for _ in range(batches):
+            some = [self.exchange() for _ in range(CONCURRENT)]
+            began = await cpu_s(client)
+            found = await asyncio.gather(*(ledger.reserve(r) for r, _ in some))
+            reserved = await cpu_s(client)
+            await ledger.settle([s for _, s in some])
+            spent["reserve"] += reserved - began
+            spent["settle"] += await cpu_s(client) - reserved
+            assert all(r.candidate == 0 for r in found), "a limit that nobody should meet refused"
+        for what, seconds in spent.items():
+            self.spent[what].append(seconds / batches / CONCURRENT * 1e6)
+        self.spent["pair"].append(self.spent["reserve"][-1] + self.spent["settle"][-1])
+
+
+async def limiting(options: argparse.Namespace, server: EmbeddedRedis) -> None:
+    ledger, client = RedisLedger.from_url(server.url, 120.0), aioredis.Redis.from_url(server.url)
+    teams = {n: Limited(n) for n in (0, 1, 10, 40)}
+    for team in teams.values():
+        await team.round(ledger, client, 1)  # scripts are loaded, the first keys made
+        team.spent = {what: [] for what in team.spent}
+    for _ in range(options.rounds):
+        for team in teams.values():
+            await team.round(ledger, client, options.batches)
+    await ledger.close()
+    await client.aclose()
+    base = teams[1].spent["pair"]
+    print("limits    us of Redis: reserve   settle     both   x one limit")
+    for n, team in teams.items():
+        reserve, settle, pair = (median(team.spent[what]) for what in ("reserve", "settle", "pair"))
+        ratio = median(a / b for a, b in zip(team.spent["pair"], base, strict=True))
+        print(f"{n:6}    {reserve:20.1f} {settle:8.1f} {pair:8.1f} {ratio:13.2f}")
+
+
+def limits(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(folder, options.redis_server) as server:
+        uvloop.run(limiting(options, server))
+
+
 def main() -> None:
     if sys.argv[1:2] == ["worker"]:
         url, *numbers = sys.argv[2:]
         print(json.dumps(uvloop.run(some_gateways(url, *map(int, numbers)))))
         return
-    tables = {"ratios": ratios, "gateways": gateways, "teams": teams}
+    tables = {"ratios": ratios, "gateways": gateways, "teams": teams, "limits": limits}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(tables)}; default: all")
     parser.add_argument("--redis-server", help="the redis-server to measure; default: the embedded one")
@@ -333,6 +417,10 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=60_000, help="how many the budget pays for")
     parser.add_argument("--calm", type=int, default=1000)
     parser.add_argument("--teams", type=int, nargs="*", default=[1, 10, 100, 1000, 10_000, 100_000])
+    parser.add_argument("--rounds", type=int, default=7, help="of the table of limits")
+    parser.add_argument(
+        "--batches", type=int, default=20, help="of a hundred exchanges, in each of these rounds"
+    )
     options = parser.parse_args()
     unknown = set(options.tables) - set(tables)
     if unknown:
