@@ -17,6 +17,8 @@ _ESCAPE_BYTES = 6
 _RUN = re.compile(rb"[0-9eE+\-.,\s]{%d,}" % RUN_BYTES)
 _MULTIBYTE = bytes(range(0x80, 0x100))
 _CONTINUING = bytes(range(0x80, 0xC0))
+_REST_BYTES = 3
+"""So long is the rest of a character that came in pieces, at most."""
 
 
 class Elider:
@@ -75,13 +77,11 @@ class Elider:
             return content
         if self._is_cut:
             return b""
-        self._string_bytes = KEPT_BYTES  # what was cut is not taken up again
-        begun = len(content) - len(
-            content.lstrip(_CONTINUING)
-        )  # the rest of a character that came in two pieces
+        begun = min(len(content) - len(content.lstrip(_CONTINUING)), room + _REST_BYTES)
         if begun == len(content):
+            self._string_bytes += begun
             return content
-        self._is_cut = True
+        self._is_cut, self._string_bytes = True, KEPT_BYTES  # what was cut is not taken up again
         found = _CONTENT.match(content, begun, max(room, begun))
         assert found is not None
         return content[:begun] + content[begun : found.end()].rstrip(_MULTIBYTE)

@@ -81,6 +81,24 @@ def test_memory_is_bounded_by_what_is_kept() -> None:
     assert elider.feed(b'", "usage": 1}') == b'", "usage": 1}'
 
 
+@pytest.mark.parametrize("before", [0, 1, 100, KEPT_BYTES - 1, KEPT_BYTES])
+@pytest.mark.parametrize("size", [1, 2, 5, PIECE])
+def test_the_middles_of_characters_without_an_end_are_cut_too(before: int, size: int) -> None:
+    elider = Elider()
+    elider.feed(b'"' + b"A" * before)
+    pieces = 4 * KEPT_BYTES // size + 2
+    assert before + sum(len(elider.feed(b"\x80" * size)) for _ in range(pieces)) <= KEPT_BYTES + 3
+    assert elider.feed(b'", "usage": 1}') == b'", "usage": 1}'
+
+
+@pytest.mark.parametrize("character", ["\u00e9", "\u20ac", "\U0001f600"])
+@pytest.mark.parametrize("short", range(5))
+def test_a_character_at_the_cut_is_whole_or_gone_however_it_comes(character: str, short: int) -> None:
+    body = json.dumps("A" * (KEPT_BYTES - short) + character * 3 + "A" * 9, ensure_ascii=False).encode()
+    for size in (1, 2, 3, 5, PIECE):
+        assert json.loads(elided(body, size)).rstrip(character) == "A" * (KEPT_BYTES - short)
+
+
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAA" * (EVENT_BYTES_MAX // 20)
 
 
