@@ -63,7 +63,7 @@ def command(
     except ValueError as e:
         raise click.UsageError(f"--sweep: {e}") from e
     snapshot = Sources(policy, prices, load_config(config, os.environ)).load()
-    if sweep is not None and not routes(snapshot.policy.budgets.values()):
+    if sweep is not None and not routes(snapshot.policy.every):
         raise click.UsageError(
             "--sweep: no budget of the policy has costRouting enabled; nothing would change"
         )

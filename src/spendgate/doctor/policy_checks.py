@@ -29,7 +29,7 @@ def check_policy(
 ) -> list[Finding]:
     """Every finding of the budgets in force."""
     out: list[Finding] = []
-    if not policy.budgets:
+    if not policy.every:
         out.append(
             error(
                 "policy-empty",
@@ -38,10 +38,10 @@ def check_policy(
                 "give --policy, or apply an LLMBudget",
             )
         )
-    for team, budget in policy.budgets.items():
-        out += _budget(team, budget, now_ms)
+    for budget in (*policy.budgets.values(), *policy.templates):
+        out += _budget(budget.team, budget, now_ms)
         for model in sorted(_models(budget)):
-            out += _model(f"team {team}", model, settings, prices, budget.unpriced_models)
+            out += _model(f"team {budget.team}", model, settings, prices, budget.unpriced_models)
     for team, models in spent.models.items():
         unpriced = sorted(m for m in models if m != "unknown" and prices.find(m) is None)
         for model in unpriced:
@@ -93,11 +93,13 @@ def _model(
 
 def _strangers(policy: Policy, settings: Settings, spent: Spent) -> Iterator[Finding]:
     teams = set(policy.budgets)
-    if UNATTRIBUTED not in teams and settings.unbudgeted == "allow":
+    if not _is_bounded(policy, UNATTRIBUTED) and settings.unbudgeted == "allow":
         yield warning("unattributed-unbounded", f"team {UNATTRIBUTED}", "who names no team spends without a bound",
                       "give the team `unattributed` a budget of its own, or set unbudgeted: reject")  # fmt: skip
     idle = [t for t in teams if t not in spent.models and t != UNATTRIBUTED]
-    for team in sorted(set(spent.models) - teams - {UNATTRIBUTED}):
+    for team in sorted(set(spent.models) - {UNATTRIBUTED}):
+        if _is_bounded(policy, team):
+            continue
         near = get_close_matches(team, idle, n=1, cutoff=0.75)
         if near:
             yield error("budget-misnamed", f"team {team}",
@@ -106,6 +108,11 @@ def _strangers(policy: Policy, settings: Settings, spent: Spent) -> Iterator[Fin
         elif settings.unbudgeted == "allow":
             yield warning("team-unbudgeted", f"team {team}", "spends and has no budget",
                           "give it an LLMBudget, or set unbudgeted: reject")  # fmt: skip
+
+
+def _is_bounded(policy: Policy, team: str) -> bool:
+    """By a budget of its own, a template's or a group's."""
+    return policy.budget(team) is not None or bool(policy.groups_of(team))
 
 
 def check_settings(

@@ -25,7 +25,7 @@ class Mention:
 
 def mentions(snapshot: Snapshot) -> list[Mention]:
     """Every model that policy and settings name, once a place."""
-    found = [m for b in snapshot.policy.budgets.values() for m in _of_budget(b)]
+    found = [m for b in snapshot.policy.every for m in _of_budget(b)]
     for upstream in snapshot.settings.upstreams:
         provider = upstream.provider or provider_of_url(upstream.url)
         found += [Mention(m, f"upstream {upstream.name}", provider) for m in upstream.models]
@@ -33,7 +33,7 @@ def mentions(snapshot: Snapshot) -> list[Mention]:
 
 
 def _of_budget(budget: TeamBudget) -> Iterator[Mention]:
-    team = f"team {budget.team}"
+    team = f"{'group' if budget.is_group else 'team'} {budget.team}"
     if budget.default_model:
         yield Mention(budget.default_model, f"{team}: defaultModel")
     if budget.routing:

@@ -148,6 +148,14 @@ def test_check_fails_where_a_model_that_requests_go_to_has_no_price(tmp_path: Pa
     assert "house-small" in run("check", "--policy", budget).stderr
 
 
+def test_check_looks_through_templates_too(tmp_path: Path, own: Path) -> None:
+    budget = tmp_path / "b.yaml"
+    budget.write_text(BUDGET.replace("team: ml", "team: 'ml-*'"))
+    assert (
+        "team ml-*: downgrades.to: claude-haiku-9" in run("check", "--policy", budget, "--prices", own).stderr
+    )
+
+
 def test_check_passes_where_all_have_one(tmp_path: Path) -> None:
     budget = tmp_path / "b.yaml"
     budget.write_text(BUDGET.replace("house-small", "gpt-4o-mini").replace("claude-haiku-9", "claude-haiku-4-5")

@@ -64,6 +64,14 @@ def test_a_budget_under_another_name_than_its_team_is_found() -> None:
     assert "unbudgeted: reject" in found(GOOD, zebra=frozenset({"gpt-4o"}))["team-unbudgeted"]
 
 
+def test_teams_of_templates_and_groups_are_bounded_and_templates_are_looked_through() -> None:
+    text = f"{{team: '*', monthlyBudgetUSD: 10, {FULL} defaultModel: mistery-9}}"
+    fixes = found(text, zebra=frozenset({"gpt-4o"}))
+    assert fixes.keys() == {"model-unpriced", "unattributed-unbounded"}  # `*` is not for those without a name
+    group = "{team: all, members: ['*'], monthlyBudgetUSD: 10}"
+    assert found(group, zebra=frozenset({"gpt-4o"})) == {}
+
+
 def test_a_model_that_no_upstream_serves_is_found() -> None:
     settings = Settings.model_validate(
         {"upstreams": [{"name": "a", "url": "https://a.example", "models": ["gpt-4o"]}]}

@@ -43,7 +43,7 @@ def parse_sweep(text: str) -> Sweep:
 
 def with_threshold(policy: Policy, value: int) -> Policy:
     """The policy with another complexityThreshold wherever routing is on."""
-    return Policy.of(_with(b, value) for b in policy.budgets.values())
+    return Policy.of((_with(b, value) for b in policy.every), policy.lapsed)
 
 
 def routes(budgets: Iterable[TeamBudget]) -> bool:

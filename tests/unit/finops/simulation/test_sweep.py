@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from unit.exchange.driver import policy_of
 
-from spendgate.finops.simulation.sweep import parse_sweep
+from spendgate.budget.policy import Policy
+from spendgate.finops.simulation.sweep import parse_sweep, routes, with_threshold
 
 
 def test_a_range_is_tried_at_ten_values_or_by_its_step_both_ends_included() -> None:
@@ -26,3 +28,17 @@ def test_a_range_is_tried_at_ten_values_or_by_its_step_both_ends_included() -> N
 def test_what_can_not_be_swept_is_told(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_sweep(text)
+
+
+def test_a_sweep_changes_templates_too_and_leaves_groups_and_lapsed_teams_as_they_are() -> None:
+    routing = "costRouting: {enabled: true, cheapModel: gpt-4o-mini, complexityThreshold: 7}"
+    made = policy_of(
+        f"{{team: 'ml-*', monthlyBudgetUSD: 1, {routing}}}\n---\n"
+        "{team: all, members: ['*'], monthlyBudgetUSD: 9}"
+    )
+    policy = Policy.of(made.every, ["gone"])
+    assert routes(policy.every)
+    tried = with_threshold(policy, 100)
+    (template,) = tried.templates
+    assert template.routing is not None and template.routing.complexity_threshold == 100
+    assert (tried.groups, tried.lapsed) == (policy.groups, policy.lapsed)
