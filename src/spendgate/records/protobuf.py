@@ -1,6 +1,12 @@
-"""The usage record as a protobuf message and back, without loss."""
+"""The usage record as a protobuf message and back, without loss. Fields have the record's names, so that those of plain
+values need no line here."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from operator import attrgetter
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -10,6 +16,23 @@ from spendgate.records.record import PricedBy, UsagePart, UsageRecord
 
 _NAMES = {outcome: f"OUTCOME_{outcome.name}" for outcome in Outcome}
 _BY_NUMBER: dict[int, Outcome] = {pb.Outcome.Value(name): outcome for outcome, name in _NAMES.items()}
+_FIELDS = tuple(f.name for f in fields(UsageRecord) if f.name != "at_ms")
+_WRITTEN: Mapping[str, Callable[[Any], object]] = {
+    "outcome": _NAMES.__getitem__,
+    "charged_by": attrgetter("value"),
+    "parts": lambda parts: [pb.UsagePart(**asdict(part)) for part in parts],
+    "priced_by": lambda priced_by: pb.PricedBy(**asdict(priced_by)),
+    "tags": dict,
+}
+_READ: Mapping[str, Callable[[Any], object]] = {
+    "outcome": _BY_NUMBER.__getitem__,
+    "charged_by": ChargedBy,
+    "tokens": dict,
+    "parts": lambda parts: tuple(UsagePart(p.model, dict(p.tokens), p.cost_nanousd) for p in parts),
+    "priced_by": lambda p: PricedBy(p.provider, p.service_tier, p.residency, p.stand_in, tuple(p.unpriced)),
+    "flags": tuple,
+    "tags": lambda tags: tuple(sorted(tags.items())),
+}
 
 
 def to_proto(record: UsageRecord) -> pb.UsageRecord:
@@ -18,47 +41,10 @@ def to_proto(record: UsageRecord) -> pb.UsageRecord:
     Raises ValueError where a text is no Unicode text (a lone surrogate) or a count is beyond 64 bits.
     """
     seconds, ms = divmod(record.at_ms, 1000)
-    return pb.UsageRecord(
-        exchange_id=record.exchange_id,
-        request_id=record.request_id,
-        time=Timestamp(seconds=seconds, nanos=ms * 1_000_000),
-        team=record.team,
-        app=record.app,
-        user=record.user,
-        run=record.run,
-        dialect=record.dialect,
-        model_requested=record.model_requested,
-        model=record.model,
-        upstream=record.upstream,
-        tokens=record.tokens,
-        cost_nanousd=record.cost_nanousd,
-        estimate_nanousd=record.estimate_nanousd,
-        price_version=record.price_version,
-        decision=record.decision,
-        reason=record.reason,
-        outcome=_NAMES[record.outcome],
-        unmetered=record.unmetered,
-        saved_nanousd=record.saved_nanousd,
-        parts=[
-            pb.UsagePart(model=part.model, tokens=part.tokens, cost_nanousd=part.cost_nanousd)
-            for part in record.parts
-        ],
-        priced_by=pb.PricedBy(
-            provider=record.priced_by.provider,
-            service_tier=record.priced_by.service_tier,
-            residency=record.priced_by.residency,
-            stand_in=record.priced_by.stand_in,
-            unpriced=record.priced_by.unpriced,
-        ),
-        model_answered=record.model_answered,
-        attempts=record.attempts,
-        charged_by=record.charged_by.value,
-        flags=record.flags,
-        end_user=record.end_user,
-        tags=dict(record.tags),
-        off_list_nanousd=record.off_list_nanousd,
-        markup_nanousd=record.markup_nanousd,
-    )
+    values: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
+    for name, write in _WRITTEN.items():
+        values[name] = write(values[name])
+    return pb.UsageRecord(time=Timestamp(seconds=seconds, nanos=ms * 1_000_000), **values)
 
 
 def from_proto(message: pb.UsageRecord) -> UsageRecord:
@@ -66,55 +52,13 @@ def from_proto(message: pb.UsageRecord) -> UsageRecord:
 
     Raises ValueError for an outcome, or a way of charging, that this release does not know.
     """
-    outcome = _BY_NUMBER.get(message.outcome)
-    if outcome is None:
-        raise _newer(message, f"outcome {message.outcome}")
-    try:
-        charged_by = ChargedBy(message.charged_by)
-    except ValueError as e:
-        raise _newer(message, f"charged_by {message.charged_by!r}") from e
-    return UsageRecord(
-        exchange_id=message.exchange_id,
-        request_id=message.request_id,
-        at_ms=message.time.seconds * 1000 + message.time.nanos // 1_000_000,
-        team=message.team,
-        app=message.app,
-        user=message.user,
-        run=message.run,
-        dialect=message.dialect,
-        model_requested=message.model_requested,
-        model=message.model,
-        upstream=message.upstream,
-        tokens=dict(message.tokens),
-        cost_nanousd=message.cost_nanousd,
-        estimate_nanousd=message.estimate_nanousd,
-        price_version=message.price_version,
-        decision=message.decision,
-        reason=message.reason,
-        outcome=outcome,
-        unmetered=message.unmetered,
-        parts=tuple(UsagePart(p.model, dict(p.tokens), p.cost_nanousd) for p in message.parts),
-        saved_nanousd=message.saved_nanousd,
-        priced_by=PricedBy(
-            message.priced_by.provider,
-            message.priced_by.service_tier,
-            message.priced_by.residency,
-            message.priced_by.stand_in,
-            tuple(message.priced_by.unpriced),
-        ),
-        model_answered=message.model_answered,
-        attempts=message.attempts,
-        charged_by=charged_by,
-        flags=tuple(message.flags),
-        end_user=message.end_user,
-        tags=tuple(sorted(message.tags.items())),
-        off_list_nanousd=message.off_list_nanousd,
-        markup_nanousd=message.markup_nanousd,
-    )
-
-
-def _newer(message: pb.UsageRecord, what: str) -> ValueError:
-    return ValueError(
-        f"exchange {message.exchange_id or '(no id)'}: unknown {what}; "
-        "it was written by a newer release, read it with that one"
-    )
+    values: dict[str, Any] = {name: getattr(message, name) for name in _FIELDS}
+    for name, read in _READ.items():
+        try:
+            values[name] = read(values[name])
+        except (KeyError, ValueError) as e:
+            raise ValueError(
+                f"exchange {message.exchange_id or '(no id)'}: unknown {name} {values[name]!r}; "
+                "it was written by a newer release, read it with that one"
+            ) from e
+    return UsageRecord(at_ms=message.time.seconds * 1000 + message.time.nanos // 1_000_000, **values)

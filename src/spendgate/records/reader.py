@@ -10,34 +10,18 @@ with the true cost stands for the exchange and the other is left out, as the led
 from __future__ import annotations
 
 import gzip
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from sys import intern
-from typing import Any, cast
 
 import orjson
 
 from spendgate.errors import ConfigurationError, Fault
-from spendgate.money import LEDGER_MAX_NANOUSD, NANO_PER_USD
-from spendgate.records.outcome import ChargedBy, Outcome
-from spendgate.records.record import PricedBy, UsagePart, UsageRecord
-from spendgate.usage import COUNT_MAX, Usage
+from spendgate.records.columns import Unreadable as Unreadable  # what `parse` raises
+from spendgate.records.record import LINE, UsageRecord
 
-_USD = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
-_LISTED = PricedBy()
-_OUTCOMES = {o.value: o for o in Outcome}
-_CHARGED_BY = {c.value: c for c in ChargedBy}
 _REMEDY = "mend or remove the line"
-
-
-class Unreadable(Exception):
-    """A line that is not a usage record: field, problem."""
 
 
 @dataclass(slots=True)
@@ -128,143 +112,4 @@ def parse(line: bytes) -> UsageRecord:
         raise Unreadable("", f"not JSON: {e}") from e
     if not isinstance(row, dict):
         raise Unreadable("", "not a JSON object")
-    get = row.get
-    outcome = _OUTCOMES.get(_text(get("outcome"), "outcome"))
-    if outcome is None:
-        raise Unreadable("outcome", f"{get('outcome')!r} is none of {', '.join(_OUTCOMES)}")
-    charged_by = _CHARGED_BY.get(_text(get("charged_by", ""), "charged_by"))
-    if charged_by is None:
-        raise Unreadable(
-            "charged_by", f"{get('charged_by')!r} is none of {', '.join(filter(None, _CHARGED_BY))}"
-        )
-    parts = get("parts")
-    cost = _nano(get("cost_usd"), "cost_usd")
-    listed, effective = (
-        cost if get(name) is None else _nano(get(name), name)
-        for name in ("list_cost_usd", "effective_cost_usd")
-    )
-    return UsageRecord(
-        exchange_id=_text(get("exchange_id"), "exchange_id"),
-        request_id=_text(get("request_id", ""), "request_id"),
-        at_ms=_time(get("time")),
-        team=intern(_text(get("team"), "team")),
-        app=intern(_text(get("app"), "app")),
-        user=_text(get("user", ""), "user"),
-        run=_text(get("run", ""), "run"),
-        dialect=intern(_text(get("dialect", ""), "dialect")),
-        model_requested=intern(_text(get("model_requested", ""), "model_requested")),
-        model=intern(_text(get("model"), "model")),
-        upstream=intern(_text(get("upstream", ""), "upstream")),
-        tokens=_tokens(get("tokens"), "tokens"),
-        cost_nanousd=cost,
-        estimate_nanousd=_nano(get("estimate_usd", "0"), "estimate_usd"),
-        price_version=intern(_text(get("price_version", ""), "price_version")),
-        decision=intern(_text(get("decision"), "decision")),
-        reason=intern(_text(get("reason"), "reason")),
-        outcome=outcome,
-        unmetered=_text(get("unmetered", ""), "unmetered"),
-        parts=_parts(parts) if parts is not None else (),
-        saved_nanousd=_saved(get("saved_usd")),
-        priced_by=_priced_by(get("priced_by")),
-        model_answered=intern(_text(get("model_answered", ""), "model_answered")),
-        attempts=_attempts(get("attempts", 0)),
-        charged_by=charged_by,
-        flags=_flags(get("flags")),
-        end_user=_text(get("end_user", ""), "end_user"),
-        tags=_tags(get("tags")),
-        off_list_nanousd=listed - cost,
-        markup_nanousd=cost - effective,
-    )
-
-
-def _text(value: Any, name: str) -> str:
-    if isinstance(value, str):
-        return value
-    raise Unreadable(name, "is missing" if value is None else f"{value!r} is not text")
-
-
-def _time(value: Any) -> int:
-    """Milliseconds since the epoch of an ISO time with its zone."""
-    try:
-        at = datetime.fromisoformat(_text(value, "time"))
-        return (at - _EPOCH) // _MS
-    except (ValueError, TypeError) as e:
-        raise Unreadable("time", f"{value!r} is not a UTC time like 2026-11-24T14:18:40.123Z") from e
-
-
-def _nano(value: Any, name: str) -> int:
-    """Nano-USD of an exact decimal string."""
-    match = _USD.fullmatch(_text(value, name))
-    if match is None:
-        raise Unreadable(name, f'{value!r} is not an exact amount of USD like "0.001234567"')
-    nano = int(match[1]) * NANO_PER_USD + (int(match[2].ljust(9, "0")) if match[2] else 0)
-    if nano > LEDGER_MAX_NANOUSD:
-        raise Unreadable(name, f"{value} USD are more than one exchange can cost")
-    return nano
-
-
-def _saved(value: Any) -> int:
-    """Nano-USD of an amount that may be below zero; it is left out where it is 0."""
-    if value is None:
-        return 0
-    amount = _text(value, "saved_usd")
-    return -_nano(amount[1:], "saved_usd") if amount.startswith("-") else _nano(amount, "saved_usd")
-
-
-def _tokens(value: Any, name: str) -> Usage:
-    if not isinstance(value, dict):
-        raise Unreadable(name, "is missing" if value is None else f"{value!r} is not an object of counts")
-    for kind, n in value.items():
-        if type(n) is not int or not 0 <= n <= COUNT_MAX:
-            raise Unreadable(name, f"{kind}: {n!r} is not a count")
-    return cast(Usage, value)
-
-
-def _priced_by(value: Any) -> PricedBy:
-    if value is None:
-        return _LISTED
-    if not isinstance(value, dict):
-        raise Unreadable("priced_by", f"{value!r} is not an object")
-    provider, tier, residency, stand_in = (
-        intern(_text(value.get(k, ""), f"priced_by.{k}"))
-        for k in ("provider", "service_tier", "residency", "stand_in")
-    )
-    kinds = value.get("unpriced", [])
-    if not isinstance(kinds, list) or not all(isinstance(k, str) for k in kinds):
-        raise Unreadable("priced_by.unpriced", f"{kinds!r} is not a list of kinds")
-    return PricedBy(provider, tier, residency, stand_in, tuple(kinds))
-
-
-def _attempts(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise Unreadable("attempts", f"{value!r} is not a count")
-    return value
-
-
-def _flags(value: Any) -> tuple[str, ...]:
-    if not value:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
-        raise Unreadable("flags", f"{value!r} is not a list of words")
-    return tuple(map(intern, value))
-
-
-def _tags(value: Any) -> tuple[tuple[str, str], ...]:
-    if not value:
-        return ()
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise Unreadable("tags", f"{value!r} is not an object of texts")
-    return tuple((intern(name), intern(v)) for name, v in value.items())
-
-
-def _parts(value: Any) -> tuple[UsagePart, ...]:
-    if not isinstance(value, list) or not all(isinstance(p, dict) for p in value):
-        raise Unreadable("parts", f"{value!r} is not a list of objects")
-    return tuple(
-        UsagePart(
-            _text(p.get("model"), "parts.model"),
-            _tokens(p.get("tokens"), "parts.tokens"),
-            _nano(p.get("cost_usd"), "parts.cost_usd"),
-        )
-        for p in value
-    )
+    return LINE.read(row)

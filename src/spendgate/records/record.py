@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import orjson
 
 from spendgate.ledger.exchanges import Expired, Settlement
 from spendgate.money import nano_to_usd
+from spendgate.records.columns import (
+    COUNT,
+    COUNTS,
+    NAMED_TEXTS,
+    SIGNED_USD,
+    TEXT,
+    TIME,
+    USD,
+    WORD,
+    WORDS,
+    Column,
+    Columns,
+    Kind,
+    Row,
+    object_of,
+    objects_of,
+    one_of,
+)
 from spendgate.records.outcome import ChargedBy, MetricFlags, Outcome
 from spendgate.usage import Usage
 
@@ -17,13 +35,9 @@ from spendgate.usage import Usage
 class UsagePart:
     """One model's share of an exchange that was billed for several; the cost in nano-USD."""
 
-    model: str
-    tokens: Usage
-    cost_nanousd: int
-
-    def row(self) -> dict[str, object]:
-        """The part as the usage log writes it."""
-        return {"model": self.model, "tokens": self.tokens, "cost_usd": nano_to_usd(self.cost_nanousd)}
+    model: Annotated[str, Column(TEXT)]
+    tokens: Annotated[Usage, Column(COUNTS)]
+    cost_nanousd: Annotated[int, Column(USD, "cost_usd")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +49,15 @@ class PricedBy:
     `unpriced`: the kinds of usage (and `service_tier`) that had none and were charged by a stand-in.
     """
 
-    provider: str = ""
-    service_tier: str = ""
-    residency: str = ""
-    stand_in: str = ""
-    unpriced: tuple[str, ...] = ()
+    provider: Annotated[str, Column(WORD, sparse=True)] = ""
+    service_tier: Annotated[str, Column(WORD, sparse=True)] = ""
+    residency: Annotated[str, Column(WORD, sparse=True)] = ""
+    stand_in: Annotated[str, Column(WORD, sparse=True)] = ""
+    unpriced: Annotated[tuple[str, ...], Column(WORDS, sparse=True)] = ()
+
+    def __bool__(self) -> bool:
+        """Is it worth a word in the usage log?"""
+        return bool(self.provider or self.service_tier or self.residency or self.stand_in or self.unpriced)
 
     @property
     def has_stand_in(self) -> bool:
@@ -56,108 +74,72 @@ class PricedBy:
             tuple(sorted({*self.unpriced, *other.unpriced})),
         )
 
-    def row(self) -> dict[str, object]:
-        """What of it is worth a word in the usage log."""
-        fields = {
-            "provider": self.provider,
-            "service_tier": self.service_tier,
-            "residency": self.residency,
-            "stand_in": self.stand_in,
-        }
-        row: dict[str, object] = {k: v for k, v in fields.items() if v}
-        return row | {"unpriced": list(self.unpriced)} if self.unpriced else row
+
+def _above_cost(value: Any, name: str, row: Row) -> int:
+    return int(USD.read(value, name, row) - USD.read(row["cost_usd"], "cost_usd", row))
+
+
+LIST_COST = Kind(_above_cost, write_of=lambda r: nano_to_usd(r.cost_nanousd + r.off_list_nanousd))
+"""By how much it is above the cost; in the line itself."""
+EFFECTIVE_COST = Kind(
+    lambda value, name, row: -_above_cost(value, name, row),
+    write_of=lambda r: nano_to_usd(r.cost_nanousd - r.markup_nanousd),
+)
+"""By how much it is below the cost; in the line itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """The fields of docs/reference/usage-log.md; amounts in nano-USD, `at_ms` the time of the reservation."""
+    """The fields of docs/reference/usage-log.md, in the order of the line; amounts in nano-USD, `at_ms` the time of the
+    reservation."""
 
-    exchange_id: str
-    request_id: str
-    at_ms: int
-    team: str
-    app: str
-    user: str
-    run: str
-    dialect: str
-    model_requested: str
-    model: str
-    upstream: str
-    tokens: Usage
-    cost_nanousd: int
-    estimate_nanousd: int
-    price_version: str
-    decision: str
-    reason: str
-    outcome: Outcome
-    unmetered: str = ""
-    parts: tuple[UsagePart, ...] = ()
-    """Where several models were billed: one entry each; their costs add up to `cost_nanousd`."""
-    saved_nanousd: int = 0
+    exchange_id: Annotated[str, Column(TEXT)]
+    request_id: Annotated[str, Column(TEXT, missing="")]
+    at_ms: Annotated[int, Column(TIME, "time")]
+    team: Annotated[str, Column(WORD)]
+    app: Annotated[str, Column(WORD)]
+    user: Annotated[str, Column(TEXT, missing="")]
+    run: Annotated[str, Column(TEXT, missing="")]
+    dialect: Annotated[str, Column(WORD, missing="")]
+    model_requested: Annotated[str, Column(WORD, missing="")]
+    model: Annotated[str, Column(WORD)]
+    upstream: Annotated[str, Column(WORD, missing="")]
+    tokens: Annotated[Usage, Column(COUNTS)]
+    cost_nanousd: Annotated[int, Column(USD, "cost_usd")]
+    estimate_nanousd: Annotated[int, Column(USD, "estimate_usd", missing=0)]
+    price_version: Annotated[str, Column(WORD, missing="")]
+    decision: Annotated[str, Column(WORD)]
+    reason: Annotated[str, Column(WORD)]
+    outcome: Annotated[Outcome, Column(one_of(Outcome))]
+    unmetered: Annotated[str, Column(TEXT, sparse=True)] = ""
+    saved_nanousd: Annotated[int, Column(SIGNED_USD, "saved_usd", sparse=True)] = 0
     """What the model asked for would have cost more (below zero: less), at the same usage."""
-    priced_by: PricedBy = field(default_factory=PricedBy)
-    model_answered: str = ""
+    priced_by: Annotated[PricedBy, Column(object_of(Columns(PricedBy)), sparse=True)] = PricedBy()
+    parts: Annotated[tuple[UsagePart, ...], Column(objects_of(Columns(UsagePart)), sparse=True)] = ()
+    """Where several models were billed: one entry each; their costs add up to `cost_nanousd`."""
+    model_answered: Annotated[str, Column(WORD, sparse=True)] = ""
     """The model that the provider says it answered with; `` where it says none."""
-    attempts: int = 0
+    attempts: Annotated[int, Column(COUNT, sparse=True)] = 0
     """How often Envoy sent it to the provider; 0 where Envoy does not tell."""
-    charged_by: ChargedBy = ChargedBy.NOTHING
-    flags: tuple[str, ...] = ()
+    charged_by: Annotated[ChargedBy, Column(one_of(ChargedBy))] = ChargedBy.NOTHING
+    flags: Annotated[tuple[str, ...], Column(WORDS)] = ()
     """What was odd about it."""
-    end_user: str = ""
-    """Whom the request itself names; nobody vouches for it."""
-    tags: tuple[tuple[str, str], ...] = ()
-    """(name, value) of what the setting `tags` names and the request had."""
-    off_list_nanousd: int = 0
+    off_list_nanousd: Annotated[int, Column(LIST_COST, "list_cost_usd", sparse=True)] = 0
     """By how much the cost is below list prices (below zero: above)."""
-    markup_nanousd: int = 0
+    markup_nanousd: Annotated[int, Column(EFFECTIVE_COST, "effective_cost_usd", sparse=True)] = 0
     """The part of the cost that the provider does not bill."""
+    end_user: Annotated[str, Column(TEXT, sparse=True)] = ""
+    """Whom the request itself names; nobody vouches for it."""
+    tags: Annotated[tuple[tuple[str, str], ...], Column(NAMED_TEXTS, sparse=True)] = ()
+    """(name, value) of what the setting `tags` names and the request had."""
 
     def line(self) -> bytes:
         """Write the line of the usage log, without its newline."""
-        at = datetime.fromtimestamp(self.at_ms / 1000, UTC)
-        row: dict[str, object] = {
-            "exchange_id": self.exchange_id,
-            "request_id": self.request_id,
-            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "team": self.team,
-            "app": self.app,
-            "user": self.user,
-            "run": self.run,
-            "dialect": self.dialect,
-            "model_requested": self.model_requested,
-            "model": self.model,
-            "upstream": self.upstream,
-            "tokens": self.tokens,
-            "cost_usd": nano_to_usd(self.cost_nanousd),
-            "estimate_usd": nano_to_usd(self.estimate_nanousd),
-            "price_version": self.price_version,
-            "decision": self.decision,
-            "reason": self.reason,
-            "outcome": self.outcome.value,
-        }
-        if self.unmetered:
-            row["unmetered"] = self.unmetered
-        if self.saved_nanousd:
-            row["saved_usd"] = nano_to_usd(self.saved_nanousd)
-        if priced_by := self.priced_by.row():
-            row["priced_by"] = priced_by
-        if self.parts:
-            row["parts"] = [part.row() for part in self.parts]
-        if self.model_answered:
-            row["model_answered"] = self.model_answered
-        if self.attempts:
-            row["attempts"] = self.attempts
-        row["charged_by"] = self.charged_by.value
-        row["flags"] = self.flags
-        if self.off_list_nanousd:
-            row["list_cost_usd"] = nano_to_usd(self.cost_nanousd + self.off_list_nanousd)
-        if self.markup_nanousd:
-            row["effective_cost_usd"] = nano_to_usd(self.cost_nanousd - self.markup_nanousd)
-        if self.end_user:
-            row["end_user"] = self.end_user
-        if self.tags:
-            row["tags"] = dict(self.tags)
-        return orjson.dumps(row)
+        return orjson.dumps(LINE.write(self))
+
+
+LINE = Columns(UsageRecord)
+"""A line of the usage log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
+from unit.records.test_record import FULL
 
 from spendgate.records.otlp_messages import record
+from spendgate.records.record import LINE
 
 
 def attributes(**row: Any) -> dict[str, str]:
@@ -42,3 +45,20 @@ def test_a_line_says_what_was_asked_for_and_of_whom(
 
 def test_a_line_in_no_dialect_names_nobody() -> None:
     assert "gen_ai.provider.name" not in attributes(dialect="")
+
+
+def test_each_field_of_a_line_is_an_attribute_or_left_out_on_purpose() -> None:
+    own_place = {"time"}
+    left_out = {
+        "parts",
+        "attempts",
+        "charged_by",
+        "flags",
+        "list_cost_usd",
+        "effective_cost_usd",
+        "model_answered",
+    }
+    line = orjson.loads(FULL.line())
+    for name in set(LINE.names) - own_place - left_out:
+        without = {k: v for k, v in line.items() if k != name}
+        assert record(without).attributes != record(line).attributes, name

@@ -95,7 +95,7 @@ def test_no_field_of_the_message_is_left_empty() -> None:
     part = UsagePart("m", {"input": 1}, 1)
     full = UsageRecord(
         *("e", "r", 1_500, "t", "a", "u", "run", "d", "mr", "m", "up"),
-        {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", (part,), 7,
+        {"input": 1}, 5, 6, "v", "allow", "why", Outcome.COMPLETE, "x", 7, parts=(part,),
         model_answered="ma", attempts=2, charged_by=ChargedBy.USAGE, flags=("odd",), end_user="ann",
         tags=(("project", "beta"),), off_list_nanousd=-3, markup_nanousd=4,
     )  # fmt: skip

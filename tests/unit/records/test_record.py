@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import orjson
 import pytest
 from support.usage_lines import T0, record
 
 from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.records.reader import Unreadable, parse
-from spendgate.records.record import PricedBy, UsagePart, UsageRecord
+from spendgate.records.record import LINE, PricedBy, UsagePart, UsageRecord
 
 FULL = UsageRecord(
     exchange_id="x1", request_id="r1", at_ms=T0 + 7, team="red", app="chat", user="ann", run="night",
@@ -43,6 +45,11 @@ OLDEST = {
     "tokens": {}, "cost_usd": "0.00", "decision": "allow", "reason": "r", "outcome": "failed",
 }  # fmt: skip
 """What no line may lack."""
+
+
+def test_the_full_line_lacks_no_field() -> None:
+    assert [f.name for f in fields(UsageRecord) if not getattr(FULL, f.name)] == []
+    assert tuple(orjson.loads(FULL_LINE)) == LINE.names
 
 
 @pytest.mark.parametrize(("of", "line"), [(FULL, FULL_LINE), (record(), PLAIN_LINE)], ids=["full", "plain"])

@@ -123,7 +123,7 @@ def test_a_bad_line_stops_with_its_place_or_is_told_and_left_out(
         file.write("{}\n{")
     code, text, err = run(capsys, "--policy", policy, log)
     assert (code, text) == (1, "")
-    assert f"{log}:403: outcome: is missing" in err
+    assert f"{log}:403: exchange_id: is missing" in err
     code, text, err = run(capsys, "--policy", policy, "--skip-bad", log, "-o", "json")
     assert (code, json.loads(text)["total"]["requests"]) == (0, 401)
     assert f"left out: {log}:403" in err
