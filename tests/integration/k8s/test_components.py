@@ -17,6 +17,8 @@ import yaml
 from support.manifests import K8S, OVERLAYS, kustomized, pod_templates, restricted_faults
 from support.npm_schemas import faults
 
+from spendgate.settings.config import Settings
+
 Json = dict[str, Any]
 Build = Callable[..., list[Json]]
 MONITORING = "docs/how-to/dashboards-and-alerts.md"
@@ -282,3 +284,15 @@ def test_a_gateways_pod_starts_only_with_its_sidecar(build: Build) -> None:
     with ready() as port:
         there = command[2].replace("15021", str(port)).replace("9090", str(port))
         assert subprocess.run([sys.executable, "-c", there], check=False).returncode == 0
+
+
+def test_pages_let_a_meshs_own_proxies_wait_for_calls_as_long_as_an_answer_may_take() -> None:
+    answer = Settings().drain_timeout // 1000
+    [values] = [b for b in shown("docs/how-to/istio.md") if b.startswith("# values of Istio's chart")]
+    chart = yaml.safe_load(values)
+    config = yaml.safe_load(chart["podAnnotations"]["proxy.istio.io/config"])
+    drain = int(config["terminationDrainDuration"].removesuffix("s"))
+    assert answer <= drain < chart["terminationGracePeriodSeconds"]
+    [proxy] = [yaml.safe_load(b) for b in shown("docs/how-to/envoy-gateway.md") if "kind: EnvoyProxy" in b]
+    assert int(proxy["spec"]["shutdown"]["drainTimeout"].removesuffix("s")) >= answer
+    assert faults([proxy]) == []
