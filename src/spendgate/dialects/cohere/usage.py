@@ -23,10 +23,9 @@ _KINDS = {
 
 
 def _fields(holder: str) -> UsageFields:
-    known = {"": holder, "tokens": f"{holder}.tokens", "billed": f"{holder}.billed_units"}
-    paths = {kind: [f"{known['billed']}.{key}"] for key, kind in _KINDS.items()}
+    paths = {kind: [f"{holder}.billed_units.{key}"] for key, kind in _KINDS.items()}
     for kind in ("input", "output"):
-        paths[kind].append(f"{known['tokens']}.{kind}_tokens")
+        paths[kind].append(f"{holder}.tokens.{kind}_tokens")
     return MappingProxyType({kind: tuple(found) for kind, found in paths.items()})
 
 
