@@ -17,7 +17,7 @@ from spendgate.dialects.request.texts import (
     positive,
     short,
 )
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.dialects.wire.numbers import truth_of
 
 MESSAGE_TOKENS = 4
@@ -164,7 +164,7 @@ def _read_tools(texts: Texts, document: JsonObject) -> tuple[int, int]:
     tokens = SERVER_TOOL_TOKENS["mcp_toolset"] * len(servers) if isinstance(servers, list) else 0
     skills = object_of(document.get("container")).get("skills")
     tokens += SKILL_TOKENS * len(skills) if isinstance(skills, list) else 0
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in list_of(tools):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if not isinstance(kind, str):
             continue
@@ -185,7 +185,7 @@ def _turns(document: JsonObject) -> tuple[int, bool]:
         kinds.append("mcp_toolset")
     if not kinds:
         return 1, False
-    listed = tools if isinstance(tools, list) else []
+    listed = list_of(tools)
     uses = [positive(object_of(t).get("max_uses")) for t in listed if str(object_of(t).get("type")) in kinds]
     limited = len(uses) == len(kinds) and None not in uses
     turns = min(sum(u or 0 for u in uses), ITERATIONS_MAX) if limited else ITERATIONS_MAX
@@ -194,7 +194,7 @@ def _turns(document: JsonObject) -> tuple[int, bool]:
 
 def _advisors(tools: Any) -> tuple[str, ...]:
     """The models that advise this one: each is billed at its own price."""
-    listed = tools if isinstance(tools, list) else []
+    listed = list_of(tools)
     named = (short(object_of(tool).get("model"), MODEL_CHARACTERS_MAX) for tool in listed)
     return tuple(dict.fromkeys(filter(None, named)))
 
@@ -202,7 +202,7 @@ def _advisors(tools: Any) -> tuple[str, ...]:
 def _compaction_tokens(document: JsonObject, texts: Texts) -> int:
     """A conversation that the vendor may compact is read twice: once to be summed up."""
     edits = object_of(document.get("context_management")).get("edits")
-    kinds = [e.get("type") for e in edits if isinstance(e, dict)] if isinstance(edits, list) else []
+    kinds = [e.get("type") for e in list_of(edits) if isinstance(e, dict)]
     compacts = any(isinstance(kind, str) and kind.startswith("compact") for kind in kinds)
     return texts.length_bytes // 2 if compacts else 0
 

@@ -17,7 +17,7 @@ from spendgate.dialects.bedrock.api import OPTIMIZED
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
 from spendgate.dialects.wire import traits
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import Usage
 
@@ -91,7 +91,7 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     details: Any = raw.get("cacheDetails")
     one_hour = sum(
         optional(detail, "inputTokens")
-        for detail in (details if isinstance(details, list) else ())
+        for detail in list_of(details)
         if isinstance(detail, dict) and detail.get("ttl") == "1h"
     )
     parts = plain + cached + max(written, one_hour) + output

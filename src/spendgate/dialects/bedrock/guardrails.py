@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from spendgate.dialects.response.counts import BadUsage, optional
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.usage import Usage
 
 UNITS = {
@@ -47,7 +47,7 @@ def _usages(guardrail: JsonObject) -> Iterator[JsonObject]:
     for assessed in object_of(guardrail.get("outputAssessments")).values():
         checks += assessed if isinstance(assessed, list) else [assessed]
     outputs = guardrail.get("outputs")
-    for output in outputs if isinstance(outputs, list) else ():
+    for output in list_of(outputs):
         checks += object_of(output).values()
     for check in checks:
         yield object_of(object_of(object_of(check).get("invocationMetrics")).get("usage"))

@@ -10,7 +10,7 @@ from spendgate.dialects.anthropic import usage as anthropic_usage
 from spendgate.dialects.base import Reading
 from spendgate.dialects.bedrock import converse_usage, invoke_usage
 from spendgate.dialects.response.meters import MessageMeter
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.usage import Usage
 
 _TEXT_KEYS = (
@@ -86,7 +86,7 @@ class BedrockInvokeStreamMeter(MessageMeter):
         holders = [chunk, object_of(chunk.get("delta"))]
         holders.append(object_of(object_of(chunk.get("contentBlockDelta")).get("delta")))
         choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
+        for choice in list_of(choices):
             holders.append(object_of(object_of(choice).get("delta")))
         for holder in holders:
             for key in _TEXT_KEYS:

@@ -15,7 +15,7 @@ from spendgate.dialects.base import Reading
 from spendgate.dialects.bedrock import converse_usage, guardrails
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.response.counts import tidy
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.json_read import JsonObject, count_of, list_of, object_of
 from spendgate.dialects.wire.traits import TIER, UsageFields, merged
 from spendgate.usage import Usage, input_total, output_total
 
@@ -134,7 +134,7 @@ def _titan(document: JsonObject) -> JsonObject:
     if "inputTextTokenCount" not in document:
         return {}
     results = document.get("results")
-    made = [object_of(r).get("tokenCount") for r in results] if isinstance(results, list) else []
+    made = [object_of(r).get("tokenCount") for r in list_of(results)]
     counts = [count_of(n) for n in made]
     return {
         "inputTokens": document["inputTextTokenCount"],

@@ -13,7 +13,7 @@ from spendgate.dialects.gemini import usage as gemini_usage
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response.meters import EventMeter
 from spendgate.dialects.wire import traits
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
 
 _COUNTS = {
@@ -76,7 +76,7 @@ def _renamed(raw: JsonObject) -> JsonObject:
         details = raw.get(old)
         known[new] = [
             {"modality": str(d.get("modality")).upper(), "tokenCount": d.get("tokens")}
-            for d in (details if isinstance(details, list) else ())
+            for d in list_of(details)
             if isinstance(d, dict)
         ]
     return known
@@ -87,7 +87,7 @@ def _searches(document: JsonObject, model: str) -> int:
     queries = 0
     for key in ("steps", "outputs"):
         steps = document.get(key)
-        for step in steps if isinstance(steps, list) else ():
+        for step in list_of(steps):
             if isinstance(step, dict) and step.get("type") in _SEARCH_STEPS:
                 asked = object_of(step.get("arguments")).get("queries")
                 queries += len(asked) if isinstance(asked, list) else 1

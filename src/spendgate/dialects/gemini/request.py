@@ -18,7 +18,7 @@ from spendgate.dialects.request.texts import (
     short,
 )
 from spendgate.dialects.wire import json_edit
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.dialects.wire.spelling import GOOGLE
 from spendgate.errors import RequestError
 
@@ -134,7 +134,7 @@ def _get(document: JsonObject, key: str) -> Any:
 
 
 def _read_modalities(texts: Texts, modalities: Any) -> None:
-    for kind in modalities if isinstance(modalities, list) else ():
+    for kind in list_of(modalities):
         if isinstance(kind, str) and kind.upper() in ("IMAGE", "AUDIO"):
             texts.dear_kinds.add("output_" + kind.lower())
             texts.needs.add("images" if kind.upper() == "IMAGE" else "audio")

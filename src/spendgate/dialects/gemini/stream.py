@@ -11,7 +11,7 @@ from spendgate.dialects.gemini import usage as gemini_usage
 from spendgate.dialects.response.growing import believed
 from spendgate.dialects.response.meters import EventMeter
 from spendgate.dialects.wire import json_stream
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.usage import Usage
 
 
@@ -83,7 +83,7 @@ class GeminiStreamMeter(EventMeter):
         if object_of(chunk.get("promptFeedback")).get("blockReason"):
             self._finished = True
         candidates = chunk.get("candidates")
-        for candidate in candidates if isinstance(candidates, list) else ():
+        for candidate in list_of(candidates):
             if isinstance(candidate, dict):
                 self._read_candidate(candidate)
 
@@ -91,7 +91,7 @@ class GeminiStreamMeter(EventMeter):
         if candidate.get("finishReason"):
             self._finished = True
         parts = object_of(candidate.get("content")).get("parts")
-        for part in parts if isinstance(parts, list) else ():
+        for part in list_of(parts):
             if not isinstance(part, dict):
                 continue
             if part.get("thought") or part.get("thoughtSignature"):

@@ -15,7 +15,7 @@ from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTE
 from spendgate.dialects.response import growing
 from spendgate.dialects.response.counts import BadUsage, believable, optional, tidy
 from spendgate.dialects.wire import traits
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.json_read import JsonObject, count_of, list_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import Usage
 
@@ -93,12 +93,12 @@ def fees_of(document: JsonObject, model: str) -> Usage:
     with Google Search", "Grounding with Google Maps")."""
     searches = maps = 0
     candidates = document.get("candidates")
-    for candidate in candidates if isinstance(candidates, list) else ():
+    for candidate in list_of(candidates):
         grounding = object_of(object_of(candidate).get("groundingMetadata"))
         asked = grounding.get("webSearchQueries")
         queries = {q for q in asked if isinstance(q, str) and q.strip()} if isinstance(asked, list) else set()
         chunks = grounding.get("groundingChunks")
-        sources = [object_of(c) for c in chunks] if isinstance(chunks, list) else []
+        sources = [object_of(c) for c in list_of(chunks)]
         mapped = bool(grounding.get("googleMapsWidgetContextToken")) or any("maps" in s for s in sources)
         if mapped:
             maps = max(maps, 1)
@@ -158,7 +158,7 @@ def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
 def _modalities(raw: JsonObject, key: str) -> dict[str, int]:
     found: dict[str, int] = {}
     details: Any = raw.get(key)
-    for detail in details if isinstance(details, list) else ():
+    for detail in list_of(details):
         if isinstance(detail, dict):
             kind = short(detail.get("modality"), 20)
             found[kind] = found.get(kind, 0) + optional(detail, "tokenCount")

@@ -20,7 +20,7 @@ from spendgate.dialects.request.texts import (
     short,
 )
 from spendgate.dialects.wire import json_edit
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.dialects.wire.numbers import truth_of
 
 CHOICES_MAX = 16_384
@@ -232,7 +232,7 @@ def _parser_fee(document: JsonObject, path: str) -> int:
         return 0
     parsers = [
         object_of(object_of(p).get("pdf")).get("engine")
-        for p in (plugins if isinstance(plugins, list) else ())
+        for p in list_of(plugins)
         if object_of(p).get("id") == "file-parser"
     ]
     if (parsers and all(p in _PARSERS_FREE for p in parsers)) or not (parsers or path.endswith(_OPENROUTER)):
@@ -244,9 +244,7 @@ _OPENROUTER = "/api/v1/chat/completions"
 
 
 def _documents(messages: Any) -> int:
-    contents = (
-        (m.get("content") for m in messages if isinstance(m, dict)) if isinstance(messages, list) else ()
-    )
+    contents = (m.get("content") for m in list_of(messages) if isinstance(m, dict))
     parts = (p for content in contents if isinstance(content, list) for p in content)
     return sum(isinstance(p, dict) and p.get("type") == "file" for p in parts)
 
@@ -315,7 +313,7 @@ def _read_messages(texts: Texts, messages: Any, image_rule: ImageRule) -> None:
             else:
                 hosted.add_member(texts, key, message[key])
         calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
+        for call in list_of(calls):
             _read_call(texts, call)
         if (call := message.get("function_call")) is not None:
             _read_function(texts, call)

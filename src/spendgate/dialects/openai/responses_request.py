@@ -30,7 +30,7 @@ from spendgate.dialects.request.texts import (
     positive,
     short,
 )
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.dialects.wire.numbers import truth_of
 from spendgate.usage import Usage
 
@@ -143,7 +143,7 @@ def _read_tools(texts: Texts, document: JsonObject) -> tuple[Usage, int, tuple[s
     fees: Usage = {}
     tokens = described = 0
     drawers: list[str] = []
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in list_of(tools):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if isinstance(kind, str) and _searches(kind):
             fees["searches"] = calls
@@ -173,7 +173,7 @@ def _searches(kind: str) -> bool:
 
 def _containers(tools: object) -> int:
     """What the containers of code interpreters and shells cost at most, in nano-USD."""
-    return CONTAINER_NANOUSD * sum(map(gigabytes_of, tools if isinstance(tools, list) else ()))
+    return CONTAINER_NANOUSD * sum(map(gigabytes_of, list_of(tools)))
 
 
 class _Reader:

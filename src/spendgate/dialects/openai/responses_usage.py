@@ -16,7 +16,7 @@ from spendgate.dialects.base import Reading
 from spendgate.dialects.openai import usage as openai_usage
 from spendgate.dialects.openai.media_usage import read_images
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, short
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.json_read import JsonObject, count_of, list_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import Usage
 
@@ -73,12 +73,12 @@ def read(document: JsonObject) -> Reading:
     if reading.problem is not None:
         return reading
     output = document.get("output")
-    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    items = [item for item in list_of(output) if isinstance(item, dict)]
     usage = dict(reading.usage)
     if searches := _searches(document, items):
         usage["searches"] = searches
         if any(
-            str(object_of(t).get("type")).startswith(SEARCH_PREVIEW) for t in _listed(document.get("tools"))
+            str(object_of(t).get("type")).startswith(SEARCH_PREVIEW) for t in list_of(document.get("tools"))
         ):
             usage["preview_searches"] = searches
     if files := sum(item.get("type") == "file_search_call" for item in items):
@@ -130,15 +130,11 @@ def _sessions(document: JsonObject, items: list[JsonObject]) -> int:
         container = item.get("container_id") or place.get("container_id")
         if tool is None or (tool == "shell" and not container and place.get("type") in (None, "local")):
             continue
-        declared = [t for t in _listed(document.get("tools")) if object_of(t).get("type") == tool]
+        declared = [t for t in list_of(document.get("tools")) if object_of(t).get("type") == tool]
         size = max(map(gigabytes_of, declared), default=0) or 1
         name = short(container, MODEL_CHARACTERS_MAX) or f"call {at}"
         sizes[name] = max(size, sizes.get(name, 0))
     return sum(sizes.values())
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _drawing(document: JsonObject, items: list[JsonObject]) -> Usage:
@@ -160,7 +156,7 @@ def _searches(document: JsonObject, items: list[JsonObject]) -> int:
 
 def _image_model(tools: Any) -> str:
     """The model that draws for the image generation tool."""
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in list_of(tools):
         if isinstance(tool, dict) and tool.get("type") == "image_generation":
             return short(tool.get("model"), MODEL_CHARACTERS_MAX) or IMAGE_MODEL
     return IMAGE_MODEL

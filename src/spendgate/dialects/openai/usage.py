@@ -19,7 +19,7 @@ from spendgate.dialects.response import header_usage, told_cost
 from spendgate.dialects.response.counts import BadUsage, believable, optional, required, seconds_of, tidy
 from spendgate.dialects.response.told_cost import told_nanousd
 from spendgate.dialects.wire import traits
-from spendgate.dialects.wire.json_read import JsonObject, count_of, object_of
+from spendgate.dialects.wire.json_read import JsonObject, count_of, list_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
 from spendgate.usage import Usage
 
@@ -169,7 +169,7 @@ def _broken_down(document: JsonObject, reading: Reading) -> Reading:
     found = document.get("usage_breakdown") or object_of(document.get("x_groq")).get("usage_breakdown")
     models = object_of(found).get("models")
     parts: list[tuple[str, Usage]] = []
-    for each in models if isinstance(models, list) else ():
+    for each in list_of(models):
         raw, name = object_of(each).get("usage"), short(object_of(each).get("model"), MODEL_CHARACTERS_MAX)
         if not isinstance(raw, dict) or not name:
             return reading
@@ -199,13 +199,9 @@ def _broken_down(document: JsonObject, reading: Reading) -> Reading:
 def _searched(document: JsonObject) -> int:
     """The web searches among the tools that a system ran."""
     choices = document.get("choices")
-    messages = [object_of(c).get("message") for c in choices] if isinstance(choices, list) else []
-    ran = [t for m in messages for t in _list(object_of(m).get("executed_tools"))]
+    messages = [object_of(c).get("message") for c in list_of(choices)]
+    ran = [t for m in messages for t in list_of(object_of(m).get("executed_tools"))]
     return sum(str(object_of(tool).get("type")) in ("search", "web_search") for tool in ran)
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
 
 
 def read_total(document: JsonObject) -> Reading:

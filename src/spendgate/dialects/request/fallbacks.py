@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import Any
 
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, NO_MODEL, model_of, positive, short
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 from spendgate.errors import RequestError
 
 KEYS = (
@@ -58,7 +58,7 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
     for key in KEYS:
         _gather(found, document.get(key))
     _gather_targets(found, document.get("config"))
-    for plugin in _list(document.get("plugins")):
+    for plugin in list_of(document.get("plugins")):
         for key in ("allowed_models", "models", "model"):
             _gather(found, object_of(plugin).get(key))
     if document.get("route") in _ROUTES and not found:
@@ -85,7 +85,7 @@ def is_routed(document: JsonObject, model: str) -> bool:
 
 def caps(document: JsonObject) -> int:
     """The largest output cap that an entry of `fallbacks` sets for itself; 0 without one."""
-    entries = (object_of(entry) for entry in _list(document.get("fallbacks")))
+    entries = (object_of(entry) for entry in list_of(document.get("fallbacks")))
     return max((positive(e.get(key)) or 0 for e in entries for key in _CAPS), default=0)
 
 
@@ -106,17 +106,13 @@ def asked_model(document: JsonObject) -> str:
         return several[0]
     if model != NO_MODEL:
         return model
-    named = (m for m in _list(document.get("models")) if isinstance(m, str) and m)
+    named = (m for m in list_of(document.get("models")) if isinstance(m, str) and m)
     return short(next(named, NO_MODEL), MODEL_CHARACTERS_MAX)
 
 
 def _several(model: object) -> tuple[str, ...]:
-    names = model.split(",") if isinstance(model, str) and "," in model else _list(model)
+    names = model.split(",") if isinstance(model, str) and "," in model else list_of(model)
     return tuple(short(n.strip(), MODEL_CHARACTERS_MAX) for n in names if isinstance(n, str) and n.strip())
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _gather(found: dict[str, None], value: Any) -> None:
@@ -137,6 +133,6 @@ def _gather(found: dict[str, None], value: Any) -> None:
 
 
 def _gather_targets(found: dict[str, None], config: Any) -> None:
-    for target in _list(object_of(config).get("targets")):
+    for target in list_of(object_of(config).get("targets")):
         for key in ("override_params", "overrideParams"):
             _gather(found, object_of(object_of(target).get(key)).get("model"))

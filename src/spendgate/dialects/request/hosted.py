@@ -22,7 +22,7 @@ from typing import Any
 
 from spendgate.dialects.request.texts import Texts, positive
 from spendgate.dialects.wire import scan
-from spendgate.dialects.wire.json_read import JsonObject, object_of
+from spendgate.dialects.wire.json_read import JsonObject, list_of, object_of
 
 RESULT_TOKENS = 25_000
 """What one call of a tool brings: a large page of documentation (Anthropic, web fetch tool, "Token usage")."""
@@ -264,7 +264,7 @@ def searches_of(document: JsonObject) -> int:
     if document.get("enable_search"):
         n += 1
     plugins = document.get("plugins")
-    for plugin in plugins if isinstance(plugins, list) else ():
+    for plugin in list_of(plugins):
         if isinstance(plugin, dict) and plugin.get("id") == "web":
             n += positive(plugin.get("max_results")) or WEB_RESULTS
     return min(n, SEARCHES_MAX)
