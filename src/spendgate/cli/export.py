@@ -36,7 +36,10 @@ FORMATS = ("focus-1.4", "focus-1.2", "usage")
     metavar="YYYY-MM",
     help="Months (UTC); default: the last and the running one.",
 )
-@click.option("--as", "file_type", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option(
+    "--as", "file_type", type=click.Choice(["csv", "parquet", "protobuf"]), default="csv", show_default=True,
+    help="protobuf: --format usage as messages of usage.proto, which --log takes again.",
+)  # fmt: skip
 @click.option(
     "--log", "logs", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
     help="Usage logs; focus is then made of them, finer than the ledger's. For usage default: DATA_DIR/usage.jsonl.",
@@ -51,7 +54,7 @@ def command(
     url: str, form: str, months: tuple[str, ...], file_type: str, logs: tuple[Path, ...], prices: tuple[Path, ...],
     billing_account: str, redis_url: str | None, data_dir: Path,
 ) -> None:  # fmt: skip
-    """Write the books of months into an object store or folder: FOCUS, or the usage log as tables.
+    """Write the books of months into an object store or folder: FOCUS, or the usage log as tables or messages.
 
     A file that is there with the same content is left alone: a second run changes nothing, and one that was cut off
     goes on where it stopped. Each month ends with its manifest (checksums, sum), so that readers know it is whole.
@@ -61,6 +64,7 @@ def command(
       spendgate export --to s3://acme-finops/spendgate
       spendgate export --to gs://acme-finops/spendgate --as parquet --month 2026-10 --month 2026-11
       spendgate export --to ./archive --format usage --log .spendgate/usage.jsonl
+      spendgate export --to ./archive --format usage --as protobuf
     """
     from spendgate.finops.chargeback.export import Store
     from spendgate.pricing.load import table
@@ -69,6 +73,8 @@ def command(
         wanted = [parse_month(m) for m in months] or last_months(time.time_ns() // 1_000_000, 2)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
+    if file_type == "protobuf" and form != "usage":
+        raise click.UsageError("--as protobuf: only the usage log has messages; add --format usage")
     store = Store(url)
     for month in dict.fromkeys(wanted):
         with tempfile.TemporaryDirectory(prefix="spendgate-export-") as made:
@@ -138,7 +144,7 @@ def _usage(store: Store, month: str, logs: tuple[Path, ...], file_type: str, scr
     from spendgate.records.reader import UsageLogReader
 
     reader = UsageLogReader(logs)
-    days = write_days(reader.records(), month, scratch)
+    days = write_days(reader.records(), month, scratch, messages=file_type == "protobuf")
     for path in reader.torn:
         click.echo(f"spendgate export: {path}: the last line was cut off and is left out", err=True)
     if not days:

@@ -27,6 +27,8 @@ from spendgate.cli.main import main
 from spendgate.ledger.accounts import Adjustment
 from spendgate.ledger.redis.embedded import EmbeddedRedis
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.months import month_key
+from spendgate.records.reader import read
 
 DAY_MS = 86_400_000
 FOCUS = "focus-1.4/csv/billing_period=2026-11"
@@ -226,6 +228,23 @@ def test_usage_logs_become_a_table_a_day_that_adds_up(
     ]
     _, out, _ = run(capsys, *asked)
     assert out.count("unchanged") == 3
+
+
+def test_an_archive_of_messages_is_the_usage_log_once_more(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "out"
+    asked = ("--to", str(to), "--format", "usage", "--log", str(log), *MONTH, "--as", "protobuf")
+    code, _, err = run(capsys, *asked)
+    assert (code, err) == (0, "")
+    files = sorted((to / "usage/protobuf/month=2026-11").glob("day=*/usage-*.binpb"))
+    november = [r for r in read([log]) if month_key(r.at_ms) == "202611"]
+    assert list(read(files)) == november
+    assert len(november) == 2
+    _, out, _ = run(capsys, *asked)
+    assert out.count("unchanged") == 3
+    code, _, err = run(capsys, "--to", str(to), *MONTH, "--as", "protobuf")
+    assert (code, "add --format usage" in err) == (2, True)
 
 
 def test_focus_from_usage_logs_has_users_and_agrees_with_them(

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 
 import pytest
+from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[attr-defined]
+from google.protobuf.proto import parse_length_prefixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.usage_lines import expired, record, write_log
 
 from spendgate.errors import ConfigurationError
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.records.outcome import ChargedBy
+from spendgate.protos import usage_pb2 as pb
+from spendgate.records.outcome import ChargedBy, Outcome
+from spendgate.records.protobuf import framed, from_proto, to_proto
 from spendgate.records.reader import UsageLogReader, parse, read
 from spendgate.records.record import UsagePart
 from spendgate.usage import KINDS
@@ -148,3 +153,61 @@ def test_a_file_that_is_missing_broken_or_given_twice_is_an_error_that_names_it(
     ):
         with pytest.raises(ConfigurationError, match=says):
             list(read(paths))
+
+
+MESSAGES = [record(n, tags=(("project", "b" * n),)) for n in (0, 1, 127, 128, 16_400)]
+
+
+def test_an_archive_of_messages_reads_like_the_log(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "u.binpb", tmp_path / "v.binpb.gz"
+    plain.write_bytes(b"".join(map(framed, MESSAGES)))
+    packed.write_bytes(gzip.compress(b"".join(map(framed, [expired(1, 90), expired(7, 8)]))))
+    assert sorted(read([plain, packed]), key=lambda r: r.at_ms) == sorted(
+        [*MESSAGES, expired(7, 8)], key=lambda r: r.at_ms
+    )
+
+
+def test_an_archive_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path, whole = tmp_path / "u.binpb", b"".join(map(framed, MESSAGES[:4]))
+    last = framed(MESSAGES[4])
+    for cut in (1, 2, 3, len(last) // 2, len(last) - 1):
+        path.write_bytes(whole + last[:cut])
+        with pytest.raises(
+            ConfigurationError, match=r"u\.binpb: the usage log cannot be read: it was cut off"
+        ):
+            list(UsageLogReader((path,), skip_bad=True).records())
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (b"\xff\xff\xff", "parsing"),
+        (
+            to_proto(record(outcome=Outcome.COMPLETE)).SerializeToString() + b"\x90\x01\x4d",
+            "unknown outcome 77",
+        ),
+        (to_proto(record(cost_nanousd=-1)).SerializeToString(), "not an exact amount"),
+        (
+            to_proto(record()).SerializeToString()
+            + to_proto(record(tokens={"input": -1})).SerializeToString(),
+            "count",
+        ),
+    ],
+)
+def test_a_message_that_says_nothing_sound_is_named_by_file_and_place(
+    message: bytes, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "u.binpb"
+    path.write_bytes(framed(record(0)) + _VarintBytes(len(message)) + message + framed(record(2)))
+    with pytest.raises(ConfigurationError) as raised:
+        list(read([path]))
+    (fault,) = raised.value.faults
+    assert (fault.path, fault.line) == (str(path), 2)
+    assert says in fault.problem
+
+
+def test_an_archive_is_what_protobufs_own_readers_take() -> None:
+    file = io.BytesIO(b"".join(map(framed, MESSAGES)))
+    found = [parse_length_prefixed(pb.UsageRecord, file) for _ in MESSAGES]
+    assert [from_proto(m) for m in found if m is not None] == MESSAGES
+    assert parse_length_prefixed(pb.UsageRecord, file) is None

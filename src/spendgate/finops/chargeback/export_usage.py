@@ -1,9 +1,10 @@
-"""A month of usage logs as tables, one a day: CSV or Parquet. Lines are streamed; no month is held in memory."""
+"""A month of usage logs as tables, one a day (CSV or Parquet), or as protobuf messages. Lines are streamed; no month is
+held in memory."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import orjson
 
 from spendgate.finops.chargeback.focus_files import arrow
 from spendgate.months import month_key, utc
+from spendgate.records.protobuf import SUFFIX, framed
 from spendgate.records.record import UsageRecord
 
 TEXTS = (
@@ -24,10 +26,12 @@ _AMOUNTS = ("cost_usd", "estimate_usd", "saved_usd", "list_cost_usd", "effective
 FIELDS = ("time", *TEXTS, "attempts", *_AMOUNTS)
 
 
-def write_days(records: Iterable[UsageRecord], month: str, folder: Path) -> dict[str, tuple[Path, int]]:
-    """Write the records of a month (`YYYYMM`, by their reservation) as a CSV a day into `folder`: day (`YYYY-MM-DD`) →
-    file and lines. What is nested (tokens, parts, flags, tags) is JSON."""
-    made: dict[str, tuple[Path, Any]] = {}
+def write_days(
+    records: Iterable[UsageRecord], month: str, folder: Path, messages: bool = False
+) -> dict[str, tuple[Path, int]]:
+    """Write the records of a month (`YYYYMM`, by their reservation) as a file a day into `folder`: day (`YYYY-MM-DD`) →
+    file and lines. A CSV, in which what is nested (tokens, parts, flags, tags) is JSON; or `messages`."""
+    made: dict[str, tuple[Path, Callable[[UsageRecord], object]]] = {}
     counts: dict[str, int] = {}
     with ExitStack() as open_files:
         for record in records:
@@ -35,14 +39,23 @@ def write_days(records: Iterable[UsageRecord], month: str, folder: Path) -> dict
                 continue
             day = utc(record.at_ms).strftime("%Y-%m-%d")
             if day not in made:
-                path = folder / f"usage-{day}.csv"
-                file = open_files.enter_context(path.open("w", newline=""))
-                writer = csv.DictWriter(file, FIELDS, restval="", extrasaction="ignore", lineterminator="\n")
-                writer.writeheader()
-                made[day] = path, writer
-            made[day][1].writerow(_row(record))
+                path = folder / f"usage-{day}{SUFFIX if messages else '.csv'}"
+                made[day] = path, (_messages if messages else _table)(path, open_files)
+            made[day][1](record)
             counts[day] = counts.get(day, 0) + 1
     return {day: (path, counts[day]) for day, (path, _) in sorted(made.items())}
+
+
+def _table(path: Path, open_files: ExitStack) -> Callable[[UsageRecord], object]:
+    file = open_files.enter_context(path.open("w", newline=""))
+    writer = csv.DictWriter(file, FIELDS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    return lambda record: writer.writerow(_row(record))
+
+
+def _messages(path: Path, open_files: ExitStack) -> Callable[[UsageRecord], object]:
+    file = open_files.enter_context(path.open("wb"))
+    return lambda record: file.write(framed(record))
 
 
 def to_parquet(path: Path) -> Path:
