@@ -76,6 +76,8 @@ class Runtime:
         self.open: set[Any] = set()
         """Open calls (`leaving.Open`)."""
         self.guard = LocalGuard()
+        self._guarded: dict[str, tuple[int, tuple[str, ...]]] = {}
+        """What the guard holds for each exchange (by id, nano-USD), and in which accounts."""
         self.secret = b""
         """What all gateways of the ledger share; b"" while it is not known: nobody's word is believed."""
         self.roster = Roster(snapshot.settings.max_unbudgeted_teams, time.monotonic)
@@ -261,6 +263,8 @@ class Runtime:
             ],
         )
         if admitted:
+            accounts = tuple(account for account, *_ in asked)
+            self._guarded[request.exchange_id] = first.estimate_nanousd, accounts
             usd = first.estimate_nanousd / NANO_PER_USD
             self.metrics.fail_open_usd.labels(self.metrics.team_label(request.team)).inc(usd)
         else:
@@ -295,10 +299,9 @@ class Runtime:
         """Take an ending of a call that was decided here: for the settler, the guard, and how long calls take."""
         record = ending.record
         self.lives.ended(record.team, ending.held_nanousd or 0, self.now_ms() - record.at_ms)
-        if ending.notes.fail_open:
-            groups = ending.settlement.groups if ending.settlement is not None else ()
-            for account in (record.team, *(group_account(g.name) for g in groups)):
-                self.guard.settle(account, ending.held_nanousd, record.cost_nanousd)
+        held_nanousd, accounts = self._guarded.pop(record.exchange_id, (0, ()))
+        for account in accounts:
+            self.guard.settle(account, held_nanousd, record.cost_nanousd)
         self.settler.put(ending)
 
     def charge_beside(

@@ -186,6 +186,19 @@ async def test_while_the_ledger_is_away_what_passes_is_charged_at_once() -> None
     assert ending.settlement.cost_nanousd == ending.held_nanousd > 0
 
 
+async def test_a_client_that_leaves_as_the_ledger_fails_holds_nothing_of_the_replica_either() -> None:
+    desk = Desk()
+    desk.ledger.away = True
+    desk.ledger.gate.clear()
+    checking = asyncio.ensure_future(desk.check())
+    await desk.ledger.arrived.wait()
+    checking.cancel()
+    desk.ledger.gate.set()
+    await asyncio.wait_for(desk.settler.came.wait(), 10)
+    assert desk.settler.endings[0].record.cost_nanousd == 0
+    assert desk.runtime.guard.committed("ml") == desk.runtime.guard.committed(group_account("eng")) == 0
+
+
 async def test_a_request_of_an_unknown_api_is_counted_once() -> None:
     desk = Desk()
     desk.path = "/v1/videos"
