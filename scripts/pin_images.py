@@ -3,8 +3,9 @@
     .venv/bin/python scripts/pin_images.py            # writes NAME:TAG@sha256:… in place
     .venv/bin/python scripts/pin_images.py --check    # exit 1 where a digest is missing or has moved; for a weekly job
 
-Read are `image:` lines of k8s/ and docker-compose.yml; images without a registry and tag of others' (our own, set by
-kustomize) are left alone. The protocol is the registries' own: https://distribution.github.io/distribution/spec/api/
+Read are `image:` lines of k8s/ and docker-compose.yml, and what the Dockerfile stands on; our own images, which
+kustomize sets, are left alone. `scripts/build_k8s.py --golden` and `scripts/build_chart.py` carry the digests on.
+The protocol is the registries' own: https://distribution.github.io/distribution/spec/api/
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = re.compile(
-    r"^(?P<front>\s*(?:- )?image:\s*)(?P<name>[\w./-]+(?::\d+/[\w./-]+)?):(?P<tag>[\w.-]+)"
+    r"^(?P<front>\s*(?:- )?image:\s*|FROM\s+)(?P<name>[\w./-]+(?::\d+/[\w./-]+)?):(?P<tag>[\w.-]+)"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?(?P<end>.*)$",
     re.MULTILINE,
 )
@@ -52,6 +53,7 @@ def files(root: Path) -> Iterator[Path]:
     """Where images are named."""
     yield from sorted((root / "k8s").rglob("*.yaml"))
     yield root / "docker-compose.yml"
+    yield root / "Dockerfile"
 
 
 def digest(client: httpx.Client, image: Image, scheme: str = "https") -> str:

@@ -26,7 +26,7 @@ WHOLE = os.environ.get("SPENDGATE_TEST_IMAGE") == "whole"
 
 def test_every_base_is_pinned_to_a_version() -> None:
     for stage in stages():
-        assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+-[\w-]+", stage.base), stage.base
+        assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+-[\w-]+(@sha256:[0-9a-f]{64})?", stage.base), stage.base
 
 
 def test_it_runs_as_nobody_and_needs_no_shell() -> None:

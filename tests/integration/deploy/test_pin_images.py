@@ -12,6 +12,8 @@ import pytest
 from support.scripts import load_script
 
 PIN = load_script("pin_images")
+REPAIRED = {"library/redis": (7, 2, 14), "library/python": (3, 11, 14)}
+"""The first versions without CVE-2025-49844 and CVE-2026-23479 (Lua), and CVE-2025-8194 (tarfile)."""
 CONTENT = {"library/redis:7.2": b"one", "team/tool:1": b"two"}
 
 
@@ -85,3 +87,26 @@ def test_an_image_that_is_not_there_is_named(
     (tmp_path / "docker-compose.yml").write_text(f"services:\n  a:\n    image: {registry}/no/such:9\n")
     assert PIN.main([], tmp_path, "http") == 1
     assert "no/such:9" in capsys.readouterr().err
+
+
+def test_the_images_base_is_named_by_digest_too(registry: str, tmp_path: Path) -> None:
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(
+        f"# base\nFROM {registry}/team/tool:1 AS build\nRUN x\nFROM {registry}/team/tool:1\n"
+    )
+    assert PIN.main([], tmp_path, "http") == 0
+    named = f"{registry}/team/tool:1@{sha('team/tool:1')}"
+    assert dockerfile.read_text() == f"# base\nFROM {named} AS build\nRUN x\nFROM {named}\n"
+    assert PIN.main(["--check"], tmp_path, "http") == 0
+
+
+def test_no_image_has_a_hole_that_its_project_has_mended() -> None:
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for path in PIN.files(PIN.ROOT):
+        for match in PIN.IMAGE.finditer(path.read_text(encoding="utf-8")):
+            image = PIN.located(match["name"], match["tag"])
+            if image.repository in REPAIRED:
+                version = tuple(map(int, image.tag.partition("-")[0].split(".")))
+                found.setdefault(image.repository, set()).add(version)
+    assert found.keys() == REPAIRED.keys()
+    assert {name: v for name, v in found.items() if min(v) < REPAIRED[name]} == {}
