@@ -21,6 +21,7 @@ from spendgate.settings.config import Settings
 
 Json = dict[str, Any]
 Build = Callable[..., list[Json]]
+LEVEL = "pod-security.kubernetes.io/enforce"
 MONITORING = "docs/how-to/dashboards-and-alerts.md"
 PAGES = ("docs/how-to/istio.md", "docs/how-to/envoy.md", "docs/how-to/envoy-gateway.md")
 ON_TOP = {
@@ -235,6 +236,30 @@ def test_each_route_of_the_front_door_leads_to_a_host_that_the_mesh_knows_and_is
         assert (backend["name"], backend["port"]) in known
         assert rule["filters"][0]["urlRewrite"]["hostname"] == backend["name"]
         assert rule["timeouts"]["request"] == "0s"
+
+
+def test_the_front_doors_pods_are_let_in_by_its_namespace_and_wait_for_calls(build: Build) -> None:
+    """Istio's pod says all that the level `restricted` asks for but the seccomp profile (kube-gateway.yaml, 1.28); what
+    the ConfigMap gives is merged into it."""
+    documents = build("front-door")
+    gateway = one(documents, "Gateway", "llm")
+    assert one(documents, "Namespace", "llm-gateway")["metadata"]["labels"][LEVEL] == "restricted"
+    reference = gateway["spec"]["infrastructure"]["parametersRef"]
+    given = one(documents, reference["kind"], reference["name"])
+    assert given["metadata"]["namespace"] == gateway["metadata"]["namespace"]
+    template = yaml.safe_load(given["data"]["deployment"])["spec"]["template"]
+    proxy = {
+        "name": "istio-proxy",
+        "securityContext": {
+            "capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False, "privileged": False,
+            "readOnlyRootFilesystem": True, "runAsUser": 1337, "runAsGroup": 1337, "runAsNonRoot": True,
+        },
+    }  # fmt: skip
+    assert restricted_faults({"containers": [proxy]}) == ["istio-proxy: seccomp profile is None"]
+    assert restricted_faults({**template["spec"], "containers": [proxy]}) == []
+    config = yaml.safe_load(template["metadata"]["annotations"]["proxy.istio.io/config"])
+    drain = int(config["terminationDrainDuration"].removesuffix("s"))
+    assert Settings().drain_timeout // 1000 <= drain < template["spec"]["terminationGracePeriodSeconds"]
 
 
 def test_in_envoy_gateway_each_provider_gets_its_own_key_and_no_other_credential(build: Build) -> None:
