@@ -109,7 +109,8 @@ def judge(where: str, name: str, status: int, headers: Mapping[str, str], text: 
                      f"give --key of `spendgate keys issue --team {DOCTOR}`, --header, or --cert")  # fmt: skip
     if status == 413:
         return error("body-limit", where, "a body of 1.5 MB gets 413 before it is looked at",
-                     "set request_body_buffer_limit: 33554432 on the virtual host")  # fmt: skip
+                     "set request_body_buffer_limit: 33554432 on the virtual host, or with Envoy 1.36, which does "
+                     "not keep to it, per_connection_buffer_limit_bytes on the listener")  # fmt: skip
     if status in (500, 502, 503, 504) and not reason:
         return error("gateway-failing", where, f"{status} from Envoy itself: {text[:120]!r}",
                      "is `spendgate serve` up and its cluster healthy? See Envoy's log and --envoy-admin")  # fmt: skip

@@ -14,6 +14,9 @@ from support.scripts import load_script
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = load_script("build_mesh_versions")
 FACTS: dict[str, Any] = json.loads(SCRIPT.OUT.read_text(encoding="utf-8"))
+KEEPS_TO_BODY_LIMIT = (1, 29)
+"""The first Istio whose proxy, Envoy 1.37, keeps to `request_body_buffer_limit`: 1.36 takes the field, and 3 MB get 413
+(SPENDGATE_ENVOY=… pytest tests/integration/supervisor/test_istio.py -k three_megabytes)."""
 STATED = {
     "istio": (
         r"Istio (\d+)\.(\d+) or later",
@@ -47,7 +50,9 @@ def test_every_field_that_is_used_was_looked_for(mesh: str) -> None:
 
 @pytest.mark.parametrize(("mesh", "release"), [(m, r) for m in sorted(STATED) for r in FACTS[m]["releases"]])
 def test_a_release_knows_all_of_it_from_the_stated_minimum_on_and_not_before(mesh: str, release: str) -> None:
-    unknown = FACTS[mesh]["releases"][release]["unknown"]
+    unknown = list(FACTS[mesh]["releases"][release]["unknown"])
+    if mesh == "istio" and minor(release) < KEEPS_TO_BODY_LIMIT:
+        unknown.append("envoy.config.route.v3.VirtualHost.request_body_buffer_limit")
     if minor(release) >= minimum(mesh):
         assert unknown == []
     else:
