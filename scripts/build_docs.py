@@ -107,6 +107,7 @@ Status 429 (403 for `app_not_allowed_for_model` and `unknown_api`), or what the 
 table of agents says for the client (see SDKs and refusals); the body in the dialect's own error shape with
 `error.type: "budget_exceeded"`, `error.code` the reason, and the numbers in `error.details`."""
 OTHER_REFUSALS = """A body above `max_body_bytes` gets 413 with the code `request_too_large`.
+So does one that Envoy refuses by a lower limit of its own; the message says which of the two it was.
 Where the setting `passthrough` asks for it, a caller whom no source of identity knows gets 401 with the code
 `unidentified` on paths that no dialect claims."""
 OUTCOME_NOTE = """\

@@ -16,7 +16,7 @@ from spendgate.exchange.billing import Bill
 from spendgate.exchange.context import STREAM_CUT, ExchangeContext
 from spendgate.exchange.law import Kind, row_of
 from spendgate.exchange.learned import Learned
-from spendgate.exchange.rejections import too_busy, too_large
+from spendgate.exchange.rejections import too_busy, too_large, too_large_for_envoy
 from spendgate.exchange.response import Response, StreamedResponse, UndecidedResponse, open_response
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.exchange.states import IDLE, TRANSITIONS, IllegalEvent, RejectedRequest, State, Step, Verdict
@@ -141,7 +141,9 @@ class Exchange(ExchangeView):
         limit = case.snapshot.settings.max_body_bytes
         if self.state is State.AWAIT_BODY:
             if event.local and event.status == 413:
-                return Step(Verdict.ANSWER, too_large(case.voice(), limit))
+                # a length that was told is below our limit: it was looked at with the headers
+                refused = too_large_for_envoy if "content-length" in case.headers else too_large
+                return Step(Verdict.ANSWER, refused(case.voice(), limit))
             if event.local or not 200 <= event.status < 300:
                 return Step(Verdict.PASS, e.PassResponse(e.BodyMode.NONE))
             case.hold_unmade(bound(case).nanousd)  # its body was never shown

@@ -192,6 +192,16 @@ def too_large(voice: RejectionFormat, limit_bytes: int) -> Reject:
     return _reject(voice, refusal, "invalid_request_error")
 
 
+def too_large_for_envoy(voice: RejectionFormat, limit_bytes: int) -> Reject:
+    """Envoy refused a body that is below `max_body_bytes`: its own limit is lower; nothing was reserved."""
+    text = (
+        "The request body is longer than the Envoy before this gateway takes. The gateway itself takes "
+        f"{limit_bytes} bytes: ask your platform team to raise Envoy's buffer limit."
+    )
+    refusal = RefusalText(413, "request_too_large", text, {"limit_bytes": limit_bytes})
+    return _reject(voice, refusal, "invalid_request_error")
+
+
 def too_busy(voice: RejectionFormat) -> Reject:
     """A worker has as many bytes to read as it may, or no time to decide; nothing was reserved."""
     text = (

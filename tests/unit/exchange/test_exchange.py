@@ -472,6 +472,23 @@ def test_a_body_above_the_limit_gets_413_before_anything_is_reserved() -> None:
     assert d.endings == []
 
 
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [("2000", "longer than the Envoy before"), ("", "above this gateway's limit of 2048 bytes")],
+)
+def test_a_413_of_envoys_own_does_not_name_our_limit_for_a_body_below_it(length: str, words: str) -> None:
+    d = Drive(snapshot_of(SMALL, max_body_bytes=2048))
+    headers = {"content-length": length} if length else {}
+    d.exchange.receive(
+        e.RequestHeaders("POST", "/v1/chat/completions", Caller({**_caller().headers, **headers}))
+    )
+    action = d.answer(413, local=True, details="request_payload_too_large")
+    assert isinstance(action, e.Reject)
+    assert (action.status, action.reason) == (413, "request_too_large")
+    assert words in orjson.loads(action.body)["error"]["message"]
+    assert d.endings == []
+
+
 def test_the_output_cap_of_the_policy_is_written_into_the_request() -> None:
     d = Drive(snapshot_of("{team: ml, monthlyBudgetUSD: 10, outputTokenCap: 77}"))
     body = chat()
