@@ -110,9 +110,14 @@ def patch_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {**{k: None for k in old if k not in new}, **{k: v for k, v in new.items() if old.get(k) != v}}
 
 
+_TOLD = {c.EXHAUSTED: (c.PHASE_EXHAUSTED,), c.DOWNGRADING: (c.PHASE_EXHAUSTED, c.PHASE_DOWNGRADING)}
+"""The phases in which a condition was told already; the phase stays while the ledger does not answer."""
+
+
 def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Conditions that turned, as (type, status, reason, message): what events tell. What is first seen as fine
-    is no news, nor is Ready turning False, where another condition says why."""
+    is no news, nor what is true again after the ledger was away, nor is Ready turning False, where another condition
+    says why."""
     before = {x["type"]: x["status"] for x in old.get("conditions") or () if isinstance(x, dict)}
     out = []
     for x in new["conditions"]:
@@ -120,6 +125,8 @@ def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
         was = before.get(kind)
         good = "True" if kind == c.READY else "False"
         if was == status or status == "Unknown" or (status == good and was in (None, "Unknown")):
+            continue
+        if was == "Unknown" and old.get("phase") in _TOLD.get(kind, ()):
             continue
         if kind == c.READY and status == "False" and x["reason"] != c.NOT_OWNER:
             continue

@@ -171,6 +171,18 @@ def test_events_are_told_for_what_turned_not_for_what_was_always_fine() -> None:
     ]
 
 
+def test_what_is_true_again_after_the_ledger_was_away_is_no_event() -> None:
+    exhausted = desired(verdict(), spent("100"), {}, NOW)
+    away = desired(verdict(), None, exhausted, NOW + 5000, fault="Redis does not answer")
+    back = desired(verdict(), spent("100"), away, NOW + 10_000)
+    assert [k for k, *_ in transitions(exhausted, away)] == [c.STORE_DEGRADED]
+    assert [k for k, *_ in transitions(away, back)] == [c.STORE_DEGRADED]
+    pressed = desired(verdict(), spent("85"), {}, NOW)
+    meanwhile = desired(verdict(), None, pressed, NOW + 5000, fault="Redis does not answer")
+    now_spent = desired(verdict(), spent("100"), meanwhile, NOW + 10_000)
+    assert [k for k, *_ in transitions(meanwhile, now_spent)] == [c.EXHAUSTED, c.STORE_DEGRADED]
+
+
 def test_the_models_that_a_budget_sends_to_are_named() -> None:
     found = verdict(
         defaultModel="a",
