@@ -325,7 +325,7 @@ def teams(options: argparse.Namespace) -> None:
 # -- as limits are added ---------------------------------------------------------------------------------------
 
 KINDS = [
-    {"per": per, "unit": unit, "max": 10**6, "window": window}
+    {"per": per, "unit": unit, "max": 10**6 if unit == "usd" else 10**9, "window": window}
     for window in ("month", "week", "total", "day")
     for unit in ("usd", "requests", "tokens")
     for per in ("user", "run", "app", "model")
