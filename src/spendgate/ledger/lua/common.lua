@@ -122,20 +122,23 @@ local function balance(counter, where)
   return {tonumber(v[1] or '0'), tonumber(v[2] or '0'), not (v[1] or v[2])}
 end
 
--- Add to one field; a sum that equals what was added may be a new key, which then gets its end of life.
-local function add(key, field, n, ttl)
-  local sum = redis.call('HINCRBY', key, field, int(n))
-  if sum == n then redis.call('EXPIRE', key, ttl) end
-  return sum
+-- Add to one field of a counter, which does not fall below zero, also when its key was lost. A sum that equals what was
+-- added may be a new key, which then gets its end of life. (An exchange moves many counters by the same few amounts:
+-- each is written out once.)
+local written = {}
+local function add(key, field, n, window)
+  if not written[n] then written[n] = int(n) end
+  local sum = redis.call('HINCRBY', key, field, written[n])
+  if sum == n then redis.call('EXPIRE', key, ttl_of(window)) end
+  if sum < 0 then redis.call('HSET', key, field, '0') end
 end
 
--- Move settled and reserved of a counter; neither falls below zero, also when its key was lost.
+-- Move settled and reserved of a counter.
 local function move(counter, window, settled, reserved)
   local key = prefix .. counter
-  local ttl = TTL_S[window] or ttl_of(window)
-  if settled ~= 0 and add(key, 's', settled, ttl) < 0 then redis.call('HSET', key, 's', '0') end
-  if reserved ~= 0 and add(key, 'r', reserved, ttl) < 0 then redis.call('HSET', key, 'r', '0') end
-  if window == 'run' or window == 'total' then redis.call('EXPIRE', key, ttl) end
+  if settled ~= 0 then add(key, 's', settled, window) end
+  if reserved ~= 0 then add(key, 'r', reserved, window) end
+  if window == 'run' or window == 'total' then redis.call('EXPIRE', key, TTL_S[window]) end
 end
 
 -- As how many exchanges an id counts: none for what is charged beside one (port.BESIDE).
@@ -151,7 +154,9 @@ local function count_daily(day, app, model, cost, exchanges, usage, sign)
   if redis.call('HEXISTS', key, cell .. '#') == 0 and redis.call('HLEN', key) >= CELLS_MAX then
     cell = 'other' .. SEP .. 'other' .. SEP
   end
-  add(key, cell .. '#', exchanges, DAILY_TTL_S)
+  if redis.call('HINCRBY', key, cell .. '#', int(exchanges)) == exchanges then
+    redis.call('EXPIRE', key, DAILY_TTL_S)
+  end
   if cost ~= 0 then redis.call('HINCRBY', key, cell .. (sign or '$'), int(cost)) end
   for kind, n in pairs(usage) do
     if n ~= 0 then redis.call('HINCRBY', key, cell .. kind, int(n)) end

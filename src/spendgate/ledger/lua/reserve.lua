@@ -4,6 +4,7 @@
 -- ARGV[1]  JSON {id, app, ttl (ms), now (ms, 0: Redis' clock), again: replace what is held under this id?,
 --                team: for the groups' cells, ro: is anything carried over?, i: the number of its first candidate?,
 --                r: [digest, most, window (ms), refuses 0|1]?, what was asked: so often it passes within the window,
+--                w: [[start (s) ...] ...]?, windows that the ledger does not know: a few of their periods,
 --                c: [{m: model, e: estimate, t: tokens, f: settled from, b: settled below (-1: no end),
 --                     o: what it costs itself, to be taken from f and b when cp parts (of 10,000) of what is
 --                     carried over were added to them (left out: it is taken from them already),
@@ -13,9 +14,9 @@
 --          h: with so many samples of the app and model, what is held is learned from them; the estimate stays what
 --          is charged where nobody settles.
 --          The first bound of a candidate is the team's month; floor -1: counted, never refused. f and b are of what
---          the month has settled: what others hold opens no window. A window may be a list of instants (s), the starts
---          of a few periods, of which the clock chooses. more: {g: its account, a number of KEYS; x: what the scopes of
---          all values of its limit begin with; p: [budget, most, part of floor, part of ceiling], carried over}
+--          the month has settled: what others hold opens no window. A window may be a number of w, and is the period
+--          there that the clock is in. more: {g: its account, a number of KEYS; x: what the scopes of all values of its
+--          limit begin with; p: [budget, most, part of floor, part of ceiling], carried over}
 -- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), settled and reserved of the month
 --           with this hold, now, replayed 0|1, refusals [[candidate, bound, settled, reserved, only held 0|1, asked] ...],
 --           expired [...], settled and reserved of each bound of the candidate [s, r, s, r, ...],
@@ -108,16 +109,19 @@ local function fit(c)
   return math.min(c.e, h[1] + math.max(h[2], input) + output)
 end
 
+-- In the place of w's windows the period of each that it is now, `START-END`.
+for n, window in ipairs(ask.w or {}) do
+  local i = #window - 1
+  while i > 1 and now < window[i] * 1000 do i = i - 1 end
+  ask.w[n] = int(window[i]) .. '-' .. int(window[i + 1])
+end
+
 -- Where a candidate's bounds are counted: {counter, window, its balance, what is needed of it, its unit, its account}.
 local function places_of(c)
   local places = {}
   for j, bound in ipairs(c.l) do
     local more, window, where = bound[5], bound[2], nil
-    if type(window) == 'table' then
-      local i = #window - 1
-      while i > 1 and now < window[i] * 1000 do i = i - 1 end
-      window = int(window[i]) .. '-' .. int(window[i + 1])
-    end
+    if type(window) == 'number' then window = ask.w[window] end
     local counter = counter_of(bound[1], window, now, today)
     if more and more.g then where = prefixes[more.g] end
     local v = counted(counter, where)

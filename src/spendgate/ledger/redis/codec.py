@@ -94,6 +94,7 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
     LedgerError for an amount out of range."""
     accounts = {name: n for n, name in enumerate(request.groups, 2)}
     carries = False
+    windows: dict[tuple[int, ...], int] = {}
     candidates = []
     for c in request.candidates:
         if not 0 <= c.estimate_nanousd <= LEDGER_MAX_NANOUSD:
@@ -106,7 +107,7 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
             "e": c.estimate_nanousd,
             "f": max(c.used_from_nanousd - c.own_nanousd, 0),
             "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
-            "l": [_bound(b, accounts) for b in c.bounds],
+            "l": [_bound(b, accounts, windows) for b in c.bounds],
         }
         if c.tokens:
             row["t"] = c.tokens
@@ -139,6 +140,8 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
         "now": now_ms,
         "c": candidates,
     }
+    if windows:
+        whole["w"] = list(windows)
     if request.repeats is not None:
         r = request.repeats
         whole["r"] = [r.digest, r.max, r.window_ms, int(r.refuses)]
@@ -153,8 +156,10 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
     return orjson.dumps(whole)
 
 
-def _bound(b: Bound, accounts: dict[str, int]) -> list[object]:
-    row: list[object] = [clean(b.scope), b.periods or b.window, b.floor_nanousd, b.ceiling_nanousd]
+def _bound(b: Bound, accounts: dict[str, int], windows: dict[tuple[int, ...], int]) -> list[object]:
+    """A window that the ledger does not know is a number in `windows`, from 1, which gets it."""
+    window = windows.setdefault(b.periods, len(windows) + 1) if b.periods else b.window
+    row: list[object] = [clean(b.scope), window, b.floor_nanousd, b.ceiling_nanousd]
     if b.group or b.values_of or b.carry:
         more: dict[str, object] = {}
         if b.group:
