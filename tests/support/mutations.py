@@ -28,7 +28,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "the floor admits at the limit itself", "reserve",
-        "committed >= bound[3] or", "committed > bound[3] or", ("bound",),
+        "committed >= bound[3] or", "committed > bound[3] or", ("bound", "told"),
     ),
     Mutation(
         "the estimate is not added to the ceiling's check", "reserve",
