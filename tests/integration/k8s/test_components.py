@@ -238,6 +238,11 @@ def test_each_route_of_the_front_door_leads_to_a_host_that_the_mesh_knows_and_is
         assert rule["timeouts"]["request"] == "0s"
 
 
+def test_a_load_balancer_before_the_front_door_may_ask_whether_it_is_ready(build: Build) -> None:
+    rules = one(build("front-door"), "NetworkPolicy", "llm")["spec"]["ingress"]
+    assert {443, 15021} <= {p["port"] for rule in rules if "from" not in rule for p in rule["ports"]}
+
+
 def test_the_front_doors_pods_are_let_in_by_its_namespace_and_wait_for_calls(build: Build) -> None:
     """Istio's pod says all that the level `restricted` asks for but the seccomp profile (kube-gateway.yaml, 1.28); what
     the ConfigMap gives is merged into it."""
