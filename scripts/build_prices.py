@@ -134,34 +134,8 @@ def build() -> str:
                 models[name_of(id_, m.id)] = entry
         if id_ in FILLED:
             fill(id_, models, listed_there, provider)
-        for name in own["free"].get(id_, ()):
-            models[name] = {"prices": [["", {"input": 0, "output": 0}]]}
-        if common := own["provider_fees"].get(id_):
-            priced_each = {kind: each(kind, usd) for kind, usd in common.items()}
-            for entry in models.values():
-                for period in entry["prices"]:
-                    if period[1].get("output"):
-                        period[1].update(priced_each)
-        for name, least in own["minimum"].get(id_, {}).items():
-            models[name]["minimum"] = {kind: int(n) for kind, n in least.items()}
-        for name, fees in own["fees"].get(id_, {}).items():
-            for period in models.setdefault(name, {"prices": [["", {}]]})["prices"]:
-                period[1].update({k: each(k, v) for k, v in fees.items()})
-        for name, of in own["prices"].get(id_, {}).items():
-            entry = models.setdefault(name, {})
-            entry.pop("hours", None)  # of the price that is stated anew
-            entry.update(stated(of))
-        for name, words in own["service"].get(id_, {}).items():
-            models[name].setdefault("service", {}).update(service_of(words))
-        for name, day in own["provisional"].get(id_, {}).items():
-            models[name]["provisional"] = day
-        for pattern, places in own["residency"].get(id_, {}).items():
-            for name, entry in models.items():
-                if re.match(pattern, name):
-                    entry["residency"] = {
-                        **{p: int(n) for p, n in places.items()},
-                        **entry.get("residency", {}),
-                    }
+        own_fees(id_, models, own)
+        own_prices(id_, models, own)
         for entry in models.values():
             spread_long_writes(entry)
         drop_needless_names(models, frozenset(own["prices"].get(id_, ())))
@@ -180,6 +154,40 @@ def build() -> str:
         "tokenizers": {name: tokenizer(family) for name, family in FAMILIES.items()},
     }
     return written(head, out)
+
+
+def own_fees(provider: str, models: dict[str, Any], own: dict[str, Any]) -> None:
+    """What own.yaml says is free, what each use costs beside tokens, and the least that is billed."""
+    for name in own["free"].get(provider, ()):
+        models[name] = {"prices": [["", {"input": 0, "output": 0}]]}
+    if common := own["provider_fees"].get(provider):
+        priced_each = {kind: each(kind, usd) for kind, usd in common.items()}
+        for entry in models.values():
+            for period in entry["prices"]:
+                if period[1].get("output"):
+                    period[1].update(priced_each)
+    for name, least in own["minimum"].get(provider, {}).items():
+        models[name]["minimum"] = {kind: int(n) for kind, n in least.items()}
+    for name, fees in own["fees"].get(provider, {}).items():
+        for period in models.setdefault(name, {"prices": [["", {}]]})["prices"]:
+            period[1].update({k: each(k, v) for k, v in fees.items()})
+
+
+def own_prices(provider: str, models: dict[str, Any], own: dict[str, Any]) -> None:
+    """What own.yaml states anew: prices, those of tiers and places, and until when they hold."""
+    for name, of in own["prices"].get(provider, {}).items():
+        entry = models.setdefault(name, {})
+        entry.pop("hours", None)  # of the price that is stated anew
+        entry.update(stated(of))
+    for name, words in own["service"].get(provider, {}).items():
+        models[name].setdefault("service", {}).update(service_of(words))
+    for name, day in own["provisional"].get(provider, {}).items():
+        models[name]["provisional"] = day
+    for pattern, places in own["residency"].get(provider, {}).items():
+        for name, entry in models.items():
+            if re.match(pattern, name):
+                stated_there = {p: int(n) for p, n in places.items()}
+                entry["residency"] = {**stated_there, **entry.get("residency", {})}
 
 
 def spread_long_writes(entry: dict[str, Any]) -> None:
@@ -370,13 +378,7 @@ def family(of: dict[str, Any]) -> dict[str, Any]:
 def add_known(provider: str, entry: dict[str, Any], known: dict[str, Any]) -> None:
     """Lay what litellm knows of a model under what its entry has. Prices are taken only where both agree on the
     standard one, be it by a factor (a region's surcharge)."""
-    for field in ("output", "context", "reasons"):
-        if field in known:
-            entry.setdefault(field, known[field])
-    if "can" in known and provider in KNOWN_WELL:
-        entry.setdefault("can", known["can"])
-    if "residency" in known and provider != "aws":  # Bedrock's regions are models of their own at the source
-        entry["residency"] = known["residency"]
+    add_facts(provider, entry, known)
     last = entry["prices"][-1]
     for kind in sorted(FEES.intersection(known.get("rates", ()))):
         for period in entry["prices"]:
@@ -388,16 +390,23 @@ def add_known(provider: str, entry: dict[str, Any], known: dict[str, Any]) -> No
         if kind not in FEES and kind not in last[1] and kind not in ("reasoning", "output", "cached_input"):
             last[1][kind] = scaled(rate, factor)
     if "tiers" in known and len(last) == 2:
-        last.append(
-            [[above, {k: scaled(r, factor) for k, r in rates.items()}] for above, rates in known["tiers"]]
-        )
+        last.append(scaled_tiers(known["tiers"], factor))
     for word, (rates, *contexts) in known.get("service", {}).items():
-        period = ["", {k: scaled(r, factor) for k, r in rates.items()}]
-        for tiers in contexts:
-            period.append([[above, {k: scaled(r, factor) for k, r in of.items()}] for above, of in tiers])
+        period = ["", scaled_all(rates, factor), *(scaled_tiers(tiers, factor) for tiers in contexts)]
         entry.setdefault("service", {}).setdefault(word, [period])
     if "service" in entry:
         entry["service"] = dict(sorted(entry["service"].items()))
+
+
+def add_facts(provider: str, entry: dict[str, Any], known: dict[str, Any]) -> None:
+    """The same for what is no price by the token."""
+    for field in ("output", "context", "reasons"):
+        if field in known:
+            entry.setdefault(field, known[field])
+    if "can" in known and provider in KNOWN_WELL:
+        entry.setdefault("can", known["can"])
+    if "residency" in known and provider != "aws":  # Bedrock's regions are models of their own at the source
+        entry["residency"] = known["residency"]
 
 
 REGIONAL = Fraction(11, 10)
@@ -415,6 +424,14 @@ def agreed(ours: dict[str, int], theirs: dict[str, int]) -> Fraction | None:
 
 def scaled(rate: int, factor: Fraction) -> int:
     return round(rate * factor)
+
+
+def scaled_all(rates: dict[str, int], factor: Fraction) -> dict[str, int]:
+    return {k: scaled(r, factor) for k, r in rates.items()}
+
+
+def scaled_tiers(tiers: list[Any], factor: Fraction) -> list[Any]:
+    return [[above, scaled_all(rates, factor)] for above, rates in tiers]
 
 
 def fill(provider: str, models: dict[str, Any], listed: dict[str, Any], source: Any) -> None:

@@ -136,13 +136,7 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(searches, dict) and searches:
         # which size of a search is used, no response tells: the dearest
         of["rates"].setdefault("searches", _pico(max(Decimal(c) for c in searches.values())))
-    service: dict[str, Any] = {}
-    for suffix, word in TIERS.items():
-        rates = {k: r for k, r in _rates(entry, "", suffix).items() if k not in FEES}
-        if rates:
-            contexts = _tiers(entry, suffix)
-            service[word] = [rates, contexts] if contexts else [rates]
-    if service:
+    if service := _service(entry):
         of["service"] = service
     places = {place: int(Decimal(entry[f]) * 100) for f, place in RESIDENCY.items() if f in entry}
     if "us" in (entry.get("provider_specific_entry") or {}):
@@ -157,6 +151,16 @@ def _model(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("supports_reasoning"):
         of["reasons"] = True
     return of
+
+
+def _service(entry: Mapping[str, Any]) -> dict[str, Any]:
+    service: dict[str, Any] = {}
+    for suffix, word in TIERS.items():
+        rates = {k: r for k, r in _rates(entry, "", suffix).items() if k not in FEES}
+        if rates:
+            contexts = _tiers(entry, suffix)
+            service[word] = [rates, contexts] if contexts else [rates]
+    return service
 
 
 def _rates(entry: Mapping[str, Any], context: str, suffix: str) -> dict[str, int]:

@@ -48,7 +48,7 @@ _EXAMPLES = {
 _UNITS = {"USD": "USD", "Percent": "percent", "percent": "percent", "usd": "USD", "Cap": "tokens"}
 
 
-def problem_and_remedy(kind: str, loc: tuple[int | str, ...], error: Mapping[str, Any]) -> tuple[str, str]:
+def problem_and_remedy(kind: str, loc: tuple[int | str, ...], error: Mapping[str, Any]) -> tuple[str, str]:  # noqa: C901  # a table: a case for each error
     """Say what is wrong at `loc`, given pydantic's error type and error."""
     names = [p for p in loc if isinstance(p, str)]
     name = names[-1] if names else ""

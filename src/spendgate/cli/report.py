@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spendgate.finops.chargeback.allocation import Rule
     from spendgate.finops.chargeback.archive import Archive
     from spendgate.finops.chargeback.chargeback import Chargeback
+    from spendgate.finops.chargeback.focus import Month
     from spendgate.finops.chargeback.groups import Groups
     from spendgate.ledger.accounts import Adjusted, DayCell
     from spendgate.pricing.table import PriceTable
@@ -118,38 +119,17 @@ def chargeback_command(
     """
     from spendgate.finops.chargeback.allocation import allocations, split_shared
     from spendgate.finops.chargeback.chargeback import chargeback
-    from spendgate.finops.chargeback.differences import differences
     from spendgate.finops.chargeback.focus import Month
-    from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
-    from spendgate.finops.chargeback.groups import Groups, of_group, of_teams, with_groups
+    from spendgate.finops.chargeback.groups import Groups
     from spendgate.pricing.load import table
 
     try:
         month = parse_month(month_option)
     except ValueError as e:
         raise click.UsageError(f"--month: {e}") from e
-    if (source == "prometheus") != bool(prometheus_url):
-        raise click.UsageError("--source prometheus and --prometheus URL belong together; give both")
-    if source == "archive" and not archive:
-        raise click.UsageError("--source archive: say where closed months stand, with --archive URL")
-    if (source == "log") != bool(logs):
-        raise click.UsageError("--source log and --log FILE belong together; give both")
-    if by_tag and (source != "log" or output in FOCUS):
-        raise click.UsageError(
-            "--by-tag: tags are in usage logs alone (--source log); FOCUS has them in Tags"
-        )
+    _check_source(source, prometheus_url, archive, logs, by_tag, output)
     rules = _rules(shared_file)
-    if rules and output == "focus-1.2":
-        raise click.UsageError("--shared: FOCUS 1.2 has no columns for it; take -o focus-1.4")
-    if team is not None and group is not None:
-        raise click.UsageError("--team and --group: give one of them")
-    if rules and output in FOCUS and (team, group) != (None, None):
-        option = "--group" if team is None else "--team"
-        raise click.UsageError(
-            f"{option}: a shared team's rows name who shares them; leave it out, and filter"
-        )
-    if output == "focus-parquet" and sys.stdout.isatty():
-        raise click.UsageError("-o focus-parquet: a Parquet file is not for a terminal; add > FILE")
+    _check_shape(output, team, group, shared=bool(rules))
     table_of_prices = table(prices)
     only = None if rules else team  # to split the cost of some, all must be known
     made: list[Adjusted] = []
@@ -178,9 +158,7 @@ def chargeback_command(
         )
     if limits is None:  # no archive told them
         limits, groups = budgets_of_month(redis_url, data_dir, month, source, group is not None)
-    if group is not None and group not in groups.names:
-        known = ", ".join(groups.names) or "none"
-        raise click.UsageError(f"--group: no group {group!r} in {month_text(month)}; known: {known}")
+    _check_group(group, groups, month)
     report = chargeback(month, source, cells, table_of_prices)
     report = replace(report, by=by_tag) if by_tag else report
     if output in FOCUS:
@@ -191,29 +169,84 @@ def chargeback_command(
             cells = [c for c in cells if groups.has(group, c.team)]
             made = [a for a in made if groups.has(group, a.adjustment.team)]
         of = Month(month, cells, table_of_prices, billing_account, made, shared, groups)
-        version: Any = FOCUS[output]
-        as_parquet = output == "focus-parquet"
-        click.echo(focus_parquet(of, version) if as_parquet else focus_csv(of, version), nl=False)
+        click.echo(_focus(of, output), nl=False)
     else:
-        shown = split_shared(report, rules)
-        if group is not None:
-            shown = of_group(shown, groups, group)
-        elif team is not None:
-            shown = of_teams(shown, lambda t: t == team)  # its groups have other teams, too
-        else:
-            shown = with_groups(shown, groups)
+        shown = _part(split_shared(report, rules), team, group, groups)
         click.echo(render(shown, output, limits), nl=False)
     if source == "ledger":
         _tell_difference(report, settled)
     elif beside is not None:
-        for text in differences(report, chargeback(month, "ledger", beside, table_of_prices)):
-            click.echo(f"spendgate report: {text}", err=True)
+        _tell_beside(report, chargeback(month, "ledger", beside, table_of_prices))
     if source == "prometheus":
         click.echo(
             "spendgate report: Prometheus knows neither list prices nor markups: the list cost and the effective "
             "cost are shown as what was charged; take --source ledger or log for them",
             err=True,
         )
+
+
+def _focus(of: Month, output: str) -> str | bytes:
+    from spendgate.finops.chargeback.focus_files import focus_csv, focus_parquet
+
+    version: Any = FOCUS[output]
+    return focus_parquet(of, version) if output == "focus-parquet" else focus_csv(of, version)
+
+
+def _tell_beside(report: Chargeback, ledger: Chargeback) -> None:
+    """What differs from the ledger."""
+    from spendgate.finops.chargeback.differences import differences
+
+    for text in differences(report, ledger):
+        click.echo(f"spendgate report: {text}", err=True)
+
+
+def _part(report: Chargeback, team: str | None, group: str | None, groups: Groups) -> Chargeback:
+    """Of a team, of a group, or all of it with the groups beside."""
+    from spendgate.finops.chargeback.groups import of_group, of_teams, with_groups
+
+    if group is not None:
+        return of_group(report, groups, group)
+    if team is not None:
+        return of_teams(report, lambda t: t == team)  # its groups have other teams, too
+    return with_groups(report, groups)
+
+
+def _check_source(
+    source: str, prometheus_url: str | None, archive: str | None, logs: tuple[Path, ...], by_tag: str, output: str
+) -> None:  # fmt: skip
+    """Raises UsageError where the options do not say where the numbers come from, or two places."""
+    if (source == "prometheus") != bool(prometheus_url):
+        raise click.UsageError("--source prometheus and --prometheus URL belong together; give both")
+    if source == "archive" and not archive:
+        raise click.UsageError("--source archive: say where closed months stand, with --archive URL")
+    if (source == "log") != bool(logs):
+        raise click.UsageError("--source log and --log FILE belong together; give both")
+    if by_tag and (source != "log" or output in FOCUS):
+        raise click.UsageError(
+            "--by-tag: tags are in usage logs alone (--source log); FOCUS has them in Tags"
+        )
+
+
+def _check_shape(output: str, team: str | None, group: str | None, shared: bool) -> None:
+    """Raises UsageError where what is asked for cannot be shown so."""
+    if shared and output == "focus-1.2":
+        raise click.UsageError("--shared: FOCUS 1.2 has no columns for it; take -o focus-1.4")
+    if team is not None and group is not None:
+        raise click.UsageError("--team and --group: give one of them")
+    if shared and output in FOCUS and (team, group) != (None, None):
+        option = "--group" if team is None else "--team"
+        raise click.UsageError(
+            f"{option}: a shared team's rows name who shares them; leave it out, and filter"
+        )
+    if output == "focus-parquet" and sys.stdout.isatty():
+        raise click.UsageError("-o focus-parquet: a Parquet file is not for a terminal; add > FILE")
+
+
+def _check_group(group: str | None, groups: Groups, month: str) -> None:
+    """Raises UsageError where the month has no such group."""
+    if group is not None and group not in groups.names:
+        known = ", ".join(groups.names) or "none"
+        raise click.UsageError(f"--group: no group {group!r} in {month_text(month)}; known: {known}")
 
 
 def budgets_of_month(

@@ -162,43 +162,45 @@ class Admission:
         assert case.dialect is not None
         case.at_ms = event.now_ms
         self._given = event.body
+        read = self._facts(case.dialect, event.body)
+        if isinstance(read, RequestFacts) and read.tools:
+            read = self._tools(read)
+        if isinstance(read, Step):
+            return read
+        if read.free:
+            return Step(Verdict.PASS, e.Forward(unknown=self._told))
+        facts = stream_options.as_it_goes(case, read, self._read.body, bool(self._switch), self._fixed)
+        if facts.user and not case.identity.user and case.snapshot.settings.trust_request_user:
+            case.identity = replace(case.identity, user=sane(facts.user))
+        case.facts = facts
+        case.counted = measure(facts.texts, facts.text_bytes)
+        return self.plan()
+
+    def _facts(self, dialect: Dialect, body: bytes) -> RequestFacts | Step:
+        """What it asks for, or at most may where it cannot be read; or what ends it here."""
+        case = self._case
         try:
-            asked = read_facts(case.dialect, event.body, case.address.path, case.headers, case.snapshot)
+            asked = read_facts(dialect, body, case.address.path, case.headers, case.snapshot)
         except BodyTooLarge:
             return self._unread(too_large(self._voice, case.snapshot.settings.max_body_bytes))
         except RequestError as problem:
             if self._told:
                 return Step(Verdict.PASS, e.Forward(unknown=True))
             refusal = self._unreadable(str(problem))
-            if refusal is not None:
-                return self._unread(refusal)
-            facts = unread_facts(case.dialect, event.body, case.headers)
-        else:
-            facts, self._read = asked.facts, asked.readable
-        if facts.tools:
-            facts, unpriced = tools.priced(facts, case.snapshot, case.target, case.address.host, case.at_ms)
-            if unpriced and unknown_apis.refuses(case.snapshot, case.identity, case.headers, Cost.UNKNOWN):
-                return self._unread(
-                    unpriced_tool(self._voice, case.identity, self._budget, unpriced, case.at_ms)
-                )
-            if facts.free:
-                return Step(Verdict.PASS, e.Forward(unknown=True))
-            self._unpriced = bool(unpriced)
+            return unread_facts(dialect, body, case.headers) if refusal is None else self._unread(refusal)
+        self._read = asked.readable
+        return asked.facts
+
+    def _tools(self, facts: RequestFacts) -> RequestFacts | Step:
+        """The same with what its calls of tools cost; or what ends it here."""
+        case = self._case
+        facts, unpriced = tools.priced(facts, case.snapshot, case.target, case.address.host, case.at_ms)
+        if unpriced and unknown_apis.refuses(case.snapshot, case.identity, case.headers, Cost.UNKNOWN):
+            return self._unread(unpriced_tool(self._voice, case.identity, self._budget, unpriced, case.at_ms))
         if facts.free:
-            return Step(Verdict.PASS, e.Forward(unknown=self._told))
-        if self._switch:
-            facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
-        if self._fixed:
-            facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
-        if facts.usage_hidden and not stream_options.may_ask(case, facts, self._read.body):
-            facts = replace(facts, usage_hidden=False)
-        if case.taken_over is not None and case.taken_over.usage_hidden:
-            facts = replace(facts, usage_hidden=True)
-        if facts.user and not case.identity.user and case.snapshot.settings.trust_request_user:
-            case.identity = replace(case.identity, user=sane(facts.user))
-        case.facts = facts
-        case.counted = measure(facts.texts, facts.text_bytes)
-        return self.plan()
+            return Step(Verdict.PASS, e.Forward(unknown=True))
+        self._unpriced = bool(unpriced)
+        return facts
 
     def _unreadable(self, problem: str) -> e.Reject | None:
         """The refusal of what cannot be read; None where it passes, held and charged at a bound."""

@@ -14,6 +14,7 @@ it must never break a request. Pure.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from spendgate.dialects.base import RequestFacts
@@ -50,6 +51,22 @@ def may_ask(case: ExchangeContext, facts: RequestFacts, body: bytes) -> bool:
     version = next((v for k, v in parse_qsl(query) if k.lower() == "api-version"), "")
     is_old = _VERSION.match(version) is not None and version[:10] < _SINCE
     return not (is_old or mentions(body, b"data_sources"))
+
+
+def as_it_goes(
+    case: ExchangeContext, facts: RequestFacts, body: bytes, switched_off: bool, fixed: bool
+) -> RequestFacts:
+    """What of the usage the answer will show, by what the request switches off, and by what may be changed here
+    (`fixed`: nothing)."""
+    if switched_off:
+        facts = replace(facts, flags=(*facts.flags, "usage_switched_off"), output_hidden=True)
+    if fixed:
+        facts = replace(facts, body_fixed=True, fixed_because="entry", usage_hidden=False)
+    if facts.usage_hidden and not may_ask(case, facts, body):
+        facts = replace(facts, usage_hidden=False)
+    if case.taken_over is not None and case.taken_over.usage_hidden:
+        facts = replace(facts, usage_hidden=True)
+    return facts
 
 
 class Refusal:

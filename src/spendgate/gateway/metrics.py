@@ -6,7 +6,7 @@ what a killed worker had counted. Labels are bounded by `max_label_values`: see 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -25,6 +25,8 @@ ROUTED = ("simple_query", "complex_query", "budget_pressure")
 """Why a request goes to another model (rules 3 and 4)."""
 
 
+_Add = Callable[..., None]
+"""(counter, labels, amount: 1)"""
 _Sums = dict[tuple[Counter, tuple[str, ...]], float]
 
 
@@ -375,9 +377,14 @@ class Metrics:
                 add(self.tokens, (*spend, kind), n)
         if r.decision in ("route", "downgrade"):
             add(self.routed, (r.reason,))
+        self._count_notes(add, ending, team, model)
+
+    def _count_notes(self, add: _Add, ending: ExchangeResult, team: str, model: str) -> None:
+        """What was out of the ordinary."""
+        notes = ending.notes
         if notes.unmetered:
             add(self.unmetered, (notes.unmetered,))
-            usd = r.cost_nanousd / NANO_PER_USD
+            usd = ending.record.cost_nanousd / NANO_PER_USD
             add(self.unmetered_usd, (team, notes.unmetered), usd)
         if notes.unmetered == "expired":
             add(self.expired, (team,))

@@ -135,20 +135,7 @@ def spec_of(draft: Draft, notes: list[Note]) -> Json | None:
         spec["monthlyBudgetUSD"] = 0
         notes.append(Note("otherwise", draft.where, "is blocked: a budget of 0, which admits nothing"))
         return spec
-    models: dict[str, Decimal] = {}
-    apps: dict[str, Decimal] = dict.fromkeys(draft.closed_apps, Decimal(0))
-    rest: list[Limit] = []
-    for limit in draft.limits:
-        usd = limit.unit == "usd"
-        if usd and limit.per == "team" and not limit.match and limit.window in FIELDS:
-            name = FIELDS[limit.window]
-            spec[name] = min(spec.get(name, limit.max), limit.max)
-        elif usd and limit.window == "month" and limit.per == "model" and limit.match:
-            models[limit.match] = min(models.get(limit.match, limit.max), limit.max)
-        elif usd and limit.window == "month" and limit.per == "app" and limit.match:
-            apps[limit.match] = min(apps.get(limit.match, limit.max), limit.max)
-        else:
-            rest.append(limit)
+    models, apps, rest = _placed(spec, draft)
     bounds = [r for r in draft.limits if r.per == "team" and r.unit == "usd" and not r.match]
     if draft.warn_usd is not None:
         _warn(spec, draft, bounds, notes)
@@ -170,6 +157,26 @@ def spec_of(draft: Draft, notes: list[Note]) -> Json | None:
     _without_idle(spec, draft, notes)
     front = ("team", "members", "monthlyBudgetUSD")
     return {k: spec[k] for k in front if k in spec} | {k: v for k, v in spec.items() if k not in front}
+
+
+def _placed(spec: Json, draft: Draft) -> tuple[dict[str, Decimal], dict[str, Decimal], list[Limit]]:
+    """The bounds that are fields of their own go into the spec; those of models and of apps, and the other limits, are
+    handed back."""
+    models: dict[str, Decimal] = {}
+    apps: dict[str, Decimal] = dict.fromkeys(draft.closed_apps, Decimal(0))
+    rest: list[Limit] = []
+    for limit in draft.limits:
+        usd = limit.unit == "usd"
+        if usd and limit.per == "team" and not limit.match and limit.window in FIELDS:
+            name = FIELDS[limit.window]
+            spec[name] = min(spec.get(name, limit.max), limit.max)
+        elif usd and limit.window == "month" and limit.per == "model" and limit.match:
+            models[limit.match] = min(models.get(limit.match, limit.max), limit.max)
+        elif usd and limit.window == "month" and limit.per == "app" and limit.match:
+            apps[limit.match] = min(apps.get(limit.match, limit.max), limit.max)
+        else:
+            rest.append(limit)
+    return models, apps, rest
 
 
 def _without_idle(spec: Json, draft: Draft, notes: list[Note]) -> None:

@@ -108,6 +108,17 @@ def _panel(panel: Panel, runbooks: str) -> Any:
     if panel.alert and runbooks:
         link = build.DashboardLink(f"Runbook: {panel.alert}").url(f"{runbooks.rstrip('/')}/{panel.alert}.md")
         out = out.links([link.type(model.DashboardLinkType.LINK).target_blank(True)])
+    out = _as_its_kind(out, panel)
+    if panel.columns:
+        out = _with_columns(out, panel)
+    if panel.kind == "table":
+        leads = panel.sort or panel.columns[-1].title
+        out = out.sort_by([common.TableSortByFieldState().display_name(leads).desc(True)])
+    return out
+
+
+def _as_its_kind(out: Any, panel: Panel) -> Any:
+    """What only panels of one kind are told."""
     if panel.kind in ("bargauge", "gauge", "piechart", "stat"):
         out = out.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     if panel.kind == "piechart":
@@ -121,11 +132,6 @@ def _panel(panel: Panel, runbooks: str) -> Any:
         out = out.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC)
     if panel.kind == "barchart":
         out = out.x_field(panel.columns[0].title)
-    if panel.columns:
-        out = _with_columns(out, panel)
-    if panel.kind == "table":
-        leads = panel.sort or panel.columns[-1].title
-        out = out.sort_by([common.TableSortByFieldState().display_name(leads).desc(True)])
     return out
 
 

@@ -134,16 +134,7 @@ class Supervisor:
     async def start(self) -> None:
         """Start everything; returns when requests are decided (in a cluster: once a policy is known). Raises
         SpendgateError with the reason."""
-        if not self.redis_url:
-            self.redis = EmbeddedRedis(self.data_dir)
-            self.redis_url = self.redis.url
-        self.ledger = RedisLedger.from_url(self.redis_url, 2.0)
-        if not await self.ledger.ping():
-            if not self.cluster:
-                raise ConfigurationError(
-                    f"Redis does not answer at {self.redis_url}; is it running, is the URL right?"
-                )
-            log.error("redis_away", why="starting with the last known policy; what is spent is spooled")
+        ledger = await self._open_ledger()
         if self.cluster:
             source = RedisPolicySource(
                 self.redis_url, self.data_dir / POLICY_FILE, second=self.plan.settings.policy_snapshot
@@ -153,12 +144,12 @@ class Supervisor:
             self.snapshot = self.sources.load()
         shutil.rmtree(self.metrics_dir, ignore_errors=True)
         self.metrics_dir.mkdir(parents=True)
-        keeper = Checkpointer(self.ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
+        keeper = Checkpointer(ledger, lambda: self.snapshot.policy, self.data_dir / MEMORY_FILE)
         await keeper.start()  # before anybody can spend: the workers know its epoch
         metrics = Metrics(CollectorRegistry(), self.plan.settings.max_label_values)
-        gauges = BudgetGauges(self.ledger, self.snapshot.policy, copies=self.cluster)
+        gauges = BudgetGauges(ledger, self.snapshot.policy, copies=self.cluster)
         alerting = None if self.cluster else Alerting(
-            self.ledger, self.redis_url, lambda: self.snapshot.policy, self._senders, self.data_dir, self.usage_path
+            ledger, self.redis_url, lambda: self.snapshot.policy, self._senders, self.data_dir, self.usage_path
         )  # fmt: skip
         if alerting is not None:
             await alerting.begin()  # before anybody can spend
@@ -166,18 +157,11 @@ class Supervisor:
         watchdog = Watchdog(self.workers, metrics.hung.inc)
         self._tasks.append(asyncio.create_task(watchdog.run()))
         if self.listen:
-            self.front = Front(
-                self.listen,
-                self.grpc,
-                self.plan.settings,
-                self.data_dir,
-                self.run_dir,
-                self._log_path("envoy"),
-            )
+            log_file, settings = self._log_path("envoy"), self.plan.settings
+            self.front = Front(self.listen, self.grpc, settings, self.data_dir, self.run_dir, log_file)
             self.front.start()
-        job = (
-            self._rebuild_job(keeper, alerting) if self.listen else None
-        )  # `serve` leaves this to the controller
+        # `serve` leaves this to the controller
+        job = self._rebuild_job(keeper, alerting) if self.listen else None
         await self._start_admin(gauges, keeper, job)
         await self._until_ready()
         endpoint = self.plan.settings.otlp_endpoint
@@ -197,7 +181,7 @@ class Supervisor:
 
             self._tasks.append(asyncio.create_task(self.sources.cluster.run(apply_policy)))
         self._tasks += [
-            asyncio.create_task(Sweeper(self.ledger, usage_log, metrics, self.snapshot.prices.version).run()),
+            asyncio.create_task(Sweeper(ledger, usage_log, metrics, self.snapshot.prices.version).run()),
             asyncio.create_task(keeper.run()),
             asyncio.create_task(watch(self.sources, self._signature, apply, metrics.reload_errors.inc)),
         ]
@@ -216,6 +200,19 @@ class Supervisor:
             url=self.url,
         ).write(self.data_dir)
         self._serving = True
+
+    async def _open_ledger(self) -> RedisLedger:
+        """In a Redis of our own where none is named. Raises ConfigurationError where it is away, and is needed."""
+        if not self.redis_url:
+            self.redis = EmbeddedRedis(self.data_dir)
+            self.redis_url = self.redis.url
+        ledger = self.ledger = RedisLedger.from_url(self.redis_url, 2.0)
+        if not await ledger.ping():
+            if not self.cluster:
+                why = "is it running, is the URL right?"
+                raise ConfigurationError(f"Redis does not answer at {self.redis_url}; {why}")
+            log.error("redis_away", why="starting with the last known policy; what is spent is spooled")
+        return ledger
 
     def _start_workers(self) -> None:
         for i, endpoint in enumerate(self.grpc):

@@ -302,24 +302,27 @@ def _read_messages(texts: Texts, messages: Any, image_rule: ImageRule) -> None:
                 _read_part(texts, part, image_rule)
         else:
             texts.add(content)
-        if message.keys() <= _PLAIN_MESSAGE:
-            continue
-        for key in ("name", "refusal", "reasoning_content", "reasoning"):
-            if (value := message.get(key)) is not None:
-                texts.add(value)
-        for key in message.keys() - _MESSAGE_KEYS:
-            if key in _TOLD:
-                texts.add(message[key])
-            else:
-                hosted.add_member(texts, key, message[key])
-        calls = message.get("tool_calls")
-        for call in list_of(calls):
-            _read_call(texts, call)
-        if (call := message.get("function_call")) is not None:
-            _read_function(texts, call)
-        if message.get("audio") is not None:
-            texts.extra_tokens += AUDIO_REFERENCE_TOKENS
-            texts.dear_kinds.add("input_audio")
+        if not message.keys() <= _PLAIN_MESSAGE:
+            _read_members(texts, message)
+
+
+def _read_members(texts: Texts, message: JsonObject) -> None:
+    """What a message has beside its content."""
+    for key in ("name", "refusal", "reasoning_content", "reasoning"):
+        if (value := message.get(key)) is not None:
+            texts.add(value)
+    for key in message.keys() - _MESSAGE_KEYS:
+        if key in _TOLD:
+            texts.add(message[key])
+        else:
+            hosted.add_member(texts, key, message[key])
+    for call in list_of(message.get("tool_calls")):
+        _read_call(texts, call)
+    if (call := message.get("function_call")) is not None:
+        _read_function(texts, call)
+    if message.get("audio") is not None:
+        texts.extra_tokens += AUDIO_REFERENCE_TOKENS
+        texts.dear_kinds.add("input_audio")
 
 
 def _read_part(texts: Texts, part: Any, image_rule: ImageRule) -> None:

@@ -57,21 +57,7 @@ def parse_mapping(document: Any, where: str) -> ColumnMap:
         )
     for name in document.keys() - {"columns", "cost_unit", "tokens_per_unit", "kinds", "models", "dates"}:
         faults.append(Fault(where, 0, str(name), "is not known", "take it out"))
-    columns = document.get("columns") or {}
-    plain: dict[str, str] = {}
-    wide: dict[str, Mapping[str, str]] = {}
-    if not isinstance(columns, dict) or columns.keys() - set(FIELDS):
-        faults.append(Fault(where, 0, "columns", f"{columns!r}", f"map {', '.join(FIELDS)} to column names"))
-    else:
-        if columns and (missing := [n for n in NEEDED if n not in columns]):
-            faults.append(Fault(where, 0, f"columns.{missing[0]}", "is missing", "name its column"))
-        for name, column in columns.items():
-            if not isinstance(column, dict):
-                plain[name] = str(column)
-            elif name in WIDE and column and all(k in KINDS for k in column):
-                wide[name] = {k: str(c) for k, c in column.items()}
-            else:
-                faults.append(Fault(where, 0, f"columns.{name}", f"{column!r}", _wide_remedy(name)))
+    plain, wide = _columns(document.get("columns") or {}, where, faults)
     unit = document.get("cost_unit", "usd")
     if unit not in UNITS:
         faults.append(Fault(where, 0, "cost_unit", f"{unit!r} is none of {', '.join(UNITS)}", "choose one"))
@@ -92,6 +78,27 @@ def parse_mapping(document: Any, where: str) -> ColumnMap:
     if faults:
         raise ConfigurationError(faults)
     return ColumnMap(plain, unit, per, kinds, {str(k): m for k, m in models.items()}, wide, dates)
+
+
+def _columns(
+    columns: Any, where: str, faults: list[Fault]
+) -> tuple[dict[str, str], dict[str, Mapping[str, str]]]:
+    """The column of each field, and those of fields that have one a kind."""
+    plain: dict[str, str] = {}
+    wide: dict[str, Mapping[str, str]] = {}
+    if not isinstance(columns, dict) or columns.keys() - set(FIELDS):
+        faults.append(Fault(where, 0, "columns", f"{columns!r}", f"map {', '.join(FIELDS)} to column names"))
+        return plain, wide
+    if columns and (missing := [n for n in NEEDED if n not in columns]):
+        faults.append(Fault(where, 0, f"columns.{missing[0]}", "is missing", "name its column"))
+    for name, column in columns.items():
+        if not isinstance(column, dict):
+            plain[name] = str(column)
+        elif name in WIDE and column and all(k in KINDS for k in column):
+            wide[name] = {k: str(c) for k, c in column.items()}
+        else:
+            faults.append(Fault(where, 0, f"columns.{name}", f"{column!r}", _wide_remedy(name)))
+    return plain, wide
 
 
 def _wide_remedy(name: str) -> str:

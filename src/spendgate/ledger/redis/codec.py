@@ -15,7 +15,7 @@ from urllib.parse import quote
 import orjson
 from redis.crc import key_slot
 
-from spendgate.budget.bounds import UNLIMITED, Bound
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
 from spendgate.errors import LedgerError
 from spendgate.ledger.accounts import Adjusted, Adjustment, AdjustResult, DayCell, Restored, TeamMonth
 from spendgate.ledger.exchanges import (
@@ -102,36 +102,8 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
                 f"reservation {request.exchange_id}: the estimate {c.estimate_nanousd} for {c.model} is not "
                 f"within 0 and {LEDGER_MAX_NANOUSD} nano-USD"
             )
-        row: dict[str, object] = {
-            "m": clean(c.model),
-            "e": c.estimate_nanousd,
-            "f": max(c.used_from_nanousd - c.own_nanousd, 0),
-            "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
-            "l": [_bound(b, accounts, windows) for b in c.bounds],
-        }
-        if c.tokens:
-            row["t"] = c.tokens
-        if c.clamp is not None:
-            k = c.clamp
-            row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
-        if c.learned is not None:
-            h = c.learned
-            row["h"] = [
-                h.fees_nanousd,
-                h.input_min_nanousd,
-                h.input_nanousd,
-                h.output_nanousd,
-                h.percentile,
-                h.samples,
-            ]
-        if any(b.carry is not None for b in c.bounds):
-            carries = True
-            row |= {
-                "cp": c.carry_parts,
-                "f": c.used_from_nanousd,
-                "b": c.used_below_nanousd,
-                "o": c.own_nanousd,
-            }
+        row = _candidate(c, accounts, windows)
+        carries = carries or "cp" in row
         candidates.append(row)
     whole: dict[str, object] = {
         "id": request.exchange_id,
@@ -154,6 +126,38 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
     if again:
         whole["again"] = True
     return orjson.dumps(whole)
+
+
+def _candidate(
+    c: Candidate, accounts: dict[str, int], windows: dict[tuple[int, ...], int]
+) -> dict[str, object]:
+    """One that may serve it; with `cp` where a bound of it carries over."""
+    row: dict[str, object] = {
+        "m": clean(c.model),
+        "e": c.estimate_nanousd,
+        "f": max(c.used_from_nanousd - c.own_nanousd, 0),
+        "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
+        "l": [_bound(b, accounts, windows) for b in c.bounds],
+    }
+    if c.tokens:
+        row["t"] = c.tokens
+    if c.clamp is not None:
+        k = c.clamp
+        row["k"] = [k.fixed_nanousd, k.output_picousd_per_token, k.output_tokens_min]
+    if c.learned is not None:
+        h = c.learned
+        row["h"] = [
+            h.fees_nanousd,
+            h.input_min_nanousd,
+            h.input_nanousd,
+            h.output_nanousd,
+            h.percentile,
+            h.samples,
+        ]
+    if any(b.carry is not None for b in c.bounds):
+        own = {"cp": c.carry_parts, "f": c.used_from_nanousd, "b": c.used_below_nanousd, "o": c.own_nanousd}
+        row |= own
+    return row
 
 
 def _bound(b: Bound, accounts: dict[str, int], windows: dict[tuple[int, ...], int]) -> list[object]:
