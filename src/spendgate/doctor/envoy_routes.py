@@ -18,9 +18,17 @@ LONG_MS = 300_000
 MIB = 1024 * 1024
 LLM_PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings")
 UNSENT = frozenset(
-    {"connect-failure", "refused-stream", "reset-before-request", "envoy-ratelimited", "unavailable"}
+    {
+        "connect-failure",
+        "refused-stream",
+        "reset-before-request",
+        "envoy-ratelimited",
+        "unavailable",
+        "cancelled",
+    }
 )
-"""What the router retries on where nothing was sent, or nothing was done with it."""
+"""What the router retries on where nothing was sent, or nothing was done with it; the last two are of gRPC, which no
+metered API speaks."""
 BAD = "a try that reached the provider may be billed though no answer came"
 
 
@@ -124,6 +132,8 @@ def _times(where: str, action: Json) -> Iterator[Finding]:
 def _copies(where: str, config: Json, host: Json, action: Json) -> Iterator[Finding]:
     retry = action.get("retry_policy") or host.get("retry_policy") or {}
     words = {x.strip() for x in str(retry.get("retry_on", "")).split(",") if x.strip()}
+    if not retry.get("retriable_status_codes"):  # which Istio names by default, with no code
+        words.discard("retriable-status-codes")
     risky = sorted(words - UNSENT)
     per_try = retry.get("per_try_timeout") or retry.get("per_try_idle_timeout")
     if risky and retry.get("num_retries", 1) != 0:

@@ -191,6 +191,20 @@ def test_a_planted_fault_of_ext_authz_is_found_and_its_fix_named(name: str) -> N
     assert found and all(fix in f.fix for f in found)
 
 
+@pytest.mark.parametrize(("codes_named", "expected"), [([], set()), ([503], {"provider-retries"})])
+def test_istios_own_retries_are_no_paid_ones_while_they_name_no_status(
+    codes_named: list[int], expected: set[str]
+) -> None:
+    """Of a route without `retries`, as HTTPRoutes are (istio/istio, route/retry/retry.go)."""
+    config = rendered()
+    retry = {
+        "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+        "num_retries": 2, "retriable_status_codes": codes_named,
+    }  # fmt: skip
+    _routes(lambda r: r["route"].update(retry_policy=retry))(config)
+    assert codes(config) == expected
+
+
 def test_what_we_render_is_healthy_with_paths_that_upstreams_rewrite() -> None:
     settings = Settings.model_validate(
         {"upstreams": [
