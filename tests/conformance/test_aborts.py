@@ -35,13 +35,24 @@ def ask(model: str, **more: object) -> bytes:
 
 
 def connect(gateway: Gateway, target: str, team: str, body: bytes, **mock: Any) -> socket.socket:
-    """Send a request and leave the socket open."""
+    """Send a request and leave the socket open. The header `x-of` tells at the provider whose it is."""
     address = urlsplit(gateway.url)
     s = socket.create_connection((str(address.hostname), address.port), timeout=60)
-    head = {**JSON, **who(team, **mock), "host": "x", "content-length": str(len(body))}
+    head = {**JSON, **who(team, **mock), "x-of": team, "host": "x", "content-length": str(len(body))}
     lines = [f"POST {target} HTTP/1.1", *(f"{k}: {v}" for k, v in head.items())]
     s.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
     return s
+
+
+def under_way(gateway: Gateway, provider: Provider, team: str) -> dict[str, Any]:
+    """The team's row once its request is held for and the provider has it: one that is left before that is not sent."""
+    row = until(lambda: gateway.row(team), lambda r: r["reserved_usd"] != "0.00", "the reservation")
+    until(lambda: provider.requests(10), lambda last: any(_is_of(r, team) for r in last), "the request")
+    return row
+
+
+def _is_of(request: dict[str, Any], team: str) -> bool:
+    return ["x-of", team] in [list(header) for header in request["headers"]]
 
 
 def read_until(s: socket.socket, mark: bytes, times: int) -> None:
@@ -73,10 +84,10 @@ def test_a_client_that_leaves_a_stream_is_billed_for_what_was_streamed(
 
 
 def test_a_client_that_leaves_a_stream_before_it_began_is_billed_for_the_input_alone(
-    gateway: Gateway,
+    gateway: Gateway, provider: Provider
 ) -> None:
     with connect(gateway, CHAT, "left-early", ask("gpt-4o", stream=True), delay_ms=3000):
-        until(lambda: gateway.row("left-early"), lambda r: r["reserved_usd"] != "0.00", "the reservation")
+        under_way(gateway, provider, "left-early")
     line = gateway.line("left-early")
     assert line["outcome"] == "aborted"
     assert set(line["tokens"]) == {"input"}
@@ -86,12 +97,12 @@ def test_a_client_that_leaves_a_stream_before_it_began_is_billed_for_the_input_a
 
 @pytest.mark.parametrize("model", ["gpt-4o", "o3"], ids=["not-streamed", "reasoning"])
 def test_a_client_that_leaves_where_output_can_be_hidden_is_billed_its_hold(
-    gateway: Gateway, model: str
+    gateway: Gateway, provider: Provider, model: str
 ) -> None:
     team = f"left-hidden-{model}"
     body = ask(model) if model == "gpt-4o" else ask(model, stream=True)
     with connect(gateway, CHAT, team, body, delay_ms=3000):
-        held = until(lambda: gateway.row(team), lambda r: r["reserved_usd"] != "0.00", "the reservation")
+        held = under_way(gateway, provider, team)
     line = gateway.line(team)
     assert (line["outcome"], line["unmetered"], line["charged_by"]) == ("aborted", "aborted", "hold")
     assert line["cost_usd"] == line["estimate_usd"] == held["reserved_usd"]
@@ -100,10 +111,12 @@ def test_a_client_that_leaves_where_output_can_be_hidden_is_billed_its_hold(
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "utf-32-be"])
-def test_a_request_in_another_charset_that_is_left_is_billed_its_hold(gateway: Gateway, charset: str) -> None:
+def test_a_request_in_another_charset_that_is_left_is_billed_its_hold(
+    gateway: Gateway, provider: Provider, charset: str
+) -> None:
     team, body = f"left-{charset}", ask("gpt-4o").decode().encode(charset)
     with connect(gateway, CHAT, team, body, delay_ms=3000):
-        until(lambda: gateway.row(team), lambda r: r["reserved_usd"] != "0.00", "the reservation")
+        under_way(gateway, provider, team)
     line = gateway.line(team)
     assert (line["unmetered"], line["cost_usd"]) == ("aborted", line["estimate_usd"])
     assert gateway.spent(team, 1) == Decimal(line["cost_usd"]) > 0
