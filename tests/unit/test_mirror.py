@@ -10,6 +10,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 SOURCE = TESTS.parent / "src" / "spendgate"
+LINES_MAX = 400
+ENTRIES_MAX = 16
 ELSEWHERE = [
     ("", "children", "integration/supervisor"),
     ("", "errors", "unit/budget/test_load.py"),
@@ -208,3 +210,13 @@ def test_what_is_listed_is_so() -> None:
 def test_nothing_is_listed_twice() -> None:
     listed = [(folder, name) for folder, names, _ in ELSEWHERE for name in names.split()]
     assert len(listed) == len(set(listed))
+
+
+def test_a_module_is_read_without_a_search() -> None:
+    """What CONTRIBUTING says of its length; and a folder of dialects, or of the gateway, at a glance."""
+    lines = {p.relative_to(SOURCE).as_posix(): len(p.read_text().splitlines()) for p in SOURCE.rglob("*.py")}
+    assert {name: n for name, n in lines.items() if n > LINES_MAX and not name.endswith("_pb2.py")} == {}
+    for room in ("dialects", "gateway"):
+        folders = [SOURCE / room, *(p for p in (SOURCE / room).rglob("*") if p.is_dir())]
+        entries = {p.name: sum(x.name != "__pycache__" for x in p.iterdir()) for p in folders}
+        assert {name: n for name, n in entries.items() if n > ENTRIES_MAX} == {}

@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spendgate.budget.load import load_policy
 from spendgate.budget.policy import Policy
-from spendgate.doctor.envoy import check_envoy, check_hosts, check_stats, check_version
+from spendgate.doctor.envoy import check_envoy
 from spendgate.doctor.envoy_dump import of_bootstrap, of_config_dump
+from spendgate.doctor.envoy_running import check_hosts, check_stats, check_version
 from spendgate.doctor.finding import Finding, error, in_order, info, warning
 from spendgate.doctor.ownership_checks import check_ownership
 from spendgate.doctor.policy_checks import Spent, check_in_force, check_policy, check_settings
