@@ -101,21 +101,25 @@ CONTAINER_GIGABYTES_MAX = 64
 _GIGABYTES = {"": 1, "1g": 1, "4g": 4, "16g": 16}
 
 
-def gigabytes_of(tool: object) -> int:
-    """The memory of the container that a code interpreter or a shell runs in: 1, 4, 16 or 64 GB; the most where only
-    the container's id is known. 0 for any other tool, and for a shell of the client's own."""
+def gigabytes_of(tool: object, named: int = CONTAINER_GIGABYTES_MAX) -> int:
+    """The memory of the container that a code interpreter or a shell runs in: 1, 4, 16 or 64 GB; the most where it is a
+    size that is not known, and `named` where only its id is told. 0 for any other tool, and for a shell of the client's
+    own."""
     declared = object_of(tool)
     if declared.get("type") not in ("code_interpreter", "shell"):
         return 0
     place = declared.get("container") or declared.get("environment")
     where = object_of(place)
     if isinstance(place, str) or where.get("container_id") or where.get("type") == "container_reference":
-        return CONTAINER_GIGABYTES_MAX
+        return named
     if where.get("type") == "local":
         return 0
     return _GIGABYTES.get(str(where.get("memory_limit") or ""), CONTAINER_GIGABYTES_MAX)
 
 
+NAMED_GIGABYTES = 1
+"""What is charged of a container that only its id names: an earlier call made it and was charged by its size, so it is
+there already, and at most a session of it begins anew; the usual size is taken for that. 64 GB are held for it."""
 _RUNNERS = {"code_interpreter_call": "code_interpreter", "shell_call": "shell"}
 """Items of an answer → the tools that ran."""
 
@@ -131,7 +135,7 @@ def _sessions(document: JsonObject, items: list[JsonObject]) -> int:
         if tool is None or (tool == "shell" and not container and place.get("type") in (None, "local")):
             continue
         declared = [t for t in list_of(document.get("tools")) if object_of(t).get("type") == tool]
-        size = max(map(gigabytes_of, declared), default=0) or 1
+        size = max((gigabytes_of(t, NAMED_GIGABYTES) for t in declared), default=0) or 1
         name = short(container, MODEL_CHARACTERS_MAX) or f"call {at}"
         sizes[name] = max(size, sizes.get(name, 0))
     return sum(sizes.values())

@@ -364,11 +364,10 @@ CONTAINERS: list[tuple[dict[str, Any], int]] = [
     (interpreter({"type": "auto", "memory_limit": "64g"}), 64),
     (interpreter({"type": "auto", "memory_limit": "256g"}), 64),
     (interpreter({"type": "auto", "memory_limit": ["4g"]}), 64),
-    (interpreter("cntr_1"), 64),  # whoever made it knows its size
     (shell(type="container_auto"), 1),
     (shell(type="container_auto", memory_limit="16g"), 16),
-    (shell(type="container_reference", container_id="cntr_1"), 64),
 ]
+NAMED = [interpreter("cntr_1"), shell(type="container_reference", container_id="cntr_1")]
 RAN: dict[str, dict[str, Any]] = {
     "code_interpreter": {"type": "code_interpreter_call", "container_id": "cntr_1"},
     "shell": {
@@ -394,6 +393,14 @@ def test_a_container_is_held_for_and_charged_by_the_same_size(tool: dict[str, An
     assert read(tools=[tool]).fee_nanousd == gigabytes * 30_000_000
     ran = RAN[str(tool["type"])]
     assert runs([{"type": "web_search"}, tool], ran, ran) == gigabytes
+
+
+@pytest.mark.parametrize("tool", NAMED)
+def test_a_container_that_another_call_made_is_not_charged_as_the_largest_again(tool: dict[str, Any]) -> None:
+    """Its maker was charged by its size; a client that goes on in it begins one session at most (LangChain's do)."""
+    assert read(tools=[tool]).fee_nanousd == 64 * 30_000_000, "held for"
+    ran = RAN[str(tool["type"])]
+    assert runs([tool], ran, ran) == 1
 
 
 def test_a_shell_of_the_clients_own_has_no_container() -> None:
