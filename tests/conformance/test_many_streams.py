@@ -58,7 +58,8 @@ class SlowProvider:
 
 
 async def crowd(gateway: Gateway, provider: SlowProvider) -> int:
-    """Open all streams, let them end once all are in flight; how many words arrived."""
+    """Open all streams, let them end once all are in flight; how many words arrived. Who is told that the gateway is
+    busy comes again, as SDKs do: the machine may be."""
     messages = [{"role": "user", "content": "hi"}]
     body = json.dumps({"model": "gpt-4o", "stream": True, "max_tokens": 100, "messages": messages})
 
@@ -66,6 +67,10 @@ async def crowd(gateway: Gateway, provider: SlowProvider) -> int:
         url, headers = f"{gateway.url}/v1/chat/completions", {**JSON, **who("crowd")}
         async with session.post(url, data=body, headers=headers) as answer:
             data = await answer.read()
+            reason, wait_s = answer.headers.get("x-spendgate-reason"), answer.headers.get("retry-after")
+            if (answer.status, reason) == (503, "too_busy") and wait_s is not None:
+                await asyncio.sleep(int(wait_s))
+                return await one(session)
             assert answer.status == 200 and data.endswith(b"data: [DONE]\n\n"), data[-200:]
             assert b'"usage"' not in data
             return data.count(b"delta")

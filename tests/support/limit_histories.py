@@ -158,19 +158,17 @@ class Model:
                 self.expired[i] = self.holds.pop(i)
 
     def settle(self, i: str, cost: int, tokens: int, release: bool) -> None:
-        hold = self.holds.pop(i, None)
-        gone = self.expired.pop(i, None)
-        was = hold or gone
-        for place in was.places if was else []:
+        """In each account what is held ends, and what expired is corrected; a clock that was set back leaves both."""
+        was = self.holds.pop(i, None) or self.expired.pop(i)
+        for place in was.places:
             name = place[1]
             true = tokens if name.startswith("limit:tokens") else 0 if is_requests(name) else cost
             true = 0 if release else true
-            assert was is not None
-            if hold:
+            if place[0] in was.swept:
+                self.settled[place] += true - was.part(name)
+            else:
                 self.reserved[place] -= was.part(name)
                 self.settled[place] += true
-            else:
-                self.settled[place] += true - was.part(name)
         self.ended.add(i)
 
 
@@ -269,7 +267,6 @@ class History:
         hold = model.holds.get(name) or model.expired[name]
         release = self.dice.random() < 0.2
         cost, tokens = self.dice.choice([0, 5, 30, 60]), self.dice.choice([0, 7, 40])
-        # one account may have swept its part and the other not: bring both to one state first
         self.expire()
         self._send(name, hold, cost, tokens, release)
         model.settle(name, cost, tokens, release)

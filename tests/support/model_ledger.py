@@ -19,6 +19,7 @@ WINDOW_KEYS: dict[str, Callable[[int], str]] = {
     "run": lambda _: "-",
 }
 DAY_MS = 86_400_000
+FORGOTTEN_BY_PASS = 8
 SWEPT_BY_RESERVE = 8
 TOPS = [*range(1, 17), *(n << k for k in range(1, 7) for n in range(9, 17))]
 """What ratios are kept as: the next of these."""
@@ -173,6 +174,7 @@ class ModelLedger:
         self, ask: ReserveRequest, index: int, c: Candidate, amount: int, worst: int, now: int
     ) -> tuple[int, int, bool]:
         if ask.repeats is not None:
+            self._forget(now, ask.repeats.window_ms)
             self.passes.setdefault(ask.repeats.digest, []).append(now)
         counters = [(counter_name(b, now), b.window) for b in c.bounds]
         for name, _ in counters:
@@ -181,6 +183,12 @@ class ModelLedger:
             amount, index, ask.app, c.model, counters, day_key(now), now + ask.ttl_ms, now, worst
         )
         return index, amount, False
+
+    def _forget(self, now: int, window_ms: int) -> None:
+        """A pass forgets windows that are over, the oldest first; a clock that is set back does not bring them back."""
+        over = sorted((p[0] + window_ms, d) for d, p in self.passes.items() if p and p[0] + window_ms <= now)
+        for _, digest in over[:FORGOTTEN_BY_PASS]:
+            del self.passes[digest]
 
     def settle(self, s: Settlement, now: int) -> str:  # noqa: C901  # read beside settle.lua, in its order
         cost = 0 if s.release else s.cost_nanousd

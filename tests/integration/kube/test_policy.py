@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,11 @@ class Follower:
         return self.source.policy
 
     def stop(self) -> None:
-        """End."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(30)
+        """End. Told again until it has: redis-py may take a cancellation for a timeout of its own."""
+        deadline = time.monotonic() + 30
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._thread.join(0.5)
         self._loop.close()
 
 
