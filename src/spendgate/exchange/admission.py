@@ -251,7 +251,7 @@ class Admission:
         facts, _ = self._asked()
         case.result = result
         case.at_ms = result.at_ms
-        if result.replayed and not result.may_cost_nanousd and not self._renamed:
+        if result.has_ended and not self._renamed:
             return self._anew()
         if result.candidate >= 0:
             case.held_nanousd, case.reserved_nanousd = result.may_cost_nanousd, result.held_nanousd

@@ -115,6 +115,12 @@ class ReserveResult:
         return self.settled_nanousd + self.reserved_nanousd
 
     @property
+    def has_ended(self) -> bool:
+        """An exchange of this id is over: nothing is held, and nothing more is settled for it. What is held has
+        counters."""
+        return self.replayed and not self.counters
+
+    @property
     def may_cost_nanousd(self) -> int:
         """What is charged where nobody tells what was spent."""
         return max(self.held_nanousd, self.worst_nanousd)

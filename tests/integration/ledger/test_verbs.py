@@ -107,6 +107,13 @@ async def test_a_replayed_reserve_gets_its_first_answer_and_holds_once(ledger: R
     assert (await ledger.month("red", MONTH)).reserved_nanousd == 700
 
 
+async def test_a_replayed_reserve_of_nothing_is_not_taken_for_one_that_ended(ledger: RedisLedger) -> None:
+    """Its requests and tokens count once."""
+    for _ in range(2):
+        result = await ledger.reserve(ask("x1", candidate(0)), T0)
+    assert result.replayed and not result.has_ended
+
+
 @pytest.mark.parametrize("late_ms", [0, 5 * 60_000, 8 * 60_000])
 async def test_a_reserve_that_its_own_settlement_overtook_holds_nothing(
     ledger: RedisLedger, late_ms: int
@@ -115,6 +122,7 @@ async def test_a_reserve_that_its_own_settlement_overtook_holds_nothing(
     await ledger.settle([end("x1", 100, at_ms=before_midnight)], before_midnight)
     result = await ledger.reserve(ask("x1", candidate(500)), before_midnight + late_ms)
     assert (result.candidate, result.held_nanousd, result.replayed) == (0, 0, True)
+    assert result.has_ended
     month = await ledger.month("red", MONTH)
     assert (month.settled_nanousd, month.reserved_nanousd) == (100, 0)
 

@@ -190,7 +190,7 @@ async def test_counting_ends_with_its_part_of_the_timeout_and_the_bytes_decide(
 
 def _over(answer: ReserveResult) -> ReserveResult:
     """What the ledger says of an id whose exchange is over."""
-    return replace(answer, candidate=0, held_nanousd=0, worst_nanousd=0, replayed=True)
+    return replace(answer, candidate=0, held_nanousd=0, worst_nanousd=0, replayed=True, counters=())
 
 
 def test_an_id_whose_exchange_is_over_is_asked_for_under_another_name_and_charged_by_that() -> None:
@@ -220,3 +220,11 @@ def test_a_team_without_money_is_refused_also_where_its_id_was_used_before() -> 
     assert isinstance(again, e.NeedReserve)
     ledger.committed["ml"]["month"] = 2 * 10**9
     assert isinstance(exchange.receive(e.ReserveDone(ledger.reserve(again))), e.Reject)
+
+
+def test_a_reservation_of_nothing_that_was_sent_twice_is_one() -> None:
+    exchange, ledger = _begun(SPEC), FakeLedger()
+    need = exchange.receive(e.RequestBody(orjson.dumps(chat()), NOW_MS))
+    assert isinstance(need, e.NeedReserve)
+    free = replace(ledger.reserve(need), held_nanousd=0, worst_nanousd=0, replayed=True, counters=((0, 0),))
+    assert isinstance(exchange.receive(e.ReserveDone(free)), e.Forward)

@@ -76,9 +76,8 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
                 message = reading.result()
                 if message is grpc.aio.EOF:
                     break
-                if isinstance(
-                    message, DecodeError
-                ):  # what its entries tell of is charged when its holds expire
+                if isinstance(message, DecodeError):
+                    # what its entries tell of is charged when its holds expire
                     faults.report(self._run, None, "access_log", message)
                 else:
                     for entry in message.http_logs.log_entry:

@@ -67,7 +67,7 @@ class _TwoPhase:
             if not group or any(b.group == group for b in candidate.bounds):
                 part = (_within(candidate, group),)
                 result = await self._in(group, part, again=group in self._held, index=index)
-                if not group and result.replayed and (result.candidate != index or not result.counters):
+                if not group and result.replayed and (result.candidate != index or result.has_ended):
                     return result  # the answer of an earlier reservation; of this one, sent twice, it is the answer
                 if result.candidate < 0:
                     if group in self._held:
