@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from integration.supervisor.test_ext_authz import envoy
+from support.authz_gateway import serving
 from support.policy import budget, policy
 from support.ports import free_port
 from support.processes import SPENDGATE, Command, until
@@ -203,7 +203,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         config["static_resources"]["listeners"] = listeners
         with_dead(config["static_resources"]["clusters"])
         try:
-            with envoy(folder / "e", listens[""], config):
+            with serving(folder / "e", listens[""], config):
                 urls = {entry: f"http://{at}" for entry, at in listens.items()}
                 yield World(urls, f"http://{admin}", folder / "data" / "usage.jsonl", provider)
         finally:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -17,15 +15,14 @@ import anthropic
 import httpx
 import openai
 import pytest
-import yaml
+from support.authz_gateway import AuthzGateway, rendered, serving
 from support.calls import who
 from support.policy import budget, policy
 from support.ports import free_port
-from support.processes import SPENDGATE, Command, until
+from support.processes import until
 from support.provider import Provider
 
 from spendgate.monitoring.gateway_alerts import TIMED_OUT, UNDECIDED
-from spendgate.supervisor.front import envoy_binary
 
 POLICY = policy(
     budget("ml", 10), budget("broke", 0), budget("left", 10), budget("failed", 10), budget("blind", 10),
@@ -86,69 +83,22 @@ class World:
         return until(lambda: self.lines(team), lambda x: len(x) > before, f"a line of {team}", 60)[-1]
 
 
-@contextmanager
-def envoy(folder: Path, listen: str, config: dict[str, Any]) -> Iterator[str]:
-    """A running Envoy with this configuration."""
-    folder.mkdir()
-    (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
-    with (folder / "envoy.log").open("wb") as log:
-        process = subprocess.Popen(
-            [envoy_binary(), "-c", str(folder / "envoy.yaml"), "--use-dynamic-base-id", "--concurrency", "2"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-
-    def serves() -> bool:
-        try:
-            return httpx.get(f"http://{listen}/", trust_env=False, timeout=10).status_code > 0
-        except httpx.TransportError:
-            assert process.poll() is None, (folder / "envoy.log").read_text()[-2000:]
-            return False
-
-    try:
-        until(serves, bool, "Envoy", 60)
-        yield f"http://{listen}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("authz")
-    (folder / "policy.yaml").write_text(POLICY)
-    (folder / "config.yaml").write_text(json.dumps(CONFIG))
-    listen, second, admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    grpc = f"unix:{folder}/w"
-    config = ["--config", str(folder / "config.yaml")]
-    with Provider(folder / "provider") as provider:
-        serve = Command(
-            folder / "serve",
-            ["serve", "--grpc", grpc, "--workers", "2", "--admin", admin, "--data-dir", str(folder / "data"),
-             "--policy", str(folder / "policy.yaml"), *config],
-        )  # fmt: skip
-        serve.ready()
-
-        def rendered(at: str) -> dict[str, Any]:
-            done = subprocess.run(
-                [SPENDGATE, "render", "bootstrap", "--entry", "ext_authz", "--listen", at, "--upstream",
-                 provider.url, "--grpc", grpc, "--workers", "2", *config],
-                capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            out: dict[str, Any] = yaml.safe_load(done.stdout)
-            return out
-
-        unlogged = rendered(second)
+    listen, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    with (
+        Provider(folder / "provider") as provider,
+        AuthzGateway(folder, POLICY, CONFIG) as gateway,
+    ):
+        unlogged = gateway.bootstrap(second, provider.url)
         [chain] = unlogged["static_resources"]["listeners"][0]["filter_chains"]
         del chain["filters"][0]["typed_config"]["access_log"]
-        try:
-            with (
-                envoy(folder / "e", listen, rendered(listen)) as url,
-                envoy(folder / "b", second, unlogged) as b,
-            ):
-                yield World(url, b, f"http://{admin}", folder / "data" / "usage.jsonl", provider)
-        finally:
-            status = serve.stop()
-        assert status == 0, serve.stderr
+        with (
+            serving(folder / "e", listen, gateway.bootstrap(listen, provider.url)) as url,
+            serving(folder / "b", second, unlogged) as b,
+        ):
+            yield World(url, b, gateway.admin, gateway.data / "usage.jsonl", provider)
 
 
 # -- decisions ----------------------------------------------------------------------------------------------
@@ -384,12 +334,8 @@ def test_what_passes_where_no_worker_answers_is_counted_by_envoy_under_our_filte
 ) -> None:
     """The names that the alerts ask for; other ext_authz filters of the chain have others."""
     listen, stats, admin, dead = (f"127.0.0.1:{free_port()}" for _ in range(4))
-    done = subprocess.run(
-        [SPENDGATE, "render", "bootstrap", "--entry", "ext_authz", "--listen", listen, "--stats", stats,
-         "--envoy-admin", admin, "--upstream", world.provider.url, "--grpc", dead],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    with envoy(tmp_path / "e", listen, yaml.safe_load(done.stdout)) as url:
+    config = rendered(listen, world.provider.url, "--grpc", dead, "--envoy-admin", admin, "--stats", stats)
+    with serving(tmp_path / "e", listen, config) as url:
         assert world.chat("ml", url).status_code == 200
         text = httpx.get(f"http://{stats}/stats/prometheus", trust_env=False, timeout=60).text
     for name in (*UNDECIDED, *TIMED_OUT):
