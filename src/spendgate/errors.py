@@ -12,7 +12,7 @@ A fault names where it is, what is wrong and what to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from spendgate.values import dataclass
 
 
 class SpendgateError(Exception):

@@ -5,10 +5,12 @@ Amounts are nano-USD, times milliseconds since the epoch (UTC). Pure.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import orjson
+
+from spendgate.values import dataclass
 
 Kind = Literal["threshold", "exhausted", "recovered", "rebuilt", "drift", "digest", "anomaly", "limit"]
 """`threshold`: a percentage of the budget is spent. `exhausted`: the one that rejects. `recovered`: a raise

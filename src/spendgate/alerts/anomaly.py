@@ -9,7 +9,6 @@ same weekdays: on one without the app it spent nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median_low
 
 from spendgate.alerts.message import shown, usd
@@ -17,6 +16,7 @@ from spendgate.budget.forecast import HISTORY_DAYS
 from spendgate.ledger.accounts import DayCell
 from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import day_text
+from spendgate.values import dataclass
 
 WEEK = 7
 SAMPLES_MIN = 3

@@ -14,7 +14,6 @@ Time comes from Redis' clock. Every call raises LedgerUnavailable where Redis do
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, cast
 
@@ -25,6 +24,7 @@ from spendgate.alerts.crossings import Record
 from spendgate.budget.policy import Threshold
 from spendgate.ledger.redis.client import Client, LoadedScript, answered
 from spendgate.ledger.redis.codec import team_prefix, text
+from spendgate.values import dataclass
 
 CLAIM_MS = 30_000
 BEGIN_KEY = "sg1:alerts"

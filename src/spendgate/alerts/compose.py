@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from spendgate.alerts.alert import Alert
 from spendgate.alerts.crossings import Crossing
@@ -11,6 +10,7 @@ from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
 from spendgate.ledger.accounts import TeamMonth
+from spendgate.values import dataclass
 
 TOP = 3
 
@@ -24,13 +24,16 @@ class Facts:
     last_month_nanousd: int = 0
 
 
+_NOTHING_MORE = Facts()
+
+
 def compose(
     crossing: Crossing,
     budget: TeamBudget,
     month: TeamMonth,
     outlook: Forecast | None,
     at_ms: int,
-    facts: Facts = Facts(),
+    facts: Facts = _NOTHING_MORE,
 ) -> Alert:
     """The alert of a crossing at `at_ms`. `outlook` None: no forecast is made."""
     limit = budget.limit_nanousd(at_ms)

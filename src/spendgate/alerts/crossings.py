@@ -17,11 +17,12 @@ settled at less) never does, so spend that moves around a threshold cannot flap.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from spendgate.alerts.alert import Kind
 from spendgate.budget.policy import TeamBudget, Threshold
+from spendgate.values import dataclass
 
 _SEVERITY = {"alert": 0, "alert_and_downgrade": 1, "reject": 2}
 

@@ -6,7 +6,7 @@ Names of apps and models come from clients, so they are shown as in every other 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -15,6 +15,7 @@ from spendgate.budget.forecast import Forecast
 from spendgate.budget.policy import TeamBudget
 from spendgate.ledger.accounts import DayCell
 from spendgate.months import utc
+from spendgate.values import dataclass
 
 Every = Literal["weekly", "monthly"]
 DUE_HOUR = 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -14,6 +13,7 @@ from spendgate.alerts.limit_thresholds import Place, Reached, places_of, reached
 from spendgate.alerts.memory import AlertMemory
 from spendgate.budget.policy import TeamBudget
 from spendgate.ledger.redis.client import Client
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

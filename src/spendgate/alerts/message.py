@@ -8,12 +8,12 @@ or format.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from datetime import timedelta
 
 from spendgate.alerts.alert import Alert
 from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import month_text, next_month_start, utc
+from spendgate.values import dataclass
 
 NAME_MAX = 60
 """Characters shown of a name."""

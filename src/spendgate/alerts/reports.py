@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -28,6 +27,7 @@ from spendgate.ledger.port import Read
 from spendgate.months import month_key
 from spendgate.records.reader import UsageLogReader
 from spendgate.records.writer import rotated
+from spendgate.values import dataclass
 from spendgate.views.carries import Carries
 
 log = structlog.get_logger()

@@ -6,10 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from spendgate.alerts.alert import Alert
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

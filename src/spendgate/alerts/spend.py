@@ -5,11 +5,11 @@ of it. Read only; the layout is that of ledger/lua/common.lua.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from spendgate.alerts.claims import Fields, alert_key
 from spendgate.ledger.redis.client import Client, answered
 from spendgate.ledger.redis.codec import team_prefix, text
+from spendgate.values import dataclass
 
 TEAMS_PER_TRIP = 500
 

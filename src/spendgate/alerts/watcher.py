@@ -20,7 +20,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import structlog
@@ -55,6 +55,7 @@ from spendgate.ledger.port import Ledger
 from spendgate.ledger.redis.client import Client
 from spendgate.months import days_before, last_months, month_key, month_last_ms, previous_month
 from spendgate.policy.month_budgets import BudgetBook
+from spendgate.values import dataclass
 from spendgate.views.carries import Carries
 
 log = structlog.get_logger()

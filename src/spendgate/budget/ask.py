@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from types import MappingProxyType
 
 from spendgate.budget.bounds import Candidate, Clamp
 from spendgate.money import usd_to_nano
 from spendgate.pricing.aliases import known_as
+from spendgate.values import dataclass
 
 ANY_MODEL = "*"
 """A model that the provider chooses (`dialects.request.fallbacks`)."""

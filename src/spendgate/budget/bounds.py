@@ -3,10 +3,11 @@ bound's own unit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from spendgate.budget.calendar import period_at
+from spendgate.values import dataclass
 
 UNLIMITED = -1
 Unit = Literal["usd", "requests", "tokens"]

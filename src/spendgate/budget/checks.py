@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 
 from spendgate.budget.limit_checks import limit_advice, limit_troubles
 from spendgate.budget.model import BudgetSpec
+from spendgate.values import dataclass
 
 Loc = tuple[str | int, ...]
 

@@ -8,7 +8,7 @@ are those of docs/reference/decision.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from spendgate.budget.ask import Ask, Choice, DecisionSettings, Plan, PlannedRefusal, Quote
 from spendgate.budget.bounds import CARRY_PARTS, UNLIMITED, Bound, Candidate, LearnedHold
@@ -17,6 +17,7 @@ from spendgate.budget.patterns import best_match
 from spendgate.budget.policy import TeamBudget
 from spendgate.money import nano_to_usd
 from spendgate.pricing.aliases import bare, same
+from spendgate.values import dataclass
 
 QuoteFn = Callable[[str, int | None], Quote]
 ServableFn = Callable[[str], str]

@@ -6,10 +6,11 @@ For dry runs and as the tests' oracle; the ledger itself never asks it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.budget.bounds import Bound, Candidate
 from spendgate.budget.ratios import Ratios
+from spendgate.values import dataclass
 
 NOTHING: Mapping[str, int] = {}
 UNLEARNED: Mapping[str, Ratios] = {}

@@ -24,10 +24,10 @@ synthetic months.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median_low
 
 from spendgate.months import day_key, month_start, next_month_start, utc
+from spendgate.values import dataclass
 
 METHOD = "month to date + (level of the last 7 days, bursts cut) x (weight of each weekday left)"
 HISTORY_DAYS = 28

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from spendgate.budget.calendar import is_zone
 from spendgate.budget.model import GROUPS_MAX, BudgetSpec, Limit, LimitOverride
 from spendgate.budget.patterns import ModelPattern, is_glob, is_team_glob, team_pattern
+from spendgate.values import dataclass
 
 Loc = tuple[str | int, ...]
 Trouble = tuple[Loc, str, str]

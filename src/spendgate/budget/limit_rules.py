@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from spendgate.budget.ask import ANY_MODEL, Ask
@@ -13,6 +12,7 @@ from spendgate.budget.model import Limit
 from spendgate.budget.patterns import ModelPattern, is_glob, is_team_glob, most_specific_first
 from spendgate.money import percent_of, usd_to_nano
 from spendgate.pricing.aliases import bare
+from spendgate.values import dataclass
 
 REASON = "limit_exceeded"
 OPEN_ENDED = ("app", "user", "run", "model", "provider")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from spendgate.budget.model import API_VERSION, KIND, LLMBudget
 from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.budget.yaml_lines import Document, Loc, field_text, read_documents
 from spendgate.errors import ConfigurationError, Fault
+from spendgate.values import dataclass
 
 SUFFIXES = (".yaml", ".yml")
 LIST_KINDS = ("List", KIND + "List")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import translate
 from typing import Protocol, TypeVar
 
 from spendgate.pricing.aliases import bare
+from spendgate.values import dataclass
 
 _WILDCARD = re.compile(r"[*?\[]")
 

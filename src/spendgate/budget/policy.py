@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TypeVar
@@ -18,6 +18,7 @@ from spendgate.budget.model import Action
 from spendgate.budget.patterns import ModelPattern, best_match, is_team_glob, team_pattern
 from spendgate.money import percent_of
 from spendgate.pricing.aliases import known_as
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ from spendgate.budget.limit_message import amount_text, limit_fact, limit_row
 from spendgate.budget.policy import TeamBudget
 from spendgate.money import nano_to_usd, usd_text
 from spendgate.months import next_month_start, utc
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

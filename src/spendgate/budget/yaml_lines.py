@@ -7,13 +7,14 @@ and merge keys work, within a bound, so that a nested-alias bomb is refused inst
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import yaml
 
 from spendgate.errors import Fault
+from spendgate.values import dataclass
 
 NODES_MAX = 100_000
 """Values of one file, aliases expanded; a policy folder of a large company stays far below."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from spendgate.errors import ConfigurationError
+from spendgate.values import dataclass
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -8,7 +8,7 @@ import time
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from spendgate.cli.find_ledger import find_ledger, ledger_options
 from spendgate.errors import ConfigurationError, Fault, LedgerUnavailable
 from spendgate.money import NANO_PER_USD, usd_cell
 from spendgate.months import day_text, month_text, parse_month
+from spendgate.values import dataclass
 
 if TYPE_CHECKING:
     from spendgate.budget.policy import Policy

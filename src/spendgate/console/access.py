@@ -11,7 +11,6 @@ import hmac
 import ipaddress
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from starlette.requests import Request
 
 from spendgate.console.settings import ConsoleSettings
 from spendgate.errors import ConfigurationError
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

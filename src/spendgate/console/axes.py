@@ -4,7 +4,6 @@ its own; what belongs together is told apart by form, not by colour. Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from html import escape
 
@@ -12,6 +11,7 @@ from markupsafe import Markup
 
 from spendgate.console.text import money
 from spendgate.money import NANO_PER_USD
+from spendgate.values import dataclass
 
 TICKS = 4
 LABEL_WIDTH = 26, 54

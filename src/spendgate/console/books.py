@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -26,6 +25,7 @@ from spendgate.ledger.redis.holds import Holds, read_holds
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_key, month_last_ms
 from spendgate.policy.month_budgets import budgets_of
+from spendgate.values import dataclass
 from spendgate.views.bounds import BoundsNow, read_bounds
 from spendgate.views.budgets import utilization
 from spendgate.views.carries import Carries

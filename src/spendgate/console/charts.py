@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
+
+from spendgate.values import dataclass
 
 WIDTH, HEIGHT = 120, 12
 SPARK_WIDTH, SPARK_HEIGHT = 80, 18

@@ -10,12 +10,13 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 from spendgate.ledger.accounts import DayCell
 from spendgate.usage import Usage, input_total, output_total
+from spendgate.values import dataclass
 
 VERSION = 1
 CACHE_KIB = 32_768

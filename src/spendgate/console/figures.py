@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -17,6 +17,7 @@ from spendgate.console.cube import Cube, Sums, Where, added
 from spendgate.console.mirror import Mirror
 from spendgate.console.period import Period, key_of, months_between
 from spendgate.console.usage_index import Progress, UsageIndex
+from spendgate.values import dataclass
 
 PATIENCE_S = 0.4
 """So long a page waits for its numbers; then it is shown without, and they come with the next look."""

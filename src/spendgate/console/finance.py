@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -32,6 +31,7 @@ from spendgate.months import month_text
 from spendgate.pricing.price import Price
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
+from spendgate.values import dataclass
 from spendgate.views.budgets import utilization
 
 DOWNLOADS = {

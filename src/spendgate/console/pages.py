@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from spendgate.console.teams import Teams
 from spendgate.console.usage_index import UsageIndex
 from spendgate.console.web import Wrong, plain_fault, static
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.values import dataclass
 
 INDEX = "console.sqlite"
 

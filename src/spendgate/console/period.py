@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 from spendgate.console.text import month_name
 from spendgate.months import parse_month
+from spendgate.values import dataclass
 
 DAYS_MAX = 400
 """As far back as the ledger keeps days."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from spendgate.budget.forecast import Forecast
 from spendgate.console.books import Row
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
 
@@ -13,6 +12,7 @@ from spendgate.console.axes import Frame, amounts, both, day_labels, labels, nic
 from spendgate.console.figures import Day
 from spendgate.console.period import Period
 from spendgate.console.text import money
+from spendgate.values import dataclass
 
 DAYS_DRAWN, WEEKS_DRAWN = 62, 215
 """Up to so many days each has a column, and up to so many each week; else each month."""

@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +29,7 @@ from spendgate.records.reader import Unreadable, parse
 from spendgate.records.record import UsageRecord
 from spendgate.records.writer import rotated
 from spendgate.usage import Usage
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

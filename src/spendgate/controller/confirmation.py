@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from spendgate.controller.reconcile import InForce
 from spendgate.ledger.redis.gateways import Report
 from spendgate.protos.policy_pb2 import PolicySnapshot
+from spendgate.values import dataclass
 
 VERSIONS_KEPT = 200
 """Versions of the policy that are still known; a gateway with an older one enforces nothing that is known."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from spendgate.values import dataclass
 
 FAULTY_MAX = 1000
 """Documents shown one by one: whoever writes thousands of them does not make thousands of series."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from spendgate.budget.model import GROUP
+from spendgate.values import dataclass
 
 ANNOTATION = f"{GROUP}/llm-teams"
 """On a Namespace: names and globs (`*`, `?`) of teams, with commas or spaces between."""

@@ -15,7 +15,7 @@ Rules, one a line of the tests:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -27,6 +27,7 @@ from spendgate.controller.kube.informer import Key, key_of
 from spendgate.controller.ownership import OPEN, Lapse, Ownership, Right
 from spendgate.errors import ConfigurationError
 from spendgate.policy.store import canonical_json
+from spendgate.values import dataclass
 
 _META = ("creationTimestamp", "generation", "name", "namespace", "uid")
 

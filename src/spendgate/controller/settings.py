@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from spendgate.alerts.reports import NO_REPORTS, ReportPlan, reports_from
 from spendgate.controller.ownership import MODES, granted
 from spendgate.durations import parse_duration_ms
 from spendgate.errors import ConfigurationError
+from spendgate.values import dataclass
 
 HTTP_DEFAULT = "0.0.0.0:8080"
 METRICS_DEFAULT = "0.0.0.0:9090"

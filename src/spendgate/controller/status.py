@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from spendgate.controller.confirmation import Confirmation
 from spendgate.controller.reconcile import DesiredState, Verdict
 from spendgate.money import NANO_PER_USD, usd_text
 from spendgate.months import next_month_start
+from spendgate.values import dataclass
 from spendgate.views.budgets import utilization
 
 

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,6 +28,7 @@ from spendgate.controller.status import Numbers
 from spendgate.money import percent_of
 from spendgate.months import month_key
 from spendgate.token_bucket import TokenBucket
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

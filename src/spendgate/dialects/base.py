@@ -6,13 +6,14 @@ A dialect reads request facts and usage, rewrites the request and shapes errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Protocol
 
 from spendgate.dialects.wire.spelling import Spelling
 from spendgate.dialects.wire.traits import StreamTerminator, UsageFields
 from spendgate.usage import Usage
+from spendgate.values import dataclass
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from spendgate.values import dataclass
 
 Json = dict[str, Any]
 _MANAGER = "HttpConnectionManager"

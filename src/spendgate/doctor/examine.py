@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -37,6 +37,7 @@ from spendgate.pricing.load import table
 from spendgate.protos.policy_pb2 import PolicySnapshot
 from spendgate.settings.config import Settings, load_config
 from spendgate.supervisor.envoy_counters import ASK
+from spendgate.values import dataclass
 
 COUNTED = {
     "spendgate_internal_errors_total": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 
 from spendgate.budget.policy import Policy, TeamBudget
@@ -13,6 +13,7 @@ from spendgate.identity.api_keys import KeyRing
 from spendgate.identity.identity import UNATTRIBUTED
 from spendgate.pricing.table import PriceTable
 from spendgate.settings.config import ApiKeyIdentity, HeaderIdentity, JwtIdentity, Settings
+from spendgate.values import dataclass
 
 SOON_MS = 14 * 86_400_000
 

@@ -7,7 +7,7 @@ import json
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import httpx
 
@@ -15,6 +15,7 @@ from spendgate.budget.policy import DOCTOR
 from spendgate.doctor.finding import Finding, error, warning
 from spendgate.identity import headers as h
 from spendgate.identity.credential import doctors_word
+from spendgate.values import dataclass
 
 MODEL = "spendgate-doctor-probe"
 LONG_BYTES = 1_500_000

@@ -7,7 +7,6 @@ cluster `spendgate` (`with_client`). https://www.envoyproxy.io/docs/envoy/latest
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
@@ -70,6 +69,7 @@ from spendgate.envoy.parts import (
     packed,
     plain,
 )
+from spendgate.values import dataclass
 
 SPIRE = "spire_agent"
 BOUND_PREFIX = "llm"

@@ -8,7 +8,7 @@ shows that the provider was paid nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import ExchangeResult
+from spendgate.values import dataclass
 
 NAMESPACE = "spendgate.usage"
 """Where the filters write: flat keys, the dotted path in the answer."""

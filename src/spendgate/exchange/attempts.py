@@ -10,13 +10,14 @@ when it was sent, and, as of 1.38, by the client's connection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.exchange import billing
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.ledger.exchanges import BESIDE
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.records.record import ExchangeResult
+from spendgate.values import dataclass
 
 REASON = "attempts"
 SLACK_US = 1_000

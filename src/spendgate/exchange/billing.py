@@ -3,7 +3,7 @@ kind of usage or a service tier without a price is charged by a stand-in, and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from spendgate.budget.ask import Shares
@@ -17,6 +17,7 @@ from spendgate.pricing.terms import ANY, Terms
 from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.records.record import PricedBy, UsagePart
 from spendgate.usage import INPUT_KINDS, Usage, input_total
+from spendgate.values import dataclass
 
 LISTED = PricedBy()
 MISMATCH = "usage_mismatch"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spendgate.budget.ask import Choice
 from spendgate.budget.bounds import Bound, Candidate
@@ -23,6 +23,7 @@ from spendgate.ledger.exchanges import GroupShare, Growing, ReserveRequest, Rese
 from spendgate.money import nano_to_usd
 from spendgate.records.outcome import ChargedBy, Outcome
 from spendgate.tokens.count import Counted
+from spendgate.values import dataclass
 
 WITHIN_BUDGET = "within_budget"
 ESTIMATE_CAPPED = "estimate_capped"

@@ -6,13 +6,13 @@ Times are milliseconds since the epoch, given by the adapter: the exchange has n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from spendgate.budget.waiting import USUAL_MS
 from spendgate.identity.identity import Caller, Identity
 from spendgate.ledger.exchanges import ReserveRequest, ReserveResult
 from spendgate.tokens.count import Counted
+from spendgate.values import dataclass
 
 # -- events -----------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ is metered in full beside whatever the first one holds. Pure.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 
 import orjson
 
 from spendgate.identity.credential import signed, verified
 from spendgate.ledger.exchanges import Settlement
+from spendgate.values import dataclass
 
 LIFE_MS = 60_000
 _PURPOSE = "handover"

@@ -6,13 +6,14 @@ A row holds where the provider's own usage was not seen; where it was, it is the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 
 from spendgate.exchange.billing import Bill, at_hold
 from spendgate.exchange.events import EndedBy
 from spendgate.records.outcome import Outcome
+from spendgate.values import dataclass
 
 
 class Kind(Enum):

@@ -8,8 +8,10 @@ with within the last hour. One that answers with many is a router, and teaches n
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
+
+from spendgate.values import dataclass
 
 SERVED_MS = 60 * 60 * 1000
 """A model counts for so long after it answered last."""

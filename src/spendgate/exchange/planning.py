@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.bounds import UNLIMITED, Candidate
@@ -17,6 +17,7 @@ from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity.identity import Identity
 from spendgate.ledger.exchanges import ReserveRequest
 from spendgate.tokens.count import Counted
+from spendgate.values import dataclass
 
 EXACT_BELOW = 1000
 """An estimate that is more than 1/1000 of the month's budget is counted exactly, not bounded by bytes."""

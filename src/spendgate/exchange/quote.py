@@ -6,7 +6,7 @@ be served, and of the rates that a token can take. Input that the request does n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.budget.ask import Quote, Shares
 from spendgate.budget.bounds import Clamp
@@ -19,6 +19,7 @@ from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import Counted
+from spendgate.values import dataclass
 
 CLAMP_MIN_TOKENS = 16
 """An output cap lower than this is no useful part of an answer."""

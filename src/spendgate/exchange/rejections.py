@@ -4,7 +4,6 @@ as final, and no invitation to retry."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import orjson
@@ -28,6 +27,7 @@ from spendgate.identity import headers as h
 from spendgate.identity.identity import Identity
 from spendgate.ledger.exchanges import Loop, ReserveResult
 from spendgate.settings.reject_status import BY_THEMSELVES, PASSING, Sender, Statuses
+from spendgate.values import dataclass
 
 BUSY_RETRY_S = 1
 """When to ask again after `too_busy`: a worker reads its whole room in less."""

@@ -4,7 +4,7 @@ model an upstream has of its own, and whether the client signed the request. Pur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.dialects.base import Dialect, RequestFacts
 from spendgate.dialects.request import readable
@@ -12,6 +12,7 @@ from spendgate.dialects.request.readable import Readable
 from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.exchange.events import UNREADABLE
 from spendgate.exchange.snapshot import Snapshot
+from spendgate.values import dataclass
 
 SIGV4 = "AWS4-"
 """What the `authorization` of a request that AWS' SDKs signed begins with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import translate
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from spendgate.pricing.terms import (
     residency_of,
 )
 from spendgate.settings.config import Settings, Upstream, default_upstream
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ request to its access log, so that any worker can settle what another one reserv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import orjson
 
@@ -14,6 +14,7 @@ from spendgate.pricing.aliases import same
 from spendgate.records.outcome import ChargedBy, MetricFlags
 from spendgate.records.record import ExchangeResult, UsageRecord
 from spendgate.usage import Usage, input_total, output_total
+from spendgate.values import dataclass
 
 MONTH: tuple[tuple[str, str], ...] = (("month", "month"),)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from spendgate.exchange.billing import Tariff
@@ -33,6 +33,7 @@ from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
 from spendgate.records.record import UsageRecord
 from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS
+from spendgate.values import dataclass
 
 Days = dict[str, dict[Where, int]]
 """Nano-USD by day (`YYYYMMDD`), team, app and model."""

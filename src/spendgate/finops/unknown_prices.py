@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from spendgate.records.record import UsageRecord
+from spendgate.values import dataclass
 
 
 @dataclass(slots=True)

@@ -12,8 +12,10 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
+
+from spendgate.values import dataclass
 
 PREFIX = "sgk_"
 ID_BYTES, SECRET_BYTES, SALT_BYTES = 8, 32, 16

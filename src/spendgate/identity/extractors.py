@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spendgate.identity.api_keys import ApiKey, KeyRing
 from spendgate.identity.identity import Caller, IdentityMatch, sane
+from spendgate.values import dataclass
 
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """Where the SDKs of OpenAI, Anthropic, Azure and Google put a key."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from spendgate.identity import headers as h
+from spendgate.values import dataclass
 
 UNATTRIBUTED = "unattributed"
 

@@ -8,11 +8,11 @@ values percent-decoded, and of a key that stands twice the first counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from spendgate.identity.extractors import claim_of
 from spendgate.identity.identity import Caller, sane
+from spendgate.values import dataclass
 
 BAGGAGE = "baggage"
 BAGGAGE_BYTES_MAX, MEMBERS_MAX = 8192, 64

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Literal
 
 from spendgate.ledger.exchanges import group_account
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.usage import COUNT_MAX, Usage
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

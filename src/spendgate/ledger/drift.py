@@ -7,10 +7,11 @@ nano-USD. It is a note of what was found, and no part of the books.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from spendgate.values import dataclass
 
 KEY = "sg1:drift"
 

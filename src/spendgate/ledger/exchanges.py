@@ -6,11 +6,12 @@ Amounts are nano-USD; windows (month, day, hour) are those of the reservation.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from spendgate.budget.bounds import Bound, Candidate
 from spendgate.money import LEDGER_MAX_NANOUSD
 from spendgate.usage import COUNT_MAX, Usage
+from spendgate.values import dataclass
 
 BESIDE = ":attempts"
 """The end of an id that is charged beside an exchange (Envoy's further attempts at it) and counts as none itself."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from spendgate.budget.checks import contradictions
 from spendgate.budget.load import parse_documents
 from spendgate.budget.model import API_VERSION, KIND, LIMITS_MAX, MEMBERS_MAX, USD_MAX, BudgetSpec
+from spendgate.values import dataclass
 
 Json = dict[str, Any]
 Unit = Literal["usd", "tokens", "requests"]

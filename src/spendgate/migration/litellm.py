@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any
 
 from spendgate.errors import ConfigurationError
 from spendgate.migration.drafts import Draft, Limit, Note, Window
 from spendgate.migration.values import Json, amount, is_set, left_out, object_of, objects, text
+from spendgate.values import dataclass
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _WINDOWS: dict[int, Window] = {3600: "hour", 86400: "day", 604800: "week", 30 * 86400: "month"}

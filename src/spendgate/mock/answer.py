@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from spendgate.mock.control import Control
 from spendgate.tokens.count import count
+from spendgate.values import dataclass
 
 DEFAULT_OUTPUT_TOKENS = 20
 FIRST = "The"

@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -29,6 +28,7 @@ from spendgate.mock.control import BadControl, Control, read
 from spendgate.mock.exchange import EVENTS, Exchange, Gone, Receive, Send
 from spendgate.mock.sse import Event, comment
 from spendgate.pricing.load import table
+from spendgate.values import dataclass
 
 DEPLOYMENT = re.compile(r"^/openai/deployments/([^/]+)/chat/completions$")
 GEMINI_CALL = re.compile(r"^/v1(?:beta)?/models/([^/:]+):(generateContent|streamGenerateContent)$")

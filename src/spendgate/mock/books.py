@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
+
+from spendgate.values import dataclass
 
 BODY_KEPT_BYTES = 256 * 1024
 REQUESTS_KEPT = 1000

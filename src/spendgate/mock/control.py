@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
+
+from spendgate.values import dataclass
 
 PREFIX = b"x-mock-"
 WORDS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from grafana_foundation_sdk.builders import (
@@ -24,6 +23,8 @@ from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.piechart import PieChartLabels
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from spendgate.values import dataclass
 
 Kind = Literal["barchart", "bargauge", "gauge", "piechart", "table", "timeseries", "stat"]
 Json = dict[str, Any]

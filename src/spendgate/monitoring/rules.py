@@ -5,10 +5,12 @@ https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import yaml
+
+from spendgate.values import dataclass
 
 Json = dict[str, Any]
 Severity = Literal["info", "warning", "critical"]

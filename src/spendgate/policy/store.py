@@ -14,7 +14,6 @@ import hashlib
 import json
 import zlib
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
@@ -24,6 +23,7 @@ from spendgate.budget.policy import Policy
 from spendgate.errors import LedgerError, LedgerUnavailable
 from spendgate.ledger.redis.client import UNREACHABLE, Client
 from spendgate.protos.policy_pb2 import BudgetDocument, PolicySnapshot
+from spendgate.values import dataclass
 
 POLICY_KEY = "sg1:policy"
 CALL_S = 5.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime
 from functools import cache, cached_property
 from importlib.resources import files
@@ -19,6 +19,7 @@ import orjson
 
 from spendgate.pricing import names
 from spendgate.pricing.price import ALWAYS, Entry, Hours, Period, Price, Tier
+from spendgate.values import dataclass
 
 FAMILIES = ""
 """The provider id of names that budgets are written with, though no provider sells under them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from spendgate.pricing.price import ALWAYS, FEES, UNIT_OF, Entry, Price, Tier
 from spendgate.pricing.table import PriceTable, as_entry
 from spendgate.pricing.terms import Terms
 from spendgate.usage import KINDS
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any
 
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.pricing.catalogue import HOSTS
+from spendgate.values import dataclass
 
 PROVIDERS: Mapping[str, str] = {
     "openai": "openai", "text-completion-openai": "openai", "anthropic": "anthropic", "gemini": "google",

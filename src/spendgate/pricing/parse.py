@@ -25,7 +25,7 @@ are read from their text as exact decimals; days are UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import yaml
 
@@ -35,6 +35,7 @@ from spendgate.pricing.price import ALWAYS, Entry, Period, Price, Tier
 from spendgate.pricing.reader import Reader, nearest
 from spendgate.pricing.terms import TOOLS, Discount
 from spendgate.usage import KINDS, OTHER_KINDS
+from spendgate.values import dataclass
 
 CAPABILITIES = ("tools", "images", "audio", "json_schema")
 COUNTS = ("max_output_tokens", "context_tokens")

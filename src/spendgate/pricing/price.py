@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
 from spendgate.usage import OTHER_KINDS
+from spendgate.values import dataclass
 
 NO_RATES: Mapping[str, int] = MappingProxyType({})
 

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import translate
 from functools import cached_property
 
@@ -27,6 +27,7 @@ from spendgate.pricing.names import family_of, is_glob, literal_prefix
 from spendgate.pricing.price import NO_RATES, Entry, Period, Price, Tier, rank_picousd
 from spendgate.pricing.terms import ANY, TOOLS, WHOLE, Discount, Terms, discount_at
 from spendgate.usage import Usage, input_total
+from spendgate.values import dataclass
 
 __all__ = [
     "NO_RATES", "Entry", "Price", "PriceTable", "Terms", "Tier", "family_of", "is_glob", "literal_prefix",

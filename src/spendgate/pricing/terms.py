@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from urllib.parse import urlsplit
 
 from spendgate.pricing import names
+from spendgate.values import dataclass
 
 TOOLS = "mcp"
 """The provider of what has its price by server and tool."""

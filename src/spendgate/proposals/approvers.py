@@ -14,7 +14,6 @@ group (`org/finance`). An amount that no line covers can be approved by nobody: 
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from spendgate.budget.policy import Policy, TeamBudget
 from spendgate.budget.yaml_lines import read_documents
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.money import usd_cell, usd_to_nano
+from spendgate.values import dataclass
 
 FILES = ("approvers.yaml", ".spendgate/approvers.yaml")
 """Where it is looked for in the repository."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +18,7 @@ from spendgate.budget.load import LIST_KINDS
 from spendgate.budget.model import KIND
 from spendgate.budget.yaml_lines import read_documents
 from spendgate.errors import ConfigurationError
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ GitLab: https://docs.gitlab.com/api/merge_requests/#create-mr, https://docs.gitl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ import httpx
 
 from spendgate.errors import ConfigurationError, SpendgateError
 from spendgate.proposals.repository import Remote
+from spendgate.values import dataclass
 
 TIMEOUT_S = 30.0
 

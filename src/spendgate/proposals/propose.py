@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,6 +18,7 @@ from spendgate.proposals.approvers import FILES, Approvers, parse_approvers
 from spendgate.proposals.edit import Increase, add_increase, has_team, set_monthly, until_text, usd_text
 from spendgate.proposals.forges import Forge, PullRequest, inert
 from spendgate.proposals.repository import BranchExists, Checkout, Remote, checkout
+from spendgate.values import dataclass
 
 USD_MAX = Decimal(9_000_000)
 REASON_MAX = 500

@@ -15,11 +15,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from spendgate.errors import ConfigurationError, SpendgateError
+from spendgate.values import dataclass
 
 GIT_S = 120
 POLICY_SUFFIXES = (".yaml", ".yml")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spendgate.budget.ask import Ask, DecisionSettings
 from spendgate.budget.limits import bounds_of
@@ -26,6 +26,7 @@ from spendgate.months import month_text
 from spendgate.proposals.forges import inert
 from spendgate.records.outcome import Outcome
 from spendgate.records.record import UsageRecord
+from spendgate.values import dataclass
 
 BY_MONTH = frozenset(("monthly_budget_exceeded", "budget_held"))
 """Reasons that the month's bound gives."""

@@ -9,7 +9,7 @@ edge. Replicas without that gauge (an older release) are read sample by sample, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -25,6 +25,7 @@ from spendgate.rebuild.prometheus import (
     span_of,
     whole,
 )
+from spendgate.values import dataclass
 
 STARTED = "spendgate_start_time_seconds"
 GRID_S = 300

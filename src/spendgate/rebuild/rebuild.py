@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,6 +20,7 @@ from spendgate.ledger.recovery.heartbeat import Epoch
 from spendgate.ledger.redis.codec import clean
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.rebuild.counter_resets import Cell, Totals
+from spendgate.values import dataclass
 
 OTHER = "other"
 """The label of teams past `max_label_values`: whose they are is not known, so they are given to nobody."""

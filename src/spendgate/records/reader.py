@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, cast
 
@@ -24,6 +24,7 @@ from spendgate.protos import usage_pb2 as pb
 from spendgate.records.columns import Unreadable as Unreadable  # what `parse` raises
 from spendgate.records.protobuf import SUFFIX, frames, from_proto
 from spendgate.records.record import LINE, UsageRecord
+from spendgate.values import dataclass
 
 _REMEDY = "mend or remove the line"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any
 
 import orjson
@@ -29,6 +29,7 @@ from spendgate.records.columns import (
 )
 from spendgate.records.outcome import ChargedBy, MetricFlags, Outcome
 from spendgate.usage import Usage
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ leaves each status as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from spendgate.settings.agents import USER_AGENT_MAX, agent_of
+from spendgate.values import dataclass
 
 QUOTA = 429
 FINAL = frozenset({402, 403, 413, QUOTA})

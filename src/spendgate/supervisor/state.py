@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from spendgate.files import write_whole
+from spendgate.values import dataclass
 
 STATE = "up.json"
 

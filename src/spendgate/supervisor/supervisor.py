@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -51,6 +51,7 @@ from spendgate.supervisor.replica import Replica
 from spendgate.supervisor.sweeper import Sweeper
 from spendgate.supervisor.watchdog import Watchdog
 from spendgate.tasks import cancel_and_wait
+from spendgate.values import dataclass
 from spendgate.views.gauges import BudgetGauges
 
 log = structlog.get_logger()

@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from spendgate.tokens.count import Counted
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ while it counts, and a thread that counts a megabyte at once would stop the even
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from spendgate.tokens.encoder import Encoder, encoder
+from spendgate.values import dataclass
 
 INLINE_BYTES = 16_384
 FULL_CHARS = 4 * 1024 * 1024

@@ -9,8 +9,9 @@ on 20,000 fuzzed strings.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
+
+from spendgate.values import dataclass
 
 PIECE_CHARS = 16_384
 """tiktoken gets pieces of at most this many characters (64 KB): on 1 MB of spaces its regex overflows the

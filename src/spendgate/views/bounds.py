@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from spendgate.budget.ask import Ask
@@ -14,6 +14,7 @@ from spendgate.exchange.snapshot import Snapshot
 from spendgate.ledger.redis.bound_counters import read_all
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.money import nano_to_usd
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

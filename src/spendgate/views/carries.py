@@ -4,13 +4,14 @@ every few minutes, since what was open at midnight settles into last month."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from spendgate.budget.policy import TeamBudget
 from spendgate.budget.rollover import carried_nanousd, with_carry
 from spendgate.ledger.exchanges import group_account
 from spendgate.months import previous_month
+from spendgate.values import dataclass
 
 FRESH_MS = 300_000
 KEPT_MS = 86_400_000

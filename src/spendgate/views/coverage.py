@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from spendgate.budget.policy import TeamBudget
@@ -12,6 +11,7 @@ from spendgate.pricing.listing import rows
 from spendgate.pricing.names import is_glob
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms, provider_of_url
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from spendgate.ledger.exchanges import Refusal, ReserveResult
 from spendgate.money import nano_to_usd
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import measure
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

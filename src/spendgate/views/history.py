@@ -4,12 +4,13 @@ few minutes."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from spendgate.budget.bounds import UNLIMITED
 from spendgate.budget.forecast import HOUR_MS, Forecast, forecast, history_days
 from spendgate.budget.policy import TeamBudget
+from spendgate.values import dataclass
 
 FRESH_MS = 300_000
 """Yesterday and today are read anew after so long: what was open at midnight settles into yesterday."""

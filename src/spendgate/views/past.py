@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spendgate.budget.policy import Policy
 from spendgate.ledger.accounts import TeamMonth
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import month_last_ms
 from spendgate.policy.month_budgets import budgets_of, compiled, groups_of
+from spendgate.values import dataclass
 from spendgate.views.carries import limits_at
 
 

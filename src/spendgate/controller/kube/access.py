@@ -14,13 +14,13 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from spendgate.errors import ConfigurationError, Fault
+from spendgate.values import dataclass
 
 POD_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts a pod's token, CA and namespace."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -17,6 +16,7 @@ import orjson
 
 from spendgate.controller.kube.access import Access
 from spendgate.errors import SpendgateError
+from spendgate.values import dataclass
 
 PAGE = 500
 """Objects a page of a list: bounds memory here and work there."""

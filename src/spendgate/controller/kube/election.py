@@ -14,9 +14,11 @@ The numbers: client-go's usual 15 / 10 / 2 s make a crash visible after up to 20
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import random
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 import structlog
 
 from spendgate.controller.kube.client import Kube, KubeError, KubeUnavailable, Object
 from spendgate.controller.kube.interning import Interner
 from spendgate.errors import SpendgateError
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

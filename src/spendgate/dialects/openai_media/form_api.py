@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spendgate.dialects.base import Rejection, RequestFacts
 from spendgate.dialects.json_api import JsonApi, openai_error
@@ -12,6 +12,7 @@ from spendgate.dialects.wire import json_edit, multipart
 from spendgate.dialects.wire import json_read as jsonbody
 from spendgate.dialects.wire.json_read import JsonObject
 from spendgate.dialects.wire.numbers import count_asked, truth_of
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

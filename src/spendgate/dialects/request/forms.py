@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import zip_longest
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -18,6 +18,7 @@ from spendgate.dialects.wire.multipart import MEDIA_TYPE, PARTS_MAX, is_form
 from spendgate.dialects.wire.numbers import number_of
 from spendgate.dialects.wire.spelling import PLAIN, Said
 from spendgate.errors import RequestError
+from spendgate.values import dataclass
 
 URLENCODED = "application/x-www-form-urlencoded"
 FIELDS_BYTES_MAX = 1024 * 1024

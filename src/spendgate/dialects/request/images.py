@@ -17,7 +17,8 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from dataclasses import dataclass
+
+from spendgate.values import dataclass
 
 HEAD_CHARACTERS = 64 * 1024
 """So much of the base64 is looked at; a JPEG's size stands behind its metadata."""

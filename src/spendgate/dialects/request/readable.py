@@ -7,7 +7,7 @@ makes the same of them; else the body as it was read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.dialects.base import Dialect, RequestFacts
 from spendgate.dialects.request import forms
@@ -16,6 +16,7 @@ from spendgate.dialects.wire.json_read import NotJson, parse
 from spendgate.dialects.wire.multipart import is_form
 from spendgate.dialects.wire.spelling import Said
 from spendgate.errors import BodyTooLarge, RequestError
+from spendgate.values import dataclass
 
 JSON_TYPE = "application/json"
 DIGESTS = ("content-md5", "content-digest", "repr-digest", "digest")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -21,6 +21,7 @@ from spendgate.dialects.wire import loose, scan
 from spendgate.dialects.wire.json_read import JsonObject, NotJson
 from spendgate.dialects.wire.numbers import number_of
 from spendgate.errors import RequestError
+from spendgate.values import dataclass
 
 _PLAIN = """
 model models fallbacks provider messages system max_tokens max_completion_tokens max_output_tokens

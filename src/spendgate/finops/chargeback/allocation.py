@@ -8,12 +8,13 @@ the largest remainder. Only what teams spent themselves is a measure: no share i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from spendgate.errors import ConfigurationError, Fault
 from spendgate.finops.chargeback.chargeback import Chargeback, KindShare, Line, share
 from spendgate.money import nano_to_usd
+from spendgate.values import dataclass
 
 Split = Literal["spend", "evenly", "weights"]
 SPLITS: tuple[Split, ...] = ("spend", "evenly", "weights")

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +26,7 @@ from spendgate.finops.chargeback.focus_files import arrow, csv_of, has_arrow
 from spendgate.money import nano_to_usd
 from spendgate.months import month_text
 from spendgate.pricing.table import PriceTable
+from spendgate.values import dataclass
 
 BOOKS = "books.json"
 LINES = "lines.parquet"

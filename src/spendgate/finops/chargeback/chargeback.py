@@ -11,7 +11,7 @@ its estimate) stands as kind `requests` too; what was adjusted as kind `adjustme
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from spendgate.finops.chargeback.tiers import weights, with_requests
@@ -20,6 +20,7 @@ from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import ANY, Terms
 from spendgate.records.record import UsageRecord
 from spendgate.usage import KINDS, Usage
+from spendgate.values import dataclass
 from spendgate.views.budgets import utilization
 
 RULE = "cost by kind: the exact cost of app and model, shared day by day in proportion to tokens x list price"

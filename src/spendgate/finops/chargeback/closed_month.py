@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from spendgate.budget.policy import Policy, TeamBudget
@@ -24,6 +24,7 @@ from spendgate.months import month_last_ms, month_start, month_text, parse_month
 from spendgate.policy.month_budgets import compiled, limits_of
 from spendgate.policy.store import canonical_json
 from spendgate.pricing.table import PriceTable
+from spendgate.values import dataclass
 
 FORMAT = "spendgate closed month"
 VERSION = 1

@@ -11,13 +11,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 
 from spendgate.errors import ConfigurationError, SpendgateError
+from spendgate.values import dataclass
 
 CHUNK = 1 << 20
 EXTRAS = {

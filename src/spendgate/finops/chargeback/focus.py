@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -37,6 +37,7 @@ from spendgate.pricing.cost import cost_pico
 from spendgate.pricing.table import Price, PriceTable
 from spendgate.pricing.terms import Terms
 from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS
+from spendgate.values import dataclass
 
 NOT_APPLICABLE = "Not Applicable"
 """The specification's word for the host of a charge that runs nowhere."""

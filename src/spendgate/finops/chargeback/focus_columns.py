@@ -6,8 +6,9 @@ Names, types, levels and nulls after the published specification, read in Novemb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from spendgate.values import dataclass
 
 Version = Literal["1.2", "1.4"]
 VERSIONS: tuple[Version, ...] = ("1.2", "1.4")

@@ -7,10 +7,11 @@ report's lines: what a team spent before it became a member is in them, though t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from spendgate.budget.policy import Policy
 from spendgate.finops.chargeback.chargeback import Chargeback, GroupSum
+from spendgate.values import dataclass
 
 GROUP_RULE = "groups: what their teams cost together; a team in two groups is in both, so they do not add up"
 

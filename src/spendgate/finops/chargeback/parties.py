@@ -8,12 +8,12 @@ the form of the model's name, and by the price list that has it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from spendgate.pricing.names import is_bedrock
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import Terms
 from spendgate.records.record import UsageRecord
+from spendgate.values import dataclass
 
 UNKNOWN = "Unknown"
 

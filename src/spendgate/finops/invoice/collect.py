@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any
 
 from spendgate.finops.invoice.line import USAGE, Line, Row
+from spendgate.values import dataclass
 
 _ID_COLUMNS = ("identity_line_item_id", "lineitemid", "line_item_id", "id", "x_lineitemid", "chargeid")
 _DIGITS = 5

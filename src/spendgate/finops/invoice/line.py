@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from spendgate.errors import ConfigurationError, Fault
+from spendgate.values import dataclass
 
 Row = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +27,7 @@ from spendgate.finops.invoice.line import USAGE, Line, Row
 from spendgate.finops.invoice.names import charge_of, kind_of
 from spendgate.finops.invoice.source import NoLine, Source
 from spendgate.usage import KINDS
+from spendgate.values import dataclass
 
 FIELDS = ("day", "model", "kind", "cost", "tokens", "requests", "currency")
 WIDE = ("tokens", "cost")

@@ -11,11 +11,11 @@ Sources: vendors' price lists and public code that reads their exports, November
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from spendgate.finops.invoice.line import COMMITMENT, CREDIT, FEE, REFUND, TAX, USAGE
 from spendgate.pricing import names as model_names
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,6 +23,7 @@ from spendgate.finops.invoice.collect import Collector, Invoice
 from spendgate.finops.invoice.line import BadInvoice, Line, Row
 from spendgate.finops.invoice.source import NoLine, Source
 from spendgate.finops.invoice.table import Table
+from spendgate.values import dataclass
 
 Lines = Callable[[Row, Source], Iterator[Line]]
 PROGRESS_ROWS = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -12,6 +12,7 @@ from spendgate.finops.invoice import days, numbers
 from spendgate.finops.invoice.line import BadInvoice, Row
 from spendgate.finops.invoice.table import Table
 from spendgate.money import LEDGER_MAX_NANOUSD, NANO_PER_USD
+from spendgate.values import dataclass
 
 USD_MAX = LEDGER_MAX_NANOUSD // NANO_PER_USD
 

@@ -7,7 +7,7 @@ none, whatever its tokens say.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 
 from spendgate.finops.invoice import line
@@ -15,6 +15,7 @@ from spendgate.money import NANO_PER_USD
 from spendgate.pricing.cost import cost_pico
 from spendgate.pricing.table import Price
 from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS
+from spendgate.values import dataclass
 
 TIME_ZONE = "time zone edge"
 BYPASS = "bypassed the gateway"

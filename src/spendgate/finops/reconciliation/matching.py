@@ -8,7 +8,7 @@ understood, and never taken for traffic past the gateway.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 
@@ -20,6 +20,7 @@ from spendgate.money import NANO_PER_USD
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.table import PriceTable
 from spendgate.usage import OTHER_KINDS
+from spendgate.values import dataclass
 
 Days = dict[str, Day]
 DAYS_MIN = 3

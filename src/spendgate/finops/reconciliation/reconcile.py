@@ -25,7 +25,6 @@ causes of a drift add up to it exactly. A day whose money agrees has no cause:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from spendgate.finops.chargeback.chargeback import at_day, price_for
@@ -53,6 +52,7 @@ from spendgate.finops.reconciliation.matching import (
 )
 from spendgate.ledger.accounts import DayCell
 from spendgate.pricing.table import PriceTable
+from spendgate.values import dataclass
 
 UNIFORM_PERCENT = 5
 """An invoice without tokens is off by a changed price where its daily ratios differ by no more than this."""

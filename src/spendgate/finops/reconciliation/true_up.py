@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -24,6 +24,7 @@ from spendgate.finops.reconciliation.reconcile import ModelDrift, Reconciliation
 from spendgate.ledger.accounts import Adjusted, Adjustment, DayCell
 from spendgate.months import month_text
 from spendgate.pricing.table import PriceTable
+from spendgate.values import dataclass
 
 EGRESS_APP = "direct egress"
 PREFIX = "invoice"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from spendgate.budget.bounds import Bound
 from spendgate.months import day_key, hour_key, month_key, previous_month
+from spendgate.values import dataclass
 
 _KEYS = {"month": month_key, "day": day_key, "hour": hour_key}
 

@@ -10,8 +10,6 @@ A usage line has the tokens billed and what was held, not the request. So the re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from spendgate.dialects.base import RequestFacts
 from spendgate.pricing.cost import estimate_nanousd, output_picousd
 from spendgate.pricing.table import PriceTable
@@ -21,6 +19,7 @@ from spendgate.records.record import UsagePart, UsageRecord
 from spendgate.tokens.bound import input_bound
 from spendgate.tokens.count import Counted
 from spendgate.usage import OTHER_KINDS, Usage, input_total, output_total
+from spendgate.values import dataclass
 
 PLAIN = frozenset({"input", "cached_input", "cache_write_5m", "cache_write_1h", "output", "reasoning"})
 _WRITES = frozenset({"cache_write_5m", "cache_write_1h"})

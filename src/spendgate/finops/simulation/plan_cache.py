@@ -10,13 +10,14 @@ outcome.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.budget.ask import Choice, Plan
 from spendgate.budget.policy import TeamBudget
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.finops.simulation.logged_request import PLAIN, LoggedRequest
 from spendgate.pricing.table import Price, PriceTable
+from spendgate.values import dataclass
 
 Decided = tuple[Choice | None, str, int | None]
 """The choice (None: refused), the reason, the output limit put on the request."""

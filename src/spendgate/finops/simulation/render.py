@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from spendgate.finops.chargeback.render import table_rows
 from spendgate.finops.simulation.simulate import Simulation, Tally
 from spendgate.money import nano_to_usd, usd_cell
 from spendgate.months import utc
+from spendgate.values import dataclass
 
 HEAD = ("team", "app", "requests", "logged USD", "simulated USD", "refused", "refused USD", "routed",
         "downgraded", "saved USD")  # fmt: skip

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from spendgate.budget.ask import Ask, Choice, Plan, Quote
 from spendgate.budget.decide import plan
@@ -32,6 +32,7 @@ from spendgate.months import hour_key
 from spendgate.pricing.cost import cost_nanousd
 from spendgate.pricing.table import PriceTable
 from spendgate.usage import INPUT_KINDS, Usage, input_total
+from spendgate.values import dataclass
 
 
 @dataclass(slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spendgate.budget.policy import Policy, TeamBudget
+from spendgate.values import dataclass
 
 FIELDS = ("complexityThreshold",)
 STEPS = 10

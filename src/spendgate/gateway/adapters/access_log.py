@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -21,6 +20,7 @@ from spendgate.exchange.access_log_settlement import NAMESPACE, LogFacts, settle
 from spendgate.exchange.ticket import SettlementTicket
 from spendgate.gateway.adapters import codec, faults
 from spendgate.gateway.runtime import Runtime
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

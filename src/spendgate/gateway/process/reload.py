@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import structlog
@@ -18,6 +18,7 @@ from spendgate.identity.key_file import read as read_keys
 from spendgate.policy.source import RedisPolicySource
 from spendgate.pricing.load import table
 from spendgate.settings.config import Settings
+from spendgate.values import dataclass
 
 log = structlog.get_logger()
 

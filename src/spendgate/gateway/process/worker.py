@@ -17,7 +17,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Coroutine
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ from spendgate.settings import logs
 from spendgate.settings.config import Upstream, load_config
 from spendgate.tasks import cancel_and_wait
 from spendgate.tokens.count import count
+from spendgate.values import dataclass
 
 ENVIRONMENT = "SPENDGATE_WORKER_CONFIG"
 LEFT_BEHIND = signal.SIGUSR1

@@ -8,7 +8,7 @@ all workers of the replica can read it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from spendgate.ledger.exchanges import group_account, is_group
 from spendgate.ledger.recovery.heartbeat import Epoch
 from spendgate.ledger.redis.codec import clean
 from spendgate.months import day_key, hour_key, month_key, previous_month
+from spendgate.values import dataclass
 
 _log = structlog.get_logger()
 VERSION = 1

@@ -11,10 +11,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spendgate.ledger.redis.codec import text
+from spendgate.values import dataclass
 
 BEAT_S = 1.0
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from spendgate.budget.bounds import Bound
 from spendgate.ledger.exchanges import group_account
 from spendgate.ledger.redis.holds import Counter, read_counters
 from spendgate.ledger.redis.ledger import RedisLedger
 from spendgate.months import previous_month
+from spendgate.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

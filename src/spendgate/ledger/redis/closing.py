@@ -8,12 +8,12 @@ that a change by other means is told. The budget that each team's month is judge
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from spendgate.ledger.redis.calls import Script
 from spendgate.ledger.redis.codec import text
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.values import dataclass
 
 CLOSE = Script("close")
 Word = Literal["closed", "again", "changed", "open", "holds"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +10,7 @@ import orjson
 from spendgate.ledger.accounts import Adjusted
 from spendgate.ledger.redis.codec import adjusted, team_prefix, text
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.values import dataclass
 
 DAYS_PER_TRIP = 3_000
 AUDITS_PER_TRIP = 500

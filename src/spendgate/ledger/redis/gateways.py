@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
 from typing import Any, cast
 
 from spendgate.ledger.redis.client import Client, answered
+from spendgate.values import dataclass
 
 KEY = "sg1:gateways"
 ALIVE_S = 15

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +10,7 @@ import orjson
 from spendgate.ledger.redis.calls import Script
 from spendgate.ledger.redis.codec import text
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.values import dataclass
 
 HOLDS, COUNTERS = (Script(v) for v in ("holds", "counters"))
 

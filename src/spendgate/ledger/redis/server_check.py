@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, cast
 
@@ -15,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from spendgate.ledger.redis import url as connect
 from spendgate.ledger.redis.codec import POLICY_CHANNEL, text
+from spendgate.values import dataclass
 
 VERSION_MIN = (6, 2)
 SKEW_MAX_MS = 2_000

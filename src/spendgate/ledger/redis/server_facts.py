@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from spendgate.errors import ConfigurationError
 from spendgate.ledger.redis import url as connect
+from spendgate.values import dataclass
 
 PROBE = "sg1:doctor:{}"
 _SCRIPT = "redis.call('SET', KEYS[1], '1', 'PX', 10000); return redis.call('GET', KEYS[1])"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, cast
 from urllib.parse import unquote, urlunsplit
 
@@ -28,6 +28,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ConstantBackoff
 
 from spendgate.errors import ConfigurationError
+from spendgate.values import dataclass
 
 PORT, SENTINEL_PORT = 6379, 26379
 RETRY_S = 0.01
