@@ -184,14 +184,16 @@ class Call:
     def fail(self, code: int, message: str) -> None:
         """End the call for the peer's sake."""
         if not self.is_over:
+            handler = self.handler
             self.finish(code, message)
-            self._tell_lost()
+            self._tell_lost(handler)
 
     def lost(self) -> None:
-        """The stream is over."""
+        """The stream is over. Its service, which knows it, is let go: no cycle is left to the collector."""
         if not self.is_over:
             self._end()
-            self._tell_lost()
+            self._tell_lost(self.handler)
+        self.handler = None
 
     def pump(self) -> None:
         """Give the service what waits for it."""
@@ -229,10 +231,10 @@ class Call:
         try:
             return tell(*told)
         except Exception as problem:  # noqa: BLE001  one call's fault is no other's
-            is_open = not self.is_over
+            is_open, handler = not self.is_over, self.handler
             self.broke(problem)
             if is_open:
-                self._tell_lost()
+                self._tell_lost(handler)
             return None
 
     # -- the end --------------------------------------------------------------------------------------------
@@ -251,9 +253,10 @@ class Call:
             self._messages = Messages(0)
             self._hold(0)
 
-    def _tell_lost(self) -> None:
-        if self.handler is not None:
-            self._guarded(self.handler.lost)
+    def _tell_lost(self, handler: Handler | None) -> None:
+        """`handler`: whose call it was; with the end of its stream it is let go."""
+        if handler is not None:
+            self._guarded(handler.lost)
 
 
 Method = Callable[[Call], Handler]

@@ -10,6 +10,14 @@ from spendgate.rpc import eager
 from spendgate.rpc.call import Call, Message
 
 
+async def _no_answer(message: Any) -> None:
+    """What is left of a service whose call is over."""
+
+
+def _nothing() -> None:
+    """Likewise."""
+
+
 class Refused:
     """The handler of a call that ends with a status at once."""
 
@@ -110,3 +118,5 @@ class Turns:
         if not self._is_over:
             self._is_over = True
             self.over()
+            # what the service bound here knows us: let go, so that no cycle is left to the collector
+            self.answer, self.answered, self.over = _no_answer, _nothing, _nothing

@@ -23,14 +23,14 @@ _parse = lenient(pb.ProcessingRequest.FromString)
 class ProcessTurns(Turns):
     """One call on our own server."""
 
-    __slots__ = ("_process",)
+    __slots__ = ()
 
     def __init__(self, runtime: Runtime, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(call, loop)
-        self._process = ProcessCall(runtime, tuple(call.metadata), self)
-        self.answer = self._process.reply
-        self.answered = self._process.answered
-        self.over = self._process.over
+        process = ProcessCall(runtime, tuple(call.metadata), self)
+        self.answer = process.reply
+        self.answered = process.answered
+        self.over = process.over
 
     def read(self, message: Message) -> Any:
         """See Turns."""
