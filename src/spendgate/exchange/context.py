@@ -52,6 +52,10 @@ class Decided:
     kept_because: str
 
 
+_Asked = tuple[str, int, RequestFacts | None, Address, Tariff]
+"""A model, a time, what was asked for and where, and the tariff that follows."""
+
+
 @dataclass(slots=True)
 class ExchangeContext:
     """One exchange. `snapshot` is the one it began with."""
@@ -96,6 +100,8 @@ class ExchangeContext:
     """How often Envoy sent it to a provider; 0 where Envoy does not tell."""
     learned: Learned | None = None
     """What earlier answers taught; None where nothing is remembered (a dry run)."""
+    _tariff: _Asked | None = field(default=None, init=False, compare=False, repr=False)
+    """The tariff that was asked for last."""
 
     def voice(self, body: bytes = b"") -> RejectionFormat:
         """Who words refusals, with which status. `body`: the request's, as far as it is known."""
@@ -140,13 +146,24 @@ class ExchangeContext:
         """A model answered: remember it, where the name that was asked of has no price of its own."""
         if self.learned is None or not (answered and self.sent) or self.taken_over is not None:
             return
-        terms = self.snapshot.terms(self.sent, self.address, self.at_ms or None)
-        if self.snapshot.prices.find(self.sent, terms) is None:
+        provider = self.tariff(self.sent).terms.provider
+        if self.snapshot.prices.locate(self.sent, provider) is None:
             place = self.snapshot.place(self.sent, self.address)
             self.learned.answered(place, answered, self.at_ms)
 
     def tariff(self, model: str) -> Tariff:
         """What this exchange is priced by: at the time of its reservation, on the tier that it asked for."""
+        known, facts, address = self._tariff, self.facts, self.address
+        if (
+            known is None
+            or known[:2] != (model, self.at_ms)
+            or known[2] is not facts
+            or known[3] is not address
+        ):
+            known = self._tariff = model, self.at_ms, facts, address, self._tariff_of(model)
+        return known[4]
+
+    def _tariff_of(self, model: str) -> Tariff:
         facts = self.facts
         tier, place = (facts.service_tier, facts.residency) if facts is not None else ("", "")
         terms = self.snapshot.terms(model, self.address, self.at_ms or None, tier, place)

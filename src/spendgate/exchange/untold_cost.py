@@ -169,18 +169,20 @@ def whole(case: ExchangeContext, reading: Reading) -> Bill:
     if facts is not None and "searches" in facts.known_usage and reading.problem is None:
         # a rerank that tells tokens alone: what it is billed by is in the request
         reading = replace(reading, usage={"searches": facts.known_usage["searches"], **reading.usage})
-    seen_all = (
-        facts is not None
-        and not _asked_at_once(case)
-        and (
-            not can_hide(facts, sent, _told_model(case, facts, reading.model))
-            or (not _asks_more(facts) and is_house_model(case, reading.model))
-        )
-    )
-    if reading.problem in UNTOLD and reading.text and seen_all:
+    if reading.problem in UNTOLD and reading.text and _shows_all(case, sent, reading.model):
         return billing.counted(tariff, sent, reading, count(reading.text), case.input_tokens, case.held)
     reading = billing.with_input(reading, case.input_tokens)
     return billing.whole_answer(tariff, sent, reading, case.held)
+
+
+def _shows_all(case: ExchangeContext, sent: str, answered: str) -> bool:
+    """Does an answer that came whole show all that is billed for it?"""
+    facts = case.facts
+    if facts is None or _asked_at_once(case):
+        return False
+    if not can_hide(facts, sent, _told_model(case, facts, answered)):
+        return True
+    return not _asks_more(facts) and is_house_model(case, answered)
 
 
 def _more(seen: Bill, told: Bill) -> Bill:
