@@ -63,7 +63,7 @@ class Call:
     """One call. What its service fails at ends it, and no other."""
 
     __slots__ = (
-        "_began", "_busy", "_held", "_is_postponed", "_messages", "_queue", "_told", "_waiting", "_wire",
+        "_began", "_busy", "_held", "_is_postponed", "_messages", "_queue", "_sent", "_told", "_waiting", "_wire",
         "handler", "has_failed", "headers", "id", "is_over", "owed", "peer_ended",
     )  # fmt: skip
 
@@ -73,7 +73,7 @@ class Call:
         self._messages = Messages(wire.limits.message_bytes)
         self._queue: deque[tuple[Message, float]] = deque()
         """Messages that wait, and since when."""
-        self._waiting = self._held = 0
+        self._waiting = self._held = self._sent = 0
         self._began = self._busy = self._told = self._is_postponed = False
         self.id = stream_id
         self.headers = headers
@@ -104,6 +104,7 @@ class Call:
             self._began = True
             wire.respond(self, _HEAD)
         for piece in framed(message):
+            self._sent += len(piece)
             wire.send(self, piece)
 
     def finish(self, code: int = Code.OK, message: str = "") -> None:
@@ -145,15 +146,14 @@ class Call:
 
     def data(self, data: bytes) -> None:
         """A piece of the peer's messages."""
-        messages, wire = self._messages, self._wire
+        messages, load = self._messages, self._wire.load
         try:
             found = messages.feed(data)
         except Fault as fault:
             self.fail(fault.code, fault.message)
             return
-        load = wire.load
         for message in found:
-            if self._busy or self._queue or load.is_spent or wire.unsent(self) > wire.limits.unsent_bytes:
+            if self._busy or self._queue or load.is_spent or self._is_clogged:
                 self._queue.append((bytes(message), load.clock()))
                 self._waiting += len(message)
                 continue
@@ -199,7 +199,7 @@ class Call:
         """Give the service what waits for it."""
         queue, wire = self._queue, self._wire
         while queue and not self._busy and not self.is_over:
-            if wire.unsent(self) > wire.limits.unsent_bytes:
+            if self._is_clogged:
                 wire.block(self)
                 break
             message, since = queue.popleft()
@@ -218,24 +218,37 @@ class Call:
             self._guarded(self.handler.half_closed)
 
     @property
+    def _is_clogged(self) -> bool:
+        """Does the peer leave so much of what was sent lie that it is told no more?"""
+        most = self._wire.limits.unsent_bytes
+        return self._sent > most and self._wire.unsent(self) > most
+
+    @property
     def is_light(self) -> bool:
         """Do so few bytes wait for their turn that the peer may send more?"""
         return self._waiting <= self._wire.limits.backlog_bytes
 
     def _give(self, message: Message) -> None:
-        assert self.handler is not None
-        self._busy = bool(self._guarded(self.handler.message, message))
-
-    def _guarded(self, tell: Callable[..., bool | None], *told: Message) -> bool | None:
-        """Tell the service; where it fails, it is told that its call is lost, if it was not over."""
+        handler = self.handler
+        assert handler is not None
         try:
-            return tell(*told)
+            self._busy = handler.message(message)
         except Exception as problem:  # noqa: BLE001  one call's fault is no other's
-            is_open, handler = not self.is_over, self.handler
-            self.broke(problem)
-            if is_open:
-                self._tell_lost(handler)
-            return None
+            self._busy = False
+            self._failed(problem)
+
+    def _guarded(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception as problem:  # noqa: BLE001  as above
+            self._failed(problem)
+
+    def _failed(self, problem: Exception) -> None:
+        """The service failed: it is told that its call is lost, if it was not over."""
+        is_open, handler = not self.is_over, self.handler
+        self.broke(problem)
+        if is_open:
+            self._tell_lost(handler)
 
     # -- the end --------------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class Connection:
         self._lenient = lenient
         self._first = FirstCall(limits) if lenient is not None else None
         self._engine = engine(self, limits)
+        self._owed_bytes = min(limits.owed_bytes, limits.window_bytes // 4)
 
     # -- bytes ----------------------------------------------------------------------------------------------
 
@@ -55,8 +56,7 @@ class Connection:
         """Take what came. Never raises: a peer that breaks the protocol ends its connection (`is_over`)."""
         if self.broken is not None:
             return
-        self.load.begin()
-        self._now_s = self._heard_at = self.load.clock()
+        self._now_s = self._heard_at = self.load.begin()
         self._asked_at, self._has_spoken = None, True
         self._inside = True
         try:
@@ -176,17 +176,9 @@ class Connection:
         """A call begins."""
         call = Call(self, stream_id, headers, ended)
         self.calls[stream_id] = call
-        path = kind = verb = timeout = b""
-        for key, value in headers:
-            if key == b":path":
-                path = value
-            elif key == b"content-type":
-                kind = value
-            elif key == b":method":
-                verb = value
-            elif key == b"grpc-timeout":
-                timeout = value
-        if verb != b"POST" or not kind.startswith(b"application/grpc"):
+        named = dict(headers)
+        path, verb = named.get(b":path", b""), named.get(b":method", b"")
+        if verb != b"POST" or not named.get(b"content-type", b"").startswith(b"application/grpc"):
             call.is_over = True
             self.respond(call, [(b":status", b"415" if verb == b"POST" else b"405")], end=True)
             return
@@ -194,6 +186,7 @@ class Connection:
         if method is None:
             call.finish(Code.UNIMPLEMENTED, f"no such method: {path.decode('ascii', 'replace')}")
             return
+        timeout = named.get(b"grpc-timeout")
         if timeout:
             seconds = timeout_s(timeout)
             if seconds is None:
@@ -212,8 +205,8 @@ class Connection:
             call.owed += owed
             if data:
                 call.data(data)
-            if call.owed and (call.is_light or call.is_over):
-                self.acknowledge(call)
+            if call.is_over or (call.owed >= self._owed_bytes and call.is_light):
+                self._acknowledge_all(call)
         if ended and call is not None:
             self._ended(call)
 
@@ -234,8 +227,7 @@ class Connection:
             return
         self._lingering.pop(stream_id, None)
         self._blocked.pop(stream_id, None)
-        if call.owed:
-            self.acknowledge(call)
+        self._acknowledge_all(call)
         call.lost()
 
     # -- what calls order -----------------------------------------------------------------------------------
@@ -272,6 +264,11 @@ class Connection:
 
     def acknowledge(self, call: Call) -> None:
         """See Wire."""
+        if call.owed >= self._owed_bytes:
+            self._acknowledge_all(call)
+
+    def _acknowledge_all(self, call: Call) -> None:
         owed, call.owed = call.owed, 0
-        self._engine.acknowledge(call.id, owed)
-        self._stir()
+        if owed:
+            self._engine.acknowledge(call.id, owed)
+            self._stir()

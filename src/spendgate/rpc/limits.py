@@ -23,6 +23,9 @@ class Limits:
     """Of replies that the peer does not take; above it the call's next message waits."""
     window_bytes: int = MIB
     """The flow-control window of a stream: a message of this size comes without a wait."""
+    owed_bytes: int = 16 * 1024
+    """So much of a call's messages is acknowledged with its end, or with what comes after it: a frame for each small
+    message is waste. All streams together stay far below the connection's window."""
     frame_bytes: int = 256 * 1024
     """The longest frame that is taken."""
     streams: int = 20_000

@@ -34,9 +34,11 @@ class Load:
         self._until = 0.0
         self._calls: deque[Waiting] = deque()
 
-    def begin(self) -> None:
-        """A turn begins."""
-        self._until = self.clock() + TURN_S
+    def begin(self) -> float:
+        """A turn begins, now."""
+        now_s = self.clock()
+        self._until = now_s + TURN_S
+        return now_s
 
     @property
     def is_spent(self) -> bool:

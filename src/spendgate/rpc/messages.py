@@ -44,9 +44,11 @@ class Messages:
                 return []
             data = b"".join(self._pieces)
             self._pieces, self.held, self._need = [], 0, PREFIX_BYTES
-        found: list[bytes | memoryview] = []
         at, end = 0, len(data)
         view = memoryview(data)
+        if end >= PREFIX_BYTES and self._length(data, 0) == end - PREFIX_BYTES:
+            return [view[PREFIX_BYTES:]]  # one message and no more, as mostly
+        found: list[bytes | memoryview] = []
         while end - at >= PREFIX_BYTES:
             length = self._length(data, at)
             if end - at - PREFIX_BYTES < length:

@@ -48,6 +48,35 @@ def test_padding_is_no_part_of_a_message_and_does_not_close_the_window(pair: Mak
     assert messages(wire.answers[stream].data) == [b"x" * 100] * 400
 
 
+@pytest.mark.parametrize("end", ["reset", "half closed", "our own"])
+def test_what_small_messages_take_of_the_windows_is_given_back(
+    pair: Make, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, given = pair(Limits(owed_bytes=1_000)), list[int]()
+    acknowledge = wire.server._engine.acknowledge
+
+    def noted(stream_id: int, owed: int) -> None:
+        given.append(owed)
+        acknowledge(stream_id, owed)
+
+    monkeypatch.setattr(wire.server._engine, "acknowledge", noted)
+    stream = wire.call()
+    for _ in range(5):
+        wire.say(stream, b"x" * 295)
+        wire.exchange()
+    assert given == [1_200], "not a frame for each of them"
+    if end == "reset":
+        wire.client.reset_stream(stream)
+    elif end == "half closed":
+        wire.client.end_stream(stream)
+    else:
+        wire.handlers[0].call.finish()
+        wire.say(stream, b"x" * 295, end=True)
+    wire.exchange()
+    assert sum(given) == 300 * (6 if end == "our own" else 5), "the connection's window has all of it again"
+    assert wire.server.calls == {}
+
+
 def test_headers_in_many_continuations_are_one_call(pair: Make) -> None:
     wire = pair()
     more = [(f"x-{i}", "v" * 3_000) for i in range(15)]
