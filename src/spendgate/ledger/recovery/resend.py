@@ -8,15 +8,37 @@ ledger first took it, so that it is not counted beside a memory which has it.
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from itertools import islice
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from spendgate.ledger.exchanges import Settlement
 
 BATCH = 200
+ENTRIES_MAX = 300_000
+"""A minute of 5,000 exchanges a second: some 50 MB, where each has names of its own."""
+_values_of = attrgetter(*(f.name for f in fields(Settlement)))
+
+
+class _Batch(NamedTuple):
+    """Settlements that were acknowledged together, as bytes: some hundred thousand objects of a minute would be walked
+    by every collection of the interpreter's, and be five times as large."""
+
+    at_s: float
+    size: int
+    packed: bytes
+
+    def settlements(self) -> Iterator[Settlement]:
+        """Each with the ledger's time of it."""
+        rows, times_us = pickle.loads(self.packed)  # our own, from memory
+        for row, at in zip(rows, times_us, strict=True):
+            s = Settlement(*row)
+            yield replace(s, acknowledged_us=s.acknowledged_us or at, counted_us=s.counted_us or at)
 
 
 class Taker(Protocol):
@@ -35,28 +57,39 @@ class RecentSettlements:
     """Keeps what was acknowledged in the `seconds` before the last check that saw the same server.
 
     So nothing ages while the server is away. `seconds` must be longer than two readings of the memory are
-    apart (`keeper`). `entries_max` bounds the memory: the oldest are let go first.
+    apart (`keeper`). `entries_max` bounds the memory: the batches of the oldest are let go first.
     """
 
     def __init__(
-        self, seconds: float = 60.0, entries_max: int = 100_000, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float = 60.0,
+        entries_max: int = ENTRIES_MAX,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
+        self._most = entries_max
         self._clock = clock
-        self._entries: deque[tuple[float, Settlement]] = deque(maxlen=entries_max)
+        self._batches: deque[_Batch] = deque()
+        self._count = 0
         self._run_id = ""
         self._lost = False
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._count
 
     def add(self, batch: list[Settlement], times_us: Sequence[int] = ()) -> None:
         """Note a batch that the ledger just acknowledged, with its own times of that."""
-        now = self._clock()
-        for i, settlement in enumerate(batch):
-            at = times_us[i] if times_us else 0
-            first, counted = settlement.acknowledged_us or at, settlement.counted_us or at
-            self._entries.append((now, replace(settlement, acknowledged_us=first, counted_us=counted)))
+        if not batch:
+            return
+        rows = [_values_of(s) for s in batch[-self._most :]]
+        times = list(times_us[-self._most :]) or [0] * len(rows)
+        self._batches.append(_Batch(self._clock(), len(rows), pickle.dumps((rows, times), 5)))
+        self._count += len(rows)
+        while self._count > self._most:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._count -= self._batches.popleft().size
 
     def ledger_lost(self) -> None:
         """The store lost what it had been told: the next check sends all again."""
@@ -73,12 +106,12 @@ class RecentSettlements:
         run_id = await ledger.run_id()
         sent = 0
         if self._lost or (self._run_id and run_id != self._run_id):
-            again = [settlement for _, settlement in self._entries]
-            for start in range(0, len(again), BATCH):
-                await ledger.settle(again[start : start + BATCH])
-            sent = len(again)
+            again = (s for batch in tuple(self._batches) for s in batch.settlements())
+            while part := list(islice(again, BATCH)):
+                await ledger.settle(part)
+                sent += len(part)
         self._run_id = run_id
         self._lost = False
-        while self._entries and self._entries[0][0] < asked_at - self._seconds:
-            self._entries.popleft()
+        while self._batches and self._batches[0].at_s < asked_at - self._seconds:
+            self._forget_oldest()
         return sent
