@@ -167,6 +167,8 @@ def _broken_down(document: JsonObject, reading: Reading) -> Reading:
     """The reading with its parts, where the answer says which models a system asked (Groq's compound systems). What
     they do not add up to stays the system's own."""
     found = document.get("usage_breakdown") or object_of(document.get("x_groq")).get("usage_breakdown")
+    if not found:
+        return reading
     models = object_of(found).get("models")
     parts: list[tuple[str, Usage]] = []
     for each in list_of(models):
@@ -219,7 +221,8 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
     total = optional(raw, "total_tokens") or prompt + completion
     inside = object_of(raw.get("prompt_tokens_details"))
     (short_writes, long_writes), from_cache = _writes(inside, raw), _cached_media(inside)
-    cached = max(_largest(inside, raw, _CACHED), sum(from_cache.values()))
+    cached_media = sum(from_cache.values()) if from_cache else 0
+    cached = max(_largest(inside, raw, _CACHED), cached_media)
     cache = cached + short_writes + long_writes
     seconds = seconds_of(raw["prompt_audio_seconds"]) if raw.get("prompt_audio_seconds") is not None else 0
     heard = total - prompt - completion if seconds else 0
@@ -243,11 +246,11 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         prompt,
         "input",
         {
-            **{k: max(optional(inside, f"{m}_tokens") - from_cache[c], 0) for k, c, m in _MEDIA},
+            **_media(inside, from_cache),
             **from_cache,
             "cache_write_1h": long_writes,
             "cache_write_5m": short_writes,
-            "cached_input": cached - sum(from_cache.values()),
+            "cached_input": cached - cached_media,
         },
     )
     difference = total - prompt - completion
@@ -259,8 +262,8 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
         completion + beyond,
         "output",
         {
-            "output_audio": optional(made, "audio_tokens"),
-            "output_image": optional(made, "image_tokens"),
+            "output_audio": optional(made, "audio_tokens") if made else 0,
+            "output_image": optional(made, "image_tokens") if made else 0,
             "reasoning": reasoning,
         },
     )
@@ -274,24 +277,35 @@ def _kinds(raw: JsonObject) -> tuple[Usage, bool]:
 
 
 _MEDIA = (
-    ("input_audio", "cached_input_audio", "audio"),
-    ("input_image", "cached_input_image", "image"),
-    ("input_video", "cached_input_video", "video"),
+    ("input_audio", "cached_input_audio", "audio_tokens"),
+    ("input_image", "cached_input_image", "image_tokens"),
+    ("input_video", "cached_input_video", "video_tokens"),
 )
 """Kind, the same from a cache, and its word in the details."""
+_NO_TOKENS: Usage = {}
+
+
+def _media(inside: JsonObject, from_cache: Usage) -> Usage:
+    """The parts of the input that are no text, and not from a cache."""
+    if not inside:
+        return _NO_TOKENS
+    return {kind: max(optional(inside, word) - from_cache.get(c, 0), 0) for kind, c, word in _MEDIA}
 
 
 def _cached_media(inside: JsonObject) -> Usage:
     """The parts of the cached tokens that are no text."""
-    split = object_of(inside.get("cached_tokens_details"))
-    return {kind: optional(split, f"{word}_tokens") for _, kind, word in _MEDIA}
+    split = inside.get("cached_tokens_details")
+    if not split or not isinstance(split, dict):
+        return _NO_TOKENS
+    return {kind: optional(split, word) for _, kind, word in _MEDIA}
 
 
 def _largest(inside: JsonObject, raw: JsonObject, names: frozenset[str]) -> int:
     largest = 0
     for of in (inside, raw):
-        for name in () if names.isdisjoint(of) else names:
-            largest = max(largest, optional(of, name))
+        if not names.isdisjoint(of):
+            for name in names:
+                largest = max(largest, optional(of, name))
     return largest
 
 
@@ -299,7 +313,9 @@ def _writes(inside: JsonObject, raw: JsonObject) -> tuple[int, int]:
     """Tokens written into a cache: (for minutes, for an hour)."""
     written, long = _largest(inside, raw, _WRITTEN), 0
     for of in (inside, raw):
-        for name in () if _LIFETIMES.isdisjoint(of) else _LIFETIMES:
+        if _LIFETIMES.isdisjoint(of):
+            continue
+        for name in _LIFETIMES:
             split = object_of(of.get(name))
             long = max(long, optional(split, "ephemeral_1h_input_tokens"))
             written = max(written, long + optional(split, "ephemeral_5m_input_tokens"))
@@ -328,11 +344,13 @@ def of_choices(choices: object) -> JsonObject | None:
 def _split(total: int, plain: str, parts: Usage) -> tuple[Usage, bool]:
     """Take the parts out of a total, in their order; what is left is plain. A part above the total
     contradicts it: then all parts are charged on top of what they cannot be inside of."""
+    if max(parts.values()) > total:
+        return {**parts, plain: total}, True
     usage: Usage = {}
-    mismatch = any(part > total for part in parts.values())
     left = total
     for kind, part in parts.items():
-        usage[kind] = part if mismatch else min(part, left)
-        left -= min(usage[kind], left)
-    usage[plain] = total if mismatch else left
-    return usage, mismatch
+        if part:
+            usage[kind] = part = min(part, left)
+            left -= part
+    usage[plain] = left
+    return usage, False

@@ -14,15 +14,22 @@ class BadUsage(ValueError):
 
 def required(raw: JsonObject, key: str) -> int:
     """A count that has to be there. Raises BadUsage."""
-    count = count_of(raw.get(key))
-    if count is None:
-        raise BadUsage(key)
-    return count
+    return _count(raw.get(key), key)
 
 
 def optional(raw: JsonObject, key: str) -> int:
     """A count that may be absent or null (vLLM writes null). Raises BadUsage."""
-    return 0 if raw.get(key) is None else required(raw, key)
+    value = raw.get(key)
+    return 0 if value is None else _count(value, key)
+
+
+def _count(value: object, key: str) -> int:
+    if type(value) is int and 0 <= value <= COUNT_MAX:  # as nearly all are
+        return value
+    count = count_of(value)
+    if count is None:
+        raise BadUsage(key)
+    return count
 
 
 def seconds_of(value: object) -> int:
