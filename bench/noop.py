@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 import uvloop
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from spendgate.exchange import events as e
 from spendgate.gateway.adapters import codec
 from spendgate.gateway.adapters.ext_proc import PATH
 from spendgate.gateway.process.serving import grpcio_options
@@ -24,6 +24,22 @@ from spendgate.rpc.call import Call, Message
 from spendgate.rpc.server import Server
 
 PASS_REQUEST_HEADERS = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
+PASS_REQUEST_BODY = pb.ProcessingResponse(request_body=pb.BodyResponse())
+PASS_RESPONSE_BODY = pb.ProcessingResponse(response_body=pb.BodyResponse())
+_Mode = processing_mode_pb2.ProcessingMode
+
+
+def showing(streamed: bool) -> Any:
+    """Passes the answer's headers, and asks for its body."""
+    answer = pb.ProcessingResponse()
+    answer.response_headers.SetInParent()
+    mode = answer.mode_override
+    mode.request_header_mode = _Mode.SEND
+    mode.response_header_mode = _Mode.SEND
+    mode.request_body_mode = _Mode.BUFFERED
+    mode.response_body_mode = _Mode.STREAMED if streamed else _Mode.BUFFERED
+    mode.response_trailer_mode = _Mode.SEND
+    return answer
 
 
 def reply(message: Any) -> Any:
@@ -32,12 +48,11 @@ def reply(message: Any) -> Any:
         case "request_headers":
             return PASS_REQUEST_HEADERS
         case "request_body":
-            return codec.PASS_REQUEST_BODY
+            return PASS_REQUEST_BODY
         case "response_headers":
             kind = codec.header_map(message.response_headers.headers).get("content-type", "")
-            mode = e.BodyMode.STREAMED if "event-stream" in kind else e.BodyMode.BUFFERED
-            return codec.answer(e.PassResponse(mode))
-    return codec.PASS_RESPONSE_BODY
+            return showing("event-stream" in kind)
+    return PASS_RESPONSE_BODY
 
 
 class Noop(external_processor_pb2_grpc.ExternalProcessorServicer):

@@ -1,5 +1,7 @@
 """Envoy's ext_proc messages ⇄ our events and actions. No logic, no I/O.
 
+Replies are given in their wire form: most of them never vary, and are made once; others are put together of pieces.
+
 Messages: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -16,6 +19,7 @@ from envoy.type.v3 import http_status_pb2
 from google.protobuf.json_format import MessageToDict
 
 from spendgate.exchange import events as e
+from spendgate.gateway.adapters.wire_form import field, tag
 from spendgate.identity.headers import CLIENT_CERTIFICATE, header_value
 from spendgate.identity.identity import Proxy
 
@@ -116,7 +120,47 @@ def _set(mutation: Any, pairs: tuple[tuple[str, str], ...]) -> None:
         option.append_action = _OVERWRITE
 
 
-def pass_all(response_too: bool) -> Any:
+_RAW_VALUE = tag(base_pb2.HeaderValue, "raw_value")
+_HEADER = tag(base_pb2.HeaderValueOption, "header")
+_OVERWRITING: bytes = base_pb2.HeaderValueOption(append_action=_OVERWRITE).SerializeToString()
+_SET_HEADERS = tag(pb.HeaderMutation, "set_headers")
+_MUTATION = tag(pb.CommonResponse, "header_mutation")
+_COMMON = tag(pb.BodyResponse, "response")
+"""As in a HeadersResponse."""
+_RESPONSE_HEADERS = tag(pb.ProcessingResponse, "response_headers")
+_RESPONSE_BODY = tag(pb.ProcessingResponse, "response_body")
+
+
+def _mutation(pairs: tuple[tuple[str, str], ...]) -> bytes:
+    """A reply to headers or a body that sets these headers: what `_set` makes, in its wire form."""
+    out = b""
+    for key, value in pairs:
+        raw = header_value(value).encode()
+        header = _key(key) + field(_RAW_VALUE, raw) if raw else _key(key)
+        out += field(_SET_HEADERS, field(_HEADER, header) + _OVERWRITING)
+    return field(_COMMON, field(_MUTATION, out))
+
+
+@lru_cache(maxsize=256)
+def _key(key: str) -> bytes:
+    data: bytes = base_pb2.HeaderValue(key=key).SerializeToString()
+    return data
+
+
+def _wire(reply: Any) -> bytes:
+    data: bytes = reply.SerializeToString()
+    return data
+
+
+def is_refusal(reply: bytes) -> bool:
+    """Does a reply answer instead of the provider?"""
+    return reply.startswith(_IMMEDIATE)
+
+
+_IMMEDIATE = tag(pb.ProcessingResponse, "immediate_response")
+
+
+def _pass_all(response_too: bool) -> Any:
     """Reply to request headers: nothing of this exchange is ours, do not ask again."""
     reply = pb.ProcessingResponse(request_headers=pb.HeadersResponse())
     mode = reply.mode_override
@@ -127,21 +171,22 @@ def pass_all(response_too: bool) -> Any:
     return reply
 
 
-def pass_without(remove: tuple[str, ...]) -> Any:
+def pass_without(remove: tuple[str, ...]) -> bytes:
     """`PASS_ALL`, with these headers taken off."""
-    reply = pass_all(True)
+    reply = _pass_all(True)
     reply.request_headers.response.header_mutation.remove_headers.extend(remove)
-    return reply
+    return _wire(reply)
 
 
-PASS_ALL = pass_all(True)
-PASS_REQUEST_BODY = pb.ProcessingResponse(request_body=pb.BodyResponse())
-PASS_RESPONSE_BODY = pb.ProcessingResponse(response_body=pb.BodyResponse())
-PASS_REQUEST_TRAILERS = pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
-PASS_RESPONSE_TRAILERS = pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
+PASS_ALL = _wire(_pass_all(True))
+PASS_REQUEST_BODY = _wire(pb.ProcessingResponse(request_body=pb.BodyResponse()))
+PASS_RESPONSE_BODY = _wire(pb.ProcessingResponse(response_body=pb.BodyResponse()))
+PASS_REQUEST_TRAILERS = _wire(pb.ProcessingResponse(request_trailers=pb.TrailersResponse()))
+PASS_RESPONSE_TRAILERS = _wire(pb.ProcessingResponse(response_trailers=pb.TrailersResponse()))
 
 
-def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: bool = False) -> Any:
+@lru_cache(maxsize=64)
+def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: bool = False) -> bytes:
     """Reply to request headers: show me the whole body. `may_be_empty`: show trailers too, which may be all that
     comes: Envoy shows no body then."""
     reply = pb.ProcessingResponse()
@@ -153,10 +198,10 @@ def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: b
         mode.request_body_mode = _Mode.BUFFERED
         if may_be_empty:
             mode.request_trailer_mode = _Mode.SEND
-    return reply
+    return _wire(reply)
 
 
-def forward(action: e.Forward, ticket: str = "") -> Any:
+def forward(action: e.Forward, ticket: str = "") -> bytes:
     """Reply to the request body. A new body needs its content-length in the same reply. `ticket`: for Envoy's access
     log, by its dynamic metadata."""
     if action.body is None and not action.set_headers and not ticket:
@@ -175,10 +220,10 @@ def forward(action: e.Forward, ticket: str = "") -> Any:
     common.header_mutation.remove_headers.extend(action.remove_headers)
     if action.route:
         common.clear_route_cache = True
-    return reply
+    return _wire(reply)
 
 
-def reject(action: e.Reject) -> Any:
+def reject(action: e.Reject) -> bytes:
     """Answer instead of the provider."""
     reply = pb.ProcessingResponse()
     immediate = reply.immediate_response
@@ -186,57 +231,63 @@ def reject(action: e.Reject) -> Any:
     _set(immediate.headers, action.headers)
     immediate.body = action.body
     immediate.details = f"spendgate_{action.reason}"
-    return reply
+    return _wire(reply)
 
 
-def answer(action: e.PassResponse) -> Any:
-    """Reply to the response headers; the mode is always spelled out, since an override replaces all of it."""
+def _showing(body: e.BodyMode) -> bytes:
+    """The mode that shows the answer's body so; spelled out, since an override replaces all of it."""
     reply = pb.ProcessingResponse()
-    reply.response_headers.SetInParent()
-    if action.set_headers:
-        _set(reply.response_headers.response.header_mutation, action.set_headers)
     mode = reply.mode_override
     mode.request_header_mode = _Mode.SEND
     mode.response_header_mode = _Mode.SEND
     mode.request_body_mode = _Mode.BUFFERED
-    mode.response_body_mode = _BODY_MODES[action.mode]
-    if action.mode is not e.BodyMode.NONE:
+    mode.response_body_mode = _BODY_MODES[body]
+    if body is not e.BodyMode.NONE:
         mode.response_trailer_mode = _Mode.SEND  # where there are any: they are the end then
-    return reply
+    return _wire(reply)
 
 
-def more_time(ms: int) -> Any:
+_SHOWING = {body: _showing(body) for body in e.BodyMode}
+
+
+def answer(action: e.PassResponse) -> bytes:
+    """Reply to the response headers."""
+    changed = _mutation(action.set_headers) if action.set_headers else b""
+    return field(_RESPONSE_HEADERS, changed) + _SHOWING[action.mode]
+
+
+def more_time(ms: int) -> bytes:
     """Ask for more time for the message that is being looked at; its reply comes after. Envoy takes it once a
     message, up to its filter's `max_message_timeout`, and leaves it aside where that is not set."""
     reply = pb.ProcessingResponse()
     reply.override_message_timeout.FromMilliseconds(ms)
-    return reply
+    return _wire(reply)
 
 
 ANSWER_NONE = answer(e.PassResponse(e.BodyMode.NONE))
 
 
-def piece(action: e.PassChunk, buffered: bool) -> Any:
+def piece(action: e.PassChunk, buffered: bool) -> bytes:
     """Reply to a piece of the answer. Headers can still be set where the body is buffered."""
-    if action.replacement is None and not (buffered and action.set_headers):
-        return PASS_RESPONSE_BODY
+    added = action.set_headers if buffered else ()
+    if action.replacement is None:
+        return field(_RESPONSE_BODY, _mutation(added)) if added else PASS_RESPONSE_BODY
     reply = pb.ProcessingResponse()
     common = reply.response_body.response
-    if buffered and action.set_headers:
-        _set(common.header_mutation, action.set_headers)
-    if action.replacement is not None:
-        if action.replacement:
-            common.body_mutation.body = action.replacement
-        else:
-            common.body_mutation.clear_body = True
-    return reply
+    if added:
+        _set(common.header_mutation, added)
+    if action.replacement:
+        common.body_mutation.body = action.replacement
+    else:
+        common.body_mutation.clear_body = True
+    return _wire(reply)
 
 
-def duplex_piece(body: bytes, end: bool) -> Any:
+def duplex_piece(body: bytes, end: bool) -> bytes:
     """Reply to a piece of an answer in FULL_DUPLEX_STREAMED: what the client gets of it, and whether that is
     the end. Nothing is sent for a piece that is dropped."""
     reply = pb.ProcessingResponse()
     streamed = reply.response_body.response.body_mutation.streamed_response
     streamed.body = body
     streamed.end_of_stream = end
-    return reply
+    return _wire(reply)

@@ -18,6 +18,8 @@ from spendgate.rpc.turns import Refused, Turns
 
 PATH = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _parse = lenient(pb.ProcessingRequest.FromString)
+_message = pb.ProcessingResponse.FromString
+"""grpc.aio's generated code writes messages, not their wire form."""
 
 
 class ProcessTurns(Turns):
@@ -38,12 +40,12 @@ class ProcessTurns(Turns):
 
     def encode(self, reply: Any) -> bytes:
         """See Turns."""
-        data: bytes = reply.SerializeToString()
-        return data
+        wire_form: bytes = reply
+        return wire_form
 
-    def ask(self, reply: Any) -> None:
+    def ask(self, reply: bytes) -> None:
         """See Line."""
-        self.call.send(self.encode(reply))
+        self.call.send(reply)
 
     def leave(self) -> None:
         """See Line."""
@@ -81,18 +83,18 @@ class _ContextLine:
         self._asking: asyncio.Future[Any] | None = None
         self.is_left = False
 
-    def ask(self, reply: Any) -> None:
+    def ask(self, reply: bytes) -> None:
         """See Line."""
-        self._asking = asyncio.ensure_future(self._context.write(reply))
+        self._asking = asyncio.ensure_future(self._context.write(_message(reply)))
         self._asking.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def write(self, reply: Any) -> None:
+    async def write(self, reply: bytes | None) -> None:
         """Write a reply, one after the other."""
         if self._asking is not None:
             await self._asking
             self._asking = None
         if reply is not None:
-            await self._context.write(reply)
+            await self._context.write(_message(reply))
 
     def leave(self) -> None:
         """See Line."""

@@ -38,7 +38,7 @@ ASK_SHARE = 0.25
 class Line(Protocol):
     """What an exchange needs of the call that brings its messages."""
 
-    def ask(self, reply: Any) -> None:
+    def ask(self, reply: bytes) -> None:
         """Send a reply before the one that is being made."""
         ...
 
@@ -86,9 +86,9 @@ class ProcessCall:
         self._deciding = None
         self._piece_since = math.inf
 
-    async def reply(self, message: Any) -> Any:
-        """The reply to a message, or to what its parser raised (`lenient`); None: there is none. Never fails. Nothing
-        of the message is kept.
+    async def reply(self, message: Any) -> bytes | None:
+        """The reply to a message, or to what its parser raised (`lenient`), in its wire form; None: there is none.
+        Never fails. Nothing of the message is kept.
 
         Up to its first wait it may run outside of a task (`rpc.eager`)."""
         if isinstance(message, DecodeError):
@@ -124,7 +124,7 @@ class ProcessCall:
 
     # -- phases ---------------------------------------------------------------------------------------------
 
-    async def _request_headers(self, message: Any) -> Any:
+    async def _request_headers(self, message: Any) -> bytes:
         run = self._run
         headers = codec.header_map(message.request_headers.headers)
         fields = codec.attributes(message)
@@ -165,7 +165,7 @@ class ProcessCall:
         hidden = () if self._proxy.sidecar else h.never_sent(headers)
         return codec.pass_without(hidden) if hidden else codec.PASS_ALL
 
-    async def _request_body(self, body: bytes, is_end: bool) -> Any:
+    async def _request_body(self, body: bytes, is_end: bool) -> bytes:
         exchange, run = self._exchange, self._run
         if exchange is None:
             return codec.PASS_REQUEST_BODY
@@ -200,22 +200,22 @@ class ProcessCall:
         self._is_sent = True
         return reply
 
-    async def _request_trailers(self) -> Any:
+    async def _request_trailers(self) -> bytes:
         """Where no body came before them, it is empty."""
         exchange = self._exchange
         if exchange is None or exchange.state is not State.AWAIT_BODY:
             return codec.PASS_REQUEST_TRAILERS
         reply = await self._request_body(b"", True)
-        return reply if reply.HasField("immediate_response") else codec.PASS_REQUEST_TRAILERS
+        return reply if codec.is_refusal(reply) else codec.PASS_REQUEST_TRAILERS
 
-    async def _response_trailers(self) -> Any:
+    async def _response_trailers(self) -> bytes:
         """They are the answer's end."""
         exchange = self._exchange
         if exchange is not None and exchange.state in (State.JSON, State.STREAM):
             await self._response_body(b"", True)
         return codec.PASS_RESPONSE_TRAILERS
 
-    async def _busy(self) -> Any:
+    async def _busy(self) -> bytes:
         exchange, run = self._exchange, self._run
         assert exchange is not None
         self._seat.leave()
@@ -238,7 +238,7 @@ class ProcessCall:
             self._asked = True
             self._line.ask(codec.more_time(self._run.snapshot.settings.longest_message_timeout))
 
-    def _response_headers(self, message: Any) -> Any:
+    def _response_headers(self, message: Any) -> bytes:
         exchange = self._exchange
         if exchange is None:
             return codec.ANSWER_NONE
@@ -268,7 +268,7 @@ class ProcessCall:
         self._duplex = action.mode is e.BodyMode.DUPLEX
         return codec.answer(action)
 
-    async def _response_body(self, data: bytes, is_end: bool) -> Any:
+    async def _response_body(self, data: bytes, is_end: bool) -> bytes | None:
         exchange = self._exchange
         if exchange is None:
             return codec.PASS_RESPONSE_BODY
@@ -305,7 +305,7 @@ class ProcessCall:
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def _rejected(self, action: e.Reject) -> Any:
+    def _rejected(self, action: e.Reject) -> bytes:
         self._hand_over()
         return codec.reject(action)
 
@@ -374,18 +374,18 @@ class ProcessCall:
         except Exception as problem:  # noqa: BLE001
             self._broke("over", problem)
 
-    def _unread(self, problem: DecodeError) -> Any:
+    def _unread(self, problem: DecodeError) -> bytes | None:
         """The reply to a message of which nobody knows what it was: a refusal, where nothing was sent and the policy
         says so; else none, and the call ends in good order, so that all passes, whatever Envoy waits with."""
         exchange = self._exchange
         kind = "request_headers" if exchange is None else "request_body" if exchange.is_undecided else "over"
         reply = self._broke(kind, problem)
-        if reply is not None and reply.HasField("immediate_response"):
+        if reply is not None and codec.is_refusal(reply):
             return reply
         self._line.leave()
         return None
 
-    def _broke(self, kind: str, problem: Exception) -> Any:
+    def _broke(self, kind: str, problem: Exception) -> bytes | None:
         """The reply after a fault of ours."""
         reply = faults.answer(self._run, self._exchange, kind, problem, is_sent=self._is_sent)
         if kind == "request_headers":

@@ -6,8 +6,6 @@ the request may cost. After it, the answer passes, and what was held is charged 
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 
 from spendgate.exchange import events as e
@@ -52,7 +50,9 @@ def report(run: Runtime, exchange: Exchange | None, phase: str, problem: BaseExc
     )
 
 
-def answer(run: Runtime, exchange: Exchange | None, kind: str, problem: Exception, *, is_sent: bool) -> Any:
+def answer(
+    run: Runtime, exchange: Exchange | None, kind: str, problem: Exception, *, is_sent: bool
+) -> bytes | None:
     """End an exchange of which this message (`kind`; `over`: its end) met a fault; the reply to Envoy, None where there
     is none. `is_sent`: the request was let go before."""
     report(run, exchange, kind, problem)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from typing import Any
 
-from spendgate.gateway.adapters import codec
+import pytest
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spendgate.exchange import events as e
+from spendgate.gateway.adapters import codec, wire_form
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Proxy
 
@@ -48,3 +55,77 @@ def test_no_provider_gets_what_steers_envoy_or_names_a_workload() -> None:
     )  # fmt: skip
     assert h.never_sent(names) == names[:6]
     assert h.never_sent(names, last=False) == (names[0], *names[2:6])
+
+
+PAIRS = st.lists(
+    st.tuples(
+        st.text(st.characters(codec="utf-8"), max_size=300)
+        | st.sampled_from(["x-budget-utilization", "x-a"]),
+        st.text(max_size=20_000),
+    ),
+    max_size=5,
+).map(tuple)
+"""Headers, also such whose lengths take one, two and three bytes."""
+
+
+def plainly_set(mutation: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+    for key, value in pairs:
+        option = mutation.set_headers.add()
+        option.header.key, option.header.raw_value = key, h.header_value(value).encode()
+        option.append_action = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+@given(PAIRS, st.sampled_from(list(e.BodyMode)))
+def test_a_reply_to_an_answers_headers_is_what_protobuf_makes_of_it(
+    pairs: tuple[tuple[str, str], ...], body: e.BodyMode
+) -> None:
+    mode = processing_mode_pb2.ProcessingMode
+    shown = {"none": mode.NONE, "buffered": mode.BUFFERED, "streamed": mode.STREAMED}
+    plain = pb.ProcessingResponse()
+    plain.response_headers.SetInParent()
+    if pairs:
+        plainly_set(plain.response_headers.response.header_mutation, pairs)
+    plain.mode_override.request_header_mode = mode.SEND
+    plain.mode_override.response_header_mode = mode.SEND
+    plain.mode_override.request_body_mode = mode.BUFFERED
+    plain.mode_override.response_body_mode = shown.get(body.value, mode.FULL_DUPLEX_STREAMED)
+    if body is not e.BodyMode.NONE:
+        plain.mode_override.response_trailer_mode = mode.SEND
+    assert codec.answer(e.PassResponse(body, pairs)) == plain.SerializeToString()
+
+
+@given(PAIRS, st.none() | st.binary(max_size=300), st.booleans())
+def test_a_reply_to_a_piece_of_an_answer_is_what_protobuf_makes_of_it(
+    pairs: tuple[tuple[str, str], ...], replacement: bytes | None, buffered: bool
+) -> None:
+    plain = pb.ProcessingResponse()
+    plain.response_body.SetInParent()
+    if pairs and buffered:
+        plainly_set(plain.response_body.response.header_mutation, pairs)
+    if replacement:
+        plain.response_body.response.body_mutation.body = replacement
+    elif replacement is not None:
+        plain.response_body.response.body_mutation.clear_body = True
+    assert codec.piece(e.PassChunk(replacement, pairs), buffered) == plain.SerializeToString()
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 16_383, 16_384, 2**31, 2**63])
+def test_numbers_are_written_as_protobuf_writes_them(number: int) -> None:
+    message = base_pb2.HeaderValue(raw_value=b"x" * number) if number < 2**20 else None
+    read = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(wire_form.varint(number)))
+    assert read == number
+    if message is not None and number:
+        assert (
+            wire_form.field(wire_form.tag(message, "raw_value"), b"x" * number) == message.SerializeToString()
+        )
+
+
+def test_a_refusal_is_told_from_what_passes() -> None:
+    assert codec.is_refusal(codec.reject(e.Reject(429, (("a", "b"),), b"no", "monthly_budget_exceeded")))
+    mode = processing_mode_pb2.ProcessingMode.BUFFERED
+    others = [codec.PASS_ALL, codec.await_body((), mode), codec.forward(e.Forward(b"x", (("a", "b"),)), "t")]
+    others += [codec.PASS_REQUEST_BODY, codec.PASS_REQUEST_TRAILERS, codec.PASS_RESPONSE_TRAILERS]
+    others += [codec.ANSWER_NONE, codec.PASS_RESPONSE_BODY, codec.duplex_piece(b"", True), codec.more_time(1)]
+    assert [reply for reply in others if codec.is_refusal(reply)] == []
+    for reply in others:
+        assert not pb.ProcessingResponse.FromString(reply).HasField("immediate_response")
