@@ -147,7 +147,7 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> _Cost:
         service_tier=price.tier if price.tier_known else terms.tier,
         residency=terms.residency if price.multiplier != (1, 1) else "",
         stand_in="" if own else price.model,
-        unpriced=(*sorted(missing), *(() if price.tier_known else ("service_tier",))),
+        unpriced=_unpriced(price, missing) if missing or not price.tier_known else (),
     )
     if routed.before_discounts is None or routed.before_markups is None:
         return _Cost(cost, by)
@@ -156,6 +156,11 @@ def _cost(tariff: Tariff, sent: str, answered: str, usage: Usage) -> _Cost:
         for m in (routed.before_discounts, routed.before_markups)
     )
     return _Cost(cost, by, listed - cost, cost - true)
+
+
+def _unpriced(price: Price, missing: frozenset[str]) -> tuple[str, ...]:
+    """What a price does not have: kinds of usage, and the service tier."""
+    return (*sorted(missing), *(() if price.tier_known else ("service_tier",)))
 
 
 def saved_nanousd(tariff: Tariff, asked: str, bill: Bill) -> int:
@@ -214,7 +219,11 @@ def whole_answer(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill
 
 def _complete(tariff: Tariff, sent: str, reading: Reading, held: int) -> Bill:
     bill = _priced(tariff, sent, reading, held)
-    flags = (*reading.flags, *((MISMATCH,) if reading.mismatch else ()), *_other_model(sent, reading))
+    flags = reading.flags
+    if reading.mismatch:
+        flags = (*flags, MISMATCH)
+    if reading.model != sent:
+        flags = (*flags, *_other_model(sent, reading))
     return replace(bill, flags=flags) if flags else bill
 
 
@@ -268,6 +277,8 @@ def with_input(reading: Reading, input_tokens: int) -> Reading:
     """The reading, with the input as it was counted where the usage has tokens of output and none of input: Ollama
     leaves out a prompt that was cached, and some proxies lose it. Flagged `input_missing`."""
     usage = reading.usage
+    if usage.get("input"):
+        return reading
     made = usage.get("output", 0) + usage.get("reasoning", 0)
     if reading.problem is not None or reading.told_nanousd is not None or not made or input_total(usage):
         return reading

@@ -339,15 +339,15 @@ class ExchangeContext:
     def _scopes(self, group: str) -> tuple[tuple[str, str], ...]:
         """(scope, window) of what is held in an account, in the windows of the reservation."""
         bounds = self.choice.candidate.bounds if self.choice is not None else ()
-        return tuple((b.scope, b.window_at(self.at_ms)) for b in bounds if b.group == group)
+        return tuple([(b.scope, b.window_at(self.at_ms)) for b in bounds if b.group == group])
 
     def _shares(self) -> tuple[GroupShare, ...]:
         """The groups in whose accounts it stands; where it was let go on undecided, those of its team."""
         if self.choice is None:
             groups = self.snapshot.policy.groups_of(self.identity.team)
             return tuple(GroupShare(g.team, MONTH) for g in groups)
-        names = dict.fromkeys(b.group for b in self.choice.candidate.bounds if b.group)
-        return tuple(GroupShare(name, self._scopes(name)) for name in names)
+        names = dict.fromkeys([b.group for b in self.choice.candidate.bounds if b.group])
+        return tuple([GroupShare(name, self._scopes(name)) for name in names]) if names else ()
 
     @property
     def held_in_groups(self) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ class SettlementTicket:
         model = self.model
         if self.fallbacks and bill.model_answered and not same(model, bill.model_answered):
             model = bill.model_answered
-        flags = tuple(dict.fromkeys((*self.flags, *bill.flags)))
+        flags = tuple(dict.fromkeys((*self.flags, *bill.flags))) if self.flags or bill.flags else ()
         unmetered = UNREADABLE if bill.unmetered and UNREADABLE in self.flags else bill.unmetered
         tokens = {k: v for k, v in bill.usage.items() if k != "requests"}
         unspent = self._unspent(bill)
@@ -127,10 +127,10 @@ class SettlementTicket:
                 usage=tokens,
                 at_ms=self.at_ms,
                 release=release,
-                scopes=tuple(s for s in self.scopes if s[0] not in unspent),
+                scopes=tuple(s for s in self.scopes if s[0] not in unspent) if unspent else self.scopes,
                 unspent=unspent,
                 tokens=self._tokens(bill),
-                groups=tuple(g.without(unspent) for g in self.groups),
+                groups=tuple(g.without(unspent) for g in self.groups) if self.groups else (),
                 saved_nanousd=saved_nanousd,
                 sample=None if release else sample,
                 off_list_nanousd=bill.off_list_nanousd,
