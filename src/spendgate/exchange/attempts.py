@@ -148,5 +148,9 @@ class Tries:
                 del self._by_request[request_id]
         return mine
 
+    def __contains__(self, request_id: str) -> bool:
+        """Was any attempt at a request of this id told of, and not taken?"""
+        return request_id in self._by_request
+
     def __len__(self) -> int:
         return self._count

@@ -35,6 +35,7 @@ RECENT_MAX = 4096
 SHADOW = "-shadow"
 """What Envoy adds to the host of a mirrored request, which has no client's connection either."""
 _UPSTREAM_END = accesslog_pb2.UpstreamEnd
+_ENTRY = accesslog_pb2.HTTPAccessLogEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
         self._closing = asyncio.Event()
         self._tries = attempts.Tries()
         self._waiting: list[_Waiting] = []
-        self._recent: OrderedDict[str, tuple[attempts.Call, str]] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
+        """By the request's id the entry, read again where a copy of the request is told of, and the ticket."""
 
     async def StreamAccessLogs(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802  Envoy's name
         """Take entries until Envoy ends the stream or we stop."""
@@ -108,14 +110,14 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
                 return
             if common.intermediate_log_entry:
                 return
-            call = call_of(entry)
             fields = ticket_fields(entry, (codec.NAMESPACE,))
             if fields:
-                self._over(call, fields, held=True)
+                self._over(entry, fields, held=True)
                 return
             fields = ticket_fields(entry, AUTHZ)
             if not fields:
-                self._tries.take(call)
+                if entry.request.request_id in self._tries:
+                    self._tries.take(call_of(entry))
                 run.metrics.access_logs.labels("other").inc()
                 return
             ending = settle_by_log(SettlementTicket.from_json(fields), facts_of(entry), run.snapshot)
@@ -125,14 +127,14 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             return
         run.metrics.access_logs.labels(ending.record.outcome.value).inc()
         run.settler.put(ending)
-        self._over(call, fields, held=False)
+        self._over(entry, fields, held=False)
 
     # -- attempts -------------------------------------------------------------------------------------------
 
     def _attempt(self, attempt: attempts.Attempt) -> None:
         if attempt.mirrored:
             known = self._recent.get(attempt.request_id)
-            if known is not None and known[0].has(attempt):
+            if known is not None and call_of(_ENTRY.FromString(known[0])).has(attempt):
                 self._mirrored(attempt, known[1])
                 return
         elif 200 <= attempt.status < 300:
@@ -144,10 +146,14 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             which = f":mirror-{attempt.started_us}"
             self._run.settler.put(attempts.ending(SettlementTicket.from_json(ticket), 1, which))
 
-    def _over(self, call: attempts.Call, ticket: str, *, held: bool) -> None:
-        self._recent[call.request_id] = (call, ticket)
+    def _over(self, entry: Any, ticket: str, *, held: bool) -> None:
+        request_id = entry.request.request_id
+        self._recent[request_id] = (entry.SerializeToString(), ticket)
         while len(self._recent) > RECENT_MAX:
             self._recent.popitem(last=False)
+        if entry.common_properties.upstream_request_attempt_count <= 1 and request_id not in self._tries:
+            return  # one attempt, the answer's: nearly every call, of which no more needs to be read
+        call = call_of(entry)
         for copy in self._tries.take_mirrored(call):
             self._mirrored(copy, ticket)
         if call.attempts > 1:
@@ -176,8 +182,10 @@ def ticket_fields(entry: Any, namespaces: tuple[str, ...]) -> str:
     """The text of the ticket in one of these namespaces of an entry's metadata; "" where there is none."""
     metadata = entry.common_properties.metadata.filter_metadata
     for namespace in namespaces:
-        if namespace in metadata and codec.TICKET in metadata[namespace].fields:
-            return str(metadata[namespace].fields[codec.TICKET].string_value)
+        if namespace in metadata:
+            fields = metadata[namespace].fields
+            if codec.TICKET in fields:
+                return str(fields[codec.TICKET].string_value)
     return ""
 
 
