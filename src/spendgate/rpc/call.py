@@ -93,6 +93,11 @@ class Call:
             if not key.startswith(b":"):
                 yield key.decode("ascii", "replace"), value.decode("utf-8", "replace")
 
+    def metadata_of(self, names: frozenset[bytes]) -> tuple[tuple[str, str], ...]:
+        """The headers of these names alone."""
+        found = [(key, value) for key, value in self.headers if key in names]
+        return tuple([(k.decode("ascii", "replace"), v.decode("utf-8", "replace")) for k, v in found])
+
     # -- what the service orders ----------------------------------------------------------------------------
 
     def send(self, message: bytes) -> None:

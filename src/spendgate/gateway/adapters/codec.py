@@ -21,7 +21,7 @@ from google.protobuf.json_format import MessageToDict
 from spendgate.exchange import events as e
 from spendgate.gateway.adapters.wire_form import field, tag
 from spendgate.identity.headers import CLIENT_CERTIFICATE, header_value
-from spendgate.identity.identity import Proxy
+from spendgate.identity.identity import UNKNOWN_PROXY, Proxy
 
 FILTERS = ("envoy.filters.http.ext_proc", "spendgate.ext_proc")
 """Under which keys attributes come: Envoy 1.40 writes the filter's generic name, whatever its name in the
@@ -45,13 +45,15 @@ _BODY_MODES = {
 def header_map(headers: Any) -> dict[str, str]:
     """Envoy's header list as a dict; keys are lower case already. A header that comes more than once is joined
     by commas, as HTTP says: two names of a team are no name of a team."""
-    out = {
-        x.key: (x.raw_value.decode("utf-8", "replace") if x.raw_value else x.value) for x in headers.headers
-    }
-    if len(out) == len(headers.headers):
+    out: dict[str, str] = {}
+    listed = headers.headers
+    for x in listed:
+        raw = x.raw_value
+        out[x.key] = raw.decode("utf-8", "replace") if raw else x.value
+    if len(out) == len(listed):
         return out
     every: dict[str, list[str]] = {}
-    for x in headers.headers:
+    for x in listed:
         every.setdefault(x.key, []).append(x.raw_value.decode("utf-8", "replace") if x.raw_value else x.value)
     return {key: ",".join(values) for key, values in every.items()}
 
@@ -82,6 +84,8 @@ ATTACHED = "x-spendgate-attached"
 PLACE = "x-spendgate-place"
 """Likewise, of an Envoy that another one with our filter follows: `not-last`."""
 NOT_LAST = "not-last"
+TELLING = frozenset(name.encode() for name in (LOGS_ATTEMPTS, ATTACHED, PLACE, CLIENT_CERTIFICATE))
+"""What of that metadata is read here."""
 _ELEMENT_URI = re.compile(r'(?:^|;)uri=("?)([^;"]+)\1(?=;|$)', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -89,7 +93,13 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 def proxy(metadata: Iterable[tuple[str, Any]], *, principals: bool = True) -> Proxy:
     """The Envoy that calls, from the metadata of its gRPC call. Its principal (`principals`: it is wanted) is what the
     Envoy before us wrote last into x-forwarded-client-cert."""
-    found = {key: value for key, value in metadata if key in (ATTACHED, PLACE, CLIENT_CERTIFICATE)}
+    told = [(key, value) for key, value in metadata if key in (ATTACHED, PLACE, CLIENT_CERTIFICATE)]
+    return _proxy(tuple(told), principals) if told else UNKNOWN_PROXY
+
+
+@lru_cache(maxsize=128)  # a connection's calls tell the same
+def _proxy(told: tuple[tuple[str, Any], ...], principals: bool) -> Proxy:
+    found = dict(told)
     last = found.get(PLACE) != NOT_LAST
     if not principals:
         return Proxy(sidecar=found.get(ATTACHED) == "sidecar", last=last)

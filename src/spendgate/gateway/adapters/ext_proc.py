@@ -9,6 +9,7 @@ import grpc
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 
+from spendgate.gateway.adapters import codec
 from spendgate.gateway.adapters.ext_proc_call import ProcessCall
 from spendgate.gateway.adapters.lenient import lenient
 from spendgate.gateway.runtime import NO_POLICY, Runtime
@@ -29,7 +30,7 @@ class ProcessTurns(Turns):
 
     def __init__(self, runtime: Runtime, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(call, loop)
-        process = ProcessCall(runtime, tuple(call.metadata), self)
+        process = ProcessCall(runtime, call.metadata_of(codec.TELLING), self)
         self.answer = process.reply
         self.answered = process.answered
         self.over = process.over

@@ -10,11 +10,13 @@ from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
+from support.grpc_peer import Pair
 
 from spendgate.exchange import events as e
 from spendgate.gateway.adapters import codec, wire_form
 from spendgate.identity import headers as h
 from spendgate.identity.identity import Proxy
+from spendgate.rpc.call import Call
 
 CERTIFICATE = ("x-forwarded-client-cert", "URI=spiffe://c/ns/ml/sa/a")
 
@@ -46,6 +48,56 @@ def test_a_proxy_tells_its_place(metadata: tuple[tuple[str, str], ...], proxy: P
     assert codec.proxy(metadata) == proxy
     told = codec.proxy(metadata, principals=False)
     assert (told.principal, told.sidecar, told.last) == ("", proxy.sidecar, proxy.last)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                [
+                    ":path",
+                    "x-a",
+                    "x-spendgate-attached",
+                    "x-spendgate-place",
+                    "x-spendgate-attempts",
+                    CERTIFICATE[0],
+                ]
+            ),
+            st.sampled_from(
+                [
+                    "sidecar",
+                    "not-last",
+                    "logged",
+                    CERTIFICATE[1],
+                    f"{CERTIFICATE[1]},URI=spiffe://c/b",
+                    "\xff",
+                ]
+            ),
+        ),
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_what_a_call_of_ours_tells_is_what_all_of_its_metadata_tells(
+    pairs: list[tuple[str, str]], principals: bool
+) -> None:
+    call = Call(Pair("h2").server, 1, [(k.encode(), v.encode("latin-1")) for k, v in pairs], False)
+    picked = call.metadata_of(codec.TELLING)
+    assert codec.proxy(picked, principals=principals) == codec.proxy(
+        tuple(call.metadata), principals=principals
+    )
+    assert codec.logs_attempts(picked) == codec.logs_attempts(tuple(call.metadata))
+    found = dict(call.metadata)
+    told = codec.proxy(picked, principals=False)
+    sidecar, place = found.get("x-spendgate-attached"), found.get("x-spendgate-place")
+    assert told == Proxy("", sidecar == "sidecar", place != "not-last")
+
+
+def test_the_principal_that_a_proxy_tells_is_of_this_call_though_another_told_one_before() -> None:
+    other = ("x-forwarded-client-cert", "URI=spiffe://c/ns/other/sa/a")
+    for pair, principal in (((CERTIFICATE), "ml"), (other, "other"), (CERTIFICATE, "ml")):
+        assert codec.proxy((pair,)).principal == f"spiffe://c/ns/{principal}/sa/a"
+        assert codec.proxy((pair,), principals=False).principal == ""
 
 
 def test_no_provider_gets_what_steers_envoy_or_names_a_workload() -> None:
