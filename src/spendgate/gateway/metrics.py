@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from spendgate.exchange import events as e
+from spendgate.gateway.histograms import SummedHistogram
 from spendgate.gateway.labels import OTHER, SpendLabels
 from spendgate.money import NANO_PER_USD
 from spendgate.records.outcome import Outcome
@@ -20,10 +21,8 @@ from spendgate.usage import KINDS
 _FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 PRICE_VERSIONS_MAX = 50
 
-
 ROUTED = ("simple_query", "complex_query", "budget_pressure")
 """Why a request goes to another model (rules 3 and 4)."""
-
 
 _Add = Callable[..., None]
 """(counter, labels, amount: 1)"""
@@ -204,13 +203,13 @@ class Metrics:
             "Usage lines that the OpenTelemetry collector did not take; the usage log has them.",
             registry=registry,
         )
-        self.decided = Histogram(
+        self.decided = SummedHistogram(
             "spendgate_decision_seconds",
             "From the request's body to the decision, the reservation included.",
             buckets=_FAST,
             registry=registry,
         )
-        self.reserved = Histogram(
+        self.reserved = SummedHistogram(
             "spendgate_ledger_reserve_seconds", "One reservation.", buckets=_FAST, registry=registry
         )
         self.settled = Histogram(
@@ -281,6 +280,11 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+    def flush(self) -> None:
+        """Let the next scrape see what was added up."""
+        for summed in (self.decided, self.reserved):
+            summed.flush()
 
     def priced_by(self, version: str, checked_ms: int) -> None:
         """Note the price table in force; past `PRICE_VERSIONS_MAX` reloads a version is only `other`."""

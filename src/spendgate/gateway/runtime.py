@@ -156,10 +156,11 @@ class Runtime:
         return self.lag.waited_s() * BEHIND > self._snapshot.settings.message_timeout / 1000
 
     async def watch_forever(self) -> None:
-        """Know how far the loop is behind, and show how many bytes are being read."""
+        """Know how far the loop is behind, and show how many bytes are being read, and how long decisions took."""
         shown = -1
         while True:
             self.lag.tick()
+            self.metrics.flush()
             if shown != self.room.used_bytes:
                 shown = self.room.used_bytes
                 self.metrics.inflight_bytes.set(shown)

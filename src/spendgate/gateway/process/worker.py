@@ -198,6 +198,7 @@ async def serve(config: WorkerConfig) -> None:
     runtime.left.flush()
     settler.close()
     await settling
+    metrics.flush()
     if otlp is not None and exporting is not None:
         otlp.close()
         await exporting
