@@ -1,5 +1,6 @@
 """What is measured side by side: Envoy alone, Envoy with a Python processor that does nothing, on each gRPC engine, and
-spendgate on each engine; one worker each, before one upstream. And the CPU time of their processes."""
+spendgate on each engine; one worker each (and once the two that `up` starts on two cores), before one upstream. And the
+CPU time of their processes."""
 
 from __future__ import annotations
 
@@ -30,11 +31,13 @@ class Target:
 
     kind: str
     engine: str = ""
+    workers: int = 1
 
     @property
     def name(self) -> str:
         """As tables and results show it."""
-        return f"{self.kind} {self.engine}".strip()
+        many = f" {self.workers} workers" if self.workers > 1 else ""
+        return f"{self.kind} {self.engine}{many}".strip()
 
 
 BASE = Target("envoy")
@@ -44,6 +47,7 @@ TARGETS = (
     YARDSTICK,
     Target("no-op", "ngh2"),
     Target("spendgate", "ngh2"),
+    Target("spendgate", "ngh2", workers=2),
     Target("spendgate", "h2"),
     Target("spendgate", "grpcio"),
 )
@@ -122,9 +126,9 @@ class Lab:
         )
         self._run(
             target.name,
-            [str(SPENDGATE), "up", "--quiet", "--workers", "1", "--policy", str(policy),
+            [str(SPENDGATE), "up", "--quiet", "--workers", str(target.workers), "--policy", str(policy),
              "--upstream", f"http://127.0.0.1:{self.upstream}", "--listen", f"127.0.0.1:{self.ports[target]}",
-             "--admin", f"127.0.0.1:{free_port()}", "--data-dir", str(self.folder / f"data-{target.engine}")],
+             "--admin", f"127.0.0.1:{free_port()}", "--data-dir", str(self.folder / f"data {target.name}")],
             {"SPENDGATE_GRPC_ENGINE": target.engine},
         )  # fmt: skip
 

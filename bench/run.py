@@ -174,7 +174,7 @@ def fallen(now: dict[str, float], committed: dict[str, float]) -> list[str]:
 def show(out: dict[str, Any]) -> None:
     """Print the tables."""
     console = Console(width=130)
-    table = Table(title="JSON, one worker each (medians of interleaved rounds)")
+    table = Table(title="JSON (medians of interleaved rounds)")
     heads = (
         "request",
         "target",
