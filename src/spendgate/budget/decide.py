@@ -71,11 +71,13 @@ class _DecisionInput:
         return self.quote(model).rank_picousd == self.quote(asked).rank_picousd
 
     def _quoted(self, model: str) -> tuple[Quote, bool]:
-        if model not in self._quotes:
+        known = self._quotes.get(model)
+        if known is None:
             quote = self.quote_fn(model, self.cap)
             tokens = self._affordable(quote)
-            self._quotes[model] = (quote, False) if tokens is None else (self.quote_fn(model, tokens), True)
-        return self._quotes[model]
+            known = (quote, False) if tokens is None else (self.quote_fn(model, tokens), True)
+            self._quotes[model] = known
+        return known
 
     def _affordable(self, quote: Quote) -> int | None:
         """The output tokens that maxUSDPerRequest pays for; None where nothing need or can be lowered."""
@@ -110,26 +112,33 @@ def plan(
     if budget.lapsed:
         return _unbudgeted(ask, asked, quote(asked.model, None), settings, now_ms, groups, refused=True)
     case = _DecisionInput(ask, budget, now_ms, quote, servable, settings, groups)
-    own = case.quote(asked.model)
+    choices, refusal = _decided(case, asked)
     month = budget.month_bound_nanousd(now_ms, ask.app)
-    outline = Plan(
-        choices=(),
+    return Plan(
+        choices,
+        refusal,
         audit=budget.audit,
         limit_nanousd=budget.limit_nanousd(now_ms),
         bound_nanousd=None if month == UNLIMITED else month,
         output_cap=case.cap,
         kept_because=asked.kept_because if ask.require_model else "",
-        unpriced=own.rank_picousd is None,
+        unpriced=case.quote(asked.model).rank_picousd is None,
         requested=_counted_only(case, asked) if budget.audit else None,
     )
+
+
+def _decided(case: _DecisionInput, asked: _Option) -> tuple[tuple[Choice, ...], PlannedRefusal | None]:
+    """What a budget of the team's own makes of it: choices in their order, or a refusal."""
     fault = _fault(case, asked.model)
     if fault is not None and fault.reason == "app_not_allowed_for_model":
-        return replace(outline, refusal=fault)
-    relaxed = [o for o in _relaxed(case, asked) if fault is None or o.model != asked.model]
-    pressed = [o for o in _pressed(case, asked) if fault is None or o.model != asked.model]
-    if fault is not None and not relaxed:
-        return replace(outline, refusal=fault)
-    return replace(outline, choices=_windows(case, asked, relaxed, pressed or relaxed))
+        return (), fault
+    relaxed, pressed = _relaxed(case, asked), _pressed(case, asked)
+    if fault is not None:
+        relaxed = [o for o in relaxed if o.model != asked.model]
+        pressed = [o for o in pressed if o.model != asked.model]
+        if not relaxed:
+            return (), fault
+    return _windows(case, asked, relaxed, pressed or relaxed), None
 
 
 def audit_fallback(planned: Plan) -> Choice:
@@ -247,7 +256,9 @@ def _is_dearer(case: _DecisionInput, model: str, asked: str) -> bool:
 def _fault(case: _DecisionInput, model: str) -> PlannedRefusal | None:
     """Why a model is refused whatever was spent: the app, a missing price, the cost of one request."""
     budget, quote = case.budget, case.quote(model)
-    for answering in case.ask.may_answer(model):
+    # without either no model that may answer is refused
+    looks = budget.model_rules or budget.unpriced_models == "reject"
+    for answering in case.ask.may_answer(model) if looks else ():
         for rule in budget.rules_for((answering,), case.ask.known_as):
             if rule.allowed_apps and case.ask.app not in rule.allowed_apps:
                 allowed = sorted(rule.allowed_apps)

@@ -181,12 +181,18 @@ class TeamBudget:
     @property
     def reject_threshold(self) -> Threshold | None:
         """The lowest threshold that rejects; None: the month's budget is soft."""
-        return next((t for t in self.thresholds if t.action == "reject"), None)
+        for threshold in self.thresholds:
+            if threshold.action == "reject":
+                return threshold
+        return None
 
     @property
     def downgrade_threshold(self) -> Threshold | None:
         """The lowest threshold that downgrades."""
-        return next((t for t in self.thresholds if t.action == "alert_and_downgrade"), None)
+        for threshold in self.thresholds:
+            if threshold.action == "alert_and_downgrade":
+                return threshold
+        return None
 
     @property
     def contact(self) -> str:

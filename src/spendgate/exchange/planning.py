@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spendgate.budget.ask import Ask, Choice, Plan, Quote
+from spendgate.budget.ask import NO_TAGS, Ask, Choice, Plan, Quote
 from spendgate.budget.bounds import UNLIMITED, Candidate
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.policy import TeamBudget
@@ -87,8 +87,9 @@ def gather(
             return "dialect"  # the path names the deployment; the body cannot change it
         return snapshot.servable(model, dialect, facts.needs, counted.tokens)
 
-    ask = ask_of(snapshot, identity, dialect, facts, counted, sent_to, now_ms)
-    ask = replace(ask, require_model=require_model, fits=fits)
+    ask = ask_of(
+        snapshot, identity, dialect, facts, counted, sent_to, now_ms, require_model=require_model, fits=fits
+    )
     decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision, groups)
     if decided.refusal is not None and not decided.audit:
         return Planned(decided, (), None)
@@ -132,6 +133,9 @@ def ask_of(
     counted: Counted,
     address: Address,
     now_ms: int,
+    *,
+    require_model: str = "",
+    fits: bool = False,
 ) -> Ask:
     """A request as the decision sees it."""
     return Ask(
@@ -141,13 +145,15 @@ def ask_of(
         dialect=dialect,
         input_tokens=counted.tokens,
         run=identity.run,
+        require_model=require_model,
         client_output_cap=facts.output_cap,
         needs=facts.needs,
         fallbacks=facts.fallbacks,
         other_models=facts.other_models,
         known_as=snapshot.prices.known_as,
+        fits=fits,
         user=identity.user,
-        tags=dict(identity.tags),
+        tags=dict(identity.tags) if identity.tags else NO_TAGS,
         provider_of=lambda model: snapshot.seller(model, address, now_ms),
     )
 

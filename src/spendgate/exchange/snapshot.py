@@ -189,10 +189,15 @@ class Snapshot:
 
     @property
     def _default(self) -> Route | None:
+        if not self.routes:
+            return None
         return next((r for r in self.routes if r.name == self.default_route), None)
 
     def _route(self, model: str, dialect: str) -> Route | None:
-        return next((r for r in self.routes if r.serves(model, dialect)), None)
+        for route in self.routes:
+            if route.serves(model, dialect):
+                return route
+        return None
 
     def strip_of(self, caller: Caller) -> tuple[str, ...]:
         """Headers to take off this caller's metered request: those of identity too that it may not set."""
