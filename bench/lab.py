@@ -27,7 +27,7 @@ READY_S = 180.0
 
 @dataclass(frozen=True)
 class Target:
-    """One way through an Envoy. `kind`: `envoy` (alone), `no-op` or `spendgate`."""
+    """One way through an Envoy. `kind`: `envoy` (alone), `no-op`, `spendgate` or `lean` (it, with `--lean`)."""
 
     kind: str
     engine: str = ""
@@ -39,6 +39,11 @@ class Target:
         many = f" {self.workers} workers" if self.workers > 1 else ""
         return f"{self.kind} {self.engine}{many}".strip()
 
+    @property
+    def is_ours(self) -> bool:
+        """Is it a whole gateway, which brings its own Envoy?"""
+        return self.kind in ("spendgate", "lean")
+
 
 BASE = Target("envoy")
 YARDSTICK = Target("no-op", "grpcio")
@@ -48,6 +53,7 @@ TARGETS = (
     Target("no-op", "ngh2"),
     Target("spendgate", "ngh2"),
     Target("spendgate", "ngh2", workers=2),
+    Target("lean", "ngh2"),
     Target("spendgate", "h2"),
     Target("spendgate", "grpcio"),
 )
@@ -86,7 +92,7 @@ class Lab:
         """Start the upstream, the processors, their Envoys (spendgate brings its own)."""
         self._run("upstream", [sys.executable, str(HERE / "upstream.py"), str(self.upstream)])
         for target in self.targets:
-            if target.kind == "spendgate":
+            if target.is_ours:
                 self._start_spendgate(target)
                 continue
             home = self.folder / target.name.replace(" ", "-")
@@ -127,6 +133,7 @@ class Lab:
         self._run(
             target.name,
             [str(SPENDGATE), "up", "--quiet", "--workers", str(target.workers), "--policy", str(policy),
+             *(["--lean"] if target.kind == "lean" else []),
              "--upstream", f"http://127.0.0.1:{self.upstream}", "--listen", f"127.0.0.1:{self.ports[target]}",
              "--admin", f"127.0.0.1:{free_port()}", "--data-dir", str(self.folder / f"data {target.name}")],
             {"SPENDGATE_GRPC_ENGINE": target.engine},
@@ -156,7 +163,7 @@ class Lab:
     def pids(self, target: Target) -> dict[str, list[int]]:
         """The processes of a target by what they do: `processor`, `envoy`, `redis`, `up`."""
         parent = psutil.Process(self._processes[target.name].pid)
-        if target.kind != "spendgate":
+        if not target.is_ours:
             out = {"envoy": [parent.pid]}
             if target.kind == "no-op":
                 out["processor"] = [self._processes[f"{target.name} processor"].pid]

@@ -1,5 +1,5 @@
 """Side by side in one run: Envoy alone, Envoy with a Python processor that does nothing, and spendgate with reserve and
-settle, on each gRPC engine (`lab.py`). Prints tables and writes bench/results.json.
+settle, on each gRPC engine, and lean (`lab.py`). Prints tables and writes bench/results.json.
 
     .venv/bin/python bench/run.py [--quick] [--only "no-op grpcio,spendgate ngh2"]
     .venv/bin/python bench/run.py --gate          against bench/ratios.json: exit 1 where a ratio fell by a tenth
@@ -143,7 +143,7 @@ async def measure(lab: Lab, quick: bool) -> dict[str, Any]:
     rounds, seconds = (3, 1.0) if quick else (5, 3.0)
     out: dict[str, Any] = {"machine": platform.platform(), "cores": os.cpu_count(), "json": {}, "sse": {}}
     n = 300 if quick else 1000  # first, while the heap is fresh
-    out["memory"] = {t.name: await open_streams(lab, t, n) for t in lab.targets if t.kind == "spendgate"}
+    out["memory"] = {t.name: await open_streams(lab, t, n) for t in lab.targets if t.is_ours}
     for label, size in SIZES.items():
         out["json"][label] = await size_of(lab, size, rounds, seconds)
     for label, delay in (("300 chunks, 5 ms apart", 5.0), ("300 chunks, flat out", 0.0)):

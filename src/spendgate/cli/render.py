@@ -52,6 +52,7 @@ def command() -> None:
     show_default=True,
     help="By which filter Envoy asks; ext_authz can refuse, but change nothing.",
 )
+@click.option("--lean", is_flag=True, help="Answers whose cost Envoy can tell by itself pass unseen.")
 def bootstrap(
     listen: str,
     upstream: str | None,
@@ -61,6 +62,7 @@ def bootstrap(
     envoy_admin: str,
     stats: str,
     entry: Literal["ext_proc", "ext_authz"],
+    lean: bool,
 ) -> None:
     """A complete Envoy bootstrap: listener, routes, our filter, provider and gateway clusters.
 
@@ -72,6 +74,8 @@ def bootstrap(
     from spendgate.supervisor.addresses import endpoints
 
     settings = load_config(config, os.environ)
+    if lean:
+        settings = settings.model_copy(update={"lean": True})
     upstreams = (b.one_upstream(upstream),) if upstream else settings.upstreams
     addresses = endpoints(grpc[0], workers) if len(grpc) == 1 else list(grpc)
     config_of = b.bootstrap(listen, upstreams, addresses, settings, envoy_admin, entry, stats)

@@ -24,9 +24,14 @@ from spendgate.supervisor.supervisor import Plan, Supervisor
 from spendgate.tasks import cancel_and_wait
 
 
-def run_up(upstream: str | None, listen: str, follow_as: str | None, given: GatewayOptions) -> None:
-    """Run `spendgate up`. `follow_as`: how decisions are printed (`text`, `json`), None: not at all."""
+def run_up(
+    upstream: str | None, listen: str, follow_as: str | None, given: GatewayOptions, *, lean: bool = False
+) -> None:
+    """Run `spendgate up`. `follow_as`: how decisions are printed (`text`, `json`), None: not at all. `lean`: also where
+    the settings do not say so."""
     settings = load_config(given.config, os.environ)
+    if lean:
+        settings = settings.model_copy(update={"lean": True})
     if upstream:
         settings = settings.model_copy(update={"upstreams": (one_upstream(upstream),)})
     if not settings.upstreams:

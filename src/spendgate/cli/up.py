@@ -29,6 +29,12 @@ from spendgate.cli.options import WORKERS_MAX, GatewayOptions, default_workers, 
     envvar="SPENDGATE_WORKERS",
     help="Gateway processes.",
 )
+@click.option(
+    "--lean",
+    is_flag=True,
+    envvar="SPENDGATE_LEAN",
+    help="Answers whose cost Envoy can tell by itself pass unseen.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Do not print decisions.")
 @click.option(
     "-o",
@@ -38,7 +44,7 @@ from spendgate.cli.options import WORKERS_MAX, GatewayOptions, default_workers, 
     show_default=True,
     help="How decisions are printed.",
 )
-def command(upstream: str | None, listen: str, quiet: bool, output: str, **shared: Any) -> None:
+def command(upstream: str | None, listen: str, lean: bool, quiet: bool, output: str, **shared: Any) -> None:
     """Run a whole local gateway: real Envoy, the gateway, an embedded Redis.
 
     Point your SDK's base URL at --listen; name team and app by the headers x-llm-team and x-llm-app. Without
@@ -61,4 +67,4 @@ def command(upstream: str | None, listen: str, quiet: bool, output: str, **share
     metrics_dir()
     from spendgate.cli.run import run_up
 
-    run_up(upstream, listen, None if quiet else output, GatewayOptions(**shared))
+    run_up(upstream, listen, None if quiet else output, GatewayOptions(**shared), lean=lean)

@@ -214,6 +214,8 @@ class Dialect(Protocol):
     logged: bool
     """Do the fields outside of lists hold the usage whole, but for searches and parts of several models? Then Envoy's
     own filters can read it."""
+    usage_closes: bool
+    """Does a stream tell the last of its usage once, and nothing of it is made after that?"""
     not_metered: tuple[str, ...]
     """What its provider may bill and no answer tells."""
     path_regex: str

@@ -36,6 +36,7 @@ class JsonApi(ABC):
     usage_fields: UsageFields = NO_FIELDS
     usage_events: Mapping[str, str] = NO_HEADERS
     logged = False
+    usage_closes = False
     not_metered: tuple[str, ...] = ()
     path_regex: str
     spelling = PLAIN

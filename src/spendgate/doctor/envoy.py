@@ -10,6 +10,7 @@ from typing import Any
 
 from spendgate.doctor.envoy_dump import Dump, Json, routes_for, typed
 from spendgate.doctor.envoy_filters import AUTHZ, PROC, check_early, check_filters, cluster_of, kind, ours_of
+from spendgate.doctor.envoy_lean import check_lean
 from spendgate.doctor.envoy_routes import LLM_PATHS, LONG_MS, check_rewrites, check_route, ms_or_zero
 from spendgate.doctor.envoy_ways import check_ways, costs_nothing
 from spendgate.doctor.finding import Finding, error, info, warning
@@ -44,6 +45,8 @@ def check_envoy(dump: Dump, settings: Settings) -> list[Finding]:
         out += _cluster(config, dump, settings)
         if kind(ours) == AUTHZ:
             out += _access_log(name, manager)
+        else:
+            out += check_lean(name, manager, ours, dump.route_config(manager))
     if not guarded:
         out.append(
             error(

@@ -38,6 +38,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google import protobuf
 
 from spendgate.envoy.ext_authz import access_log, ext_authz_filter, usage_filters
+from spendgate.envoy.lean import decision_headers, lean_filters
 from spendgate.envoy.listener import jwks_clusters, jwt_filters, tls_socket
 from spendgate.envoy.parts import ROUTER, Entry, Json, address, milliseconds, packed, plain
 from spendgate.envoy.processor import early_strip, ext_proc_filter, spendgate_cluster
@@ -59,6 +60,8 @@ def bootstrap(
 ) -> Json:
     """The whole bootstrap. `stats`: where Prometheus scrapes Envoy's counters, by way of `admin`. Raises
     ConfigurationError for an address or upstream that cannot be."""
+    if settings.lean and entry == "ext_authz":
+        raise ConfigurationError("ext_authz sees no answer: `lean` is for ext_proc")
     if not upstreams:
         raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
     chain = FilterChain(
@@ -87,7 +90,7 @@ def bootstrap(
 
 def _manager(settings: Settings, upstreams: Sequence[Upstream], entry: Entry) -> HttpConnectionManager:
     """The listener's HTTP: bytes stay as they were, and errors of Envoy's own read as an API's."""
-    asking = [ext_proc_filter(settings, logged=True)]
+    asking = [*(lean_filters() if settings.lean else []), ext_proc_filter(settings, logged=True)]
     if entry == "ext_authz":
         asking = [*usage_filters(), ext_authz_filter(settings)]
     router = Router(suppress_envoy_headers=True, upstream_log=[access_log()])  # an entry for each attempt
@@ -111,7 +114,9 @@ def _manager(settings: Settings, upstreams: Sequence[Upstream], entry: Entry) ->
             *asking,
             HttpFilter(name=ROUTER, typed_config=packed(router)),
         ],
-        route_config=RouteConfiguration(virtual_hosts=hosts),
+        route_config=RouteConfiguration(
+            virtual_hosts=hosts, response_headers_to_add=decision_headers() if settings.lean else []
+        ),
     )
 
 

@@ -38,6 +38,8 @@ from spendgate.envoy.parts import EXT_AUTHZ, envoy_grpc, milliseconds, packed
 from spendgate.exchange.access_log_settlement import NAMESPACE, USAGE_PATHS
 from spendgate.settings.config import Settings
 
+JSON_USAGE = "envoy.filters.http.json_to_metadata"
+SSE_USAGE = "envoy.filters.http.sse_to_metadata"
 SSE_EVENT_BYTES = 1_048_576
 STAT_PREFIX = "spendgate"
 """Tells our filter's counters from those of other ext_authz filters in the chain."""
@@ -98,8 +100,8 @@ def usage_filters() -> list[HttpFilter]:
         )
     )
     return [
-        HttpFilter(name="envoy.filters.http.json_to_metadata", typed_config=packed(whole)),
-        HttpFilter(name="envoy.filters.http.sse_to_metadata", typed_config=packed(streamed)),
+        HttpFilter(name=JSON_USAGE, typed_config=packed(whole)),
+        HttpFilter(name=SSE_USAGE, typed_config=packed(streamed)),
     ]
 
 

@@ -58,9 +58,16 @@ restarts, where failures pass."""
 
 def plain(message: betterproto2.Message) -> Json:
     """A message as Envoy's YAML has it: fields as they are named in the API, defaults left out."""
-    return message.to_dict(
-        casing=cast(betterproto2.Casing, str)
-    )  # its own casing makes consecutive_5_xx of 5xx
+    # its own casing makes consecutive_5_xx of 5xx
+    out: Json = _with_empty(message.to_dict(casing=cast(betterproto2.Casing, str)))
+    return out
+
+
+def _with_empty(value: Any) -> Any:
+    """A value in which what is packed of nothing is empty: Envoy takes no type without a name."""
+    if isinstance(value, dict):
+        return {k: _with_empty(v) for k, v in value.items() if (k, v) != ("@type", "")}
+    return [_with_empty(v) for v in value] if isinstance(value, list) else value
 
 
 def packed(message: betterproto2.Message) -> Any:

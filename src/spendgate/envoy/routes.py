@@ -24,6 +24,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from spendgate.dialects import registry
 from spendgate.dialects.registry import DIALECTS
+from spendgate.envoy.lean import lean_route
 from spendgate.envoy.parts import EXT_AUTHZ, EXT_PROC, Entry, header_match, packed
 from spendgate.envoy.upstreams import action
 from spendgate.exchange.own_budget import PREFIX
@@ -74,6 +75,7 @@ def _route(
     metered: bool,
     settings: Settings,
     entry: Entry,
+    lean: bool = False,
 ) -> Route:
     removed = set(removed_headers(settings, verified=metered))
     if upstream.credential is not None:
@@ -84,7 +86,7 @@ def _route(
         route=action(upstream),
         request_headers_to_remove=sorted(removed),
         request_body_buffer_limit=settings.max_body_bytes,
-        typed_per_filter_config={} if metered else _headers_first(entry),
+        typed_per_filter_config=(lean_route() if lean else {}) if metered else _headers_first(entry),
     )
 
 
@@ -152,7 +154,8 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
     out = [_own(entry)]
     default = default_upstream(tuple(upstreams))
     assert default is not None, "bootstrap() demands an upstream"
-    claimed = [*(f"(?i).*{d.path_regex}/*" for d in DIALECTS if d.owns_path), *_ODD]
+    claimed = [(f"(?i).*{d.path_regex}/*", settings.lean and d.logged) for d in DIALECTS if d.owns_path]
+    claimed += [(odd, False) for odd in _ODD]
     post = header_match(":method", exact="POST")
     by_aws = header_match("authorization", prefix=SIGV4)
     for upstream in upstreams:
@@ -168,11 +171,11 @@ def routes(settings: Settings, upstreams: Sequence[Upstream], entry: Entry = "ex
     if default.credential is None:
         match = RouteMatch(prefix="/", headers=[post, by_aws])
         out.append(_signed("signed", match, default, settings, entry))
-    for regex in claimed:
+    for regex, lean in claimed:
         match = RouteMatch(
             safe_regex=RegexMatcher(regex=regex), headers=[post] if entry == "ext_proc" else []
         )
-        out.append(_route("llm", match, default, metered=True, settings=settings, entry=entry))
+        out.append(_route("llm", match, default, metered=True, settings=settings, entry=entry, lean=lean))
     if settings.passthrough == "reject":
         how = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
         answered = _answered(404, NO_SUCH_PATH, how)

@@ -41,7 +41,8 @@ USAGE_PATHS: tuple[str, ...] = tuple(
 @dataclass(frozen=True, slots=True)
 class LogFacts:
     """What an access log entry says. `status` 0: nothing was answered. `sent`: the provider got the request.
-    `usage`: by dotted path. `by_envoy`: the answer is Envoy's own (a timeout, a reset), and not the provider's."""
+    `usage`: by dotted path. `by_envoy`: the answer is Envoy's own (a timeout, a reset), and not the provider's; or it
+    did not come to its end."""
 
     status: int
     sent: bool
@@ -71,22 +72,38 @@ def usage_document(flat: Mapping[str, object]) -> dict[str, Any]:
 def settle_by_log(ticket: SettlementTicket, facts: LogFacts, snapshot: Snapshot) -> ExchangeResult:
     """The end of an exchange whose answer only Envoy saw, at the prices of now."""
     held = ticket.held_nanousd or 0
-    address = Address(ticket.dialect, ticket.path, ticket.host)
-    terms = snapshot.terms(ticket.model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
-    hoped = bool(ticket.service_tier) and not ticket.batch
-    tariff = Tariff(snapshot.prices, terms, ticket.fallbacks, hoped)
+    tariff = _tariff(ticket, ticket.model, snapshot)
     if facts.status >= 300 and not facts.by_envoy:
         return ticket.ending(Bill({}, 0, Outcome.FAILED), release=True)
     if not 200 <= facts.status < 300 or not facts.sent:
         return _without_answer(ticket, facts, tariff, held)
     dialect = registry.by_name(ticket.dialect)
-    if dialect.logged and facts.usage:
+    # of a stream that was left, or broke off, a usage may tell of a part
+    if dialect.logged and facts.usage and (dialect.usage_closes or not facts.by_envoy):
         reading = dialect.read_answer(orjson.dumps(usage_document(facts.usage)))
         if reading.problem is None:
-            return ticket.ending(billing.whole_answer(tariff, ticket.model, reading, held))
+            reading = billing.with_input(reading, ticket.input_tokens)
+            bill = billing.whole_answer(tariff, ticket.model, reading, held)
+            return ticket.ending(bill, saved_nanousd=_saved(ticket, bill, snapshot))
     if ticket.known_usage:
         return ticket.ending(billing.known(tariff, ticket.model, ticket.known_usage, held))
     return ticket.ending(billing.at_hold(held, "body_unseen"))
+
+
+def _tariff(ticket: SettlementTicket, model: str, snapshot: Snapshot) -> Tariff:
+    """What a model is priced by, on the terms that the request was sent on."""
+    address = Address(ticket.dialect, ticket.path, ticket.host)
+    terms = snapshot.terms(model, address, ticket.at_ms or None, ticket.service_tier, ticket.residency)
+    hoped = bool(ticket.service_tier) and not ticket.batch
+    return Tariff(snapshot.prices, terms, ticket.fallbacks, hoped)
+
+
+def _saved(ticket: SettlementTicket, bill: Bill, snapshot: Snapshot) -> int:
+    """What another model than asked saved."""
+    if ticket.decision not in ("route", "downgrade"):
+        return 0
+    asked = ticket.model_requested
+    return billing.saved_nanousd(_tariff(ticket, asked, snapshot), asked, bill)
 
 
 def _without_answer(ticket: SettlementTicket, facts: LogFacts, tariff: Tariff, held: int) -> ExchangeResult:

@@ -17,6 +17,7 @@ from spendgate.errors import BodyTooLarge, RequestError
 from spendgate.exchange import events as e
 from spendgate.exchange import own_budget, repeats, stream_options, tools, unknown_apis, websockets
 from spendgate.exchange.context import LEARNED_MODEL, WITHIN_BUDGET, ExchangeContext
+from spendgate.exchange.lean import may_go_unseen
 from spendgate.exchange.planning import WOULD_REFUSE, Planned, eligible, gather, would_be
 from spendgate.exchange.rejections import (
     RejectionFormat,
@@ -169,6 +170,7 @@ class Admission:
             return read
         if read.free:
             return Step(Verdict.PASS, e.Forward(unknown=self._told))
+        case.unseen = self._fixed or (not self._switch and may_go_unseen(case, read, read.model))
         facts = stream_options.as_it_goes(case, read, self._read.body, bool(self._switch), self._fixed)
         if facts.user and not case.identity.user and case.snapshot.settings.trust_request_user:
             case.identity = replace(case.identity, user=sane(facts.user))
@@ -221,7 +223,7 @@ class Admission:
         facts, dialect = self._asked()
         planned = gather(
             case.snapshot, case.identity, dialect.name, facts, case.counted,
-            case.require_model, case.exchange_id, case.at_ms, case.address, case.learned, seen=not self._fixed,
+            case.require_model, case.exchange_id, case.at_ms, case.address, case.learned, seen=not case.unseen,
         )  # fmt: skip
         if planned.wants_exact and not self._looked:
             return self._look(facts)
@@ -233,9 +235,8 @@ class Admission:
             return self._refuse(action, refusal.model, refusal.estimated_nanousd)
         if not self._known:  # once: it reads the whole body
             self._known = (repeats.asked(self._budget, case.identity, facts.model, self._body),)
-        request = replace(planned.request, repeats=self._known[0])
-        if self._fixed:  # nobody will renew it
-            request = replace(request, ttl_ms=case.snapshot.settings.unseen_ttl)
+        ttl_ms = planned.request.ttl_ms if not case.unseen else case.snapshot.settings.unseen_ttl
+        request = replace(planned.request, repeats=self._known[0], ttl_ms=ttl_ms)
         bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
         self._need = e.NeedReserve(request, planned.allowance_nanousd, bound, groups=planned.groups)
         return Step(Verdict.RESERVE, self._need)
@@ -249,8 +250,7 @@ class Admission:
         """The ledger took one of the candidates, or none."""
         case, planned, result = self._case, self._plan, event.result
         facts, _ = self._asked()
-        case.result = result
-        case.at_ms = result.at_ms
+        case.result, case.at_ms = result, result.at_ms
         if result.has_ended and not self._renamed:
             return self._anew()
         if result.candidate >= 0:
@@ -306,8 +306,7 @@ class Admission:
     def _forward(self, index: int, clamped: int | None) -> Step:
         case, planned = self._case, self._plan
         facts, dialect = self._asked()
-        choice = planned.choices[index]
-        case.choice = choice
+        case.choice = choice = planned.choices[index]
         if choice.quote.learned:
             case.flags = (*case.flags, LEARNED_MODEL)
         case.sent = choice.candidate.model
@@ -325,6 +324,7 @@ class Admission:
                 case.decision = "downgrade"
             elif case.sent != facts.model:
                 case.decision = "route"
+        case.unseen = self._fixed or (case.unseen and may_go_unseen(case, facts, case.sent))
         model = case.sent if case.sent != facts.model else None
         body = self._rewritten(model, cap)
         if facts.text_bytes > INLINE_BYTES:

@@ -92,6 +92,10 @@ class ExchangeContext:
     fail_open: bool = False
     taken_over: Handover | None = None
     """What the gateway before this one said, in whose stead this one meters."""
+    lean: frozenset[str] = frozenset()
+    """The answers (`json`, `sse`) whose usage Envoy tells, where nobody here looks at them."""
+    unseen: bool = False
+    """Its answer is not looked at: Envoy's access log tells what it cost."""
     handed_over: bool = False
     """The next gateway was told to meter in this one's stead."""
     flags: tuple[str, ...] = ()

@@ -48,14 +48,14 @@ class Exchange(ExchangeView):
         roster: Roster | None = None,
         *,
         fixed: bool = False,
+        lean: frozenset[str] = frozenset(),
         learned: Learned | None = None,
     ) -> None:
-        """`fixed`: the request cannot be changed and its answer not be seen (ext_authz). `learned`: what earlier
-        answers taught."""
+        """`fixed`: the request cannot be changed and its answer not be seen (ext_authz). `lean`: the answers
+        (`json`, `sse`) whose usage Envoy tells, so that they need not be seen. `learned`: what earlier ones taught."""
         self.state = State.START
-        self._case = ExchangeContext(exchange_id, request_id, snapshot, learned=learned)
+        self._case = ExchangeContext(exchange_id, request_id, snapshot, lean=lean, learned=learned)
         self._refusal: Refusal | None = None
-        self._fixed = fixed
         self._admission = Admission(self._case, roster, fixed)
         self._last = True
         self._answer_body: Response | None = None

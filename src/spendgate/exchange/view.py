@@ -20,12 +20,10 @@ from spendgate.ledger.exchanges import Growing, Grown, ReserveRequest, group_acc
 class ExchangeView:
     """An exchange as its adapters see it, apart from the events."""
 
-    __slots__ = ("_answer_body", "_case", "_fixed", "_last", "state")
+    __slots__ = ("_answer_body", "_case", "_last", "state")
 
     state: State
     _case: ExchangeContext
-    _fixed: bool
-    """The request cannot be changed and its answer not be seen (ext_authz)."""
     _last: bool
     """No other gateway of ours meters after this one."""
     _answer_body: Response | None
@@ -128,6 +126,11 @@ class ExchangeView:
         return self._case.handed_over
 
     @property
+    def goes_unseen(self) -> bool:
+        """Is it forwarded, and is its answer Envoy's access log to tell of (lean)?"""
+        return self._case.unseen and self.state is State.FORWARDED
+
+    @property
     def decided(self) -> Decided:
         """What was decided about a request that was forwarded."""
         return self._case.decided
@@ -138,7 +141,7 @@ class ExchangeView:
         if self.state is not State.FORWARDED:
             raise ValueError(f"no ticket in state {self.state.value}")
         ticket = self._case.ticket(self._case.sent)
-        if not self._fixed:
+        if not self._case.unseen:
             return ticket
         kind = untold_cost.kind_of(self._case, None, self.state)
         return replace(ticket, kind=kind.value, aborted_flowed=self._case.aborted_flowed)

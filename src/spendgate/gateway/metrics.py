@@ -140,7 +140,7 @@ class Metrics:
         self.passed = Counter("spendgate_passed_total", "Requests that no dialect claims.", registry=registry)
         self.access_logs = Counter(
             "spendgate_access_log_entries_total",
-            "Access log entries that settle ext_authz, by outcome; `other`: not ours to settle.",
+            "Access log entries that settle ext_authz and lean routes, by outcome; `other`: not ours to settle.",
             ["outcome"],
             registry=registry,
         )

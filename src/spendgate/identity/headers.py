@@ -23,6 +23,8 @@ ESTIMATE = "x-spendgate-estimated-cost-usd"
 COST = "x-spendgate-cost-usd"
 KEPT = "x-spendgate-kept-because"
 CLAMPED = "x-spendgate-output-cap"
+DECISION = (MODEL, REASON, ESTIMATE, UTILIZATION, REMAINING, DOWNGRADED, KEPT, CLAMPED)
+"""What an answer says about the decision."""
 RESET = "x-spendgate-reset"
 RETRY_AFTER = "retry-after"
 SHOULD_RETRY = "x-should-retry"

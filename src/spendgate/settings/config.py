@@ -88,7 +88,7 @@ class Settings(_Model):
     reservation_ttl: DurationMs = 30_000
     """How long a hold lives without being renewed; then it is charged at the estimate."""
     unseen_ttl: DurationMs = 900_000
-    """How long a hold of ext_authz waits for its access log entry; then it is charged at the estimate."""
+    """How long a hold of ext_authz or of a lean route waits for its access log entry; then it is charged."""
     unlogged_attempts: Literal["hold", "free"] = "hold"
     """What an attempt of Envoy's beside the answered one is charged where no access log tells of it; see attempts."""
     ledger_timeout: DurationMs = 250
@@ -129,6 +129,8 @@ class Settings(_Model):
     """A file with a last known policy, for a new `serve` while Redis is away: the controller's ConfigMap, mounted."""
     failure_mode: Literal["open", "closed"] = "open"
     """What Envoy does with traffic while no worker answers at all."""
+    lean: bool = False
+    """Envoy shows the answers only that it cannot tell the cost of itself: see [lean](../how-to/lean.md)."""
     grpc_engine: Literal["auto", "ngh2", "h2", "grpcio"] = "auto"
     """What serves Envoy: `ngh2` (libnghttp2), `h2` (pure Python) or `grpcio`; `auto`: ngh2 where installed, else h2."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -30,6 +30,8 @@ from spendgate.supervisor.processes import Child
 log = structlog.get_logger()
 
 HEALTHY = {"eds_health_status": "HEALTHY"}
+LOGGED_S = 1.5
+"""Envoy flushes its access log once a second: so long after the last call the log has told of all."""
 
 
 class Front:
@@ -47,6 +49,7 @@ class Front:
     ) -> None:
         self._listen = listen
         self._workers = len(grpc)
+        self._lean = settings.lean
         self._socket = run_dir / "envoy.sock"
         self._listeners = data_dir / "envoy-listeners.yaml"
         config = bootstrap(listen, settings.upstreams, grpc, settings, f"unix:{self._socket}")
@@ -85,7 +88,10 @@ class Front:
             return True
         try:
             async with self._admin() as client:
-                return await drain(client, drain_s, hurry)
+                ended = await drain(client, drain_s, hurry)
+            if self._lean:
+                await asyncio.sleep(LOGGED_S)
+            return ended
         except httpx.HTTPError as problem:
             log.warning("envoy_drain_failed", error=str(problem))
             return False

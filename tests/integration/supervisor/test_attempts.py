@@ -59,8 +59,8 @@ CASES: dict[str, dict[str, Any]] = {
     "dead": {"cluster": "dead", "retry_policy": {"retry_on": "connect-failure", "num_retries": 2}},
 }  # fmt: skip
 """What stands on the route of each case."""
-ENTRIES = ("", "unlogged-", "authz-")
-"""Listeners of one Envoy: as it is rendered; without its access logs; with ext_authz."""
+ENTRIES = ("", "unlogged-", "authz-", "lean-")
+"""Listeners of one Envoy: as it is rendered; without its access logs; with ext_authz; lean."""
 
 
 @dataclass
@@ -186,10 +186,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )  # fmt: skip
         serve.ready()
 
-        def rendered(entry: str, kind: str = "ext_proc") -> dict[str, Any]:
+        def rendered(entry: str, kind: str = "ext_proc", *more: str) -> dict[str, Any]:
             done = subprocess.run(
                 [SPENDGATE, "render", "bootstrap", "--entry", kind, "--listen", listens[entry], "--upstream",
-                 upstream.url, "--grpc", grpc, "--workers", "2"],
+                 upstream.url, "--grpc", grpc, "--workers", "2", *more],
                 capture_output=True, text=True, check=True,
             )  # fmt: skip
             return dict(yaml.safe_load(done.stdout))
@@ -199,6 +199,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             patched(config),
             {**unlogged(patched(rendered("unlogged-"))), "name": "unlogged"},
             {**patched(rendered("authz-", "ext_authz")), "name": "authz"},
+            {**patched(rendered("lean-", "ext_proc", "--lean")), "name": "lean"},
         ]
         config["static_resources"]["listeners"] = listeners
         with_dead(config["static_resources"]["clusters"])
@@ -214,7 +215,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 # -- each attempt is told apart -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entry", ["", "authz-"])
+@pytest.mark.parametrize("entry", ["", "authz-", "lean-"])
 @pytest.mark.parametrize(
     ("case", "sent", "beside"),
     [
@@ -232,6 +233,7 @@ def test_an_answer_is_charged_and_each_attempt_before_it_that_a_provider_may_bil
     answer = world.ask(case, entry)
     assert (answer.status_code, answer.content) == (200, ANSWER)
     assert "x-envoy-attempt-count" not in answer.headers
+    assert ("x-spendgate-cost-usd" in answer.headers) == (entry == ""), "the others see no answer"
     row = world.spent(entry + case, TRUE + beside * HOLD)
     assert row["requests"] == 1
     assert world.provider.seen[entry + case] == sent
@@ -257,7 +259,7 @@ def test_without_access_logs_every_attempt_but_the_answer_counts_as_billed(world
     assert world.spent("unlogged-errors", TRUE + 2 * HOLD)["requests"] == 1
 
 
-@pytest.mark.parametrize("entry", ["", "unlogged-", "authz-"])
+@pytest.mark.parametrize("entry", ["", "unlogged-", "authz-", "lean-"])
 @pytest.mark.parametrize(("case", "sent"), [("route-timeout", 1), ("none-answers", 3)])
 def test_a_call_that_envoy_gave_up_is_charged_the_hold_of_each_time_it_was_sent(
     world: World, entry: str, case: str, sent: int
@@ -289,16 +291,18 @@ def test_a_redirected_stream_keeps_to_itself_what_its_client_did_not_ask_for(wor
     world.spent("redirect", before + TRUE)
 
 
-def test_a_call_that_nobody_got_is_free(world: World) -> None:
-    assert world.ask("dead").status_code == 503
-    world.spent("dead", Decimal(0))
-    assert world.provider.seen["dead"] == 0
+@pytest.mark.parametrize("entry", ["", "lean-"])
+def test_a_call_that_nobody_got_is_free(world: World, entry: str) -> None:
+    assert world.ask("dead", entry).status_code == 503
+    world.spent(entry + "dead", Decimal(0))
+    assert world.provider.seen[entry + "dead"] == 0
 
 
-def test_attempts_before_the_client_left_are_charged_too(world: World) -> None:
+@pytest.mark.parametrize("entry", ["", "lean-"])
+def test_attempts_before_the_client_left_are_charged_too(world: World, entry: str) -> None:
     with pytest.raises(httpx.ReadTimeout):
-        world.ask("left", timeout=0.8)
-    sent = world.provider.seen["left"]
+        world.ask("left", entry, timeout=0.8)
+    sent = world.provider.seen[entry + "left"]
     assert sent > 1
-    assert world.spent("left", sent * HOLD)["requests"] == 1
-    assert sorted(line["unmetered"] for line in world.lines("left")) == ["aborted", "attempts"]
+    assert world.spent(entry + "left", sent * HOLD)["requests"] == 1
+    assert sorted(line["unmetered"] for line in world.lines(entry + "left")) == ["aborted", "attempts"]

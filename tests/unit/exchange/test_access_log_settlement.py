@@ -104,3 +104,46 @@ def test_a_stream_that_only_began_has_no_final_usage() -> None:
 def test_the_parts_of_a_stream_make_one_answer() -> None:
     flat = {"response.model": "o", "response.usage.output_tokens_details.reasoning_tokens": 3.0}
     assert usage_document(flat) == {"model": "o", "usage": {"output_tokens_details": {"reasoning_tokens": 3}}}
+
+
+def test_a_usage_without_input_is_charged_the_input_as_counted() -> None:
+    usage = {"usage.completion_tokens": 5.0}
+    record = settle_by_log(TICKET, LogFacts(200, True, usage), SNAPSHOT).record
+    assert (record.tokens, record.cost_nanousd) == ({"input": 10, "output": 5}, COST)
+    assert "input_missing" in record.flags
+
+
+@pytest.mark.parametrize(
+    ("dialect", "usage", "cost"),
+    [
+        ("openai-chat", USAGE, HELD),
+        (
+            "openai-responses",
+            {"response.usage.input_tokens": 10.0, "response.usage.output_tokens": 5.0},
+            COST,
+        ),
+        ("openai-responses", {"response.model": "gpt-4o"}, HELD),
+        (
+            "anthropic-messages",
+            {"message.usage.input_tokens": 10.0, "message.usage.output_tokens": 1.0},
+            HELD,
+        ),
+        ("anthropic-messages", {"message.usage.input_tokens": 10.0, "usage.output_tokens": 5.0}, COST),
+    ],
+)
+def test_of_a_stream_that_did_not_come_to_its_end_only_a_last_word_counts(
+    dialect: str, usage: dict[str, object], cost: int
+) -> None:
+    ending = settle_by_log(
+        replace(TICKET, dialect=dialect), LogFacts(200, True, usage, by_envoy=True), SNAPSHOT
+    )
+    assert ending.record.cost_nanousd == cost
+
+
+def test_a_downgrade_tells_what_it_saved() -> None:
+    ticket = replace(TICKET, decision="downgrade", model="gpt-4o-mini")
+    usage = {"model": "gpt-4o-mini", **USAGE}
+    ending = settle_by_log(ticket, LogFacts(200, True, usage), SNAPSHOT)
+    assert ending.record.saved_nanousd == COST - ending.record.cost_nanousd > 0
+    assert ending.settlement is not None
+    assert ending.settlement.saved_nanousd == ending.record.saved_nanousd

@@ -28,6 +28,7 @@ class AnthropicMessages(JsonApi):
         {"message": "`message_start`", "": "`message_delta` over it"}
     )
     logged = True
+    usage_closes = True
     not_metered: tuple[str, ...] = (
         "hours of code execution beyond the 1,550 that are free in a month (0.05 USD each)",
     )

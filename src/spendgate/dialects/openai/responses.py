@@ -24,6 +24,7 @@ class OpenAIResponses(JsonApi):
     usage_fields: UsageFields = responses_usage.FIELDS
     usage_events: Mapping[str, str] = MappingProxyType({"response": "`response.completed` or its like"})
     logged = True
+    usage_closes = True
     not_metered: tuple[str, ...] = (
         "storage of files and vector stores",
         "a container that is used again within its session counts as one of its own",

@@ -13,6 +13,8 @@ TOLD_USD_MAX = 10_000
 
 FIELDS = ("usage.cost", "usage.cost.total_cost", "usage.estimated_cost", "usage.cost_in_usd_ticks")
 """Where a usage object tells it."""
+TELLERS = frozenset({"openrouter", "perplexity", "deepinfra", "x-ai"})
+"""The providers that do."""
 
 
 def told_nanousd(usage: JsonObject) -> int | None:

@@ -1,5 +1,5 @@
-"""Envoy's gRPC access log service: settles what ext_authz reserved, by what Envoy saw of the answer, and charges the
-attempts that Envoy made beside the one that was answered."""
+"""Envoy's gRPC access log service: settles what ext_authz and lean routes reserved, by what Envoy saw of the answer,
+and charges the attempts that Envoy made beside the one that was answered."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             if fields:
                 self._over(entry, fields, held=True)
                 return
-            fields = ticket_fields(entry, AUTHZ)
+            fields = ticket_fields(entry, (codec.NAMESPACE,), codec.UNSEEN) or ticket_fields(entry, AUTHZ)
             if not fields:
                 if entry.request.request_id in self._tries:
                     self._tries.take(call_of(entry))
@@ -178,14 +178,14 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
                 self._run.settler.void(ending.settlement)
 
 
-def ticket_fields(entry: Any, namespaces: tuple[str, ...]) -> str:
+def ticket_fields(entry: Any, namespaces: tuple[str, ...], name: str = codec.TICKET) -> str:
     """The text of the ticket in one of these namespaces of an entry's metadata; "" where there is none."""
     metadata = entry.common_properties.metadata.filter_metadata
     for namespace in namespaces:
         if namespace in metadata:
             fields = metadata[namespace].fields
-            if codec.TICKET in fields:
-                return str(fields[codec.TICKET].string_value)
+            if name in fields:
+                return str(fields[name].string_value)
     return ""
 
 

@@ -29,6 +29,8 @@ configuration is; one that writes the configured name is understood too."""
 NAMESPACE = "spendgate"
 TICKET = "ticket"
 """Where the ticket of an exchange stands in Envoy's dynamic metadata."""
+UNSEEN = "unseen"
+"""Where it stands if the exchange is Envoy's access log to end."""
 JWT = "envoy.filters.http.jwt_authn"
 _Mode = processing_mode_pb2.ProcessingMode
 _OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
@@ -79,6 +81,8 @@ def attribute_number(fields: Mapping[str, Any], key: str) -> int:
 
 LOGS_ATTEMPTS = "x-spendgate-attempts"
 """In the metadata of a gRPC call: `logged` where Envoy's access logs tell us of each attempt, too."""
+LEAN = "x-spendgate-lean"
+"""Likewise: of which answers they tell the usage, too, so that we need not see them: `json`, `sse`, with commas."""
 ATTACHED = "x-spendgate-attached"
 """In the metadata of a sidecar's gRPC call (never in a request): `sidecar`."""
 PLACE = "x-spendgate-place"
@@ -112,6 +116,12 @@ def _proxy(told: tuple[tuple[str, Any], ...], principals: bool) -> Proxy:
 def logs_attempts(metadata: Iterable[tuple[str, Any]]) -> bool:
     """Does the Envoy that calls log its attempts to us?"""
     return any(key == LOGS_ATTEMPTS and value == "logged" for key, value in metadata)
+
+
+def logs_answers(metadata: Iterable[tuple[str, Any]]) -> frozenset[str]:
+    """Of which answers does the Envoy that calls log the usage to us, and its attempts?"""
+    told = dict(metadata)
+    return frozenset(told.get(LEAN, "").split(",") if told.get(LOGS_ATTEMPTS) == "logged" else ())
 
 
 def jwt_claims(context: Any) -> tuple[dict[str, object], ...]:
@@ -211,15 +221,17 @@ def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: b
     return _wire(reply)
 
 
-def forward(action: e.Forward, ticket: str = "") -> bytes:
+def forward(action: e.Forward, ticket: str = "", unseen: tuple[tuple[str, str], ...] | None = None) -> bytes:
     """Reply to the request body. A new body needs its content-length in the same reply. `ticket`: for Envoy's access
-    log, by its dynamic metadata."""
+    log, by its dynamic metadata; `unseen`: which ends the exchange, and Envoy adds these headers to its answer."""
     if action.body is None and not action.set_headers and not ticket:
         return PASS_REQUEST_BODY
     reply = pb.ProcessingResponse()
     if ticket:
         spendgate = reply.dynamic_metadata.fields[NAMESPACE].struct_value
-        spendgate.fields[TICKET].string_value = ticket
+        spendgate.fields[TICKET if unseen is None else UNSEEN].string_value = ticket
+        for key, value in unseen or ():
+            spendgate.fields[key].string_value = header_value(value)
     reply.request_body.SetInParent()
     common = reply.request_body.response
     pairs = action.set_headers

@@ -56,8 +56,8 @@ class ProcessCall:
     """One exchange on the wire, whichever server carries it."""
 
     __slots__ = (
-        "_asked", "_before", "_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_is_sent",
-        "_line", "_logged", "_piece_since", "_proxy", "_reading", "_run", "_seat",
+        "_asked", "_before", "_buffered", "_cut", "_deciding", "_duplex", "_exchange", "_is_sent", "_is_unseen",
+        "_lean", "_line", "_logged", "_piece_since", "_proxy", "_reading", "_run", "_seat",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, metadata: tuple[tuple[str, str], ...], line: Line) -> None:
@@ -67,13 +67,15 @@ class ProcessCall:
         self._line = line
         self._logged = codec.logs_attempts(metadata)
         """Envoy's access logs tell us of every attempt."""
+        self._lean = codec.logs_answers(metadata) if self._proxy.last else frozenset()
+        """And of what an answer cost that we do not see."""
         self._seat = Seat(runtime.room)
         self._reading: asyncio.Future[Any] | None = None
         self._exchange: Exchange | None = None
         self._before = ""
         self._asked = self._buffered = self._duplex = self._cut = False
-        self._is_sent = False
-        """Was the request let go?"""
+        self._is_sent = self._is_unseen = False
+        """Was the request let go? And with all that is needed to end it, so that it is the access log's (lean)?"""
         self._deciding: DecisionDriver | None = None
         self._piece_since = math.inf
         """Since when a long piece of the answer is looked at."""
@@ -85,6 +87,8 @@ class ProcessCall:
         self._asked = False
         self._deciding = None
         self._piece_since = math.inf
+        if self._is_unseen:
+            self._line.leave()  # Envoy lets the answer pass, and shows none of it
 
     async def reply(self, message: Any) -> bytes | None:
         """The reply to a message, or to what its parser raised (`lenient`), in its wire form; None: there is none.
@@ -133,7 +137,8 @@ class ProcessCall:
         principal = codec.attribute_text(fields, "connection.uri_san_peer_certificate")
         caller = run.caller(self._proxy, headers, principal, claims)
         name, self._before = passes(fields)
-        exchange = Exchange(name, snapshot, headers.get(h.REQUEST_ID, ""), run.roster, learned=run.learned)
+        asked, learned = headers.get(h.REQUEST_ID, ""), run.learned
+        exchange = Exchange(name, snapshot, asked, run.roster, lean=self._lean, learned=learned)
         self._exchange = exchange
         action = exchange.receive(
             e.RequestHeaders(
@@ -191,13 +196,15 @@ class ProcessCall:
         run.metrics.count_unknown(exchange.identity.team, action)
         if isinstance(action, e.Reject):
             return self._rejected(action)
-        holds = exchange.holds is not None
-        if holds:
+        # what Envoy may have sent on without us is not what the ticket says
+        is_unseen = exchange.goes_unseen and not self._deciding.is_late()
+        if (holds := exchange.holds is not None) and not is_unseen:
             run.live.add(exchange)
         if not self._proxy.last:
             action = await relay.hand_over(run, exchange, action, whole)
-        reply = codec.forward(action, exchange.ticket.to_json() if holds and self._logged else "")
-        self._is_sent = True
+        ticket = exchange.ticket.to_json() if holds and self._logged else ""
+        reply = codec.forward(action, ticket, exchange.answer_headers if is_unseen else None)
+        self._is_sent, self._is_unseen = True, is_unseen
         return reply
 
     async def _request_trailers(self) -> bytes:
@@ -360,7 +367,7 @@ class ProcessCall:
 
     def _finish(self, by: e.EndedBy) -> None:
         exchange = self._exchange
-        if exchange is None:
+        if exchange is None or (self._is_unseen and by is not e.EndedBy.FAULT):
             return
         try:
             told = exchange.leave() if by is e.EndedBy.CLIENT else None

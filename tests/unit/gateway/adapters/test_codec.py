@@ -181,3 +181,23 @@ def test_a_refusal_is_told_from_what_passes() -> None:
     assert [reply for reply in others if codec.is_refusal(reply)] == []
     for reply in others:
         assert not pb.ProcessingResponse.FromString(reply).HasField("immediate_response")
+
+
+def test_an_envoy_that_does_not_log_its_attempts_is_not_believed_to_log_answers() -> None:
+    lean, logged = (codec.LEAN, "json,sse"), (codec.LOGS_ATTEMPTS, "logged")
+    assert codec.logs_answers([lean, logged]) == {"json", "sse"}
+    assert not codec.logs_answers([lean])
+    assert not codec.logs_answers([logged]) - {""}
+
+
+def test_a_ticket_that_ends_an_exchange_has_a_name_of_its_own_and_the_decision_beside_it() -> None:
+    reply = codec.forward(e.Forward(), "t", (("x-spendgate-model", "a\nb"),))
+    fields = (
+        pb.ProcessingResponse.FromString(reply).dynamic_metadata.fields[codec.NAMESPACE].struct_value.fields
+    )
+    assert {key: value.string_value for key, value in fields.items()} == {
+        codec.UNSEEN: "t",
+        "x-spendgate-model": "a%0Ab",
+    }
+    held = pb.ProcessingResponse.FromString(codec.forward(e.Forward(), "t")).dynamic_metadata
+    assert list(held.fields[codec.NAMESPACE].struct_value.fields) == [codec.TICKET]
