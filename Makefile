@@ -50,6 +50,8 @@ chaos: setup-tests
 	@SPENDGATE_TEST_CHAOS=1000 SPENDGATE_TEST_CUT_S=60 .venv/bin/python -m pytest -s \
 	  tests/integration/kube/test_chaos.py tests/integration/kube/test_api_server_faults.py
 soak: setup-tests
+	@SPENDGATE_EXCHANGES=$(or $(EXCHANGES),1000000) .venv/bin/python -m pytest -q -s --timeout=7200 \
+	  tests/integration/supervisor/test_long_run.py
 	@SPENDGATE_SOAK_MINUTES=$(or $(MINUTES),10) .venv/bin/python -m pytest -q -s tests/faults/test_attack.py
 	@SPENDGATE_SILENT_S=180 SPENDGATE_SILENT_STREAMS=2000 .venv/bin/python -m pytest -q --timeout=1200 \
 	  tests/integration/supervisor/test_silence.py

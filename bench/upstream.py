@@ -53,6 +53,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 chunks, delay_ms = int(first), float(second or 0)
             writer.write(HEAD)
             for _ in range(chunks):
+                if writer.is_closing():
+                    return
                 writer.write(DELTA)
                 await writer.drain()
                 if delay_ms:
