@@ -147,7 +147,6 @@ ELSEWHERE = [
     ("pricing", "listing", "unit/cli/test_prices.py"),
     ("pricing", "names", "unit/pricing/test_aliases.py"),
     ("pricing", "parse reader", "unit/pricing/test_load.py"),
-    ("pricing", "price", "unit/pricing/test_terms.py"),
     ("proposals", "comment forges propose repository", "integration/proposals"),
     ("rebuild", "*", "integration/rebuild"),
     ("records", "otlp_exporter", "integration/finops/test_otlp.py"),

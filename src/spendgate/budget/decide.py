@@ -217,7 +217,9 @@ def _pressed(case: _DecisionInput, asked: _Option) -> list[_Option]:
         if not why:
             options.append(_Option(model, "budget_pressure", downgraded=True))
         first_obstacle = first_obstacle or why
-    return [*options, asked] if options else [replace(asked, kept_because=first_obstacle)]
+    if options or not first_obstacle:
+        return [*options, asked]
+    return [replace(asked, kept_because=first_obstacle)]
 
 
 def _targets(case: _DecisionInput, asked: str) -> list[str]:

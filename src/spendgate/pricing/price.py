@@ -113,6 +113,10 @@ class Hours:
         return minute >= self.begin_minute or minute < self.end_minute
 
 
+_PLAIN = (0, -1, "@-1", "")
+"""Where an entry remembers its standard price of its first period."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One model's prices over time, by service tier and residency; immutable but for what it remembers.
@@ -139,6 +143,10 @@ class Entry:
     def at(self, at_ms: int | None, tier: str = "", residency: str = "") -> Price:
         """The price at a moment (None: the last one known, at the dearest hour). What the tier does not price
         stays standard."""
+        if not (tier or residency or self.hours) and len(self.periods) == 1:
+            made = self._made.get(_PLAIN)  # most models, most of the time
+            if made is not None:
+                return made
         index = len(self.periods) - 1 if at_ms is None else max(0, _index(self.periods, at_ms))
         hour = -1
         if self.hours and at_ms is None:
