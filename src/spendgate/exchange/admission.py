@@ -97,8 +97,9 @@ class Admission:
         limit = case.snapshot.settings.max_body_bytes
         if size.isdigit() and int(size) > limit:
             return Step(Verdict.ANSWER, too_large(self._voice, limit))
-        signed = signed_names(dialect, headers, case.snapshot)
-        stripped = tuple(n for n in case.snapshot.strip_of(event.caller) if n not in signed)
+        stripped = case.snapshot.strip_of(event.caller)
+        if signed := signed_names(dialect, headers, case.snapshot):
+            stripped = tuple(n for n in stripped if n not in signed)
         stripped += h.never_sent(headers, last=event.last)
         self._switch = usage_switch(dialect.provider, event.path, headers)
         if self._switch and (refusal := self._unreadable(SWITCHED_OFF.format(self._switch))) is not None:
