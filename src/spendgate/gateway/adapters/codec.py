@@ -88,7 +88,7 @@ ATTACHED = "x-spendgate-attached"
 PLACE = "x-spendgate-place"
 """Likewise, of an Envoy that another one with our filter follows: `not-last`."""
 NOT_LAST = "not-last"
-TELLING = frozenset(name.encode() for name in (LOGS_ATTEMPTS, ATTACHED, PLACE, CLIENT_CERTIFICATE))
+TELLING = frozenset(name.encode() for name in (LOGS_ATTEMPTS, LEAN, ATTACHED, PLACE, CLIENT_CERTIFICATE))
 """What of that metadata is read here."""
 _ELEMENT_URI = re.compile(r'(?:^|;)uri=("?)([^;"]+)\1(?=;|$)', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')

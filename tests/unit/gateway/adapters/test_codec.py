@@ -60,6 +60,7 @@ def test_a_proxy_tells_its_place(metadata: tuple[tuple[str, str], ...], proxy: P
                     "x-spendgate-attached",
                     "x-spendgate-place",
                     "x-spendgate-attempts",
+                    "x-spendgate-lean",
                     CERTIFICATE[0],
                 ]
             ),
@@ -68,6 +69,7 @@ def test_a_proxy_tells_its_place(metadata: tuple[tuple[str, str], ...], proxy: P
                     "sidecar",
                     "not-last",
                     "logged",
+                    "json,sse",
                     CERTIFICATE[1],
                     f"{CERTIFICATE[1]},URI=spiffe://c/b",
                     "\xff",
@@ -87,6 +89,7 @@ def test_what_a_call_of_ours_tells_is_what_all_of_its_metadata_tells(
         tuple(call.metadata), principals=principals
     )
     assert codec.logs_attempts(picked) == codec.logs_attempts(tuple(call.metadata))
+    assert codec.logs_answers(picked) == codec.logs_answers(tuple(call.metadata))
     found = dict(call.metadata)
     told = codec.proxy(picked, principals=False)
     sidecar, place = found.get("x-spendgate-attached"), found.get("x-spendgate-place")
