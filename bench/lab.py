@@ -171,7 +171,9 @@ class Lab:
         out = {"up": [parent.pid]}
         for child in parent.children(recursive=True):
             line = " ".join(child.cmdline())
-            kind = "redis" if "redis" in child.name() else "processor" if "worker" in line else "envoy"
+            kind = (
+                "redis" if "redis" in child.name() else "processor" if "process.worker" in line else "envoy"
+            )
             out.setdefault(kind, []).append(child.pid)
         return out
 
