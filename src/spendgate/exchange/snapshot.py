@@ -202,9 +202,7 @@ class Snapshot:
     def strip_of(self, caller: Caller) -> tuple[str, ...]:
         """Headers to take off this caller's metered request: those of identity too that it may not set."""
         forged = [
-            e.header_names
-            for e in self.extractors
-            if isinstance(e, HeaderExtractor) and e.trusted and not e.trusts(caller)
+            e.header_names for e in self.extractors if isinstance(e, HeaderExtractor) and not e.trusts(caller)
         ]
         if not forged:
             return self.strip
