@@ -146,6 +146,16 @@ class TeamBudget:
     """What is allowed but probably not meant, for whoever checks the budget."""
     document: str = field(default="", compare=False, repr=False)
     """What it was compiled from (`document.document_text`)."""
+    reject_threshold: Threshold | None = field(init=False, compare=False, repr=False)
+    """The lowest threshold that rejects; None: the month's budget is soft."""
+    downgrade_threshold: Threshold | None = field(init=False, compare=False, repr=False)
+    """The lowest threshold that downgrades."""
+
+    def __post_init__(self) -> None:
+        """Find what every decision asks for."""
+        for name, action in (("reject_threshold", "reject"), ("downgrade_threshold", "alert_and_downgrade")):
+            found = next((t for t in self.thresholds if t.action == action), None)
+            object.__setattr__(self, name, found)
 
     def limit_nanousd(self, now_ms: int) -> int:
         """The month's effective budget: the budget and every increase in force."""
@@ -177,22 +187,6 @@ class TeamBudget:
         if self.is_essential(app):
             part = part * (100 + self.emergency_buffer_percent) / 100
         return Carry(self.monthly_nanousd, most, int(part), int(part * (100 + overshoot_percent) / 100))
-
-    @property
-    def reject_threshold(self) -> Threshold | None:
-        """The lowest threshold that rejects; None: the month's budget is soft."""
-        for threshold in self.thresholds:
-            if threshold.action == "reject":
-                return threshold
-        return None
-
-    @property
-    def downgrade_threshold(self) -> Threshold | None:
-        """The lowest threshold that downgrades."""
-        for threshold in self.thresholds:
-            if threshold.action == "alert_and_downgrade":
-                return threshold
-        return None
 
     @property
     def contact(self) -> str:
@@ -271,6 +265,7 @@ class Policy:
     _globs: tuple[tuple[ModelPattern, TeamBudget], ...] = field(default=(), compare=False, repr=False)
     """The templates in their order, each with its compiled glob."""
     _made: dict[str, TeamBudget | None] = field(default_factory=dict, compare=False, repr=False)
+    """What teams without a budget of their own have: a template's, a lapsed one, or none."""
     _groups_of: dict[str, tuple[TeamBudget, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -308,9 +303,7 @@ class Policy:
         own = self.budgets.get(team)
         if own is not None:
             return own
-        if team in self.lapsed:
-            return TeamBudget(team, 0, failure_policy="closed", unknown_apis="reject", lapsed=True)
-        return self._from_template(team) if self._globs else None
+        return self._without_own(team) if self._globs or self.lapsed else None
 
     def template_of(self, team: str) -> TeamBudget | None:
         """The template that a team without a budget of its own falls to: the most specific glob, then the older. No
@@ -319,12 +312,15 @@ class Policy:
             return None
         return next((t for pattern, t in self._globs if pattern.matches(team)), None)
 
-    def _from_template(self, team: str) -> TeamBudget | None:
+    def _without_own(self, team: str) -> TeamBudget | None:
         try:
             return self._made[team]
         except KeyError:
             template = self.template_of(team)
-        return _keep(self._made, team, replace(template, team=team) if template is not None else None)
+        made = replace(template, team=team) if template is not None else None
+        if team in self.lapsed:
+            made = TeamBudget(team, 0, failure_policy="closed", unknown_apis="reject", lapsed=True)
+        return _keep(self._made, team, made)
 
     def groups_of(self, team: str) -> tuple[TeamBudget, ...]:
         """The groups that a team is in, in order of their names."""
@@ -350,7 +346,8 @@ class Policy:
 
 
 TEAMS_KEPT = 10_000
-"""Teams whose template (or that they have none) or groups are remembered: names are made up by clients, too."""
+"""Teams without a document of their own whose budget, or that they have none, is remembered, and teams whose groups
+are: names are made up by clients, too."""
 _K = TypeVar("_K")
 
 

@@ -234,10 +234,10 @@ class Admission:
             assert refusal is not None
             action = planned_refusal(self._voice, case.identity, self._budget, refusal, case.at_ms)
             return self._refuse(action, refusal.model, refusal.estimated_nanousd)
-        if not self._known:  # once: it reads the whole body
+        if case.identity.run and not self._known:  # once: it reads the whole body
             self._known = (repeats.asked(self._budget, case.identity, facts.model, self._body),)
-        ttl_ms = planned.request.ttl_ms if not case.unseen else case.snapshot.settings.unseen_ttl
-        request = replace(planned.request, repeats=self._known[0], ttl_ms=ttl_ms)
+        again = self._known[0] if self._known else None
+        request = planned.request if again is None else replace(planned.request, repeats=again)
         bound = -1 if planned.plan.bound_nanousd is None else planned.plan.bound_nanousd
         self._need = e.NeedReserve(request, planned.allowance_nanousd, bound, groups=planned.groups)
         return Step(Verdict.RESERVE, self._need)

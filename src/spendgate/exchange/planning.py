@@ -54,7 +54,8 @@ def gather(
     seen: bool = True,
 ) -> Planned:
     """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
-    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows?"""
+    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows? Else its hold waits for
+    Envoy's access log."""
     sent_to = address or Address(dialect)
     budget = snapshot.policy.budget(identity.team)
     groups = snapshot.policy.groups_of(identity.team)
@@ -98,7 +99,7 @@ def gather(
         exchange_id=exchange_id,
         team=identity.team,
         app=identity.app,
-        ttl_ms=settings.reservation_ttl,
+        ttl_ms=settings.reservation_ttl if seen else settings.unseen_ttl,
         candidates=tuple(c.candidate for c in choices),
     )
     allowance = UNLIMITED if decided.audit else fail_open_allowance(budget, now_ms)

@@ -125,6 +125,13 @@ def test_a_policy_matches_a_team_against_its_templates_once(monkeypatch: pytest.
     assert compiled == [] and searched == []
 
 
+def test_what_lapsed_is_made_once() -> None:
+    found = Policy.of([], lapsed=["gone"])
+    lapsed = found.budget("gone")
+    assert lapsed is not None and lapsed.lapsed and lapsed.failure_policy == "closed"
+    assert found.budget("gone") is lapsed and found.budget("other") is None
+
+
 def test_no_more_teams_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "TEAMS_KEPT", 3)
     found = policy(spec(team="t-*"))
@@ -140,7 +147,7 @@ def named(found: Policy, team: str) -> str:
 
 def fields(found: Policy, team: str) -> dict[str, Any]:
     (template,) = [t for t in found.templates if t.team == team]
-    return {name: getattr(template, name) for name in TeamBudget.__dataclass_fields__}
+    return {name: getattr(template, name) for name, f in TeamBudget.__dataclass_fields__.items() if f.init}
 
 
 def test_of_two_templates_alike_the_older_counts() -> None:
