@@ -8,19 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import yaml
-from envoy_data_plane.envoy.config.accesslog.v3 import (
-    AccessLogFilter,
-    AndFilter,
-    ComparisonFilter,
-    ComparisonFilterOp,
-    ResponseFlagFilter,
-    StatusCodeFilter,
-)
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, AndFilter, ResponseFlagFilter
 from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
 from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
-    RuntimeUInt32,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
@@ -37,10 +29,11 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google import protobuf
 
-from spendgate.envoy.ext_authz import access_log, ext_authz_filter, usage_filters
+from spendgate.envoy.access_logs import access_log, attempts_log
+from spendgate.envoy.ext_authz import ext_authz_filter, usage_filters
 from spendgate.envoy.lean import decision_headers, lean_filters
 from spendgate.envoy.listener import jwks_clusters, jwt_filters, tls_socket
-from spendgate.envoy.parts import ROUTER, Entry, Json, address, milliseconds, packed, plain
+from spendgate.envoy.parts import ROUTER, Entry, Json, address, at_least, milliseconds, packed, plain
 from spendgate.envoy.processor import early_strip, ext_proc_filter, spendgate_cluster
 from spendgate.envoy.routes import routes
 from spendgate.envoy.stats import admin_cluster, stats_listener
@@ -93,7 +86,7 @@ def _manager(settings: Settings, upstreams: Sequence[Upstream], entry: Entry) ->
     asking = [*(lean_filters() if settings.lean else []), ext_proc_filter(settings, logged=True)]
     if entry == "ext_authz":
         asking = [*usage_filters(), ext_authz_filter(settings)]
-    router = Router(suppress_envoy_headers=True, upstream_log=[access_log()])  # an entry for each attempt
+    router = Router(suppress_envoy_headers=True, upstream_log=[attempts_log()])
     hosts = [VirtualHost(name="all", domains=["*"], routes=routes(settings, upstreams, entry))]
     return HttpConnectionManager(
         stat_prefix="llm",
@@ -122,13 +115,7 @@ def _manager(settings: Settings, upstreams: Sequence[Upstream], entry: Entry) ->
 
 def _local_replies() -> LocalReplyConfig:
     """What Envoy answers itself where a provider fails: JSON, as SDKs expect an error."""
-    from_500 = ComparisonFilter(
-        op=ComparisonFilterOp.GE, value=RuntimeUInt32(default_value=500, runtime_key="spendgate.none")
-    )
-    failures = [
-        AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=from_500)),
-        AccessLogFilter(response_flag_filter=ResponseFlagFilter()),
-    ]
+    failures = [at_least(500), AccessLogFilter(response_flag_filter=ResponseFlagFilter())]
     error = {"message": "%LOCAL_REPLY_BODY%", "type": "gateway_error", "code": "%RESPONSE_CODE%"}
     shape = SubstitutionFormatString(json_format=protobuf.Struct.from_dict({"error": error}))
     mapper = ResponseMapper(

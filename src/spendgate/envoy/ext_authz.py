@@ -1,19 +1,14 @@
-"""Envoy's filters for gateways without ext_proc: ext_authz, what reads a response's usage, and the access log."""
+"""Envoy's filters for gateways without ext_proc: ext_authz, and what reads a response's usage."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     BackoffStrategy,
     RetryPolicy,
     TypedExtensionConfig,
-)
-from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
-    CommonGrpcAccessLogConfig,
-    HttpGrpcAccessLogConfig,
 )
 from envoy_data_plane.envoy.extensions.content_parsers.json.v3 import (
     JsonContentParser,
@@ -103,19 +98,3 @@ def usage_filters() -> list[HttpFilter]:
         HttpFilter(name=JSON_USAGE, typed_config=packed(whole)),
         HttpFilter(name=SSE_USAGE, typed_config=packed(streamed)),
     ]
-
-
-def access_log(cluster: str = "spendgate") -> AccessLog:
-    """The access log to the same service and port: of calls it settles ext_authz, and of the router's attempts it
-    tells which a provider may bill. Both share one gRPC stream a thread of Envoy, since they are the same."""
-    common = CommonGrpcAccessLogConfig(
-        log_name="spendgate",
-        transport_api_version=ApiVersion.V3,
-        grpc_service=envoy_grpc(cluster),
-        buffer_flush_interval=timedelta(seconds=1),
-        grpc_stream_retry_policy=RetryPolicy(num_retries=3),
-    )
-    return AccessLog(
-        name="envoy.access_loggers.http_grpc",
-        typed_config=packed(HttpGrpcAccessLogConfig(common_config=common)),
-    )

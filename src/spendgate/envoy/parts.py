@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import betterproto2
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    StatusCodeFilter,
+)
 from envoy_data_plane.envoy.config.cluster.v3 import CircuitBreakers, CircuitBreakersThresholds
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
@@ -16,6 +22,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     GrpcServiceEnvoyGrpc,
     Http2ProtocolOptions,
     Pipe,
+    RuntimeUInt32,
     SocketAddress,
 )
 from envoy_data_plane.envoy.config.endpoint.v3 import (
@@ -114,9 +121,29 @@ def envoy_grpc(cluster: str, authority: str = "", **fields: Any) -> GrpcService:
     return GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=cluster, authority=authority), **fields)
 
 
-def header_match(name: str, exact: str | None = None, prefix: str | None = None) -> HeaderMatcher:
-    """A header is `exact`, or begins with `prefix`."""
-    return HeaderMatcher(name=name, string_match=StringMatcher(exact=exact, prefix=prefix))
+def header_match(
+    name: str, exact: str | None = None, prefix: str | None = None, contains: str | None = None
+) -> HeaderMatcher:
+    """A header is `exact`, or begins with `prefix`, or `contains` a text."""
+    text = StringMatcher(exact=exact, prefix=prefix, contains=contains)
+    return HeaderMatcher(name=name, string_match=text)
+
+
+def at_least(status: int) -> AccessLogFilter:
+    """Of what was answered with this status or a higher one."""
+    return _compared(ComparisonFilterOp.GE, status)
+
+
+def at_most(status: int) -> AccessLogFilter:
+    """Of what was answered with this status or a lower one, or not at all (0)."""
+    return _compared(ComparisonFilterOp.LE, status)
+
+
+def _compared(op: ComparisonFilterOp, status: int) -> AccessLogFilter:
+    never_set = RuntimeUInt32(default_value=status, runtime_key="spendgate.none")  # Envoy wants a key
+    return AccessLogFilter(
+        status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=op, value=never_set))
+    )
 
 
 def is_ip(host: str) -> bool:

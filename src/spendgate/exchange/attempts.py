@@ -22,6 +22,8 @@ from spendgate.values import dataclass
 REASON = "attempts"
 SLACK_US = 1_000
 """The ends of calls are told by another of Envoy's clocks than the starts of attempts."""
+SHADOW = "-shadow"
+"""What Envoy adds to the host of a mirrored request, which has no client's connection either."""
 KEPT_MAX = 10_000
 """Entries of attempts whose call is not over, a stream of the access log. One that falls out counts as billed."""
 

@@ -14,6 +14,7 @@ from spendgate.envoy import bootstrap as b
 from spendgate.envoy.listener import jwt_filters
 from spendgate.envoy.parts import plain
 from spendgate.errors import ConfigurationError
+from spendgate.exchange.attempts import SHADOW
 from spendgate.settings.config import Settings, Upstream
 from spendgate.supervisor.front import envoy_binary
 
@@ -102,6 +103,17 @@ def test_each_worker_is_an_endpoint_of_its_own() -> None:
     config = b.bootstrap("127.0.0.1:1", ONE, ["unix:/run/a", "unix:/run/a.1"], Settings())
     endpoints = cluster(config, "spendgate")["load_assignment"]["endpoints"][0]["lb_endpoints"]
     assert [e["endpoint"]["address"]["pipe"]["path"] for e in endpoints] == ["/run/a", "/run/a.1"]
+
+
+def test_the_router_tells_of_each_attempt_but_one_that_its_exchange_is_charged_for() -> None:
+    """As `AccessLog._take` reads them: not answered, or a copy that went elsewhere."""
+    [log] = manager(b.bootstrap("127.0.0.1:0", ONE, ["127.0.0.1:9002"], Settings()))["http_filters"][-1][
+        "typed_config"
+    ]["upstream_log"]
+    below, above, copied = log["filter"]["or_filter"]["filters"]
+    bounds = [f["status_code_filter"]["comparison"] for f in (below, above)]
+    assert [(c["op"], c["value"]["default_value"]) for c in bounds] == [("LE", 199), ("GE", 300)]
+    assert copied["header_filter"]["header"] == {"name": ":authority", "string_match": {"contains": SHADOW}}
 
 
 def test_concurrency_is_never_a_way_around_the_budget() -> None:

@@ -32,8 +32,6 @@ PATIENCE_S = 3.0
 """So long a call's entry waits for those of its attempts. What is not told of then counts as billed."""
 RECENT_MAX = 4096
 """Calls that are over, whose mirrored copies may still be under way."""
-SHADOW = "-shadow"
-"""What Envoy adds to the host of a mirrored request, which has no client's connection either."""
 _UPSTREAM_END = accesslog_pb2.UpstreamEnd
 _ENTRY = accesslog_pb2.HTTPAccessLogEntry
 
@@ -105,7 +103,9 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             common = entry.common_properties
             if common.access_log_type == _UPSTREAM_END:
                 answered = 200 <= entry.response.response_code.value < 300
-                if not answered or SHADOW in entry.request.authority:  # else its exchange is charged for it
+                if (
+                    not answered or attempts.SHADOW in entry.request.authority
+                ):  # else its exchange is charged for it
                     self._attempt(attempt_of(entry))
                 return
             if common.intermediate_log_entry:
@@ -207,7 +207,7 @@ def attempt_of(entry: Any) -> attempts.Attempt:
     common = entry.common_properties
     client = _client(common)
     host, _, port = entry.request.authority.rpartition(":")
-    copied = (host if port.isdigit() else entry.request.authority).endswith(SHADOW)
+    copied = (host if port.isdigit() else entry.request.authority).endswith(attempts.SHADOW)
     return attempts.Attempt(
         entry.request.request_id,
         client,
