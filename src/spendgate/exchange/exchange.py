@@ -79,6 +79,11 @@ class Exchange(ExchangeView):
         ending, self._ending = self._ending, None
         return ending
 
+    @property
+    def is_done(self) -> bool:
+        """Is it over, and is its ending taken, so that nothing that comes changes anything?"""
+        return self.state is State.ENDED and self._ending is None
+
     # -- the request ----------------------------------------------------------------------------------------
 
     def _handle(self, event: e.Event) -> Step:  # noqa: C901  # a table: a case for each event

@@ -68,19 +68,23 @@ class DecisionDriver:
         """Decide on a whole body."""
         run = self._run
         began = time.perf_counter()
-        await relay.take_over(run, self._exchange, body)
-        at = None if is_light(body) and not self._exchange.is_coded else run.reading
+        exchange = self._exchange
+        if exchange.handover_word:
+            await relay.take_over(run, exchange, body)
+        at = None if is_light(body) and not exchange.is_coded else run.reading
         event = e.RequestBody(body, run.now_ms())
         del body  # only the exchange knows how long it is needed
-        action = await self._receive(event, at)
+        action = exchange.receive(event) if at is None else await self._receive(event, at)
         del event
         while True:
             match action:
                 case e.NeedReserve():
-                    action = await self._receive(await self._reserve(action), at)
+                    done = await self._reserve(action)
+                    action = exchange.receive(done) if at is None else await self._receive(done, at)
                 case e.NeedCount():
                     counting = asyncio.get_running_loop().run_in_executor(run.counting, self._count, action)
-                    action = await self._receive(e.CountDone(await self._shielded(counting)), at)
+                    counted = e.CountDone(await self._shielded(counting))
+                    action = exchange.receive(counted) if at is None else await self._receive(counted, at)
                 case _:
                     break
         if self.is_late():
@@ -119,9 +123,7 @@ class DecisionDriver:
         wait_s = min(self._run.snapshot.settings.hold_wait / 1000, self._timeout_s * WAIT_SHARE)
         return time.monotonic() - self._came + AGAIN_S < wait_s
 
-    async def _receive(self, event: e.Event, at: Executor | None) -> e.Action:
-        if at is None:
-            return self._exchange.receive(event)
+    async def _receive(self, event: e.Event, at: Executor) -> e.Action:
         loop = asyncio.get_running_loop()
         action: e.Action = await self._shielded(loop.run_in_executor(at, self._exchange.receive, event))
         return action

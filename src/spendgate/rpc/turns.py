@@ -1,16 +1,17 @@
-"""A call that answers its messages one after the other, by a coroutine each."""
+"""A call that answers its messages one after the other: at once, or by a coroutine."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from types import CoroutineType
 from typing import Any
 
 from spendgate.rpc import eager
 from spendgate.rpc.call import Call, Message
 
 
-async def _no_answer(message: Any) -> None:
+def _no_answer(message: Any) -> None:
     """What is left of a service whose call is over."""
 
 
@@ -41,8 +42,9 @@ class Turns:
 
     __slots__ = ("_is_over", "_task", "answer", "answered", "call", "loop", "over")
 
-    answer: Callable[[Any], Coroutine[Any, Any, Any]]
-    """The reply to a message, None: there is none. See `eager` for what it may do before it waits."""
+    answer: Callable[[Any], Any]
+    """The reply to a message, None: there is none; or a coroutine that makes it, where it may have to wait. See `eager`
+    for what that may do before it waits."""
     answered: Callable[[], None]
     """The reply is sent."""
     over: Callable[[], None]
@@ -65,7 +67,10 @@ class Turns:
     def message(self, message: Message) -> bool:
         """See Handler."""
         try:
-            reply, task = eager.start(self.answer(self.read(message)), self.loop)
+            reply = self.answer(self.read(message))
+            task = None
+            if type(reply) is CoroutineType:
+                reply, task = eager.start(reply, self.loop)
             if task is None:
                 self._reply(reply)
                 return False

@@ -17,9 +17,10 @@ from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.type.v3 import http_status_pb2
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct, Value
 
 from spendgate.exchange import events as e
-from spendgate.gateway.adapters.wire_form import field, tag
+from spendgate.gateway.adapters.wire_form import field, tag, tag_of
 from spendgate.identity.headers import CLIENT_CERTIFICATE, header_value
 from spendgate.identity.identity import UNKNOWN_PROXY, Proxy
 
@@ -153,12 +154,17 @@ _RESPONSE_BODY = tag(pb.ProcessingResponse, "response_body")
 
 def _mutation(pairs: tuple[tuple[str, str], ...]) -> bytes:
     """A reply to headers or a body that sets these headers: what `_set` makes, in its wire form."""
-    out = b""
-    for key, value in pairs:
-        raw = header_value(value).encode()
-        header = _key(key) + field(_RAW_VALUE, raw) if raw else _key(key)
-        out += field(_SET_HEADERS, field(_HEADER, header) + _OVERWRITING)
-    return field(_COMMON, field(_MUTATION, out))
+    return field(_COMMON, field(_MUTATION, b"".join([_header(key, value) for key, value in pairs])))
+
+
+@lru_cache(
+    maxsize=1024
+)  # most of what answers say they all say: the model, the reason, how much of a month is used
+def _header(key: str, value: str) -> bytes:
+    """One of a mutation's `set_headers`."""
+    raw = header_value(value).encode()
+    header = _key(key) + field(_RAW_VALUE, raw) if raw else _key(key)
+    return field(_SET_HEADERS, field(_HEADER, header) + _OVERWRITING)
 
 
 @lru_cache(maxsize=256)
@@ -226,6 +232,8 @@ def forward(action: e.Forward, ticket: str = "", unseen: tuple[tuple[str, str], 
     log, by its dynamic metadata; `unseen`: which ends the exchange, and Envoy adds these headers to its answer."""
     if action.body is None and not action.set_headers and not ticket:
         return PASS_REQUEST_BODY
+    if action.body is None and not action.set_headers and unseen is None:
+        return PASS_REQUEST_BODY + _ticket(ticket)
     reply = pb.ProcessingResponse()
     if ticket:
         spendgate = reply.dynamic_metadata.fields[NAMESPACE].struct_value
@@ -243,6 +251,21 @@ def forward(action: e.Forward, ticket: str = "", unseen: tuple[tuple[str, str], 
     if action.route:
         common.clear_route_cache = True
     return _wire(reply)
+
+
+def _ticket(text: str) -> bytes:
+    """The metadata {spendgate: {ticket: text}}, in its wire form."""
+    value = field(_VALUE, field(_TEXT, text.encode()))
+    inner = field(_STRUCT, field(_FIELDS, _TICKET_KEY + value))
+    return field(_METADATA, field(_FIELDS, _NAMESPACE_KEY + field(_VALUE, inner)))
+
+
+_METADATA = tag(pb.ProcessingResponse, "dynamic_metadata")
+_FIELDS = tag(Struct, "fields")
+_STRUCT, _TEXT = tag(Value, "struct_value"), tag(Value, "string_value")
+_ENTRY = Struct.DESCRIPTOR.fields_by_name["fields"].message_type
+_KEY, _VALUE = tag_of(_ENTRY, "key"), tag_of(_ENTRY, "value")
+_TICKET_KEY, _NAMESPACE_KEY = field(_KEY, TICKET.encode()), field(_KEY, NAMESPACE.encode())
 
 
 def reject(action: e.Reject) -> bytes:

@@ -132,8 +132,8 @@ async def _turn(call: ProcessCall, line: _ContextLine, context: Any) -> bool:
     message = await context.read()
     if message is grpc.aio.EOF:
         return False
-    replying = call.reply(message)
+    reply = call.reply(message)
     del message
-    await line.write(await replying)
+    await line.write(reply if reply is None or isinstance(reply, bytes) else await reply)
     call.answered()
     return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
@@ -33,6 +34,9 @@ LONG_BYTES = 1024 * 1024
 """For a message of this size Envoy is asked for more time at once."""
 ASK_SHARE = 0.25
 """The part of the message timeout after which Envoy is asked for more."""
+
+
+Reply = bytes | None | Coroutine[Any, Any, bytes | None]
 
 
 class Line(Protocol):
@@ -90,11 +94,11 @@ class ProcessCall:
         if self._is_unseen:
             self._line.leave()  # Envoy lets the answer pass, and shows none of it
 
-    async def reply(self, message: Any) -> bytes | None:
-        """The reply to a message, or to what its parser raised (`lenient`), in its wire form; None: there is none.
-        Never fails. Nothing of the message is kept.
+    def reply(self, message: Any) -> Reply:
+        """The reply to a message, or to what its parser raised (`lenient`), in its wire form; None: there is none; a
+        coroutine where it may have to wait. Never fails. Nothing of the message is kept.
 
-        Up to its first wait it may run outside of a task (`rpc.eager`)."""
+        Up to its first wait the coroutine may run outside of a task (`rpc.eager`)."""
         if isinstance(message, DecodeError):
             return self._unread(message)
         kind = message.WhichOneof("request") or ""
@@ -106,29 +110,41 @@ class ProcessCall:
         try:
             match kind:
                 case "response_body":
-                    return await self._response_body(body, is_end)
+                    reply = self._response_body(body, is_end)
                 case "request_headers":
-                    return await self._request_headers(message)
+                    reply = self._request_headers(message)
                 case "request_body":
-                    deciding = self._request_body(body, is_end)
-                    body = b""
-                    return await deciding
+                    return self._made(kind, self._request_body(body, is_end))
                 case "response_headers":
                     return self._response_headers(message)
                 case "request_trailers":
-                    return await self._request_trailers()
+                    return self._made(kind, self._request_trailers())
                 case "response_trailers":
-                    return await self._response_trailers()
-            return None
+                    return self._made(kind, self._response_trailers())
+                case _:
+                    return None
         except Exception as problem:  # noqa: BLE001  traffic never dies of our bug
-            reply = self._broke(kind, problem)
-            if kind == "response_body" and self._duplex:
-                return codec.duplex_piece(body, is_end)
-            return reply
+            return self._failed(kind, problem, body, is_end)
+        return reply if reply is None or isinstance(reply, bytes) else self._made(kind, reply, body, is_end)
+
+    async def _made(
+        self, kind: str, reply: Coroutine[Any, Any, bytes | None], body: bytes = b"", is_end: bool = False
+    ) -> bytes | None:
+        """A reply that may have to wait. `body`: of an answer, which is to pass whatever happens."""
+        try:
+            return await reply
+        except Exception as problem:  # noqa: BLE001  as above
+            return self._failed(kind, problem, body, is_end)
+
+    def _failed(self, kind: str, problem: Exception, body: bytes, is_end: bool) -> bytes | None:
+        reply = self._broke(kind, problem)
+        if kind == "response_body" and self._duplex:
+            return codec.duplex_piece(body, is_end)
+        return reply
 
     # -- phases ---------------------------------------------------------------------------------------------
 
-    async def _request_headers(self, message: Any) -> bytes:
+    def _request_headers(self, message: Any) -> bytes | Coroutine[Any, Any, bytes]:
         run = self._run
         headers = codec.header_map(message.request_headers.headers)
         fields = codec.attributes(message)
@@ -154,7 +170,7 @@ class ProcessCall:
             case e.AwaitBody():
                 size = headers.get("content-length", "")
                 if run.is_behind() or not self._seat.announce(int(size) if size.isdigit() else UNTOLD_BYTES):
-                    return await self._busy()
+                    return self._busy()
                 return codec.await_body(
                     action.remove,
                     message.protocol_config.request_body_mode,
@@ -163,12 +179,15 @@ class ProcessCall:
             case e.Reject():
                 return self._rejected(action)
             case e.NeedBudget():
-                await asyncio.sleep(0)  # into a task: the ledger's calls are bounded by timeouts of its own
-                return codec.reject(await respond(run, action))
+                return self._own_budget(action)
         run.metrics.passed.inc()
         # a sidecar's other calls go to services of the mesh, which these headers are meant for
         hidden = () if self._proxy.sidecar else h.never_sent(headers)
         return codec.pass_without(hidden) if hidden else codec.PASS_ALL
+
+    async def _own_budget(self, asked: e.NeedBudget) -> bytes:
+        await asyncio.sleep(0)  # into a task: the ledger's calls are bounded by timeouts of its own
+        return codec.reject(await respond(self._run, asked))
 
     async def _request_body(self, body: bytes, is_end: bool) -> bytes:
         exchange, run = self._exchange, self._run
@@ -219,7 +238,9 @@ class ProcessCall:
         """They are the answer's end."""
         exchange = self._exchange
         if exchange is not None and exchange.state in (State.JSON, State.STREAM):
-            await self._response_body(b"", True)
+            reply = self._response_body(b"", True)
+            if reply is not None and not isinstance(reply, bytes):
+                await reply
         return codec.PASS_RESPONSE_TRAILERS
 
     async def _busy(self) -> bytes:
@@ -275,16 +296,18 @@ class ProcessCall:
         self._duplex = action.mode is e.BodyMode.DUPLEX
         return codec.answer(action)
 
-    async def _response_body(self, data: bytes, is_end: bool) -> bytes | None:
+    def _response_body(self, data: bytes, is_end: bool) -> Reply:
         exchange = self._exchange
         if exchange is None:
             return codec.PASS_RESPONSE_BODY
         if self._cut:
             return None  # what still comes of a stream that we ended
         if len(data) <= SLICE_BYTES and not exchange.is_packed:
-            action = exchange.receive(e.ResponseChunk(data, is_end))
-        else:
-            action = await self._long_piece(exchange, data, is_end)
+            return self._looked_at(exchange.receive(e.ResponseChunk(data, is_end)), data, is_end)
+        return self._long_piece(exchange, data, is_end)
+
+    def _looked_at(self, action: e.Action, data: bytes, is_end: bool) -> bytes | None:
+        """The reply to a piece of the answer that the exchange has seen."""
         assert isinstance(action, e.PassChunk)
         if is_end or action.cut:
             self._hand_over()
@@ -295,20 +318,22 @@ class ProcessCall:
         end = is_end or action.cut
         return codec.duplex_piece(data, end) if data or end else None
 
-    async def _long_piece(self, exchange: Exchange, data: bytes, is_end: bool) -> e.Action:
+    async def _long_piece(self, exchange: Exchange, data: bytes, is_end: bool) -> bytes | None:
         """A long piece of a stream is looked at slice by slice, and other calls have their turn in between; a whole
         answer, or what is compressed, in a thread."""
         patience = self._patience(len(data))
         self._piece_since = time.monotonic()
+        action: e.Action
         try:
             if exchange.state is State.STREAM and not exchange.is_packed:
-                return await sliced(self._run, exchange, data, is_end)
-            loop, piece = asyncio.get_running_loop(), e.ResponseChunk(data, is_end)
-            self._reading = loop.run_in_executor(self._run.reading, exchange.receive, piece)
-            action: e.Action = await asyncio.shield(self._reading)
-            return action
+                action = await sliced(self._run, exchange, data, is_end)
+            else:
+                loop, piece = asyncio.get_running_loop(), e.ResponseChunk(data, is_end)
+                self._reading = loop.run_in_executor(self._run.reading, exchange.receive, piece)
+                action = await asyncio.shield(self._reading)
         finally:
             patience.cancel()
+        return self._looked_at(action, data, is_end)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -336,6 +361,8 @@ class ProcessCall:
         self._run.calls -= 1
         self._run.open.discard(self)
         self._seat.leave()
+        if self._exchange is not None and self._exchange.is_done:
+            return
         by = self._ended_by()
         reading = self._reading
         if self._deciding is not None:

@@ -27,7 +27,12 @@ def varint(number: int) -> bytes:
 
 def tag(message: Any, name: str) -> bytes:
     """What stands before a field of this message type: one of bytes, text or a message."""
-    return varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | _DELIMITED)
+    return tag_of(message.DESCRIPTOR, name)
+
+
+def tag_of(descriptor: Any, name: str) -> bytes:
+    """The same by the message's descriptor, which is all that a map's entries have."""
+    return varint(descriptor.fields_by_name[name].number << 3 | _DELIMITED)
 
 
 def field(before: bytes, content: bytes) -> bytes:
