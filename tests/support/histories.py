@@ -675,12 +675,12 @@ class Histories(RuleBasedStateMachine):
 
 def run_histories(
     client: sync_redis.Redis, count: int, lua_files: Mapping[str, str] | None = None, steps: int = 30,
-    shrink: bool = True, same_again: bool = False,
+    shrink: bool = True, same_again: bool = False, machine: type[Histories] = Histories,
 ) -> None:  # fmt: skip
     """Run `count` random histories, the same ones every time where `same_again`. Raises LawBroken for the first that
     breaks a law (the shortest, where it is shrunk)."""
 
-    class Machine(Histories):
+    class Machine(machine):  # type: ignore[misc, valid-type]
         pass
 
     Machine.client = client

@@ -160,6 +160,28 @@ MUTATIONS = (
         "room = math.min(room or left, left)", "room = room or left", ("learned",),
     ),
     Mutation(
+        "the short way holds in no counter", "reserve",
+        "do move(p[1], p[2], 0, need) end", "do move(p[1], p[2], 0, 0) end", ("bound", "holds"),
+    ),
+    Mutation(
+        "the short way looks at no bound", "reserve",
+        "bound[3] >= 0 and is_full(", "false and is_full(", ("bound", "told", "books"),
+    ),
+    Mutation(
+        "the short way does not see what is overdue", "reserve",
+        "'LIMIT', '0', '1')[1] then return end", "'LIMIT', '0', '1')[2] then return end", ("deadline", "books"),
+    ),
+    Mutation(
+        "the short way does not know what has expired", "common",
+        "if known[1] or known[2]", "if known[2]", ("replay", "books", "holds"), rare=True,
+    ),
+    Mutation(
+        "the short way overwrites what is held", "reserve",
+        "if redis.call('HSETNX', holds_key, ask.id, record) == 0",
+        "if redis.call('HSET', holds_key, ask.id, record) == 2",
+        ("replay", "books", "holds"),
+    ),
+    Mutation(
         "a settlement leaves its hold reserved", "settle",
         "hold and -held_in(hold, c[1]) or 0)", "0)", ("holds", "books"),
     ),

@@ -1,4 +1,5 @@
--- Common part of every script of the ledger; the loader puts it before each.
+-- Common part of every script of the ledger; the loader puts it before each, and what a script has of a short way where
+-- the long one begins.
 --
 -- All keys of a team stand in one slot: KEYS[1] is `sg1:{team}:holds` and routes the call, the others are
 -- derived from its prefix here, because the windows (month, day, hour) follow Redis' own clock, which the
@@ -35,10 +36,6 @@ local function enter(key)
 end
 enter(KEYS[1])
 
--- On Redis Cluster a slot on its way to another node has some keys here and some there. No key `~` exists, so
--- this fails on both sides then, before anything is written: no counter is ever split (and costs a look-up else).
-redis.call('EXISTS', holds_key, prefix .. '~')
-
 local DAY_MS = 86400000
 local DAY_S = 86400
 local TTL_S = {month = 400 * DAY_S, day = 40 * DAY_S, hour = 3 * DAY_S, run = 7 * DAY_S, total = 400 * DAY_S}
@@ -50,7 +47,16 @@ local CELLS_MAX = 4000                             -- fields a day and team keep
 local SEP = '\31'
 local REBUILT = '(rebuilt)'                        -- app and model of what is known only in total
 
-local function int(n) return string.format('%.0f', n) end
+-- A number as text; an exchange names few, again and again, so each is written out once.
+local texts = {}
+local function int(n)
+  local text = texts[n]
+  if not text then
+    text = string.format('%.0f', n)
+    texts[n] = text
+  end
+  return text
+end
 
 local clock_ms = 0
 local function clock(given)
@@ -62,15 +68,17 @@ local function clock(given)
   return clock_ms
 end
 
+local floor = math.floor
+
 -- Civil date of days since 1970-01-01 (proleptic Gregorian, era arithmetic of 400 years).
 local function day_id(ms)
-  local z = math.floor(ms / DAY_MS) + 719468
-  local era = math.floor(z / 146097)
+  local z = floor(ms / DAY_MS) + 719468
+  local era = floor(z / 146097)
   local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local day = doy - floor((153 * mp + 2) / 5) + 1
   local month = mp + 3
   if month > 12 then month = month - 12 end
   local year = yoe + era * 400
@@ -99,36 +107,10 @@ local function ttl_of(window)
   return math.max(0, left) + PERIOD_TTL_S
 end
 
--- What a counter counts: `t` tokens, `r` requests, nil: money.
-local function unit_of(counter)
-  if string.sub(counter, 1, 8) ~= 'b:limit:' then return nil end
-  local unit = string.sub(counter, 9, 9)
-  return unit ~= 'u' and unit or nil
-end
-
--- What a hold holds in one of its counters.
-local function held_in(hold, counter)
-  local unit = unit_of(counter)
-  if not unit then return tonumber(hold.e) end
-  return unit == 't' and tonumber(hold.n or '0') or 0
-end
-
--- Was the month of a day closed? Then nothing may change it any more.
-local function is_closed(day) return redis.call('HEXISTS', prefix .. 'closed', string.sub(day, 1, 6)) == 1 end
-
--- What a counter has settled, what is reserved in it, and whether it is new; `where`: the prefix of its account.
-local function balance(counter, where)
-  local v = redis.call('HMGET', (where or prefix) .. counter, 's', 'r')
-  return {tonumber(v[1] or '0'), tonumber(v[2] or '0'), not (v[1] or v[2])}
-end
-
 -- Add to one field of a counter, which does not fall below zero, also when its key was lost. A sum that equals what was
--- added may be a new key, which then gets its end of life. (An exchange moves many counters by the same few amounts:
--- each is written out once.)
-local written = {}
+-- added may be a new key, which then gets its end of life.
 local function add(key, field, n, window)
-  if not written[n] then written[n] = int(n) end
-  local sum = redis.call('HINCRBY', key, field, written[n])
+  local sum = redis.call('HINCRBY', key, field, int(n))
   if sum == n then redis.call('EXPIRE', key, ttl_of(window)) end
   if sum < 0 then redis.call('HSET', key, field, '0') end
 end
@@ -141,10 +123,91 @@ local function move(counter, window, settled, reserved)
   if window == 'run' or window == 'total' then redis.call('EXPIRE', key, TTL_S[window]) end
 end
 
+-- Which exchanges ended: integers in sets that Redis keeps as sorted arrays of 8 bytes a member while they
+-- have at most 512. A day's marks are spread over `parts` sets.
+local function marker_of(id, day, parts)
+  local hex = redis.sha1hex(id)
+  local part = tonumber(string.sub(hex, 1, 3), 16) % parts
+  return prefix .. 'm:' .. int(day) .. ':' .. int(part), int(tonumber(string.sub(hex, 4, 15), 16))
+end
+
+local function expired_key(id) return prefix .. 'e:' .. id end
+
+-- Has a hold of this id expired, or did it end of late? (At worst a yes: around midnight, and where the clock was set
+-- back, `ended` looks more closely. No key `~` exists: see the guard where the long way begins.)
+local function is_known(id, now)
+  local day = floor(now / DAY_MS)
+  local days = prefix .. 'm:' .. int(day)
+  local known = redis.call('MGET', expired_key(id), prefix .. 'm:' .. int(day + 1), days, prefix .. '~')
+  if known[1] or known[2] or now % DAY_MS < 600000 then return true end
+  if not known[3] then return false end
+  local key, member = marker_of(id, day, tonumber(known[3]))
+  return redis.call('SISMEMBER', key, member) == 1
+end
+
+-- The long way. What stands above is all that a short way needs (see reserve.lua).
+
+-- On Redis Cluster a slot on its way to another node has some keys here and some there. No key `~` exists, so
+-- this fails on both sides then, before anything is written: no counter is ever split (and costs a look-up else).
+redis.call('EXISTS', holds_key, prefix .. '~')
+
+-- What a counter counts: `t` tokens, `r` requests, nil: money.
+local function unit_of(counter)
+  if string.sub(counter, 1, 8) ~= 'b:limit:' then return nil end
+  local unit = string.sub(counter, 9, 9)
+  return unit ~= 'u' and unit or nil
+end
+
+-- What a counter has settled, what is reserved in it, and whether it is new; `where`: the prefix of its account.
+local function balance(counter, where)
+  local v = redis.call('HMGET', (where or prefix) .. counter, 's', 'r')
+  return {tonumber(v[1] or '0'), tonumber(v[2] or '0'), not (v[1] or v[2])}
+end
+
 -- As how many exchanges an id counts: none for what is charged beside one (port.BESIDE).
 local function exchanges_of(id)
   return string.sub(id, -9) == ':attempts' and 0 or 1
 end
+
+-- In how many sets the marks of a day are kept: about twice what the day before needed.
+local parts_known = {}
+local function parts_of(day, make)
+  if parts_known[day] then return parts_known[day] end
+  local key = prefix .. 'm:' .. int(day)
+  local parts = tonumber(redis.call('GET', key) or '0')
+  if parts == 0 then
+    if not make then return 0 end
+    local before = prefix .. 'm:' .. int(day - 1)
+    local marked = tonumber(redis.call('GET', before) or '0') * redis.call('SCARD', before .. ':0')
+    parts = PARTS_MIN
+    while parts < PARTS_MAX and parts * 256 < marked do parts = parts * 2 end
+    redis.call('SET', key, int(parts), 'EX', (MARKER_DAYS + 1) * DAY_S)
+  end
+  parts_known[day] = parts
+  return parts
+end
+
+-- Did the exchange end since `since` (ms)? Whole days are looked at, tomorrow's too: the clock may have been set back.
+local function ended(id, now, since)
+  for day = math.floor(now / DAY_MS) + 1, math.floor(since / DAY_MS), -1 do
+    local parts = parts_of(day, false)
+    if parts > 0 then
+      local key, member = marker_of(id, day, parts)
+      if redis.call('SISMEMBER', key, member) == 1 then return true end
+    end
+  end
+  return false
+end
+
+-- What a hold holds in one of its counters.
+local function held_in(hold, counter)
+  local unit = unit_of(counter)
+  if not unit then return tonumber(hold.e) end
+  return unit == 't' and tonumber(hold.n or '0') or 0
+end
+
+-- Was the month of a day closed? Then nothing may change it any more.
+local function is_closed(day) return redis.call('HEXISTS', prefix .. 'closed', string.sub(day, 1, 6)) == 1 end
 
 -- Count into the day's cell of app and model. The first `#` of a day makes the key, so it carries the TTL.
 -- `sign` is `$`, or `~` for money that was adjusted.
@@ -163,31 +226,7 @@ local function count_daily(day, app, model, cost, exchanges, usage, sign)
   end
 end
 
--- Which exchanges ended: integers in sets that Redis keeps as sorted arrays of 8 bytes a member while they
--- have at most 512. A day's marks are spread over `parts` sets, about twice what the day before needed.
-local parts_known = {}
-local function parts_of(day, make)
-  if parts_known[day] then return parts_known[day] end
-  local key = prefix .. 'm:' .. int(day)
-  local parts = tonumber(redis.call('GET', key) or '0')
-  if parts == 0 then
-    if not make then return 0 end
-    local before = prefix .. 'm:' .. int(day - 1)
-    local marked = tonumber(redis.call('GET', before) or '0') * redis.call('SCARD', before .. ':0')
-    parts = PARTS_MIN
-    while parts < PARTS_MAX and parts * 256 < marked do parts = parts * 2 end
-    redis.call('SET', key, int(parts), 'EX', (MARKER_DAYS + 1) * DAY_S)
-  end
-  parts_known[day] = parts
-  return parts
-end
-
-local function marker_of(id, day, parts)
-  local hex = redis.sha1hex(id)
-  local part = tonumber(string.sub(hex, 1, 3), 16) % parts
-  return prefix .. 'm:' .. int(day) .. ':' .. int(part), int(tonumber(string.sub(hex, 4, 15), 16))
-end
-
+-- Note that an exchange ended.
 local function mark(id, now)
   local day = math.floor(now / DAY_MS)
   local key, member = marker_of(id, day, parts_of(day, true))
@@ -195,20 +234,6 @@ local function mark(id, now)
     redis.call('EXPIRE', key, (MARKER_DAYS + 1) * DAY_S)
   end
 end
-
--- Did the exchange end since `since` (ms)? Whole days are looked at, tomorrow's too: the clock may have been set back.
-local function ended(id, now, since)
-  for day = math.floor(now / DAY_MS) + 1, math.floor(since / DAY_MS), -1 do
-    local parts = parts_of(day, false)
-    if parts > 0 then
-      local key, member = marker_of(id, day, parts)
-      if redis.call('SISMEMBER', key, member) == 1 then return true end
-    end
-  end
-  return false
-end
-
-local function expired_key(id) return prefix .. 'e:' .. id end
 
 -- The sketch of an app and model: {d: day no. of its last sample, n: samples, i: [bucket, count, ...], o: the same}.
 -- A ratio is in 1024ths of the worst case, rounded up: of the input (i) and of the output (o) each for itself. Buckets

@@ -23,20 +23,68 @@
 --           what stands in the bound of the last refusal that only holds made [[age (ms), held] ...],
 --           the worst case of what is held, [how often it passed, ms until it may again] if it passed as often as it
 --           may, what is carried over of last month, by account [nano-USD ...]}
+--          Of the short way, as text: now, settled and reserved of each bound of the first candidate (the month's first),
+--          which is held whole.
 --          A candidate's refusal names the first bound that would refuse it without any hold, too; where there is
 --          none, only holds keep it out, and it names the first that refuses.
 -- Replay   an id that is held or has expired gets its first answer again. One that has ended already (its
 --          settlement overtook it) gets {0, 0, -1, …}: nothing is held. Nothing moves.
 
+local ask = cjson.decode(ARGV[1])
+local now = clock(ask.now)
+local today = day_id(now)
+
+-- Does a counter that has committed so much refuse what is needed of it?
+local function is_full(committed, need, bound)
+  return committed >= bound[3] or committed + need > bound[4]
+end
+
+-- Is what the month has settled within a candidate's window?
+local function is_open(c, month)
+  if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then return true end
+end
+
+-- held as text: cjson writes numbers with 14 digits only
+local function record_of(c, chosen, held, worst, cap, counters)
+  return {i = (ask.i or 0) + chosen - 1, e = int(held), w = worst and int(worst), o = cap, a = ask.app, m = c.m,
+          c = counters, d = today, t = now, n = c.t and int(c.t)}
+end
+
+-- The short way, which most requests take: nothing is overdue, nobody knows the id, and the first candidate is admitted by
+-- counters of money of the team's own. It writes what the long way would; where that has to decide, nothing.
+local function at_once()
+  local c = ask.c[1]
+  local bounds = c and c.l
+  if not c or c.h or ask.again or ask.ro or ask.r or ask.w or KEYS[2] or not bounds[1] or bounds[#bounds][5] then return end
+  if is_known(ask.id, now) then return end
+  if redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', '0', '1')[1] then return end
+  local need, counters, told = c.e, {}, int(now)
+  for j, bound in ipairs(bounds) do
+    local scope, window = bound[1], bound[2]
+    if bound[5] or string.sub(scope, 1, 6) == 'limit:' or j == 1 and scope ~= 'month' then return end
+    local counter = counter_of(scope, window, now, today)
+    local v = redis.call('HMGET', prefix .. counter, 's', 'r')
+    local settled, reserved = tonumber(v[1] or '0'), tonumber(v[2] or '0')
+    if j == 1 and not is_open(c, {settled}) or bound[3] >= 0 and is_full(settled + reserved, need, bound) then return end
+    counters[j] = {counter, window}
+    told = told .. ' ' .. (v[1] or '0') .. ' ' .. int(reserved + need)
+  end
+  local record = cjson.encode(record_of(c, 1, need, nil, -1, counters))
+  if redis.call('HSETNX', holds_key, ask.id, record) == 0 then return end
+  redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
+  for _, p in ipairs(counters) do move(p[1], p[2], 0, need) end
+  return told
+end
+local told = at_once()
+if told then return told end
+
+-- The long way.
 local REPEATS_MAX = 10000                          -- requests that are told apart a team
 local SHOWN = 64                                   -- so many holds are looked at to say how long they may take
 local VALUES_MAX = 10000                           -- values that a limit keeps apart in a window; more share one
 local OTHER = '(other)'
 
-local ask = cjson.decode(ARGV[1])
-local now = clock(ask.now)
 local expired = sweep(now, 8)
-local today = day_id(now)
 
 -- The groups' accounts. What expires there, its team tells.
 local prefixes = {prefix}
@@ -226,8 +274,7 @@ local function refusal_of(c, places)
   for j, bound in ipairs(c.l) do
     if bound[3] >= 0 then
       local v, need = places[j][3], places[j][4]
-      local committed = v[1] + v[2]
-      if committed >= bound[3] or committed + need > bound[4] then
+      if is_full(v[1] + v[2], need, bound) then
         refuses = refuses or j
         if not final and (v[1] >= bound[3] or v[1] + need > bound[4]) then final = j end
       end
@@ -260,7 +307,7 @@ local places = {}
 local chosen, held, cap, worst = nil, 0, -1, nil
 local waits_at = nil
 for i, c in ipairs(ask.c) do
-  if month[1] >= c.f and (c.b < 0 or month[1] < c.b) then
+  if is_open(c, month) then
     eligible[#eligible + 1] = i
     if c.h then c.w, c.e = c.e, fit(c) end
     places[i] = places_of(c)
@@ -321,10 +368,7 @@ for j, bound in ipairs(c.l) do
   standing[2 * j - 1], standing[2 * j] = v[1] + settles, v[2] + holds
 end
 
--- held as text: cjson writes numbers with 14 digits only
-local record = {i = (ask.i or 0) + chosen - 1, e = int(held), w = worst and int(worst), o = cap, a = ask.app, m = c.m,
-                c = counters, d = today, t = now}
-if c.t then record.n = int(c.t) end
+local record = record_of(c, chosen, held, worst, cap, counters)
 local deadline = int(now + ask.ttl)
 redis.call('HSET', holds_key, ask.id, cjson.encode(record))
 redis.call('ZADD', due_key, deadline, ask.id)

@@ -254,8 +254,10 @@ def expired_rows(team: str, rows: list[Any]) -> tuple[Expired, ...]:
     return tuple(Expired(text(i), team, text(a), text(m), int(e), int(t)) for i, a, m, e, t in rows)
 
 
-def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
+def reserve_result(request: ReserveRequest, reply: Any) -> ReserveResult:
     """Read the reply of `reserve.lua`. A refusal's bound is as it was when it refused: raised by what was carried."""
+    if not isinstance(reply, list):
+        return _held_at_once(request, reply)
     (
         candidate,
         held,
@@ -299,6 +301,21 @@ def reserve_result(request: ReserveRequest, reply: list[Any]) -> ReserveResult:
         worst_nanousd=int(worst) if int(worst) > int(held) else 0,
         loop=Loop(int(loop[0]), int(loop[1])) if loop else None,
         carried_nanousd=carried,
+    )
+
+
+def _held_at_once(request: ReserveRequest, reply: str | bytes) -> ReserveResult:
+    """The reply of the short way: the first candidate is held whole."""
+    now, *amounts = map(int, reply.split())
+    settled, reserved = amounts[:2]
+    return ReserveResult(
+        request.first_candidate,
+        request.candidates[0].estimate_nanousd,
+        None,
+        settled,
+        reserved,
+        now,
+        counters=tuple(zip(amounts[::2], amounts[1::2], strict=True)),
     )
 
 
