@@ -53,6 +53,7 @@ class Decided:
 
 
 _Asked = tuple[str, int, RequestFacts | None, Address, Tariff]
+_Ticket = tuple[tuple[object, ...], SettlementTicket]
 """A model, a time, what was asked for and where, and the tariff that follows."""
 
 
@@ -106,6 +107,8 @@ class ExchangeContext:
     """What earlier answers taught; None where nothing is remembered (a dry run)."""
     _tariff: _Asked | None = field(default=None, init=False, compare=False, repr=False)
     """The tariff that was asked for last."""
+    _ticket: _Ticket | None = field(default=None, init=False, compare=False, repr=False)
+    """The ticket that was made last, and how things stood then."""
 
     def voice(self, body: bytes = b"") -> RejectionFormat:
         """Who words refusals, with which status. `body`: the request's, as far as it is known."""
@@ -292,7 +295,19 @@ class ExchangeContext:
         return (ESTIMATE_CAPPED,) if is_capped else ()
 
     def ticket(self, model: str) -> SettlementTicket:
-        """The exchange as it stands, sent to `model`."""
+        """The exchange as it stands, sent to `model`: mostly asked for when it is forwarded and when it ends, and
+        nothing is different then."""
+        stands = (
+            model, self.at_ms, self.held_nanousd, self.decision, self.reason, self.flags, self.handed_over,
+            self.fail_open, self.facts, self.choice,
+        )  # fmt: skip
+        known = self._ticket
+        if known is None or known[0] != stands:
+            known = self._ticket = stands, self.new_ticket(model)
+        return known[1]
+
+    def new_ticket(self, model: str) -> SettlementTicket:
+        """The same, made anew."""
         planned, identity, choice, facts = self.planned, self.identity, self.choice, self.facts
         assert self.dialect is not None
         requested = facts.model if facts is not None else ""
@@ -334,7 +349,6 @@ class ExchangeContext:
             residency=facts.residency if facts is not None else "",
             flags=(*(facts.flags if facts is not None else ()), *self.flags, *self._capped()),
             fallbacks=self._fallbacks(model),
-            attempts=self.attempts,
             limits=self._limits(model),
             end_user=facts.user if facts is not None else "",
             tags=identity.tags,

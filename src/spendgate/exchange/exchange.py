@@ -305,5 +305,10 @@ class Exchange(ExchangeView):
         if case.facts is not None and case.decision in ("route", "downgrade"):
             saved = billing.saved_nanousd(case.tariff(case.facts.model), case.facts.model, bill)
         self._ending = case.ticket(model).ending(
-            bill, settle=settle, release=release, saved_nanousd=saved, sample=case.sample(bill)
+            bill,
+            settle=settle,
+            release=release,
+            saved_nanousd=saved,
+            sample=case.sample(bill),
+            attempts=case.attempts,
         )

@@ -106,9 +106,11 @@ class SettlementTicket:
         release: bool = False,
         saved_nanousd: int = 0,
         sample: tuple[int, int] | None = None,
+        attempts: int = 0,
     ) -> ExchangeResult:
         """The end of the exchange at this bill. `settle` False: nothing was held; `release`: it is voided.
-        `saved_nanousd`: what another model than asked saved; `sample`: to learn holds from."""
+        `saved_nanousd`: what another model than asked saved; `sample`: to learn holds from; `attempts`: how often Envoy
+        sent it, where that became known."""
         model = self.model
         if self.fallbacks and bill.model_answered and not same(model, bill.model_answered):
             model = bill.model_answered
@@ -160,7 +162,7 @@ class SettlementTicket:
             saved_nanousd=saved_nanousd,
             priced_by=bill.priced_by,
             model_answered=bill.model_answered,
-            attempts=self.attempts,
+            attempts=attempts or self.attempts,
             charged_by=bill.charged_by,
             flags=flags,
             end_user=self.end_user,
