@@ -96,7 +96,7 @@ ELSEWHERE = [
     ("envoy", "ext_authz mtls stats", "unit/envoy/test_folder.py"),
     ("envoy", "envoy_gateway istio processor", "unit/envoy/test_mesh.py"),
     ("exchange", "quote", "unit/exchange/test_estimates_are_bounds.py"),
-    ("exchange", "admission events planning request_facts states", "unit/exchange/test_exchange.py"),
+    ("exchange", "admission events request_facts states", "unit/exchange/test_exchange.py"),
     ("exchange", "stream_options", "unit/exchange/test_learned.py"),
     ("exchange", "unknown_apis untold_cost", "unit/exchange/test_more_apis.py"),
     ("exchange", "snapshot", "unit/exchange/test_priced_terms.py"),

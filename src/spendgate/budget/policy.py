@@ -150,9 +150,21 @@ class TeamBudget:
     """The lowest threshold that rejects; None: the month's budget is soft."""
     downgrade_threshold: Threshold | None = field(init=False, compare=False, repr=False)
     """The lowest threshold that downgrades."""
+    knows_apps: bool = field(init=False, compare=False, repr=False)
+    """Does it say more of some apps than of others?"""
+    knows_models: bool = field(init=False, compare=False, repr=False)
+    """Does it say more of some models than of others?"""
+    knows_callers: bool = field(init=False, compare=False, repr=False)
+    """Does what bounds a request depend on more of it than its app and its model: who asks, in which run, of whom?"""
 
     def __post_init__(self) -> None:
         """Find what every decision asks for."""
+        rules, limits = self.model_rules, self.limits
+        apps = bool(self.apps or any(r.allowed_apps for r in rules)) or any(x.per == "app" for x in limits)
+        callers = self.run_nanousd is not None or any(x.per not in ("team", "app", "model") for x in limits)
+        object.__setattr__(self, "knows_apps", apps)
+        object.__setattr__(self, "knows_models", bool(rules) or any(x.of_models for x in limits))
+        object.__setattr__(self, "knows_callers", callers)
         for name, action in (("reject_threshold", "reject"), ("downgrade_threshold", "alert_and_downgrade")):
             found = next((t for t in self.thresholds if t.action == action), None)
             object.__setattr__(self, name, found)
@@ -162,6 +174,12 @@ class TeamBudget:
         if not self.raises:
             return self.monthly_nanousd
         return self.monthly_nanousd + sum(r.amount_nanousd for r in self.raises if now_ms < r.until_ms)
+
+    @property
+    def is_plain(self) -> bool:
+        """Does it bind, with worst cases, and send the model that was asked for, or none?"""
+        no_other = self.routing is None and not (self.downgrades or self.default_model)
+        return no_other and not (self.audit or self.lapsed or self.holds_learned)
 
     @property
     def is_group(self) -> bool:

@@ -12,7 +12,7 @@ from spendgate.dialects.base import RequestFacts
 from spendgate.exchange.billing import COST_MAX_NANOUSD
 from spendgate.exchange.events import GroupOutage
 from spendgate.exchange.learned import Learned
-from spendgate.exchange.quote import make_quote
+from spendgate.exchange.quote import is_plain, make_quote
 from spendgate.exchange.snapshot import Address, Snapshot
 from spendgate.identity.identity import Identity
 from spendgate.ledger.exchanges import ReserveRequest
@@ -53,10 +53,14 @@ def gather(
     *,
     seen: bool = True,
 ) -> Planned:
-    """Decide what to ask of the ledger. `address`: where the request is sent, None where only its dialect is
-    known; `learned`: what earlier answers taught; `seen`: is its answer seen as it flows? Else its hold waits for
-    Envoy's access log."""
+    """Decide what to ask of the ledger: a plain request by what is kept, which comes to the same. `address`: where it
+    is sent, None where only its dialect is known; `learned`: what earlier answers taught; `seen`: is its answer seen as
+    it flows? Else its hold waits for Envoy's access log."""
     sent_to = address or Address(dialect)
+    if not require_model and is_plain(facts):
+        kept = _by_frame(snapshot, identity, facts, counted, exchange_id, now_ms, sent_to, seen=seen)
+        if kept is not None:
+            return kept
     budget = snapshot.policy.budget(identity.team)
     groups = snapshot.policy.groups_of(identity.team)
     prices, settings = snapshot.prices, snapshot.settings
@@ -110,6 +114,48 @@ def gather(
     wants_exact = not counted.exact and (exact or any(map(_is_near, (c.candidate for c in choices))))
     others = tuple(_of_group(g, identity.app, now_ms) for g in groups)
     return Planned(decided, choices, request, allowance, wants_exact, others)
+
+
+def _by_frame(
+    snapshot: Snapshot,
+    identity: Identity,
+    facts: RequestFacts,
+    counted: Counted,
+    exchange_id: str,
+    now_ms: int,
+    address: Address,
+    *,
+    seen: bool,
+) -> Planned | None:
+    """The same of a plain request, by what is kept of its team, app and model; None where that does not say it all."""
+    team, app, model = identity.team, identity.app, facts.model
+    frame = snapshot.frame(team, app, model, now_ms)
+    offer = snapshot.offer(model, address, now_ms) if frame is not None else None
+    if frame is None or offer is None:
+        return None
+    cap = facts.output_cap
+    if cap is None and not facts.body_fixed:
+        cap = frame.budget.output_token_cap
+    quote = offer.quote(facts, counted, cap)
+    estimate = quote.estimate_nanousd
+    decided = frame.plan(model, quote, facts.output_cap)
+    if decided is None or estimate > COST_MAX_NANOUSD:
+        return None
+    candidate = decided.choices[0].candidate
+    settings = snapshot.settings
+    ttl_ms = settings.reservation_ttl if seen else settings.unseen_ttl
+    wants_exact = not counted.exact and (
+        0 < frame.limit_nanousd < estimate * EXACT_BELOW or _is_near(candidate)
+    )
+    groups = snapshot.policy.groups_of(team)
+    return Planned(
+        decided,
+        decided.choices,
+        ReserveRequest(exchange_id, team, app, ttl_ms, (candidate,)),
+        frame.allowance_nanousd,
+        wants_exact,
+        tuple([_of_group(g, app, now_ms) for g in groups]) if groups else (),
+    )
 
 
 def _is_near(candidate: Candidate) -> bool:

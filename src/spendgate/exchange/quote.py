@@ -13,11 +13,18 @@ from spendgate.budget.bounds import Clamp
 from spendgate.dialects.base import RequestFacts
 from spendgate.dialects.request.hosted import RESULT_TOKENS
 from spendgate.money import LEDGER_MAX_NANOUSD
-from spendgate.pricing.cost import estimate_nanousd, least_input_nanousd, output_picousd, rank_picousd
+from spendgate.pricing.cost import (
+    estimate_nanousd,
+    least_input_nanousd,
+    output_picousd,
+    plain_estimate,
+    rank_picousd,
+)
 from spendgate.pricing.price import Price
+from spendgate.pricing.span import price_span
 from spendgate.pricing.table import PriceTable
 from spendgate.pricing.terms import ANY, Terms
-from spendgate.tokens.bound import input_bound
+from spendgate.tokens.bound import Family, bound_in, family, input_bound
 from spendgate.tokens.count import Counted
 from spendgate.values import dataclass
 
@@ -121,8 +128,7 @@ def _priced(
         price = prices.dearest_of_family(model, terms)
     most = price.max_output_tokens if own else None
     if cap is None:
-        cap = min(most, default_output_tokens) if most and default_output_tokens else default_output_tokens
-        cap = prices.output_tokens(model, most) if cap is None else cap
+        cap = _assumed_cap(prices, model, most, default_output_tokens)
     elif most:
         cap = min(cap, most)
     input_tokens = _input_tokens(prices, model, price if own else None, facts, counted, terms.provider)
@@ -137,6 +143,13 @@ def _priced(
             nanousd, price = most_of_it, each
     fees = facts.fee_nanousd - (-input_tokens * prices.router_fee(model, terms.provider) // 1000)
     return _Priced(price, own, cap, input_tokens, output_tokens, nanousd + fees)
+
+
+def _assumed_cap(prices: PriceTable, model: str, most: int | None, default_output_tokens: int | None) -> int:
+    """The output cap where neither the request nor the policy has one. `most`: the most that its price allows."""
+    if most and default_output_tokens:
+        return min(most, default_output_tokens)
+    return prices.output_tokens(model, most) if default_output_tokens is None else default_output_tokens
 
 
 def _input_tokens(
@@ -165,3 +178,67 @@ def _as_served(
     standard = Terms(terms.provider, "", terms.residency, terms.at_ms)
     found = prices.find(model, standard) if own else prices.dearest_of_family(model, standard)
     return (price, *hosts) if found is None else (price, found, *hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a model is sold at, at one address and the standard price: all of an estimate that a plain request leaves
+    open. It holds from `since_ms` on, and no longer at `until_ms`."""
+
+    price: Price
+    rank_picousd: int
+    cap: int
+    """The output cap of a request without one."""
+    family: Family
+    router_fee: int
+    since_ms: int
+    until_ms: int
+
+    def quote(self, facts: RequestFacts, counted: Counted, cap: int | None) -> Quote:
+        """`make_quote` of a plain request (`is_plain`)."""
+        most = self.price.max_output_tokens
+        if cap is None:
+            cap = self.cap
+        elif most and most < cap:
+            cap = most
+        tokens = bound_in(self.family, counted, "tools" in facts.needs) + facts.extra_input_tokens
+        made = cap * facts.choices + facts.extra_output_tokens
+        estimate, per_token = plain_estimate(self.price, tokens, made, facts.cache_writes, facts.dear_kinds)
+        if self.router_fee:
+            estimate -= -tokens * self.router_fee // 1000
+        estimate = min(max(estimate, HOLD_MIN_NANOUSD), LEDGER_MAX_NANOUSD)
+        clamp = None
+        if cap > 0 and not facts.body_fixed:
+            per_token *= facts.choices
+            fixed = max(0, estimate - cap * per_token // 1000)
+            clamp = Clamp(fixed, per_token, max(CLAMP_MIN_TOKENS, facts.output_cap_min))
+        return Quote(estimate, self.rank_picousd, cap, clamp, tokens=tokens + made)
+
+
+def offer_of(
+    prices: PriceTable, model: str, terms: Terms, default_output_tokens: int | None, at_ms: int
+) -> Offer | None:
+    """The offer under standard terms at a moment; None where the model has no price of its own."""
+    found = prices.locate(model, terms.provider)
+    price = prices.find(model, terms)
+    if found is None or price is None:
+        return None
+    cap = _assumed_cap(prices, model, price.max_output_tokens, default_output_tokens)
+    fee = prices.router_fee(model, terms.provider)
+    return Offer(price, rank_picousd(price), cap, family(model), fee, *price_span(found, at_ms))
+
+
+def is_plain(facts: RequestFacts) -> bool:
+    """Do only texts and a cap decide what it costs, with one model and at the standard price?"""
+    return not (
+        facts.fallbacks
+        or facts.other_models
+        or facts.routed
+        or facts.unseen_input
+        or facts.service_tier
+        or facts.residency
+        or facts.fee_kinds
+        or facts.fee_nanousd
+        or facts.tool_input_tokens
+        or facts.turns != 1
+    )

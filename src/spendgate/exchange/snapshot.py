@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from fnmatch import translate
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from spendgate.budget.ask import DecisionSettings
+from spendgate.budget.frame import Frame, frame_of
 from spendgate.budget.policy import Policy
 from spendgate.dialects import registry
 from spendgate.dialects.request.texts import NO_MODEL
 from spendgate.exchange.learned import Place
+from spendgate.exchange.quote import Offer, offer_of
 from spendgate.identity import headers as h
 from spendgate.identity.api_keys import KeyRing
 from spendgate.identity.extractors import HeaderExtractor
@@ -86,6 +89,22 @@ class Address:
         return provider_of_path(self.path) or registry.provider_of(self.dialect)
 
 
+KEPT_MAX = 4096
+"""So many frames and offers are kept; names of apps, models, hosts and paths are made up by clients, too."""
+FrameKey = tuple[str, str, str]
+OfferKey = tuple[str, str, str, str]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def keep(kept: dict[_K, _V], key: _K, made: _V) -> _V:
+    """Keep what was worked out."""
+    if len(kept) >= KEPT_MAX:
+        kept.clear()
+    kept[key] = made
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Policy, prices, settings and routes of one moment."""
@@ -101,6 +120,10 @@ class Snapshot:
     default_route: str = ""
     """Name of the upstream for what none serves."""
     tags: tuple[TagSource, ...] = ()
+    _frames: dict[FrameKey, Frame] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """By team, app and model."""
+    _offers: dict[OfferKey, Offer] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """By model, dialect, host and path."""
 
     def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
         """The same, with other identity extractors (a dry run says itself who asks)."""
@@ -127,6 +150,32 @@ class Snapshot:
             residency or (route.residency if route is not None else "") or residency_of(host, address.path),
             at_ms,
         )
+
+    def frame(self, team: str, app: str, model: str, now_ms: int) -> Frame | None:
+        """What of a plan follows from the policy alone, kept; None where it is not all that counts."""
+        policy = self.policy
+        budget = policy.budget(team)
+        if budget is None:
+            return None
+        groups = policy.groups_of(team)
+        # what clients make up is no part of the key where no budget asks for it
+        whose = app if groups or budget.knows_apps else ""
+        key = (team, whose, model if groups or budget.knows_models else "")
+        frame = self._frames.get(key)
+        if frame is not None and frame.since_ms <= now_ms < frame.until_ms:
+            return frame
+        frame = frame_of(budget, groups, app, model, self.prices.known_as, now_ms, self.decision)
+        return None if frame is None else keep(self._frames, key, frame)
+
+    def offer(self, model: str, address: Address, now_ms: int) -> Offer | None:
+        """What a model is sold at when it is sent to this address, kept; None where it has no price of its own."""
+        key = (model, address.dialect, address.host, address.path)
+        offer = self._offers.get(key)
+        if offer is not None and offer.since_ms <= now_ms < offer.until_ms:
+            return offer
+        terms, most = self.terms(model, address, now_ms), self.settings.assumed_output_tokens
+        offer = offer_of(self.prices, model, terms, most, now_ms)
+        return None if offer is None else keep(self._offers, key, offer)
 
     def tool_servers(self, target: str, host: str) -> tuple[str, ...]:
         """By which names the server of MCP tools at this target is priced: its upstream's, then its host's. Only MCP's

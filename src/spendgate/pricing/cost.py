@@ -20,6 +20,7 @@ of an hour's price stay exact; surcharge and discount multiply the sum; it is ro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from spendgate.pricing.price import NO_RATES, UNIT_OF, Price, rank_picousd
 from spendgate.usage import INPUT_KINDS, OUTPUT_KINDS, Usage, input_total
@@ -31,6 +32,7 @@ __all__ = [
     "estimate_nanousd",
     "least_input_nanousd",
     "output_picousd",
+    "plain_estimate",
     "rank_picousd",
 ]
 
@@ -41,6 +43,9 @@ KINDS_MAX = 256
 """So many kinds are remembered; their names come from catalogues and from what providers answer."""
 
 
+ONE_REQUEST: Mapping[str, int] = MappingProxyType({"requests": 1})
+PLAIN = "plain"
+"""What a price remembers the rates of plain requests under."""
 ONLY_WHERE_PRICED = frozenset({"requests", "preview_searches"})
 """Kinds that only count where a list has no price of them."""
 
@@ -104,14 +109,39 @@ def estimate_nanousd(
     reachable = _reachable(price, input_tokens)
     dear_input, dear_output = _dearest(price, reachable, cache_writes, also)
     total = input_tokens * dear_input + output_tokens * dear_output
-    if price.minimum:
-        fee_kinds = _at_least(price, fee_kinds)
-    for kind, n in fee_kinds.items():
-        known = [rate for level in reachable if (rate := level[kind]) is not None]
-        if known or kind not in ONLY_WHERE_PRICED:
-            total += n * (max(known) if known else _rate(stand_ins, kind) or 0)
+    total += _fees(price, reachable, fee_kinds, stand_ins)
     numerator, denominator = price.multiplier
     return -(-total * numerator // (PARTS_PER_NANO * denominator))
+
+
+def plain_estimate(
+    price: Price,
+    input_tokens: int,
+    output_tokens: int,
+    cache_writes: frozenset[str] = frozenset(),
+    also: frozenset[str] = frozenset(),
+) -> tuple[int, int]:
+    """`estimate_nanousd` of one request without further fees, and `output_picousd`: by rates worked out once."""
+    reach = len(_reachable(price, input_tokens))
+    known: tuple[int, int, int, int] | None = price.memo.get((PLAIN, reach, cache_writes, also))
+    if known is None:
+        known = _plain_rates(price, _levels(price)[:reach], cache_writes, also)
+    dear_input, dear_output, request, per_token = known
+    numerator, denominator = price.multiplier
+    total = input_tokens * dear_input + output_tokens * dear_output + request
+    return -(-total * numerator // (PARTS_PER_NANO * denominator)), per_token
+
+
+def _plain_rates(
+    price: Price, reachable: tuple[Level, ...], cache_writes: frozenset[str], also: frozenset[str]
+) -> tuple[int, int, int, int]:
+    """The dearest rates, what the request itself costs, and an output token in pico-USD."""
+    dear_input, dear_output = _dearest(price, reachable, cache_writes, also)
+    request = _fees(price, reachable, ONE_REQUEST, NO_RATES)
+    known = dear_input, dear_output, request, _rounded_up(price, dear_output)
+    if len(price.memo) < KINDS_MAX:
+        price.memo[PLAIN, len(reachable), cache_writes, also] = known
+    return known
 
 
 def least_input_nanousd(price: Price, input_tokens: int) -> int:
@@ -126,9 +156,28 @@ def least_input_nanousd(price: Price, input_tokens: int) -> int:
 
 def output_picousd(price: Price, input_tokens: int, also: frozenset[str] = frozenset()) -> int:
     """The most that one more output token can cost, in pico-USD, rounded up."""
-    numerator, denominator = price.multiplier
     _, dearest = _dearest(price, _reachable(price, input_tokens), frozenset(), also)
-    return -(-dearest * numerator // (PARTS * denominator))
+    return _rounded_up(price, dearest)
+
+
+def _rounded_up(price: Price, rate: int) -> int:
+    """A rate, in parts of a pico-USD, as it is billed: in pico-USD."""
+    numerator, denominator = price.multiplier
+    return -(-rate * numerator // (PARTS * denominator))
+
+
+def _fees(
+    price: Price, reachable: tuple[Level, ...], fee_kinds: Mapping[str, int], stand_ins: Mapping[str, int]
+) -> int:
+    """The most that so many calls of each fee can cost within these levels, in parts of a pico-USD."""
+    if price.minimum:
+        fee_kinds = _at_least(price, fee_kinds)
+    total = 0
+    for kind, n in fee_kinds.items():
+        known = [rate for level in reachable if (rate := level[kind]) is not None]
+        if known or kind not in ONLY_WHERE_PRICED:
+            total += n * (max(known) if known else _rate(stand_ins, kind) or 0)
+    return total
 
 
 def _parts(price: Price, usage: Usage) -> tuple[int, frozenset[str]]:

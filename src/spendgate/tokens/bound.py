@@ -64,7 +64,11 @@ def family(model: str) -> Family:
 
 def input_bound(counted: Counted, model: str, tools: bool) -> int:
     """The most input tokens that the provider of `model` is expected to bill for the counted texts."""
-    kind = family(model)
+    return bound_in(family(model), counted, tools)
+
+
+def bound_in(kind: Family, counted: Counted, tools: bool) -> int:
+    """The same by the model's family."""
     overhead = kind.overhead_tools if tools else kind.overhead_plain
     if not counted.exact:
         return counted.text_bytes + overhead

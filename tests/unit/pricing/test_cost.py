@@ -1,3 +1,4 @@
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from spendgate.pricing.cost import (
     cost_pico,
     estimate_nanousd,
     output_picousd,
+    plain_estimate,
 )
 from spendgate.pricing.load import table
 from spendgate.pricing.table import Price, Tier
@@ -162,3 +164,27 @@ def test_what_is_billed_at_least_is_charged_and_held() -> None:
         assert cost_nanousd(price, {"seconds": seconds, "requests": 1}) in (cost, cost - 1)
         assert estimate_nanousd(price, 0, 0, {"seconds": seconds}) == cost
     assert cost_nanousd(price, {"requests": 1}) == 0
+
+
+KINDS_BESIDE = st.frozensets(st.sampled_from(["input_audio", "input_image", "output_audio", "output_image"]))
+MULTIPLIERS = st.sampled_from([(1, 1), (110, 100), (9, 10)])
+MINIMUM = st.sampled_from([{}, {"requests": 3}])
+SIZES = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000), WRITES, KINDS_BESIDE), max_size=5)
+
+
+@given(prices, MULTIPLIERS, MINIMUM, st.none() | st.integers(0, 10**9), SIZES)
+def test_a_plain_estimate_is_the_estimate_of_one_request_and_its_output_token(
+    price: Price,
+    multiplier: tuple[int, int],
+    minimum: dict[str, int],
+    request: int | None,
+    sizes: list[tuple[int, int, frozenset[str], frozenset[str]]],
+) -> None:
+    made = {**price.rates} if request is None else {**price.rates, "requests": request}
+    price = replace(price, rates=made, multiplier=multiplier, minimum=minimum)
+    for given_tokens, made_tokens, writes, also in sizes:  # what one remembers is not taken for another
+        whole = estimate_nanousd(
+            price, given_tokens, made_tokens, {"requests": 1}, cache_writes=writes, also=also
+        )
+        found = plain_estimate(price, given_tokens, made_tokens, writes, also)
+        assert found == (whole, output_picousd(price, given_tokens, also))
