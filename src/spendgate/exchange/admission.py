@@ -91,8 +91,8 @@ class Admission:
         case.dialect, case.target, case.headers = dialect, event.path, headers
         case.address = Address(dialect.name, path, headers.get(":authority", ""))
         self._identify(event.caller)
-        require = headers.get(h.REQUIRE_MODEL, "").strip()
-        case.require_model = require if h.printable(require) else ""
+        if h.REQUIRE_MODEL in headers:
+            case.require_model = sane(headers[h.REQUIRE_MODEL])
         size = headers.get("content-length", "")
         limit = case.snapshot.settings.max_body_bytes
         if size.isdigit() and int(size) > limit:

@@ -90,15 +90,19 @@ class Address:
 
 
 KEPT_MAX = 4096
-"""So many frames and offers are kept; names of apps, models, hosts and paths are made up by clients, too."""
+"""So many of a kind are kept; names of apps, models, hosts and paths are made up by clients, too."""
+KEY_CHARACTERS_MAX = 1024
+"""What is longer is not kept, so that a client cannot fill the memory with it."""
 FrameKey = tuple[str, str, str]
 OfferKey = tuple[str, str, str, str]
-_K = TypeVar("_K")
+_K = TypeVar("_K", bound=tuple[str, ...])
 _V = TypeVar("_V")
 
 
 def keep(kept: dict[_K, _V], key: _K, made: _V) -> _V:
     """Keep what was worked out."""
+    if sum(map(len, key)) > KEY_CHARACTERS_MAX:
+        return made
     if len(kept) >= KEPT_MAX:
         kept.clear()
     kept[key] = made
@@ -124,6 +128,17 @@ class Snapshot:
     """By team, app and model."""
     _offers: dict[OfferKey, Offer] = field(default_factory=dict, init=False, compare=False, repr=False)
     """By model, dialect, host and path."""
+    _sold: dict[OfferKey, tuple[str, str]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """By whom, and in which place, by the same."""
+    _doubted: tuple[HeaderExtractor, ...] = field(init=False, compare=False, repr=False)
+    """Those of the extractors that do not believe everybody's headers."""
+
+    def __post_init__(self) -> None:
+        """Find what every request asks for."""
+        doubted = (e for e in self.extractors if isinstance(e, HeaderExtractor) and e.trusted)
+        object.__setattr__(self, "_doubted", tuple(doubted))
 
     def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
         """The same, with other identity extractors (a dry run says itself who asks)."""
@@ -141,15 +156,19 @@ class Snapshot:
         upstream's provider, else the host's, else the dialect's, `` where none of them tells."""
         if address.dialect == TOOLS:
             return Terms(TOOLS, at_ms=at_ms)
+        key = (model, address.dialect, address.host, address.path)
+        sold = self._sold.get(key)
+        if sold is None:
+            sold = keep(self._sold, key, self._sold_by(model, address))
+        return Terms(sold[0], tier, residency or sold[1], at_ms)
+
+    def _sold_by(self, model: str, address: Address) -> tuple[str, str]:
+        """Who serves the model at this address, and the place that the address binds it to."""
         route = self._route(model, address.dialect) or self._default
         host = route.host if route is not None else address.host
         provider = route.provider if route is not None else provider_of_host(host)
-        return Terms(
-            provider or address.provider,
-            tier,
-            residency or (route.residency if route is not None else "") or residency_of(host, address.path),
-            at_ms,
-        )
+        place = route.residency if route is not None else ""
+        return provider or address.provider, place or residency_of(host, address.path)
 
     def frame(self, team: str, app: str, model: str, now_ms: int) -> Frame | None:
         """What of a plan follows from the policy alone, kept; None where it is not all that counts."""
@@ -250,9 +269,7 @@ class Snapshot:
 
     def strip_of(self, caller: Caller) -> tuple[str, ...]:
         """Headers to take off this caller's metered request: those of identity too that it may not set."""
-        forged = [
-            e.header_names for e in self.extractors if isinstance(e, HeaderExtractor) and not e.trusts(caller)
-        ]
+        forged = [e.header_names for e in self._doubted if not e.trusts(caller)] if self._doubted else None
         if not forged:
             return self.strip
         more = frozenset[str]().union(*forged) - set(self.strip)
@@ -261,6 +278,8 @@ class Snapshot:
     def goes_to(self, model: str, dialect: str) -> str:
         """Name of the upstream that gets a request: one that serves the model, else the default one ("" without
         any)."""
+        if not self.routes:
+            return self.default_route
         if dialect == TOOLS:
             server = model.partition("/")[0]
             return server if any(r.name == server for r in self.routes) else self.default_route

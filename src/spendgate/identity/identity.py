@@ -118,10 +118,10 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 
 def run_of(headers: Mapping[str, str]) -> str:
     """The run: `x-llm-run`, else the W3C trace id (https://www.w3.org/TR/trace-context/), else none."""
-    named = sane(headers.get(h.RUN, ""))
-    if named:
+    given = headers.get(h.RUN)
+    if given and (named := sane(given)):
         return named
-    trace = headers.get(h.TRACEPARENT, "")
+    trace = headers.get(h.TRACEPARENT)
     m = _TRACEPARENT.match(trace) if trace else None
     return m[1] if m and m[1].strip("0") else ""
 

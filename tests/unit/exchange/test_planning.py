@@ -259,7 +259,7 @@ def test_what_is_kept_decides_nothing(
             assert found == planned(snapshot(policy[of], OWN, given), one)
             with nothing_kept():
                 assert found == planned(warm[of], one)
-            assert len(warm[of]._frames) <= kept and len(warm[of]._offers) <= kept
+            assert all(len(x) <= kept for x in (warm[of]._frames, warm[of]._offers, warm[of]._sold))
 
 
 AZURE, EU = ADDRESSES[2], ADDRESSES[1]
@@ -301,7 +301,9 @@ def test_what_makes_a_difference_is_not_kept(
     for first, second in ((one, other), (other, one)):
         plans = gather_for(known, **first), gather_for(known, **second)
         with nothing_kept():
-            assert plans == (gather_for(known, **first), gather_for(known, **second))
+            assert plans == tuple(
+                gather_for(snapshot(Policy.of(budgets), OWN, Settings()), **each) for each in (first, second)
+            )
         says_nothing = of_group and "allowedApps" in str(
             spec
         )  # which app may use a model, a group does not say
@@ -316,6 +318,23 @@ def test_a_period_of_a_calendar_ends_within_what_is_kept() -> None:
     assert (
         before.choices[0].candidate.bounds[1].periods[1:] == after.choices[0].candidate.bounds[1].periods[:-1]
     )
+
+
+@pytest.mark.parametrize("given", SETTINGS)
+def test_who_serves_is_kept_by_model_and_address(given: Settings) -> None:
+    known = snapshot(Policy(), OWN, given)
+    addresses = [*ADDRESSES, Address("bedrock-converse"), Address("mcp", "/mcp", "api.openai.com")]
+    for address, model in [(a, m) for a in addresses for m in MODELS] * 2:
+        for more in ((None, "", ""), (5, "flex", ""), (None, "", "us")):
+            fresh = snapshot(Policy(), OWN, given)
+            assert known.terms(model, address, *more) == fresh.terms(model, address, *more)
+
+
+def test_long_names_are_not_kept() -> None:
+    known = snapshot_of("team: ml\nmonthlyBudgetUSD: 100")
+    long = Address("openai-chat", "/v1/chat/completions", "x" * snapshots.KEY_CHARACTERS_MAX)
+    assert gather_for(known, address=long) == gather_for(known, address=long)
+    assert not known._offers and not known._sold and known._frames
 
 
 def test_a_plain_request_is_planned_by_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
