@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
-from spendgate.dialects.wire.scan import is_light
+from spendgate.dialects.wire.json_read import is_light
 from spendgate.exchange import events as e
 from spendgate.exchange.exchange import Exchange
 from spendgate.gateway import relay

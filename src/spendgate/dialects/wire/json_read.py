@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from spendgate.dialects.wire import scan
 from spendgate.dialects.wire.scan import CONTAINER, WORK_MAX, is_too_much
 from spendgate.usage import COUNT_MAX
 
@@ -26,6 +27,10 @@ def parse(body: bytes) -> Any:
     """Parse JSON; of duplicate keys the last wins. What orjson refuses but many servers accept (a byte order
     mark, lone surrogates, NaN, nesting over 1024) is read by the slower standard parser. Raises NotJson, also
     for what would be too much work."""
+    global _ahead
+    if body is _ahead[0]:
+        document, _ahead = _ahead[1], _NOTHING
+        return document
     if is_too_much(body):
         raise NotJson(TOO_MUCH)
     try:
@@ -40,6 +45,26 @@ def parse(body: bytes) -> Any:
         raise NotJson("nested too deep") from e
     except ValueError as e:
         raise NotJson(str(e)) from e
+
+
+_NOTHING: tuple[bytes | None, Any] = None, None
+_ahead = _NOTHING
+"""What `is_light` parsed last, and made of it: for who parses the same bytes next, once."""
+
+
+def is_light(body: bytes) -> bool:
+    """Is it read in a moment, so that a thread for it would cost more than it gives? What is not JSON to the letter is
+    read word by word (loose.py), in some hundred times the time."""
+    global _ahead
+    if scan.is_short(body):
+        return True
+    if not scan.has_few_parts(body):
+        return False
+    try:
+        _ahead = body, orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def first_pairs(text: str, hook: Callable[[list[tuple[str, Any]]], Any]) -> tuple[Any, int]:
