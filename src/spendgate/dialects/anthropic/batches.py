@@ -41,7 +41,7 @@ class AnthropicBatches(AnthropicMessages):
         listed = document.get("requests")
         if not isinstance(listed, list) or not 0 < len(listed) <= REQUESTS_MAX:
             raise RequestError(f"requests: not a list of 1 to {REQUESTS_MAX}")
-        cache_writes = hosted.cache_writes(body, b"cache_control")
+        cache_writes = hosted.cache_writes(body, b"cache_control", document)
         read = [
             anthropic_request.read_document(object_of(object_of(r).get("params")), cache_writes=cache_writes)
             for r in listed

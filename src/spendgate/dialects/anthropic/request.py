@@ -76,7 +76,8 @@ CITATION_TOKENS = 700
 
 def read(body: bytes, model: str = "") -> RequestFacts:
     """Read the facts. `model`: where the path names it and the body does not. Raises RequestError."""
-    return read_document(parse_request(body), model, hosted.cache_writes(body, b"cache_control"))
+    document = parse_request(body)
+    return read_document(document, model, hosted.cache_writes(body, b"cache_control", document))
 
 
 def read_document(

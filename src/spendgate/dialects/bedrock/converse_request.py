@@ -69,7 +69,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         output_cap=cap,
         needs=frozenset(texts.needs),
         user=short(object_of(document.get("requestMetadata")).get("user_id"), USER_CHARACTERS_MAX),
-        cache_writes=hosted.cache_writes(body, b"cachepoint"),
+        cache_writes=hosted.cache_writes(body, b"cachepoint", document),
         model_fixed=True,
         body_fixed=True,
         dear_kinds=frozenset(texts.dear_kinds),

@@ -127,7 +127,7 @@ def read(body: bytes, path: str) -> RequestFacts:
         fallbacks_add=several > 0,
         answers=several,
         routed=fallbacks.is_routed(document, model),
-        cache_writes=hosted.cache_writes(body, b"cache_control") | hosted.long_writes(document),
+        cache_writes=hosted.cache_writes(body, b"cache_control", document) | hosted.long_writes(document),
         fee_nanousd=_parser_fee(document, path),
         choices=min(n, CHOICES_MAX),
         needs=frozenset(texts.needs),

@@ -37,6 +37,9 @@ SEARCHES_ALONE = re.compile(r"deep-research")
 ITEMS_MAX = 1_000
 """So many members of an unknown part are looked at; a larger one counts as a reference."""
 
+ITEMS_LOOKED_AT = 10_000
+"""Of a document of more the bytes are searched instead."""
+
 _ESCAPED_LETTER = re.compile(rb"\\u00(5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
 _REFERENCE = re.compile(
     r"(url|uri|urls|uris|fileid|fileids|assetid|mediaid|s3location|location|bucket|s3|gcs\w*)$"
@@ -70,27 +73,52 @@ CLIENT_TOOLS = frozenset(
 """Kinds of tools that the client runs itself: they add nothing that it does not send."""
 
 
-def mentions(body: bytes, word: bytes) -> bool:
-    """May a key of this name (in lower case) stand in the body? One with escaped letters might be it."""
-    if _has_key(body, word):
-        return True
-    return b"\\" in body and _ESCAPED_LETTER.search(body) is not None
+def mentions(body: bytes, word: bytes, document: JsonObject | None = None) -> bool:
+    """May a key of this name (in lower case) stand in the body? One with escaped letters might be it. `document`: what
+    was parsed of the body, where it says each thing once."""
+    return _has_key(body, word, document) or _has_escaped_letter(body)
 
 
-def _has_key(body: bytes, word: bytes) -> bool:
-    """Does the word stand there as a key or text, in any case? Looked for by its underscore, which is rare."""
+def _has_escaped_letter(body: bytes) -> bool:
+    at = scan.find(body, b"\\u00", rare=2) if b"\\" in body else -1
+    return at >= 0 and _ESCAPED_LETTER.search(body, at) is not None
+
+
+def _has_key(body: bytes, word: bytes, document: JsonObject | None = None) -> bool:
+    """Does the word stand there as a key or text, in any case? Looked for by its underscore, which is rare; where it is
+    not, among what was parsed."""
     before = word.find(b"_") + 1
     if not before:
-        return _key(word).search(body) is not None
+        return not _is_without(document, word) and _key(word).search(body) is not None
     quoted, leaps, at = b'"%s"' % word, 0, body.find(b"_")
     while at >= 0:
         begin = max(0, at - before)
         if leaps * scan.LEAP_BYTES > at + scan.HEAD_BYTES:
-            return _key(word).search(body, begin) is not None
+            return not _is_without(document, word) and _key(word).search(body, begin) is not None
         if body[begin : begin + len(quoted)].lower() == quoted:
             return True
         leaps, at = leaps + 1, body.find(b"_", at + 1)
     return False
+
+
+def _is_without(document: JsonObject | None, word: bytes) -> bool:
+    """Does surely no name and no text end with this word, in any case? (`"word"` in the bytes of a document ends one of
+    its texts.) False where there are too many to look."""
+    if document is None:
+        return False
+    name, left, stack = word.decode(), ITEMS_LOOKED_AT, [document]
+    tail = -len(name)
+    while stack:
+        value: Any = stack.pop()
+        if type(value) is str:
+            if value[tail:].lower() == name:
+                return False
+        elif isinstance(value, dict | list):
+            left -= len(value)
+            if left < 0:
+                return False
+            stack.extend((*value, *value.values()) if isinstance(value, dict) else value)
+    return True
 
 
 SHORT_WRITES = frozenset({"cache_write_5m"})
@@ -98,11 +126,11 @@ ANY_WRITES = SHORT_WRITES | {"cache_write_1h"}
 _FIVE_MINUTES = re.compile(rb'"(?i:ttl)"\s*:\s*"5m"')
 
 
-def cache_writes(body: bytes, word: bytes) -> frozenset[str]:
+def cache_writes(body: bytes, word: bytes, document: JsonObject | None = None) -> frozenset[str]:
     """The kinds of cache writes that a request may cause, which asks for them by a key of this name (in lower case).
     They are kept for five minutes unless it says `ttl: 1h` (Anthropic, prompt caching, "1-hour cache duration";
     Bedrock's cache points likewise): whatever else a `ttl` says is taken for that."""
-    if not mentions(body, word):
+    if not mentions(body, word, document):
         return frozenset()
     named = len(_key(b"ttl").findall(body))
     escaped = b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None

@@ -83,7 +83,7 @@ NO_MODEL = "unknown"
 def parse_request(body: bytes, spelling: Spelling = PLAIN) -> json_read.JsonObject:
     """Parse a request body, which says each thing once and as the API spells it (`readable` sees to it). Raises
     RequestError with what is wrong."""
-    if not body.strip():
+    if not body or body.isspace():
         raise RequestError("the body is empty; send a JSON object with a model")
     try:
         document = json_read.parse(body)

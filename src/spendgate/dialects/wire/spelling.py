@@ -139,7 +139,7 @@ def says_once(body: bytes, document: JsonObject) -> bool:
             if written == body:
                 return True
             kept = scan.count(written, _QUOTE)
-        if kept == scan.count(body, _QUOTE) + (body.count(_ESCAPED_QUOTE) if b"\\" in body else 0):
+        if kept == scan.count(body, _QUOTE) + _escaped_quotes(body):
             return True
     except (TypeError, ValueError):
         pass  # lone surrogates, large numbers
@@ -147,6 +147,11 @@ def says_once(body: bytes, document: JsonObject) -> bool:
         return not _has_doubled(jsonbody.first_pairs(body.decode("utf-8", "replace"), _Doubled.of)[0])
     except NotJson:
         return False
+
+
+def _escaped_quotes(body: bytes) -> int:
+    at = scan.find(body, _ESCAPED_QUOTE, rare=2)
+    return body.count(_ESCAPED_QUOTE, at) if at >= 0 else 0
 
 
 def _quotes_of(document: JsonObject) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -76,3 +77,89 @@ def test_a_key_is_found_by_its_underscore_wherever_it_stands(text: str, head: in
 def test_a_key_with_escaped_letters_may_be_any() -> None:
     assert hosted.mentions(b'{"\\u0063ache_control":1}', b"cache_control")
     assert not hosted.mentions(b'{"a":"\\n\\u00e9"}', b"cache_control")
+
+
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "cache_control", "CACHE_control", '"', "cachepoint", "CachePoint", "cache_contro", "_", "\\", "l", "é",
+            "\u212a", "\\u0063", "\\u005F", "\x00", "\ud800", " " * 600,
+        ]
+    ),
+    max_size=5,
+).map("".join)  # fmt: skip
+SAID = st.recursive(
+    WORDS | st.integers(), lambda x: st.lists(x, max_size=4) | st.dictionaries(WORDS, x, max_size=4)
+)
+
+
+def _mentions_by_its_bytes(body: bytes, word: bytes) -> bool:
+    """The definition."""
+    escaped = re.compile(rb"\\u00(5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
+    return re.search(b'"(?i:%s)"' % word, body) is not None or escaped.search(body) is not None
+
+
+@given(
+    st.dictionaries(WORDS, SAID, max_size=4),
+    st.tuples(st.booleans(), st.sampled_from([None, (",", ":"), (" ,\n", " : ")])),
+    st.sampled_from(["", "c", "_", '"', "e"]),
+    st.tuples(st.sampled_from([0, 64, 8192]), st.sampled_from([0, 3, 10_000])),
+)
+def test_what_was_parsed_tells_of_a_name_what_the_bytes_tell(
+    document: dict[str, Any],
+    written: tuple[bool, tuple[str, str] | None],
+    escaped: str,
+    sizes: tuple[int, int],
+) -> None:
+    text = json.dumps(document, ensure_ascii=written[0], separators=written[1])
+    if escaped == '"':
+        text = text.replace('\\"', "\\u0022")
+    elif escaped:
+        text = text.replace(escaped, f"\\u{ord(escaped):04x}", 1) if f"\\{escaped}" not in text else text
+    body = text.encode("utf-8", "surrogatepass")
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "HEAD_BYTES", sizes[0])
+        patched.setattr(hosted, "ITEMS_LOOKED_AT", sizes[1])
+        for word in (b"cache_control", b"cachepoint", b"_", b"l"):
+            is_mentioned = _mentions_by_its_bytes(body, word)
+            assert hosted.mentions(body, word, parsed) is is_mentioned
+            assert hosted.mentions(body, word) is is_mentioned
+
+
+def _pairs_say_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise KeyError
+    return dict(pairs)
+
+
+def _object_of(members: list[tuple[str, str]]) -> str:
+    return f"{{{','.join(f'{name}: {value}' for name, value in members)}}}"
+
+
+NAMES = st.sampled_from(
+    ['"a"', '"b"', '"\\u0061"', '"\\""', '"\\u0022"', '"\\\\u0022"', '""', '"é"', '"\\ud800"']
+)
+RAW = st.recursive(
+    NAMES | st.sampled_from(["1", "null", "1e400", "NaN", "123456789012345678901234567890"]),
+    lambda x: (
+        st.lists(x, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.lists(st.tuples(NAMES, x), max_size=4).map(_object_of)
+    ),
+)
+
+
+@given(st.lists(st.tuples(NAMES, RAW), max_size=4), st.sampled_from([0, 8 * 1024 * 1024]))
+def test_a_doubled_name_is_told_wherever_it_stands(members: list[tuple[str, str]], walked: int) -> None:
+    body = _object_of(members).encode("utf-8", "surrogatepass")
+    try:
+        json.loads(body, object_pairs_hook=_pairs_say_once)
+        once = True
+    except KeyError:
+        once = False
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spelling, "WALKED_ABOVE", walked)
+        assert says_once(body, json.loads(body)) is once
