@@ -13,10 +13,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
+from ledger import KINDS
 from load import closed_loop, request_bytes
+
+from spendgate.budget.model import API_VERSION, KIND
 
 HERE = Path(__file__).parent
 SPENDGATE = Path(sys.executable).parent / "spendgate"
@@ -32,11 +36,16 @@ class Target:
     kind: str
     engine: str = ""
     workers: int = 1
+    teams: int = 1
+    limits: int = 0
+    """So many in each team's budget."""
 
     @property
     def name(self) -> str:
         """As tables and results show it."""
         many = f" {self.workers} workers" if self.workers > 1 else ""
+        if self.limits:
+            many += f" {self.teams:,} team{'s' * (self.teams > 1)} x {self.limits} limits"
         return f"{self.kind} {self.engine}{many}".strip()
 
     @property
@@ -57,6 +66,8 @@ TARGETS = (
     Target("spendgate", "h2"),
     Target("spendgate", "grpcio"),
 )
+CROWDS = tuple(Target("spendgate", "ngh2", teams=n, limits=20) for n in (1, 100, 1_000))
+"""As teams and their limits grow."""
 
 
 def free_port() -> int:
@@ -76,6 +87,22 @@ def cpu_ns(pids: list[int]) -> int:
             except OSError:
                 continue  # a thread that has just ended
     return total
+
+
+def budgets(target: Target) -> list[dict[str, Any]]:
+    """The documents of a target's policy: the team `bench`, and those with limits, if there are any."""
+    crowd = [f"team-{n}" for n in range(target.teams)] if target.limits else []
+    limits = KINDS[: target.limits]
+    specs = [{"team": "bench"}, *({"team": team, "limits": limits} for team in crowd)]
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": spec["team"]},
+            "spec": {"monthlyBudgetUSD": 1_000_000, **spec},
+        }
+        for spec in specs
+    ]
 
 
 class Lab:
@@ -125,17 +152,15 @@ class Lab:
         return yaml.safe_dump(config)
 
     def _start_spendgate(self, target: Target) -> None:
-        policy = self.folder / "policy.yaml"
-        policy.write_text(
-            "apiVersion: ai.systemhardening.com/v1\nkind: LLMBudget\nmetadata: {name: bench}\n"
-            "spec: {team: bench, monthlyBudgetUSD: 1000000}\n"
-        )
+        name = target.name.replace(" ", "-")
+        policy = self.folder / f"policy-{name}.yaml"
+        policy.write_text(yaml.safe_dump_all(budgets(target)))
         self._run(
             target.name,
             [str(SPENDGATE), "up", "--quiet", "--workers", str(target.workers), "--policy", str(policy),
              *(["--lean"] if target.kind == "lean" else []),
              "--upstream", f"http://127.0.0.1:{self.upstream}", "--listen", f"127.0.0.1:{self.ports[target]}",
-             "--admin", f"127.0.0.1:{free_port()}", "--data-dir", str(self.folder / f"data {target.name}")],
+             "--admin", f"127.0.0.1:{free_port()}", "--data-dir", str(self.folder / f"data-{name}")],
             {"SPENDGATE_GRPC_ENGINE": target.engine},
         )  # fmt: skip
 
@@ -176,6 +201,12 @@ class Lab:
             )
             out.setdefault(kind, []).append(child.pid)
         return out
+
+    def listens(self, target: Target) -> tuple[str, int]:
+        """The socket of a target's processor, and its process."""
+        [pid] = self.pids(target)["processor"]
+        unix = psutil.Process(pid).net_connections(kind="unix")
+        return next(c.laddr for c in unix if str(c.laddr).endswith(".sock")), pid
 
     def memory_mb(self, target: Target) -> float:
         """Resident memory of the processor."""

@@ -1,11 +1,20 @@
 """A small closed-loop HTTP/1.1 load client: N connections, each sends its next request when the answer is
-whole. Light enough to share two cores with what it measures."""
+whole. Light enough to share two cores with what it measures.
+
+    .venv/bin/python bench/load.py PORT BYTES CONNECTIONS SECONDS     a load of its own; prints what came as JSON
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
+
+WORDS = "the quick brown fox jumps over the lazy dog and thinks about budgets in the mesh "
 
 
 @dataclass
@@ -31,8 +40,8 @@ class Result:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, request: bytes, result: Result, until: float) -> None:
-        self.request = request
+    def __init__(self, requests: Iterator[bytes], result: Result, until: float) -> None:
+        self.requests = requests
         self.result = result
         self.until = until
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -49,7 +58,7 @@ class _Connection(asyncio.Protocol):
         if self.began >= self.until:
             self._finish()
             return
-        self.transport.write(self.request)  # type: ignore[attr-defined]
+        self.transport.write(next(self.requests))  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -81,16 +90,28 @@ class _Connection(asyncio.Protocol):
         self.transport.close()
 
 
-def request_bytes(path: str, body: bytes, team: str = "bench") -> bytes:
-    """A POST of a chat request."""
+def body(size: int, stream: bool = False) -> bytes:
+    """A chat request of about `size` bytes."""
+    text = (WORDS * (size // len(WORDS) + 1))[: max(size - 120, 1)]
+    document = {"model": "gpt-4o", "max_tokens": 300, "messages": [{"role": "user", "content": text}]}
+    if stream:
+        document = {"stream": True, **document}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def request_bytes(path: str, body: bytes, team: str = "bench", more: str = "") -> bytes:
+    """A POST of a chat request. `more`: headers, each with its line's end."""
     return (
         f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nx-llm-team: {team}\r\n"
-        f"x-llm-app: bench\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"x-llm-app: bench\r\n{more}content-length: {len(body)}\r\n\r\n"
     ).encode() + body
 
 
-async def closed_loop(port: int, request: bytes, connections: int, seconds: float) -> Result:
-    """Load one port for a while."""
+async def closed_loop(
+    port: int, request: bytes | Sequence[bytes], connections: int, seconds: float
+) -> Result:
+    """Load one port for a while, with one request or several that take turns."""
+    requests = cycle([request] if isinstance(request, bytes) else request)
     result = Result()
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
@@ -98,7 +119,7 @@ async def closed_loop(port: int, request: bytes, connections: int, seconds: floa
     protocols = []
     for _ in range(connections):
         _, protocol = await loop.create_connection(
-            lambda: _Connection(request, result, until), "127.0.0.1", port
+            lambda: _Connection(requests, result, until), "127.0.0.1", port
         )
         protocols.append(protocol)
     await asyncio.wait([p.done for p in protocols], timeout=seconds + 30)
@@ -121,3 +142,14 @@ async def stream_chunks(port: int, request: bytes) -> list[float]:
         times.append(time.perf_counter() - began)
     writer.close()
     return times
+
+
+def main() -> None:
+    port, size, connections = map(int, sys.argv[1:4])
+    request = request_bytes("/v1/chat/completions", body(size))
+    result = asyncio.run(closed_loop(port, request, connections, float(sys.argv[4])))
+    print(json.dumps({"answers": len(result.latencies), "statuses": result.statuses}))
+
+
+if __name__ == "__main__":
+    main()

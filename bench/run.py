@@ -1,5 +1,6 @@
 """Side by side in one run: Envoy alone, Envoy with a Python processor that does nothing, and spendgate with reserve and
-settle, on each gRPC engine, and lean (`lab.py`). Prints tables and writes bench/results.json.
+settle, on each gRPC engine, and lean (`lab.py`); then short prompts beside long ones, and teams with limits. Prints
+tables and writes bench/results.json.
 
     .venv/bin/python bench/run.py [--quick] [--only "no-op grpcio,spendgate ngh2"]
     .venv/bin/python bench/run.py --gate          against bench/ratios.json: exit 1 where a ratio fell by a tenth
@@ -21,11 +22,12 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import BASE, HERE, TARGETS, YARDSTICK, Lab, Target, cpu_ns
-from load import Result, closed_loop, request_bytes, stream_chunks
+from lab import BASE, CROWDS, HERE, TARGETS, YARDSTICK, Lab, Target, cpu_ns
+from load import Result, body, closed_loop, request_bytes, stream_chunks
 from rich.console import Console
 from rich.table import Table
 
@@ -33,20 +35,12 @@ SIZES = {"1 KB": 1_000, "50 KB": 50_000, "500 KB": 500_000, "2 MB": 2_000_000}
 MANY = 32
 AT_ONCE_BYTES = 16_000_000
 """So much is on its way at once at most: more than `max_inflight_bytes` would be `too_busy`."""
-WORDS = "the quick brown fox jumps over the lazy dog and thinks about budgets in the mesh "
+SHORT_ONES, LONG_ONES = 8, ((2_000_000, 4), (10_000_000, 1))
+"""Connections: of short prompts, and beside them of long ones by their size."""
 RATIOS = HERE / "ratios.json"
 FALL = 0.9
 """A ratio below so much of the committed one fails the gate."""
 median = statistics.median
-
-
-def body(size: int, stream: bool = False) -> bytes:
-    """A chat request of about `size` bytes."""
-    text = (WORDS * (size // len(WORDS) + 1))[: max(size - 120, 1)]
-    document = {"model": "gpt-4o", "max_tokens": 300, "messages": [{"role": "user", "content": text}]}
-    if stream:
-        document = {"stream": True, **document}
-    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def streaming(chunks: int, delay_ms: float) -> bytes:
@@ -56,7 +50,7 @@ def streaming(chunks: int, delay_ms: float) -> bytes:
 
 
 async def loaded(
-    lab: Lab, target: Target, request: bytes, connections: int, seconds: float
+    lab: Lab, target: Target, request: bytes | Sequence[bytes], connections: int, seconds: float
 ) -> tuple[Result, dict[str, float]]:
     """Load one target; the CPU of its processes an exchange, in microseconds."""
     pids = lab.pids(target)
@@ -91,6 +85,61 @@ async def size_of(lab: Lab, size: int, rounds: int, seconds: float) -> dict[str,
         if base is not None:  # each round by itself: the machine is another in the next
             out[name]["rps_ratio"] = median(a / b for a, b in zip(row["rps"], base["rps"], strict=True))
     return out
+
+
+async def beside(lab: Lab, rounds: int, seconds: float) -> dict[str, Any]:
+    """What short prompts wait, alone and beside long ones, and for how long the processor's event loop is away."""
+    short = request_bytes("/v1/chat/completions", body(1_000))
+    found: dict[str, dict[str, list[float]]] = {}
+    for _ in range(rounds):
+        for target in lab.targets:
+            if target.engine not in ("ngh2", "h2") or target.workers > 1:
+                continue  # grpc.aio answers pings in threads of its own
+            for name, long in ((target.name, ()), (f"{target.name}, beside long ones", LONG_ONES)):
+                result, turns = await _short_ones(lab, target, short, long, seconds)
+                row = found.setdefault(name, {})
+                figures = {f"p{p}_ms": result.percentile(p) * 1000 for p in (50, 99)}
+                for key, value in {**figures, **{f"ping_{k}": v for k, v in turns.items()}}.items():
+                    row.setdefault(key, []).append(value)
+    return {name: {key: median(values) for key, values in row.items()} for name, row in found.items()}
+
+
+async def _short_ones(
+    lab: Lab, target: Target, short: bytes, long: tuple[tuple[int, int], ...], seconds: float
+) -> tuple[Result, dict[str, float]]:
+    socket, pid = lab.listens(target)
+    beside = [[str(HERE / "pings.py"), socket, str(seconds), str(pid)]]
+    for size, connections in long:
+        beside.append([str(HERE / "load.py"), *map(str, (lab.ports[target], size, connections, seconds))])
+    others = [
+        await asyncio.create_subprocess_exec(sys.executable, *argv, stdout=asyncio.subprocess.PIPE)
+        for argv in beside
+    ]
+    result = await closed_loop(lab.ports[target], short, SHORT_ONES, seconds)
+    told = [json.loads((await other.communicate())[0]) for other in others]
+    statuses = {*result.statuses, *(int(s) for load in told[1:] for s in load["statuses"])}
+    assert statuses == {200}, (target.name, statuses)
+    return result, told[0]
+
+
+async def crowds(lab: Lab, rounds: int, seconds: float) -> dict[str, Any]:
+    """Throughput, and CPU an exchange, as teams and their limits grow."""
+    await lab.until_ready()
+    rows: dict[str, dict[str, list[float]]] = {t.name: {} for t in lab.targets}
+    said = body(1_000)
+    for _ in range(rounds):
+        for target in lab.targets:
+            requests = [
+                request_bytes(
+                    "/v1/chat/completions", said, f"team-{n % target.teams}",
+                    f"x-llm-user: user-{n % 200}\r\nx-llm-run: run-{n // 20}\r\n",
+                )
+                for n in range(max(2_000, target.teams))
+            ]  # fmt: skip
+            result, cpu = await loaded(lab, target, requests, MANY, seconds)
+            for key, value in {"rps": result.rate, "p99_ms": result.percentile(99) * 1000, **cpu}.items():
+                rows[target.name].setdefault(key, []).append(value)
+    return {name: {key: median(values) for key, values in row.items()} for name, row in rows.items()}
 
 
 async def sse(lab: Lab, delay_ms: float, rounds: int) -> dict[str, float]:
@@ -137,18 +186,18 @@ async def open_streams(lab: Lab, target: Target, n: int) -> dict[str, float]:
     return {"streams": n, "before_mb": before, "kb_per_stream": (during - before) * 1000 / n}
 
 
-async def measure(lab: Lab, quick: bool) -> dict[str, Any]:
-    """All figures."""
+async def measure(lab: Lab, rounds: int, seconds: float, args: argparse.Namespace) -> dict[str, Any]:
+    """All figures of a lab; those that the gate does not look at are left out for it."""
     await lab.until_ready()
-    rounds, seconds = (3, 1.0) if quick else (5, 3.0)
     out: dict[str, Any] = {"machine": platform.platform(), "cores": os.cpu_count(), "json": {}, "sse": {}}
-    n = 300 if quick else 1000  # first, while the heap is fresh
+    n = 300 if args.quick else 1000  # first, while the heap is fresh
     out["memory"] = {t.name: await open_streams(lab, t, n) for t in lab.targets if t.is_ours}
     for label, size in SIZES.items():
         out["json"][label] = await size_of(lab, size, rounds, seconds)
     for label, delay in (("300 chunks, 5 ms apart", 5.0), ("300 chunks, flat out", 0.0)):
         out["sse"][label] = await sse(lab, delay, rounds)
     out["sse_cpu_us_a_chunk"] = {str(n): await sse_cpu(lab, n) for n in (16, 256)}
+    out["beside"] = {} if args.gate else await beside(lab, rounds, seconds)
     return out
 
 
@@ -202,10 +251,44 @@ def show(out: dict[str, Any]) -> None:
             f"SSE, {n} streams, processor's CPU µs a chunk: "
             + ", ".join(f"{k} {v:.0f}" for k, v in row.items())
         )
+    show_waits(console, out)
     for name, m in out["memory"].items():
         console.print(
             f"Memory, {name}: {m['before_mb']:.0f} MB, and {m['kb_per_stream']:.0f} KB an open stream"
         )
+
+
+def show_waits(console: Console, out: dict[str, Any]) -> None:
+    """The tables of short prompts beside long ones, and of teams."""
+    long = ", ".join(f"{n} x {size // 1_000_000} MB" for size, n in LONG_ONES)
+    waits = Table(title=f"{SHORT_ONES} x 1 KB, alone and beside {long} at once (ms)")
+    for column in ("target", "p50", "p99", "a ping, p99", "the longest", "CPU meanwhile, p99", "most"):
+        waits.add_column(column, justify="right")
+    for name, r in out["beside"].items():
+        pings = (f"ping_{what}_{which}_ms" for what in ("wait", "cpu") for which in ("p99", "longest"))
+        keys = ("p50_ms", "p99_ms", *pings)
+        waits.add_row(name, *(f"{r[key]:.1f}" for key in keys))
+    crowd = Table(title="As teams and limits grow")
+    for column in ("target", "requests/s", "p99 ms", "CPU µs an exchange"):
+        crowd.add_column(column, justify="right")
+    for name, r in out["crowds"].items():
+        cpu = "  ".join(f"{kind} {r[kind]:.0f}" for kind in ("up", "processor", "envoy", "redis"))
+        crowd.add_row(name, f"{r['rps']:.0f}", f"{r['p99_ms']:.1f}", cpu)
+    for table in (waits, crowd):
+        if table.row_count:
+            console.print(table)
+
+
+def in_lab(targets: tuple[Target, ...], work: Callable[[Lab], Coroutine[Any, Any, Any]]) -> Any:
+    """What is found in a lab with these targets."""
+    folder = Path(tempfile.mkdtemp(prefix="spendgate-bench-"))
+    lab = Lab(folder, targets)
+    try:
+        lab.start()
+        return asyncio.run(work(lab))
+    finally:
+        lab.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -218,15 +301,11 @@ def main() -> None:
     args = parser.parse_args()
     names = [x.strip() for x in args.only.split(",") if x.strip()]
     targets = tuple(t for t in TARGETS if not names or t.name in names or t is YARDSTICK or t is BASE)
-    folder = Path(tempfile.mkdtemp(prefix="spendgate-bench-"))
-    lab = Lab(folder, targets)
+    many = tuple(t for t in CROWDS if not (names or args.gate) or t.name in names)
+    rounds, seconds = (3, 1.0) if args.quick else (5, 3.0)
     began = time.monotonic()
-    try:
-        lab.start()
-        out = asyncio.run(measure(lab, args.quick))
-    finally:
-        lab.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    out = in_lab(targets, lambda lab: measure(lab, rounds, seconds, args))
+    out["crowds"] = in_lab(many, lambda lab: crowds(lab, rounds, seconds)) if many else {}
     args.out.write_text(json.dumps(out, indent=1) + "\n")
     show(out)
     print(f"{time.monotonic() - began:.0f} s; written to {args.out}")
