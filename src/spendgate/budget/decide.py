@@ -21,9 +21,14 @@ from spendgate.values import dataclass
 
 QuoteFn = Callable[[str, int | None], Quote]
 ServableFn = Callable[[str], str]
+BoundsFn = Callable[[str], tuple[Bound, ...] | None]
 
 PRESSURE_ABOVE = (4, 5)
 """With cost routing, pressure starts above 0.8 of the month's limit (rule 3)."""
+
+
+def _none_kept(model: str) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,21 @@ class _DecisionInput:
     quote_fn: QuoteFn
     servable: ServableFn
     settings: DecisionSettings
-    groups: tuple[TeamBudget, ...] = ()
+    groups: tuple[TeamBudget, ...]
+    kept: BoundsFn
     _quotes: dict[str, tuple[Quote, bool]] = field(default_factory=dict)
 
     @property
     def cap(self) -> int | None:
         """The policy's output cap, where the client gave none."""
         return self.budget.output_token_cap if self.ask.client_output_cap is None else None
+
+    def bounds(self, model: str) -> tuple[Bound, ...]:
+        """The bounds of a model."""
+        kept = self.kept(model)
+        if kept is not None:
+            return kept
+        return bounds_of(self.budget, self.ask, model, self.now_ms, self.settings, self.groups)
 
     def quote(self, model: str) -> Quote:
         """The estimate for a model; with clamping, lowered to what one request may cost (rule 12)."""
@@ -96,12 +109,13 @@ def plan(
     servable: ServableFn,
     settings: DecisionSettings,
     groups: tuple[TeamBudget, ...] = (),
+    kept: BoundsFn = _none_kept,
 ) -> Plan:
     """Decide one request. `groups` bound the team beside its own budget.
 
     `quote(model, cap)` estimates a model with the output cap `cap` (None: the client's own, or the default).
     `servable(model)` is "" where the exchange's dialect and upstream can serve the model, else why not
-    (`dialect`, `upstream`, `capability`).
+    (`dialect`, `upstream`, `capability`). `kept(model)` has the bounds of a model where they are kept.
     """
     asked = _asked(ask, servable)
     if budget is None:
@@ -111,7 +125,7 @@ def plan(
         return _unbudgeted(ask, asked, quote(asked.model, None), settings, now_ms, groups, refused=refused)
     if budget.lapsed:
         return _unbudgeted(ask, asked, quote(asked.model, None), settings, now_ms, groups, refused=True)
-    case = _DecisionInput(ask, budget, now_ms, quote, servable, settings, groups)
+    case = _DecisionInput(ask, budget, now_ms, quote, servable, settings, groups, kept)
     choices, refusal = _decided(case, asked)
     month = budget.month_bound_nanousd(now_ms, ask.app)
     return Plan(
@@ -328,7 +342,7 @@ def _priced(
 ) -> Choice:
     """An option with its estimate, bounds, clamp and window."""
     budget, quote = case.budget, case.quote(option.model)
-    bounds = bounds_of(budget, case.ask, option.model, case.now_ms, case.settings, case.groups)
+    bounds = case.bounds(option.model)
     if quote.rank_picousd is None and budget.unpriced_models == "allow":
         bounds = counted_only(bounds, money_alone=True)
     candidate = Candidate(
@@ -374,7 +388,7 @@ def _cap_to_write(case: _DecisionInput, model: str) -> int | None:
 
 def _counted_only(case: _DecisionInput, asked: _Option) -> Choice:
     quote = case.quote_fn(asked.model, None)
-    bounds = bounds_of(case.budget, case.ask, asked.model, case.now_ms, case.settings, case.groups)
+    bounds = case.bounds(asked.model)
     own = counted_only(tuple(b for b in bounds if not b.group))
     return _choice(asked, quote, (*own, *(b for b in bounds if b.group)))
 

@@ -1,7 +1,7 @@
 """What of a plan follows from the policy alone: for a team, an app and a model, whatever else is asked. Pure.
 
-It is worked out once and kept by a snapshot. Only plain budgets have such frames, and only a request without a word on
-other models is planned by one; `decide.plan` is what says how, and a frame's plan is the same.
+It is worked out once and kept by a snapshot. A plain request under a plain budget is planned by it alone; `decide.plan`
+is what says how, and a frame's plan is the same. All other decisions have their bounds of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class Frame:
     """It holds from `since_ms` on, and no longer at `until_ms`."""
 
     budget: TeamBudget
+    is_whole: bool
+    """Is it all of a plan that its budget has a say in? Else a decision takes its bounds alone."""
     bounds: tuple[Bound, ...]
     limit_nanousd: int
     bound_nanousd: int | None
@@ -27,10 +29,10 @@ class Frame:
     until_ms: int
 
     def plan(self, model: str, quote: Quote, client_output_cap: int | None) -> Plan | None:
-        """The plan for a request of this model, which has a price; None where one request may not cost so much."""
+        """The plan for a request of this model, which has a price; None where there is more to decide."""
         budget, estimate = self.budget, quote.estimate_nanousd
         most = budget.request_nanousd
-        if most is not None and estimate > most:
+        if not self.is_whole or (most is not None and estimate > most):
             return None
         clamp = quote.clamp if budget.clamp_output else None
         candidate = Candidate(model, estimate, self.bounds, clamp=clamp, tokens=quote.tokens)
@@ -51,17 +53,18 @@ def frame_of(
     now_ms: int,
     settings: DecisionSettings,
 ) -> Frame | None:
-    """The frame of a team's plans; None where it has none, or the app may not use the model."""
-    if not budget.is_plain or any(b.knows_callers for b in (budget, *groups)):
+    """The frame of a team's plans; None where its bounds are not only the team's, the app's and the model's."""
+    if budget.lapsed or any(b.knows_callers for b in (budget, *groups)):
         return None
-    if any(r.allowed_apps and app not in r.allowed_apps for r in budget.rules_for((model,), known_as)):
-        return None
+    rules = budget.rules_for((model,), known_as)
+    is_refused = any(r.allowed_apps and app not in r.allowed_apps for r in rules)
     ask = Ask(budget.team, app, model, "", 0, known_as=known_as)
     bounds = bounds_of(budget, ask, model, now_ms, settings, groups)
     month = budget.month_bound_nanousd(now_ms, app)
     since_ms, until_ms = _span((budget, *groups), bounds, now_ms)
     return Frame(
         budget,
+        budget.is_plain and not is_refused,
         bounds,
         budget.limit_nanousd(now_ms),
         None if month == UNLIMITED else month,

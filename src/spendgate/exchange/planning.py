@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spendgate.budget.ask import NO_TAGS, Ask, Choice, Plan, Quote
-from spendgate.budget.bounds import UNLIMITED, Candidate
+from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
 from spendgate.budget.decide import audit_fallback, fail_open_allowance, plan
 from spendgate.budget.policy import TeamBudget
 from spendgate.dialects.base import RequestFacts
@@ -57,7 +57,8 @@ def gather(
     is sent, None where only its dialect is known; `learned`: what earlier answers taught; `seen`: is its answer seen as
     it flows? Else its hold waits for Envoy's access log."""
     sent_to = address or Address(dialect)
-    if not require_model and is_plain(facts):
+    plain = is_plain(facts)
+    if plain and not require_model:
         kept = _by_frame(snapshot, identity, facts, counted, exchange_id, now_ms, sent_to, seen=seen)
         if kept is not None:
             return kept
@@ -78,12 +79,17 @@ def gather(
         own = cap if own is None else own
         known = quotes.get((model, own))
         if known is None:
-            terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
-            served = learned.serves(snapshot.place(model, sent_to), now_ms) if learned is not None else ()
-            most = settings.assumed_output_tokens
-            known = make_quote(prices, model, facts, counted, own, most, terms, served, shares=shares)
-            quotes[model, own] = known
+            offer = snapshot.offer(model, sent_to, now_ms) if plain and not shares else None
+            known = quotes[model, own] = (
+                made(model, own) if offer is None else offer.quote(facts, counted, own)
+            )
         return known
+
+    def made(model: str, cap: int | None) -> Quote:
+        terms = snapshot.terms(model, sent_to, now_ms, facts.service_tier, facts.residency)
+        served = learned.serves(snapshot.place(model, sent_to), now_ms) if learned is not None else ()
+        most = settings.assumed_output_tokens
+        return make_quote(prices, model, facts, counted, cap, most, terms, served, shares=shares)
 
     def servable(model: str) -> str:
         if model != facts.model and facts.body_fixed:
@@ -92,10 +98,14 @@ def gather(
             return "dialect"  # the path names the deployment; the body cannot change it
         return snapshot.servable(model, dialect, facts.needs, counted.tokens)
 
+    def bounds(model: str) -> tuple[Bound, ...] | None:
+        frame = snapshot.frame(identity.team, identity.app, model, now_ms) if plain else None
+        return None if frame is None else frame.bounds
+
     ask = ask_of(
         snapshot, identity, dialect, facts, counted, sent_to, now_ms, require_model=require_model, fits=fits
     )
-    decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision, groups)
+    decided = plan(ask, budget, now_ms, quote, servable, snapshot.decision, groups, bounds)
     if decided.refusal is not None and not decided.audit:
         return Planned(decided, (), None)
     choices = tuple(map(_storable, _audited(decided) if decided.audit else decided.choices))
@@ -130,8 +140,10 @@ def _by_frame(
     """The same of a plain request, by what is kept of its team, app and model; None where that does not say it all."""
     team, app, model = identity.team, identity.app, facts.model
     frame = snapshot.frame(team, app, model, now_ms)
-    offer = snapshot.offer(model, address, now_ms) if frame is not None else None
-    if frame is None or offer is None:
+    if frame is None or not frame.is_whole:
+        return None
+    offer = snapshot.offer(model, address, now_ms)
+    if offer is None:
         return None
     cap = facts.output_cap
     if cap is None and not facts.body_fixed:

@@ -11,6 +11,7 @@ from unit.budget.test_rules import NOW, ask, budget, quote
 from spendgate.budget.ask import DecisionSettings, Quote
 from spendgate.budget.decide import plan
 from spendgate.budget.frame import Frame, frame_of
+from spendgate.budget.limits import bounds_of
 from spendgate.pricing.aliases import known_as
 from spendgate.pricing.span import FOREVER
 
@@ -54,13 +55,27 @@ def test_a_plan_by_a_frame_is_the_decisions(spec: dict[str, Any], cap: int | Non
         {"downgrades": [{"from": "gpt-4o", "to": "gpt-4o-mini"}]},
         {"costRouting": {"enabled": True, "cheapModel": "gpt-4o-mini"}},
         {"holds": "learned"},
-        {"maxUSDPerRun": 3},
-        {"limits": [{"per": "user", "max": 9}]},
-        {"limits": [{"per": "tag:project", "max": 9}]},
         {"modelLimits": [{"modelPattern": "gpt-*", "allowedApps": ["other"]}]},
     ],
 )
-def test_what_is_not_plain_has_no_frame(spec: dict[str, Any]) -> None:
+def test_what_is_not_plain_is_left_to_the_decision(spec: dict[str, Any]) -> None:
+    found = frame(**spec)
+    assert found is not None and not found.is_whole
+    assert found.plan("gpt-4o", quote("gpt-4o", 100), 100) is None
+    assert found.bounds == bounds_of(budget(**spec), ask(), "gpt-4o", NOW, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"maxUSDPerRun": 3},
+        {"limits": [{"per": "user", "max": 9}]},
+        {"limits": [{"per": "run", "max": 9}]},
+        {"limits": [{"per": "provider", "max": 9}]},
+        {"limits": [{"per": "tag:project", "max": 9}]},
+    ],
+)
+def test_what_is_bound_by_more_than_team_app_and_model_has_no_frame(spec: dict[str, Any]) -> None:
     assert frame(**spec) is None
 
 

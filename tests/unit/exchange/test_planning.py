@@ -120,7 +120,7 @@ def policies(draw: st.DrawFn) -> Policy:
         found = PLAIN | {"team": team, "monthly_nanousd": draw(st.sampled_from([0, 1, 100, 8000])) * USD}
         for part in draw(st.lists(st.sampled_from(SET), min_size=1, max_size=3)):
             found |= part
-        if draw(st.integers(0, 5)) == 5:
+        if draw(st.integers(0, 2)) == 2:
             found |= draw(st.sampled_from(OTHER))
         budgets.append(TeamBudget(**found | more))
     return Policy.of(budgets, lapsed=["gone"])
