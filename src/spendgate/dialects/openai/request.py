@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from spendgate.dialects.base import RequestFacts
+from spendgate.dialects.openai.model_traits import is_plain, traits_of
 from spendgate.dialects.request import fallbacks, hosted, rewriting, thinking
 from spendgate.dialects.request.images import Flat, Patches, Tiles, openai_tokens, size_of
 from spendgate.dialects.request.texts import (
@@ -52,20 +53,6 @@ AUDIO_REFERENCE_TOKENS = 16_384
 """An earlier spoken answer that a message refers to by id: the longest that an audio model gives."""
 
 DEPLOYMENT = re.compile(r"/openai/+deployments/+([^/]+)/", re.IGNORECASE)
-SEARCH_MODEL = re.compile(r"-search-(preview|api)")
-"""Models that search the web on every call, at one fee a call."""
-
-_SONAR = re.compile(r"(^|/)sonar(-pro|-reasoning)?$")
-"""Perplexity's, whose searches are a fee a request."""
-AGENT_MODEL = re.compile(
-    r"(^|/)(compound(-beta)?(-mini)?|sonar-(deep-research|pro-search|reasoning-pro))$|deep-research"
-)
-"""Models that search and run code by themselves, in turns (Groq's compound systems, deep research)."""
-
-DRAWS = re.compile(r"(^|[/:._-])images?([._:-]|$)|nano-banana|seedream|dall-e|flux", re.IGNORECASE)
-"""Models of pictures by their names (Gemini's, OpenAI's, ByteDance's, Black Forest Labs'), as chats have them."""
-
-THINKS_BESIDE = re.compile(r"(^|/)(qwq|qvq)|qwen.*thinking", re.IGNORECASE)
 THINKING_TOKENS_MAX = 81_920
 """The longest thinking of Qwen's models. At Alibaba's Model Studio `max_tokens` limits the answer alone, and
 `thinking_budget` the thinking (Model Studio, "Deep thinking")."""
@@ -80,9 +67,50 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _INCLUDE_USAGE: dict[str, json_edit.Value] = {"include_usage": b"true"}
 
 
+_PLAIN = frozenset(
+    {
+        "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p",
+        "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "stop",
+    }
+)  # fmt: skip
+"""Members that say nothing but what `_read_plain` reads."""
+
+
 def read(body: bytes, path: str) -> RequestFacts:
     """Read the facts. `path` is plain. Raises RequestError."""
     document = parse_request(body)
+    model = document.get("model")
+    if not (isinstance(model, str) and len(model) <= MODEL_CHARACTERS_MAX and _PLAIN.issuperset(document)):
+        return read_any(document, body, path)
+    if not is_plain(model) or deployment(path) or path.endswith(_OPENROUTER):
+        return read_any(document, body, path)
+    return _read_plain(document, model, body)
+
+
+def _read_plain(document: JsonObject, model: str, body: bytes) -> RequestFacts:
+    """Most requests: one known model, and nothing but messages, a limit and how to sample. What `read_any` makes of
+    them."""
+    texts = Texts()
+    _read_messages(texts, document.get("messages"), image_tokens(model))
+    stream = truth_of(document.get("stream"))
+    options = object_of(document.get("stream_options"))
+    return RequestFacts(
+        model=model,
+        stream=stream,
+        texts=tuple(texts.texts),
+        text_bytes=texts.length_bytes,
+        extra_input_tokens=texts.extra_tokens + PRIMING_TOKENS,
+        output_cap=_output_cap(document),
+        unseen_input=texts.unseen,
+        cache_writes=hosted.cache_writes(body, b"cache_control"),
+        needs=frozenset(texts.needs),
+        usage_hidden=stream and options.get("include_usage") is not True,
+        dear_kinds=frozenset(texts.dear_kinds),
+    )
+
+
+def read_any(document: JsonObject, body: bytes, path: str) -> RequestFacts:
+    """Read the facts of any request. Raises RequestError."""
     deployed = deployment(path)
     model = deployed or fallbacks.asked_model(document)
     several = fallbacks.asked_at_once(document)
@@ -179,34 +207,6 @@ def _output_cap(document: JsonObject) -> int | None:
     first = None if one is None else positive(one)
     second = None if other is None else positive(other)
     return max(first or 0, second or 0) or None
-
-
-class Traits(NamedTuple):
-    """What a model's name says of how it is billed."""
-
-    searches: bool
-    """It searches the web on every call, at one fee a call."""
-    own_search: bool
-    """It searches by itself, and bills no token for what it finds."""
-    is_agent: bool
-    """It searches and runs code by itself, in turns."""
-    thinks_beside: bool
-    """Its thinking is not in the output cap."""
-    draws: bool
-    """It makes pictures, asked for or not."""
-
-
-@lru_cache(maxsize=1024)
-def traits_of(model: str) -> Traits:
-    """What the name says."""
-    searches = SEARCH_MODEL.search(model) is not None
-    return Traits(
-        searches,
-        searches or _SONAR.search(model) is not None,
-        AGENT_MODEL.search(model) is not None,
-        THINKS_BESIDE.search(model) is not None,
-        DRAWS.search(model) is not None,
-    )
 
 
 _SWITCHES = frozenset({"chat_template_kwargs", "enable_thinking", "thinking_budget"})

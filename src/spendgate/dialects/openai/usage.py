@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from spendgate.dialects.base import Reading
-from spendgate.dialects.openai.request import traits_of
+from spendgate.dialects.openai.model_traits import traits_of
 from spendgate.dialects.request.texts import MODEL_CHARACTERS_MAX, TIER_CHARACTERS_MAX, short
 from spendgate.dialects.response import header_usage, told_cost
 from spendgate.dialects.response.counts import BadUsage, believable, optional, required, seconds_of, tidy

@@ -52,7 +52,7 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
     several = _several(document.get("model"))
     if len(several) > MODELS_MAX:
         raise RequestError(f"model: names {len(several)} models; {MODELS_MAX} at most are asked at once")
-    if _MEMBERS.isdisjoint(document) and not several and not _is_router(model):
+    if _MEMBERS.isdisjoint(document) and not several and not is_router(model):
         return ()
     found: dict[str, None] = dict.fromkeys(several)
     for key in KEYS:
@@ -65,7 +65,7 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
         found[ANY_MODEL] = None
     if len(found) > MODELS_MAX:
         return (*list(found)[:MODELS_MAX], ANY_MODEL)
-    if _is_router(model) or document.get("preset"):
+    if is_router(model) or document.get("preset"):
         found[ANY_MODEL] = None
     found.pop(model, None)
     again = (name for i, name in enumerate(several) if name in several[:i])
@@ -73,14 +73,20 @@ def read(document: JsonObject, model: str = "", any_model: str = ANY_MODEL) -> t
 
 
 @lru_cache(maxsize=1024)
-def _is_router(model: str) -> bool:
+def is_router(model: str) -> bool:
+    """Does the name stand for a choice of the provider?"""
     return _ROUTER.search(model) is not None
 
 
 def is_routed(document: JsonObject, model: str) -> bool:
     """Does the request say how a router is to choose the provider of its model (OpenRouter's `provider`, and the
     variants that choose the fastest)?"""
-    return bool(object_of(document.get("provider"))) or model.endswith((":nitro", ":exacto"))
+    return bool(object_of(document.get("provider"))) or is_variant(model)
+
+
+def is_variant(model: str) -> bool:
+    """Does the name itself say how its provider is chosen?"""
+    return model.endswith((":nitro", ":exacto"))
 
 
 def caps(document: JsonObject) -> int:
