@@ -52,7 +52,12 @@ class ReserveRequest:
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups whose accounts it stands in, too."""
-        return tuple(dict.fromkeys(b.group for c in self.candidates for b in c.bounds if b.group))
+        found: dict[str, None] = {}
+        for c in self.candidates:
+            for b in c.bounds:
+                if b.group:
+                    found[b.group] = None
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

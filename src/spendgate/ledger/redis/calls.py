@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError, RedisError
 from spendgate.errors import LedgerUnavailable
 from spendgate.ledger.exchanges import is_group
 from spendgate.ledger.redis.cluster_connection import ClusterLane
-from spendgate.ledger.redis.codec import GROUPS_KEY, TEAMS_KEY, clean, team_prefix
+from spendgate.ledger.redis.codec import GROUPS_KEY, TEAMS_KEY, clean, holds_key
 from spendgate.ledger.redis.connection import Lane
 
 BULK_TIMEOUT_S = 2.0
@@ -43,7 +43,7 @@ class Script:
 
 def script_call(script: Script, accounts: Sequence[str], args: Sequence[Any]) -> tuple[Any, ...]:
     """The call of a script for an account, and further ones beside it."""
-    return ("EVALSHA", script.sha, len(accounts), *(f"{team_prefix(a)}holds" for a in accounts), *args)
+    return ("EVALSHA", script.sha, len(accounts), *map(holds_key, accounts), *args)
 
 
 class RedisCalls:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +42,8 @@ EXCHANGES, COST, SAVED, REFUSED, ADJUSTED, OFF_LIST, MARKUP = "#", "$", "+", "!"
 """Fields of a day's cell beside the kinds of tokens."""
 NAME_MAX = 200
 """Characters of a name that are kept."""
+TEAMS_KNOWN = 4096
+"""So many teams' keys are remembered."""
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -62,6 +65,8 @@ def beat_keys() -> tuple[str, ...]:
 
 def clean(name: str) -> str:
     """A name as the ledger stores it; most are returned as they are. Cleaning twice changes nothing more."""
+    if len(name) <= NAME_MAX and name.isprintable():  # what is unsafe is not
+        return name
     if len(name) > NAME_MAX:
         digest = hashlib.sha1(name.encode(errors="replace"), usedforsecurity=False).hexdigest()
         name = f"{name[: NAME_MAX - 13]}~{digest[:12]}"
@@ -78,6 +83,7 @@ def text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
+@lru_cache(maxsize=TEAMS_KNOWN)
 def team_prefix(team: str) -> str:
     """The prefix of every key of a team, its hash tag included.
 
@@ -89,10 +95,17 @@ def team_prefix(team: str) -> str:
     return f"{PREFIX}{{{quote(clean(team), safe='') or '%'}}}:"
 
 
+@lru_cache(maxsize=TEAMS_KNOWN)
+def holds_key(team: str) -> str:
+    """The key that names a team to every script."""
+    return f"{team_prefix(team)}holds"
+
+
 def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) -> bytes:
     """Write a reservation as `reserve.lua` reads it; `again`: in the place of what is held under its id. Raises
     LedgerError for an amount out of range."""
-    accounts = {name: n for n, name in enumerate(request.groups, 2)}
+    groups = request.groups
+    accounts = {name: n for n, name in enumerate(groups, 2)} if groups else {}
     carries = False
     windows: dict[tuple[int, ...], int] = {}
     candidates = []
@@ -131,13 +144,25 @@ def reserve_argument(request: ReserveRequest, now_ms: int, again: bool = False) 
 def _candidate(
     c: Candidate, accounts: dict[str, int], windows: dict[tuple[int, ...], int]
 ) -> dict[str, object]:
-    """One that may serve it; with `cp` where a bound of it carries over."""
+    """One that may serve it; with `cp` where a bound of it carries over. A window that the ledger does not know is a
+    number in `windows`, from 1, which gets it."""
+    start, below = c.used_from_nanousd, c.used_below_nanousd
+    bounds: list[list[object]] = []
+    carries = False
+    for b in c.bounds:
+        bound = [clean(b.scope), b.window, b.floor_nanousd, b.ceiling_nanousd]
+        bounds.append(bound)
+        if b.periods:
+            bound[1] = windows.setdefault(b.periods, len(windows) + 1)
+        if b.group or b.values_of or b.carry:
+            bound.append(_more(b, accounts))
+            carries = carries or b.carry is not None
     row: dict[str, object] = {
         "m": clean(c.model),
         "e": c.estimate_nanousd,
-        "f": max(c.used_from_nanousd - c.own_nanousd, 0),
-        "b": max(c.used_below_nanousd - c.own_nanousd, 0) if c.used_below_nanousd >= 0 else UNLIMITED,
-        "l": [_bound(b, accounts, windows) for b in c.bounds],
+        "f": max(start - c.own_nanousd, 0) if start else 0,
+        "b": max(below - c.own_nanousd, 0) if below >= 0 else UNLIMITED,
+        "l": bounds,
     }
     if c.tokens:
         row["t"] = c.tokens
@@ -154,27 +179,23 @@ def _candidate(
             h.percentile,
             h.samples,
         ]
-    if any(b.carry is not None for b in c.bounds):
+    if carries:
         own = {"cp": c.carry_parts, "f": c.used_from_nanousd, "b": c.used_below_nanousd, "o": c.own_nanousd}
         row |= own
     return row
 
 
-def _bound(b: Bound, accounts: dict[str, int], windows: dict[tuple[int, ...], int]) -> list[object]:
-    """A window that the ledger does not know is a number in `windows`, from 1, which gets it."""
-    window = windows.setdefault(b.periods, len(windows) + 1) if b.periods else b.window
-    row: list[object] = [clean(b.scope), window, b.floor_nanousd, b.ceiling_nanousd]
-    if b.group or b.values_of or b.carry:
-        more: dict[str, object] = {}
-        if b.group:
-            more["g"] = accounts[b.group]
-        if b.values_of:
-            more["x"] = clean(b.values_of)
-        if b.carry is not None and b.floor_nanousd >= 0:
-            k = b.carry
-            more["p"] = [k.budget_nanousd, k.most_nanousd, k.floor_parts, k.ceiling_parts]
-        row.append(more)
-    return row
+def _more(b: Bound, accounts: dict[str, int]) -> dict[str, object]:
+    """What few bounds have."""
+    more: dict[str, object] = {}
+    if b.group:
+        more["g"] = accounts[b.group]
+    if b.values_of:
+        more["x"] = clean(b.values_of)
+    if b.carry is not None and b.floor_nanousd >= 0:
+        k = b.carry
+        more["p"] = [k.budget_nanousd, k.most_nanousd, k.floor_parts, k.ceiling_parts]
+    return more
 
 
 def settle_argument(s: Settlement) -> bytes:
@@ -274,7 +295,7 @@ def reserve_result(request: ReserveRequest, reply: Any) -> ReserveResult:
         loop,
         more,
     ) = reply
-    carried = tuple(map(int, more))
+    carried = tuple(map(int, more)) if more else ()
 
     def bound_of(candidate: int, index: int) -> Bound:
         bound = request.candidates[candidate].bounds[index]
@@ -282,10 +303,10 @@ def reserve_result(request: ReserveRequest, reply: Any) -> ReserveResult:
             return bound
         return bound.raised(carried[1 + request.groups.index(bound.group) if bound.group else 0])
 
-    named = tuple(
+    named = [
         Refusal(int(c), bound_of(int(c), int(b)), int(s), int(r), only_held == 1, int(asked))
         for c, b, s, r, only_held, asked in refusals
-    )
+    ]
     return ReserveResult(
         candidate=int(candidate),
         held_nanousd=int(held),
@@ -293,11 +314,11 @@ def reserve_result(request: ReserveRequest, reply: Any) -> ReserveResult:
         settled_nanousd=int(settled),
         reserved_nanousd=int(reserved),
         at_ms=int(now),
-        refusals=named,
+        refusals=tuple(named),
         replayed=bool(int(replayed)),
-        expired=expired_rows(request.team, expired),
-        counters=tuple((int(s), int(r)) for s, r in zip(counters[::2], counters[1::2], strict=True)),
-        in_flight=tuple((int(age), int(amount)) for age, amount in in_flight),
+        expired=expired_rows(request.team, expired) if expired else (),
+        counters=tuple(zip(counters[::2], counters[1::2], strict=True)),
+        in_flight=tuple([(int(age), int(amount)) for age, amount in in_flight]),
         worst_nanousd=int(worst) if int(worst) > int(held) else 0,
         loop=Loop(int(loop[0]), int(loop[1])) if loop else None,
         carried_nanousd=carried,
@@ -306,8 +327,8 @@ def reserve_result(request: ReserveRequest, reply: Any) -> ReserveResult:
 
 def _held_at_once(request: ReserveRequest, reply: str | bytes) -> ReserveResult:
     """The reply of the short way: the first candidate is held whole."""
-    now, *amounts = map(int, reply.split())
-    settled, reserved = amounts[:2]
+    now, settled, reserved, *others = map(int, reply.split())
+    month = (settled, reserved)
     return ReserveResult(
         request.first_candidate,
         request.candidates[0].estimate_nanousd,
@@ -315,7 +336,7 @@ def _held_at_once(request: ReserveRequest, reply: str | bytes) -> ReserveResult:
         settled,
         reserved,
         now,
-        counters=tuple(zip(amounts[::2], amounts[1::2], strict=True)),
+        counters=(month, *zip(others[::2], others[1::2], strict=True)) if others else (month,),
     )
 
 

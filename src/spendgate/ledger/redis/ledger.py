@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from importlib.resources import files
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Self, cast
 
 import redis.asyncio as aioredis
@@ -173,16 +173,21 @@ class RedisLedger(LedgerReads):
         """See `port.Ledger.settle_timed`: one script call an account, one round trip for all. Of an exchange in
         several accounts the team's word is told; each of them ends it by its own id, so that all may be sent again."""
         every = [*batch, *(s.of_group(g, group_account(g.name)) for s in batch for g in s.groups)]
-        order = sorted(range(len(every)), key=lambda i: every[i].team)
-        calls: list[tuple[str, list[Any]]] = []
-        for team, indices in groupby(order, key=lambda i: every[i].team):
-            calls.append((team, [now_ms, *(settle_argument(every[i]) for i in indices)]))
-        if not calls:
+        if not every:
             return []
+        by_team: dict[str, list[Any]] = {}
+        places: dict[str, list[int]] = {}
+        for i, s in enumerate(every):
+            team = s.team
+            if team not in by_team:
+                by_team[team], places[team] = [now_ms], []
+            by_team[team].append(settle_argument(s))
+            places[team].append(i)
+        calls = list(by_team.items())
         replies = await self.calls.bulk("settle", lambda: self.calls.run_all(SETTLE, calls))
         words = [(text(word), int(reply[-1])) for reply in replies for word in reply[:-1]]
         out = [("", 0)] * len(every)
-        for i, word in zip(order, words, strict=True):
+        for i, word in zip(chain.from_iterable(places.values()), words, strict=True):
             out[i] = word
         return out[: len(batch)]
 
