@@ -182,6 +182,26 @@ MUTATIONS = (
         ("replay", "books", "holds"),
     ),
     Mutation(
+        "a batch leaves its holds reserved", "settle",
+        "m[3] + reserved", "m[3]", ("holds", "books"),
+    ),
+    Mutation(
+        "what is released is charged in a batch", "settle",
+        "c, release and 0 or s.e", "c, s.e", ("sums", "books"),
+    ),
+    Mutation(
+        "a batch leaves no marks", "settle",
+        "  mark_all(done, now)\n", "", ("replay", "books"),
+    ),
+    Mutation(
+        "a batch leaves its holds", "settle",
+        "  redis.call('HDEL', holds_key, unpack(done))\n", "", ("holds", "books", "replay", "deadline"),
+    ),
+    Mutation(
+        "a batch leaves its deadlines", "settle",
+        "  redis.call('ZREM', due_key, unpack(done))\n", "", ("deadline",),
+    ),
+    Mutation(
         "a settlement leaves its hold reserved", "settle",
         "hold and -held_in(hold, c[1]) or 0)", "0)", ("holds", "books"),
     ),

@@ -1,9 +1,10 @@
-"""The short way of `reserve.lua` answers and writes what its long way would: two teams live the same lives, one of them
-by a script that has no short way."""
+"""The short ways of `reserve.lua` and `settle.lua` answer and write what their long ways would: two teams live the same
+lives, one of them by scripts that have no short way, and that settle one exchange after the other."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,11 +13,11 @@ import redis as sync_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize
-from support.asks import T0, ask, candidate, end
+from support.asks import T0, ask, bound, candidate, end
 from support.histories import DAY_MS, PREFIX, VERBS, Histories, lua, run_histories, wanted
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
-from spendgate.ledger.exchanges import ReserveRequest, ReserveResult
+from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
 from spendgate.ledger.redis.calls import LONG_WAY, Script
 from spendgate.ledger.redis.codec import (
     clean,
@@ -30,7 +31,11 @@ from spendgate.money import LEDGER_MAX_NANOUSD
 
 TWIN = team_prefix("twin")
 TTL_APART_MS = 5_000
-SHORT, LONG = "local told = at_once()", "local told = nil"
+LONG = {
+    "reserve": ("local told = at_once()", "local told = nil"),
+    "settle": ("local PLAIN_MAX = math.min(#batch, 1000)", "local PLAIN_MAX = 0"),
+}
+"""What makes a verb take the long way always."""
 
 _STATE = """
 local out = {}
@@ -48,13 +53,15 @@ return out
 
 
 class Twins:
-    """The verbs as they are shipped on one team; on its twin reservations without the short way."""
+    """The verbs as they are shipped on one team; on its twin by the long way alone."""
 
     def __init__(self, client: sync_redis.Redis) -> None:
         self.client = client
         shipped = {verb: Script(verb).text for verb in VERBS}
-        assert shipped["reserve"].count(SHORT) == 1
-        long_alone = {**shipped, "reserve": shipped["reserve"].replace(SHORT, LONG)}
+        long_alone = dict(shipped)
+        for verb, (short, long) in LONG.items():
+            assert shipped[verb].count(short) == 1
+            long_alone[verb] = shipped[verb].replace(short, long)
         self._shas = [
             {verb: client.script_load(source) for verb, source in way.items()}
             for way in (shipped, long_alone)
@@ -64,14 +71,17 @@ class Twins:
 
     def run(self, verb: str, *arguments: Any) -> Any:
         """What the team is told; the same was said to its twin."""
-        told, twins = (
-            self.client.evalsha(shas[verb], 1, f"{prefix}holds", *arguments)
-            for prefix, shas in zip((PREFIX, TWIN), self._shas, strict=True)
-        )
+        first, *batch = arguments
+        told = self._one(0, verb, *arguments)
+        if verb == "settle":
+            twins = [self._one(1, verb, first, argument)[0] for argument in batch]
+            assert told[:-1] == twins  # the last is Redis' own time
+        else:
+            twins = self._one(1, verb, *arguments)
         self.compare()
         if verb == "settle":
-            assert told[:-1] == twins[:-1]  # the last is Redis' own time
-        elif verb != "reserve" or isinstance(told, list):
+            return told
+        if verb != "reserve" or isinstance(told, list):
             assert told == twins
         else:
             self.short += 1
@@ -82,6 +92,9 @@ class Twins:
             assert [int(n) for n in told.split()] == [int(now), *standing]
         self.twins = twins
         return told
+
+    def _one(self, twin: int, verb: str, *arguments: Any) -> Any:
+        return self.client.evalsha(self._shas[twin][verb], 1, f"{(PREFIX, TWIN)[twin]}holds", *arguments)
 
     def reserve(self, request: ReserveRequest, now: int) -> ReserveResult:
         """The same by either reply."""
@@ -96,7 +109,10 @@ class Twins:
         lives: dict[str, int] = {}
         for key, ttl, value in self.client.eval(_STATE, 0, prefix + "*"):
             name = text(key).removeprefix(prefix)
-            values[name] = value if name.startswith("due") else sorted(value)
+            values[name] = value if name == "due" else sorted(value)
+            if name.startswith("d:"):  # what was added and taken back in one batch leaves no zero
+                pairs = zip(value[::2], value[1::2], strict=True)
+                values[name] = {f: n for f, n in pairs if n != b"0" or f.endswith(b"#")}
             lives[name] = ttl
         return values, lives
 
@@ -207,10 +223,144 @@ def test_the_short_way_is_taken(redis_client: sync_redis.Redis) -> None:
     assert twins.short == 5
 
 
-def test_the_short_way_uses_nothing_that_is_made_after_it() -> None:
+class Life:
+    """Reservations, then settlements of all kinds in batches."""
+
+    def __init__(self, client: sync_redis.Redis) -> None:
+        client.flushall()
+        self.twins, self.now = Twins(client), T0
+
+    def hold(self, *ids: str, estimate: int = 100) -> None:
+        bounds = (
+            bound(),
+            bound(scope="hour", window="hour"),
+            bound(scope="run:r", window="run"),
+            TOKENS,
+            REQUESTS,
+        )
+        for i in ids:
+            self.twins.reserve(ask(i, candidate(estimate, *bounds, tokens=30)), self.now)
+
+    def settle(self, *batch: Settlement) -> list[str]:
+        told = self.twins.run("settle", self.now, *map(settle_argument, batch))
+        return [text(word) for word in told[:-1]]
+
+
+TOKENS = replace(bound(scope="limit:tokens:team:day::it", window="day"), unit="tokens")
+REQUESTS = replace(bound(scope="limit:requests:team:day::it", window="day"), unit="requests")
+names_held = st.sampled_from(["a", "b", "c", "d", "e:attempts", "lost"])
+costs = st.sampled_from([0, 1, 100, 10**9, LEDGER_MAX_NANOUSD // 1000, LEDGER_MAX_NANOUSD // 4])
+counts = st.dictionaries(st.sampled_from(["input", "output", "cached"]), st.integers(0, 10**12), max_size=3)
+SCOPES = (
+    ("month", "month"),
+    ("hour", "hour"),
+    ("run:r", "run"),
+    (TOKENS.scope, "day"),
+    (REQUESTS.scope, "day"),
+)
+
+
+@st.composite
+def settlements(draw: st.DrawFn) -> Settlement:
+    """Mostly plain ones."""
+
+    def rarely(some: st.SearchStrategy[Any], usual: Any) -> Any:
+        return draw(some) if draw(st.integers(0, 7)) == 0 else usual
+
+    return Settlement(
+        draw(names_held),
+        "red",
+        draw(st.sampled_from(["chat", "batch"])),
+        draw(st.sampled_from(["gpt-4o", "o3"])),
+        draw(costs),
+        draw(counts),
+        T0,
+        rarely(st.booleans(), False),
+        SCOPES,
+        unspent=rarely(st.sampled_from([("hour",), (REQUESTS.scope,)]), ()),
+        saved_nanousd=rarely(st.sampled_from([-5, 5, LEDGER_MAX_NANOUSD]), 0),
+        refused=rarely(st.integers(0, 3), 0),
+        sample=rarely(st.tuples(st.integers(1, 1024), st.integers(1, 1024)), None),
+        off_list_nanousd=rarely(st.sampled_from([-5, 5]), 0),
+        tokens=rarely(st.sampled_from([0, 50]), None),
+        acknowledged_us=rarely(st.just(T0 * 1000), 0),
+    )
+
+
+@settings(max_examples=wanted(250), suppress_health_check=list(HealthCheck))
+@given(
+    rounds=st.lists(
+        st.tuples(st.lists(names_held, max_size=6), st.lists(settlements(), min_size=1, max_size=8), times),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_batch_says_and_writes_what_its_settlements_do_one_by_one(
+    redis_client: sync_redis.Redis, rounds: list[tuple[list[str], list[Settlement], int]]
+) -> None:
+    life = Life(redis_client)
+    for held, batch, ms in rounds:
+        life.hold(*(name for name in held if name != "lost"))
+        life.now += ms
+        life.settle(*batch)
+        life.now += 70_000
+        life.twins.run("expire", life.now, 2)
+
+
+def test_what_a_batch_moves_is_added_up(redis_client: sync_redis.Redis) -> None:
+    life = Life(redis_client)
+    life.hold("first", "x", "y", "z")
+    life.settle(end("first", 1))
+    before = written(redis_client)
+    batch = end("x", 5, usage={"input": 2}), end("y", 6, usage={"input": 3}), end("x", 7), end("z", 8)
+    words = [text(w) for w in life.twins._one(0, "settle", life.now, *map(settle_argument, batch))[:-1]]
+    assert words == ["settled", "settled", "replayed", "settled"]
+    cell = redis_client.hgetall(f"{PREFIX}d:20261118")
+    counted = {text(field).split("\x1f")[2]: int(n) for field, n in cell.items()}
+    assert counted == {"#": 4, "$": 20, "input": 5}
+    once = {"cmdstat_hdel": 2, "cmdstat_zrem": 2}  # the batch's first two, then z
+    assert {name: written(redis_client)[name] - before[name] for name in once} == once
+
+
+def written(client: sync_redis.Redis) -> dict[str, int]:
+    """How often Redis ran each command."""
+    return {name: row["calls"] for name, row in client.info("commandstats").items()}
+
+
+def test_sums_of_large_amounts_are_exact(redis_client: sync_redis.Redis) -> None:
+    life, ids = Life(redis_client), [f"x{n}" for n in range(9)]
+    life.hold("first", *ids)
+    life.settle(end("first", 1))
+    odd = 2**53 // 1000
+    words = life.settle(*(end(i, odd - n % 2 if n < 6 else 2**53 - 1) for n, i in enumerate(ids)))
+    assert words == ["settled"] * 9
+    settled = int(redis_client.hget(f"{PREFIX}b:month:202611", "s") or 0)
+    assert settled == 1 + 6 * odd - 3 + 3 * (2**53 - 1)
+
+
+def test_a_day_that_is_full_counts_the_rest_of_a_batch_as_other(redis_client: sync_redis.Redis) -> None:
+    life, ids = Life(redis_client), [f"x{n}" for n in range(6)]
+    for prefix in (PREFIX, TWIN):
+        redis_client.hset(f"{prefix}d:20261118", mapping={f"a\x1f{n}\x1f#": 1 for n in range(3_995)})
+    life.hold(*ids)
+    life.settle(*(end(i, 7, model=f"m{n % 4}", usage={"input": 3, "output": 2}) for n, i in enumerate(ids)))
+    cells = redis_client.hgetall(f"{PREFIX}d:20261118")
+    assert cells[b"other\x1fother\x1f#"] == b"2"
+
+
+def test_a_batch_of_more_than_are_added_up(redis_client: sync_redis.Redis) -> None:
+    life, ids = Life(redis_client), [f"x{n}" for n in range(1_005)]
+    twins, life.twins.compare = life.twins, lambda: None  # type: ignore[method-assign]
+    life.hold(*ids)
+    assert life.settle(*(end(i, 7) for i in ids), end("x3", 8)) == ["settled"] * 1_005 + ["replayed"]
+    Twins.compare(twins)
+
+
+@pytest.mark.parametrize("verb", LONG)
+def test_a_short_way_uses_nothing_that_is_made_after_it(verb: str) -> None:
     """Lua would look for it among the globals, at run time."""
-    short = Script("reserve").text.split(LONG_WAY)[0]
-    later = lua("common").split(LONG_WAY)[1] + lua("reserve").split(LONG_WAY)[1]
+    short = Script(verb).text.split(LONG_WAY)[0]
+    later = lua("common").split(LONG_WAY)[1] + lua(verb).split(LONG_WAY)[1]
     made = set(re.findall(r"^local (?:function )?(\w+)", later, re.MULTILINE))
     used = set(re.findall(r"\w+", re.sub(r"--.*|'[^']*'", "", short)))
     assert made

@@ -65,7 +65,7 @@ local function at_once()
     local counter = counter_of(scope, window, now, today)
     local v = redis.call('HMGET', prefix .. counter, 's', 'r')
     local settled, reserved = tonumber(v[1] or '0'), tonumber(v[2] or '0')
-    if j == 1 and not is_open(c, {settled}) or bound[3] >= 0 and is_full(settled + reserved, need, bound) then return end
+    if j == 1 and not is_open(c, {settled, reserved}) or bound[3] >= 0 and is_full(settled + reserved, need, bound) then return end
     counters[j] = {counter, window}
     told = told .. ' ' .. (v[1] or '0') .. ' ' .. int(reserved + need)
   end
