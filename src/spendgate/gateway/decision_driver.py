@@ -1,7 +1,8 @@
 """From a request's body to its decision: counts and reserves as the exchange asks, for every entry of traffic.
 
-Short bodies are read on the event loop. Long ones are read, and rewritten, in a thread, one at a time; counting ends
-with its part of the message timeout, and then the bytes are the bound.
+Bodies that take at most some two milliseconds are read on the event loop: a thread would hold the interpreter's lock as
+long, and costs half a millisecond itself. Longer ones are read, and rewritten, in a thread, one at a time. Counting
+ends with its part of the message timeout, and then the bytes are the bound.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ async def test_a_long_body_is_read_off_the_loop_and_ends_there_when_its_call_is_
     """The exchange is not touched by the loop while the thread has it."""
     run, _ = runtime()
     exchange = _begun(SPEC)
-    body = orjson.dumps(chat(messages=[{"role": "user", "content": "word " * 120_000}]))
+    body = orjson.dumps(chat(messages=[{"role": "user", "content": "word " * 600_000}]))
     hold = asyncio.Event()
     loop = asyncio.get_running_loop()
     run.reading = ThreadPoolExecutor(1)

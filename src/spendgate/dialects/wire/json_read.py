@@ -58,7 +58,7 @@ def is_light(body: bytes) -> bool:
     global _ahead
     if scan.is_short(body):
         return True
-    if not scan.has_few_parts(body):
+    if not scan.has_few_parts(body) or (len(body) > scan.LIGHT_BYTES and is_too_much(body)):
         return False
     try:
         _ahead = body, orjson.loads(body)

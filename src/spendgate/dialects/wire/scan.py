@@ -19,9 +19,13 @@ CONTAINER = 4
 SCANNED_ABOVE = WORK_MAX * len("[]") // CONTAINER
 """A shorter text is never too much: nothing is more work a byte than empty arrays in each other."""
 
-LIGHT_BYTES = 512 * 1024
+LIGHT_BYTES = 960 * 1024
+LIGHT_PROSE_BYTES = 2560 * 1024
+"""Reading so much takes a millisecond of prose in ASCII, two of any other."""
 LIGHT_CONTAINERS = 4_000
-"""Reading so many objects takes some two milliseconds."""
+"""Reading so many objects takes some two milliseconds. A text of `LIGHT_BYTES` that has no more is never too much."""
+_PROSE_SAMPLE = 16 * 1024
+_PROSE_BYTES_AN_ESCAPE = 32
 _SHORT_BYTES = 32 * 1024
 _SLICE = 4 * 1024 * 1024
 _STEP = 64 * 1024
@@ -95,7 +99,19 @@ def is_short(text: bytes) -> bool:
 
 def has_few_parts(text: bytes) -> bool:
     """Is it parsed in a moment?"""
-    return len(text) <= LIGHT_BYTES and count(text, b"{") + count(text, b"[") <= LIGHT_CONTAINERS
+    if len(text) <= LIGHT_BYTES:
+        return count(text, b"{") + count(text, b"[") <= LIGHT_CONTAINERS
+    if len(text) > LIGHT_PROSE_BYTES or not _is_prose(text):
+        return False
+    (braces, no_further), (brackets, nor_these) = _leap(text, b"{"), _leap(text, b"[")
+    return no_further < 0 and nor_these < 0 and braces + brackets <= LIGHT_CONTAINERS
+
+
+def _is_prose(text: bytes) -> bool:
+    """Are these letters of ASCII with few escapes, as far as some of it shows? Each escape is a step of its own."""
+    places = (0, len(text) // 2, len(text) - _PROSE_SAMPLE)
+    escapes = sum(text.count(b"\\", at, at + _PROSE_SAMPLE) for at in places)
+    return escapes * _PROSE_BYTES_AN_ESCAPE <= len(places) * _PROSE_SAMPLE and text.isascii()
 
 
 def _is_surely_little(text: bytes) -> bool:

@@ -170,6 +170,33 @@ def test_what_is_light_is_read_in_a_moment() -> None:
     assert not json_read.is_light(b"{model:'gpt-4o',x:[" + b"1," * 50_000 + b"1]}")  # 80 ms, word by word
 
 
+def test_what_is_light_is_never_too_much() -> None:
+    assert scan.LIGHT_BYTES + scan.CONTAINER * scan.LIGHT_CONTAINERS <= scan.WORK_MAX
+    many = b'{"x":[' + b"1," * 1_000_001 + b"1]}"
+    assert scan.has_few_parts(many) and not json_read.is_light(many)
+    with pytest.raises(json_read.NotJson, match="too many parts"):
+        json_read.parse(many)
+    assert json_read.is_light(b'{"x":[' + b"1," * 700_000 + b"1]}")
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        (b"the quick brown fox ", scan.LIGHT_PROSE_BYTES),
+        (b'He said: \\"no\\".\\n' + b"And so it went on. " * 5, scan.LIGHT_PROSE_BYTES),
+        (b"a word\\n", scan.LIGHT_BYTES),
+        ("naïve ".encode(), scan.LIGHT_BYTES),
+        (b"{a [b], c}", 32 * 1024),
+    ],
+)
+def test_how_much_is_light_follows_from_what_it_is(words: bytes, most: int) -> None:
+    def body(size: int) -> bytes:
+        return b'{"model":"gpt-4o","messages":"' + words * ((size - 32) // len(words)) + b'"}'
+
+    assert json_read.is_light(body(most))
+    assert not json_read.is_light(body(most + 256))
+
+
 def test_what_was_parsed_to_see_whether_it_is_light_is_parsed_once_for_its_reader() -> None:
     body = b'{"messages":["' + b"a" * 100_000 + b'"]}'
     other = bytes([*body])
