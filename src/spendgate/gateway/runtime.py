@@ -20,6 +20,7 @@ from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.learned import Learned
 from spendgate.exchange.snapshot import Snapshot
 from spendgate.exchange.ticket import SettlementTicket
+from spendgate.gateway.adapters.patience import Patience
 from spendgate.gateway.adapters.redirects import Left
 from spendgate.gateway.durations import Lives
 from spendgate.gateway.inflight import TICK_S, Lag, Room
@@ -96,6 +97,7 @@ class Runtime:
         """The time to drain is over: calls that end now are left behind by us, not by their clients."""
         self.room = Room(lambda: self._snapshot.settings.max_inflight_bytes)
         self.lag = Lag()
+        self.patience = Patience()
         self.reading = ThreadPoolExecutor(1, "reading")
         """Long bodies are read here, one at a time: two would only take the interpreter's lock from each other."""
         self.counting = ThreadPoolExecutor(1, "counting")

@@ -20,6 +20,7 @@ from spendgate.exchange.exchange import SENT, Exchange
 from spendgate.exchange.states import State
 from spendgate.gateway import relay
 from spendgate.gateway.adapters import codec, faults
+from spendgate.gateway.adapters.patience import Waiting
 from spendgate.gateway.adapters.redirects import passes
 from spendgate.gateway.adapters.slices import SLICE_BYTES, sliced
 from spendgate.gateway.decision_driver import SETTLE_S, DecisionDriver, is_late, late_or_left
@@ -254,12 +255,12 @@ class ProcessCall:
         self._run.metrics.count_busy(exchange.identity.team)
         return self._rejected(action)
 
-    def _patience(self, size: int) -> asyncio.TimerHandle:
+    def _patience(self, size: int) -> Waiting:
         """Ask Envoy for more time as soon as a reading turns out to be slow; for a long one at once."""
         timeout_s = self._run.snapshot.settings.message_timeout / 1000
         if size > LONG_BYTES:
             self._ask_time()
-        return asyncio.get_running_loop().call_later(timeout_s * ASK_SHARE, self._ask_time)
+        return self._run.patience.wait(timeout_s * ASK_SHARE, self._ask_time)
 
     def _ask_time(self) -> None:
         if not self._asked:
