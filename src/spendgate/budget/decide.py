@@ -69,11 +69,7 @@ class _DecisionInput:
 
     def quote(self, model: str) -> Quote:
         """The estimate for a model; with clamping, lowered to what one request may cost (rule 12)."""
-        return self._quoted(model)[0]
-
-    def is_lowered(self, model: str) -> bool:
-        """Was the output cap lowered, so that the request stays below maxUSDPerRequest?"""
-        return self._quoted(model)[1]
+        return self.quoted(model)[0]
 
     def is_same(self, model: str, asked: str) -> bool:
         """Is a wanted model the one that is asked for, by another of its names and at the same price?"""
@@ -83,7 +79,8 @@ class _DecisionInput:
             return False
         return self.quote(model).rank_picousd == self.quote(asked).rank_picousd
 
-    def _quoted(self, model: str) -> tuple[Quote, bool]:
+    def quoted(self, model: str) -> tuple[Quote, bool]:
+        """The same, and whether the output cap was lowered for it."""
         known = self._quotes.get(model)
         if known is None:
             quote = self.quote_fn(model, self.cap)
@@ -341,7 +338,7 @@ def _priced(
     below_nanousd: int = UNLIMITED,
 ) -> Choice:
     """An option with its estimate, bounds, clamp and window."""
-    budget, quote = case.budget, case.quote(option.model)
+    budget, (quote, is_lowered) = case.budget, case.quoted(option.model)
     bounds = case.bounds(option.model)
     if quote.rank_picousd is None and budget.unpriced_models == "allow":
         bounds = counted_only(bounds, money_alone=True)
@@ -357,7 +354,7 @@ def _priced(
         tokens=quote.tokens,
         carry_parts=pressure_parts(budget) if from_nanousd > 0 or below_nanousd >= 0 else 0,
     )
-    cap = _cap_to_write(case, option.model)
+    cap = _cap_to_write(case, option.model, quote.output_cap, is_lowered=is_lowered)
     return Choice(candidate, option.reason, option.downgraded, quote, option.kept_because, cap)
 
 
@@ -377,11 +374,11 @@ def _learned(budget: TeamBudget, quote: Quote) -> LearnedHold | None:
     )
 
 
-def _cap_to_write(case: _DecisionInput, model: str) -> int | None:
+def _cap_to_write(case: _DecisionInput, model: str, cap: int, *, is_lowered: bool) -> int | None:
     """The output limit that makes the estimate true: the policy's where the client gave none, a lowered one,
     or another model's maximum where the client's limit is above it."""
-    cap, own = case.quote(model).output_cap, case.ask.client_output_cap
-    if case.cap is not None or case.is_lowered(model):
+    own = case.ask.client_output_cap
+    if case.cap is not None or is_lowered:
         return cap
     return cap if own is not None and cap < own and model != case.ask.model else None
 

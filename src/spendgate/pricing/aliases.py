@@ -24,6 +24,7 @@ for _prefix, _vendor in names.VENDOR_PREFIXES.items():
     _PREFIXES[_vendor] = (*_PREFIXES.get(_vendor, ()), _prefix)
 
 
+@lru_cache(maxsize=4096)
 def bare(model: str) -> str:
     """A name without what is no part of it: blanks, case, path, vendor, a router's mark and suffix. Two names with the
     same bare name are one model spelled in two ways; a date stays, since it pins one."""
@@ -74,6 +75,7 @@ def _listed(found: dict[str, None]) -> tuple[str, ...]:
     return tuple(vendors)
 
 
+@lru_cache(maxsize=4096)
 def same(one: str, other: str) -> bool:
     """Do two names stand for one model, however each is spelled?"""
     return one == other or bare(one) == bare(other) or other in known_as(one) or one in known_as(other)
