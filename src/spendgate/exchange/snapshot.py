@@ -132,6 +132,11 @@ class Snapshot:
         default_factory=dict, init=False, compare=False, repr=False
     )
     """By whom, and in which place, by the same."""
+    _routed: dict[tuple[str, str], Route | None] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """By model and dialect."""
+    _default: Route | None = field(init=False, compare=False, repr=False)
     _doubted: tuple[HeaderExtractor, ...] = field(init=False, compare=False, repr=False)
     """Those of the extractors that do not believe everybody's headers."""
 
@@ -139,6 +144,8 @@ class Snapshot:
         """Find what every request asks for."""
         doubted = (e for e in self.extractors if isinstance(e, HeaderExtractor) and e.trusted)
         object.__setattr__(self, "_doubted", tuple(doubted))
+        default = next((r for r in self.routes if r.name == self.default_route), None)
+        object.__setattr__(self, "_default", default)
 
     def with_extractors(self, extractors: tuple[Extractor, ...]) -> Snapshot:
         """The same, with other identity extractors (a dry run says itself who asks)."""
@@ -255,17 +262,15 @@ class Snapshot:
         route = self._route(model, dialect) or self._default
         return route is None or route.asks_usage
 
-    @property
-    def _default(self) -> Route | None:
+    def _route(self, model: str, dialect: str) -> Route | None:
+        """The first that serves the model in the dialect."""
         if not self.routes:
             return None
-        return next((r for r in self.routes if r.name == self.default_route), None)
-
-    def _route(self, model: str, dialect: str) -> Route | None:
-        for route in self.routes:
-            if route.serves(model, dialect):
-                return route
-        return None
+        try:
+            return self._routed[model, dialect]
+        except KeyError:
+            found = next((r for r in self.routes if r.serves(model, dialect)), None)
+        return keep(self._routed, (model, dialect), found)
 
     def strip_of(self, caller: Caller) -> tuple[str, ...]:
         """Headers to take off this caller's metered request: those of identity too that it may not set."""

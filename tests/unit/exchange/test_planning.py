@@ -259,7 +259,8 @@ def test_what_is_kept_decides_nothing(
             assert found == planned(snapshot(policy[of], OWN, given), one)
             with nothing_kept():
                 assert found == planned(warm[of], one)
-            assert all(len(x) <= kept for x in (warm[of]._frames, warm[of]._offers, warm[of]._sold))
+            of_it = warm[of]
+            assert all(len(x) <= kept for x in (of_it._frames, of_it._offers, of_it._sold, of_it._routed))
 
 
 AZURE, EU = ADDRESSES[2], ADDRESSES[1]
@@ -328,6 +329,8 @@ def test_who_serves_is_kept_by_model_and_address(given: Settings) -> None:
         for more in ((None, "", ""), (5, "flex", ""), (None, "", "us")):
             fresh = snapshot(Policy(), OWN, given)
             assert known.terms(model, address, *more) == fresh.terms(model, address, *more)
+            assert known.place(model, address) == fresh.place(model, address)
+            assert known.goes_to(model, address.dialect) == fresh.goes_to(model, address.dialect)
 
 
 def test_long_names_are_not_kept() -> None:
