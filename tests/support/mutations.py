@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the short way holds in no counter", "reserve",
-        "do move(p[1], p[2], 0, need) end", "do move(p[1], p[2], 0, 0) end", ("bound", "holds"),
+        "do move(p[1], p[2], taken_in(p, c.e)) end", "do move(p[1], p[2], 0, 0) end", ("bound", "holds"),
     ),
     Mutation(
         "the short way looks at no bound", "reserve",

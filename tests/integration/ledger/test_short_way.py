@@ -156,6 +156,9 @@ scopes = st.sampled_from(
 )  # fmt: skip
 
 
+PERIODS = (T0 // 1000 - 86_400, T0 // 1000, T0 // 1000 + 5)
+
+
 def unit_of(scope: str) -> Any:
     return scope.split(":")[1] if scope.startswith("limit:") else "usd"
 
@@ -164,7 +167,10 @@ def unit_of(scope: str) -> Any:
 def requests(draw: st.DrawFn) -> ReserveRequest:
     def one(scope: str, window: str) -> Bound:
         floor = draw(limits)
-        return Bound(scope, window, floor, max(floor, draw(limits)), "r", unit=unit_of(scope))
+        ceiling, unit, of_limits = max(floor, draw(limits)), unit_of(scope), scope.startswith("limit:")
+        many = scope.rpartition(":")[0] + ":" if of_limits and draw(st.booleans()) else ""
+        periods = PERIODS if of_limits and draw(st.booleans()) else ()
+        return Bound(scope, window, floor, ceiling, "r", unit=unit, values_of=many, periods=periods)
 
     def choice() -> Candidate:
         own = draw(st.lists(scopes, max_size=3, unique=True))
@@ -211,6 +217,19 @@ def test_what_ended_before_is_known_around_midnight(redis_client: sync_redis.Red
         for name in ("x", f"y{at}"):
             twins.reserve(ask(name, candidate(10)), at)
             twins.run("settle", at, settle_argument(end(name, 5, at_ms=at)))
+
+
+def test_limits_take_the_short_way_once_their_counters_are_there(redis_client: sync_redis.Redis) -> None:
+    redis_client.flushall()
+    twins = Twins(redis_client)
+    base = "limit:usd:user:month::"
+    known = replace(bound(scope=base + "ann"), values_of=base)
+    timed = replace(bound(scope="limit:tokens:team:day::it", window="day"), unit="tokens", periods=PERIODS)
+    asked = candidate(10, bound(), known, TOKENS, REQUESTS, timed, tokens=30)
+    for n in range(4):
+        result = twins.reserve(ask(f"x{n}", asked), T0)
+    assert twins.short == 3
+    assert result.counters == ((0, 40), (0, 40), (0, 120), (4, 0), (0, 120))
 
 
 def test_the_short_way_is_taken(redis_client: sync_redis.Redis) -> None:

@@ -34,6 +34,37 @@ local ask = cjson.decode(ARGV[1])
 local now = clock(ask.now)
 local today = day_id(now)
 
+-- In the place of w's windows the period of each that it is now, `START-END`.
+if ask.w then
+  for n, window in ipairs(ask.w) do
+    local i = #window - 1
+    while i > 1 and now < window[i] * 1000 do i = i - 1 end
+    ask.w[n] = int(window[i]) .. '-' .. int(window[i + 1])
+  end
+end
+
+-- The window of a bound, and its counter.
+local function place_of(bound)
+  local window = bound[2]
+  if type(window) == 'number' then window = ask.w[window] end
+  local counter = counter_of(bound[1], window, now, today)
+  return counter, window
+end
+
+-- What a candidate needs of a counter of some unit.
+local function need_of(c, unit)
+  local need = c.e
+  if unit then need = unit == 't' and (c.t or 0) or exchanges_of(ask.id) end
+  return need
+end
+
+-- What is settled and reserved in a place where so much money is held.
+local function taken_in(p, held)
+  local settles, holds = 0, held
+  if p[5] then settles, holds = p[5] == 'r' and p[4] or 0, p[5] == 't' and p[4] or 0 end
+  return settles, holds
+end
+
 -- Does a counter that has committed so much refuse what is needed of it?
 local function is_full(committed, need, bound)
   return committed >= bound[3] or committed + need > bound[4]
@@ -51,28 +82,30 @@ local function record_of(c, chosen, held, worst, cap, counters)
 end
 
 -- The short way, which most requests take: nothing is overdue, nobody knows the id, and the first candidate is admitted by
--- counters of money of the team's own. It writes what the long way would; where that has to decide, nothing.
+-- the team's own counters. It writes what the long way would; where that has to decide, nothing.
 local function at_once()
   local c = ask.c[1]
-  local bounds = c and c.l
-  if not c or c.h or ask.again or ask.ro or ask.r or ask.w or KEYS[2] or not bounds[1] or bounds[#bounds][5] then return end
-  if is_known(ask.id, now) then return end
-  if redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', '0', '1')[1] then return end
-  local need, counters, told = c.e, {}, int(now)
-  for j, bound in ipairs(bounds) do
-    local scope, window = bound[1], bound[2]
-    if bound[5] or string.sub(scope, 1, 6) == 'limit:' or j == 1 and scope ~= 'month' then return end
-    local counter = counter_of(scope, window, now, today)
-    local v = redis.call('HMGET', prefix .. counter, 's', 'r')
+  if not c or c.h or ask.again or ask.ro or ask.r or KEYS[2] then return end
+  local places, counters, told = {}, {}, int(now)
+  for j, bound in ipairs(c.l) do
+    local more, counter, window = bound[5], place_of(bound)
+    local unit = unit_of(counter)
+    local v, need = redis.call('HMGET', prefix .. counter, 's', 'r'), need_of(c, unit)
+    if j == 1 and bound[1] ~= 'month' or more and (more.g or not (v[1] or v[2])) then return end
     local settled, reserved = tonumber(v[1] or '0'), tonumber(v[2] or '0')
-    if j == 1 and not is_open(c, {settled, reserved}) or bound[3] >= 0 and is_full(settled + reserved, need, bound) then return end
-    counters[j] = {counter, window}
-    told = told .. ' ' .. (v[1] or '0') .. ' ' .. int(reserved + need)
+    if j == 1 and not is_open(c, {settled, reserved}) then return end
+    if bound[3] >= 0 and is_full(settled + reserved, need, bound) then return end
+    local p = {counter, window, v, need, unit}
+    local settles, holds = taken_in(p, c.e)
+    places[j], counters[j] = p, {counter, window}
+    told = told .. ' ' .. int(settled + settles) .. ' ' .. int(reserved + holds)
   end
-  local record = cjson.encode(record_of(c, 1, need, nil, -1, counters))
+  if not places[1] or is_known(ask.id, now) then return end
+  if redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', '0', '1')[1] then return end
+  local record = cjson.encode(record_of(c, 1, c.e, nil, -1, counters))
   if redis.call('HSETNX', holds_key, ask.id, record) == 0 then return end
   redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
-  for _, p in ipairs(counters) do move(p[1], p[2], 0, need) end
+  for _, p in ipairs(places) do move(p[1], p[2], taken_in(p, c.e)) end
   return told
 end
 local told = at_once()
@@ -157,20 +190,11 @@ local function fit(c)
   return math.min(c.e, h[1] + math.max(h[2], input) + output)
 end
 
--- In the place of w's windows the period of each that it is now, `START-END`.
-for n, window in ipairs(ask.w or {}) do
-  local i = #window - 1
-  while i > 1 and now < window[i] * 1000 do i = i - 1 end
-  ask.w[n] = int(window[i]) .. '-' .. int(window[i + 1])
-end
-
 -- Where a candidate's bounds are counted: {counter, window, its balance, what is needed of it, its unit, its account}.
 local function places_of(c)
   local places = {}
   for j, bound in ipairs(c.l) do
-    local more, window, where = bound[5], bound[2], nil
-    if type(window) == 'number' then window = ask.w[window] end
-    local counter = counter_of(bound[1], window, now, today)
+    local more, where, counter, window = bound[5], nil, place_of(bound)
     if more and more.g then where = prefixes[more.g] end
     local v = counted(counter, where)
     if v[3] and more and more.x then
@@ -180,9 +204,8 @@ local function places_of(c)
         v = counted(counter, where)
       end
     end
-    local unit, need = unit_of(counter), c.e
-    if unit then need = unit == 't' and (c.t or 0) or exchanges_of(ask.id) end
-    places[j] = {counter, window, v, need, unit, where}
+    local unit = unit_of(counter)
+    places[j] = {counter, window, v, need_of(c, unit), unit, where}
   end
   return places
 end
@@ -344,8 +367,7 @@ local standing, counters, others = {}, {}, nil
 for j, bound in ipairs(c.l) do
   local p = places[chosen][j]
   local v, more = p[3], bound[5]
-  local settles, holds = 0, held
-  if p[5] then settles, holds = p[5] == 'r' and p[4] or 0, p[5] == 't' and p[4] or 0 end
+  local settles, holds = taken_in(p, held)
   if more and (more.g or more.x) then
     if more.g then enter(KEYS[more.g]) end
     move(p[1], p[2], settles, holds)
