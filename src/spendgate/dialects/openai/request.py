@@ -102,7 +102,7 @@ def _read_plain(document: JsonObject, model: str, body: bytes) -> RequestFacts:
         extra_input_tokens=texts.extra_tokens + PRIMING_TOKENS,
         output_cap=_output_cap(document),
         unseen_input=texts.unseen,
-        cache_writes=hosted.cache_writes(body, b"cache_control"),
+        cache_writes=hosted.cache_writes(body, b"cache_control", document),
         needs=frozenset(texts.needs),
         usage_hidden=stream and options.get("include_usage") is not True,
         dear_kinds=frozenset(texts.dear_kinds),
