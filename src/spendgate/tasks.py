@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Tasks: ended for certain, and made where one is needed."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not complain of it
+
+
+async def in_task() -> None:
+    """Go on in a task where there is none (`rpc.eager`, after a first wait): `asyncio.timeout` needs one. Before the
+    first wait the task may be another's: there `asyncio.sleep(0)` makes one in any case."""
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)

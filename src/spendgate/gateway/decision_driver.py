@@ -63,7 +63,7 @@ class DecisionDriver:
         self._came = time.monotonic() - runtime.lag.recent_s()
         """When its body came at the latest: it may have waited for the loop."""
         self._timeout_s = runtime.snapshot.settings.message_timeout / 1000
-        self._working: asyncio.Future[Any] | None = None
+        self._working: asyncio.Future[Any] | eager.Rest | None = None
 
     async def on(self, body: bytes) -> e.Forward | e.Reject:
         """Decide on a whole body."""
@@ -114,7 +114,9 @@ class DecisionDriver:
         done: e.ReserveDone | e.LedgerDown
         done, reserving = eager.start(self._run.reserve(need), asyncio.get_running_loop())
         if reserving is not None:
-            done = await self._shielded(reserving)
+            self._working = reserving  # it goes on to its end even where the call does not
+            done = await reserving
+            self._working = None
         if isinstance(done, e.ReserveDone) and done.result.waits_for is not None and self._may_wait():
             return replace(done, may_wait=True)
         return done

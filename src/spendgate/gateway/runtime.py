@@ -44,6 +44,7 @@ from spendgate.ledger.port import Ledger
 from spendgate.money import NANO_PER_USD
 from spendgate.months import month_key
 from spendgate.records.record import ExchangeResult, expired_ending
+from spendgate.rpc.eager import Rest
 
 log = structlog.get_logger()
 
@@ -84,7 +85,7 @@ class Runtime:
         self.roster = Roster(snapshot.settings.max_unbudgeted_teams, time.monotonic)
         self.wants_claims = self.wants_proxy = False
         self.gateways: tuple[re.Pattern[str], ...] = ()
-        self._kept: set[asyncio.Future[Any]] = set()
+        self._kept: set[asyncio.Future[Any] | Rest] = set()
         self._closed_until = 0.0
         self._away = False
         self._known: dict[str, tuple[str, int, int]] = {}
@@ -168,7 +169,7 @@ class Runtime:
                 self.metrics.inflight_bytes.set(shown)
             await asyncio.sleep(TICK_S)
 
-    def keep(self, future: asyncio.Future[Any]) -> None:
+    def keep(self, future: asyncio.Future[Any] | Rest) -> None:
         """Hold on to a task whose call is over."""
         self._kept.add(future)
         future.add_done_callback(self._kept.discard)

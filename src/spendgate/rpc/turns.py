@@ -40,7 +40,7 @@ class Turns:
     """The handler of one call. A step that waits when the call ends is cancelled, as in grpc.aio; `over` comes after
     it, exactly once."""
 
-    __slots__ = ("_is_over", "_task", "answer", "answered", "call", "loop", "over")
+    __slots__ = ("_is_over", "_rest", "answer", "answered", "call", "loop", "over")
 
     answer: Callable[[Any], Any]
     """The reply to a message, None: there is none; or a coroutine that makes it, where it may have to wait. See `eager`
@@ -53,7 +53,7 @@ class Turns:
     def __init__(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
         self.call = call
         self.loop = loop
-        self._task: asyncio.Task[Any] | None = None
+        self._rest: eager.Rest | None = None
         self._is_over = False
 
     def read(self, message: Message) -> Any:
@@ -68,17 +68,17 @@ class Turns:
         """See Handler."""
         try:
             reply = self.answer(self.read(message))
-            task = None
+            rest = None
             if type(reply) is CoroutineType:
-                reply, task = eager.start(reply, self.loop)
-            if task is None:
+                reply, rest = eager.start(reply, self.loop)
+            if rest is None:
                 self._reply(reply)
                 return False
         except Exception as problem:  # noqa: BLE001  one call's fault is no other's
             self._fail(problem)
             return False
-        self._task = task
-        task.add_done_callback(self._done)
+        self._rest = rest
+        rest.add_done_callback(self._done)
         return True
 
     def _reply(self, reply: Any) -> None:
@@ -86,14 +86,14 @@ class Turns:
             self.call.send(self.encode(reply))
         self.answered()
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._task = None
-        if task.cancelled() or (self.call.is_over and task.exception() is None):
+    def _done(self, rest: eager.Rest) -> None:
+        self._rest = None
+        if rest.cancelled() or (self.call.is_over and rest.exception() is None):
             self.call.finish()
             self._finish()
             return
         try:
-            self._reply(task.result())
+            self._reply(rest.result())
         except Exception as problem:  # noqa: BLE001  one call's fault is no other's
             self._fail(problem)
         else:
@@ -114,8 +114,8 @@ class Turns:
 
     def lost(self) -> None:
         """See Handler."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._rest is not None:
+            self._rest.cancel()
         else:
             self._finish()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -210,54 +208,3 @@ def test_no_input_makes_it_fail_or_leaves_anything_held(engine: Name, data: st.D
     ended = wire.told.count("lost") + wire.told.count("half_closed")
     assert ended <= len(wire.handlers)
     assert all(h.call.is_over for h in wire.handlers)
-
-
-async def test_a_coroutine_that_does_not_wait_makes_no_task_and_one_that_does_is_one() -> None:
-    from spendgate.rpc import eager
-
-    loop = asyncio.get_running_loop()
-    before = len(asyncio.all_tasks())
-
-    async def at_once(x: int) -> int:
-        return x + 1
-
-    assert eager.start(at_once(1), loop) == (2, None)
-    assert len(asyncio.all_tasks()) == before
-
-    async def waits(x: int) -> int:
-        await asyncio.sleep(0)
-        async with asyncio.timeout(5):  # in a task by now
-            await asyncio.sleep(0.001)
-        try:
-            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
-        except TimeoutError:
-            return x + 1
-        return 0
-
-    nothing, task = eager.start(waits(1), loop)
-    assert nothing is None
-    assert task is not None
-    assert await task == 2
-
-    seen: list[str] = []
-
-    async def cancelled() -> None:
-        try:
-            await asyncio.sleep(10)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-
-    _, task = eager.start(cancelled(), loop)
-    assert task is not None
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert seen == ["cancelled"]
-
-    async def fails() -> None:
-        raise ValueError("at once")
-
-    with pytest.raises(ValueError, match="at once"):
-        eager.start(fails(), loop)

@@ -11,19 +11,21 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from spendgate.exchange import events as e
-from spendgate.exchange.exchange import SENT, Exchange
+from spendgate.exchange.exchange import Exchange
 from spendgate.exchange.states import State
 from spendgate.gateway import relay
 from spendgate.gateway.adapters import codec, faults
+from spendgate.gateway.adapters.ends import ended_by
+from spendgate.gateway.adapters.line import Line, Reply
 from spendgate.gateway.adapters.patience import Waiting
 from spendgate.gateway.adapters.redirects import passes
 from spendgate.gateway.adapters.slices import SLICE_BYTES, sliced
-from spendgate.gateway.decision_driver import SETTLE_S, DecisionDriver, is_late, late_or_left
+from spendgate.gateway.decision_driver import SETTLE_S, DecisionDriver, is_late
 from spendgate.gateway.inflight import Seat
 from spendgate.gateway.own_budget_read import respond
 from spendgate.gateway.runtime import Runtime
@@ -35,26 +37,6 @@ LONG_BYTES = 1024 * 1024
 """For a message of this size Envoy is asked for more time at once."""
 ASK_SHARE = 0.25
 """The part of the message timeout after which Envoy is asked for more."""
-
-
-Reply = bytes | None | Coroutine[Any, Any, bytes | None]
-
-
-class Line(Protocol):
-    """What an exchange needs of the call that brings its messages."""
-
-    def ask(self, reply: bytes) -> None:
-        """Send a reply before the one that is being made."""
-        ...
-
-    def leave(self) -> None:
-        """End the call in good order; the exchange is told by `over`."""
-        ...
-
-    @property
-    def has_failed(self) -> bool:
-        """Did the call end with an error of this server's?"""
-        ...
 
 
 class ProcessCall:
@@ -99,7 +81,7 @@ class ProcessCall:
         """The reply to a message, or to what its parser raised (`lenient`), in its wire form; None: there is none; a
         coroutine where it may have to wait. Never fails. Nothing of the message is kept.
 
-        Up to its first wait the coroutine may run outside of a task (`rpc.eager`)."""
+        Up to its second wait the coroutine may run outside of a task (`rpc.eager`)."""
         if isinstance(message, DecodeError):
             return self._unread(message)
         kind = message.WhichOneof("request") or ""
@@ -364,7 +346,14 @@ class ProcessCall:
         self._seat.leave()
         if self._exchange is not None and self._exchange.is_done:
             return
-        by = self._ended_by()
+        by = ended_by(
+            self._run,
+            self._exchange,
+            self._deciding,
+            has_failed=self._line.has_failed,
+            is_sent=self._is_sent,
+            piece_since=self._piece_since,
+        )
         reading = self._reading
         if self._deciding is not None:
             self._deciding.left(lambda: self._finish(by))
@@ -373,25 +362,6 @@ class ProcessCall:
             self._run.keep(reading)
         else:
             self._finish(by)
-
-    def _ended_by(self) -> e.EndedBy:
-        """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open. Did it show the
-        answer without us, since we were away for so long? Then what we saw of it is not what flowed."""
-        run, deciding, exchange = self._run, self._deciding, self._exchange
-        is_open = run.snapshot.settings.failure_mode == "open"
-        if self._line.has_failed:  # of what it waits for Envoy has no reply
-            return e.EndedBy.FAULT if is_open or self._is_sent else e.EndedBy.CLIENT
-        if deciding is not None:
-            return late_or_left(run, deciding)
-        if is_open and exchange is not None:
-            # a body may have come, and have waited too long to be seen
-            may_be_late = exchange.state is State.AWAIT_BODY or exchange.state in SENT
-            away_s = max(run.lag.recent_s(), time.monotonic() - self._piece_since)
-            if may_be_late and is_late(run, away_s):
-                return e.EndedBy.LATE
-            if run.draining and exchange.is_undecided:
-                return e.EndedBy.LATE
-        return e.EndedBy.DRAIN if run.draining else e.EndedBy.CLIENT
 
     def _finish(self, by: e.EndedBy) -> None:
         exchange = self._exchange

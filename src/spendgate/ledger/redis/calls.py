@@ -17,6 +17,7 @@ from spendgate.ledger.exchanges import is_group
 from spendgate.ledger.redis.cluster_connection import ClusterLane
 from spendgate.ledger.redis.codec import GROUPS_KEY, TEAMS_KEY, clean, holds_key
 from spendgate.ledger.redis.connection import Lane
+from spendgate.tasks import in_task
 
 BULK_TIMEOUT_S = 2.0
 """The least time given to calls off the request's path."""
@@ -72,6 +73,7 @@ class RedisCalls:
     async def guard(self, what: str, call: Callable[[], Awaitable[_T]], timeout_s: float = 0.0) -> _T:
         """Await a call, within `timeout_s` (0: the request's). `what` names it where Redis is away. Raises
         LedgerUnavailable."""
+        await in_task()
         try:
             async with asyncio.timeout(timeout_s or self.timeout_s):
                 return await call()

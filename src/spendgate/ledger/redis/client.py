@@ -14,6 +14,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import NoScriptError, RedisError
 
 from spendgate.errors import LedgerUnavailable
+from spendgate.tasks import in_task
 
 Client = aioredis.Redis
 UNREACHABLE = (RedisError, OSError, TimeoutError)
@@ -24,6 +25,7 @@ _T = TypeVar("_T")
 
 async def answered(what: str, call: Awaitable[_T], timeout_s: float = CALL_S) -> _T:
     """Await a call within `timeout_s` (seconds); `what` names it. Raises LedgerUnavailable."""
+    await in_task()
     try:
         async with asyncio.timeout(timeout_s):
             return await call
