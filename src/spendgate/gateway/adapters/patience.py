@@ -4,6 +4,7 @@ has ended before. One timer serves them all: it looks at the oldest."""
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class Patience:
         self._later = later
         self._line: deque[_Turn] = deque()
         """Who is told first stands first."""
-        self._is_timed = False
+        self._timed = math.inf
+        """When the timer looks next; infinity: there is none."""
 
     def wait(self, delay_s: float, tell: Callable[[], None]) -> Waiting:
         """Call `tell` after so long, unless it was cancelled."""
@@ -65,21 +67,21 @@ class Patience:
             return self._later(delay_s, tell)  # since a reload the time is shorter
         turn = _Turn(due, tell)
         line.append(turn)
-        if not self._is_timed:
-            self._time(delay_s)
+        if due < self._timed:
+            self._time(due, delay_s)
         return turn
 
-    def _time(self, delay_s: float) -> None:
-        self._is_timed = True
+    def _time(self, due: float, delay_s: float) -> None:
+        self._timed = due
         self._later(delay_s, self._tell)
 
     def _tell(self) -> None:
         line, now = self._line, self._clock()
-        self._is_timed = False
+        self._timed = math.inf
         while line:
             turn = line[0]
             if turn.tell is not None and turn.due > now:
-                self._time(turn.due - now)
+                self._time(turn.due, turn.due - now)
                 return
             line.popleft()
             self._later(0, turn.come)  # by itself: what one raises is not the others'
