@@ -110,6 +110,15 @@ class _Wire(asyncio.Protocol):
         self._unsent += map(hiredis.pack_command, commands)
         return futures
 
+    def send_one(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """As `send`."""
+        packed, future = hiredis.pack_command(command), self._loop.create_future()
+        self._pending.append(future)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(packed)
+        return future
+
     def _flush(self) -> None:
         """Write what one turn of the loop had to say in one system call: uvloop writes each piece at once."""
         unsent, self._unsent = self._unsent, []
@@ -184,7 +193,7 @@ class Lane:
         wire = self._wire
         if wire is None or not wire.is_open:
             return None
-        [future] = wire.send([command])
+        future = wire.send_one(command)
         wire.timed(future, timeout_s)
         return future
 
