@@ -236,8 +236,8 @@ class Supervisor:
                 {
                     ENVIRONMENT: config.to_json(),
                     "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
-                    "MALLOC_ARENA_MAX": "2",
-                },  # large bodies of several threads otherwise stay resident
+                    "MALLOC_ARENA_MAX": "1",
+                },  # before any thread is (`worker.keep_memory`)
                 silence_s(self.plan.settings.message_timeout),
             )
             child.start()

@@ -29,7 +29,7 @@ from spendgate.dialects.openai.request import read
 from spendgate.gateway.process.worker import keep_memory
 
 keep_memory()
-body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "a word " * 300_000}]})
+body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "a word " * 1_500_000}]})
 copies = lambda: (bytes(memoryview(body)), read(body, "/v1/chat/completions"))
 for _ in range(3):
     copies()
@@ -43,4 +43,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another allocator than glibc's")
 def test_the_memory_of_a_long_body_is_there_for_the_next_one() -> None:
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True, text=True)
-    assert int(done.stdout) < 1_000  # ten bodies of 500 pages each
+    assert int(done.stdout) < 1_000  # ten bodies of 2,500 pages each
