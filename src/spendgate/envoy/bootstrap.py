@@ -50,15 +50,18 @@ def bootstrap(
     admin: str = "",
     entry: Entry = "ext_proc",
     stats: str = "",
+    *,
+    as_it_is: bool = False,
 ) -> Json:
-    """The whole bootstrap. `stats`: where Prometheus scrapes Envoy's counters, by way of `admin`. Raises
-    ConfigurationError for an address or upstream that cannot be."""
+    """The whole bootstrap. `stats`: where Prometheus scrapes Envoy's counters, by way of `admin`. `as_it_is`: nobody
+    makes its routes retry, hedge or mirror, so that no log is needed to tell attempts apart. Raises ConfigurationError
+    for an address or upstream that cannot be."""
     if settings.lean and entry == "ext_authz":
         raise ConfigurationError("ext_authz sees no answer: `lean` is for ext_proc")
     if not upstreams:
         raise ConfigurationError("no upstream; give --upstream URL, or `upstreams:` in the config file")
     chain = FilterChain(
-        filters=[Filter(name="http", typed_config=packed(_manager(settings, upstreams, entry)))]
+        filters=[Filter(name="http", typed_config=packed(_manager(settings, upstreams, entry, as_it_is)))]
     )
     if settings.tls is not None:
         chain.transport_socket = tls_socket(settings.tls)
@@ -81,12 +84,15 @@ def bootstrap(
     )
 
 
-def _manager(settings: Settings, upstreams: Sequence[Upstream], entry: Entry) -> HttpConnectionManager:
+def _manager(
+    settings: Settings, upstreams: Sequence[Upstream], entry: Entry, as_it_is: bool
+) -> HttpConnectionManager:
     """The listener's HTTP: bytes stay as they were, and errors of Envoy's own read as an API's."""
-    asking = [*(lean_filters() if settings.lean else []), ext_proc_filter(settings, logged=True)]
+    logged = settings.lean or entry == "ext_authz" or not as_it_is
+    asking = [*(lean_filters() if settings.lean else []), ext_proc_filter(settings, logged=logged)]
     if entry == "ext_authz":
         asking = [*usage_filters(), ext_authz_filter(settings)]
-    router = Router(suppress_envoy_headers=True, upstream_log=[attempts_log()])
+    router = Router(suppress_envoy_headers=True, upstream_log=[attempts_log()] if logged else [])
     hosts = [VirtualHost(name="all", domains=["*"], routes=routes(settings, upstreams, entry))]
     return HttpConnectionManager(
         stat_prefix="llm",
@@ -100,7 +106,7 @@ def _manager(settings: Settings, upstreams: Sequence[Upstream], entry: Entry) ->
         http2_protocol_options=Http2ProtocolOptions(max_concurrent_streams=100000),
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket", enabled=True)],
         early_header_mutation_extensions=[early_strip(prefixes=True)],
-        access_log=[access_log()],
+        access_log=[access_log()] if logged else [],
         local_reply_config=_local_replies(),
         http_filters=[
             *jwt_filters(settings),

@@ -52,7 +52,7 @@ class Front:
         self._lean = settings.lean
         self._socket = run_dir / "envoy.sock"
         self._listeners = data_dir / "envoy-listeners.yaml"
-        config = bootstrap(listen, settings.upstreams, grpc, settings, f"unix:{self._socket}")
+        config = bootstrap(listen, settings.upstreams, grpc, settings, f"unix:{self._socket}", as_it_is=True)
         self._doors: list[Json] = config["static_resources"].pop("listeners")
         config["node"] = {"id": "up", "cluster": "spendgate"}
         config["dynamic_resources"] = {"lds_config": {"path_config_source": {"path": str(self._listeners)}}}

@@ -176,3 +176,18 @@ def test_https_upstreams_are_verified_by_name() -> None:
 def test_a_wrong_address_is_named(listen: str) -> None:
     with pytest.raises(ConfigurationError, match="address"):
         b.bootstrap(listen, ONE, ["127.0.0.1:2"], Settings())
+
+
+def test_where_each_call_is_sent_once_nothing_is_logged_but_what_a_lean_answer_cost() -> None:
+    def told(settings: Settings, **how: Any) -> list[bool]:
+        config = manager(b.bootstrap("127.0.0.1:0", ONE, ["127.0.0.1:9002"], settings, as_it_is=True, **how))
+        [asking] = [f for f in config["http_filters"] if "grpc_service" in f["typed_config"]]
+        told = asking["typed_config"]["grpc_service"].get("initial_metadata", [])
+        router = config["http_filters"][-1]["typed_config"]
+        assert not any(route.get("route", {}).get("retry_policy") for host in config["route_config"]["virtual_hosts"]
+                       for route in host["routes"])  # fmt: skip
+        return ["access_log" in config, "upstream_log" in router, any("attempts" in t["key"] for t in told)]
+
+    assert told(Settings()) == [False, False, False]
+    assert told(Settings(lean=True)) == [True, True, True]
+    assert told(Settings(), entry="ext_authz")[:2] == [True, True]
