@@ -169,7 +169,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the short way does not see what is overdue", "reserve",
-        "'LIMIT', '0', '1')[1] then return end", "'LIMIT', '0', '1')[2] then return end", ("deadline", "books"),
+        "'LIMIT', '0', '1')[1] then", "'LIMIT', '0', '1')[2] then", ("deadline", "books"),
     ),
     Mutation(
         "the short way does not know what has expired", "common",
@@ -177,8 +177,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the short way overwrites what is held", "reserve",
-        "if redis.call('HSETNX', holds_key, ask.id, record) == 0",
-        "if redis.call('HSET', holds_key, ask.id, record) == 2",
+        "if redis.call('HSETNX', holds_key, ask.id, record) == 1",
+        "if redis.call('HSET', holds_key, ask.id, record) < 2",
         ("replay", "books", "holds"),
     ),
     Mutation(

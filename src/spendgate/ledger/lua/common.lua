@@ -1,5 +1,5 @@
--- Common part of every script of the ledger; the loader puts it before each, and what a script has of a short way where
--- the long one begins.
+-- Common part of every script of the ledger; the loader puts it before each. What a script has of a short way is put where
+-- its long one begins here: a call makes each function anew, and what it does not need by then costs it nothing.
 --
 -- All keys of a team stand in one slot: KEYS[1] is `sg1:{team}:holds` and routes the call, the others are
 -- derived from its prefix here, because the windows (month, day, hour) follow Redis' own clock, which the
@@ -29,12 +29,8 @@
 --   repeats          hash    digest of a request -> how often it passed SPACE when its window ends (ms);
 --                            repeats:t, zset of the digests by that end
 
-local prefix, holds_key, due_key
-local function enter(key)
-  prefix, holds_key = string.sub(key, 1, -6), key  -- "sg1:{team}:"
-  due_key = prefix .. 'due'
-end
-enter(KEYS[1])
+local prefix, holds_key = string.sub(KEYS[1], 1, -6), KEYS[1]    -- "sg1:{team}:"
+local due_key = prefix .. 'due'
 
 local DAY_MS = 86400000
 local DAY_S = 86400
@@ -51,18 +47,13 @@ local REBUILT = '(rebuilt)'                        -- app and model of what is k
 local WHOLE = string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
 local function int(n) return string.format(WHOLE, n) end
 
--- Redis' own time (us), one in a script; and what it is to be for it (ms).
-local read_us, clock_ms = nil, 0
-local function clock_us()
-  if not read_us then
-    local t = redis.call('TIME')
-    read_us = tonumber(t[1]) * 1000000 + tonumber(t[2])
-  end
-  return read_us
-end
+local clock_ms = 0
 local function clock(given)
   clock_ms = tonumber(given)
-  if clock_ms <= 0 then clock_ms = math.floor(clock_us() / 1000) end
+  if clock_ms <= 0 then
+    local t = redis.call('TIME')
+    clock_ms = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  end
   return clock_ms
 end
 
@@ -128,16 +119,38 @@ local function unit_of(counter)
   return unit ~= 'u' and unit or nil
 end
 
+-- As how many exchanges an id counts: none for what is charged beside one (port.BESIDE).
+local function exchanges_of(id)
+  return string.sub(id, -9) == ':attempts' and 0 or 1
+end
+
+-- Which exchanges ended: integers in sets that Redis keeps as sorted arrays of 8 bytes a member while they
+-- have at most 512. A day's marks are spread over `parts` sets.
+local function marker_of(id, day, parts)
+  local hex = redis.sha1hex(id)
+  local part = tonumber(string.sub(hex, 1, 3), 16) % parts
+  return prefix .. 'm:' .. int(day) .. ':' .. int(part), int(tonumber(string.sub(hex, 4, 15), 16))
+end
+
+-- Has a hold of this id expired, or did it end of late? (At worst a yes: around midnight, and where the clock was set
+-- back, `ended` looks more closely. No key `~` exists: see the guard below.)
+local function is_known(id, now)
+  local day = floor(now / DAY_MS)
+  local days = prefix .. 'm:' .. int(day)
+  local known = redis.call('MGET', prefix .. 'e:' .. id, prefix .. 'm:' .. int(day + 1), days, prefix .. '~')
+  if known[1] or known[2] or now % DAY_MS < 600000 then return true end
+  if not known[3] then return false end
+  local key, member = marker_of(id, day, tonumber(known[3]))
+  return redis.call('SISMEMBER', key, member) == 1
+end
+
+-- The long way of reserve.
+
 -- What a hold holds in one of its counters.
 local function held_in(hold, counter)
   local unit = unit_of(counter)
   if not unit then return tonumber(hold.e) end
   return unit == 't' and tonumber(hold.n or '0') or 0
-end
-
--- As how many exchanges an id counts: none for what is charged beside one (port.BESIDE).
-local function exchanges_of(id)
-  return string.sub(id, -9) == ':attempts' and 0 or 1
 end
 
 -- Where a day counts app and model: its key, and what the fields of their cell begin with.
@@ -153,14 +166,6 @@ local function count_in(key, cell, cost, exchanges, usage, sign)
   for kind, n in pairs(usage) do
     if n ~= 0 then redis.call('HINCRBY', key, cell .. kind, int(n)) end
   end
-end
-
--- Which exchanges ended: integers in sets that Redis keeps as sorted arrays of 8 bytes a member while they
--- have at most 512. A day's marks are spread over `parts` sets.
-local function marker_of(id, day, parts)
-  local hex = redis.sha1hex(id)
-  local part = tonumber(string.sub(hex, 1, 3), 16) % parts
-  return prefix .. 'm:' .. int(day) .. ':' .. int(part), int(tonumber(string.sub(hex, 4, 15), 16))
 end
 
 -- In how many sets the marks of a day are kept: about twice what the day before needed.
@@ -198,25 +203,19 @@ local function mark_all(ids, now)
   end
 end
 
-local function expired_key(id) return prefix .. 'e:' .. id end
-
--- Has a hold of this id expired, or did it end of late? (At worst a yes: around midnight, and where the clock was set
--- back, `ended` looks more closely. No key `~` exists: see the guard where the long way begins.)
-local function is_known(id, now)
-  local day = floor(now / DAY_MS)
-  local days = prefix .. 'm:' .. int(day)
-  local known = redis.call('MGET', expired_key(id), prefix .. 'm:' .. int(day + 1), days, prefix .. '~')
-  if known[1] or known[2] or now % DAY_MS < 600000 then return true end
-  if not known[3] then return false end
-  local key, member = marker_of(id, day, tonumber(known[3]))
-  return redis.call('SISMEMBER', key, member) == 1
-end
-
--- The long way. What stands above is all that a short way needs (see reserve.lua).
+-- The long way of settle.
 
 -- On Redis Cluster a slot on its way to another node has some keys here and some there. No key `~` exists, so
 -- this fails on both sides then, before anything is written: no counter is ever split (and costs a look-up else).
 redis.call('EXISTS', holds_key, prefix .. '~')
+
+-- Turn to the account of a key.
+local function enter(key)
+  prefix, holds_key = string.sub(key, 1, -6), key
+  due_key = prefix .. 'due'
+end
+
+local function expired_key(id) return prefix .. 'e:' .. id end
 
 -- What a counter has settled, what is reserved in it, and whether it is new; `where`: the prefix of its account.
 local function balance(counter, where)

@@ -83,33 +83,32 @@ end
 
 -- The short way, which most requests take: nothing is overdue, nobody knows the id, and the first candidate is admitted by
 -- the team's own counters. It writes what the long way would; where that has to decide, nothing.
-local function at_once()
-  local c = ask.c[1]
-  if not c or c.h or ask.again or ask.ro or ask.r or KEYS[2] then return end
+local c = ask.c[1]
+if c and not (c.h or ask.again or ask.ro or ask.r or KEYS[2]) then
   local places, counters, told = {}, {}, int(now)
   for j, bound in ipairs(c.l) do
     local more, counter, window = bound[5], place_of(bound)
     local unit = unit_of(counter)
     local v, need = redis.call('HMGET', prefix .. counter, 's', 'r'), need_of(c, unit)
-    if j == 1 and bound[1] ~= 'month' or more and (more.g or not (v[1] or v[2])) then return end
     local settled, reserved = tonumber(v[1] or '0'), tonumber(v[2] or '0')
-    if j == 1 and not is_open(c, {settled, reserved}) then return end
-    if bound[3] >= 0 and is_full(settled + reserved, need, bound) then return end
+    if j == 1 and (bound[1] ~= 'month' or not is_open(c, {settled, reserved})) then break end
+    if bound[3] >= 0 and is_full(settled + reserved, need, bound) then break end
+    if more and (more.g or not (v[1] or v[2])) then break end
     local p = {counter, window, v, need, unit}
     local settles, holds = taken_in(p, c.e)
     places[j], counters[j] = p, {counter, window}
     told = told .. ' ' .. int(settled + settles) .. ' ' .. int(reserved + holds)
   end
-  if not places[1] or is_known(ask.id, now) then return end
-  if redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', '0', '1')[1] then return end
-  local record = cjson.encode(record_of(c, 1, c.e, nil, -1, counters))
-  if redis.call('HSETNX', holds_key, ask.id, record) == 0 then return end
-  redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
-  for _, p in ipairs(places) do move(p[1], p[2], taken_in(p, c.e)) end
-  return told
+  if places[1] and #places == #c.l and not is_known(ask.id, now)
+    and not redis.call('ZRANGEBYSCORE', due_key, '-inf', int(now), 'LIMIT', '0', '1')[1] then
+    local record = cjson.encode(record_of(c, 1, c.e, nil, -1, counters))
+    if redis.call('HSETNX', holds_key, ask.id, record) == 1 then
+      redis.call('ZADD', due_key, int(now + ask.ttl), ask.id)
+      for _, p in ipairs(places) do move(p[1], p[2], taken_in(p, c.e)) end
+      return told
+    end
+  end
 end
-local told = at_once()
-if told then return told end
 
 -- The long way.
 local REPEATS_MAX = 10000                          -- requests that are told apart a team

@@ -23,21 +23,24 @@ BULK_TIMEOUT_S = 2.0
 """The least time given to calls off the request's path."""
 CALLS_PER_TRIP = 500
 """Scripts run in one round trip."""
-LONG_WAY = "-- The long way."
+LONG_WAY = "-- The long way"
 """Where it begins in a file of Lua."""
 _T = TypeVar("_T")
 
 
 class Script:
     """A Lua file with the common prelude before it, and its SHA-1 as EVALSHA wants it. What a file has of a short way
-    is put where the prelude's long one begins, so that a call which is over by then has made little."""
+    is put where its long one begins in the prelude, so that a call which is over by then has made little."""
 
     def __init__(self, verb: str) -> None:
         folder = files("spendgate.ledger") / "lua"
         common, verbs_own = (folder / "common.lua").read_text(), (folder / f"{verb}.lua").read_text()
         if LONG_WAY in verbs_own:
-            (common, rest), (short, verbs_own) = (x.split(LONG_WAY) for x in (common, verbs_own))
-            common += short + LONG_WAY + rest
+            (common, rest), (short, verbs_own) = (
+                common.split(f"{LONG_WAY} of {verb}."),
+                verbs_own.split(f"{LONG_WAY}."),
+            )
+            common += f"{short}{LONG_WAY}.{rest}"
         self.text = common + verbs_own
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
