@@ -1,6 +1,6 @@
 """How long a server's event loop keeps its peers waiting: HTTP/2 pings on its own socket, from a process of their own.
 
-    .venv/bin/python bench/pings.py SOCKET SECONDS PID
+    .venv/bin/python bench/pings.py SOCKET PID SECONDS
 
 A ping is answered by the loop itself, before any service has its turn, so none waits longer than the loop is blocked
 (and this process and that one wait for a core, which is why the CPU time of that process during each wait is told
@@ -68,7 +68,7 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
-def waits(path: str, seconds: float, pid: int) -> list[tuple[float, float]]:
+def waits(path: str, pid: int, seconds: float) -> list[tuple[float, float]]:
     """What each ping of so many seconds waited, and the CPU time of the server meanwhile, in milliseconds."""
     pinging, found = Pinging(path), []
     until = time.perf_counter() + seconds
@@ -81,7 +81,7 @@ def waits(path: str, seconds: float, pid: int) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    found = waits(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    found = waits(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
     told = {}
     for what, column in zip(("wait", "cpu"), zip(*found, strict=True), strict=True):
         ordered = sorted(column)

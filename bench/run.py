@@ -37,6 +37,8 @@ AT_ONCE_BYTES = 16_000_000
 """So much is on its way at once at most: more than `max_inflight_bytes` would be `too_busy`."""
 SHORT_ONES, LONG_ONES = 8, ((2_000_000, 4), (10_000_000, 1))
 """Connections: of short prompts, and beside them of long ones by their size."""
+WARM_S = 0.5
+"""So long there are long ones before anything is measured: the first takes its memory from the system."""
 RATIOS = HERE / "ratios.json"
 FALL = 0.9
 """A ratio below so much of the committed one fails the gate."""
@@ -107,19 +109,22 @@ async def beside(lab: Lab, rounds: int, seconds: float) -> dict[str, Any]:
 async def _short_ones(
     lab: Lab, target: Target, short: bytes, long: tuple[tuple[int, int], ...], seconds: float
 ) -> tuple[Result, dict[str, float]]:
-    socket, pid = lab.listens(target)
-    beside = [[str(HERE / "pings.py"), socket, str(seconds), str(pid)]]
-    for size, connections in long:
-        beside.append([str(HERE / "load.py"), *map(str, (lab.ports[target], size, connections, seconds))])
-    others = [
-        await asyncio.create_subprocess_exec(sys.executable, *argv, stdout=asyncio.subprocess.PIPE)
-        for argv in beside
+    loads = [
+        await _beside("load.py", lab.ports[target], size, connections, seconds + WARM_S)
+        for size, connections in long
     ]
+    await asyncio.sleep(WARM_S if long else 0)
+    pings = await _beside("pings.py", *lab.listens(target), seconds)
     result = await closed_loop(lab.ports[target], short, SHORT_ONES, seconds)
-    told = [json.loads((await other.communicate())[0]) for other in others]
-    statuses = {*result.statuses, *(int(s) for load in told[1:] for s in load["statuses"])}
+    turns, *others = [json.loads((await process.communicate())[0]) for process in (pings, *loads)]
+    statuses = {*result.statuses, *(int(s) for load in others for s in load["statuses"])}
     assert statuses == {200}, (target.name, statuses)
-    return result, told[0]
+    return result, turns
+
+
+async def _beside(program: str, *args: object) -> asyncio.subprocess.Process:
+    argv = [sys.executable, str(HERE / program), *map(str, args)]
+    return await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
 
 
 async def crowds(lab: Lab, rounds: int, seconds: float) -> dict[str, Any]:
