@@ -45,7 +45,7 @@ class Target:
         """As tables and results show it."""
         many = f" {self.workers} workers" if self.workers > 1 else ""
         if self.limits:
-            many += f" {self.teams:,} team{'s' * (self.teams > 1)} x {self.limits} limits"
+            many += f" {self.teams} team{'s' * (self.teams > 1)} x {self.limits} limits"
         return f"{self.kind} {self.engine}{many}".strip()
 
     @property
