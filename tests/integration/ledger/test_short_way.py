@@ -86,7 +86,7 @@ class Twins:
         else:
             self.short += 1
             candidate, _, cap, settled, reserved, now, replayed, refusals, expired, standing, *rest = twins
-            assert (cap, replayed, refusals, expired, rest) == (b"-1", 0, [], [], [[], 0, [], []])
+            assert (cap, replayed, refusals, expired, rest) == (b"-1", 0, [], [], [b"", 0, [], []])
             assert candidate == orjson.loads(arguments[0]).get("i", 0)
             assert [settled, reserved] == standing[:2]
             assert [int(n) for n in told.split()] == [int(now), *standing]

@@ -20,7 +20,7 @@
 -- Reply    {candidate (0-based, -1: none), held, output cap (-1: not clamped), settled and reserved of the month
 --           with this hold, now, replayed 0|1, refusals [[candidate, bound, settled, reserved, only held 0|1, asked] ...],
 --           expired [...], settled and reserved of each bound of the candidate [s, r, s, r, ...],
---           what stands in the bound of the last refusal that only holds made [[age (ms), held] ...],
+--           what stands in the bound of the last refusal that only holds made, as text `age (ms) held …`,
 --           the worst case of what is held, [how often it passed, ms until it may again] if it passed as often as it
 --           may, what is carried over of last month, by account [nano-USD ...]}
 --          Of the short way, as text: now, settled and reserved of each bound of the first candidate (the month's first),
@@ -214,7 +214,7 @@ local looping = nil
 local function answer(candidate, held, cap, replayed, refusals, standing, waited, worst)
   local more = replayed == 1 and 0 or held
   return {candidate, int(held), int(cap), month[1], month[2] + more, int(now), replayed, refusals, expired,
-          standing, waited or {}, worst and int(worst) or 0, looping or {}, carried}
+          standing, waited or '', worst and int(worst) or 0, looping or {}, carried}
 end
 
 if #ask.c == 0 then return answer(-1, 0, -1, 0, {}, {}) end
@@ -311,16 +311,16 @@ local function in_flight(p)
   local where = p[6] or prefix
   local ids = redis.call('ZRANGE', where .. 'due', 0, SHOWN - 1)
   local out = {}
-  if #ids == 0 then return out end
+  if #ids == 0 then return '' end
   for _, raw in ipairs(redis.call('HMGET', where .. 'holds', unpack(ids))) do
     if raw then
       local hold = cjson.decode(raw)
       for _, c in ipairs(hold.c) do
-        if c[1] == p[1] then out[#out + 1] = {int(math.max(0, now - hold.t)), int(held_in(hold, c[1]))} end
+        if c[1] == p[1] then out[#out + 1] = int(math.max(0, now - hold.t)) .. ' ' .. int(held_in(hold, c[1])) end
       end
     end
   end
-  return out
+  return table.concat(out, ' ')
 end
 
 local refusals = {}

@@ -317,12 +317,16 @@ def reserve_result(request: ReserveRequest, reply: Any) -> ReserveResult:
         refusals=tuple(named),
         replayed=bool(int(replayed)),
         expired=expired_rows(request.team, expired) if expired else (),
-        counters=tuple(zip(counters[::2], counters[1::2], strict=True)),
-        in_flight=tuple([(int(age), int(amount)) for age, amount in in_flight]),
+        counters=_pairs(counters),
+        in_flight=_pairs(list(map(int, in_flight.split()))) if in_flight else (),
         worst_nanousd=int(worst) if int(worst) > int(held) else 0,
         loop=Loop(int(loop[0]), int(loop[1])) if loop else None,
         carried_nanousd=carried,
     )
+
+
+def _pairs(flat: list[int]) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _held_at_once(request: ReserveRequest, reply: str | bytes) -> ReserveResult:
@@ -336,7 +340,7 @@ def _held_at_once(request: ReserveRequest, reply: str | bytes) -> ReserveResult:
         settled,
         reserved,
         now,
-        counters=(month, *zip(others[::2], others[1::2], strict=True)) if others else (month,),
+        counters=(month, *_pairs(others)) if others else (month,),
     )
 
 
