@@ -18,11 +18,17 @@ from spendgate.records.record import UsageRecord
 from spendgate.usage import input_total, output_total
 
 
-def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> Iterator[Settlement]:
+def settlements(
+    paths: tuple[Path, ...], policy: Policy, since_ms: int = 0, ahead_ms: int | None = None
+) -> Iterator[Settlement]:
     """Every exchange that cost something or used tokens, once, since a time. Raises ConfigurationError.
 
     The bounds of the month are those of the policy given; days and hours that are over bound nobody, so of them only
     what the policy names is counted.
+
+    `ahead_ms`: by how much the ledger's clock is ahead of that of the gateway which wrote the logs. Where it is known,
+    no exchange is taken for a part of what was read from the ledger before the exchange began: its gateway may not
+    have brought it home yet. None: all may be a part of it.
     """
     for record in read(paths):
         if record.outcome is Outcome.REFUSED or record.at_ms < since_ms:
@@ -30,6 +36,7 @@ def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> I
         if not record.cost_nanousd and not record.tokens:
             continue
         bounds = _bounds(policy, record)
+        told_us = ALWAYS_LATE if ahead_ms is None else max(ALWAYS_LATE, _began_ms(record, ahead_ms) * 1000)
         groups = dict.fromkeys(b.group for b in bounds if b.group)
         yield Settlement(
             record.exchange_id,
@@ -45,9 +52,14 @@ def settlements(paths: tuple[Path, ...], policy: Policy, since_ms: int = 0) -> I
             markup_nanousd=record.markup_nanousd,
             tokens=input_total(record.tokens) + output_total(record.tokens),
             groups=tuple(GroupShare(name, _scopes(bounds, name, record.at_ms)) for name in groups),
-            acknowledged_us=ALWAYS_LATE,
-            counted_us=ALWAYS_LATE,
+            acknowledged_us=told_us,
+            counted_us=told_us,
         )
+
+
+def _began_ms(record: UsageRecord, ahead_ms: int) -> int:
+    """By the ledger's clock. What passed without it is dated by the gateway's own."""
+    return record.at_ms + (ahead_ms if record.reason == "ledger_unavailable" else 0)
 
 
 def _bounds(policy: Policy, record: UsageRecord) -> tuple[Bound, ...]:

@@ -60,8 +60,9 @@ START_S = 30.0
 WATCH_S = 0.1
 
 
-MakeRecords = Callable[[tuple[Path, ...], Policy, int], Iterable[Settlement]]
-"""Reads usage logs as settlements since a time (ms), with the bounds of a policy."""
+MakeRecords = Callable[[tuple[Path, ...], Policy, int, int], Iterable[Settlement]]
+"""Reads usage logs as settlements since a time (ms), with the bounds of a policy. The last argument: by how much the
+ledger's clock is ahead of ours (ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,9 @@ class Supervisor:
         if read is not None and self.usage_path not in ("-", "off"):
 
             def records(since_ms: int) -> Iterable[Settlement]:
-                return read((path,), self.snapshot.policy, since_ms) if path.exists() else ()
+                if not path.exists():
+                    return ()
+                return read((path,), self.snapshot.policy, since_ms, keeper.pulse.ahead_ms)
 
         return RebuildJob(
             keeper,

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import redis as sync_redis
 from support.asks import end
+from support.usage_lines import record, write_log
 
 from spendgate.budget.policy import Policy
+from spendgate.finops.replay import settlements
 from spendgate.ledger.exchanges import Settlement
 from spendgate.ledger.recovery.checkpointer import Checkpointer
 from spendgate.ledger.redis.embedded import EmbeddedRedis
@@ -19,6 +21,7 @@ from spendgate.rebuild import job as job_module
 from spendgate.rebuild.counter_resets import Totals
 from spendgate.rebuild.job import RebuildJob
 from spendgate.rebuild.prometheus import PrometheusError
+from spendgate.records.record import UsageRecord
 
 
 class House:
@@ -127,3 +130,34 @@ async def test_without_any_source_nobody_says_that_the_spend_is_whole(
     task.cancel()
     await house.keeper._round()
     assert house.keeper.pulse.epoch.lost
+
+
+@pytest.mark.parametrize("passed", [False, True], ids=["reserved", "passed without the ledger"])
+async def test_what_began_after_the_memory_was_read_is_charged_beside_it_while_its_gateway_still_has_it(
+    house: House, tmp_path: Path, passed: bool
+) -> None:
+    """It stands in the usage log, and waits on the gateway's disk: Redis was away again when it ended."""
+    now_ms = house.keeper.pulse.ledger_us() // 1000
+    ahead_ms = -90_000  # the gateway's clock is a minute and a half ahead of the ledger's
+    old, new = record(11, at_ms=now_ms - 1000), record(12, at_ms=now_ms + 60_000)
+    if passed:
+        own = {"reason": "ledger_unavailable"}
+        old = record(11, at_ms=now_ms - 1000 - ahead_ms, **own)
+        new = record(12, at_ms=now_ms + 60_000 - ahead_ms, **own)
+    await house.ledger.settle([settlement_of(old)])
+    await house.keeper._recall()
+    house.client.flushall()
+    await house.keeper._round()
+    log = write_log(tmp_path / "usage.jsonl", [old, new])
+    house.records = list(settlements((log,), Policy(), 0, ahead_ms))
+    house.total = 0
+    await house.job.round()
+    both = 10_000 + old.cost_nanousd + new.cost_nanousd
+    assert await house.settled() == both
+    assert await house.ledger.settle([settlement_of(new)]) == ["replayed"]  # its gateway brings it home
+    assert await house.settled() == both
+
+
+def settlement_of(record: UsageRecord) -> Settlement:
+    """As its gateway settles it."""
+    return end(record.exchange_id, record.cost_nanousd, team=record.team, app=record.app, at_ms=record.at_ms)

@@ -92,6 +92,11 @@ class Heartbeat:
         self._ahead_us = int(reply[5]) - (asked_at + self._clock_us()) // 2
         return bool(known.id) and known.id != self.epoch.id
 
+    @property
+    def ahead_ms(self) -> int:
+        """By how much the ledger's clock is ahead of ours, to about half a round trip."""
+        return self._ahead_us // 1000
+
     def ledger_us(self) -> int:
         """The ledger's clock, to about half a round trip."""
         return self._clock_us() + self._ahead_us
