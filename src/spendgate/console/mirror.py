@@ -16,9 +16,9 @@ from spendgate.console.savings import saved_by_caching
 from spendgate.finops.chargeback.chargeback import at_day, price_for
 from spendgate.finops.chargeback.parties import parties, seller_of_record
 from spendgate.ledger.accounts import Adjusted, DayCell
-from spendgate.ledger.redis.codec import day_cells
 from spendgate.ledger.redis.days import RawDays, audits, raw_days
 from spendgate.ledger.redis.ledger import RedisLedger
+from spendgate.ledger.redis.readings import day_cells
 from spendgate.months import day_key, month_last_ms
 from spendgate.pricing.price import Price
 from spendgate.pricing.table import PriceTable

@@ -48,12 +48,12 @@ from spendgate.ledger.redis.codec import (
     grow_argument,
     reserve_argument,
     reserve_result,
-    restored,
     settle_argument,
     team_prefix,
     text,
 )
 from spendgate.ledger.redis.connection import Lane
+from spendgate.ledger.redis.readings import restored
 from spendgate.ledger.redis.reads import MONTHS_PER_TRIP, LedgerReads
 
 _Waiter = tuple[tuple[str, ...], bytes, ReserveRequest, "asyncio.Future[ReserveResult]"]

@@ -25,11 +25,10 @@ from spendgate.ledger.redis.codec import (
     GROUPS_KEY,
     TEAMS_KEY,
     adjusted,
-    day_cells,
-    team_month,
     team_prefix,
     text,
 )
+from spendgate.ledger.redis.readings import day_cells, team_month
 
 OLDEST_SAMPLE = 1000
 """Of a team with more holds than this, the oldest of a sample of so many is told."""
