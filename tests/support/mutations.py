@@ -278,7 +278,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a reservation sent again holds again", "reserve",
-        "if first then", "if false then", ("replay", "holds", "bound"),
+        "if first then", "if false then", ("replay", "holds", "bound", "repeats"),
     ),
     Mutation(
         "an ended exchange can be reserved again", "reserve",
