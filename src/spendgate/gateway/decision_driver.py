@@ -72,20 +72,18 @@ class DecisionDriver:
         exchange = self._exchange
         if exchange.handover_word:
             await relay.take_over(run, exchange, body)
-        at = None if is_light(body) and not exchange.is_coded else run.reading
-        event = e.RequestBody(body, run.now_ms())
-        del body  # only the exchange knows how long it is needed
-        action = exchange.receive(event) if at is None else await self._receive(event, at)
-        del event
+        at = None if not exchange.is_coded and is_light(body) else run.reading
+        event: e.Event = e.RequestBody(body, run.now_ms())
+        del body
         while True:
+            action = exchange.receive(event) if at is None else await self._receive(event, at)
+            del event  # only the exchange knows how long the body is needed
             match action:
                 case e.NeedReserve():
-                    done = await self._reserve(action)
-                    action = exchange.receive(done) if at is None else await self._receive(done, at)
+                    event = await self._reserve(action)
                 case e.NeedCount():
                     counting = asyncio.get_running_loop().run_in_executor(run.counting, self._count, action)
-                    counted = e.CountDone(await self._shielded(counting))
-                    action = exchange.receive(counted) if at is None else await self._receive(counted, at)
+                    event = e.CountDone(await self._shielded(counting))
                 case _:
                     break
         if self.is_late():

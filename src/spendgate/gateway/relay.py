@@ -17,12 +17,9 @@ LONG = 256 * 1024
 
 
 async def take_over(run: Runtime, exchange: Exchange, body: bytes) -> None:
-    """Meter a call that the gateway before this one held, in its stead, where a word of it says so and fits."""
-    word = exchange.handover_word
-    if not word:
-        return
+    """Meter a call that the gateway before this one held, in its stead, where its word (`handover_word`) fits."""
     await asyncio.sleep(0)  # into a task (`rpc.eager`): there are timeouts below
-    taken = await _taken(run, exchange, body, handover.read(run.secret, word))
+    taken = await _taken(run, exchange, body, handover.read(run.secret, exchange.handover_word))
     run.metrics.handovers.labels("taken" if taken else "refused").inc()
 
 

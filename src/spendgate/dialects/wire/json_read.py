@@ -28,9 +28,10 @@ def parse(body: bytes) -> Any:
     mark, lone surrogates, NaN, nesting over 1024) is read by the slower standard parser. Raises NotJson, also
     for what would be too much work."""
     global _ahead
-    if body is _ahead[0]:
-        document, _ahead = _ahead[1], _NOTHING
-        return document
+    ahead = _ahead  # another thread may look ahead meanwhile: of what it finds nothing is this body's
+    if body is ahead[0]:
+        _ahead = _NOTHING
+        return ahead[1]
     if is_too_much(body):
         raise NotJson(TOO_MUCH)
     try:
