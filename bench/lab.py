@@ -39,14 +39,11 @@ class Target:
     teams: int = 1
     limits: int = 0
     """So many in each team's budget."""
-    threads: int = 0
-    """Of its Envoy; 0: as many as there are cores, as Envoy comes. Ours has as many as `up` gives it."""
 
     @property
     def name(self) -> str:
         """As tables and results show it."""
         many = f" {self.workers} workers" if self.workers > 1 else ""
-        many += f" {self.threads} thread" if self.threads else ""
         if self.limits:
             many += f" {self.teams} team{'s' * (self.teams > 1)} x {self.limits} limits"
         return f"{self.kind} {self.engine}{many}".strip()
@@ -62,7 +59,6 @@ YARDSTICK = Target("no-op", "grpcio")
 TARGETS = (
     BASE,
     YARDSTICK,
-    Target("no-op", "grpcio", threads=1),  # as `up` has it on two cores
     Target("no-op", "ngh2"),
     Target("spendgate", "ngh2"),
     Target("spendgate", "ngh2", workers=2),
@@ -133,10 +129,7 @@ class Lab:
                 self._run(f"{target.name} processor", argv)
             path = home / "envoy.yaml"
             path.write_text(self._bootstrap(target, home))
-            threads = ["--concurrency", str(target.threads)] if target.threads else []
-            self._run(
-                target.name, [str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "-l", "error", *threads]
-            )
+            self._run(target.name, [str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "-l", "error"])
 
     def _bootstrap(self, target: Target, home: Path) -> str:
         rendered = subprocess.run(

@@ -60,7 +60,7 @@ class Front:
         path.write_text(as_yaml(config))
         argv = [
             envoy_binary(), "-c", str(path), "--log-level", "warning", "--use-dynamic-base-id",
-            "--concurrency", str(threads(len(grpc))), "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
+            "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
         ]  # fmt: skip
         self.child = Child("envoy", argv, log_to)
         self._open = False
@@ -117,13 +117,6 @@ class Front:
     def _admin(self) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
         return httpx.AsyncClient(transport=transport, timeout=2, base_url="http://envoy")
-
-
-def threads(workers: int) -> int:
-    """How many threads Envoy gets beside so many workers: it needs less than half of a worker's CPU time for a call.
-    More would only take turns on the cores (by default there is one for each), and each has a connection of its own to
-    each worker, so that fewer messages share a system call."""
-    return max(1, (workers + 1) // 2)
 
 
 ENVOY = "SPENDGATE_ENVOY"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spendgate.errors import ConfigurationError
-from spendgate.supervisor.front import ENVOY, envoy_binary, threads
+from spendgate.supervisor.front import ENVOY, envoy_binary
 
 
 def test_an_envoy_that_is_named_goes_before_the_one_installed(
@@ -22,8 +22,3 @@ def test_an_envoy_that_is_named_goes_before_the_one_installed(
     assert envoy_binary() == str(named)
     monkeypatch.delenv(ENVOY)
     assert envoy_binary() != str(named)
-
-
-@pytest.mark.parametrize(("workers", "wanted"), [(1, 1), (2, 1), (3, 2), (7, 4), (16, 8)])
-def test_envoy_has_half_as_many_threads_as_there_are_workers(workers: int, wanted: int) -> None:
-    assert threads(workers) == wanted
