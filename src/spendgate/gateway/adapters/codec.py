@@ -157,11 +157,10 @@ def _mutation(pairs: tuple[tuple[str, str], ...]) -> bytes:
     return field(_COMMON, field(_MUTATION, b"".join([_header(key, value) for key, value in pairs])))
 
 
-@lru_cache(
-    maxsize=1024
-)  # most of what answers say they all say: the model, the reason, how much of a month is used
+@lru_cache(maxsize=1024)
 def _header(key: str, value: str) -> bytes:
-    """One of a mutation's `set_headers`."""
+    """One of a mutation's `set_headers`. Most of what answers say they all say: the model, the reason, how much of a
+    month is used."""
     raw = header_value(value).encode()
     header = _key(key) + field(_RAW_VALUE, raw) if raw else _key(key)
     return field(_SET_HEADERS, field(_HEADER, header) + _OVERWRITING)
@@ -230,17 +229,13 @@ def await_body(remove: tuple[str, ...], configured_mode: int, *, may_be_empty: b
 def forward(action: e.Forward, ticket: str = "", unseen: tuple[tuple[str, str], ...] | None = None) -> bytes:
     """Reply to the request body. A new body needs its content-length in the same reply. `ticket`: for Envoy's access
     log, by its dynamic metadata; `unseen`: which ends the exchange, and Envoy adds these headers to its answer."""
-    if action.body is None and not action.set_headers and not ticket:
-        return PASS_REQUEST_BODY
-    if action.body is None and not action.set_headers and unseen is None:
-        return PASS_REQUEST_BODY + _ticket(ticket)
-    reply = pb.ProcessingResponse()
+    noted = b""
     if ticket:
-        spendgate = reply.dynamic_metadata.fields[NAMESPACE].struct_value
-        spendgate.fields[TICKET if unseen is None else UNSEEN].string_value = ticket
-        for key, value in unseen or ():
-            spendgate.fields[key].string_value = header_value(value)
-    reply.request_body.SetInParent()
+        name = TICKET if unseen is None else UNSEEN
+        noted = _noted([(name, ticket), *((key, header_value(value)) for key, value in unseen or ())])
+    if action.body is None and not action.set_headers:
+        return PASS_REQUEST_BODY + noted
+    reply = pb.ProcessingResponse()
     common = reply.request_body.response
     pairs = action.set_headers
     if action.body is not None:
@@ -250,13 +245,16 @@ def forward(action: e.Forward, ticket: str = "", unseen: tuple[tuple[str, str], 
     common.header_mutation.remove_headers.extend(action.remove_headers)
     if action.route:
         common.clear_route_cache = True
-    return _wire(reply)
+    return _wire(reply) + noted
 
 
-def _ticket(text: str) -> bytes:
-    """The metadata {spendgate: {ticket: text}}, in its wire form."""
-    value = field(_VALUE, field(_TEXT, text.encode()))
-    inner = field(_STRUCT, field(_FIELDS, _TICKET_KEY + value))
+def _noted(texts: list[tuple[str, str]]) -> bytes:
+    """These texts by their names as dynamic metadata, {spendgate: {name: text}}, in its wire form."""
+    members = [
+        field(_FIELDS, field(_KEY, name.encode()) + field(_VALUE, field(_TEXT, text.encode())))
+        for name, text in texts
+    ]
+    inner = field(_STRUCT, b"".join(members))
     return field(_METADATA, field(_FIELDS, _NAMESPACE_KEY + field(_VALUE, inner)))
 
 
@@ -265,7 +263,7 @@ _FIELDS = tag(Struct, "fields")
 _STRUCT, _TEXT = tag(Value, "struct_value"), tag(Value, "string_value")
 _ENTRY = Struct.DESCRIPTOR.fields_by_name["fields"].message_type
 _KEY, _VALUE = tag_of(_ENTRY, "key"), tag_of(_ENTRY, "value")
-_TICKET_KEY, _NAMESPACE_KEY = field(_KEY, TICKET.encode()), field(_KEY, NAMESPACE.encode())
+_NAMESPACE_KEY = field(_KEY, NAMESPACE.encode())
 
 
 def reject(action: e.Reject) -> bytes:
