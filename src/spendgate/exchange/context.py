@@ -53,8 +53,9 @@ class Decided:
 
 
 _Asked = tuple[str, int, RequestFacts | None, Address, Tariff]
-_Ticket = tuple[tuple[object, ...], SettlementTicket]
 """A model, a time, what was asked for and where, and the tariff that follows."""
+_Ticket = tuple[tuple[object, ...], SettlementTicket]
+"""How things stood, and the ticket that follows."""
 
 
 @dataclass(slots=True)

@@ -34,16 +34,8 @@ class Rest:
     whoever does may be cancelled: the rest goes on. What it fails at and nobody hears is told to the loop."""
 
     __slots__ = (
-        "_awaited",
-        "_coroutine",
-        "_is_cancelled",
-        "_loop",
-        "_problem",
-        "_result",
-        "_task",
-        "_tell",
-        "_waiter",
-    )
+        "_awaited", "_coroutine", "_is_cancelled", "_loop", "_problem", "_result", "_task", "_tell", "_waiter"
+    )  # fmt: skip
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], awaited: Any, loop: asyncio.AbstractEventLoop
@@ -124,14 +116,11 @@ class Rest:
             callback(self)
 
     def __await__(self) -> Generator[Any, None, Any]:
+        """For one at a time."""
         if self._coroutine is None:
-            return self._told()
+            return self.result()
         self._waiter = self._loop.create_future()
-        return self._waiter.__await__()
-
-    def _told(self) -> Generator[Any, None, Any]:
-        return self.result()
-        yield
+        return (yield from self._waiter)
 
     # -- as a task's ----------------------------------------------------------------------------------------
 

@@ -103,9 +103,8 @@ class AccessLog(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]
             common = entry.common_properties
             if common.access_log_type == _UPSTREAM_END:
                 answered = 200 <= entry.response.response_code.value < 300
-                if (
-                    not answered or attempts.SHADOW in entry.request.authority
-                ):  # else its exchange is charged for it
+                # else its exchange is charged for it, and `envoy.access_logs` filters it out
+                if not answered or attempts.SHADOW in entry.request.authority:
                     self._attempt(attempt_of(entry))
                 return
             if common.intermediate_log_entry:

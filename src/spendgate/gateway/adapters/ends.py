@@ -22,8 +22,8 @@ def ended_by(
 ) -> e.EndedBy:
     """Did Envoy send the request on while we were at it? Only where its `failure_mode` is open. Did it show the
     answer without us, since we were away for so long? Then what we saw of it is not what flowed. `has_failed`: the call
-    ended with an error of ours; `is_sent`: the request was let go; `piece_since`: see `time.monotonic`, since when a
-    piece of the answer is looked at."""
+    ended with an error of ours; `is_sent`: the request was let go; `piece_since`: since when, by `time.monotonic`, a
+    piece of the answer is looked at (infinity: none is)."""
     is_open = run.snapshot.settings.failure_mode == "open"
     if has_failed:  # of what it waits for Envoy has no reply
         return e.EndedBy.FAULT if is_open or is_sent else e.EndedBy.CLIENT

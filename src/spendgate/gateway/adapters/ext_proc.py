@@ -12,6 +12,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
 from spendgate.gateway.adapters import codec
 from spendgate.gateway.adapters.ext_proc_call import ProcessCall
 from spendgate.gateway.adapters.lenient import lenient
+from spendgate.gateway.adapters.line import made
 from spendgate.gateway.runtime import NO_POLICY, Runtime
 from spendgate.rpc.call import Call, Handler, Message
 from spendgate.rpc.status import Code
@@ -134,6 +135,6 @@ async def _turn(call: ProcessCall, line: _ContextLine, context: Any) -> bool:
         return False
     reply = call.reply(message)
     del message
-    await line.write(reply if reply is None or isinstance(reply, bytes) else await reply)
+    await line.write(await made(reply))
     call.answered()
     return True

@@ -21,7 +21,7 @@ from spendgate.exchange.states import State
 from spendgate.gateway import relay
 from spendgate.gateway.adapters import codec, faults
 from spendgate.gateway.adapters.ends import ended_by
-from spendgate.gateway.adapters.line import Line, Reply
+from spendgate.gateway.adapters.line import Line, Reply, made
 from spendgate.gateway.adapters.patience import Waiting
 from spendgate.gateway.adapters.redirects import passes
 from spendgate.gateway.adapters.slices import SLICE_BYTES, sliced
@@ -221,9 +221,7 @@ class ProcessCall:
         """They are the answer's end."""
         exchange = self._exchange
         if exchange is not None and exchange.state in (State.JSON, State.STREAM):
-            reply = self._response_body(b"", True)
-            if reply is not None and not isinstance(reply, bytes):
-                await reply
+            await made(self._response_body(b"", True))
         return codec.PASS_RESPONSE_TRAILERS
 
     async def _busy(self) -> bytes:

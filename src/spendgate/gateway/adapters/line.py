@@ -9,6 +9,11 @@ Reply = bytes | None | Coroutine[Any, Any, bytes | None]
 """The reply to a message, None where there is none; or what makes it, where that may have to wait."""
 
 
+async def made(reply: Reply) -> bytes | None:
+    """The reply, waited for where it has to be."""
+    return reply if reply is None or isinstance(reply, bytes) else await reply
+
+
 class Line(Protocol):
     """What an exchange needs of the call that brings its messages."""
 
