@@ -90,7 +90,7 @@ def sources() -> dict[str, str]:
     return {name: lua(name) for name in ("common", *VERBS)}
 
 
-_PICTURE = """
+PICTURE = """
 local out = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   local kind = redis.call('TYPE', key)['ok']
@@ -99,10 +99,11 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   elseif kind == 'set' then value = redis.call('SMEMBERS', key)
   else value = {redis.call('GET', key)} end
-  out[#out + 1] = {key, kind, value}
+  out[#out + 1] = {key, kind, value, redis.call('PTTL', key)}
 end
 return out
 """
+"""Each key of a pattern: its type, its value, and how long it lives (ms)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Picture:
     @classmethod
     def take(cls, client: sync_redis.Redis) -> Picture:
         keys: dict[str, Any] = {}
-        for key, kind, value in client.eval(_PICTURE, 0, PREFIX.replace("[", r"\[") + "*"):
+        for key, kind, value, _ in client.eval(PICTURE, 0, PREFIX.replace("[", r"\[") + "*"):
             parts = [text(v) for v in value]
             name = text(key).removeprefix(PREFIX)
             if text(kind) in ("hash", "zset"):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize
 from support.asks import T0, ask, bound, candidate, end
-from support.histories import DAY_MS, PREFIX, VERBS, Histories, lua, run_histories, wanted
+from support.histories import DAY_MS, PICTURE, PREFIX, VERBS, Histories, lua, run_histories, wanted
 
 from spendgate.budget.bounds import UNLIMITED, Bound, Candidate
 from spendgate.ledger.exchanges import ReserveRequest, ReserveResult, Settlement
@@ -36,20 +36,6 @@ LONG = {
     "settle": ("local PLAIN_MAX = math.min(#batch, 1000)", "local PLAIN_MAX = 0"),
 }
 """What makes a verb take the long way always."""
-
-_STATE = """
-local out = {}
-for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
-  local kind = redis.call('TYPE', key)['ok']
-  local value
-  if kind == 'hash' then value = redis.call('HGETALL', key)
-  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  elseif kind == 'set' then value = redis.call('SMEMBERS', key)
-  else value = {redis.call('GET', key)} end
-  out[#out + 1] = {key, redis.call('PTTL', key), value}
-end
-return out
-"""
 
 
 class Twins:
@@ -107,7 +93,7 @@ class Twins:
         """What every key of a team holds, byte for byte; and how long it lives."""
         values: dict[str, Any] = {}
         lives: dict[str, int] = {}
-        for key, ttl, value in self.client.eval(_STATE, 0, prefix + "*"):
+        for key, _, value, ttl in self.client.eval(PICTURE, 0, prefix + "*"):
             name = text(key).removeprefix(prefix)
             values[name] = value if name == "due" else sorted(value)
             if name.startswith("d:"):  # what was added and taken back in one batch leaves no zero
