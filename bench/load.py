@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 
+import uvloop
+
 WORDS = "the quick brown fox jumps over the lazy dog and thinks about budgets in the mesh "
 
 
@@ -147,7 +149,7 @@ async def stream_chunks(port: int, request: bytes) -> list[float]:
 def main() -> None:
     port, size, connections = map(int, sys.argv[1:4])
     request = request_bytes("/v1/chat/completions", body(size))
-    result = asyncio.run(closed_loop(port, request, connections, float(sys.argv[4])))
+    result = uvloop.run(closed_loop(port, request, connections, float(sys.argv[4])))
     print(json.dumps({"answers": len(result.latencies), "statuses": result.statuses}))
 
 

@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import uvloop
 from lab import HERE, YARDSTICK, Lab, Target, free_port
 from load import closed_loop, request_bytes
 from rich.console import Console
@@ -211,7 +212,7 @@ def main() -> None:
     try:
         rivals.start()
         lab.start()
-        out = asyncio.run(measure(lab, rivals, args.rounds, args.seconds))
+        out = uvloop.run(measure(lab, rivals, args.rounds, args.seconds))
         versions = {name: version(folder, name) for name in rivals.ports}
     finally:
         rivals.stop()

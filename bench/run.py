@@ -26,6 +26,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from lab import BASE, CROWDS, HERE, TARGETS, YARDSTICK, Lab, Target, cpu_ns
 from load import Result, body, closed_loop, request_bytes, stream_chunks
 from rich.console import Console
@@ -290,7 +291,7 @@ def in_lab(targets: tuple[Target, ...], work: Callable[[Lab], Coroutine[Any, Any
     lab = Lab(folder, targets)
     try:
         lab.start()
-        return asyncio.run(work(lab))
+        return uvloop.run(work(lab))
     finally:
         lab.stop()
         shutil.rmtree(folder, ignore_errors=True)
