@@ -21,7 +21,7 @@ from spendgate.dialects.response.told_cost import told_nanousd
 from spendgate.dialects.wire import traits
 from spendgate.dialects.wire.json_read import JsonObject, count_of, list_of, object_of
 from spendgate.dialects.wire.traits import UsageFields
-from spendgate.usage import Usage
+from spendgate.usage import COUNT_MAX, Usage
 
 _CACHED = frozenset(
     {"cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens"}
@@ -97,15 +97,50 @@ def read(document: JsonObject, raw: object) -> Reading:
     if raw is None:
         return Reading({}, model, "no_usage", service_tier=tier)
     try:
-        usage, mismatch = _kinds(raw)
-        searches = _searches_told(raw)
+        reading = _read_plain(raw, model, tier) or _read_any(raw, model, tier)
     except BadUsage:
         return Reading({}, model, "bad_usage", service_tier=tier)
-    usage["searches"] = searches or int(traits_of(model).searches)
-    usage["requests"] = 1
-    told = told_nanousd(raw)
-    reading = Reading(tidy(usage), model, mismatch=mismatch, service_tier=tier, told_nanousd=told)
     return _broken_down(document, reading)
+
+
+def _read_any(raw: JsonObject, model: str, tier: str) -> Reading:
+    """What a usage object of the chat API tells, and of those that copy it. Raises BadUsage."""
+    usage, mismatch = _kinds(raw)
+    usage["searches"] = _searches_told(raw) or int(traits_of(model).searches)
+    usage["requests"] = 1
+    return Reading(tidy(usage), model, mismatch=mismatch, service_tier=tier, told_nanousd=told_nanousd(raw))
+
+
+_PLAIN = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)
+
+
+def _read_plain(raw: JsonObject, model: str, tier: str) -> Reading | None:
+    """The same by a short way, of a usage that says no more than how much went in and came out, as most do. None where
+    it may say more."""
+    prompt, completion, total = map(raw.get, ("prompt_tokens", "completion_tokens", "total_tokens"))
+    if not (type(prompt) is type(completion) is type(total) is int and _PLAIN.issuperset(raw)):
+        return None
+    if not (prompt > 0 < completion and prompt + completion == total <= COUNT_MAX):
+        return None
+    for details in (raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")):
+        if details is None:
+            continue
+        if type(details) is not dict:
+            return None
+        for told in details.values():
+            if told is not None and (type(told) is not int or told):
+                return None
+    if traits_of(model).searches:
+        return None
+    return Reading({"input": prompt, "output": completion, "requests": 1}, model, service_tier=tier)
 
 
 def joined(readings: list[Reading]) -> Reading:

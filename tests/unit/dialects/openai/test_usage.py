@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.dialects.base import Reading
+from spendgate.dialects.openai import usage
 from spendgate.dialects.openai.chat import OpenAIChat
 from spendgate.usage import COUNT_MAX, Usage, input_total, output_total
 
@@ -201,6 +202,48 @@ def test_searches_are_read_or_known_by_the_model() -> None:
 def test_model_and_tier_are_the_answers_own() -> None:
     reading = read(openai(1, 1), model="gpt-5-2025-08-07", service_tier="flex")
     assert (reading.model, reading.service_tier) == ("gpt-5-2025-08-07", "flex")
+
+
+COUNTED = st.integers(-1, 9) | st.sampled_from((None, True, False, 9.0, "9", COUNT_MAX, COUNT_MAX + 1))
+DETAILS: st.SearchStrategy[Any] = st.sampled_from((None, 0, "", [])) | st.dictionaries(
+    st.sampled_from(
+        ("cached_tokens", "audio_tokens", "reasoning_tokens", "cached_tokens_details", "new_tokens")
+    ),
+    st.just(0) | st.none() | COUNTED | st.just({"audio_tokens": 1}),
+    max_size=3,
+)
+
+
+@given(
+    COUNTED,
+    COUNTED,
+    COUNTED | st.none(),
+    DETAILS,
+    DETAILS,
+    st.dictionaries(st.sampled_from(("cost", "num_search_queries", "citation_tokens")), COUNTED, max_size=1),
+    st.sampled_from(("gpt-4o", "gpt-4o-search-preview", "")),
+)
+def test_the_short_way_to_a_plain_usage_tells_what_the_long_one_does(
+    prompt: Any, made: Any, total: Any, inside: Any, of_made: Any, more: dict[str, Any], model: str
+) -> None:
+    if total is None and type(prompt) is type(made) is int:
+        total = prompt + made
+    raw = {
+        "prompt_tokens": prompt, "completion_tokens": made, "total_tokens": total,
+        "prompt_tokens_details": inside, "completion_tokens_details": of_made, **more,
+    }  # fmt: skip
+    short = usage._read_plain(raw, model, "flex")
+    if short is not None:
+        assert short == usage._read_any(raw, model, "flex")
+
+
+def test_what_openai_tells_of_most_answers_goes_the_short_way() -> None:
+    told = openai(19, 10, cached_tokens=0, audio_tokens=0, reasoning_tokens=0, accepted_prediction_tokens=0)
+    assert usage._read_plain(told, "gpt-4o", "") == Reading(
+        {"input": 19, "output": 10, "requests": 1}, "gpt-4o"
+    )
+    assert usage._read_plain(openai(19, 10, cached_tokens=1), "gpt-4o", "") is None
+    assert usage._read_plain(openai(19, 10, 30), "gpt-4o", "") is None
 
 
 @given(ANY_JSON, ANY_JSON)
