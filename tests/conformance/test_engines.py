@@ -24,7 +24,7 @@ from support.calls import who
 from support.gateway import Gateway
 from support.http2 import post
 from support.policy import budget, policy
-from support.processes import until
+from support.processes import WORKER, until
 from support.raw_http import JSON, send
 from support.raw_upstream import JSON as JSON_TYPE
 from support.raw_upstream import SSE, RawUpstream, Request, fixed, pieces
@@ -93,8 +93,7 @@ def body(*, stream: bool = False, size: int = 0) -> bytes:
 
 
 def workers(gateway: Gateway) -> list[psutil.Process]:
-    children = psutil.Process(gateway.command.process.pid).children(recursive=True)
-    return [c for c in children if "spendgate.gateway.process.worker" in c.cmdline()]
+    return gateway.command.children(WORKER)
 
 
 def test_answers_and_streams_are_whole_and_billed_to_the_nano_dollar(engine_gateway: Gateway) -> None:

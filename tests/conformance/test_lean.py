@@ -20,7 +20,7 @@ from support.calls import chat, message, who
 from support.gateway import Gateway
 from support.invoice import cost
 from support.policy import budget, policy, thresholds
-from support.processes import until
+from support.processes import WORKER, until
 from support.provider import Provider
 from support.raw_http import JSON, send
 from support.raw_upstream import JSON as AS_JSON
@@ -267,8 +267,7 @@ def test_a_client_that_leaves_a_stream_pays_the_hold(
 
 
 def workers(gateway: Gateway) -> list[psutil.Process]:
-    children = psutil.Process(gateway.command.process.pid).children()
-    return [c for c in children if any("gateway.process.worker" in part for part in c.cmdline())]
+    return gateway.command.children(WORKER)
 
 
 def test_a_worker_that_dies_between_the_hold_and_the_answer_costs_nobody_a_cent(

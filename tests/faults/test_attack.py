@@ -22,6 +22,7 @@ from support.attack.attacks import attack
 from support.attack.greedy_provider import GreedyProvider
 from support.gateway import Gateway
 from support.ports import free_port
+from support.processes import WORKER
 
 SECONDS = float(os.environ.get("SPENDGATE_SOAK_MINUTES", "0")) * 60 or 40
 SEED = int(os.environ.get("SPENDGATE_ATTACK_SEED", random.randrange(10**9)))
@@ -31,7 +32,6 @@ kind: LLMBudget
 metadata: {name: zero}
 spec: {team: zero, monthlyBudgetUSD: 0}
 """
-WORKER = "spendgate.gateway.process.worker"
 
 
 class Attacked:
@@ -75,11 +75,7 @@ class Attacked:
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes."""
-        return [
-            p
-            for p in psutil.Process(self.gateway.command.process.pid).children(recursive=True)
-            if WORKER in p.cmdline()
-        ]
+        return self.gateway.command.children(WORKER)
 
 
 async def _kill_workers(attacked: Attacked, rng: random.Random, until: float) -> None:

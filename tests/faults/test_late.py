@@ -24,7 +24,7 @@ import pytest
 from support.gateway import Gateway
 from support.overload import PATH, Client, Seen, Upstream, Watched, chat, junk, prompt
 from support.policy import budget, policy
-from support.processes import until
+from support.processes import WORKER, until
 
 POLICY = policy(budget("poor", 0), budget("rich", 100_000))
 SCALE = int(os.environ.get("SPENDGATE_TEST_OVERLOAD", "1"))
@@ -176,8 +176,7 @@ def test_an_answer_that_inflates_to_millions_of_objects_costs_its_hold(
 
 def _process(gateway: Gateway, mark: str) -> psutil.Process:
     """The child of `up` whose command line has this mark."""
-    children = psutil.Process(gateway.command.process.pid).children(True)
-    [found, *_] = [p for p in children if any(mark in part for part in p.cmdline())]
+    [found, *_] = gateway.command.children(mark)
     return found
 
 
@@ -206,7 +205,7 @@ def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(
 def _stands_still_over_a_body(gateway: Gateway, still_s: float) -> bytes:
     """Send a request of which the worker sees the head, and the body only when Envoy has long given it up; returns
     what the client got first."""
-    worker, body = _process(gateway, "spendgate.gateway.process.worker"), chat("hello there")
+    worker, body = _process(gateway, WORKER), chat("hello there")
     where = urlsplit(gateway.url)
     with socket.create_connection((where.hostname, where.port), timeout=20) as client:
         head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-llm-team: poor\r\ncontent-type: application/json\r\n"

@@ -14,7 +14,7 @@ from support.calls import chat
 from support.gateway import Gateway
 from support.load import ESTIMATE, Load
 from support.policy import budget, policy
-from support.processes import until
+from support.processes import WORKER, until
 from support.provider import Provider
 
 POLICY = policy(*(budget(team, 1000) for team in ("loaded", "steady-worker", "steady-envoy", "steady-redis")))
@@ -40,12 +40,11 @@ def lasting(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def process(gateway: Gateway, mark: str) -> psutil.Process:
     """The child of `up` whose command line has this mark."""
-    children = psutil.Process(gateway.command.process.pid).children()
-    [found, *_] = [c for c in children if any(mark in part for part in c.cmdline())]
+    [found, *_] = gateway.command.children(mark)
     return found
 
 
-WORKER, ENVOY, REDIS = "spendgate.gateway.process.worker", "/envoy", "redis-server"
+ENVOY, REDIS = "/envoy", "redis-server"
 
 
 def kill(mark: str) -> Callable[[Gateway], None]:

@@ -19,7 +19,7 @@ from support.gateway import Gateway
 from support.invoice import total
 from support.load import Load, Result
 from support.policy import budget, policy
-from support.processes import until
+from support.processes import WORKER, until
 from support.provider import Provider
 from support.tcp_proxy import TcpProxy
 from support.topologies import Node, raw
@@ -31,7 +31,6 @@ POLICY = policy(
     budget(WIDE, 1000, failOpenLimitUSD=50),
     budget(TIGHT, float(TIGHT_USD), failOpenLimitUSD=float(SHARE_USD)),
 )
-WORKER = "spendgate.gateway.process.worker"
 DETECTED_S = 5.0
 """By when a loss is noticed: a second, on a loaded machine."""
 HOME_S = 90.0
@@ -139,8 +138,7 @@ class Fleet:
 
     def worker(self, number: int) -> psutil.Process:
         """A gateway's worker."""
-        children = psutil.Process(self.gateways[number].command.process.pid).children()
-        return next(c for c in children if WORKER in c.cmdline())
+        return self.gateways[number].command.children(WORKER)[0]
 
 
 Fault = Callable[[Fleet, random.Random], None]

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from support.gateway import Gateway
+from support.processes import WORKER
 
 PATH = "/v1/chat/completions"
 REFUSALS = frozenset({400, 413, 429, 503})
@@ -153,7 +154,7 @@ class Watched:
     """The most memory that a worker of a gateway had (bytes) while this context lasted."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._parent = psutil.Process(gateway.command.process.pid)
+        self._command = gateway.command
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.most_bytes = 0
@@ -167,9 +168,7 @@ class Watched:
         self._thread.join()
 
     def _look(self) -> None:
-        workers = [
-            p for p in self._parent.children(True) if "spendgate.gateway.process.worker" in p.cmdline()
-        ]
+        workers = self._command.children(WORKER)
         while True:
             for worker in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 SPENDGATE = str(Path(sys.executable).with_name("spendgate"))
+WORKER = "spendgate.gateway.process.worker"
+"""What a gateway's workers have in their command lines."""
 START_S = 60.0
 STOP_S = 60.0
 T = TypeVar("T")
@@ -78,6 +83,15 @@ class Command:
     def stderr(self) -> str:
         """What it said on stderr so far."""
         return self._err.read_text(errors="replace")
+
+    def children(self, mark: str) -> list[psutil.Process]:
+        """The processes below it whose command lines have this mark. One that has just ended is none of them."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(mark in part for part in child.cmdline()):
+                    found.append(child)
+        return found
 
     def stop(self) -> int:
         """SIGTERM, then its exit status (killed after a minute)."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import psutil
 import pytest
 from support.calls import chat
 from support.gateway import Gateway
 from support.policy import budget, policy, thresholds
 from support.ports import free_port
-from support.processes import until
+from support.processes import WORKER, until
 from support.prometheus import Prometheus
 from support.provider import Provider
 
@@ -76,8 +75,7 @@ RULES = as_yaml(rule_file(GROUPS))
 
 def worker_pid(gateway: Gateway) -> int:
     """One of its workers, by the supervisor's children."""
-    children = psutil.Process(gateway.command.process.pid).children()
-    return next(c.pid for c in children if "spendgate.gateway.process.worker" in " ".join(c.cmdline()))
+    return gateway.command.children(WORKER)[0].pid
 
 
 @pytest.fixture(scope="module")

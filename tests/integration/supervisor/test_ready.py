@@ -26,7 +26,7 @@ from support.calls import who
 from support.gateway import Gateway
 from support.policy import budget, policy
 from support.ports import free_port
-from support.processes import Command, until
+from support.processes import WORKER, Command, until
 from support.raw_http import JSON as SENT
 from support.raw_upstream import JSON, SSE, RawUpstream, fixed, pieces
 from support.redis import server_of, versions
@@ -93,9 +93,7 @@ def test_no_request_passes_undecided_from_the_first_moment_to_the_last(tmp_path:
 
 
 def workers(gateway: Gateway) -> list[psutil.Process]:
-    children = psutil.Process(gateway.command.process.pid).children()
-    alive = [c for c in children if c.status() != psutil.STATUS_ZOMBIE]
-    return [c for c in alive if "spendgate.gateway.process.worker" in c.cmdline()]
+    return gateway.command.children(WORKER)
 
 
 def test_a_worker_that_stands_still_is_replaced_and_no_stream_waits_longer_than_a_message_timeout(
