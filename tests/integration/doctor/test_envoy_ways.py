@@ -305,9 +305,12 @@ PLANTED: dict[str, tuple[Plant, str, str]] = {
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a real Envoy says of each planted configuration; "" where it takes it."""
     folder = tmp_path_factory.mktemp("planted")
+    sound = (
+        rendered()
+    )  # here: the library of Envoy's messages completes its classes when first used, and by one thread
 
     def verdict(name: str) -> str:
-        config = copy.deepcopy(rendered())
+        config = copy.deepcopy(sound)
         PLANTED[name][0](config)
         path = folder / f"{list(PLANTED).index(name)}.json"
         path.write_text(json.dumps(config))
