@@ -92,10 +92,6 @@ def body(*, stream: bool = False, size: int = 0) -> bytes:
     return json.dumps({"model": "gpt-4o", "max_tokens": 100, "stream": stream, "messages": messages}).encode()
 
 
-def workers(gateway: Gateway) -> list[psutil.Process]:
-    return gateway.command.children(WORKER)
-
-
 def test_answers_and_streams_are_whole_and_billed_to_the_nano_dollar(engine_gateway: Gateway) -> None:
     for _ in range(5):
         got = send(engine_gateway.url, "POST", CHAT, headers("plain"), body())
@@ -164,7 +160,7 @@ def test_a_request_that_ends_by_trailers_is_decided_and_charged(engine_gateway: 
 
 
 def test_a_worker_that_stands_still_keeps_nobody_waiting_for_long(engine_gateway: Gateway) -> None:
-    frozen = workers(engine_gateway)[0]
+    frozen = engine_gateway.command.child(WORKER)
     os.kill(frozen.pid, signal.SIGSTOP)
     try:
         statuses = [
@@ -199,7 +195,7 @@ def test_a_worker_that_stops_lets_its_streams_end(engine_gateway: Gateway) -> No
     until(
         lambda: [r for r in seen if r.header("x-case") == "stream 0.4"], lambda r: len(r) == 6, "six streams"
     )
-    stopped = workers(engine_gateway)
+    stopped = engine_gateway.command.children(WORKER)
     for worker in stopped[:1]:
         worker.send_signal(signal.SIGTERM)
     for one in streams:

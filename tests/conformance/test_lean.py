@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import openai
-import psutil
 import pytest
 from support.calls import chat, message, who
 from support.gateway import Gateway
@@ -266,10 +265,6 @@ def test_a_client_that_leaves_a_stream_pays_the_hold(
     assert Decimal(line["cost_usd"]) == gateway.spent(team, 1)
 
 
-def workers(gateway: Gateway) -> list[psutil.Process]:
-    return gateway.command.children(WORKER)
-
-
 def test_a_worker_that_dies_between_the_hold_and_the_answer_costs_nobody_a_cent(
     gateway: Gateway, provider: Provider
 ) -> None:
@@ -278,7 +273,7 @@ def test_a_worker_that_dies_between_the_hold_and_the_answer_costs_nobody_a_cent(
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(chat, gateway, "died", output_tokens=5, delay_ms=2500)
         until(lambda: gateway.row("died")["reserved_usd"], lambda usd: usd != "0.00", "the hold")
-        dead = workers(gateway)
+        dead = gateway.command.children(WORKER)
         for worker in dead:
             worker.send_signal(signal.SIGKILL)
         assert asking.result().answer.usage.completion_tokens == 5

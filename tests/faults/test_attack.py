@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 import yaml
 from support.attack.attacker import Attacker
@@ -73,16 +72,12 @@ class Attacked:
         config = yaml.safe_load((self.gateway.data_dir / "envoy.yaml").read_text())
         return str(config["admin"]["address"]["pipe"]["path"])
 
-    def workers(self) -> list[psutil.Process]:
-        """The worker processes."""
-        return self.gateway.command.children(WORKER)
-
 
 async def _kill_workers(attacked: Attacked, rng: random.Random, until: float) -> None:
     """Kill, end or freeze a worker every few seconds."""
     while time.monotonic() < until - 6:
         await asyncio.sleep(rng.uniform(2, 5))
-        for worker in rng.sample(workers := attacked.workers(), min(1, len(workers))):
+        for worker in rng.sample(workers := attacked.gateway.command.children(WORKER), min(1, len(workers))):
             how = rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
             worker.send_signal(how)
             if how is signal.SIGSTOP:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from support.gateway import Gateway
 from support.overload import PATH, Client, Seen, Upstream, Watched, chat, junk, prompt
@@ -174,12 +173,6 @@ def test_an_answer_that_inflates_to_millions_of_objects_costs_its_hold(
 # -- what Envoy sends on -------------------------------------------------------------------------------------
 
 
-def _process(gateway: Gateway, mark: str) -> psutil.Process:
-    """The child of `up` whose command line has this mark."""
-    [found, *_] = gateway.command.children(mark)
-    return found
-
-
 def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(
     upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -187,7 +180,7 @@ def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(
     config = {"message_timeout": "1s", "ledger_timeout": "5s"}
     upstream.reached, upstream.stream, upstream.raw = 0, 0, b""
     with Gateway(tmp_path, upstream.url, POLICY, config=config, workers=1) as running:
-        seen, client, redis = Seen(), Client(running.url, "poor"), _process(running, "redis-server")
+        seen, client, redis = Seen(), Client(running.url, "poor"), running.command.child("redis-server")
 
         async def load() -> None:
             await client.once(chat("hi"), seen)
@@ -205,7 +198,7 @@ def test_a_decision_that_takes_longer_than_the_timeout_is_waited_for(
 def _stands_still_over_a_body(gateway: Gateway, still_s: float) -> bytes:
     """Send a request of which the worker sees the head, and the body only when Envoy has long given it up; returns
     what the client got first."""
-    worker, body = _process(gateway, WORKER), chat("hello there")
+    worker, body = gateway.command.child(WORKER), chat("hello there")
     where = urlsplit(gateway.url)
     with socket.create_connection((where.hostname, where.port), timeout=20) as client:
         head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-llm-team: poor\r\ncontent-type: application/json\r\n"

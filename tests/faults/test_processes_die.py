@@ -38,23 +38,17 @@ def lasting(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def process(gateway: Gateway, mark: str) -> psutil.Process:
-    """The child of `up` whose command line has this mark."""
-    [found, *_] = gateway.command.children(mark)
-    return found
-
-
 ENVOY, REDIS = "/envoy", "redis-server"
 
 
 def kill(mark: str) -> Callable[[Gateway], None]:
     """kill -9."""
-    return lambda gateway: process(gateway, mark).send_signal(signal.SIGKILL)
+    return lambda gateway: gateway.command.child(mark).send_signal(signal.SIGKILL)
 
 
 def stand_still(gateway: Gateway) -> None:
     """SIGSTOP of Redis for 3 s."""
-    redis = process(gateway, REDIS)
+    redis = gateway.command.child(REDIS)
     redis.send_signal(signal.SIGSTOP)
     time.sleep(3)
     redis.send_signal(signal.SIGCONT)
@@ -114,7 +108,7 @@ def test_at_rest_the_ledger_is_the_same_to_the_nano_dollar_after_a_kill(
     for _ in range(5):
         chat(gateway, team, max_tokens=17)
     before = gateway.settled(team, 5)
-    gone = process(gateway, mark)
+    gone = gateway.command.child(mark)
     gone.kill()
     until(lambda: _back(gateway, mark, gone.pid), bool, "the restart")
     assert until(lambda: gateway.row(team), lambda row: row["requests"] == 5, "the ledger") == before
@@ -134,7 +128,7 @@ def test_at_rest_the_ledger_is_the_same_to_the_nano_dollar_after_a_kill(
 def _back(gateway: Gateway, mark: str, old: int) -> bool:
     try:
         ready = gateway.admin.get("/readyz").status_code == 200
-        return ready and process(gateway, mark).pid != old
+        return ready and gateway.command.child(mark).pid != old
     except (ValueError, psutil.Error):
         return False
 

@@ -138,7 +138,7 @@ class Fleet:
 
     def worker(self, number: int) -> psutil.Process:
         """A gateway's worker."""
-        return self.gateways[number].command.children(WORKER)[0]
+        return self.gateways[number].command.child(WORKER)
 
 
 Fault = Callable[[Fleet, random.Random], None]

@@ -93,6 +93,11 @@ class Command:
                     found.append(child)
         return found
 
+    def child(self, mark: str) -> psutil.Process:
+        """The first of them. Raises ValueError where there is none."""
+        [first, *_] = self.children(mark)
+        return first
+
     def stop(self) -> int:
         """SIGTERM, then its exit status (killed after a minute)."""
         if self.process.poll() is None:

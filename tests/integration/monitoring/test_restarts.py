@@ -3,7 +3,6 @@ number of the chargeback dashboard is the ledger's."""
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -47,7 +46,7 @@ def first_life(gateway: Gateway) -> None:
         chat(gateway, "ml", app="chat", max_tokens=400)
         gateway.settled("ml", n)
         if n == 2:  # what a killed worker had counted is not lost, and another takes its place
-            os.kill(worker_pid(gateway), signal.SIGKILL)
+            gateway.command.child(WORKER).send_signal(signal.SIGKILL)
             until(lambda: gateway.admin.get("/readyz").status_code, lambda s: s == 200, "a new worker", 60)
     chat(gateway, "routed", app="site", max_tokens=4400)  # nearly to the threshold of 1 %
     gateway.settled("routed", 1)
@@ -71,11 +70,6 @@ def second_life(gateway: Gateway) -> None:
 
 
 RULES = as_yaml(rule_file(GROUPS))
-
-
-def worker_pid(gateway: Gateway) -> int:
-    """One of its workers, by the supervisor's children."""
-    return gateway.command.children(WORKER)[0].pid
 
 
 @pytest.fixture(scope="module")

@@ -92,10 +92,6 @@ def test_no_request_passes_undecided_from_the_first_moment_to_the_last(tmp_path:
     assert set(knocking.seen) <= {0, 429, 503}
 
 
-def workers(gateway: Gateway) -> list[psutil.Process]:
-    return gateway.command.children(WORKER)
-
-
 def test_a_worker_that_stands_still_is_replaced_and_no_stream_waits_longer_than_a_message_timeout(
     tmp_path: Path,
 ) -> None:
@@ -120,7 +116,7 @@ def test_a_worker_that_stands_still_is_replaced_and_no_stream_waits_longer_than_
         with ThreadPoolExecutor(streams) as pool:
             reading = [pool.submit(read) for _ in range(streams)]
             until(lambda: len(gaps), lambda n: n > streams, "streams under way")
-            hung = workers(gateway)[0]
+            hung = gateway.command.child(WORKER)
             hung.send_signal(signal.SIGSTOP)
             for done in reading:
                 done.result(60)
@@ -129,7 +125,7 @@ def test_a_worker_that_stands_still_is_replaced_and_no_stream_waits_longer_than_
             hung.wait(30)
         until(lambda: gateway.metric("spendgate_hung_workers_total"), lambda n: n == 1, "its end")
         until(lambda: gateway.admin.get("/readyz").status_code, lambda s: s == 200, "readiness")
-        assert len(workers(gateway)) == 2
+        assert len(gateway.command.children(WORKER)) == 2
         # what the other one saw is exact; what this one left behind is charged what was held
         assert gateway.spent("rich", streams) >= streams * Decimal("0.0000625")
 
