@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spendgate.dialects.base import Reading
@@ -204,23 +204,28 @@ def test_model_and_tier_are_the_answers_own() -> None:
     assert (reading.model, reading.service_tier) == ("gpt-5-2025-08-07", "flex")
 
 
+PLAIN = st.integers(1, 9)
 COUNTED = st.integers(-1, 9) | st.sampled_from((None, True, False, 9.0, "9", COUNT_MAX, COUNT_MAX + 1))
-DETAILS: st.SearchStrategy[Any] = st.sampled_from((None, 0, "", [])) | st.dictionaries(
-    st.sampled_from(
-        ("cached_tokens", "audio_tokens", "reasoning_tokens", "cached_tokens_details", "new_tokens")
-    ),
-    st.just(0) | st.none() | COUNTED | st.just({"audio_tokens": 1}),
-    max_size=3,
+DETAIL = st.sampled_from(
+    ("cached_tokens", "audio_tokens", "reasoning_tokens", "cached_tokens_details", "new_tokens")
+)
+NOTHING: st.SearchStrategy[Any] = st.none() | st.dictionaries(DETAIL, st.just(0) | st.none(), max_size=3)
+DETAILS: st.SearchStrategy[Any] = st.sampled_from((0, "", [])) | st.dictionaries(
+    DETAIL, COUNTED | st.just({"audio_tokens": 1}), max_size=3
+)
+MORE = st.dictionaries(
+    st.sampled_from(("cost", "num_search_queries", "citation_tokens")), COUNTED, min_size=1, max_size=1
 )
 
 
+@settings(max_examples=1_000)
 @given(
-    COUNTED,
-    COUNTED,
-    COUNTED | st.none(),
-    DETAILS,
-    DETAILS,
-    st.dictionaries(st.sampled_from(("cost", "num_search_queries", "citation_tokens")), COUNTED, max_size=1),
+    PLAIN | COUNTED,
+    PLAIN | COUNTED,
+    st.none() | COUNTED,
+    NOTHING | DETAILS,
+    NOTHING | DETAILS,
+    st.just({}) | MORE,
     st.sampled_from(("gpt-4o", "gpt-4o-search-preview", "")),
 )
 def test_the_short_way_to_a_plain_usage_tells_what_the_long_one_does(
